@@ -1,0 +1,290 @@
+"""The service: wiring, and the server that carries it."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from types import FrameType
+from typing import Any, cast
+
+import uvicorn
+from a2wsgi import WSGIMiddleware
+from flask import Flask
+
+import events
+import security
+from browser.binaries import resolve
+from browser.capabilities import check_chrome_args
+from browser.launcher import Launcher
+from errors import StartRefused
+from logs import set_up_logging
+from process_cleanup import ProcessCleaner, Trigger
+from processes.folders import SessionFolders
+from processes.ownership import InstanceLock
+from session_manager import SessionManager
+from sessions.lifecycle import Lifecycle
+from sessions.registry import SessionRegistry
+from sessions.upkeep import Task, Upkeep
+from settings import Settings, describe_settings, load_settings, unknown_variables
+from version import VERSION
+from web import maintenance, service, sessions
+from web.admission import admit_request
+from web.asgi import Application, CallerWatch
+from web.failures import handle_failures
+from web.services import Services, offer
+
+THREADS = 64
+MAX_WAITING = THREADS // 2
+"""Callers who wait for a place may take half of the threads, so that everybody else is still served."""
+LINGER_S = 2
+IDLE_TICK_S = 0.5
+RETRY_CLOSE_S = 5.0
+SIGN_OF_LIFE_S = 10.0
+
+
+class Drover:
+    """The whole service, wired from its settings; nothing runs before `start`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.hub = events.EventHub()
+        self._folders = SessionFolders(settings.data_dir)
+        self._lock = InstanceLock(settings.data_dir)
+        self._registry = SessionRegistry(settings.max_sessions, MAX_WAITING)
+        self._launcher = Launcher(
+            partial(resolve, settings.chrome_binary, settings.chromedriver),
+            headless=settings.headless,
+            no_sandbox=_is_root(),
+            chrome_args=settings.chrome_args,
+        )
+        self._cleaner = ProcessCleaner(
+            self._folders,
+            self._registry.protected,
+            self.hub.emit,
+            adopt_grace=settings.adopt_grace,
+            owned_only=settings.cleanup_scope == "owned",
+        )
+        lifecycle = Lifecycle(
+            self._registry, self._launcher, self._folders, self._cleaner, self.hub.emit, settings.health_timeout
+        )
+        self._registry.evict_with(lifecycle.evict)
+        self.manager = SessionManager(
+            self._registry,
+            lifecycle,
+            self._launcher,
+            self._folders,
+            self._cleaner,
+            self.hub.emit,
+            health_timeout=settings.health_timeout,
+            queue_timeout=settings.queue_timeout,
+        )
+        self._upkeep = Upkeep(
+            [
+                Task("idle end", IDLE_TICK_S, self.manager.close_idle),
+                Task("close again", RETRY_CLOSE_S, self.manager.retry_closes),
+                Task("sign of life", SIGN_OF_LIFE_S, self._lock.touch),
+            ],
+            self.hub.emit,
+        )
+
+    def take_possession(self) -> None:
+        """Take the data folder, so that no other instance works in it, and look for a browser.
+
+        Raises:
+            StartRefused: The folder cannot be used, another instance uses it, or a setting names no browser.
+        """
+        self._folders.check()
+        self._lock.acquire()
+        doubt = self._launcher.check() or self._launcher.unavailable
+        if doubt:
+            self.hub.emit(events.BrowserDoubtful(doubt))
+
+    def start(self) -> None:
+        """Reap what an earlier run has left, and begin the upkeep."""
+        if _is_root():
+            self.hub.emit(events.SandboxDisabled())
+        self._cleaner.cleanup(Trigger.ITSELF)
+        self._upkeep.start()
+
+    def stop(self) -> None:
+        """Close all sessions and give the data folder back."""
+        self._upkeep.stop()
+        self.manager.stop()
+        self._cleaner.close()
+        self._lock.release()
+        self.hub.emit(events.ServiceStopped())
+
+    def asgi(self) -> Application:
+        """Give the ASGI application: Flask on threads of its own, behind a watch on its callers."""
+        flask_on_threads = WSGIMiddleware(cast("Any", self._flask()), workers=THREADS)
+        return CallerWatch(cast("Application", flask_on_threads))
+
+    def _flask(self) -> Flask:
+        app = Flask("drover", static_folder=None)
+        app.json.sort_keys = False  # type: ignore[attr-defined]
+        app.json.ensure_ascii = False  # type: ignore[attr-defined]
+        app.url_map.strict_slashes = False
+        app.before_request(admit_request)
+        for blueprint in (sessions.blueprint, maintenance.blueprint, service.blueprint):
+            app.register_blueprint(blueprint)
+        handle_failures(app)
+        offer(app.extensions, self._services())
+        return app
+
+    def _services(self) -> Services:
+        return Services(
+            self.settings,
+            _door(self.settings),
+            self.manager,
+            self._cleaner,
+            self._launcher,
+            time.monotonic(),
+        )
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handling: ours closes the sessions while it still answers."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def create_app(settings: Settings) -> Application:
+    """Give the service as an ASGI application, for servers other than ours and for tests."""
+    return Drover(settings).asgi()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the service until it is told to stop; gives the exit code."""
+    _parse(arguments)
+    try:
+        settings = load_settings()
+        check_chrome_args(settings.chrome_args)
+        security.check_bind(settings.host, _token(settings))
+        drover = Drover(settings)
+        drover.hub.subscribe(set_up_logging(settings.log_format, settings.log_level))
+        for variable in unknown_variables(os.environ):
+            drover.hub.emit(events.SettingIgnored(variable))
+        drover.take_possession()
+        sockets = _listen(settings.host, settings.port)
+    except StartRefused as refusal:
+        print(f"Drover does not start: {refusal.message}", file=sys.stderr)
+        return 2
+    _serve(drover, sockets)
+    return 0
+
+
+def _serve(drover: Drover, sockets: list[socket.socket]) -> None:
+    server = _Server(
+        uvicorn.Config(
+            drover.asgi(),
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            timeout_graceful_shutdown=LINGER_S,
+        )
+    )
+    _stop_upon_signals(drover, server)
+    drover.start()
+    url = f"http://localhost:{drover.settings.port}"
+    drover.hub.emit(events.ServiceStarted(url, VERSION, str(drover.settings.data_dir)))
+    asyncio.run(server.serve(sockets=sockets))
+
+
+def _stop_upon_signals(drover: Drover, server: _Server) -> None:
+    """Stop in order upon the first signal, and at once upon the second."""
+    stopping = threading.Event()
+
+    def stop_in_order(name: str) -> None:
+        drover.hub.emit(events.ServiceStopping(name))
+        drover.stop()
+        server.should_exit = True
+
+    def handle(number: int, _: FrameType | None) -> None:
+        if stopping.is_set():
+            drover.manager.kill()
+            os._exit(128 + number)
+        stopping.set()
+        name = signal.Signals(number).name
+        threading.Thread(target=stop_in_order, args=[name], name="stop").start()
+
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), handle)
+
+
+def _listen(host: str, port: int) -> list[socket.socket]:
+    """Listen on `host`; on both loopback addresses where it is one of them.
+
+    On Windows `localhost` is tried as ::1 first, and a refused attempt costs its caller two seconds.
+    """
+    loopback = security.is_loopback(host)
+    sockets = []
+    for address in ("127.0.0.1", "::1") if loopback else (host,):
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        try:
+            sockets.append(_bound(family, address, port))
+        except OSError as error:
+            if address == "::1" and sockets and not socket.has_dualstack_ipv6():
+                continue
+            raise StartRefused(
+                f"DROVER_PORT is {port}: {address} port {port} cannot be listened on ({error.strerror}); "
+                "stop what uses it, or choose another port"
+            ) from error
+    return sockets
+
+
+def _bound(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if sys.platform == "win32":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+        else:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind((address, port))
+        listener.listen(128)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _door(settings: Settings) -> security.Door:
+    return security.door(settings.host, settings.port, settings.allowed_hosts, _token(settings))
+
+
+def _token(settings: Settings) -> str | None:
+    return settings.api_token.get_secret_value() if settings.api_token else None
+
+
+def _is_root() -> bool:
+    return sys.platform == "linux" and os.geteuid() == 0
+
+
+def _parse(arguments: Sequence[str] | None) -> None:
+    lines = [f"  {name} ({default})\n      {meaning}" for name, default, meaning in describe_settings()]
+    parser = argparse.ArgumentParser(
+        prog="app.py",
+        description="Drover hands out Chrome sessions over HTTP and keeps them alive.",
+        epilog="settings (environment variables or a .env file, with their defaults):\n" + "\n".join(lines),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"Drover {VERSION}")
+    parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

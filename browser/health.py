@@ -1,0 +1,231 @@
+"""Is a session alive? Facts are read first, then judged by a pure function.
+
+Busy is not dead: ChromeDriver answers `/status` and Chrome answers `/json/version` within
+milliseconds while a page loads for a minute, and the command that waits for the page says nothing
+of either. So a session command that gets no answer means busy, and only the processes themselves,
+or their silence over several probes, mean dead or hung.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+
+from browser.running import RunningBrowser
+from processes.table import Liveness, liveness
+
+PROBES_UNTIL_HUNG = 3
+BUSY_PROBE_S = 0.25
+"""How long ChromeDriver may take for a command that it answers by itself in about 1 ms; it queues
+behind a running command, so longer means that one runs."""
+
+
+class HealthStatus(str, Enum):
+    """What a client is told of a session's health."""
+
+    HEALTHY = "healthy"
+    BUSY = "busy"
+    DEAD = "dead"
+    UNKNOWN = "unknown"
+
+
+class Cause(str, Enum):
+    """Why a session needs a recovery."""
+
+    DRIVER_GONE = "driver_gone"
+    DRIVER_HUNG = "driver_hung"
+    BROWSER_GONE = "browser_gone"
+    BROWSER_HUNG = "browser_hung"
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """The outcome of the last check of a session; `latency_ms` is how long it took."""
+
+    status: HealthStatus = HealthStatus.UNKNOWN
+    reason: str | None = None
+    checked_at: datetime | None = None
+    latency_ms: int | None = None
+
+
+class Reply(Enum):
+    """How a probe of one endpoint went."""
+
+    ANSWERED = "answered"
+    REFUSED = "refused"
+    SILENT = "silent"
+    NOT_ASKED = "not asked"
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One probe: how it went, the HTTP status and decoded JSON where it was answered, else the error."""
+
+    reply: Reply = Reply.NOT_ASKED
+    status: int = 0
+    body: object = None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """All facts of one look at a session; `taken_at` is in seconds of the monotonic clock."""
+
+    taken_at: float
+    driver: Liveness
+    browser: Liveness
+    driver_status: Probe = Probe()
+    browser_version: Probe = Probe()
+    session_command: Probe = Probe()
+    pages: Probe = Probe()
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """How many probes in a row got no byte, and when the first of them was sent (monotonic seconds)."""
+
+    probes: int = 0
+    since: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """The judgement: a status, and the cause where a recovery is due.
+
+    Not `settled` means: silent, but not for long enough to call it hung; look again with `silence`.
+    """
+
+    status: HealthStatus
+    reason: str | None = None
+    cause: Cause | None = None
+    silence: Silence = Silence()
+
+    @property
+    def settled(self) -> bool:
+        """Tell whether the judgement is final."""
+        return self.status is not HealthStatus.UNKNOWN
+
+
+def read(running: RunningBrowser, timeout: float) -> Readings:
+    """Look at a session's processes and endpoints; takes at most about twice `timeout` seconds.
+
+    Endpoints are asked only while both processes live and run.
+    """
+    taken_at = time.monotonic()
+    driver, browser = liveness(running.driver), liveness(running.browser)
+    if driver is not Liveness.ALIVE or browser is not Liveness.ALIVE:
+        return Readings(taken_at, driver, browser)
+    version = probe(f"http://{running.debugger_address}", "/json/version", timeout)
+    status = probe(running.driver_url, "/status", timeout)
+    if version.reply is not Reply.ANSWERED or status.reply is not Reply.ANSWERED:
+        return Readings(taken_at, driver, browser, status, version)
+    command = probe(running.driver_url, f"/session/{running.driver_session_id}/timeouts", BUSY_PROBE_S)
+    pages = probe(f"http://{running.debugger_address}", "/json/list", timeout)
+    return Readings(taken_at, driver, browser, status, version, command, pages)
+
+
+def assess(readings: Readings, running: RunningBrowser, silence: Silence, timeout: float) -> Assessment:
+    """Judge one look at a session, given the silence that came before it.
+
+    Of two faults the browser's counts, since it takes more to heal.
+    """
+    return (
+        _judge_processes(readings, running)
+        or _judge_refusals(readings, running)
+        or _judge_silence(readings, silence, timeout)
+        or _judge_session(readings)
+    )
+
+
+def page_in_front(readings: Readings) -> str | None:
+    """Give the address of the page in front."""
+    url = _first_page(readings.pages).get("url")
+    return url if isinstance(url, str) else None
+
+
+def page_target(pages: Probe) -> str | None:
+    """Give the target id of the page in front, from a `/json/list` answer."""
+    target = _first_page(pages).get("id")
+    return target if isinstance(target, str) else None
+
+
+def browser_guid(version: object) -> str | None:
+    """Give the GUID in a `/json/version` answer's `webSocketDebuggerUrl`, which is new at each start."""
+    address = version.get("webSocketDebuggerUrl") if isinstance(version, dict) else None
+    return address.rsplit("/", 1)[-1] if isinstance(address, str) else None
+
+
+def probe(address: str, path: str, timeout: float) -> Probe:
+    """Ask one endpoint once, over a connection of its own and with a short timeout.
+
+    Selenium's connection pool is no place for this: it retries, and it has no limit by default.
+    """
+    connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=timeout)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return Probe(Reply.ANSWERED, response.status, json.loads(response.read()))
+    except TimeoutError:
+        return Probe(Reply.SILENT, error=f"no answer within {timeout:g} s")
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        return Probe(Reply.REFUSED, error=str(error) or type(error).__name__)
+    finally:
+        connection.close()
+
+
+def _first_page(pages: Probe) -> dict[str, object]:
+    # Chrome lists its pages with the last activated one first.
+    listed = pages.body if isinstance(pages.body, list) else []
+    return next((page for page in listed if isinstance(page, dict) and page.get("type") == "page"), {})
+
+
+def _judge_processes(readings: Readings, running: RunningBrowser) -> Assessment | None:
+    chrome, chromedriver = f"Chrome (PID {running.browser.pid})", f"ChromeDriver (PID {running.driver.pid})"
+    if readings.browser is Liveness.GONE:
+        return _dead(Cause.BROWSER_GONE, f"{chrome} is gone")
+    if readings.browser is Liveness.STOPPED:
+        return _dead(Cause.BROWSER_HUNG, f"{chrome} is stopped")
+    if readings.driver is Liveness.GONE:
+        return _dead(Cause.DRIVER_GONE, f"{chromedriver} is gone")
+    if readings.driver is Liveness.STOPPED:
+        return _dead(Cause.DRIVER_HUNG, f"{chromedriver} is stopped")
+    return None
+
+
+def _judge_refusals(readings: Readings, running: RunningBrowser) -> Assessment | None:
+    version, status = readings.browser_version, readings.driver_status
+    if version.reply is Reply.REFUSED:
+        return _dead(Cause.BROWSER_GONE, version.error)
+    if version.reply is Reply.ANSWERED and browser_guid(version.body) != running.browser_guid:
+        return _dead(Cause.BROWSER_GONE, "another browser answers at its address")
+    if status.reply is Reply.REFUSED:
+        return _dead(Cause.DRIVER_GONE, status.error)
+    if readings.session_command.status == http.HTTPStatus.NOT_FOUND:
+        return _dead(Cause.DRIVER_GONE, "ChromeDriver no longer knows the session")
+    return None
+
+
+def _judge_silence(readings: Readings, silence: Silence, timeout: float) -> Assessment | None:
+    browser_silent = readings.browser_version.reply is Reply.SILENT
+    if not browser_silent and readings.driver_status.reply is not Reply.SILENT:
+        return None
+    now = Silence(silence.probes + 1, silence.since if silence.probes else readings.taken_at)
+    quiet_for = readings.taken_at + timeout - now.since
+    who, cause = ("Chrome", Cause.BROWSER_HUNG) if browser_silent else ("ChromeDriver", Cause.DRIVER_HUNG)
+    if now.probes >= PROBES_UNTIL_HUNG and quiet_for >= PROBES_UNTIL_HUNG * timeout:
+        return _dead(cause, f"{who} has not answered {now.probes} probes over {quiet_for:.0f} s")
+    return Assessment(HealthStatus.UNKNOWN, f"{who} does not answer", silence=now)
+
+
+def _judge_session(readings: Readings) -> Assessment:
+    if readings.session_command.reply is Reply.SILENT:
+        return Assessment(HealthStatus.BUSY, "a command is running")
+    return Assessment(HealthStatus.HEALTHY)
+
+
+def _dead(cause: Cause, reason: str) -> Assessment:
+    return Assessment(HealthStatus.DEAD, reason, cause)

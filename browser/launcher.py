@@ -1,0 +1,347 @@
+"""Start, re-attach and stop one browser: the only place that starts a process.
+
+One ChromeDriver and one Chrome for each session. Both carry the session's folder on their command
+lines (`--log-path=`, `--user-data-dir=`, and through BREAKPAD_DUMP_LOCATION the crash handlers'
+`--database=`), which is how every process of a session is told from a stranger's on every system.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from browser import capabilities, driver_client
+from browser.binaries import Binaries, mismatch, versions
+from browser.capabilities import Checked
+from browser.health import Reply, browser_guid, probe
+from browser.running import RunningBrowser
+from deadline import Deadline
+from errors import BrowserUnavailable, CleanupIncomplete, InvalidRequest, SessionLost
+from processes.ending import end
+from processes.folders import SessionFolder
+from processes.ownership import session_mark
+from processes.table import Liveness, ProcessIdentity, ProcessTable, identify, liveness, snapshot
+
+DRIVER_START_S = 10.0
+ATTACH_S = 10.0
+GRACE_S = 2.0
+LAST_WORDS_LINES = 8
+_PORT = re.compile(r"started successfully on port (\d+)")
+
+
+Wanted = Callable[[], bool]
+"""Tells whether the session still wants what is being started for it."""
+
+
+class Launcher:
+    """Starts, re-attaches and stops browsers with one pair of executables.
+
+    Args:
+        find: Gives the executables of Chrome and ChromeDriver, or raises `BrowserUnavailable`.
+        headless: Whether Chrome runs without windows.
+        no_sandbox: Whether Chrome has to run without its sandbox.
+        chrome_args: More switches for every Chrome.
+    """
+
+    def __init__(
+        self, find: Callable[[], Binaries], *, headless: bool, no_sandbox: bool, chrome_args: Sequence[str]
+    ) -> None:
+        self._find = find
+        self._found: Binaries | None = None
+        self.unavailable: str | None = None
+        self._headless = headless
+        self._no_sandbox = no_sandbox
+        self._chrome_args = tuple(chrome_args)
+        self._children: dict[int, subprocess.Popen[bytes]] = {}
+        self._children_lock = threading.Lock()
+
+    def check(self) -> str | None:
+        """See whether browsers can be started; gives a warning where their versions do not match.
+
+        Sets `unavailable` to the reason when they cannot.
+        """
+        try:
+            binaries = self._binaries()
+        except BrowserUnavailable as error:
+            self.unavailable = error.message
+            return None
+        chrome, driver = versions(binaries)
+        if not driver or (not chrome and sys.platform != "win32"):
+            program = binaries.chrome if driver else binaries.chromedriver
+            self.unavailable = f"{program} does not tell its version: start it by hand to see why"
+        return mismatch(chrome, driver)
+
+    def start(
+        self, folder: SessionFolder, checked: Checked, deadline: Deadline, wanted: Wanted
+    ) -> RunningBrowser:
+        """Start a ChromeDriver and, through it, a Chrome on the folder's profile.
+
+        What was started is ended again when anything fails.
+
+        Raises:
+            BrowserUnavailable: With ChromeDriver's last words and what to do.
+            InvalidRequest: ChromeDriver takes the capabilities for nonsense.
+            SessionLost: The session is not wanted any more.
+        """
+        wish = capabilities.merge(
+            checked,
+            binary=str(self._binaries().chrome),
+            profile=str(folder.profile),
+            headless=self._headless,
+            no_sandbox=self._no_sandbox,
+            extra_args=self._chrome_args,
+        )
+        try:
+            driver, url = self._start_driver(folder, deadline, wanted)
+            answer = driver_client.new_session(url, wish, max(1.0, deadline.remaining()))
+            browser = _started_browser(answer)
+            address = _debugger_address(answer)
+            running = _running(driver, url, answer, browser, address)
+        except driver_client.CommandRefused as error:
+            self.stop(folder, None)
+            raise InvalidRequest(f"ChromeDriver refuses these capabilities: {error}") from error
+        except (driver_client.CommandFailed, BrowserUnavailable) as error:
+            story = error.message if isinstance(error, BrowserUnavailable) else _story(error, folder)
+            self.stop(folder, None)
+            self.unavailable = story
+            raise BrowserUnavailable(story) from error
+        self.unavailable = None
+        return running
+
+    def reattach(
+        self,
+        folder: SessionFolder,
+        running: RunningBrowser,
+        checked: Checked,
+        deadline: Deadline,
+        wanted: Wanted,
+    ) -> RunningBrowser:
+        """Put a new ChromeDriver on a browser that outlived its own, and end the old one first.
+
+        ChromeDriver takes the first page that Chrome lists, which is the one in front.
+
+        Raises:
+            BrowserUnavailable: It is not the same browser any more, or ChromeDriver could not attach.
+            SessionLost: The session is not wanted any more.
+        """
+        end([running.driver])
+        self._reap(running.driver.pid)
+        _same_browser_or_none(running)
+        driver, url = self._start_driver(folder, deadline, wanted)
+        try:
+            wish = capabilities.for_reattach(checked, running.debugger_address)
+            answer = driver_client.new_session(url, wish, deadline.within(ATTACH_S).remaining())
+        except driver_client.CommandFailed as error:
+            end([driver])
+            self._reap(driver.pid)
+            raise BrowserUnavailable(_story(error, folder)) from error
+        return _running(driver, url, answer, running.browser, running.debugger_address)
+
+    def stop(self, folder: SessionFolder, running: RunningBrowser | None) -> None:
+        """End ChromeDriver, Chrome and all their helpers, and see them gone.
+
+        Chrome's main process is asked first: upon SIGTERM it writes its profile and takes its
+        helpers with it in some 50 ms. What is hung is killed.
+
+        Raises:
+            CleanupIncomplete: A process survived; the message names it.
+        """
+        if running is not None:
+            end([running.browser, running.driver], grace=GRACE_S)
+        left = _processes_of(folder, running, snapshot())
+        for _ in range(3):
+            if not left:
+                break
+            end(left, grace=GRACE_S)
+            left = _processes_of(folder, running, snapshot())
+        self.reap()
+        if left:
+            pids = ", ".join(str(identity.pid) for identity in left)
+            raise CleanupIncomplete(f"These processes could not be ended: PID {pids}; end them by hand")
+
+    def reap(self) -> None:
+        """Take the ChromeDrivers of ours that have ended off the process table."""
+        with self._children_lock:
+            pids = tuple(self._children)
+        for pid in pids:
+            self._reap(pid)
+
+    def _binaries(self) -> Binaries:
+        if self._found is None:
+            self._found = self._find()
+        return self._found
+
+    def _start_driver(
+        self, folder: SessionFolder, deadline: Deadline, wanted: Wanted
+    ) -> tuple[ProcessIdentity, str]:
+        if not wanted():
+            raise SessionLost("The session was closed while its browser was being started")
+        process = self._spawn(folder)
+        identity = identify(process.pid)
+        port = _await_port(process, folder.driver_output, deadline.within(DRIVER_START_S))
+        if identity is None or port is None:
+            process.kill()
+            process.wait()
+            self._reap(process.pid)
+            raise BrowserUnavailable(_story("ChromeDriver did not start", folder))
+        return identity, f"http://127.0.0.1:{port}"
+
+    def _spawn(self, folder: SessionFolder) -> subprocess.Popen[bytes]:
+        command = [
+            str(self._binaries().chromedriver),
+            "--port=0",
+            f"--log-path={folder.driver_log}",
+            "--append-log",
+            # At a finer level ChromeDriver logs what is typed, passwords included.
+            "--log-level=WARNING",
+        ]
+        with folder.driver_output.open("wb") as output:
+            try:
+                process = subprocess.Popen(  # noqa: S603 - our own executable and switches
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    cwd=folder.path,
+                    env=_environment(os.environ, folder),
+                    **_OWN_PROCESS_GROUP,
+                )
+            except OSError as error:
+                raise BrowserUnavailable(
+                    f"ChromeDriver ({command[0]}) cannot be run: {error}; set DROVER_CHROMEDRIVER"
+                ) from error
+        with self._children_lock:
+            self._children[process.pid] = process
+        return process
+
+    def _reap(self, pid: int) -> None:
+        with self._children_lock:
+            process = self._children.get(pid)
+            if process is not None and process.poll() is not None:
+                del self._children[pid]
+
+
+
+if sys.platform == "win32":
+    _OWN_PROCESS_GROUP: dict[str, Any] = {
+        "creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
+    }
+else:
+    # A Ctrl-C in the terminal goes to the foreground process group, and must not hit ChromeDriver first.
+    _OWN_PROCESS_GROUP: dict[str, Any] = {"start_new_session": True}
+
+
+def _environment(environ: Mapping[str, str], folder: SessionFolder) -> dict[str, str]:
+    ours = {name: value for name, value in environ.items() if not name.upper().startswith("DROVER_")}
+    temp = dict.fromkeys(("TMPDIR", "MAC_CHROMIUM_TMPDIR", "TMP", "TEMP"), str(folder.temp))
+    return ours | temp | {"BREAKPAD_DUMP_LOCATION": str(folder.crashes)}
+
+
+def _await_port(process: subprocess.Popen[bytes], output: Path, deadline: Deadline) -> int | None:
+    pause = 0.002
+    while deadline.remaining() > 0:
+        found = _PORT.search(output.read_text(encoding="utf-8", errors="replace"))
+        if found:
+            return int(found[1])
+        if process.poll() is not None:
+            return None
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.05)
+    return None
+
+
+def _started_browser(answer: Mapping[str, Any]) -> ProcessIdentity:
+    pid = answer["capabilities"].get("goog:processID")
+    identity = identify(pid) if isinstance(pid, int) else None
+    if identity is None:
+        raise driver_client.CommandFailed("Chrome was gone as soon as it had started")
+    return identity
+
+
+def _debugger_address(answer: Mapping[str, Any]) -> str:
+    # Chrome's DevTools listen on 127.0.0.1 alone; `localhost` may be tried as ::1 first.
+    address = str(answer["capabilities"]["goog:chromeOptions"]["debuggerAddress"])
+    return address.replace("localhost", "127.0.0.1")
+
+
+def _running(
+    driver: ProcessIdentity,
+    url: str,
+    answer: Mapping[str, Any],
+    browser: ProcessIdentity,
+    address: str,
+) -> RunningBrowser:
+    version = probe(f"http://{address}", "/json/version", ATTACH_S)
+    guid = browser_guid(version.body)
+    if guid is None:
+        raise driver_client.CommandFailed(f"Chrome's DevTools at {address} do not answer: {version.error}")
+    return RunningBrowser(
+        driver=driver,
+        driver_url=url,
+        driver_session_id=str(answer["sessionId"]),
+        browser=browser,
+        browser_version=str(answer["capabilities"].get("browserVersion", "")),
+        debugger_address=address,
+        browser_guid=guid,
+    )
+
+
+def _same_browser_or_none(running: RunningBrowser) -> None:
+    version = probe(f"http://{running.debugger_address}", "/json/version", ATTACH_S)
+    same = (
+        liveness(running.browser) is Liveness.ALIVE
+        and version.reply is Reply.ANSWERED
+        and browser_guid(version.body) == running.browser_guid
+    )
+    if not same:
+        raise BrowserUnavailable("The browser is gone as well, there is nothing to attach to")
+
+
+def _processes_of(
+    folder: SessionFolder, running: RunningBrowser | None, table: ProcessTable
+) -> list[ProcessIdentity]:
+    """Give every living process of a session: by its folder's mark, by identity, and their descendants."""
+    known = {running.driver, running.browser} if running else set()
+    roots = [
+        row.pid
+        for row in table.rows.values()
+        if row.started is not None and (row.identity in known or _is_marked(row.cmdline, folder))
+    ]
+    pids = set(roots).union(*(_pids_below(table, pid) for pid in roots))
+    rows = (table.rows[pid] for pid in sorted(pids))
+    return [row.identity for row in rows if row.started is not None and liveness(row.identity) is not Liveness.GONE]
+
+
+def _is_marked(cmdline: Sequence[str] | None, folder: SessionFolder) -> bool:
+    mark = session_mark(cmdline)
+    return mark is not None and mark.folder == str(folder.path)
+
+
+def _pids_below(table: ProcessTable, pid: int) -> set[int]:
+    return {row.pid for row in table.descendants(pid)}
+
+
+def _story(error: object, folder: SessionFolder) -> str:
+    """Tell why a browser did not start: ChromeDriver's reason, its last log lines, and what to do."""
+    words = [_tail(folder.driver_log), _tail(folder.driver_output)]
+    last_words = " | ".join(word for word in words if word)
+    told = f" ChromeDriver's last words: {last_words}." if last_words else ""
+    return (
+        f"No browser could be started: {str(error).rstrip('.')}.{told} Check that Chrome and ChromeDriver are of the "
+        "same version and start by hand as this user, then ask again"
+    )
+
+
+def _tail(log: Path) -> str:
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    return " / ".join(line.strip() for line in lines[-LAST_WORDS_LINES:] if line.strip())

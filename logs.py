@@ -1,0 +1,63 @@
+"""The log on standard error: one event, one line, as text or as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import sys
+from datetime import datetime, timezone
+
+from events import Emit, Event
+
+_logger = logging.getLogger("drover")
+
+
+def rfc3339(moment: datetime) -> str:
+    """Give a moment in UTC with milliseconds, as in `2026-11-22T19:40:00.123Z`."""
+    return moment.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _moment(record: logging.LogRecord) -> str:
+    return rfc3339(datetime.fromtimestamp(record.created, tz=timezone.utc))
+
+
+class _TextFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line = f"{_moment(record)} {record.levelname}: {record.getMessage()}"
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+class _JsonFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        entry: dict[str, object] = {
+            "time": _moment(record),
+            "level": record.levelname,
+            "message": record.getMessage(),
+        }
+        event = getattr(record, "event", None)
+        if isinstance(event, Event):
+            entry |= {"event": type(event).__name__} | dataclasses.asdict(event)
+        if record.exc_info:
+            entry["exception"] = self.formatException(record.exc_info)
+        return json.dumps(entry, ensure_ascii=False)
+
+
+def set_up_logging(log_format: str, log_level: str) -> Emit:
+    """Send all logging to standard error and give the listener that logs events.
+
+    Standard error is switched to UTF-8: a Windows console or a file opened in another encoding
+    could not take the emoji of the fixed log lines.
+    """
+    if hasattr(sys.stderr, "reconfigure"):
+        sys.stderr.reconfigure(encoding="utf-8", errors="backslashreplace")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_JsonFormatter() if log_format == "json" else _TextFormatter())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    _logger.setLevel(log_level.upper())
+    return log_event
+
+
+def log_event(event: Event) -> None:
+    """Write one event as one log line."""
+    _logger.log(event.level, "%s", event.message, extra={"event": event})

@@ -1,0 +1,328 @@
+"""Cleanups: plan -> end processes -> sweep folders -> report.
+
+The process table is read first and the protected set second: the other way round would kill a
+session that was born in between.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from enum import Enum
+
+import events
+from deadline import Deadline, DeadlineExceeded
+from events import Emit
+from processes.ending import Ending, Outcome, end, reap
+from processes.folders import SessionFolder, SessionFolders
+from processes.ownership import OwnerState, read_owner
+from processes.memory import memory_held_mb
+from processes.table import ProcessIdentity, ProcessTable, snapshot
+from processes.verdicts import (
+    CleanupPlan,
+    Judgement,
+    ProtectedSession,
+    Protection,
+    Role,
+    Scope,
+    Verdict,
+    marked_data_dirs,
+    plan_cleanup,
+)
+
+PASSES = 3
+"""A process may fork while it is being killed, so a plan is carried out until nothing is left of it."""
+PATIENCE_S = 2.0
+"""How long a recovery waits for the cleanup that it asked for."""
+
+
+class Trigger(Enum):
+    """What asked for a cleanup."""
+
+    PERSON = "person"
+    ITSELF = "itself"
+
+
+@dataclass(frozen=True, slots=True)
+class Killed:
+    """A process that was seen dead after it was ended."""
+
+    judgement: Judgement
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A process that was to be ended and could not be; `own_user` tells whose it is."""
+
+    judgement: Judgement
+    why: str
+
+    @property
+    def is_ours_to_end(self) -> bool:
+        """Tell whether we would have had the right to end it."""
+        return self.judgement.row.own_user is not False
+
+
+@dataclass(frozen=True, slots=True)
+class CleanupReport:
+    """What a cleanup has done, or in a dry run would do.
+
+    Attributes:
+        killed: Processes seen dead; in a dry run those that would be ended.
+        failed: Processes that could not be ended, and why.
+        spared: How many Chrome-like processes were left alone, by verdict.
+        reaped: Pids of defunct children of ours that were taken off the table.
+        removed_profiles: Session folders of nobody, removed with all they held.
+        freed_mb: Memory in MiB that the killed processes held.
+        duration_ms: The whole cleanup.
+        phases_ms: The same by phase: scan, plan, end, sweep.
+        dry_run: Nothing was done.
+    """
+
+    killed: tuple[Killed, ...] = ()
+    failed: tuple[Failed, ...] = ()
+    spared: tuple[tuple[Verdict, int], ...] = ()
+    reaped: tuple[int, ...] = ()
+    removed_profiles: int = 0
+    freed_mb: float = 0.0
+    duration_ms: int = 0
+    phases_ms: tuple[tuple[str, int], ...] = ()
+    dry_run: bool = False
+
+    def followed_by(self, later: CleanupReport) -> CleanupReport:
+        """Give the report of both, one after the other; what the later one has ended did not fail."""
+        ended = {killed.judgement.row.identity for killed in later.killed}
+        return replace(
+            later,
+            killed=self.killed + later.killed,
+            failed=later.failed + tuple(f for f in self.failed if f.judgement.row.identity not in ended),
+            reaped=self.reaped + later.reaped,
+            removed_profiles=self.removed_profiles + later.removed_profiles,
+            freed_mb=self.freed_mb + later.freed_mb,
+            duration_ms=self.duration_ms + later.duration_ms,
+        )
+
+    @property
+    def killed_count(self) -> int:
+        """Give how many processes were seen dead."""
+        return 0 if self.dry_run else len(self.killed)
+
+
+class _Stopwatch:
+    """Milliseconds by phase."""
+
+    def __init__(self) -> None:
+        self._begun = self._lap = time.monotonic()
+        self.phases: dict[str, int] = {}
+
+    def lap(self, phase: str) -> None:
+        now = time.monotonic()
+        self.phases[phase] = self.phases.get(phase, 0) + round(1000 * (now - self._lap))
+        self._lap = now
+
+    def total(self) -> int:
+        return round(1000 * (time.monotonic() - self._begun))
+
+
+class ProcessCleaner:
+    """Ends what nobody owns on this machine, and only that.
+
+    Args:
+        folders: Our session folders.
+        protected: Gives what may not be touched; called after the table has been read.
+        emit: Hears what happens.
+        adopt_grace: Seconds for which the sessions of another instance that stopped are spared.
+        owned_only: Never end a ChromeDriver that we did not start.
+    """
+
+    def __init__(
+        self,
+        folders: SessionFolders,
+        protected: Callable[[], tuple[ProtectedSession, ...]],
+        emit: Emit,
+        *,
+        adopt_grace: float,
+        owned_only: bool,
+    ) -> None:
+        self._folders = folders
+        self._protected = protected
+        self._emit = emit
+        self._adopt_grace = adopt_grace
+        self._owned_only = owned_only
+        self._one_at_a_time = threading.Lock()
+        self._shared_lock = threading.Lock()
+        self._shared: Future[CleanupReport] | None = None
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="cleanup")
+
+    def cleanup(self, trigger: Trigger, *, dry_run: bool = False) -> CleanupReport:
+        """End all orphans of the machine and sweep the folders that no session owns.
+
+        In a dry run nothing is ended, removed or reaped, and the report says what would be.
+        """
+        with self._one_at_a_time:
+            self._emit(events.CleanupTriggered())
+            return self._cleanup(self._scope(trigger), dry_run=dry_run)
+
+    def upon_connection_error(self) -> int:
+        """Clean up for a session that was found dead; gives how many orphans were seen dead.
+
+        Sessions that ask at the same time share one cleanup. One that fails, or takes longer than
+        `PATIENCE_S`, is logged and delays nobody; it goes on behind.
+        """
+        with self._shared_lock:
+            if self._shared is None or self._shared.done():
+                self._shared = self._executor.submit(self._automatic)
+            running = self._shared
+        try:
+            return Deadline(PATIENCE_S).wait(running).killed_count
+        except DeadlineExceeded:
+            self._emit(events.CleanupFailed(f"it takes longer than {PATIENCE_S:.0f} s and goes on in the background"))
+        except Exception as error:  # noqa: BLE001 - whatever breaks a cleanup must not break the recovery
+            self._emit(events.CleanupFailed(str(error) or type(error).__name__))
+        return 0
+
+    def survey(self) -> CleanupPlan:
+        """Judge every Chrome-like process of the machine, as a cleanup asked for by a person would."""
+        return self._plan(snapshot(), self._scope(Trigger.PERSON))
+
+    def end_everything(self) -> CleanupReport:
+        """End every Chrome and ChromeDriver of the machine, our own and all others.
+
+        Looks again until a snapshot shows none that we may end, at most `PASSES` times.
+        """
+        with self._one_at_a_time:
+            watch = _Stopwatch()
+            report = self._carry_out(Scope.EVERYTHING, watch)
+            removed = self._sweep(watch)
+            return replace(report, removed_profiles=removed, **_times(watch))
+
+    def close(self) -> None:
+        """Stop the thread of automatic cleanups."""
+        self._executor.shutdown(wait=False)
+
+    def _scope(self, trigger: Trigger) -> Scope:
+        if self._owned_only:
+            return Scope.OWNED
+        return Scope.SYSTEM if trigger is Trigger.PERSON else Scope.ABANDONED
+
+    def _automatic(self) -> CleanupReport:
+        with self._one_at_a_time:
+            return self._cleanup(self._scope(Trigger.ITSELF), dry_run=False)
+
+    def _cleanup(self, scope: Scope, *, dry_run: bool) -> CleanupReport:
+        watch = _Stopwatch()
+        if dry_run:
+            return self._would_do(scope, watch)
+        report = self._carry_out(scope, watch)
+        removed = self._sweep(watch)
+        report = replace(report, removed_profiles=removed, **_times(watch))
+        if report.killed or not report.failed:
+            self._emit(events.CleanupFinished(report.killed_count, report.removed_profiles))
+        return report
+
+    def _would_do(self, scope: Scope, watch: _Stopwatch) -> CleanupReport:
+        table = snapshot()
+        watch.lap("scan")
+        plan = self._plan(table, scope)
+        watch.lap("plan")
+        self._emit(events.ActiveDrivers(_active_drivers(plan)))
+        return CleanupReport(
+            killed=tuple(Killed(judgement, Outcome.ENDED) for judgement in plan.orphans),
+            spared=_spared(plan),
+            reaped=tuple(judgement.row.pid for judgement in plan.reapable),
+            removed_profiles=len(self._unowned_folders()),
+            freed_mb=memory_held_mb(judgement.row.pid for judgement in plan.orphans),
+            dry_run=True,
+            **_times(watch),
+        )
+
+    def _carry_out(self, scope: Scope, watch: _Stopwatch) -> CleanupReport:
+        killed: dict[ProcessIdentity, Killed] = {}
+        failed: dict[ProcessIdentity, Failed] = {}
+        reaped: list[int] = []
+        freed_mb = 0.0
+        plan = CleanupPlan(())
+        for number in range(PASSES):
+            table = snapshot()
+            watch.lap("scan")
+            plan = self._plan(table, scope)
+            watch.lap("plan")
+            if number == 0 and scope is not Scope.EVERYTHING:
+                self._emit(events.ActiveDrivers(_active_drivers(plan)))
+            targets = tuple(j for j in plan.orphans if j.row.identity not in failed)
+            if not targets and not plan.reapable:
+                break
+            self._announce(targets, scope)
+            freed_mb += memory_held_mb(judgement.row.pid for judgement in targets)
+            _sort_out(targets, end([judgement.row.identity for judgement in targets]), killed, failed)
+            reaped += reap(judgement.row.pid for judgement in plan.reapable)
+            watch.lap("end")
+        for failure in failed.values():
+            self._emit(events.ProcessSurvived(failure.judgement.row.pid, failure.why))
+        return CleanupReport(
+            killed=tuple(killed.values()),
+            failed=tuple(failed.values()),
+            spared=_spared(plan),
+            reaped=tuple(reaped),
+            freed_mb=freed_mb,
+        )
+
+    def _announce(self, targets: Collection[Judgement], scope: Scope) -> None:
+        orphaned = scope is not Scope.EVERYTHING
+        for judgement in targets:
+            self._emit(events.KillingProcess(judgement.row.pid, judgement.role.value, orphaned))
+
+    def _plan(self, table: ProcessTable, scope: Scope) -> CleanupPlan:
+        owners = {
+            data_dir: read_owner(data_dir, self._adopt_grace)
+            for data_dir in marked_data_dirs(table)
+            if data_dir != str(self._folders.data_dir)
+        }
+        protection = Protection(self._protected(), str(self._folders.data_dir), owners)
+        return plan_cleanup(table, protection, scope)
+
+    def _unowned_folders(self) -> tuple[SessionFolder, ...]:
+        present = self._folders.present()
+        owned = {session.folder for session in self._protected()}
+        return tuple(folder for folder in present if str(folder.path) not in owned)
+
+    def _sweep(self, watch: _Stopwatch) -> int:
+        removed = sum(1 for folder in self._unowned_folders() if self._folders.remove(folder))
+        watch.lap("sweep")
+        return removed
+
+
+def _times(watch: _Stopwatch) -> dict[str, object]:
+    return {"duration_ms": watch.total(), "phases_ms": tuple(watch.phases.items())}
+
+
+def _active_drivers(plan: CleanupPlan) -> tuple[int, ...]:
+    return tuple(
+        judgement.row.pid
+        for judgement in plan.judgements
+        if judgement.role is Role.DRIVER and judgement.session_id is not None
+    )
+
+
+def _spared(plan: CleanupPlan) -> tuple[tuple[Verdict, int], ...]:
+    verdicts = [judgement.verdict for judgement in plan.judgements]
+    return tuple((verdict, verdicts.count(verdict)) for verdict in Verdict if verdict is not Verdict.ORPHAN)
+
+
+def _sort_out(
+    targets: Collection[Judgement],
+    endings: Collection[Ending],
+    killed: dict[ProcessIdentity, Killed],
+    failed: dict[ProcessIdentity, Failed],
+) -> None:
+    by_identity = {judgement.row.identity: judgement for judgement in targets}
+    for ending in endings:
+        judgement = by_identity[ending.identity]
+        if ending.outcome in {Outcome.DENIED, Outcome.SURVIVED}:
+            failed[ending.identity] = Failed(judgement, ending.detail or ending.outcome.value)
+        else:
+            killed[ending.identity] = Killed(judgement, ending.outcome)

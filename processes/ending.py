@@ -1,0 +1,249 @@
+"""Ending processes: the only place that sends a signal.
+
+The start time is compared after the process has been opened, and the signal goes to what was opened: on Linux
+through a pidfd, which can never mean a later process of the same number, elsewhere through psutil, which
+compares the start time itself. `end()` reaps nothing: that would steal the exit status from whoever started
+the process.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+import psutil
+
+from processes.table import Liveness, ProcessIdentity, liveness
+
+_POLL_PAUSE_S = 0.02
+
+
+class Outcome(str, Enum):
+    """What became of a process that was to be ended."""
+
+    ENDED = "ended"
+    KILLED = "killed"
+    ALREADY_GONE = "already_gone"
+    DENIED = "denied"
+    SURVIVED = "survived"
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """The outcome for one process, and why where it still lives."""
+
+    identity: ProcessIdentity
+    outcome: Outcome
+    detail: str | None = None
+
+
+def end(
+    targets: Sequence[ProcessIdentity], *, grace: float = 1.0, timeout: float = 3.0
+) -> tuple[Ending, ...]:
+    """End processes together: ask all at once, wait for all at once, kill what is left.
+
+    A stopped process is killed at once, since it could not act on anything milder.
+
+    Args:
+        grace: Seconds that they have to end by themselves after SIGTERM.
+        timeout: Seconds to wait for those that were then killed.
+
+    Returns:
+        One outcome for each target, in their order; nothing is raised for a process that resists.
+    """
+    endings = [_Attempt(target) for target in targets]
+    try:
+        for attempt in endings:
+            attempt.ask()
+        _wait(endings, grace)
+        for attempt in endings:
+            attempt.kill()
+        _wait(endings, timeout)
+        return tuple(attempt.conclude() for attempt in endings)
+    finally:
+        for attempt in endings:
+            attempt.close()
+
+
+def reap(pids: Iterable[int]) -> tuple[int, ...]:
+    """Collect our own defunct children, one by one; give the pids that are gone now.
+
+    Never give it the pid of a process that a `Popen` object stands for: that would lose its exit status.
+    """
+    return tuple(pid for pid in pids if _reap_one(pid))
+
+
+def _reap_one(pid: int) -> bool:
+    if sys.platform == "win32" or pid <= 1:
+        return False
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except ChildProcessError:
+        return False
+
+
+class _Handle(Protocol):
+    """An open process: signals go to it, never to a later one of its number."""
+
+    def send(self, number: int) -> None: ...
+    def close(self) -> None: ...
+
+
+class _PidfdHandle:
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+
+    def send(self, number: int) -> None:
+        if sys.platform == "linux":
+            signal.pidfd_send_signal(self.descriptor, number)
+
+    def close(self) -> None:
+        os.close(self.descriptor)
+
+
+class _PsutilHandle:
+    def __init__(self, process: psutil.Process) -> None:
+        self._process = process
+
+    def send(self, number: int) -> None:
+        try:
+            self._process.send_signal(number)
+        except psutil.NoSuchProcess as error:
+            raise ProcessLookupError(errno.ESRCH, "no such process") from error
+        except psutil.AccessDenied as error:
+            raise PermissionError(errno.EPERM, "permission denied") from error
+
+    def close(self) -> None:
+        return
+
+
+def _open(pid: int) -> _Handle | None:
+    if sys.platform == "linux":
+        try:
+            return _PidfdHandle(os.pidfd_open(pid))
+        except ProcessLookupError:
+            return None
+        except OSError:
+            # An old kernel, a container that forbids the call, or no descriptor left: psutil does without.
+            pass
+    try:
+        return _PsutilHandle(psutil.Process(pid))
+    except psutil.NoSuchProcess:
+        return None
+    except psutil.AccessDenied as error:
+        raise PermissionError(errno.EPERM, "permission denied") from error
+
+
+class _Attempt:
+    """One target on its way; `outcome` is None until it is known."""
+
+    def __init__(self, identity: ProcessIdentity) -> None:
+        self.identity = identity
+        self.outcome: Outcome | None = None
+        self._detail: str | None = None
+        self._handle: _Handle | None = None
+        self._killed = False
+
+    @property
+    def descriptor(self) -> int | None:
+        return self._handle.descriptor if isinstance(self._handle, _PidfdHandle) else None
+
+    def ask(self) -> None:
+        """Open the process, make sure that it is the one that was meant, and send the first signal."""
+        if self.identity.pid in (0, 1, os.getpid()):
+            self._settle(Outcome.DENIED, "it is this service itself or the system's first process")
+            return
+        try:
+            self._handle = _open(self.identity.pid)
+        except PermissionError as error:
+            self._settle(Outcome.DENIED, error.strerror)
+            return
+        state = liveness(self.identity)
+        if self._handle is None or state is Liveness.GONE:
+            self._settle(Outcome.ALREADY_GONE)
+            return
+        self._killed = state is Liveness.STOPPED
+        self._send(_KILL if self._killed else signal.SIGTERM, gone=Outcome.ALREADY_GONE)
+
+    def kill(self) -> None:
+        """Kill what has not ended by itself."""
+        if self.outcome is None and not self._killed:
+            self._send(_KILL, gone=Outcome.ENDED)
+            self._killed = self.outcome is None
+
+    def notice_end(self) -> None:
+        """Settle the outcome of a process that is seen gone."""
+        if self.outcome is None:
+            self._settle(Outcome.KILLED if self._killed else Outcome.ENDED)
+
+    def conclude(self) -> Ending:
+        """Give the outcome, from a last look."""
+        if self.outcome is None and liveness(self.identity) is Liveness.GONE:
+            self.notice_end()
+        if self.outcome is None:
+            self._settle(Outcome.SURVIVED, "it is still there after SIGKILL")
+        return Ending(self.identity, self.outcome or Outcome.SURVIVED, self._detail)
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        if self._handle is not None:
+            self._handle.close()
+
+    def _send(self, number: int, gone: Outcome) -> None:
+        if self._handle is None:
+            return
+        try:
+            self._handle.send(number)
+        except ProcessLookupError:
+            self._settle(gone)
+        except PermissionError as error:
+            self._settle(Outcome.DENIED, error.strerror)
+
+    def _settle(self, outcome: Outcome, detail: str | None = None) -> None:
+        self.outcome, self._detail = outcome, detail
+
+
+# Windows knows one way to end a process; there SIGTERM already is it.
+_KILL: int = signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL
+
+
+def _wait(attempts: Sequence[_Attempt], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        open_attempts = [attempt for attempt in attempts if attempt.outcome is None]
+        remaining = deadline - time.monotonic()
+        if not open_attempts or remaining <= 0:
+            return
+        _wait_for_some(open_attempts, remaining)
+
+
+def _wait_for_some(attempts: Sequence[_Attempt], seconds: float) -> None:
+    by_descriptor = {attempt.descriptor: attempt for attempt in attempts if attempt.descriptor is not None}
+    plain = [attempt for attempt in attempts if attempt.descriptor is None]
+    pause = min(seconds, _POLL_PAUSE_S) if plain else seconds
+    if sys.platform == "linux" and by_descriptor:
+        for descriptor in _poll(by_descriptor.keys(), pause):
+            by_descriptor[descriptor].notice_end()
+    else:
+        time.sleep(pause)
+    for attempt in plain:
+        if liveness(attempt.identity) is Liveness.GONE:
+            attempt.notice_end()
+
+
+def _poll(descriptors: Iterable[int], seconds: float) -> list[int]:
+    # A pidfd becomes readable when its process has exited, whether or not it has been reaped.
+    if sys.platform == "win32":
+        return []
+    poller = select.poll()
+    for descriptor in descriptors:
+        poller.register(descriptor, select.POLLIN)
+    return [descriptor for descriptor, _ in poller.poll(max(1, int(seconds * 1000)))]

@@ -1,0 +1,187 @@
+"""Who belongs to whom in a table: candidates, drivers, browsers and their helpers. Pure, and linear."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final, TypeVar
+
+from processes.chrome_names import (
+    Kind,
+    Role,
+    System,
+    base_name,
+    folder_of,
+    kind_of_cut_name,
+    kind_of_name,
+    lies_in_chrome_folder,
+    may_be_chrome,
+    role_of,
+)
+from processes.ownership import session_mark
+from processes.table import ProcessRow, ProcessStatus, ProcessTable
+
+_Value = TypeVar("_Value")
+
+_INITS: Final = frozenset(
+    {"systemd", "init", "launchd", "tini", "tini-static", "dumb-init", "docker-init", "catatonit", "runit"}
+)
+_SERVICE_MANAGERS: Final = frozenset({"systemd", "init", "launchd", "supervisord", "runsv", "s6-supervise"})
+_USER_DATA_DIR = re.compile(r"(?:^|\s)--user-data-dir=(.+?)(?=\s--|\s*$)")
+_DATABASE = re.compile(r"(?:^|\s)--database=(.+?)(?=\s--|\s*$)")
+
+
+def takes_orphans_in(parent: ProcessRow, system: System) -> bool:
+    """Tell whether the kernel gives orphans to a parent, so that it says nothing about who started them."""
+    if system == "windows":
+        return False
+    return parent.pid == 1 or parent.name in _INITS or parent.name.startswith("s6-")
+
+
+def is_service_manager(row: ProcessRow) -> bool:
+    """Tell whether a process is one that starts services, each as the leader of a session."""
+    return row.name in _SERVICE_MANAGERS
+
+
+class Kinship:
+    """The relations in one table, computed once.
+
+    Attributes:
+        candidates: The pids of every Chrome-like process, look-alikes included.
+        kinds: What each candidate's executable is; None for a look-alike.
+        marks: The session's mark of each candidate that carries one.
+        order: Every pid of the table, parents before their children.
+    """
+
+    def __init__(self, table: ProcessTable) -> None:
+        self._table = table
+        self.candidates = sorted(pid for pid, row in table.rows.items() if _is_candidate(row, table.system))
+        rows = [table.rows[pid] for pid in self.candidates]
+        found = ((row.pid, session_mark(row.cmdline)) for row in rows)
+        self.marks = {pid: mark for pid, mark in found if mark is not None}
+        self._chrome_folders = {
+            folder_of(row.exe) for row in rows if row.exe and self._raw_kind(row) is Kind.CHROME
+        }
+        self.kinds = {row.pid: self._kind(row) for row in rows}
+        self._roles = {pid: self._role(table.rows[pid]) for pid in self.candidates}
+        self._parents = self._valid_parents()
+        self.order = self._parents_first()
+        self._driver_above = self.nearest({pid: pid for pid in self._living(Role.DRIVER)})
+        self._browser_above = self.nearest({pid: pid for pid in self._living(Role.BROWSER)})
+        self._browsers_by_profile = self._by_profile()
+
+    def role(self, pid: int) -> Role:
+        """Give what a candidate does."""
+        return self._roles[pid]
+
+    def nearest(self, values: Mapping[int, _Value]) -> dict[int, _Value]:
+        """Give each process the value of its own, or else that of its nearest ancestor with one."""
+        found = dict(values)
+        # The second round carries a value round a circle of parents, whose first member it reached last.
+        for _ in range(2):
+            for pid in self.order:
+                parent = self._parents.get(pid)
+                if pid not in found and parent in found:
+                    found[pid] = found[parent]
+        return found
+
+    def driver_of(self, row: ProcessRow) -> int | None:
+        """Give the living ChromeDriver that started a browser: an ancestor or its process group's leader."""
+        above = self._above(self._driver_above, row.pid)
+        if above is not None:
+            return above
+        leader = self._table.rows.get(row.pgid) if row.pgid is not None else None
+        led = leader is not None and self._roles.get(leader.pid) is Role.DRIVER and _lives(leader)
+        return leader.pid if leader is not None and led else None
+
+    def browsers_of(self, row: ProcessRow) -> tuple[int, ...]:
+        """Give the living browsers that a process may belong to: the one above it, or those of its profile.
+
+        In another PID namespace a path means another folder, so only descent counts there.
+        """
+        above = self._above(self._browser_above, row.pid)
+        if above is not None:
+            return (above,)
+        if row.own_namespace is False:
+            return ()
+        if row.cmdline is None or self._roles[row.pid] is Role.BROWSER:
+            return ()
+        if self.kinds[row.pid] is Kind.CRASH_HANDLER:
+            return self._browsers_around(_switch(_DATABASE, row))
+        return tuple(self._browsers_by_profile.get(_switch(_USER_DATA_DIR, row) or "", ()))
+
+    def _above(self, nearest: Mapping[int, int], pid: int) -> int | None:
+        parent = self._parents.get(pid)
+        found = nearest.get(parent) if parent is not None else None
+        return found if found != pid else None
+
+    def _browsers_around(self, database: str | None) -> tuple[int, ...]:
+        if database is None:
+            return ()
+        found = self._browsers_by_profile.items()
+        around = (pids for profile, pids in found if database.startswith((profile + "/", profile + "\\")))
+        return tuple(pid for pids in around for pid in pids)
+
+    def _by_profile(self) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        for pid in self._living(Role.BROWSER):
+            profile = _switch(_USER_DATA_DIR, self._table.rows[pid])
+            if profile is not None:
+                found.setdefault(profile, []).append(pid)
+        return found
+
+    def _living(self, role: Role) -> list[int]:
+        return [pid for pid in self.candidates if self._roles[pid] is role and _lives(self._table.rows[pid])]
+
+    def _raw_kind(self, row: ProcessRow) -> Kind | None:
+        if row.exe is not None:
+            return kind_of_name(base_name(row.exe), self._table.system)
+        if row.status is ProcessStatus.ZOMBIE:
+            return kind_of_cut_name(row.name, self._table.system)
+        return kind_of_name(row.name, self._table.system)
+
+    def _kind(self, row: ProcessRow) -> Kind | None:
+        kind = self._raw_kind(row)
+        if (
+            kind in (None, Kind.DRIVER, Kind.CHROME)
+            or row.status is ProcessStatus.ZOMBIE
+            or row.pid in self.marks
+        ):
+            return kind
+        # Electron programs bring a crash handler of the same name: only the folder tells them apart.
+        exe = row.exe or ""
+        return kind if folder_of(exe) in self._chrome_folders or lies_in_chrome_folder(exe) else None
+
+    def _role(self, row: ProcessRow) -> Role:
+        kind = self.kinds[row.pid]
+        return Role.OTHER if kind is None else role_of(kind, row.cmdline)
+
+    def _valid_parents(self) -> dict[int, int]:
+        pairs = ((pid, self._table.parent(pid)) for pid in self._table.rows)
+        return {pid: parent.pid for pid, parent in pairs if parent is not None}
+
+    def _parents_first(self) -> list[int]:
+        order: dict[int, None] = {}
+        for pid in sorted(self._table.rows):
+            path: dict[int, None] = {}
+            step: int | None = pid
+            while step is not None and step not in order and step not in path:
+                path[step] = None
+                step = self._parents.get(step)
+            order.update(dict.fromkeys(reversed(path)))
+        return list(order)
+
+
+def _is_candidate(row: ProcessRow, system: System) -> bool:
+    return may_be_chrome(row.name) or (
+        row.exe is not None and kind_of_name(base_name(row.exe), system) is not None
+    )
+
+
+def _lives(row: ProcessRow) -> bool:
+    return row.status is not ProcessStatus.ZOMBIE
+
+
+def _switch(pattern: re.Pattern[str], row: ProcessRow) -> str | None:
+    found = pattern.search(" ".join(row.cmdline or ()))
+    return found[1].rstrip("/\\") if found else None

@@ -1,0 +1,113 @@
+"""The process table of Windows and macOS, read through psutil."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import psutil
+
+from processes.reading import Details, ProcessStatus, Stat
+
+_Value = TypeVar("_Value")
+
+
+def sees_own_processes() -> bool:
+    """Tell whether the table shows our own processes: outside Linux it always does."""
+    return True
+
+
+def names() -> Iterator[tuple[int, str]]:
+    """Give pid and name of every process; one that vanishes meanwhile is left out."""
+    # Not process_iter(): it caches objects and mixes an old start time with a new process's name.
+    for pid in psutil.pids():
+        try:
+            yield pid, psutil.Process(pid).name()
+        except psutil.Error:
+            continue
+
+
+def read_stat(pid: int) -> Stat | None:
+    """Give the cheap facts of a process, or None if there is none of this number."""
+    try:
+        process = psutil.Process(pid)
+        with process.oneshot():
+            return Stat(
+                name=_or_none(process.name) or "unknown",
+                status=_status(_or_none(process.status)),
+                ppid=_or_none(process.ppid) or 0,
+                pgid=_group(pid),
+                sid=_session(pid),
+                started=_or_none(process.create_time),
+            )
+    except psutil.NoSuchProcess:
+        return None
+
+
+def read_details(pid: int) -> Details:
+    """Give the dear facts of a process; each that cannot be read is None."""
+    try:
+        process = psutil.Process(pid)
+        with process.oneshot():
+            return Details(
+                exe=_or_none(process.exe) or None,
+                cmdline=tuple(_or_none(process.cmdline) or ()) or None,
+                own_user=_own_user(process),
+                own_namespace=None,
+                memory_mb=_memory(process),
+            )
+    except psutil.NoSuchProcess:
+        return Details()
+
+
+def now() -> float:
+    """Give the time on the clock that `Stat.started` uses."""
+    return time.time()
+
+
+def _or_none(read: Callable[[], _Value]) -> _Value | None:
+    # ZombieProcess is a NoSuchProcess, though a zombie still has a status and a parent.
+    try:
+        return read()
+    except (psutil.AccessDenied, psutil.ZombieProcess, OSError):
+        return None
+
+
+def _status(status: str | None) -> ProcessStatus:
+    if status in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+        return ProcessStatus.ZOMBIE
+    return ProcessStatus.STOPPED if status == psutil.STATUS_STOPPED else ProcessStatus.RUNNING
+
+
+def _group(pid: int) -> int | None:
+    if sys.platform == "win32":
+        return None
+    try:
+        return os.getpgid(pid)
+    except OSError:
+        return None
+
+
+def _session(pid: int) -> int | None:
+    if sys.platform == "win32":
+        return None
+    try:
+        return os.getsid(pid)
+    except OSError:
+        return None
+
+
+def _own_user(process: psutil.Process) -> bool | None:
+    if sys.platform == "win32":
+        name = _or_none(process.username)
+        return None if name is None else name == psutil.Process().username()
+    uids = _or_none(process.uids)
+    return None if uids is None else uids.real == os.getuid()
+
+
+def _memory(process: psutil.Process) -> float | None:
+    info = _or_none(process.memory_info)
+    return None if info is None else round(info.rss / 1e6, 1)

@@ -1,0 +1,335 @@
+"""SessionManager: finds, opens, heals, hands over and closes sessions.
+
+The one lock is its registry's, and nothing slow happens under it. What is slow runs in the
+background, once per session, as a future that all callers await with their own deadlines.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import partial
+from typing import Any
+
+import events
+from browser import devtools, health
+from browser.capabilities import Checked
+from browser.health import Assessment, Health, HealthStatus, Silence
+from browser.launcher import Launcher
+from browser.recovery import Recovery
+from deadline import CallerGone, Deadline, DeadlineExceeded
+from errors import AtCapacity, BrowserUnavailable, CleanupIncomplete, RecoveryFailed
+from events import Emit
+from process_cleanup import CleanupReport, ProcessCleaner
+from processes.ending import end
+from processes.folders import SessionFolders
+from sessions.lifecycle import Lifecycle
+from sessions.registry import Claim, Ready, Reserved, SessionRegistry, Ticket, Working
+from sessions.session import Session, SessionState
+
+STOP_S = 7.0
+EMERGENCY_WAIT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a client asks of `POST /sessions`, validated; `idle_timeout` in seconds, 0 = never."""
+
+    session_id: str | None
+    key: str | None
+    url: str | None
+    capabilities: Checked
+    idle_timeout: float
+
+
+@dataclass(frozen=True, slots=True)
+class Acquired:
+    """A session that is handed over, and what had to be done for that."""
+
+    session: Session
+    created: bool
+    recovery: Recovery | None
+
+
+class SessionManager:
+    """The service's use cases on sessions.
+
+    Args:
+        registry: The list of sessions.
+        lifecycle: Starts, recovers and closes them in the background.
+        launcher: Starts and stops browsers.
+        folders: The sessions' folders.
+        cleaner: Ends every browser in an emergency.
+        emit: Hears what happens.
+        health_timeout: Seconds that one health probe waits.
+        queue_timeout: Seconds that a caller waits for a place.
+    """
+
+    def __init__(
+        self,
+        registry: SessionRegistry,
+        lifecycle: Lifecycle,
+        launcher: Launcher,
+        folders: SessionFolders,
+        cleaner: ProcessCleaner,
+        emit: Emit,
+        *,
+        health_timeout: float,
+        queue_timeout: float,
+    ) -> None:
+        self.registry = registry
+        self._lifecycle = lifecycle
+        self._launcher = launcher
+        self._folders = folders
+        self._cleaner = cleaner
+        self._emit = emit
+        self._health_timeout = health_timeout
+        self._queue_timeout = queue_timeout
+        self._emergency = threading.Lock()
+
+    def acquire(self, request: Request, deadline: Deadline) -> Acquired:
+        """Get or create a session: found, checked, healed where it is dead; that is a use of it.
+
+        Raises:
+            DroverError: As the contract has it; nobody waits longer than the deadline.
+            CallerGone: The caller hung up.
+        """
+        claim = Claim(request.session_id, request.key, partial(self._new_session, request))
+        recovery: Recovery | None = None
+        while True:
+            answer = self._claim(claim, deadline)
+            if isinstance(answer, Reserved):
+                return self._create(answer, claim, deadline)
+            if isinstance(answer, Working):
+                recovery = self._await(answer, deadline) or recovery
+                continue
+            with self._held(answer):
+                healed = self._heal(answer.session, deadline)
+                if healed is not None:
+                    self.registry.use(answer.session, datetime.now(timezone.utc), time.monotonic())
+                    return self._handed_over(answer, healed.recovery or recovery)
+
+    def check(self, session_id: str, deadline: Deadline) -> Acquired:
+        """Give a session that exists, checked and healed where it is dead; that is no use of it.
+
+        Raises:
+            SessionNotFound: There is none of this id.
+            RecoveryFailed: It is dead and could not be brought back.
+        """
+        recovery: Recovery | None = None
+        while True:
+            answer = self.registry.find(session_id)
+            if isinstance(answer, Working):
+                recovery = self._await(answer, deadline) or recovery
+                continue
+            with self._held(answer):
+                healed = self._heal(answer.session, deadline)
+                if healed is not None:
+                    return self._handed_over(answer, healed.recovery or recovery)
+
+    def report(self, session_id: str, deadline: Deadline) -> Session:
+        """Give a session that exists with a fresh health check, and heal nothing.
+
+        Raises:
+            SessionNotFound: There is none of this id.
+        """
+        answer = self.registry.find(session_id)
+        if isinstance(answer, Ready):
+            with self._held(answer):
+                self._assess(answer.session, deadline)
+        return self.registry.get(session_id)
+
+    def screenshot(self, session_id: str, deadline: Deadline) -> bytes:
+        """Give the page in front as PNG, after the session was checked and healed.
+
+        Raises:
+            SessionNotFound: There is none of this id.
+            BrowserUnavailable: The page did not let itself be drawn in time.
+        """
+        session = self.check(session_id, deadline).session
+        if session.running is None:
+            raise BrowserUnavailable(f"Session {session_id} is {session.state.value}; ask again")
+        with self.registry.command(session):
+            return devtools.screenshot(session.running.debugger_address, deadline)
+
+    def close(self, session_id: str, deadline: Deadline) -> None:
+        """Close a session in whatever state; its processes are seen gone and its folder removed.
+
+        Raises:
+            SessionNotFound: There is none of this id.
+            CleanupIncomplete: Something survived; the session stays in the list.
+        """
+        work = self._begin_close(self.registry.get(session_id), "deleted")
+        while work is None:
+            work = self._begin_close(self.registry.get(session_id), "deleted")
+        try:
+            deadline.wait(work)
+        except DeadlineExceeded as error:
+            raise CleanupIncomplete(f"Session {session_id} is still closing; DELETE it again") from error
+
+    def close_idle(self) -> None:
+        """Begin to close the sessions whose idle time is over."""
+        for session in self.registry.due_to_idle(time.monotonic()):
+            self._begin_close(session, "idle")
+
+    def retry_closes(self) -> None:
+        """Begin again to close the sessions whose last close left something behind."""
+        for session in self.registry.unclosed():
+            self._begin_close(session, "tried again")
+
+    def emergency(self) -> CleanupReport:
+        """End every Chrome of the machine and forget every session; nothing starts meanwhile.
+
+        A start or recovery that is under way ends what it has started and publishes nothing.
+        """
+        with self._emergency:
+            self._emit(events.EmergencyStarted())
+            works = self.registry.close_gate()
+            try:
+                report = self._cleaner.end_everything()
+                if works:
+                    wait(works, timeout=EMERGENCY_WAIT_S)
+                    report = report.followed_by(self._cleaner.end_everything())
+                self._launcher.reap()
+            finally:
+                self.registry.open_gate()
+            self._emit(events.EmergencyFinished(report.killed_count))
+            self._emit(events.SessionDataCleared())
+            return report
+
+    def stop(self) -> None:
+        """Take no more requests, fail all who wait, and close every session within some seconds."""
+        works = [self._begin_close(session, "stopping") for session in self.registry.stop()]
+        wait([work for work in works if work is not None], timeout=STOP_S)
+        self.kill()
+        self._lifecycle.shut_down()
+
+    def kill(self) -> None:
+        """End at once whatever still runs; what is left on disk goes at the next start."""
+        alive = [session.running for session in self.registry.sessions() if session.running is not None]
+        end([identity for running in alive for identity in (running.browser, running.driver)], grace=0)
+
+    def _new_session(self, request: Request) -> Session:
+        now = datetime.now(timezone.utc)
+        return Session(
+            session_id=request.session_id or f"session_{secrets.token_hex(6)}",
+            key=request.key,
+            folder=self._folders.choose(),
+            capabilities=request.capabilities,
+            first_page=request.url,
+            idle_timeout=request.idle_timeout,
+            created_at=now,
+            last_used=now,
+            last_used_mono=time.monotonic(),
+        )
+
+    def _claim(self, claim: Claim, deadline: Deadline) -> Ready | Working | Reserved:
+        answer = self.registry.claim(claim)
+        if not isinstance(answer, Ticket):
+            return answer
+        try:
+            return deadline.within(self._queue_timeout).wait(answer.turn)
+        except (DeadlineExceeded, CallerGone) as error:
+            self._decline(self.registry.leave(answer))
+            if isinstance(error, CallerGone):
+                raise
+            raise AtCapacity(
+                f"All {self.registry.max_sessions} sessions are in use and none became free in time; "
+                "close one, or ask again later"
+            ) from error
+
+    def _decline(self, answer: Ready | Working | Reserved | None) -> None:
+        """Give back what came at the very moment at which its caller left the line."""
+        if isinstance(answer, Reserved):
+            self.registry.forget(answer.session)
+            answer.work.set_exception(AtCapacity("Its caller left; ask again"))
+        elif isinstance(answer, Ready):
+            self.registry.release(answer.session)
+
+    def _create(self, reserved: Reserved, claim: Claim, deadline: Deadline) -> Acquired:
+        with self._held(reserved):
+            self._lifecycle.start(reserved)
+            try:
+                return Acquired(deadline.wait(reserved.work), created=True, recovery=None)
+            except DeadlineExceeded as error:
+                session_id = reserved.session.session_id
+                raise BrowserUnavailable(
+                    f"The browser of session {session_id} is still starting; ask for it again"
+                ) from error
+            except CallerGone:
+                if claim.session_id is None and claim.key is None:
+                    self._begin_close(reserved.session, "nobody waited for it")
+                raise
+
+    def _await(self, working: Working, deadline: Deadline) -> Recovery | None:
+        """Wait for somebody else's work; gives the recovery, where it was one."""
+        try:
+            result = deadline.wait(working.work)
+        except DeadlineExceeded as error:
+            session = working.session
+            raise BrowserUnavailable(
+                f"Session {session.session_id} is still {session.state.value}; ask again"
+            ) from error
+        recovering = working.session.state is SessionState.RECOVERING
+        return result.last_recovery if recovering and isinstance(result, Session) else None
+
+    def _heal(self, session: Session, deadline: Deadline) -> _Healed | None:
+        """Check a session, and recover it where it is dead; None where it has moved on: ask again."""
+        assessment = self._assess(session, deadline)
+        if assessment is None or assessment.status is not HealthStatus.DEAD:
+            return _Healed(None)
+        begun = self.registry.begin(session, SessionState.RECOVERING)
+        if begun is None:
+            return None
+        if isinstance(begun, Reserved):
+            self._lifecycle.recover(begun, assessment)
+        try:
+            result = deadline.wait(begun.work)
+        except DeadlineExceeded as error:
+            raise RecoveryFailed(f"Session {session.session_id} is still being recovered; ask again") from error
+        return _Healed(result.last_recovery) if isinstance(result, Session) else None
+
+    def _assess(self, session: Session, deadline: Deadline) -> Assessment | None:
+        """Look at a session until there is a judgement or no time; None where it has no browser to look at."""
+        running, silence, begun = session.running, Silence(), time.monotonic()
+        while running is not None:
+            readings = health.read(running, self._health_timeout)
+            assessment = health.assess(readings, running, silence, self._health_timeout)
+            if assessment.settled or deadline.remaining() == 0:
+                now, latency_ms = datetime.now(timezone.utc), round(1000 * (time.monotonic() - begun))
+                found = Health(assessment.status, assessment.reason, now, latency_ms)
+                url = health.page_in_front(readings) or session.current_url
+                self.registry.note(session, health=found, current_url=url)
+                return assessment
+            silence = assessment.silence
+        return None
+
+    def _begin_close(self, session: Session, why: str) -> Future[Any] | None:
+        """Begin to close a session; gives the close to wait for, None where it has moved on: look again."""
+        begun = self.registry.begin(session, SessionState.CLOSING)
+        if isinstance(begun, Reserved):
+            self._lifecycle.close(begun, why)
+        return begun.work if begun and begun.session.state is SessionState.CLOSING else None
+
+    def _handed_over(self, answer: Ready, recovery: Recovery | None) -> Acquired:
+        return Acquired(self.registry.get(answer.session.session_id), created=False, recovery=recovery)
+
+    @contextmanager
+    def _held(self, answer: Ready | Reserved) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            self.registry.release(answer.session)
+
+
+@dataclass(frozen=True, slots=True)
+class _Healed:
+    """A session was looked at, and where it was dead this brought it back."""
+
+    recovery: Recovery | None

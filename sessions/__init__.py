@@ -1,0 +1,1 @@
+"""What a session is, and the list of all of them."""

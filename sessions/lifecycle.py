@@ -1,0 +1,249 @@
+"""What takes time in a session's life: starting, recovering and closing it.
+
+Each runs once, on an executor of its own, and completes the future that all who wait for the
+session await. Work that is overtaken (by a close, or by an emergency) ends what it has started and
+publishes nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from datetime import datetime, timezone
+from functools import partial
+from typing import Any
+
+import events
+from browser import driver_client, health
+from browser.health import Assessment, Health, HealthStatus
+from browser.launcher import Launcher
+from browser.recovery import Recovery, bring_back
+from browser.running import RunningBrowser
+from deadline import Deadline
+from errors import CleanupIncomplete, DroverError, RecoveryFailed, SessionLost, ShuttingDown
+from events import Emit
+from process_cleanup import ProcessCleaner
+from processes.folders import SessionFolders
+from sessions.registry import Reserved, SessionRegistry
+from sessions.session import Session, SessionState
+
+START_S = 90.0
+FIRST_PAGE_S = 30.0
+DISPLACED_LOOKS = 40
+DISPLACED_PAUSE_S = 0.5
+
+
+class Lifecycle:
+    """Starts, recovers and closes sessions in the background.
+
+    Args:
+        registry: The list of sessions.
+        launcher: Starts and stops browsers.
+        folders: The sessions' folders.
+        cleaner: Ends orphans before a recovery.
+        emit: Hears what happens.
+        probe_timeout: Seconds that one health probe waits.
+    """
+
+    def __init__(
+        self,
+        registry: SessionRegistry,
+        launcher: Launcher,
+        folders: SessionFolders,
+        cleaner: ProcessCleaner,
+        emit: Emit,
+        probe_timeout: float,
+    ) -> None:
+        self._registry = registry
+        self._launcher = launcher
+        self._folders = folders
+        self._cleaner = cleaner
+        self._emit = emit
+        self._probe_timeout = probe_timeout
+        self._executor = ThreadPoolExecutor(2 * registry.max_sessions + 4, thread_name_prefix="session")
+
+    def start(self, reserved: Reserved) -> None:
+        """Begin to start a new session's browser; its work gives the ready session."""
+        self._submit(reserved, self._start)
+
+    def recover(self, reserved: Reserved, found: Assessment) -> None:
+        """Begin to bring a dead session back; its work gives the ready session."""
+        self._submit(reserved, partial(self._recover, found=found))
+
+    def close(self, reserved: Reserved, why: str) -> None:
+        """Begin to close a session; its work is done when it is gone from the list."""
+        self._submit(reserved, partial(self._close, why=why))
+
+    def evict(self, reserved: Reserved) -> None:
+        """Begin to close a session that has to give up its place."""
+        self.close(reserved, "evicted")
+
+    def shut_down(self) -> None:
+        """Take no more work; what runs ends by itself."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def _submit(self, reserved: Reserved, job: Callable[[Reserved], Session | None]) -> None:
+        try:
+            self._executor.submit(_complete, reserved.work, partial(job, reserved))
+        except RuntimeError:
+            reserved.work.set_exception(ShuttingDown("The service has stopped; ask again when it is back"))
+
+    def _start(self, reserved: Reserved) -> Session:
+        session, begun = reserved.session, time.monotonic()
+        for switch in session.capabilities.dropped:
+            self._emit(events.SwitchDropped(session.session_id, switch))
+        try:
+            self._folders.make(session.folder)
+            running = self._launcher.start(
+                session.folder, session.capabilities, Deadline(START_S), self._wanted(session)
+            )
+            self._open_first_page(session, running)
+            published = self._publish(session, running)
+        except Exception as error:
+            raise self._given_up(session, error) from error
+        self._emit(
+            events.SessionCreated(
+                session.session_id, running.driver.pid, running.browser.pid, _milliseconds_since(begun)
+            )
+        )
+        return published
+
+    def _given_up(self, session: Session, error: Exception) -> Exception:
+        overtaken = self._overtaken(session)
+        if overtaken is None:
+            self._emit(events.SessionStartFailed(session.session_id, str(error)))
+        try:
+            self._clear(session)
+        except CleanupIncomplete as incomplete:
+            self._emit(events.SessionCloseIncomplete(session.session_id, incomplete.message))
+            begun = self._registry.begin(session, SessionState.CLOSING)
+            if isinstance(begun, Reserved):
+                self._registry.close_failed(begun.session)
+        else:
+            self._registry.forget(session)
+        return overtaken or error
+
+    def _recover(self, reserved: Reserved, found: Assessment) -> Session:
+        session, begun = reserved.session, time.monotonic()
+        assert session.running is not None
+        assert found.cause is not None
+        self._emit(events.SessionAppearsDead(session.session_id, found.reason or found.cause.value))
+        self._emit(events.ConnectionErrorDetected(session.session_id))
+        orphans_killed = self._cleaner.upon_connection_error()
+        try:
+            running, method = bring_back(
+                self._launcher,
+                self._folders,
+                session.folder,
+                session.running,
+                session.capabilities,
+                found.cause,
+                Deadline(START_S),
+                self._wanted(session),
+            )
+            recovery = Recovery(found.cause, method, orphans_killed, _milliseconds_since(begun))
+            published = self._publish(
+                session, running, recoveries=session.recoveries + 1, last_recovery=recovery
+            )
+        except Exception as error:
+            raise self._not_recovered(session, found, error) from error
+        self._emit(
+            events.SessionRecovered(
+                session.session_id, recovery.cause.value, recovery.method.value, recovery.duration_ms
+            )
+        )
+        return published
+
+    def _not_recovered(
+        self, session: Session, found: Assessment, error: Exception
+    ) -> Exception:
+        overtaken = self._overtaken(session)
+        if overtaken is not None:
+            self._clear(session)
+            return overtaken
+        cause = found.cause.value if found.cause else ""
+        self._emit(events.SessionRecoveryFailed(session.session_id, cause, str(error)))
+        self._registry.give_back(session)
+        return RecoveryFailed(
+            f"Session {session.session_id} could not be recovered after {cause}: {error}; ask again, or DELETE it"
+        )
+
+    def _close(self, reserved: Reserved, why: str) -> None:
+        session = reserved.session
+        try:
+            self._launcher.stop(session.folder, session.running)
+            self._await_displaced(session, reserved.displaced)
+            self._clear(session)
+        except CleanupIncomplete as error:
+            self._registry.close_failed(session)
+            self._emit(events.SessionCloseIncomplete(session.session_id, error.message))
+            raise
+        if self._registry.forget(session):
+            self._emit(events.SessionClosed(session.session_id, why))
+
+    def _await_displaced(self, session: Session, displaced: Future[Any] | None) -> None:
+        """Wait until the work that this close has overtaken is over, ending what it still starts."""
+        if displaced is None:
+            return
+        for _ in range(DISPLACED_LOOKS):
+            if wait([displaced], timeout=DISPLACED_PAUSE_S).done:
+                return
+            self._launcher.stop(session.folder, session.running)
+        raise CleanupIncomplete(f"The start of session {session.session_id} does not end; DELETE it again later")
+
+    def _publish(self, session: Session, running: RunningBrowser, **changes: object) -> Session:
+        readings = health.read(running, self._probe_timeout)
+        published = self._registry.publish(
+            session,
+            running=running,
+            health=Health(HealthStatus.HEALTHY, None, datetime.now(timezone.utc), 0),
+            current_url=health.page_in_front(readings),
+            **changes,
+        )
+        if published is None:
+            raise SessionLost(f"Session {session.session_id} was closed meanwhile")
+        return published
+
+    def _open_first_page(self, session: Session, running: RunningBrowser) -> None:
+        if session.first_page is None:
+            return
+        try:
+            driver_client.navigate(
+                running.driver_url, running.driver_session_id, session.first_page, FIRST_PAGE_S
+            )
+        except driver_client.CommandFailed as error:
+            self._emit(events.FirstPageFailed(session.session_id, str(error)))
+
+    def _clear(self, session: Session) -> None:
+        """End all processes of a session and remove its folder.
+
+        Raises:
+            CleanupIncomplete: Something is left.
+        """
+        self._launcher.stop(session.folder, session.running)
+        if not self._folders.remove(session.folder):
+            raise CleanupIncomplete(
+                f"The folder {session.folder.path} could not be removed; see who holds it, and DELETE again"
+            )
+
+    def _wanted(self, session: Session) -> Callable[[], bool]:
+        return partial(self._registry.is_current, session)
+
+    def _overtaken(self, session: Session) -> DroverError | None:
+        if self._registry.is_current(session):
+            return None
+        if self._registry.stopping:
+            return ShuttingDown("The service is stopping; ask again when it is back")
+        return SessionLost(f"Session {session.session_id} was closed meanwhile; POST /sessions makes a new one")
+
+
+def _complete(work: Future[Any], job: Callable[[], Session | None]) -> None:
+    try:
+        work.set_result(job())
+    except BaseException as error:  # noqa: BLE001 - whatever it is, all who wait must hear of it
+        work.set_exception(error)
+
+
+def _milliseconds_since(begun: float) -> int:
+    return round(1000 * (time.monotonic() - begun))

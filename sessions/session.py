@@ -1,0 +1,112 @@
+"""A session: a promise under a stable id, kept with mortal parts; values only."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import Enum
+
+from browser.capabilities import Checked
+from browser.health import Health
+from browser.recovery import Recovery
+from browser.running import RunningBrowser
+from processes.folders import SessionFolder
+
+SESSION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+
+
+class SessionState(str, Enum):
+    """Where a session is in its life."""
+
+    STARTING = "starting"
+    READY = "ready"
+    RECOVERING = "recovering"
+    CLOSING = "closing"
+
+
+TRANSITIONS: Mapping[SessionState, frozenset[SessionState]] = {
+    SessionState.STARTING: frozenset({SessionState.READY, SessionState.CLOSING}),
+    SessionState.READY: frozenset({SessionState.RECOVERING, SessionState.CLOSING}),
+    SessionState.RECOVERING: frozenset({SessionState.READY, SessionState.CLOSING}),
+    SessionState.CLOSING: frozenset({SessionState.CLOSING}),
+}
+"""Every transition that exists. A failed start and a proven close end in no state: the session is
+forgotten. Closing again is how a close that left something behind is tried once more."""
+
+
+class IllegalTransition(Exception):
+    """A transition that is not in the table was asked for: a defect of the program."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One session as the list knows it.
+
+    Attributes:
+        session_id: The stable id that clients use.
+        key: The client's persistent name for it, if any.
+        folder: Where its profile, logs and temporary files are; the path marks its processes.
+        capabilities: What the client asked of Chrome, checked.
+        first_page: The page to open when the session is created.
+        idle_timeout: Seconds unused after which it is closed; 0 = never.
+        created_at: When it was asked for.
+        last_used: When it was last used, for people.
+        last_used_mono: The same on the monotonic clock, which nobody can set back.
+        state: Where it is in its life.
+        generation: Counts the attempts to start, recover or close it; a slow thread of an old
+            generation can publish nothing.
+        running: Its ChromeDriver and browser, once there are some.
+        health: What the last check found.
+        current_url: The address of the page in front, as last seen.
+        memory_mb: What its processes last used, in MiB.
+        recoveries: How often it was recovered.
+        last_recovery: The last of these.
+        callers: Requests that hold it at this moment; it is neither evicted nor idled out under them.
+        commands: WebDriver commands that run through us at this moment.
+    """
+
+    session_id: str
+    key: str | None
+    folder: SessionFolder
+    capabilities: Checked
+    first_page: str | None
+    idle_timeout: float
+    created_at: datetime
+    last_used: datetime
+    last_used_mono: float
+    state: SessionState = SessionState.STARTING
+    generation: int = 1
+    running: RunningBrowser | None = None
+    health: Health = field(default_factory=Health)
+    current_url: str | None = None
+    memory_mb: float | None = None
+    recoveries: int = 0
+    last_recovery: Recovery | None = None
+    callers: int = 0
+    commands: int = 0
+
+    @property
+    def in_use(self) -> bool:
+        """Tell whether somebody uses it at this moment."""
+        return self.commands > 0
+
+    @property
+    def evictable(self) -> bool:
+        """Tell whether its place may be given to somebody else."""
+        return self.state is SessionState.READY and not self.in_use and self.callers == 0
+
+    def moved(self, state: SessionState) -> Session:
+        """Give the session in another state, in a new generation.
+
+        Raises:
+            IllegalTransition: The table has no such transition.
+        """
+        if state not in TRANSITIONS[self.state]:
+            raise IllegalTransition(f"{self.session_id}: {self.state.value} -> {state.value}")
+        return replace(self, state=state, generation=self.generation + 1)
+
+    def idle_at(self, now_mono: float) -> bool:
+        """Tell whether it has been unused for longer than it may be."""
+        return self.evictable and 0 < self.idle_timeout <= now_mono - self.last_used_mono

@@ -1,0 +1,119 @@
+"""Every `DROVER_` variable: its meaning, unit, default and what is allowed.
+
+Values come from the environment, then from a `.env` file in the working directory.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from platformdirs import user_data_path
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from errors import StartRefused
+
+PREFIX = "DROVER_"
+
+
+def _split_hosts(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _split_args(value: object) -> object:
+    return shlex.split(value) if isinstance(value, str) else value
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 - Path.absolute() keeps `..`
+
+
+class Settings(BaseSettings):
+    """The service's settings, validated; times are in seconds."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True
+    )
+
+    host: str = Field("127.0.0.1", description="address to listen on; anything but loopback needs API_TOKEN")
+    port: int = Field(5010, ge=1, le=65535, description="TCP port to listen on")
+    data_dir: Annotated[Path, AfterValidator(_absolute)] = Field(
+        default_factory=lambda: user_data_path("drover", appauthor=False),
+        description="folder of sessions, profiles and the instance lock",
+    )
+    max_sessions: int = Field(10, ge=1, le=1000, description="how many sessions may exist at once")
+    queue_timeout: float = Field(30, ge=0, le=3600, description="seconds a request waits for a free place")
+    idle_timeout: float = Field(
+        1800, ge=0, allow_inf_nan=False, description="seconds unused after which a session is closed; 0 = never"
+    )
+    health_timeout: float = Field(2, gt=0, le=60, description="seconds one health probe waits for an answer")
+    adopt_grace: float = Field(
+        60, ge=0, allow_inf_nan=False, description="seconds for which the sessions of an instance that stopped are spared"
+    )
+    cleanup_scope: Literal["system", "owned"] = Field(
+        "system", description="`owned`: a cleanup never ends a ChromeDriver that Drover did not start"
+    )
+    headless: bool = Field(True, description="run Chrome without windows")
+    chrome_binary: str | None = Field(None, description="Chrome's executable; found by itself when unset")
+    chromedriver: str | None = Field(None, description="ChromeDriver's executable; found by itself when unset")
+    chrome_args: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_args)] = Field(
+        (), description="more switches for every Chrome, separated by spaces"
+    )
+    api_token: SecretStr | None = Field(None, min_length=1, description="token that every request must carry")
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_hosts)] = Field(
+        (), description="more host names that requests may name, separated by commas"
+    )
+    allow_unsafe_capabilities: bool = Field(False, description="1 = do not check capabilities")
+    log_format: Literal["text", "json"] = Field("text", description="`json` gives one object a line")
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
+        "info", description="least level that is logged"
+    )
+
+
+def load_settings() -> Settings:
+    """Read and validate the settings.
+
+    Raises:
+        StartRefused: One line that names the variable, its value and what is allowed.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = PREFIX + str(first["loc"][0]).upper()
+        shown = "(hidden)" if name == PREFIX + "API_TOKEN" else repr(first["input"])
+        raise StartRefused(f"{name} is {shown}: {_allowed(first['msg'], str(first['loc'][0]))}") from error
+
+
+def unknown_variables(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Give the `DROVER_` variables of `environ` that are no setting, most likely typing errors."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    return tuple(sorted(name for name in environ if name.startswith(PREFIX) and name.upper() not in known))
+
+
+def describe_settings() -> Iterable[tuple[str, str, str]]:
+    """Give variable, default and meaning of every setting, for `--help`."""
+    for name, field in Settings.model_fields.items():
+        default = field.get_default(call_default_factory=True, validated_data={})
+        yield PREFIX + name.upper(), _shown_default(default), field.description or ""
+
+
+def _allowed(message: str, field: str) -> str:
+    sentence = message[:1].lower() + message[1:]
+    return f"{sentence} ({Settings.model_fields[field].description})"
+
+
+def _shown_default(value: object) -> str:
+    if value is None or value == ():
+        return "unset"
+    if isinstance(value, bool):
+        return str(int(value))
+    return str(value)

@@ -1,0 +1,58 @@
+"""Drive a session as a client does that has its `driver.url`: plain W3C WebDriver over HTTP."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import requests
+
+from tests.acceptance.service import Json
+
+COMMAND_S: Final = 30.0
+
+
+class Driver:
+    """A client of one session's own ChromeDriver."""
+
+    def __init__(self, session: Json) -> None:
+        driver = session["driver"]
+        self._base = f"{driver['url']}/session/{driver['session_id']}"
+
+    def open(self, url: str) -> None:
+        """Load a page and wait for it."""
+        self._call("POST", "/url", {"url": url})
+
+    def run(self, script: str, *arguments: object) -> Any:  # noqa: ANN401
+        """Run the body of a function in the page, and give what it returns."""
+        return self._call("POST", "/execute/sync", {"script": script, "args": list(arguments)})
+
+    def address(self) -> Any:  # noqa: ANN401
+        """Give the address of the page."""
+        return self._call("GET", "/url")
+
+    def windows(self) -> list[str]:
+        """Give the handles of all windows."""
+        return list(self._call("GET", "/window/handles"))
+
+    def new_window(self) -> str:
+        """Open a tab, and give its handle; the one in front stays chosen."""
+        return str(self._call("POST", "/window/new", {"type": "tab"})["handle"])
+
+    def close_window(self) -> None:
+        """Close the window that is chosen."""
+        self._call("DELETE", "/window")
+
+    def alert_text(self) -> str | None:
+        """Give the text of the open alert, or None."""
+        answer = self._send("GET", "/alert/text")
+        return str(answer.json()["value"]) if answer.ok else None
+
+    def _call(self, method: str, path: str, body: Json | None = None) -> Any:  # noqa: ANN401
+        answer = self._send(method, path, body)
+        assert answer.ok, answer.text[:1000]
+        return answer.json()["value"]
+
+    def _send(self, method: str, path: str, body: Json | None = None) -> requests.Response:
+        with requests.Session() as client:
+            client.trust_env = False
+            return client.request(method, self._base + path, json=body, timeout=COMMAND_S)

@@ -1,0 +1,99 @@
+"""A small web server on loopback: the pages that the browsers of the tests visit."""
+
+from __future__ import annotations
+
+import http.server
+import itertools
+import threading
+from http import HTTPStatus
+from typing import Any, Final
+
+PATIENCE_S: Final = 60.0
+BIG_ROWS: Final = 20_000
+PAGES: Final = {
+    "/": "<title>Plain</title><p id=greeting>hello</p>",
+    "/red": "<title>Red</title><body style='background:#f00'>",
+    "/form": "<title>Form</title><form><input id=name><textarea id=text></textarea></form>",
+    "/alert": "<title>Alert</title><script>setTimeout(() => alert('look here'), 50)</script>",
+    "/big": "<title>Big</title>" + "<p>row</p>" * BIG_ROWS,
+}
+
+
+class Gate:
+    """One page that is answered only when it is released."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.asked = threading.Event()
+        self.released = threading.Event()
+
+    def wait_until_asked(self) -> None:
+        """Wait until a browser asks for the page."""
+        assert self.asked.wait(PATIENCE_S), f"no browser asked for {self.url}"
+
+    def release(self) -> None:
+        """Let the page be answered."""
+        self.released.set()
+
+
+class Pages:
+    """The server; it listens while it is used as a context."""
+
+    def __init__(self) -> None:
+        self.visits: list[str] = []
+        self._gates: dict[str, Gate] = {}
+        self._numbers = itertools.count(1)
+        self._server = _Server(("127.0.0.1", 0), _handler(self))
+
+    def __enter__(self) -> Pages:  # noqa: PYI034 - `Self` needs Python 3.11
+        """Start to listen."""
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Release every page and close."""
+        for gate in self._gates.values():
+            gate.release()
+        self._server.shutdown()
+        self._server.server_close()
+
+    def url(self, path: str = "/") -> str:
+        """Give the address of a page."""
+        return f"http://127.0.0.1:{self._server.server_address[1]}{path}"
+
+    def slow(self) -> Gate:
+        """Make a new page that is answered only when it is released."""
+        path = f"/slow/{next(self._numbers)}"
+        gate = self._gates[path] = Gate(self.url(path))
+        return gate
+
+    def answer(self, path: str) -> str | None:
+        """Give the HTML of a page, as late as it has to be; None where there is none."""
+        self.visits.append(path)
+        if gate := self._gates.get(path):
+            gate.asked.set()
+            gate.released.wait(PATIENCE_S)
+            return "<title>Slow</title>"
+        return PAGES.get(path)
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
+        """Say nothing: a browser that was killed in the middle of an answer is what the tests are about."""
+
+
+def _handler(pages: Pages) -> type[http.server.BaseHTTPRequestHandler]:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            html = pages.answer(self.path)
+            self.send_response(HTTPStatus.NOT_FOUND if html is None else HTTPStatus.OK)
+            self.send_header("Content-Type", "text/html; charset=utf-8")
+            self.end_headers()
+            self.wfile.write((html or "").encode())
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002, ANN401
+            """Say nothing."""
+
+    return Handler

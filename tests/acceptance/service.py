@@ -1,0 +1,303 @@
+"""The service under test: a process of its own, spoken to over HTTP, judged by its answers and its log."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import psutil
+import requests
+
+from tests.machine import free_port, is_living, kill, marked, remove, short_folder, wait_until
+
+Json: TypeAlias = dict[str, Any]
+
+APP: Final = Path(__file__).resolve().parents[2] / "app.py"
+START_S: Final = 20.0
+STOP_S: Final = 10.0
+ANSWER_S: Final = 60.0
+STAMP: Final = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z")
+
+
+class Service:
+    """One instance of the service on a free port and a data folder of its own.
+
+    Args:
+        folder: A short folder; the data folder is made in it, and the service runs in it.
+        settings: Settings by their name in small letters, without the prefix.
+    """
+
+    def __init__(self, folder: Path, **settings: object) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.data_dir = folder / "d"
+        # A stranger's ChromeDriver on the developer's machine is none of the tests' business.
+        self.settings = {"port": self.port, "data_dir": self.data_dir, "cleanup_scope": "owned"} | settings
+        self.environment: dict[str, str] = {}
+        self._process: subprocess.Popen[str] | None = None
+        self._lines: list[str] = []
+        self._grown = threading.Condition()
+
+    def start(self) -> Service:
+        """Start it and wait until it answers GET /health with 200."""
+        self.launch()
+        wait_until(self._is_ready, "the service answers GET /health with 200", START_S)
+        return self
+
+    def launch(self) -> None:
+        """Start it without waiting for anything."""
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("DROVER_")}
+        self._process = subprocess.Popen(
+            [sys.executable, str(APP)],
+            env=clean | self.environment | variables(**self.settings),
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            start_new_session=True,
+        )
+        threading.Thread(target=self._collect, args=(self._process,), daemon=True).start()
+
+    @property
+    def process(self) -> subprocess.Popen[str]:
+        """The running process (or the one that has ended last)."""
+        assert self._process is not None, "the service was never started"
+        return self._process
+
+    @property
+    def url(self) -> str:
+        """The address over IPv4."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def is_running(self) -> bool:
+        """Tell whether the process lives."""
+        return self._process is not None and self._process.poll() is None
+
+    def request(self, method: str, path: str, **options: Any) -> requests.Response:  # noqa: ANN401
+        """Send one request; options are those of `requests.request`."""
+        with requests.Session() as client:
+            client.trust_env = False
+            options = {"timeout": ANSWER_S, "allow_redirects": False} | options
+            return client.request(method, self.url + path, **options)
+
+    def get(self, path: str, **options: Any) -> requests.Response:  # noqa: ANN401
+        """Send a GET."""
+        return self.request("GET", path, **options)
+
+    def post(self, path: str, **options: Any) -> requests.Response:  # noqa: ANN401
+        """Send a POST."""
+        return self.request("POST", path, **options)
+
+    def delete(self, path: str, **options: Any) -> requests.Response:  # noqa: ANN401
+        """Send a DELETE."""
+        return self.request("DELETE", path, **options)
+
+    def create(self, **fields: object) -> Json:
+        """Make a new session and give the session object."""
+        session: Json = expect(self.post("/sessions", json=fields), 201)["session"]
+        return session
+
+    def listed(self) -> dict[str, Json]:
+        """Give the session objects of GET /sessions by id."""
+        return {
+            session["session_id"]: session for session in expect(self.get("/sessions", timeout=5))["sessions"]
+        }
+
+    def report(self, session_id: str) -> Json:
+        """Give the session object as it stands, without a recovery."""
+        session: Json = expect(self.get(f"/sessions/{session_id}?recover=false"))["session"]
+        return session
+
+    def close_all(self) -> None:
+        """Close every session that is in the list."""
+        for session_id in self.listed():
+            assert self.delete(f"/sessions/{session_id}").status_code in {200, 404}
+
+    def mark(self) -> int:
+        """Give the place in the log where it ends now."""
+        with self._grown:
+            return len(self._lines)
+
+    def logs(self, since: int = 0) -> list[str]:
+        """Give the lines on standard error from `since` on, whole."""
+        with self._grown:
+            return self._lines[since:]
+
+    def messages(self, since: int = 0) -> list[str]:
+        """Give the lines of the log from `since` on, without the time before them."""
+        return [STAMP.sub("", line, count=1).lstrip() for line in self.logs(since)]
+
+    def wait_for_log(self, text: str, since: int = 0, timeout: float = 10.0) -> str:
+        """Wait until a line holds `text`, and give that line."""
+        deadline = time.monotonic() + timeout
+        with self._grown:
+            while True:
+                found = next((line for line in self._lines[since:] if text in line), None)
+                if found is not None:
+                    return found
+                assert self._grown.wait(deadline - time.monotonic()), f"no {text!r} in {self._lines[since:]}"
+
+    def processes(self) -> list[psutil.Process]:
+        """Give the living processes that name the data folder on their command line."""
+        return marked(self.data_dir)
+
+    def session_folders(self) -> list[Path]:
+        """Give the folders of sessions that are on the disk."""
+        home = self.data_dir / "s"
+        return sorted(home.iterdir()) if home.exists() else []
+
+    def send(self, number: signal.Signals) -> None:
+        """Send one signal to the service alone."""
+        self.process.send_signal(number)
+
+    def interrupt(self) -> None:
+        """Send what Ctrl-C in a terminal sends: SIGINT to the whole process group."""
+        os.killpg(self.process.pid, signal.SIGINT)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Ask it to stop, and give its exit code; it has ten seconds."""
+        self.send(number)
+        return self.wait_for_exit()
+
+    def wait_for_exit(self, timeout: float = STOP_S) -> int:
+        """Wait until the process has ended, and give its exit code."""
+        return self.process.wait(timeout)
+
+    def kill(self) -> None:
+        """End the service as the kernel's out-of-memory killer does; its browsers live on."""
+        self.process.kill()
+        self.process.wait(STOP_S)
+
+    def finish(self) -> None:
+        """Stop it if it still runs, and hold it to what a clean stop promises."""
+        if self.is_running():
+            assert self.stop() == 0, self.logs()
+            assert_nothing_left(self)
+
+    def reap(self) -> None:
+        """End whatever is left of it, and remove its folder."""
+        if self.is_running():
+            self.kill()
+        kill(marked(self.folder))
+        remove(self.folder)
+
+    def _is_ready(self) -> bool:
+        assert self.is_running(), f"the service ended with {self.process.poll()}: {self.logs()}"
+        try:
+            return bool(self.get("/health", timeout=2).status_code == requests.codes.ok)
+        except requests.RequestException:
+            return False
+
+    def _collect(self, process: subprocess.Popen[str]) -> None:
+        assert process.stderr is not None
+        for line in process.stderr:
+            with self._grown:
+                self._lines.append(line.rstrip("\r\n"))
+                self._grown.notify_all()
+        process.stderr.close()
+
+
+@contextlib.contextmanager
+def running(**settings: object) -> Iterator[Service]:
+    """Run a service, hold it to a clean end, and leave nothing of it."""
+    service = Service(short_folder(), **settings)
+    try:
+        yield service.start()
+        service.finish()
+    finally:
+        service.reap()
+
+
+def variables(**settings: object) -> dict[str, str]:
+    """Turn settings into environment variables."""
+    return {f"DROVER_{name.upper()}": str(value) for name, value in settings.items()}
+
+
+def refused_start(folder: Path, *arguments: str, **settings: object) -> tuple[int, list[str]]:
+    """Start a service that must not come up; give its exit code and its lines on standard error."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("DROVER_")}
+    defaults = {"port": free_port(), "data_dir": folder / "d", "cleanup_scope": "owned"}
+    done = subprocess.run(
+        [sys.executable, str(APP), *arguments],
+        env=clean | variables(**(defaults | settings)),
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=START_S,
+        check=False,
+    )
+    return done.returncode, [line for line in done.stderr.splitlines() if line.strip()]
+
+
+def expect(response: requests.Response, status: int = 200) -> Json:
+    """Give the JSON object of an answer that must have this status and a `success` that fits it."""
+    assert response.status_code == status, f"{response.status_code}: {response.text[:1000]}"
+    assert response.headers["Content-Type"].startswith("application/json")
+    body = response.json()
+    assert isinstance(body, dict)
+    assert body["success"] is (status < requests.codes.bad_request), body
+    return body
+
+
+def expect_error(response: requests.Response, status: int, code: str) -> str:
+    """Hold an answer to the shape of a failure, and give its sentence."""
+    body = expect(response, status)
+    assert body["code"] == code, body
+    assert body["error"].strip()
+    assert "Traceback" not in body["error"]
+    if status == requests.codes.unavailable:
+        assert int(response.headers["Retry-After"]) > 0
+    return str(body["error"])
+
+
+def assert_nothing_left(service: Service) -> None:
+    """Hold a service that has ended to leaving no process, no session folder and no stack trace."""
+    assert service.processes() == []
+    assert service.session_folders() == []
+    assert_no_trace(service)
+
+
+def assert_no_trace(service: Service) -> None:
+    """Hold the log to showing no stack trace."""
+    assert not [line for line in service.logs() if "Traceback" in line], service.logs()
+
+
+def assert_in_order(lines: Sequence[str], patterns: Sequence[str]) -> None:
+    """Hold the lines to matching all patterns, one after the other; others may stand in between."""
+    rest = iter(lines)
+    for pattern in patterns:
+        assert any(re.fullmatch(pattern, line) for line in rest), (
+            f"no {pattern!r} in its place in {list(lines)}"
+        )
+
+
+def folder_of(session: Json) -> Path:
+    """Give the folder of a session, as its ChromeDriver's command line shows it."""
+    arguments = psutil.Process(session["driver"]["pid"]).cmdline()
+    log = next(argument for argument in arguments if argument.startswith("--log-path="))
+    return Path(log.removeprefix("--log-path=")).parent
+
+
+def pids_of(session: Json) -> set[int]:
+    """Give every living process of a session: the two trees, and what names its folder."""
+    folder = folder_of(session)
+    roots = psutil.Process(session["driver"]["pid"]).children(recursive=True)
+    found = {
+        session["driver"]["pid"],
+        *(child.pid for child in roots),
+        *(process.pid for process in marked(folder)),
+    }
+    return {pid for pid in found if is_living(pid)}

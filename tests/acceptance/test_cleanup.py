@@ -1,0 +1,398 @@
+"""The cleanup ends what nobody owns, and hurts nobody else."""
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, Protocol
+
+import psutil
+import pytest
+
+from tests.acceptance.conftest import StartService
+from tests.acceptance.driving import Driver
+from tests.acceptance.pages import Gate
+from tests.acceptance.service import Json, Service, assert_in_order, expect, expect_error, pids_of
+from tests.acceptance.strangers import Stranger, start_look_alikes, start_own_chrome, start_script
+from tests.machine import beside, family, is_living, kill, living, marked, together, wait_gone
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills with POSIX signals")
+
+CLEANUP: Final = "/cleanup_orphaned_processes"
+PIDS: Final = r"(\{\d+(, \d+)*\}|\{\}|set\(\))"
+ROLES: Final = {"driver", "browser", "renderer", "gpu", "utility", "zygote", "crashpad", "other"}
+ROW: Final = {"pid", "ppid", "name", "role", "verdict", "reason", "session_id", "memory_mb", "age_s"}
+KILLED: Final = {"pid", "name", "role", "reason"}
+LONG_AGO_S: Final = 3600.0
+
+
+class StartStranger(Protocol):
+    """Start a script of a stranger; what is left of it ends with the test."""
+
+    def __call__(self, *, own_group: bool = False) -> Stranger:
+        """Give the running script."""
+        ...
+
+
+@pytest.fixture
+def start_stranger(folder: Path) -> Iterator[StartStranger]:
+    """Give a way to start scripts of strangers."""
+    strangers: list[Stranger] = []
+
+    def start(*, own_group: bool = False) -> Stranger:
+        home = folder / str(len(strangers))
+        home.mkdir()
+        strangers.append(start_script(home, own_group=own_group))
+        return strangers[-1]
+
+    yield start
+    for stranger in strangers:
+        stranger.leave()
+    kill(marked(folder))
+
+
+@pytest.fixture
+def innocents(folder: Path) -> Iterator[set[int]]:
+    """Run a person's own Chrome and many look-alikes; give all their pids."""
+    home = folder / "innocents"
+    home.mkdir()
+    started = [start_own_chrome(home), *start_look_alikes(home)]
+    yield set().union(*(family(process.pid) for process in started))
+    kill([*marked(home), *(psutil.Process(process.pid) for process in started if process.poll() is None)])
+    for process in started:
+        process.wait()
+
+
+def clean(service: Service, query: str = "") -> Json:
+    """Clean up and hold the answer to its fields."""
+    answer = expect(service.post(CLEANUP + query))
+    assert answer["message"] == f"Cleaned up {answer['killed_count']} orphaned processes"
+    assert answer["failed"] == []
+    assert answer["removed_profiles"] >= 0
+    assert answer["freed_mb"] >= 0
+    assert answer["duration_ms"] >= 0
+    assert answer["dry_run"] is (query == "?dry_run=true")
+    assert all(entry.keys() >= KILLED for entry in answer["killed"])
+    assert {entry["role"] for entry in answer["killed"]} <= ROLES
+    assert answer["dry_run"] or answer["killed_count"] == len(answer["killed"])
+    return answer
+
+
+def killed_pids(answer: Json) -> set[int]:
+    """Give the pids that a cleanup has killed, or would."""
+    return {entry["pid"] for entry in answer["killed"]}
+
+
+def verdicts(service: Service) -> dict[int, Json]:
+    """Give what GET /processes says, by pid."""
+    processes = expect(service.get("/processes"))["processes"]
+    assert all(row.keys() >= ROW for row in processes)
+    assert {row["role"] for row in processes} <= ROLES
+    assert {row["verdict"] for row in processes} <= {"protected", "orphan", "foreign"}
+    assert all(row["reason"] for row in processes)
+    rows = {row["pid"]: row for row in processes}
+    assert len(rows) == len(processes)
+    return rows
+
+
+def abandon(service: Service) -> set[int]:
+    """Kill a service, and date its end an hour back; give what it leaves behind."""
+    left = {process.pid for process in service.processes()}
+    service.kill()
+    long_ago = time.time() - LONG_AGO_S
+    os.utime(service.data_dir / "lock", (long_ago, long_ago))
+    return left
+
+
+def test_a_cleanup_spares_every_session(service: Service) -> None:
+    sessions = [service.create(), service.create()]
+    Driver(sessions[0]).run("window.left = 42")
+    pids = pids_of(sessions[0]) | pids_of(sessions[1])
+    answer = clean(service)
+    assert answer["active_sessions"] == 2
+    assert living(pids) == pids
+    assert Driver(sessions[0]).run("return window.left") == 42
+    assert expect(service.get(f"/sessions/{sessions[1]['session_id']}"))["recovered"] is False
+
+
+def test_a_cleanup_without_orphans_says_so(service: Service) -> None:
+    session = service.create()
+    since = service.mark()
+    answer = clean(service)
+    found = rf"Killed {answer['killed_count']} orphaned Chrome/ChromeDriver processes"
+    assert_in_order(
+        service.messages(since),
+        [
+            r"INFO: 🔧 Orphaned process cleanup triggered",
+            rf"INFO: Active ChromeDriver PIDs: \{{{session['driver']['pid']}\}}",
+            rf"INFO: ✅ {found if answer['killed_count'] else 'No orphaned processes found'}",
+        ],
+    )
+
+
+def test_a_cleanup_takes_no_body_and_no_typing_error(service: Service) -> None:
+    expect_error(service.post(f"{CLEANUP}?dry_run=perhaps"), 400, "invalid_request")
+    expect_error(service.get(CLEANUP), 405, "method_not_allowed")
+
+
+def test_a_browser_whose_driver_has_just_died_lives_through_a_cleanup(service: Service) -> None:
+    session = service.create(session_id="bereft")
+    Driver(session).run("window.left = 42")
+    psutil.Process(session["driver"]["pid"]).kill()
+    wait_gone([session["driver"]["pid"]])
+    answer = clean(service)
+    assert answer["active_sessions"] == 1
+    assert session["browser"]["pid"] not in killed_pids(answer)
+    assert verdicts(service)[session["browser"]["pid"]]["verdict"] == "protected"
+    recovered = expect(service.get("/sessions/bereft"))
+    assert recovered["recovery"]["method"] == "reattached"
+    assert Driver(recovered["session"]).run("return window.left") == 42
+
+
+def test_a_session_that_is_just_starting_lives_through_a_cleanup(service: Service, slow_page: Gate) -> None:
+    def clean_meanwhile() -> Json:
+        slow_page.wait_until_asked()
+        pids = {process.pid for process in service.processes()}
+        answer = clean(service)
+        assert living(pids) >= pids - killed_pids(answer)
+        assert not killed_pids(answer) & pids
+        slow_page.release()
+        return answer
+
+    created, _ = beside(
+        lambda: expect(service.post("/sessions", json={"url": slow_page.url}), 201), clean_meanwhile
+    )
+    assert Driver(created["session"]).address() == slow_page.url
+
+
+def test_sessions_that_start_and_end_while_it_cleans_are_not_hurt(service: Service) -> None:
+    def come_and_go() -> list[int]:
+        pids = []
+        for _ in range(2):
+            session = service.create()
+            answer = expect(service.get(f"/sessions/{session['session_id']}"))
+            assert answer["recovered"] is False
+            pids.append(answer["session"]["browser"]["pid"])
+            expect(service.delete(f"/sessions/{session['session_id']}"))
+        return pids
+
+    def keep_cleaning() -> list[int]:
+        return [pid for _ in range(10) for pid in killed_pids(clean(service))]
+
+    pids, killed = beside(come_and_go, keep_cleaning)
+    assert not set(pids) & set(killed)
+
+
+def test_every_process_of_a_session_is_protected_with_a_reason(service: Service) -> None:
+    session = service.create(session_id="mine")
+    rows = verdicts(service)
+    pids = pids_of(session)
+    assert pids <= rows.keys()
+    assert {rows[pid]["verdict"] for pid in pids} == {"protected"}
+    assert {rows[pid]["session_id"] for pid in pids} == {"mine"}
+    assert rows[session["driver"]["pid"]]["role"] == "driver"
+    assert rows[session["browser"]["pid"]]["role"] == "browser"
+    assert rows[session["browser"]["pid"]]["ppid"] == session["driver"]["pid"]
+    assert {"renderer", "zygote", "utility", "crashpad"} <= {rows[pid]["role"] for pid in pids}
+
+
+def test_the_innocent_are_foreign_and_live(service: Service, innocents: set[int]) -> None:
+    rows = verdicts(service)
+    assert {rows[pid]["verdict"] for pid in innocents & rows.keys()} == {"foreign"}
+    assert not innocents & killed_pids(clean(service, "?dry_run=true"))
+    clean(service)
+    assert living(innocents) == innocents
+
+
+def test_what_a_person_put_into_the_data_folder_stays(service: Service, folder: Path) -> None:
+    home = service.data_dir / "s"
+    service.create()
+    precious = home / "precious1"
+    precious.mkdir()
+    (precious / "thesis.txt").write_text("ten years of work", encoding="utf-8")
+    (folder / "thesis.txt").write_text("ten more", encoding="utf-8")
+    link = home / "abcd1234"
+    link.symlink_to(folder)
+    try:
+        clean(service)
+        assert (precious / "thesis.txt").exists()
+        assert (folder / "thesis.txt").exists()
+    finally:
+        link.unlink(missing_ok=True)
+        (precious / "thesis.txt").unlink()
+        precious.rmdir()
+
+
+def test_sessions_of_an_instance_that_lives_are_protected(
+    service: Service, start_service: StartService
+) -> None:
+    theirs = pids_of(start_service().create())
+    assert not theirs & killed_pids(clean(service))
+    assert {verdicts(service)[pid]["verdict"] for pid in theirs} == {"protected"}
+    assert living(theirs) == theirs
+
+
+def test_sessions_of_an_instance_that_has_just_died_are_spared(
+    service: Service, start_service: StartService
+) -> None:
+    other = start_service()
+    other.create()
+    left = {process.pid for process in other.processes()}
+    other.kill()
+    assert not left & killed_pids(clean(service))
+    assert living(left) == left
+
+
+def test_sessions_of_an_instance_that_died_long_ago_are_orphans(
+    service: Service, start_service: StartService
+) -> None:
+    mine = service.create()
+    other = start_service()
+    other.create()
+    left = abandon(other)
+    assert {verdicts(service)[pid]["verdict"] for pid in left} == {"orphan"}
+    planned = clean(service, "?dry_run=true")
+    assert left <= killed_pids(planned)
+    assert living(left) == left
+    since = service.mark()
+    answer = clean(service)
+    assert left <= killed_pids(answer)
+    assert living(left) == set()
+    assert answer["freed_mb"] > 0
+    driver = next(e["pid"] for e in answer["killed"] if e["role"] == "driver" and e["pid"] in left)
+    assert_in_order(
+        service.messages(since),
+        [
+            r"INFO: 🔧 Orphaned process cleanup triggered",
+            rf"INFO: Active ChromeDriver PIDs: \{{{mine['driver']['pid']}\}}",
+            rf"INFO: Killing orphaned ChromeDriver process: PID {driver}",
+            rf"INFO: ✅ Killed {answer['killed_count']} orphaned Chrome/ChromeDriver processes",
+        ],
+    )
+    assert is_living(mine["browser"]["pid"])
+
+
+def test_a_stopped_orphan_dies_too(service: Service, start_service: StartService) -> None:
+    other = start_service()
+    session = other.create()
+    psutil.Process(session["browser"]["pid"]).suspend()
+    left = abandon(other)
+    assert left <= killed_pids(clean(service))
+    assert living(left) == set()
+
+
+def test_two_cleanups_at_once_kill_nothing_twice(service: Service, start_service: StartService) -> None:
+    other = start_service()
+    other.create()
+    left = abandon(other)
+    one, two = together([lambda: clean(service)] * 2)
+    assert left <= killed_pids(one) | killed_pids(two)
+    assert living(left) == set()
+
+
+def test_a_dead_driver_has_orphans_killed_before_it_is_replaced(
+    service: Service, start_service: StartService
+) -> None:
+    other = start_service()
+    other.create()
+    left = abandon(other)
+    session = service.create(session_id="patient")
+    psutil.Process(session["driver"]["pid"]).kill()
+    wait_gone([session["driver"]["pid"]])
+    answer = expect(service.get("/sessions/patient"))
+    assert answer["recovery"]["orphans_killed"] >= len(left)
+    assert living(left) == set()
+    assert answer["session"]["browser"]["pid"] == session["browser"]["pid"]
+
+
+def test_with_scope_owned_a_strangers_driver_is_foreign(
+    service: Service, start_stranger: StartStranger
+) -> None:
+    stranger = start_stranger()
+    stranger.leave()
+    pids = stranger.pids()
+    assert {verdicts(service)[pid]["verdict"] for pid in pids} == {"foreign"}
+    assert not pids & killed_pids(clean(service))
+    assert living(pids) == pids
+
+
+@pytest.mark.system_wide  # its start cleans up too
+def test_a_dry_run_says_what_it_would_kill_and_kills_nothing(
+    start_service: StartService, start_stranger: StartStranger
+) -> None:
+    service = start_service(cleanup_scope="system")
+    stranger = start_stranger()
+    pids = stranger.pids()
+    answer = clean(service, "?dry_run=true")
+    assert pids <= killed_pids(answer)
+    assert living(pids) == pids
+
+
+@pytest.mark.system_wide
+@pytest.mark.parametrize("leaves", [True, False], ids=["its script has died", "its script still runs"])
+def test_a_driver_of_no_session_is_an_orphan_whoever_started_it(
+    start_service: StartService,
+    start_stranger: StartStranger,
+    innocents: set[int],
+    leaves: bool,
+) -> None:
+    service = start_service(cleanup_scope="system")
+    session = service.create()
+    stranger = start_stranger()
+    if leaves:
+        stranger.leave()
+    pids = stranger.pids()
+    assert {verdicts(service)[pid]["verdict"] for pid in pids} == {"orphan"}
+    since = service.mark()
+    answer = clean(service)
+    assert pids <= killed_pids(answer)
+    assert answer["active_sessions"] == 1
+    wait_gone(pids, 0.5)
+    service.wait_for_log(f"Killing orphaned ChromeDriver process: PID {stranger.driver}", since)
+    assert living(innocents) == innocents
+    assert expect(service.get(f"/sessions/{session['session_id']}"))["recovered"] is False
+
+
+@pytest.mark.system_wide
+@pytest.mark.parametrize("proven", [True, False], ids=["a group of its driver", "a group of somebody else"])
+def test_chrome_that_lost_its_driver_is_an_orphan_where_that_can_be_proven(
+    start_service: StartService, start_stranger: StartStranger, proven: bool
+) -> None:
+    service = start_service(cleanup_scope="system")
+    stranger = start_stranger(own_group=proven)
+    rest = stranger.pids() - {stranger.driver}
+    psutil.Process(stranger.driver).kill()
+    wait_gone([stranger.driver])
+    assert verdicts(service)[stranger.browser]["verdict"] == ("orphan" if proven else "foreign")
+    clean(service)
+    assert living(rest) == (set() if proven else rest)
+
+
+@pytest.mark.system_wide
+def test_the_start_ends_what_strangers_have_left(
+    start_service: StartService, start_stranger: StartStranger
+) -> None:
+    working, left = start_stranger(), start_stranger()
+    left.leave()
+    theirs, orphans = working.pids(), left.pids()
+    start_service(cleanup_scope="system")
+    wait_gone(orphans)
+    assert living(theirs) == theirs
+
+
+@pytest.mark.system_wide
+def test_a_cleanup_by_itself_takes_a_driver_only_when_its_script_is_gone(
+    start_service: StartService, start_stranger: StartStranger
+) -> None:
+    service = start_service(cleanup_scope="system")
+    working, left = start_stranger(), start_stranger()
+    left.leave()
+    theirs, orphans = working.pids(), left.pids()
+    session = service.create(session_id="patient")
+    psutil.Process(session["driver"]["pid"]).kill()
+    wait_gone([session["driver"]["pid"]])
+    answer = expect(service.get("/sessions/patient"))
+    assert answer["recovery"]["orphans_killed"] >= len(orphans)
+    assert living(orphans) == set()
+    assert living(theirs) == theirs

@@ -1,0 +1,156 @@
+"""The emergency ends every Chrome of the machine, and the service is ready again at once.
+
+Each of these tests ends Chromes that are not its own.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import psutil
+import pytest
+import requests
+
+from tests.acceptance.conftest import StartService
+from tests.acceptance.driving import Driver
+from tests.acceptance.service import Json, Service, assert_in_order, assert_no_trace, expect, pids_of
+from tests.acceptance.strangers import start_look_alikes, start_own_chrome, start_script
+from tests.machine import family, is_living, kill, living, marked, together, wait_gone
+
+pytestmark = [
+    pytest.mark.system_wide,
+    pytest.mark.skipif(sys.platform == "win32", reason="stops with POSIX signals"),
+]
+
+EMERGENCY: Final = "/emergency_recovery"
+
+
+@pytest.fixture
+def look_alikes(folder: Path) -> Iterator[set[int]]:
+    """Run what only looks like Chrome; give the pids."""
+    started = start_look_alikes(folder)
+    yield {process.pid for process in started}
+    kill([psutil.Process(process.pid) for process in started if process.poll() is None])
+    for process in started:
+        process.wait()
+
+
+def recover(service: Service) -> Json:
+    """Call the emergency and hold the answer to its fields."""
+    answer = expect(service.post(EMERGENCY))
+    count = answer["killed_count"]
+    said = f"Emergency recovery completed - killed {count} processes and cleared all sessions"
+    assert answer["message"] == said
+    assert answer["warning"] == "All Chrome browsers have been closed"
+    assert answer["active_sessions"] == 0
+    assert (len(answer["killed"]), answer["failed"]) == (count, [])
+    assert answer["removed_profiles"] >= 0
+    assert answer["duration_ms"] >= 0
+    return answer
+
+
+def test_everything_of_chrome_dies_and_nothing_else(
+    service: Service, folder: Path, look_alikes: set[int]
+) -> None:
+    sessions = [service.create(key="kept?"), service.create()]
+    home = folder / "stranger"
+    home.mkdir()
+    stranger = start_script(home)
+    own = start_own_chrome(home)
+    pids = pids_of(sessions[0]) | pids_of(sessions[1]) | stranger.pids() | family(own.pid)
+    since = service.mark()
+    answer = recover(service)
+    assert living(pids) == set()
+    assert {entry["pid"] for entry in answer["killed"]} <= pids | {e["pid"] for e in answer["killed"]}
+    assert {stranger.driver, stranger.browser, own.pid} <= {entry["pid"] for entry in answer["killed"]}
+    assert living(look_alikes) == look_alikes
+    assert service.is_running()
+    assert service.listed() == {}
+    assert service.session_folders() == []
+    assert answer["removed_profiles"] >= 2
+    assert_in_order(
+        service.messages(since),
+        [
+            r"WARNING: 🚨 EMERGENCY RECOVERY: Killing ALL Chrome instances",
+            rf"WARNING: 🚨 Emergency recovery killed {answer['killed_count']} processes",
+            r"INFO: 🗑️ Cleared all session data",
+        ],
+    )
+    service.wait_for_log(f"INFO: Killing ChromeDriver process: PID {sessions[0]['driver']['pid']}", since)
+    service.wait_for_log(f"INFO: Killing Chrome process: PID {own.pid}", since)
+    stranger.leave()
+    kill(marked(folder))
+    own.wait()
+
+
+def test_after_it_keys_lead_to_new_sessions_at_once(service: Service) -> None:
+    before = service.create(key="account")
+    recover(service)
+    after = expect(service.post("/sessions", json={"key": "account"}), 201)
+    assert after["session"]["browser"]["pid"] != before["browser"]["pid"]
+    assert after["session"]["recoveries"] == 0
+    assert Driver(after["session"]).run("return 6 * 7") == 42
+
+
+def test_stopped_processes_die_too(service: Service) -> None:
+    session = service.create()
+    pids = pids_of(session)
+    psutil.Process(session["browser"]["pid"]).suspend()
+    psutil.Process(session["driver"]["pid"]).suspend()
+    recover(service)
+    assert living(pids) == set()
+
+
+def test_without_a_chrome_it_says_that_it_killed_none(service: Service) -> None:
+    recover(service)
+    assert recover(service)["killed_count"] == 0
+
+
+def test_sessions_of_another_instance_die_too(service: Service, start_service: StartService) -> None:
+    other = start_service()
+    theirs = pids_of(other.create(session_id="theirs"))
+    recover(service)
+    assert living(theirs) == set()
+    assert expect(other.get("/sessions/theirs"))["recovered"] is True
+
+
+def test_what_was_starting_under_it_is_answered_and_leaves_nothing(service: Service) -> None:
+    def create(number: int) -> requests.Response:
+        return service.post("/sessions", json={"session_id": f"s{number}"})
+
+    def strike() -> requests.Response:
+        service.post("/sessions", json={"session_id": "first"})
+        return service.post(EMERGENCY)
+
+    calls: list[Callable[[], requests.Response]] = [partial(create, number) for number in range(4)]
+    *created, emergency = together([*calls, strike])
+    assert expect(emergency)["failed"] == []
+    for response in created:
+        assert response.status_code in {201, 503}
+        expect(response, response.status_code)
+    listed = service.listed()
+    known = set().union(*(pids_of(session) for session in listed.values())) if listed else set()
+    assert {process.pid for process in service.processes()} <= known
+    assert len(service.session_folders()) == len(listed)
+    for session_id in listed:
+        assert is_living(expect(service.get(f"/sessions/{session_id}"))["session"]["browser"]["pid"])
+
+
+def test_a_retrieval_under_it_ends_in_order(service: Service) -> None:
+    session = service.create(session_id="torn")
+    pids = pids_of(session)
+    answers = together(
+        [
+            lambda: service.post(EMERGENCY),
+            *([lambda: service.get("/sessions/torn")] * 5),
+            *([lambda: service.delete("/sessions/torn")] * 2),
+        ]
+    )
+    expect(answers[0])
+    for response in answers[1:]:
+        assert response.status_code in {200, 404, 503}
+        expect(response, response.status_code)
+    wait_gone(pids)
+    assert_no_trace(service)

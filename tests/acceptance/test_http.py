@@ -1,0 +1,305 @@
+"""The manners of HTTP: who may come in, what is refused and how it is said."""
+
+import base64
+import re
+import shutil
+import subprocess
+from typing import Final
+
+import psutil
+import pytest
+import requests
+
+from tests.acceptance.conftest import StartService
+from tests.acceptance.driving import Driver
+from tests.acceptance.service import Service, expect, expect_error
+
+CLEANUP: Final = "/cleanup_orphaned_processes?dry_run=true"
+TOKEN: Final = "t0ken-of-the-tests"
+DOORS: Final = [
+    ("GET", "/health"),
+    ("GET", "/sessions"),
+    ("GET", "/processes"),
+    ("POST", CLEANUP),
+    ("GET", "/no"),
+]
+
+
+def chrome_options(**options: object) -> dict[str, object]:
+    """Give the body of a request with options for Chrome."""
+    return {"capabilities": {"goog:chromeOptions": options}}
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/sessions/a/b/c", "/sessions/a/screenshot/b", "/wp-login.php"])
+def test_an_unknown_path_is_not_found_in_json(service: Service, path: str) -> None:
+    expect_error(service.get(path), 404, "not_found")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/cleanup_orphaned_processes"),
+        ("GET", "/emergency_recovery"),
+        ("PUT", "/sessions"),
+        ("DELETE", "/sessions"),
+        ("POST", "/sessions/a"),
+        ("PATCH", "/sessions/a"),
+        ("POST", "/health"),
+        ("DELETE", "/processes"),
+        ("POST", "/sessions/a/screenshot"),
+    ],
+)
+def test_a_wrong_method_is_named(service: Service, method: str, path: str) -> None:
+    response = service.request(method, path)
+    expect_error(response, 405, "method_not_allowed")
+    assert response.headers["Allow"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{",
+        b"not json",
+        b"[]",
+        b'"text"',
+        b"null",
+        b"17",
+        b'{"key": NaN}',
+        b'{"idle_timeout": NaN}',
+        b'{"idle_timeout": 1e999}',
+        b"\xff\xfe",
+        b'{"key": "\xff"}',
+        b'{"key": "\\ud800"}',
+        b"[" * 50_000,
+        b'{"key": {"a":' * 5_000,
+    ],
+    ids=lambda body: repr(body[:12]),
+)
+def test_a_malformed_body_is_refused(service: Service, body: bytes) -> None:
+    response = service.post("/sessions", data=body, headers={"Content-Type": "application/json"})
+    expect_error(response, 400, "invalid_request")
+    assert service.listed() == {}
+
+
+@pytest.mark.parametrize(
+    "content_type", ["text/plain", "application/x-www-form-urlencoded", "", "application/xml"]
+)
+@pytest.mark.parametrize("path", ["/sessions", CLEANUP])
+def test_a_body_that_is_no_json_is_refused_with_the_line_that_works(
+    service: Service, content_type: str, path: str
+) -> None:
+    headers = {"Content-Type": content_type} if content_type else {}
+    sentence = expect_error(service.post(path, data=b"{}", headers=headers), 415, "unsupported_media_type")
+    assert "curl" in sentence
+    assert "application/json" in sentence
+
+
+@pytest.mark.parametrize(
+    "content_type", ["application/json", "application/json; charset=utf-8", "Application/JSON"]
+)
+def test_json_is_taken_with_and_without_a_charset(service: Service, content_type: str) -> None:
+    response = service.post("/sessions", data=b'{"nonsense": 1}', headers={"Content-Type": content_type})
+    expect_error(response, 400, "invalid_request")
+
+
+def test_no_body_needs_no_type(service: Service) -> None:
+    headers = {"Content-Type": "application/x-www-form-urlencoded", "Content-Length": "0"}
+    expect(service.post(CLEANUP, headers=headers))
+    expect(service.post(CLEANUP))
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_that_is_too_large_is_refused(service: Service, chunked: bool) -> None:
+    body = b'{"key": "' + b"k" * 8_000_000 + b'"}'
+    data = iter([body]) if chunked else body
+    response = service.post("/sessions", data=data, headers={"Content-Type": "application/json"})
+    expect_error(response, 413, "request_too_large")
+
+
+@pytest.mark.parametrize(("method", "path"), DOORS)
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:5010", "127.0.0.1.evil.example", "10.0.0.1"])
+def test_a_strange_host_is_refused(service: Service, method: str, path: str, host: str) -> None:
+    expect_error(service.request(method, path, headers={"Host": host}), 403, "forbidden_host")
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "127.0.0.1", "[::1]"])
+def test_our_own_names_are_welcome(service: Service, host: str) -> None:
+    expect(service.get("/sessions", headers={"Host": f"{host}:{service.port}"}))
+
+
+def test_a_name_that_was_allowed_is_welcome(start_service: StartService) -> None:
+    service = start_service(allowed_hosts="drover.internal,other.internal")
+    expect(service.get("/sessions", headers={"Host": f"drover.internal:{service.port}"}))
+    expect_error(service.get("/sessions", headers={"Host": "evil.internal"}), 403, "forbidden_host")
+
+
+@pytest.mark.parametrize(("method", "path"), DOORS)
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://localhost:1"},
+        {"Origin": "chrome-extension://abcdefghijklmnop"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+    ],
+    ids=str,
+)
+def test_a_strange_page_is_refused(service: Service, method: str, path: str, headers: dict[str, str]) -> None:
+    expect_error(service.request(method, path, headers=headers), 403, "forbidden_origin")
+
+
+@pytest.mark.parametrize("site", ["same-origin", "none"])
+def test_our_own_pages_are_welcome(service: Service, site: str) -> None:
+    origin = f"http://127.0.0.1:{service.port}"
+    expect(service.get("/sessions", headers={"Origin": origin, "Sec-Fetch-Site": site}))
+
+
+def test_a_page_in_one_of_our_browsers_cannot_reach_us(service: Service) -> None:
+    client = Driver(service.create(session_id="prey"))
+    script = (
+        "return fetch(arguments[0], {method: 'DELETE', mode: 'no-cors'}).then(r => r.type, e => 'failed')"
+    )
+    client.run(script, f"{service.url}/sessions/prey")
+    client.run(
+        "return fetch(arguments[0], {method: 'POST', mode: 'no-cors'}).then(r => r.type, e => 'failed')",
+        f"{service.url}/sessions",
+    )
+    assert service.listed().keys() == {"prey"}
+
+
+def test_a_token_guards_every_door_but_health(start_service: StartService) -> None:
+    service = start_service(api_token=TOKEN)
+    wrong = base64.b64encode(b"me:wrong").decode()
+    for method, path in [
+        ("GET", "/sessions"),
+        ("POST", "/sessions"),
+        ("POST", CLEANUP),
+        ("GET", "/processes"),
+    ]:
+        for headers in [
+            {},
+            {"Authorization": "Bearer wrong"},
+            {"Authorization": f"Basic {wrong}"},
+            {"Authorization": "Bearer"},
+            {"Authorization": "Basic %%%"},
+            {"Authorization": TOKEN},
+        ]:
+            response = service.request(method, path, headers=headers)
+            expect_error(response, 401, "unauthorized")
+            assert response.headers["WWW-Authenticate"]
+    assert service.get(f"/sessions?token={TOKEN}").status_code == 401
+    assert service.get("/health").status_code == 200
+
+
+def test_a_token_opens_as_bearer_and_as_password_and_is_kept_secret(start_service: StartService) -> None:
+    service = start_service(api_token=TOKEN)
+    basic = base64.b64encode(f"anybody:{TOKEN}".encode()).decode()
+    for credentials in (f"Bearer {TOKEN}", f"Basic {basic}", f"bearer {TOKEN}"):
+        expect(service.get("/sessions", headers={"Authorization": credentials}))
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    session = expect(service.post("/sessions", headers=headers), 201)["session"]
+    for pid in (session["driver"]["pid"], session["browser"]["pid"]):
+        process = psutil.Process(pid)
+        assert TOKEN not in str(process.environ())
+        assert TOKEN not in str(process.cmdline())
+    assert TOKEN not in str(service.logs())
+    assert service.get("/no", headers=headers).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"binary": "/bin/sh"}, "binary"),
+        ({"extensions": []}, "extensions"),
+        ({"debuggerAddress": "127.0.0.1:9222"}, "debuggerAddress"),
+        ({"detach": True}, "detach"),
+        ({"localState": {}}, "localState"),
+        ({"minidumpPath": "/var"}, "minidumpPath"),
+        ({"args": ["--renderer-cmd-prefix=/bin/sh"]}, "renderer-cmd-prefix"),
+        ({"args": ["renderer-cmd-prefix=/bin/sh"]}, "renderer-cmd-prefix"),
+        ({"args": ["-renderer-cmd-prefix=/bin/sh"]}, "renderer-cmd-prefix"),
+        ({"args": ["--window-size=9,9", "--gpu-launcher=/bin/sh"]}, "gpu-launcher"),
+        ({"args": ["--user-data-dir=/tmp/x"]}, "user-data-dir"),
+        ({"args": ["--load-extension=/tmp/x"]}, "load-extension"),
+        ({"args": ["--enable-logging=stderr"]}, "enable-logging"),
+        ({"args": ["--log-net-log=/tmp/x"]}, "log-net-log"),
+        ({"args": ["--remote-debugging-address=0.0.0.0"]}, "remote-debugging-address"),
+        ({"args": ["--remote-debugging-pipe"]}, "remote-debugging-pipe"),
+        ({"args": ["--type=renderer"]}, "type"),
+        ({"args": ["file:///etc/passwd"]}, "file:///etc/passwd"),
+        ({"args": ["--"]}, "--"),
+        ({"prefs": {"download.default_directory": "/etc"}}, "download.default_directory"),
+        ({"prefs": {"download": {"default_directory": "/etc"}}}, "default_directory"),
+    ],
+    ids=str,
+)
+def test_a_capability_that_could_run_or_read_something_is_forbidden_by_name(
+    service: Service, options: dict[str, object], name: str
+) -> None:
+    sentence = expect_error(
+        service.post("/sessions", json=chrome_options(**options)), 403, "forbidden_capability"
+    )
+    assert name in sentence
+    assert service.listed() == {}
+
+
+@pytest.mark.parametrize("name", ["moz:firefoxOptions", "goog:loggingPrefs", "se:cdp", "nonsense"])
+def test_a_capability_that_is_no_standard_is_forbidden_by_name(service: Service, name: str) -> None:
+    response = service.post("/sessions", json={"capabilities": {name: {}}})
+    assert name in expect_error(response, 403, "forbidden_capability")
+
+
+def test_allowed_capabilities_take_effect(service: Service) -> None:
+    options = {
+        "args": ["--window-size=811,613", "user-agent=Agent Smith", "--disable-notifications", "--lang=de"],
+        "excludeSwitches": ["enable-automation"],
+        "prefs": {"intl.accept_languages": "de"},
+    }
+    capabilities = {
+        "acceptInsecureCerts": True,
+        "pageLoadStrategy": "eager",
+        "timeouts": {"script": 5000},
+        "goog:chromeOptions": options,
+    }
+    session = service.create(capabilities=capabilities)
+    seen = Driver(session).run("return [navigator.userAgent, outerWidth, outerHeight]")
+    assert seen == ["Agent Smith", 811, 613]
+
+
+@pytest.mark.parametrize("switch", ["--no-sandbox", "disable-setuid-sandbox", "--remote-debugging-port=9222"])
+def test_what_tutorials_recommend_is_dropped_with_a_line_in_the_log(service: Service, switch: str) -> None:
+    since = service.mark()
+    session = service.create(**chrome_options(args=[switch]))
+    assert not session["browser"]["debugger_address"].endswith(":9222")
+    service.wait_for_log(re.sub(r"^--|=.*", "", switch), since)
+
+
+def test_the_list_can_be_opened(start_service: StartService) -> None:
+    service = start_service(allow_unsafe_capabilities=1)
+    session = service.create(**chrome_options(args=["--some-switch=of-mine"]))
+    assert "--some-switch=of-mine" in " ".join(psutil.Process(session["browser"]["pid"]).cmdline())
+
+
+def test_curl_needs_nothing_special(service: Service) -> None:
+    curl = shutil.which("curl")
+    if curl is None:
+        pytest.skip("this machine has no curl")
+    command = [curl, "-s", "-X", "POST", f"http://localhost:{service.port}{CLEANUP}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    assert '"success"' in done.stdout
+
+
+def test_no_answer_is_a_page_or_a_trace(service: Service) -> None:
+    for path in (
+        "/sessions/%00",
+        "/sessions/%ff",
+        "/..%2f..%2fetc/passwd",
+        "/sessions?x=%zz",
+        "/processes?a[]=1",
+    ):
+        response = service.get(path)
+        assert response.headers["Content-Type"].startswith("application/json")
+        assert response.status_code < requests.codes.server_error
+    assert not [line for line in service.logs() if "Traceback" in line]

@@ -1,0 +1,370 @@
+"""Sessions from outside: made, found again, listed, closed, ended when idle, evicted for room."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import sys
+import time
+from datetime import datetime, timezone
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import psutil
+import pytest
+import requests
+
+from tests.acceptance.conftest import StartService
+from tests.acceptance.driving import Driver
+from tests.acceptance.pages import Gate, Pages
+from tests.acceptance.service import Json, Service, expect, expect_error, folder_of, pids_of
+from tests.integration.fake_chromedriver import LAST_WORDS, Fault, install
+from tests.machine import beside, living, together, wait_gone, wait_until
+
+TIME: Final = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z")
+CALLERS: Final = 20
+IDLE_S: Final = 2.0
+IDLE_SLACK_S: Final = 5.0
+BAD_IDS: Final = ["", "-dash", "_low", "a b", "a/b", "../etc", "é", "a.b", "a\n", "x" * 65]
+
+
+def when(text: str) -> float:
+    """Turn a time of the contract into seconds since the epoch."""
+    assert TIME.fullmatch(text), text
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=timezone.utc).timestamp()
+
+
+def posted(service: Service, **fields: object) -> Json:
+    """Retrieve or create a session; give the whole answer."""
+    response = service.post("/sessions", json=fields)
+    assert response.status_code in {200, 201}, response.text
+    return expect(response, response.status_code)
+
+
+def test_a_new_session_is_described_in_full(service: Service) -> None:
+    response = service.post("/sessions", json={"key": "account-17", "idle_timeout": 600})
+    answer = expect(response, 201)
+    session = answer["session"]
+    assert re.fullmatch(r"session_[0-9a-f]{12}", answer["session_id"])
+    assert response.headers["Location"].endswith(f"/sessions/{answer['session_id']}")
+    assert (answer["created"], answer["recovered"], answer["recovery"]) == (True, False, None)
+    assert session["session_id"] == answer["session_id"]
+    assert (session["key"], session["state"], session["in_use"]) == ("account-17", "ready", False)
+    assert (session["idle_timeout"], session["keep_alive"], session["lease"]) == (600, None, None)
+    assert (session["recoveries"], session["last_recovery"]) == (0, None)
+    assert when(session["created_at"]) <= when(session["last_used"]) <= time.time() + 1
+    assert session["health"]["status"] in {"healthy", "unknown"}
+    assert {"reason", "checked_at", "latency_ms"} <= session["health"].keys()
+    assert {"current_url", "memory_mb"} <= session.keys()
+
+
+def test_a_session_without_a_body_gets_the_defaults(service: Service) -> None:
+    session = expect(service.post("/sessions"), 201)["session"]
+    assert (session["key"], session["idle_timeout"]) == (None, 1800)
+
+
+def test_driver_and_browser_are_real_and_reachable_directly(service: Service, pages: Pages) -> None:
+    session = service.create(session_id="direct")
+    driver, browser = session["driver"], session["browser"]
+    assert requests.get(f"{driver['url']}/status", timeout=5).json()["value"]["ready"] is True
+    version = requests.get(f"http://{browser['debugger_address']}/json/version", timeout=5).json()
+    assert version["Browser"].endswith(browser["version"])
+    assert psutil.Process(browser["pid"]).ppid() == driver["pid"]
+    client = Driver(session)
+    client.open(pages.url("/form"))
+    assert client.run("return document.title") == "Form"
+
+
+def test_a_name_leads_to_the_same_session_every_time(service: Service) -> None:
+    first = service.create(session_id="Job_1-a")
+    answer = expect(service.post("/sessions", json={"session_id": "Job_1-a"}))
+    assert (answer["created"], answer["recovered"]) == (False, False)
+    assert answer["session"]["browser"]["pid"] == first["browser"]["pid"]
+    assert answer["session"]["session_id"] == answer["session_id"] == "Job_1-a"
+
+
+def test_a_key_leads_to_the_same_session_every_time(service: Service) -> None:
+    first = service.create(key="a key, with ümlauts / and more")
+    answer = expect(service.post("/sessions", json={"key": "a key, with ümlauts / and more"}))
+    assert answer["session_id"] == first["session_id"]
+    assert answer["session"]["browser"]["pid"] == first["browser"]["pid"]
+
+
+def test_an_id_and_a_key_of_two_sessions_are_a_conflict(service: Service) -> None:
+    one, other = service.create(session_id="one", key="k1"), service.create(session_id="other", key="k2")
+    expect_error(service.post("/sessions", json={"session_id": "one", "key": "k2"}), 409, "key_conflict")
+    assert posted(service, key="k1")["session_id"] == one["session_id"]
+    assert posted(service, key="k2")["session_id"] == other["session_id"]
+
+
+def test_a_closed_session_gives_its_key_free(service: Service) -> None:
+    first = service.create(key="again")
+    expect(service.delete(f"/sessions/{first['session_id']}"))
+    second = expect(service.post("/sessions", json={"key": "again"}), 201)["session"]
+    assert second["browser"]["pid"] != first["browser"]["pid"]
+
+
+@pytest.mark.parametrize("name", ["session_id", "key"])
+def test_many_callers_with_one_name_get_one_browser(service: Service, name: str) -> None:
+    answers = together([lambda: posted(service, **{name: "crowd"})] * CALLERS)
+    assert [answer["created"] for answer in answers].count(True) == 1
+    assert len({answer["session_id"] for answer in answers}) == 1
+    assert len({answer["session"]["browser"]["pid"] for answer in answers}) == 1
+    assert len(service.listed()) == 1
+    assert len(service.session_folders()) == 1
+
+
+def test_sessions_that_start_together_have_nothing_in_common(service: Service) -> None:
+    sessions = together([service.create] * 4)
+    assert len({session["session_id"] for session in sessions}) == len(sessions)
+    assert len({session["driver"]["pid"] for session in sessions}) == len(sessions)
+    assert len({folder_of(session) for session in sessions}) == len(sessions)
+    assert service.listed().keys() == {session["session_id"] for session in sessions}
+
+
+def test_the_list_says_how_much_room_there_is(service: Service) -> None:
+    session = service.create()
+    answer = expect(service.get("/sessions"))
+    assert (answer["active_sessions"], answer["max_sessions"], answer["session_capacity"]) == (1, 10, "1/10")
+    assert [entry["session_id"] for entry in answer["sessions"]] == [session["session_id"]]
+    assert answer["sessions"][0]["driver"] == session["driver"]
+
+
+def test_reading_a_session_checks_its_health(service: Service) -> None:
+    session = service.create(session_id="read")
+    answer = expect(service.get("/sessions/read"))
+    assert (answer["created"], answer["recovered"], answer["recovery"]) == (False, False, None)
+    health = answer["session"]["health"]
+    assert (health["status"], health["reason"]) == ("healthy", None)
+    assert health["latency_ms"] >= 0
+    assert when(health["checked_at"]) >= when(session["created_at"])
+    assert answer["session"]["last_used"] == session["last_used"]
+
+
+def test_retrieving_a_session_is_a_use_and_reading_it_is_none(service: Service) -> None:
+    first = service.create(session_id="used")
+    expect(service.get("/sessions/used"))
+    assert service.report("used")["last_used"] == first["last_used"]
+    later = posted(service, session_id="used")["session"]
+    assert when(later["last_used"]) > when(first["last_used"])
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+def test_an_unknown_session_is_not_found(service: Service, method: str) -> None:
+    sentence = expect_error(service.request(method, "/sessions/nobody"), 404, "session_not_found")
+    assert "nobody" in sentence
+    assert service.listed() == {}
+
+
+@pytest.mark.parametrize("session_id", BAD_IDS)
+def test_a_bad_id_is_refused_by_name(service: Service, session_id: str) -> None:
+    response = service.post("/sessions", json={"session_id": session_id})
+    expect_error(response, 400, "invalid_request")
+    assert "session_id" in response.json()["details"]
+
+
+@pytest.mark.parametrize("path", ["-x", "a%20b", "%2e%2e%2fetc", "é", "x" * 65, "a%00b"])
+def test_a_bad_id_in_a_path_finds_nothing(service: Service, path: str) -> None:
+    response = service.get(f"/sessions/{path}")
+    assert response.status_code in {400, 404}
+    assert expect(response, response.status_code)["code"] in {
+        "invalid_request",
+        "not_found",
+        "session_not_found",
+    }
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("session_id", 7),
+        ("session_id", ["a"]),
+        ("key", ""),
+        ("key", "k" * 257),
+        ("key", 5),
+        ("url", "ftp://example.org/"),
+        ("url", "file:///etc/passwd"),
+        ("url", "javascript:alert(1)"),
+        ("url", "example.org"),
+        ("url", ""),
+        ("idle_timeout", -1),
+        ("idle_timeout", "soon"),
+        ("idle_timeout", True),
+        ("capabilities", []),
+        ("capabilities", "none"),
+        ("sesion_id", "typing error"),
+        ("keep_alive", {"url": "http://localhost/", "interval": 60}),
+        ("lease", {"ttl": 60, "holder": "me"}),
+    ],
+)
+def test_a_bad_or_unknown_field_is_refused_by_name(service: Service, field: str, value: object) -> None:
+    response = service.post("/sessions", json={field: value})
+    sentence = expect_error(response, 400, "invalid_request")
+    assert field in response.json()["details"]
+    assert field in sentence
+    assert service.listed() == {}
+
+
+def test_the_first_page_is_opened_at_the_creation_and_never_again(service: Service, pages: Pages) -> None:
+    first = pages.url("/?first")
+    session = expect(service.post("/sessions", json={"session_id": "url", "url": first}), 201)["session"]
+    client = Driver(session)
+    assert client.address() == first
+    client.open(pages.url("/form"))
+    expect(service.post("/sessions", json={"session_id": "url", "url": first}))
+    assert client.address() == pages.url("/form")
+    assert expect(service.get("/sessions/url"))["session"]["current_url"] == pages.url("/form")
+
+
+def test_a_page_that_nobody_answers_still_makes_a_session(service: Service) -> None:
+    session = service.create(url="http://127.0.0.1:1/")
+    assert Driver(session).run("return 1 + 1") == 2
+
+
+def test_a_slow_start_keeps_its_place_and_keeps_nobody_waiting(service: Service, slow_page: Gate) -> None:
+    def start_slowly() -> Json:
+        return expect(service.post("/sessions", json={"session_id": "slow", "url": slow_page.url}), 201)
+
+    def meanwhile() -> Json:
+        slow_page.wait_until_asked()
+        listed = service.listed()["slow"]
+        service.create(session_id="quick")
+        slow_page.release()
+        return listed
+
+    answer, listed = beside(start_slowly, meanwhile)
+    assert listed["state"] in {"starting", "ready"}
+    assert answer["created"] is True
+    assert Driver(answer["session"]).address() == slow_page.url
+
+
+def test_a_deleted_session_is_gone_with_everything_of_it(service: Service) -> None:
+    session = service.create(session_id="gone")
+    pids, folder = pids_of(session), folder_of(session)
+    assert {session["driver"]["pid"], session["browser"]["pid"]} <= pids
+    answer = expect(service.delete("/sessions/gone"))
+    assert (answer["message"], answer["session_id"]) == ("Session gone closed", "gone")
+    assert answer["active_sessions"] == 0
+    assert living(pids) == set()
+    assert not folder.exists()
+    expect_error(service.delete("/sessions/gone"), 404, "session_not_found")
+
+
+def test_many_may_delete_one_session_at_once(service: Service) -> None:
+    session = service.create(session_id="hunted")
+    pids = pids_of(session)
+    codes = [response.status_code for response in together([lambda: service.delete("/sessions/hunted")] * 8)]
+    assert set(codes) <= {200, 404}
+    assert 200 in codes
+    assert living(pids) == set()
+    assert service.listed() == {}
+
+
+def test_a_session_in_the_middle_of_a_page_load_can_be_deleted(service: Service, slow_page: Gate) -> None:
+    session = service.create(session_id="loading")
+    pids = pids_of(session)
+    Driver(session).run("setTimeout(() => location = arguments[0], 0)", slow_page.url)
+    slow_page.wait_until_asked()
+    expect(service.delete("/sessions/loading", timeout=15))
+    assert living(pids) == set()
+
+
+def test_a_trailing_slash_changes_nothing(service: Service) -> None:
+    expect(service.post("/sessions/", json={"session_id": "slash"}), 201)
+    assert "slash" in {entry["session_id"] for entry in expect(service.get("/sessions/"))["sessions"]}
+    expect(service.get("/sessions/slash/"))
+    expect(service.delete("/sessions/slash/"))
+
+
+def test_a_folder_has_a_name_of_its_own_and_is_closed_to_others(service: Service) -> None:
+    session = service.create(session_id="secret-name", key="secret-key")
+    folder = folder_of(session)
+    assert folder.parent == service.data_dir / "s"
+    assert re.fullmatch(r"[a-z0-9]{8}", folder.name)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    command_lines = [" ".join(psutil.Process(pid).cmdline()) for pid in pids_of(session)]
+    assert not [line for line in command_lines if "secret" in line]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="process sessions are POSIX")
+def test_chromedriver_is_out_of_reach_of_a_ctrl_c_and_logs_no_passwords(service: Service) -> None:
+    driver = service.create()["driver"]["pid"]
+    assert os.getsid(driver) == driver
+    assert "--log-level=WARNING" in psutil.Process(driver).cmdline()
+
+
+def test_the_children_get_none_of_our_variables(service: Service) -> None:
+    session = service.create()
+    for pid in (session["driver"]["pid"], session["browser"]["pid"]):
+        assert not [name for name in psutil.Process(pid).environ() if name.startswith("DROVER_")]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="Chrome's sandbox works here")
+def test_the_missing_sandbox_is_said_once(service: Service) -> None:
+    together([service.create] * 2)
+    assert (
+        len([line for line in service.messages() if "--no-sandbox" in line and line.startswith("WARNING")])
+        == 1
+    )
+
+
+def test_an_idle_session_ends_in_time_however_often_it_is_read(service: Service) -> None:
+    session = service.create(session_id="idle", idle_timeout=IDLE_S)
+    pids, folder = pids_of(session), folder_of(session)
+    wait_until(lambda: service.get("/sessions/idle").status_code == 404, "the idle session ends")
+    idle = time.time() - when(session["last_used"])
+    assert IDLE_S <= idle <= IDLE_S + IDLE_SLACK_S
+    wait_gone(pids)
+    wait_until(lambda: not folder.exists(), "the folder goes")
+
+
+def test_a_session_that_is_used_does_not_end(service: Service) -> None:
+    first = service.create(session_id="used", idle_timeout=IDLE_S)
+    until = time.monotonic() + 2 * IDLE_S
+    while time.monotonic() < until:
+        answer = posted(service, session_id="used")
+        assert answer["session"]["browser"]["pid"] == first["browser"]["pid"]
+        time.sleep(IDLE_S / 8)
+
+
+def test_the_least_recently_used_session_makes_room(start_service: StartService) -> None:
+    service = start_service(max_sessions=2)
+    oldest, second = service.create(session_id="oldest"), service.create(session_id="second")
+    evicted = pids_of(second)
+    posted(service, session_id="oldest")
+    service.create(session_id="newest")
+    assert service.listed().keys() == {"oldest", "newest"}
+    assert service.report("oldest")["browser"]["pid"] == oldest["browser"]["pid"]
+    wait_gone(evicted)
+
+
+def test_a_crowd_never_gets_more_browsers_than_there_is_room_for(start_service: StartService) -> None:
+    service = start_service(max_sessions=2, queue_timeout=20)
+
+    def one(number: int) -> requests.Response:
+        response = service.post("/sessions", json={"session_id": f"c{number}"})
+        assert len(service.listed()) <= 2
+        assert len(service.session_folders()) <= 2 + 1  # one that is just being closed
+        return response
+
+    for response in together([partial(one, number) for number in range(5)]):
+        if response.status_code != 201:
+            expect_error(response, 503, "at_capacity")
+    assert len(service.listed()) == 2
+
+
+@pytest.mark.parametrize(
+    "fault", [Fault.REFUSES_TO_START, Fault.REFUSES_SESSION, Fault.BROWSER_DIES_AT_START]
+)
+def test_a_failed_start_says_why_and_leaves_nothing(
+    start_service: StartService, folder: Path, fault: Fault
+) -> None:
+    fake = install(folder)
+    (folder / "control").write_text(fault.value, encoding="utf-8")
+    service = start_service(chromedriver=fake)
+    sentence = expect_error(service.post("/sessions", json={}), 503, "browser_unavailable")
+    assert fault is not Fault.REFUSES_TO_START or LAST_WORDS in sentence
+    assert service.listed() == {}
+    assert (service.processes(), service.session_folders()) == ([], [])

@@ -1,0 +1,199 @@
+"""A start succeeds on both loopback addresses, or says in one line why not."""
+
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+
+from tests.acceptance.conftest import StartService
+from tests.acceptance.service import APP, STAMP, Service, expect, refused_start
+from tests.machine import has_ipv6_loopback, living, wait_gone, wait_until
+
+SETTINGS = [
+    "HOST",
+    "PORT",
+    "DATA_DIR",
+    "MAX_SESSIONS",
+    "QUEUE_TIMEOUT",
+    "IDLE_TIMEOUT",
+    "HEALTH_TIMEOUT",
+    "ADOPT_GRACE",
+    "CLEANUP_SCOPE",
+    "HEADLESS",
+    "CHROME_BINARY",
+    "CHROMEDRIVER",
+    "CHROME_ARGS",
+    "API_TOKEN",
+    "ALLOWED_HOSTS",
+    "ALLOW_UNSAFE_CAPABILITIES",
+    "LOG_FORMAT",
+    "LOG_LEVEL",
+]
+
+
+def one_line(folder: Path, **settings: object) -> str:
+    """Start a service that must not come up; give the one line that says why."""
+    code, lines = refused_start(folder, **settings)
+    assert code != 0
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "localhost"])
+def test_it_answers_on_both_loopback_addresses(service: Service, host: str) -> None:
+    if host == "[::1]" and not has_ipv6_loopback():
+        pytest.skip("this machine has no ::1")
+    with requests.Session() as client:
+        client.trust_env = False
+        expect(client.get(f"http://{host}:{service.port}/sessions", timeout=5))
+
+
+def test_it_listens_on_loopback_only(service: Service) -> None:
+    own = [info[4][0] for info in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)]
+    for address in [address for address in own if not str(address).startswith("127.")]:
+        with pytest.raises(OSError, match=r"refused|timed out|unreachable"):
+            socket.create_connection((str(address), service.port), timeout=2)
+
+
+def test_a_second_instance_on_the_same_folder_is_refused(service: Service, folder: Path) -> None:
+    session = service.create()
+    line = one_line(folder, data_dir=service.data_dir)
+    assert str(service.data_dir) in line
+    assert service.listed().keys() == {session["session_id"]}
+    assert living([session["driver"]["pid"], session["browser"]["pid"]])
+
+
+def test_a_port_that_is_taken_is_named(service: Service, folder: Path) -> None:
+    assert str(service.port) in one_line(folder, port=service.port)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("port", "http", "integer"),
+        ("port", "70000", "65535"),
+        ("max_sessions", "0", "1"),
+        ("max_sessions", "many", "integer"),
+        ("idle_timeout", "-5", "0"),
+        ("health_timeout", "0", "0"),
+        ("queue_timeout", "soon", "number"),
+        ("cleanup_scope", "galaxy", "owned"),
+        ("headless", "perhaps", "bool"),
+        ("log_format", "xml", "json"),
+        ("log_level", "shouting", "warning"),
+    ],
+)
+def test_a_bad_setting_is_named_with_its_value_and_what_is_allowed(
+    folder: Path, name: str, value: str, allowed: str
+) -> None:
+    line = one_line(folder, **{name: value})
+    assert f"DROVER_{name.upper()}" in line
+    assert value in line
+    assert allowed in line
+
+
+def test_an_address_for_all_needs_a_token(folder: Path) -> None:
+    assert "DROVER_API_TOKEN" in one_line(folder, host="0.0.0.0")  # noqa: S104
+    assert "DROVER_API_TOKEN" in one_line(folder, host="::")
+
+
+def test_an_address_for_all_with_a_token_is_served(start_service: StartService) -> None:
+    service = start_service(host="0.0.0.0", api_token="s3cret-token")  # noqa: S104
+    expect(service.get("/sessions", headers={"Authorization": "Bearer s3cret-token"}))
+
+
+def test_a_folder_that_is_too_long_for_sockets_is_refused(folder: Path) -> None:
+    line = one_line(folder, data_dir=folder / ("x" * 80))
+    assert "DROVER_DATA_DIR" in line
+
+
+def test_a_folder_that_is_a_file_is_refused(folder: Path) -> None:
+    (folder / "file").write_text("", encoding="utf-8")
+    assert "DROVER_DATA_DIR" in one_line(folder, data_dir=folder / "file")
+
+
+def test_a_program_that_does_not_exist_is_said(folder: Path) -> None:
+    assert "DROVER_CHROMEDRIVER" in one_line(folder, chromedriver=folder / "nothing")
+
+
+def test_settings_are_read_from_a_file_too(start_service: StartService) -> None:
+    service = start_service()
+    assert service.stop() == 0
+    (service.folder / ".env").write_text("DROVER_MAX_SESSIONS=3\n", encoding="utf-8")
+    service.start()
+    assert service.get("/health").json()["max_sessions"] == 3
+
+
+def test_help_lists_every_setting() -> None:
+    done = subprocess.run(
+        [sys.executable, str(APP), "--help"], capture_output=True, text=True, timeout=20, check=False
+    )
+    assert done.returncode == 0
+    assert [name for name in SETTINGS if f"DROVER_{name}" not in done.stdout] == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a killed service leaves nothing to Windows' job")
+def test_what_a_killed_service_left_is_reaped_by_its_next_start(start_service: StartService) -> None:
+    service = start_service()
+    service.create(key="old")
+    left = {process.pid for process in service.processes()}
+    old_folders = service.session_folders()
+    service.kill()
+    assert living(left) == left
+    service.start()
+    wait_gone(left)
+    wait_until(lambda: not [path for path in old_folders if path.exists()], "the old folders go")
+    assert service.listed() == {}
+    assert service.create(key="old")["recoveries"] == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_a_stopped_browser_that_a_killed_service_left_is_reaped_too(start_service: StartService) -> None:
+    service = start_service()
+    session = service.create()
+    left = {process.pid for process in service.processes()}
+    psutil.Process(session["browser"]["pid"]).suspend()
+    service.kill()
+    service.start()
+    wait_gone(left)
+    wait_until(lambda: not service.session_folders(), "the old folders go")
+
+
+def test_health_says_how_the_service_is(service: Service) -> None:
+    service.create(key="k")
+    answer = service.get("/health").json()
+    assert (answer["status"], answer["max_sessions"]) == ("healthy", 10)
+    assert (answer["active_sessions"], answer["session_capacity"]) == (1, "1/10")
+    assert answer["persistent_sessions"] == 1
+    assert answer["uptime_s"] > 0
+    assert STAMP.fullmatch(answer["timestamp"])
+    assert answer["service"]
+    assert answer["version"]
+
+
+def test_every_line_of_the_log_has_a_time_and_a_level(start_service: StartService) -> None:
+    service = start_service()
+    service.create()
+    service.post("/cleanup_orphaned_processes")
+    assert service.stop() == 0
+    levels = ("DEBUG: ", "INFO: ", "WARNING: ", "ERROR: ")
+    for line, message in zip(service.logs(), service.messages(), strict=True):
+        assert STAMP.match(line), line
+        assert message.startswith(levels), line
+
+
+def test_the_log_can_be_json(start_service: StartService) -> None:
+    service = start_service(log_format="json")
+    session = service.create()
+    service.post("/cleanup_orphaned_processes")
+    assert service.stop() == 0
+    entries = [json.loads(line) for line in service.logs()]
+    assert all(STAMP.fullmatch(entry["time"]) for entry in entries)
+    assert {entry["level"] for entry in entries} <= {"DEBUG", "INFO", "WARNING", "ERROR"}
+    assert "🔧 Orphaned process cleanup triggered" in {entry["message"] for entry in entries}
+    assert session["session_id"] in {entry.get("session_id") for entry in entries}

@@ -1,0 +1,143 @@
+"""The stop is clean, prompt and complete; a second signal ends it at once."""
+
+import contextlib
+import signal
+import sys
+import time
+from collections.abc import Callable
+
+import psutil
+import pytest
+import requests
+
+from tests.acceptance.conftest import StartService
+from tests.acceptance.pages import Gate
+from tests.acceptance.service import Service, assert_no_trace, assert_nothing_left, expect, expect_error
+from tests.machine import beside, is_listening, living, together, wait_until
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+
+
+def terminate(service: Service) -> None:
+    """Do as an init system does."""
+    service.send(signal.SIGTERM)
+
+
+def interrupt(service: Service) -> None:
+    """Do as Ctrl-C in a terminal does."""
+    service.interrupt()
+
+
+@pytest.mark.parametrize("end", [terminate, interrupt])
+def test_a_stop_is_clean_and_leaves_nothing(
+    start_service: StartService, end: Callable[[Service], None]
+) -> None:
+    service = start_service()
+    together([service.create] * 2)
+    pids = {process.pid for process in service.processes()}
+    end(service)
+    assert service.wait_for_exit() == 0
+    assert_nothing_left(service)
+    assert living(pids) == set()
+    assert not is_listening(service.port)
+
+
+def test_a_stop_without_a_session_is_clean(start_service: StartService) -> None:
+    service = start_service()
+    assert service.stop() == 0
+    assert_nothing_left(service)
+
+
+def test_stuck_dead_and_bereft_sessions_do_not_hold_a_stop_up(start_service: StartService) -> None:
+    service = start_service()
+    stuck, bereft, dead = together([service.create] * 3)
+    pids = {process.pid for process in service.processes()}
+    psutil.Process(stuck["browser"]["pid"]).suspend()
+    psutil.Process(stuck["driver"]["pid"]).suspend()
+    psutil.Process(bereft["driver"]["pid"]).kill()
+    psutil.Process(dead["browser"]["pid"]).kill()
+    assert service.stop() == 0
+    assert_nothing_left(service)
+    assert living(pids) == set()
+
+
+def test_a_request_in_flight_is_answered(start_service: StartService, slow_page: Gate) -> None:
+    service = start_service()
+
+    def create() -> requests.Response:
+        return service.post("/sessions", json={"url": slow_page.url})
+
+    def stop() -> int:
+        slow_page.wait_until_asked()
+        return service.stop()
+
+    answer, code = beside(create, stop)
+    if answer.status_code == 503:
+        expect_error(answer, 503, "shutting_down")
+    else:
+        expect(answer, 201)
+    assert code == 0
+    assert_nothing_left(service)
+
+
+def test_a_start_under_way_leaves_nothing(start_service: StartService) -> None:
+    service = start_service()
+
+    def create() -> requests.Response:
+        return service.post("/sessions", json={})
+
+    def stop() -> int:
+        wait_until(service.session_folders, "the session is starting")
+        return service.stop()
+
+    answer, code = beside(create, stop)
+    assert answer.status_code in {201, 503}
+    assert code == 0
+    assert_nothing_left(service)
+
+
+def test_who_comes_during_the_stop_is_told_so_or_finds_the_door_closed(start_service: StartService) -> None:
+    service = start_service()
+    together([service.create] * 2)
+    service.send(signal.SIGTERM)
+    while service.is_running():
+        try:
+            response = service.post("/sessions", json={}, timeout=10)
+        except requests.ConnectionError:
+            time.sleep(0.01)
+            continue
+        if response.status_code != 201:
+            expect_error(response, 503, "shutting_down")
+    assert service.wait_for_exit() == 0
+    assert_nothing_left(service)
+
+
+@pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_it_at_once(
+    start_service: StartService, slow_page: Gate, first: signal.Signals
+) -> None:
+    service = start_service()
+
+    def create() -> None:
+        with contextlib.suppress(requests.ConnectionError):
+            service.post("/sessions", json={"url": slow_page.url})
+
+    def stop_twice() -> None:
+        slow_page.wait_until_asked()
+        service.send(first)
+        time.sleep(0.1)
+        if service.is_running():
+            service.send(first)
+        service.wait_for_exit(3)
+
+    beside(create, stop_twice)
+    assert_no_trace(service)
+
+
+def test_the_place_is_free_for_the_next_one_after_a_stop(start_service: StartService) -> None:
+    service = start_service()
+    service.create()
+    assert service.stop() == 0
+    service.start()
+    assert service.listed() == {}
+    service.create()

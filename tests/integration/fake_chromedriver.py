@@ -1,0 +1,416 @@
+#!/usr/bin/env python3
+"""A ChromeDriver that misbehaves on demand, with a browser of its own, for tests of what must survive that.
+
+It takes `--port`, `--log-path` and `--version`, ignores every other switch, and speaks as much of the
+protocol as a session needs. Its browser is a process too: it takes `--user-data-dir`, writes
+`DevToolsActivePort`, serves `/json/version` and `/json/list`, and has a helper that ends with it.
+
+How it misbehaves is a `Fault`, read anew at each request:
+  * from the file that the environment variable FAKE_CHROMEDRIVER_CONTROL names, if that exists; its text is
+    the name of a fault, or `PID FAULT` for one process only (lines; the first that fits counts);
+  * else from the environment variable FAKE_CHROMEDRIVER_FAULT.
+
+`install(folder)` makes `folder/chromedriver`, whose processes have executables called `chromedriver` and
+`chromium` as the real ones have, and whose control file is `folder/control`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import select
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+import uuid
+from enum import Enum
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Final
+
+VERSION: Final = "156.0.8078.79"
+LAST_WORDS: Final = "fake chromedriver: cannot find the shared library libnothing.so"
+CONTROL: Final = "FAKE_CHROMEDRIVER_CONTROL"
+FAULT: Final = "FAKE_CHROMEDRIVER_FAULT"
+TICK_S: Final = 0.02
+BROWSER_START_S: Final = 5.0
+
+
+class Fault(str, Enum):
+    """One way to misbehave. The last three are the browser's."""
+
+    NONE = "none"
+    REFUSES_TO_START = "refuses_to_start"  # says its last words and exits with 1
+    NEVER_READY = "never_ready"  # runs, but never says that it was started
+    DEAF = "deaf"  # listens, never accepts
+    HUNG = "hung"  # accepts, never answers
+    BUSY = "busy"  # answers /status, but no command
+    DIES_MID_COMMAND = "dies_mid_command"  # takes a session's command and dies of it
+    DIES_AFTER_SESSION = "dies_after_session"  # answers POST /session, then dies
+    REFUSES_SESSION = "refuses_session"  # answers POST /session with `session not created`
+    ANSWERS_GARBAGE = "answers_garbage"  # answers with bytes that are no HTTP
+    ANSWERS_HTML = "answers_html"  # answers 200 with a page that is no JSON
+    IGNORES_TERM = "ignores_term"  # goes on after SIGTERM; read once, at the start
+    BROWSER_DIES_AT_START = "browser_dies_at_start"
+    BROWSER_HUNG = "browser_hung"
+    BROWSER_DIES_WITH_SESSION = "browser_dies_with_session"  # right after POST /session was answered
+
+
+def current_fault() -> Fault:
+    """Give the fault that holds for this process now."""
+    with contextlib.suppress(KeyError, FileNotFoundError):
+        for line in Path(os.environ[CONTROL]).read_text(encoding="utf-8").splitlines():
+            words = line.split()
+            if len(words) == 1 or (words and words[0] == str(os.getpid())):
+                return Fault(words[-1])
+    return Fault(os.environ.get(FAULT, Fault.NONE.value))
+
+
+def install(folder: Path) -> Path:
+    """Make a fake in `folder` whose processes carry the real names, and give the path of its ChromeDriver."""
+    home = folder / "bin"
+    home.mkdir()
+    interpreter = os.path.realpath(sys.executable)
+    for name in ("chromedriver", "chromium"):
+        shutil.copy(interpreter, home / name)
+    wrapper = folder / "chromedriver"
+    wrapper.write_text(
+        "#!/bin/sh\n"
+        f"export PYTHONHOME='{sys.base_prefix}' {CONTROL}='{folder}/control'\n"
+        f"exec '{home}/chromedriver' -S '{Path(__file__).resolve()}' --browser='{home}/chromium' \"$@\"\n",
+        encoding="utf-8",
+    )
+    wrapper.chmod(0o755)
+    return wrapper
+
+
+class Browser:
+    """The process that plays Chrome, seen from the ChromeDriver that runs it or is attached to it."""
+
+    def __init__(self, address: str, process: subprocess.Popen[bytes] | None) -> None:
+        self.address = address
+        self.process = process
+
+    def is_alive(self) -> bool:
+        """Tell whether its DevTools answer."""
+        try:
+            with urllib.request.urlopen(f"http://{self.address}/json/version", timeout=1):
+                return True
+        except OSError:
+            return False
+
+    def end(self) -> None:
+        """End it, where it is ours."""
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait(BROWSER_START_S)
+
+
+def start_browser(executable: str, arguments: list[str]) -> Browser:
+    """Start the process that plays Chrome.
+
+    Raises:
+        RuntimeError: It ended, or did not open its port in time.
+    """
+    switches = dict(argument.lstrip("-").partition("=")[::2] for argument in arguments)
+    profile = Path(switches.get("user-data-dir", "."))
+    profile.mkdir(parents=True, exist_ok=True)
+    port_file = profile / "DevToolsActivePort"
+    port_file.unlink(missing_ok=True)
+    # -S: it needs nothing but the standard library, and starts in half the time.
+    command = [executable, "-S", __file__, "--as-browser", *arguments]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + BROWSER_START_S
+    while not port_file.exists():
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            message = "session not created: Chrome instance exited"
+            raise RuntimeError(message)
+        time.sleep(TICK_S)
+    port = port_file.read_text(encoding="utf-8").split("\n")[0]
+    return Browser(f"127.0.0.1:{port}", process)
+
+
+class Server(ThreadingHTTPServer):
+    """A server that looks at the fault before it accepts anybody."""
+
+    daemon_threads = True
+
+    def run(self) -> None:
+        """Serve until the process ends."""
+        while True:
+            readable, _, _ = select.select([self.socket], [], [], TICK_S)
+            if current_fault() is Fault.DEAF:
+                time.sleep(TICK_S)
+            elif readable:
+                self.handle_request()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
+        """Say nothing: clients that hang up are the daily bread here."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    """What ChromeDriver and browser have in common: JSON answers."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002, ANN401
+        """Say nothing."""
+
+    def body(self) -> dict[str, Any]:
+        """Read the JSON object that was sent."""
+        sent = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        content = json.loads(sent) if sent else {}
+        return content if isinstance(content, dict) else {}
+
+    def answer(self, content: object, status: int = HTTPStatus.OK, kind: str = "application/json") -> None:
+        """Send an answer."""
+        data = content if isinstance(content, bytes) else json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", f"{kind}; charset=utf-8")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+        self.wfile.flush()
+
+    def wait_while(self, *faults: Fault) -> None:
+        """Do nothing for as long as one of these faults holds."""
+        while current_fault() in faults:
+            time.sleep(TICK_S)
+
+
+class DriverHandler(Handler):
+    """The commands of WebDriver, as far as a session needs them."""
+
+    def do_GET(self) -> None:
+        """Serve a reading command."""
+        self._serve()
+
+    def do_POST(self) -> None:
+        """Serve a changing command."""
+        self._serve()
+
+    def do_DELETE(self) -> None:
+        """Serve the end of a session or a window."""
+        self._serve()
+
+    def _serve(self) -> None:
+        body = self.body()
+        self.wait_while(Fault.HUNG, Fault.DEAF)
+        fault = current_fault()
+        if fault is Fault.ANSWERS_GARBAGE:
+            self.wfile.write(b"\x00\xff\x00 no http at all\r\n\r\n")
+            self.close_connection = True
+        elif fault is Fault.ANSWERS_HTML:
+            self.answer(b"<html><h1>It works!</h1></html>", kind="text/html")
+        else:
+            self._dispatch(self.path.split("?")[0].strip("/").split("/"), body)
+
+    def _dispatch(self, path: list[str], body: dict[str, Any]) -> None:
+        if path == ["status"]:
+            self.answer({"value": {"ready": True, "message": "ChromeDriver ready for new sessions."}})
+        elif path == ["shutdown"]:
+            self._shut_down()
+        elif path == ["session"] and self.command == "POST":
+            self._new_session(body)
+        elif path[0] == "session" and len(path) > 1:
+            self._session_command(path[1], path[2:], body)
+        else:
+            self._refuse(HTTPStatus.NOT_FOUND, "unknown command", self.path)
+
+    def _shut_down(self) -> None:
+        self.answer({"value": None})
+        for browser in SESSIONS.values():
+            browser.end()
+        os._exit(0)
+
+    def _new_session(self, body: dict[str, Any]) -> None:
+        if current_fault() is Fault.REFUSES_SESSION:
+            self._refuse(
+                HTTPStatus.INTERNAL_SERVER_ERROR, "session not created", "Chrome failed to start: exited"
+            )
+            return
+        asked = _asked(body)
+        options = asked.get("goog:chromeOptions", {})
+        try:
+            browser = self._browser(options)
+        except RuntimeError as error:
+            self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, "session not created", str(error))
+            return
+        session_id = uuid.uuid4().hex
+        SESSIONS[session_id] = browser
+        self.answer({"value": {"sessionId": session_id, "capabilities": _granted(asked, options, browser)}})
+        if current_fault() is Fault.DIES_AFTER_SESSION:
+            os._exit(1)
+        if current_fault() is Fault.BROWSER_DIES_WITH_SESSION:
+            browser.end()
+
+    def _browser(self, options: dict[str, Any]) -> Browser:
+        if address := options.get("debuggerAddress"):
+            browser = Browser(address, None)
+            if not browser.is_alive():
+                message = f"session not created: cannot connect to chrome at {address}"
+                raise RuntimeError(message)
+            return browser
+        return start_browser(BROWSER, [*options.get("args", []), "--remote-debugging-port=0"])
+
+    def _session_command(self, session_id: str, command: list[str], body: dict[str, Any]) -> None:
+        if current_fault() is Fault.DIES_MID_COMMAND:
+            os._exit(1)
+        self.wait_while(Fault.BUSY)
+        browser = SESSIONS.get(session_id)
+        if browser is None:
+            self._refuse(HTTPStatus.NOT_FOUND, "invalid session id", "invalid session id")
+        elif not command and self.command == "DELETE":
+            del SESSIONS[session_id]
+            browser.end()
+            self.answer({"value": None})
+        elif not browser.is_alive():
+            del SESSIONS[session_id]
+            self._refuse(
+                HTTPStatus.NOT_FOUND, "invalid session id", "session deleted as the browser has closed"
+            )
+        else:
+            self.answer({"value": _result(command, body, self.command)})
+
+    def _refuse(self, status: HTTPStatus, error: str, message: str) -> None:
+        self.answer({"value": {"error": error, "message": message, "stacktrace": ""}}, status)
+
+
+class BrowserHandler(Handler):
+    """What the debugging port of a browser answers over HTTP."""
+
+    def do_GET(self) -> None:
+        """Serve what is asked before a WebSocket is opened."""
+        self.wait_while(Fault.BROWSER_HUNG)
+        assert isinstance(self.server, ThreadingHTTPServer)
+        base = f"ws://127.0.0.1:{self.server.server_port}/devtools"
+        if self.path.rstrip("/") == "/json/version":
+            self.answer(
+                {
+                    "Browser": f"Chrome/{VERSION}",
+                    "Protocol-Version": "1.3",
+                    "User-Agent": f"Mozilla/5.0 HeadlessChrome/{VERSION}",
+                    "webSocketDebuggerUrl": f"{base}/browser/{GUID}",
+                }
+            )
+        elif self.path.rstrip("/") in {"/json", "/json/list"}:
+            page = {"id": PAGE, "type": "page", "title": "", "url": "data:,"}
+            self.answer([page | {"webSocketDebuggerUrl": f"{base}/page/{PAGE}"}])
+        else:
+            self.answer({}, HTTPStatus.NOT_FOUND)
+
+
+SESSIONS: Final[dict[str, Browser]] = {}
+GUID: Final = str(uuid.uuid4())
+PAGE: Final = uuid.uuid4().hex.upper()
+BROWSER = sys.executable
+
+
+def _asked(body: dict[str, Any]) -> dict[str, Any]:
+    capabilities = body.get("capabilities", {})
+    first = (capabilities.get("firstMatch") or [{}])[0]
+    return {**capabilities.get("alwaysMatch", {}), **first}
+
+
+def _granted(asked: dict[str, Any], options: dict[str, Any], browser: Browser) -> dict[str, Any]:
+    granted = {
+        "acceptInsecureCerts": False,
+        "browserName": "chrome",
+        "browserVersion": VERSION,
+        "chrome": {"chromedriverVersion": VERSION},
+        "goog:chromeOptions": {"debuggerAddress": browser.address},
+        "pageLoadStrategy": "normal",
+        "platformName": sys.platform,
+        "setWindowRect": True,
+        "timeouts": {"implicit": 0, "pageLoad": 300_000, "script": 30_000},
+        "unhandledPromptBehavior": "dismiss and notify",
+    }
+    if browser.process is not None:
+        granted["goog:processID"] = browser.process.pid
+    standard = {
+        name: value for name, value in asked.items() if name in granted and name != "goog:chromeOptions"
+    }
+    if "user-data-dir" in str(options.get("args")):
+        granted["chrome"] = {"chromedriverVersion": VERSION, "userDataDir": _profile(options["args"])}
+    return granted | standard
+
+
+def _profile(arguments: list[str]) -> str:
+    return next(part.partition("=")[2] for part in arguments if part.lstrip("-").startswith("user-data-dir="))
+
+
+def _result(command: list[str], body: dict[str, Any], method: str) -> object:
+    if command == ["url"]:
+        return None if method == "POST" else "data:,"
+    if command == ["timeouts"] and method == "GET":
+        return {"implicit": 0, "pageLoad": 300_000, "script": 30_000}
+    if command[:1] == ["goog"] or command[-1:] == ["execute"]:
+        return {}
+    fixed: dict[str, object] = {"title": "", "window": PAGE, "window/handles": [PAGE]}
+    return fixed.get("/".join(command)) if "handle" not in body else None
+
+
+def _be_the_driver(port: int, log_path: str | None) -> None:
+    if current_fault() is Fault.REFUSES_TO_START:
+        sys.exit(LAST_WORDS)
+    if current_fault() is Fault.IGNORES_TERM:
+        _ignore_term()
+    if log_path:
+        Path(log_path).write_text("", encoding="utf-8")
+    server = Server(("127.0.0.1", port), DriverHandler)
+    sys.stdout.write(f"Starting ChromeDriver {VERSION} (fake) on port {port}\n")
+    if current_fault() is not Fault.NEVER_READY:
+        sys.stdout.write(f"ChromeDriver was started successfully on port {server.server_address[1]}.\n")
+    sys.stdout.flush()
+    server.run()
+
+
+def _ignore_term() -> None:
+    import signal  # noqa: PLC0415 - the only use
+
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def _be_the_browser(profile: Path) -> None:
+    if current_fault() is Fault.BROWSER_DIES_AT_START:
+        sys.exit(1)
+    # A helper ends when its browser does, here because the pipe between them closes.
+    wait_for_the_end = "import sys; sys.stdin.read()"
+    helper = [sys.executable, "-S", "-c", wait_for_the_end, "--type=renderer", f"--user-data-dir={profile}"]
+    subprocess.Popen(helper, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), BrowserHandler)
+    server.daemon_threads = True
+    ready = profile / ".DevToolsActivePort"
+    ready.write_text(f"{server.server_address[1]}\n/devtools/browser/{GUID}", encoding="utf-8")
+    ready.rename(profile / "DevToolsActivePort")
+    server.serve_forever()
+
+
+def main(arguments: list[str]) -> None:
+    """Be a ChromeDriver, or, with `--as-browser`, a browser."""
+    global BROWSER  # noqa: PLW0603 - set once, before any thread
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--log-path")
+    parser.add_argument("--user-data-dir", type=Path, default=Path())
+    parser.add_argument("--browser", default=sys.executable)
+    parser.add_argument("--as-browser", action="store_true")
+    parser.add_argument("--version", action="store_true")
+    asked, _ = parser.parse_known_args(arguments)
+    BROWSER = asked.browser
+    if asked.version:
+        sys.stdout.write(f"ChromeDriver {VERSION} (fake)\n")
+    elif asked.as_browser:
+        _be_the_browser(asked.user_data_dir)
+    else:
+        _be_the_driver(asked.port, asked.log_path)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,206 @@
+"""The machine under the tests: short folders, free ports, processes by their mark, and bounded waits."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import random
+import shutil
+import socket
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, TypeVar
+
+import psutil
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+POLL_S: Final = 0.05
+# Below the range that the kernel gives to `--port=0`, so that no ChromeDriver takes it in between.
+PORTS: Final = range(20_000, 32_000)
+
+_numbers: Final = itertools.count(1)
+_ports: Final[set[int]] = set()
+
+
+@functools.cache
+def run_folder() -> Path:
+    """Give the folder of this run; what the tests start has a path in it on its command line."""
+    parent = None if sys.platform == "win32" else "/tmp"  # noqa: S108 - sockets need a short path
+    return Path(tempfile.mkdtemp(prefix="drv-", dir=parent)).resolve()
+
+
+def short_folder() -> Path:
+    """Make a folder whose path is short enough for Chrome's sockets."""
+    folder = run_folder() / str(next(_numbers))
+    folder.mkdir()
+    return folder
+
+
+def free_port() -> int:
+    """Find a TCP port that is free on both loopback addresses, and remember it for the end."""
+    for port in random.sample(PORTS, 200):
+        if port not in _ports and not is_listening(port) and _can_bind(port):
+            _ports.add(port)
+            return port
+    message = "no free port among 200"
+    raise AssertionError(message)
+
+
+def is_listening(port: int) -> bool:
+    """Tell whether something accepts connections at `port` on loopback."""
+    for host in ("127.0.0.1", "::1"):
+        try:
+            socket.create_connection((host, port), timeout=1).close()
+        except OSError:
+            continue
+        return True
+    return False
+
+
+def has_ipv6_loopback() -> bool:
+    """Tell whether this machine has ::1 at all."""
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+def wait_until(condition: Callable[[], T], what: str, timeout: float = 10.0) -> T:
+    """Wait until `condition` gives something true, and give it back.
+
+    Raises:
+        AssertionError: It did not within `timeout` seconds; says `what`.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            message = f"not within {timeout:g} s: {what}"
+            raise AssertionError(message)
+        time.sleep(POLL_S)
+
+
+def together(calls: Sequence[Callable[[], T]]) -> list[T]:
+    """Make all calls at the same moment, each in a thread of its own, and give their results in order."""
+    barrier = threading.Barrier(len(calls))
+
+    def one(call: Callable[[], T]) -> T:
+        barrier.wait()
+        return call()
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(one, calls))
+
+
+def beside(one: Callable[[], T], other: Callable[[], U]) -> tuple[T, U]:
+    """Make two calls at the same moment, and give both results."""
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(other)
+        return one(), future.result()
+
+
+def is_living(pid: int) -> bool:
+    """Tell whether a process runs (or is stopped); a zombie is gone."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def living(pids: Iterable[int]) -> set[int]:
+    """Give those of `pids` that live."""
+    return {pid for pid in pids if is_living(pid)}
+
+
+def wait_gone(pids: Iterable[int], timeout: float = 10.0) -> None:
+    """Wait until none of `pids` lives."""
+    wanted = set(pids)
+    wait_until(lambda: not living(wanted), f"end of the processes {sorted(wanted)}", timeout)
+
+
+def marked(mark: Path) -> list[psutil.Process]:
+    """Give the living processes that name a path below `mark` on their command line."""
+    needle = f"{mark}/"
+    return [
+        process
+        for process in psutil.process_iter()
+        if needle in command_line(process) and is_living(process.pid)
+    ]
+
+
+def command_line(process: psutil.Process) -> str:
+    """Give a command line as one string; empty where it cannot be read."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
+def family(pid: int) -> set[int]:
+    """Give a process and all its living descendants."""
+    try:
+        children = psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return set()
+    return living({pid, *(child.pid for child in children)})
+
+
+def kill(processes: Iterable[psutil.Process]) -> None:
+    """Kill processes of the tests and see them gone; psutil refuses where a pid was used again."""
+    targets = list(processes)
+    for process in targets:
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue
+    wait_gone({process.pid for process in targets})
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder of the tests; what still writes into it gets a moment to end."""
+    wait_until(lambda: _removed(folder), f"removal of {folder}")
+
+
+def what_is_left() -> list[str]:
+    """Describe every process, folder and listening port that the tests have left behind."""
+    return [
+        *(f"process {process.pid}: {command_line(process)[:200]}" for process in _own_processes()),
+        *(f"folder {path}" for path in sorted(run_folder().iterdir())),
+        *(f"listening port {port}" for port in sorted(_ports) if is_listening(port)),
+    ]
+
+
+def end_what_is_left() -> None:
+    """End the processes of the tests that are left, so that a failed run does not spoil the next."""
+    kill(_own_processes())
+
+
+def _own_processes() -> list[psutil.Process]:
+    found = [*psutil.Process().children(recursive=True), *marked(run_folder())]
+    by_pid = {process.pid: process for process in found if is_living(process.pid)}
+    return [by_pid[pid] for pid in sorted(by_pid)]
+
+
+def _can_bind(port: int) -> bool:
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.bind(("127.0.0.1", port))
+    except OSError:
+        return False
+    return True
+
+
+def _removed(folder: Path) -> bool:
+    shutil.rmtree(folder, ignore_errors=True)
+    return not folder.exists()

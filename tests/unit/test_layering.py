@@ -1,0 +1,69 @@
+"""Imports go one way, and each library has one home."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+# From top to bottom; a room may import its own layer and those below.
+LAYERS = (
+    ("run", "app", "cli"),
+    ("web", "attach"),
+    ("session_manager",),
+    ("process_cleanup", "sessions", "browser"),
+    ("processes",),
+    ("settings", "security", "events", "errors", "deadline", "logs"),
+)
+HEIGHT = {room: -depth for depth, rooms in enumerate(LAYERS) for room in rooms}
+HOMES = {
+    "flask": ("web", "app.py"),
+    "psutil": ("processes",),
+    "selenium": ("browser",),
+    "sqlite3": ("sessions/store.py",),
+}
+NOT_ROOMS = ("tests", "bench")
+SOURCES = [
+    path.relative_to(ROOT)
+    for path in sorted(ROOT.rglob("*.py"))
+    if not path.relative_to(ROOT).parts[0].startswith((".", *NOT_ROOMS))
+]
+
+
+def room_of(source: Path) -> str:
+    return source.with_suffix("").parts[0]
+
+
+def imports_of(source: Path) -> Iterator[str]:
+    """Give the first part of every name imported, at the top or in a function; `.x` stays in its package."""
+    for node in ast.walk(ast.parse((ROOT / source).read_bytes())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.partition(".")[0]
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=str)
+def test_imports_go_down_or_stay_in_their_layer(source: Path) -> None:
+    above = [name for name in imports_of(source) if HEIGHT.get(name, -99) > HEIGHT[room_of(source)]]
+    assert not above
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=str)
+def test_a_library_is_imported_only_in_its_home(source: Path) -> None:
+    strays = [
+        name for name in imports_of(source) if name in HOMES and not source.as_posix().startswith(HOMES[name])
+    ]
+    assert not strays
+
+
+def test_no_room_imports_another_that_imports_it() -> None:
+    graph: dict[str, set[str]] = {}
+    for source in SOURCES:
+        others = {name for name in imports_of(source) if name in HEIGHT and name != room_of(source)}
+        graph.setdefault(room_of(source), set()).update(others)
+    TopologicalSorter(graph).prepare()

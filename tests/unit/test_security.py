@@ -1,0 +1,392 @@
+"""May this request in? Every door asks the same question; these are its answers."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import security
+from errors import (
+    DroverError,
+    ForbiddenHost,
+    ForbiddenOrigin,
+    StartRefused,
+    Unauthorized,
+    UnsupportedMediaType,
+)
+from security import Caller, Door
+
+OPEN = security.door("127.0.0.1", 5010, (), None)
+LOCKED = security.door("127.0.0.1", 5010, (), "s3cret")
+PROXIED = security.door("10.0.0.5", 5010, ("drover.example", "Other.Example:8443"), "s3cret")
+CURL = Caller("GET", "/sessions", "localhost:5010")
+
+
+def basic(credentials: str) -> str:
+    return "Basic " + base64.b64encode(credentials.encode()).decode()
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost:5010",
+        "localhost",
+        "LOCALHOST:5010",
+        "localhost.:5010",
+        "localhost:8080",
+        "127.0.0.1:5010",
+        "[::1]:5010",
+        "[::1]",
+        "[0:0:0:0:0:0:0:1]:5010",
+    ],
+)
+def test_a_host_header_that_names_this_machine_is_let_in(host: str) -> None:
+    security.admit(replace(CURL, host=host), OPEN)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        None,
+        "",
+        " ",
+        ":5010",
+        "evil.example",
+        "evil.example:5010",
+        "localhost.evil.example:5010",
+        "localhost:5010, evil.example",
+        "localhost:5010,localhost:5010",
+        "localhost@evil.example",
+        "evil.example@localhost:5010",
+        "localhost:5010/",
+        "http://localhost:5010",
+        "localhost:",
+        "localhost:abc",
+        "localhost:65536",
+        "localhost:5010:5010",
+        "localhost..",
+        "::1",
+        "[::1",
+        "[127.0.0.1]",
+        "[::ffff:127.0.0.1]",
+        "127.1",
+        "2130706433",
+        "0.0.0.0:5010",
+        "localhost\n",
+        "localhost\x00",
+        "\u217cocalhost",
+        "*",
+    ],
+)
+def test_a_host_header_that_names_anything_else_is_refused(host: str | None) -> None:
+    with pytest.raises(ForbiddenHost, match="DROVER_ALLOWED_HOSTS"):
+        security.admit(replace(CURL, host=host), OPEN)
+
+
+@pytest.mark.parametrize(
+    "host", ["drover.example", "drover.example:443", "other.example", "10.0.0.5:5010", "localhost"]
+)
+def test_the_bound_address_and_the_operators_hosts_are_ours(host: str) -> None:
+    security.admit(Caller("GET", "/health", host), PROXIED)
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "http://localhost:5010",
+        "HTTP://LocalHost:5010",
+        "https://localhost:5010",
+        "http://127.0.0.1:5010",
+        "http://[::1]:5010",
+    ],
+)
+def test_a_page_of_ours_is_let_in(origin: str) -> None:
+    security.admit(replace(CURL, origin=origin), OPEN)
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "",
+        "null",
+        "http://localhost",
+        "http://localhost:3000",
+        "http://evil.example",
+        "http://evil.example:5010",
+        "http://localhost.evil.example:5010",
+        "http://localhost:5010.evil.example",
+        "http://localhost:5010@evil.example",
+        "http://localhost:5010/",
+        "http://localhost:5010 http://evil.example",
+        "http://localhost:5010, http://evil.example",
+        "file://",
+        "file://localhost:5010",
+        "chrome-extension://localhost:5010",
+        "ws://localhost:5010",
+        "//localhost:5010",
+        "localhost:5010",
+        "http://",
+        "http://:5010",
+        "http://localhost:5010\n",
+    ],
+)
+def test_a_page_of_anybody_else_is_refused(origin: str) -> None:
+    with pytest.raises(ForbiddenOrigin):
+        security.admit(replace(CURL, origin=origin), OPEN)
+
+
+@pytest.mark.parametrize(
+    ("origin", "allowed"),
+    [
+        ("https://drover.example", True),
+        ("http://drover.example", True),
+        ("https://drover.example:443", True),
+        ("https://drover.example:5010", True),
+        ("https://drover.example:3000", False),
+        ("https://sub.drover.example", False),
+        ("https://other.example:8443", True),
+        ("https://other.example", False),
+        ("https://other.example:9443", False),
+        ("http://10.0.0.5:5010", True),
+        ("http://10.0.0.5", False),
+    ],
+)
+def test_a_proxys_page_is_known_by_its_name_and_its_port(origin: str, allowed: bool) -> None:
+    caller = Caller("GET", "/health", "drover.example", origin=origin)
+    if allowed:
+        security.admit(caller, PROXIED)
+    else:
+        with pytest.raises(ForbiddenOrigin):
+            security.admit(caller, PROXIED)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "OPTIONS"])
+@pytest.mark.parametrize(
+    "site", ["cross-site", "same-site", "Cross-Site", "", "unheard-of", "same-origin, cross-site"]
+)
+def test_a_request_that_the_browser_calls_foreign_is_refused_whatever_the_method(
+    method: str, site: str
+) -> None:
+    with pytest.raises(ForbiddenOrigin):
+        security.admit(replace(CURL, method=method, sec_fetch_site=site), OPEN)
+
+
+@pytest.mark.parametrize("site", [None, "same-origin", "none", "None "])
+def test_a_request_of_our_own_page_or_of_no_page_is_let_in(site: str | None) -> None:
+    security.admit(replace(CURL, sec_fetch_site=site), OPEN)
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        "Bearer s3cret",
+        "bearer  s3cret ",
+        basic("drover:s3cret"),
+        basic(":s3cret"),
+        basic("anybody:s3cret").replace("Basic", "BASIC"),
+    ],
+)
+def test_the_token_opens_as_bearer_or_as_a_password(authorization: str) -> None:
+    security.admit(replace(CURL, authorization=authorization), LOCKED)
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        None,
+        "",
+        "Bearer",
+        "Bearer ",
+        "Bearer wrong",
+        "Bearer s3cre",
+        "Bearer s3crets",
+        "Bearer S3CRET",
+        "Bearer s3cret, Bearer s3cret",
+        "s3cret",
+        "Token s3cret",
+        "Basic",
+        "Basic !!!",
+        "Basic s3cret",
+        "Basic \ud800é",
+        basic("s3cret"),
+        basic("s3cret:"),
+        basic("drover:wrong"),
+        basic("drover:s3cret:"),
+        "Bearer \ud800",
+        "Bearer €",
+    ],
+)
+def test_anything_but_the_token_is_unauthorized(authorization: str | None) -> None:
+    with pytest.raises(Unauthorized, match="Bearer"):
+        security.admit(replace(CURL, authorization=authorization), LOCKED)
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    ["Bearer schlüssel€", "Bearer " + "schlüssel€".encode().decode("latin-1"), basic("x:schlüssel€")],
+)
+def test_a_token_beyond_ascii_is_known_however_the_server_decodes_headers(authorization: str) -> None:
+    door = security.door("127.0.0.1", 5010, (), "schlüssel€")
+    security.admit(replace(CURL, authorization=authorization), door)
+
+
+def test_a_token_in_the_query_opens_where_the_door_passes_it() -> None:
+    security.admit(replace(CURL, query_token="s3cret"), LOCKED)
+    with pytest.raises(Unauthorized):
+        security.admit(replace(CURL, query_token="wrong"), LOCKED)
+
+
+@pytest.mark.parametrize(
+    ("path", "is_open"),
+    [
+        ("/health", True),
+        ("/health/", True),
+        ("/", False),
+        ("/healthy", False),
+        ("/health/x", False),
+        ("//health", False),
+        ("/HEALTH", False),
+        ("/sessions/health", False),
+    ],
+)
+def test_only_health_is_open_without_the_token(path: str, is_open: bool) -> None:
+    if is_open:
+        security.admit(replace(CURL, path=path), LOCKED)
+    else:
+        with pytest.raises(Unauthorized):
+            security.admit(replace(CURL, path=path), LOCKED)
+
+
+@pytest.mark.parametrize(
+    "content_type", ["application/json", "application/json; charset=utf-8", "Application/JSON;charset=UTF-8"]
+)
+def test_a_body_of_json_is_let_in(content_type: str) -> None:
+    security.admit(replace(CURL, method="POST", has_body=True, content_type=content_type), OPEN)
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        None,
+        "",
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x",
+        "text/plain; application/json",
+        "application/json, text/plain",
+        "application/jsonp",
+        "json",
+    ],
+)
+def test_a_body_of_anything_else_is_refused_with_the_curl_line_that_works(content_type: str | None) -> None:
+    caller = Caller("POST", "/sessions", "localhost:5010", has_body=True, content_type=content_type)
+    with pytest.raises(UnsupportedMediaType) as refused:
+        security.admit(caller, OPEN)
+    line = "curl -X POST -H 'Content-Type: application/json' -d '{...}' http://localhost:5010/sessions"
+    assert line in refused.value.message
+
+
+def test_no_body_needs_no_type() -> None:
+    security.admit(replace(CURL, method="POST", content_type="text/plain"), OPEN)
+
+
+def test_the_curl_line_runs_nothing_that_the_caller_put_into_the_path() -> None:
+    caller = Caller("X;id", "/a b';$(id)\n`\ud800", "localhost", has_body=True)
+    with pytest.raises(UnsupportedMediaType) as refused:
+        security.admit(caller, OPEN)
+    line = refused.value.message
+    assert "-X 'X;id'" in line
+    assert not set("$`\n()") & set(line.partition("http://")[2])
+
+
+@pytest.mark.parametrize(
+    ("caller", "error"),
+    [
+        (Caller("POST", "/x", "evil", "null", "cross-site", has_body=True), ForbiddenHost),
+        (Caller("POST", "/x", "localhost", "null", has_body=True), ForbiddenOrigin),
+        (Caller("POST", "/health", "localhost", sec_fetch_site="cross-site"), ForbiddenOrigin),
+        (Caller("POST", "/x", "localhost", has_body=True), Unauthorized),
+        (
+            Caller("POST", "/x", "localhost", authorization="Bearer s3cret", has_body=True),
+            UnsupportedMediaType,
+        ),
+    ],
+)
+def test_host_comes_before_origin_before_token_before_type(caller: Caller, error: type[DroverError]) -> None:
+    with pytest.raises(error):
+        security.admit(caller, LOCKED)
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "127.0.0.9", "::1", "[::1]", "localhost", "LOCALHOST", "localhost."]
+)
+def test_a_loopback_address_needs_no_token(host: str) -> None:
+    security.check_bind(host, None)
+
+
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - the address that needs a token most
+
+
+@pytest.mark.parametrize("host", [EVERYWHERE, "::", "", "192.168.1.5", "drover.example", "127.evil.example"])
+def test_any_other_address_needs_one(host: str) -> None:
+    security.check_bind(host, "s3cret")
+    with pytest.raises(StartRefused, match=r"DROVER_HOST.*DROVER_API_TOKEN"):
+        security.check_bind(host, None)
+
+
+@pytest.mark.parametrize("token", ["", "  "])
+def test_a_blank_token_stops_the_start_instead_of_opening_the_door(token: str) -> None:
+    with pytest.raises(StartRefused, match="DROVER_API_TOKEN"):
+        security.check_bind("127.0.0.1", token)
+    with pytest.raises(StartRefused, match="DROVER_API_TOKEN"):
+        security.door("127.0.0.1", 5010, (), token)
+
+
+@pytest.mark.parametrize(
+    "entry", ["*", "http://drover.example", "a b", "drover.example/", "x:99999", "*.example"]
+)
+def test_an_allowed_host_that_is_none_stops_the_start(entry: str) -> None:
+    with pytest.raises(StartRefused, match="DROVER_ALLOWED_HOSTS"):
+        security.door("127.0.0.1", 5010, [entry], None)
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        ("Drover.Example", ("drover.example", None)),
+        (" drover.example:8443 ", ("drover.example", 8443)),
+        ("2001:DB8::0:1", ("2001:db8::1", None)),
+        ("[2001:db8::1]:8443", ("2001:db8::1", 8443)),
+    ],
+)
+def test_allowed_hosts_have_one_spelling(entry: str, expected: tuple[str, int | None]) -> None:
+    door = security.door("127.0.0.1", 5010, [entry, ""], None)
+    assert door.proxies == {expected}
+    assert door.hosts == {"localhost", "127.0.0.1", "::1", expected[0]}
+
+
+def test_no_secret_shows_in_a_repr() -> None:
+    caller = replace(CURL, authorization="Bearer s3cret", query_token="s3cret")
+    assert "s3cret" not in repr(caller) + repr(LOCKED)
+
+
+HEADERS = (
+    st.none()
+    | st.text()
+    | st.sampled_from(["localhost", "http://localhost:5010", "Bearer s3cret", "Basic e"])
+)
+CALLERS = st.builds(
+    Caller, st.text(), st.text(), HEADERS, HEADERS, HEADERS, HEADERS, HEADERS, st.booleans(), HEADERS
+)
+
+
+@given(CALLERS, st.sampled_from([OPEN, LOCKED, PROXIED]))
+def test_no_caller_however_odd_gets_more_than_an_answer(caller: Caller, door: Door) -> None:
+    try:
+        security.admit(caller, door)
+    except DroverError as refusal:
+        assert refusal.status in {401, 403, 415}  # noqa: PT017 - most callers are refused, some are not

@@ -1,0 +1,530 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from processes.ownership import OwnerState
+from processes.table import ProcessRow, ProcessStatus
+from processes.verdicts import (
+    ProtectedSession,
+    Protection,
+    Role,
+    Scope,
+    Verdict,
+    marked_data_dirs,
+    plan_cleanup,
+)
+from tests.unit.tables import (
+    CRASHPAD,
+    DEBIAN,
+    DRIVER,
+    FOLDER,
+    GOOGLE,
+    NOBODY,
+    PROFILE,
+    SELF,
+    WEBDRIVER,
+    all_are,
+    debian_tree,
+    judged,
+    mac,
+    orphan_pids,
+    proc,
+    protect,
+    table,
+    verdicts,
+    windows,
+    zombie,
+)
+
+EVERY_USUAL_SCOPE = [Scope.OWNED, Scope.ABANDONED, Scope.SYSTEM]
+
+
+# Sessions of ours
+
+
+@pytest.mark.parametrize("scope", EVERY_USUAL_SCOPE)
+@pytest.mark.parametrize("sandboxed", [False, True])
+def test_a_session_in_the_list_is_protected_with_all_its_helpers(scope: Scope, sandboxed: bool) -> None:
+    tree = debian_tree(1000, SELF, PROFILE, sandboxed=sandboxed)
+    assert all_are(Verdict.PROTECTED, tree, protect(folder=FOLDER), scope)
+
+
+@pytest.mark.parametrize("scope", EVERY_USUAL_SCOPE)
+def test_a_session_is_protected_when_its_driver_has_died_unnoticed(scope: Scope) -> None:
+    tree = debian_tree(1000, SELF, PROFILE, browser_parent=1)[1:]
+    found = judged(tree, protect(1000, folder=FOLDER), scope)
+    assert {judgement.verdict for judgement in found.values()} == {Verdict.PROTECTED}
+    assert {judgement.session_id for judgement in found.values()} == {"one"}
+
+
+def test_a_browser_without_a_mark_is_protected_by_its_drivers_pid() -> None:
+    tree = debian_tree(1000, SELF)
+    crashpad = 1007
+    assert {
+        pid for pid, verdict in verdicts(tree, protect(1000), Scope.SYSTEM).items() if verdict == "protected"
+    } == {*range(1000, crashpad)}
+
+
+def test_a_process_group_of_a_protected_driver_protects_what_was_re_parented() -> None:
+    browser = proc(1001, 1, DEBIAN, WEBDRIVER, pgid=1000)
+    assert verdicts([browser], protect(1000), Scope.SYSTEM) == {1001: "protected"}
+
+
+def test_a_wrapper_between_a_protected_process_and_a_browser_changes_nothing() -> None:
+    rows = [proc(1000, SELF, "sh"), proc(1001, 1000, DRIVER), proc(1002, 1001, DEBIAN, WEBDRIVER)]
+    assert verdicts(rows, protect(1000), Scope.SYSTEM) == {1001: "protected", 1002: "protected"}
+
+
+def test_protection_by_pid_ignores_start_times() -> None:
+    assert verdicts([proc(1000, 1, DRIVER, started=5e9)], protect(1000), Scope.SYSTEM) == {1000: "protected"}
+
+
+@pytest.mark.parametrize("scope", EVERY_USUAL_SCOPE)
+def test_a_mark_of_ours_without_a_session_is_an_orphans(scope: Scope) -> None:
+    tree = debian_tree(1000, SELF, PROFILE)
+    found = judged(tree, NOBODY, scope)
+    assert {judgement.verdict for judgement in found.values()} == {Verdict.ORPHAN}
+    assert found[1001].reason == f"its session's folder {FOLDER} is no longer in any list"
+
+
+@pytest.mark.parametrize("scope", EVERY_USUAL_SCOPE)
+@pytest.mark.parametrize(
+    ("state", "verdict", "words"),
+    [
+        (OwnerState.LIVING, "protected", "the service of /other lives"),
+        (OwnerState.RECENT, "protected", "stopped a moment ago and may come back"),
+        (OwnerState.DEAD, "orphan", "the service of /other has ended"),
+        (OwnerState.UNREADABLE, "foreign", "its lock cannot be read: spared"),
+        (None, "foreign", "its lock cannot be read: spared"),
+    ],
+)
+def test_another_instance_decides_over_its_own_marks(
+    scope: Scope, state: OwnerState | None, verdict: str, words: str
+) -> None:
+    rows = [proc(1000, 1, DRIVER, "--log-path=/other/s/abcd1234/chromedriver.log")]
+    owners = {"/other": state} if state else {}
+    found = judged(rows, protect(owners=owners), scope)[1000]
+    assert (found.verdict.value, words in found.reason) == (verdict, True)
+
+
+def test_alone_on_the_command_line_the_owner_of_our_own_folder_decides_too() -> None:
+    tree = debian_tree(1000, 1, PROFILE)
+    alone = Protection((), None, {"/data": OwnerState.RECENT})
+    assert all_are(Verdict.PROTECTED, tree, alone, Scope.SYSTEM)
+    assert all_are(Verdict.ORPHAN, tree, replace(alone, owners={"/data": OwnerState.DEAD}), Scope.OWNED)
+
+
+def test_the_data_folders_of_a_table_are_found() -> None:
+    rows = [*debian_tree(1000, 1, PROFILE), proc(2000, 1, GOOGLE, "--user-data-dir=/x y/s/00000000/p")]
+    assert marked_data_dirs(table(*rows)) == {"/data", "/x y"}
+
+
+def test_what_cannot_be_read_is_spared_in_spite_of_a_dead_owners_mark() -> None:
+    browser = replace(proc(1000, 1, DEBIAN, PROFILE), started=None)
+    found = judged([browser], NOBODY, Scope.SYSTEM)[1000]
+    assert (found.verdict, found.reason) == (Verdict.FOREIGN, "its start time cannot be read: spared")
+
+
+# A stranger's ChromeDriver
+
+
+def test_a_strangers_driver_is_foreign_while_its_program_runs() -> None:
+    rows = [proc(1000, 1, "pytest"), *debian_tree(1100, 1000)]
+    assert all_are(Verdict.FOREIGN, rows, NOBODY, Scope.ABANDONED)
+    assert (
+        judged(rows)[1100].reason
+        == "a ChromeDriver whose program still runs: its parent is pytest (PID 1000)"
+    )
+
+
+def test_a_strangers_driver_is_an_orphan_for_a_person_who_asks() -> None:
+    rows = [proc(1000, 1, "pytest"), *debian_tree(1100, 1000)]
+    assert orphan_pids(plan_cleanup(table(*rows), NOBODY, Scope.SYSTEM)) == {*range(1100, 1107)}
+
+
+def test_a_strangers_driver_is_never_touched_in_scope_owned() -> None:
+    assert all_are(Verdict.FOREIGN, debian_tree(1100, 1), NOBODY, Scope.OWNED)
+
+
+@pytest.mark.parametrize(
+    "init", ["systemd", "tini", "dumb-init", "docker-init", "s6-svscan", "process_api", "sh"]
+)
+def test_a_driver_under_the_first_process_has_lost_its_program(init: str) -> None:
+    driver = proc(1100, 1, DRIVER, pgid=1050, sid=1040)
+    assert verdicts(table(driver, init=init)) == {1100: "orphan"}
+
+
+def test_a_driver_under_a_users_systemd_has_lost_its_program() -> None:
+    rows = [proc(50, 1, "systemd"), proc(1100, 50, DRIVER, pgid=1050, sid=1040)]
+    assert verdicts(rows) == {1100: "orphan"}
+
+
+def test_a_driver_that_may_be_a_service_is_spared() -> None:
+    found = judged([proc(1100, 1, DRIVER, pgid=1100, sid=1100)])[1100]
+    assert found.reason == "a ChromeDriver that may be a service of systemd (PID 1): spared"
+    assert verdicts([proc(1100, 1, DRIVER, pgid=1100, sid=1100)], scope=Scope.SYSTEM) == {1100: "orphan"}
+
+
+def test_a_driver_whose_parent_has_vanished_is_an_orphan_and_one_from_outside_the_container_is_not() -> None:
+    assert verdicts([proc(1100, 1050, DRIVER), proc(1200, 0, DRIVER)]) == {1100: "orphan", 1200: "foreign"}
+
+
+@pytest.mark.parametrize("name", ["undetected_chromedriver", "0f1e2d3c4b5a6978_chromedriver"])
+def test_undetected_chromedrivers_renamed_program_is_a_driver(name: str) -> None:
+    found = judged([proc(1100, 1, f"/root/.local/share/undetected_chromedriver/{name}")])[1100]
+    assert (found.role, found.verdict) == (Role.DRIVER, Verdict.ORPHAN)
+
+
+# Chrome that lost its ChromeDriver
+
+
+@pytest.mark.parametrize("scope", [Scope.ABANDONED, Scope.SYSTEM])
+@pytest.mark.parametrize("sandboxed", [False, True])
+def test_chrome_of_a_dead_driver_is_an_orphan_with_its_helpers(scope: Scope, sandboxed: bool) -> None:
+    tree = debian_tree(1000, 1, browser_parent=1, sandboxed=sandboxed)[1:]
+    plan = plan_cleanup(table(*tree), NOBODY, scope)
+    assert orphan_pids(plan) == {*range(1001, 1007)}
+    assert (
+        plan.orphans[0].reason
+        == "its ChromeDriver is gone: the leader of its process group (PID 1000) is dead"
+    )
+
+
+def test_a_defunct_leader_of_the_group_is_a_dead_one() -> None:
+    tree = [zombie(1000, 50, "chromedriver"), *debian_tree(1000, 1, browser_parent=1)[1:]]
+    assert orphan_pids(plan_cleanup(table(*tree), NOBODY, Scope.ABANDONED)) == {*range(1001, 1007)}
+
+
+def test_a_stopped_browser_is_an_orphan_like_any_other() -> None:
+    browser = proc(1001, 1, DEBIAN, WEBDRIVER, pgid=1000, status=ProcessStatus.STOPPED)
+    assert verdicts([browser]) == {1001: "orphan"}
+
+
+def test_a_subreaper_that_took_chrome_in_proves_as_much_as_init() -> None:
+    rows = [proc(50, 1, "systemd"), proc(1001, 50, DEBIAN, WEBDRIVER, pgid=1000)]
+    assert verdicts(rows) == {1001: "orphan"}
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        (
+            proc(1001, 1, DEBIAN, "--enable-automation", pgid=1000),
+            "Chrome that was not started by a ChromeDriver",
+        ),
+        (
+            proc(1001, 800, DEBIAN, WEBDRIVER, pgid=1000),
+            "Chrome whose program still runs: its parent is bash (PID 800)",
+        ),
+        (proc(1001, 1, DEBIAN, WEBDRIVER, pgid=None), "its process group cannot be read: spared"),
+        (
+            proc(1001, 1, DEBIAN, WEBDRIVER, pgid=800),
+            "the leader of its process group, bash (PID 800), still runs",
+        ),
+        (
+            proc(1001, 1, DEBIAN, WEBDRIVER, pgid=1001),
+            "its ChromeDriver was told to leave it behind (`detach`): it has a process group of its own",
+        ),
+        (
+            proc(1001, 1, GOOGLE, pgid=1001),
+            "Chrome in a process group of its own: no ChromeDriver looks after it",
+        ),
+    ],
+)
+def test_without_one_part_of_the_proof_chrome_is_spared_and_the_part_is_named(
+    row: ProcessRow, words: str
+) -> None:
+    found = judged([proc(800, 1, "bash"), row], scope=Scope.SYSTEM)[1001]
+    assert (found.verdict, found.reason) == (Verdict.FOREIGN, words)
+
+
+def test_a_browser_left_behind_on_purpose_outlives_the_end_of_its_driver() -> None:
+    rows = [proc(1000, 1, DRIVER, pgid=1000), proc(1001, 1000, DEBIAN, WEBDRIVER, pgid=1001)]
+    assert verdicts(rows, scope=Scope.SYSTEM) == {1000: "orphan", 1001: "foreign"}
+
+
+def test_a_browser_that_was_re_parented_while_its_driver_lives_shares_the_drivers_verdict() -> None:
+    rows = [
+        proc(800, 1, "pytest"),
+        proc(1000, 800, DRIVER, pgid=1000),
+        proc(1001, 1, GOOGLE, WEBDRIVER, pgid=1000),
+    ]
+    assert verdicts(rows) == {1000: "foreign", 1001: "foreign"}
+    assert verdicts(rows, scope=Scope.SYSTEM) == {1000: "orphan", 1001: "orphan"}
+
+
+def test_a_fork_of_a_browser_shares_its_verdict() -> None:
+    rows = [proc(1001, 1, DEBIAN, WEBDRIVER, pgid=1000), proc(1002, 1001, DEBIAN, WEBDRIVER, pgid=1000)]
+    assert verdicts(rows) == {1001: "orphan", 1002: "orphan"}
+
+
+# Helpers and crash handlers
+
+
+def test_helpers_outside_the_tree_follow_the_browser_of_their_profile() -> None:
+    browser = proc(1001, 1, "/app/extra/chrome", WEBDRIVER, "--user-data-dir=/tmp/x y", pgid=1000)
+    renderer = proc(1100, 1, "/app/extra/chrome", pgid=1090)
+    renderer = replace(
+        renderer, cmdline=("/app/extra/chrome --type=renderer --user-data-dir=/tmp/x y --lang=en",)
+    )
+    assert verdicts([browser, renderer]) == {1001: "orphan", 1100: "orphan"}
+    assert verdicts([renderer]) == {1100: "foreign"}
+
+
+def test_a_profile_of_two_browsers_spares_its_helpers() -> None:
+    profile = "--user-data-dir=/tmp/x"
+    rows = [
+        proc(1001, 1, GOOGLE, WEBDRIVER, profile, pgid=1000),
+        proc(1002, 1, GOOGLE, profile, pgid=1002),
+        proc(1100, 1, GOOGLE, "--type=renderer", profile),
+    ]
+    assert verdicts(rows) == {1001: "orphan", 1002: "foreign", 1100: "foreign"}
+
+
+def test_a_crash_handler_follows_its_database_and_is_spared_without_one() -> None:
+    rows = [
+        proc(1001, 1, GOOGLE, WEBDRIVER, "--user-data-dir=/tmp/x", pgid=1000),
+        proc(1002, 1, "/opt/google/chrome/chrome_crashpad_handler", "--database=/tmp/x/Crashpad"),
+        proc(1003, 1, "/opt/google/chrome/chrome_crashpad_handler", "--database=/root/.config/google-chrome"),
+        proc(1004, 1, CRASHPAD, f"--database={FOLDER}/c"),
+    ]
+    assert verdicts(rows) == {1001: "orphan", 1002: "orphan", 1003: "foreign", 1004: "orphan"}
+
+
+# The innocent
+
+
+INNOCENT = {
+    "a person's Chrome": proc(1001, 1, GOOGLE, pgid=1001, sid=1001),
+    "one with a debugging port": proc(1001, 700, GOOGLE, "--remote-debugging-port=9222", pgid=1001),
+    "Debian's wrapped in a terminal": proc(1001, 700, DEBIAN, pgid=1001),
+    "Playwright's": proc(
+        1001, 1, "/root/.cache/ms-playwright/chromium-1/chrome-linux/chrome", "--enable-automation"
+    ),
+    "Puppeteer's": proc(
+        1001, 1, "/x/chrome-linux64/chrome", "--enable-automation", "--remote-debugging-port=0", pgid=1000
+    ),
+    "chrome-launcher's": proc(1001, 1, GOOGLE, "--user-data-dir=/tmp/lighthouse.abc", pgid=1001),
+    "chromedp's": proc(1001, 700, "/headless-shell/headless_shell", "--user-data-dir=/tmp/chromedp-runner1"),
+    "Ubuntu snap's": proc(1001, 700, "/snap/chromium/2/usr/lib/chromium-browser/chrome", pgid=1001),
+    "flatpak's": proc(1001, 700, "/app/extra/chrome", WEBDRIVER, own_namespace=False),
+    "a container's driver": proc(1001, 700, DRIVER, own_namespace=False),
+    "a container's browser with our mark": proc(1001, 700, DEBIAN, PROFILE, own_namespace=False),
+    "another user's driver": proc(1001, 1, DRIVER, own_user=False),
+    "another user's browser with our mark": proc(1001, 1, DEBIAN, PROFILE, own_user=False),
+    "an unreadable driver": replace(proc(1001, 1, DRIVER), exe=None, cmdline=None, own_user=None),
+    "Visual Studio Code's crash handler": proc(1001, 1, "/usr/share/code/chrome_crashpad_handler"),
+    "Brave's crash handler": proc(1001, 1, "/opt/brave.com/brave/chrome_crashpad_handler"),
+    "chrome-gnome-shell": replace(proc(1001, 1, "/usr/bin/python3.11"), name="chrome-gnome-sh"),
+    "node with a title": replace(proc(1001, 1, "/usr/bin/node"), name="chrome-thing"),
+    "a native messaging host": proc(1001, 1, "/opt/x/chrome-native-host", WEBDRIVER),
+    "Chrome Remote Desktop": proc(1001, 1, "/opt/google/chrome-remote-desktop/chrome-remote-desktop-host"),
+    "a script that names it": replace(proc(1001, 1, "/usr/bin/bash", "chromedriver"), name="chrome_metrics."),
+    "an editor of its sources": replace(proc(1001, 1, "/usr/bin/vim"), name="chromedriver"),
+}
+
+
+@pytest.mark.parametrize("scope", [Scope.OWNED, Scope.ABANDONED, Scope.SYSTEM])
+@pytest.mark.parametrize("who", INNOCENT)
+def test_the_innocent_are_foreign(who: str, scope: Scope) -> None:
+    found = judged([proc(700, 1, "node"), INNOCENT[who]], scope=scope)[1001]
+    assert found.verdict is Verdict.FOREIGN
+    assert found.reason
+
+
+def test_processes_without_chrome_in_their_name_are_not_listed() -> None:
+    rows = [proc(1001, 1, "/usr/share/code/code", "--type=renderer"), proc(1002, 1, "/usr/bin/cat")]
+    assert verdicts(rows) == {}
+
+
+def test_helpers_in_a_container_follow_their_own_browser_and_not_a_mark_that_reads_like_ours() -> None:
+    rows = [proc(700, 1, "containerd-shim"), *debian_tree(1000, 700, PROFILE)]
+    rows = [replace(row, own_namespace=False if row.exe else None) for row in rows]
+    assert all_are(Verdict.FOREIGN, rows, NOBODY, Scope.SYSTEM)
+
+
+# The service itself, and the defunct
+
+
+@pytest.mark.parametrize("scope", Scope)
+def test_the_service_its_ancestors_and_the_first_process_are_never_ended(scope: Scope) -> None:
+    rows = [
+        replace(proc(1, 0, DRIVER), started=0.0),
+        replace(proc(800, 1, GOOGLE, WEBDRIVER, pgid=799)),
+        proc(SELF, 800, "/usr/bin/chromium"),
+    ]
+    assert verdicts(rows, scope=scope) == {1: "foreign", 800: "foreign", SELF: "foreign"}
+
+
+def test_our_defunct_children_are_reaped_and_others_are_left_to_their_parent() -> None:
+    rows = [
+        zombie(1001, SELF, "chromedriver"),
+        zombie(1002, 700, "chrome_crashpad_handler"),
+        zombie(1003, SELF, "x"),
+    ]
+    plan = plan_cleanup(table(*rows), NOBODY, Scope.SYSTEM)
+    assert [found.row.pid for found in plan.reapable] == [1001]
+    assert plan.orphans == ()
+    assert judged(rows)[1002].reason == "defunct: its parent (PID 700) must reap it"
+
+
+def test_a_defunct_driver_of_a_session_is_left_to_the_session() -> None:
+    plan = plan_cleanup(table(zombie(1001, SELF, "chromedriver")), protect(1001), Scope.SYSTEM)
+    assert (plan.reapable, plan.judgements[0].verdict) == ((), Verdict.PROTECTED)
+
+
+# Docker
+
+
+def test_in_docker_without_init_the_service_is_the_first_process_and_finds_its_strays() -> None:
+    rows = [*debian_tree(100, 1, PROFILE), *debian_tree(200, 1)[1:], zombie(300, 1, "chromium")]
+    rows = [replace(row, ppid=1) if row.pid in (201,) else row for row in rows]
+    found = table(*rows, self_pid=1, init="python")
+    plan = plan_cleanup(found, protect(folder=FOLDER), Scope.ABANDONED)
+    assert orphan_pids(plan) == {*range(201, 207)}
+    assert [judgement.row.pid for judgement in plan.reapable] == [300]
+    assert {
+        pid for pid, verdict in verdicts(found, protect(folder=FOLDER)).items() if verdict == "protected"
+    } == {*range(100, 108)}
+
+
+def test_in_docker_with_init_orphans_hang_on_tini() -> None:
+    rows = debian_tree(100, 1, browser_parent=1)[1:]
+    assert orphan_pids(plan_cleanup(table(*rows, init="tini"), NOBODY, Scope.ABANDONED)) == {*range(101, 107)}
+
+
+# Google Chrome's package for Debian
+
+
+def test_google_chrome_is_known_by_its_executable_whatever_its_first_argument_says() -> None:
+    browser = replace(
+        proc(1001, 1, GOOGLE, pgid=1000), cmdline=("/usr/bin/google-chrome-stable", WEBDRIVER), name="chrome"
+    )
+    rows = [browser, proc(1002, 1001, "/usr/bin/cat", pgid=1000)]
+    assert verdicts(rows) == {1001: "orphan"}
+
+
+def test_an_executable_that_an_update_replaced_is_still_known() -> None:
+    helper = proc(1002, 1001, "/opt/google/chrome/nacl_helper", pgid=1000)
+    assert verdicts([proc(1001, 1, GOOGLE, WEBDRIVER, pgid=1000), helper]) == {1001: "orphan", 1002: "orphan"}
+
+
+# Windows
+
+CHROME_EXE = r"C:\Program Files\Google\Chrome\Application\chrome.exe"
+DRIVER_EXE = r"C:\tools\ChromeDriver.exe"
+WIN_PROFILE = r"--user-data-dir=C:\Benutzer\Jörg Müller\s\abcd1234\p"
+
+
+def test_on_windows_a_stale_parent_id_shows_that_the_program_is_gone() -> None:
+    rows = [
+        windows(proc(4000, 3000, DRIVER_EXE)),
+        windows(proc(4001, 4000, CHROME_EXE, WEBDRIVER)),
+        windows(proc(4002, 4001, CHROME_EXE, "--type=crashpad-handler")),
+        windows(proc(5000, 700, DRIVER_EXE)),
+        windows(proc(700, 4, "python.exe")),
+    ]
+    assert verdicts(table(*rows, system="windows")) == {
+        4000: "orphan",
+        4001: "orphan",
+        4002: "orphan",
+        5000: "foreign",
+    }
+
+
+def test_on_windows_a_parent_id_that_was_given_away_is_no_parent() -> None:
+    rows = [
+        windows(proc(4000, 3000, DRIVER_EXE)),
+        windows(proc(3000, 4, CHROME_EXE, started=9000)),
+        windows(proc(3001, 3000, CHROME_EXE, "--type=renderer", started=100)),
+    ]
+    assert verdicts(table(*rows, system="windows")) == {3000: "foreign", 3001: "foreign", 4000: "orphan"}
+
+
+def test_on_windows_chrome_alone_cannot_be_proven_a_strangers_orphan() -> None:
+    found = judged(
+        table(windows(proc(4001, 4000, CHROME_EXE, WEBDRIVER)), system="windows"), scope=Scope.SYSTEM
+    )
+    assert (
+        found[4001].reason
+        == "Windows has no process groups: it cannot be proven that its ChromeDriver is gone, spared"
+    )
+
+
+@pytest.mark.parametrize(
+    "own", [r"C:\Benutzer\Jörg Müller", r"c:\benutzer\jörg müller", "C:/Benutzer/Jörg Müller"]
+)
+def test_on_windows_paths_are_compared_as_windows_does(own: str) -> None:
+    rows = table(windows(proc(4001, 4000, CHROME_EXE, WIN_PROFILE)), system="windows")
+    listed = Protection((ProtectedSession("one", own + r"\s\abcd1234", frozenset()),), own, {})
+    assert verdicts(rows, listed) == {4001: "protected"}
+    assert verdicts(rows, Protection((), own, {})) == {4001: "orphan"}
+    assert verdicts(rows, Protection((), None, {own: OwnerState.LIVING})) == {4001: "protected"}
+
+
+def test_on_windows_an_elevated_process_is_spared_and_in_an_emergency_at_least_tried() -> None:
+    row = replace(windows(proc(4001, 4000, CHROME_EXE)), exe=None, cmdline=None, own_user=None)
+    rows = table(row, system="windows")
+    assert verdicts(rows, scope=Scope.SYSTEM) == {4001: "foreign"}
+    assert verdicts(rows, scope=Scope.EVERYTHING) == {4001: "orphan"}
+
+
+# macOS
+
+MAC_CHROME = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
+MAC_HELPERS = "/Applications/Google Chrome.app/Contents/Frameworks/Google Chrome Framework.framework/Versions/156/Helpers"
+
+
+def test_on_macos_helpers_with_spaces_in_their_names_follow_their_browser() -> None:
+    rows = [
+        mac(proc(1001, 1, MAC_CHROME, WEBDRIVER, "--user-data-dir=/var/x", pgid=1000)),
+        mac(
+            proc(
+                1002,
+                1001,
+                f"{MAC_HELPERS}/Google Chrome Helper (Renderer).app/Contents/MacOS/Google Chrome Helper (Renderer)",
+                "--type=renderer",
+                pgid=1000,
+            )
+        ),
+        mac(proc(1003, 1, f"{MAC_HELPERS}/chrome_crashpad_handler", "--database=/var/x/Crashpad", pgid=1003)),
+    ]
+    found = judged(table(*rows, system="darwin", init="launchd"))
+    assert [(judgement.role.value, judgement.verdict.value) for judgement in found.values()] == [
+        ("browser", "orphan"),
+        ("renderer", "orphan"),
+        ("crashpad", "orphan"),
+    ]
+
+
+def test_on_macos_a_persons_browser_under_launchd_is_foreign() -> None:
+    rows = table(mac(proc(1001, 1, MAC_CHROME, pgid=1001)), system="darwin", init="launchd")
+    assert verdicts(rows, scope=Scope.SYSTEM) == {1001: "foreign"}
+
+
+def test_on_macos_an_electron_programs_crash_handler_is_foreign() -> None:
+    slack = "/Applications/Slack.app/Contents/Frameworks/Electron Framework.framework/Helpers/chrome_crashpad_handler"
+    rows = table(mac(proc(1001, 1, slack)), system="darwin")
+    assert verdicts(rows, scope=Scope.EVERYTHING) == {1001: "foreign"}
+
+
+# The emergency
+
+
+def test_an_emergency_takes_every_chrome_and_no_look_alike() -> None:
+    doomed = [
+        *debian_tree(2000, SELF, PROFILE),
+        proc(2101, 1, GOOGLE, pgid=2101),
+        proc(2102, 1, DRIVER, own_user=False),
+        proc(2103, 1, DRIVER, own_namespace=False),
+    ]
+    lookalikes = ["Visual Studio Code's crash handler", "chrome-gnome-shell", "a native messaging host"]
+    innocent = [replace(INNOCENT[who], pid=3000 + number) for number, who in enumerate(lookalikes)]
+    plan = plan_cleanup(table(*doomed, *innocent), protect(2000, folder=FOLDER), Scope.EVERYTHING)
+    assert orphan_pids(plan) == {row.pid for row in doomed}
+
+
+def test_an_emergency_spares_what_has_no_start_time_to_be_known_by() -> None:
+    assert verdicts([proc(1001, 1, DRIVER, started=None)], scope=Scope.EVERYTHING) == {1001: "foreign"}

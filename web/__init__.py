@@ -1,0 +1,1 @@
+"""The REST face: parse a request, call the manager, answer."""

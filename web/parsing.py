@@ -1,0 +1,74 @@
+"""From what a client sent to validated values; a field that nobody knows is never ignored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TypeVar
+
+from flask import request
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from errors import InvalidRequest
+
+
+class Strict(BaseModel):
+    """Base of what clients may send: exact types, and no field beyond those named."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class Nothing(Strict):
+    """No fields at all."""
+
+
+Model = TypeVar("Model", bound=Strict)
+
+
+def read_body(model: type[Model]) -> Model:
+    """Read the JSON body; a missing one is an empty object.
+
+    Raises:
+        InvalidRequest: It is no JSON object, or a field is wrong; `details` names the fields.
+    """
+    text = request.get_data()
+    try:
+        body = json.loads(text) if text.strip() else {}
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest(f"The body is not valid JSON ({error}); send an object such as {{}}") from error
+    if not isinstance(body, dict):
+        raise InvalidRequest("The body is not a JSON object; send one such as {}")
+    return _validated(model, body, "field", strict=True)
+
+
+def read_query(model: type[Model]) -> Model:
+    """Read the parameters behind the `?`; a misspelt one is refused, since it may have meant much.
+
+    Raises:
+        InvalidRequest: A parameter is unknown, given twice, or wrong.
+    """
+    repeated = [name for name in request.args if len(request.args.getlist(name)) > 1]
+    if repeated:
+        raise InvalidRequest(f"Send the parameter {repeated[0]} only once")
+    return _validated(model, request.args.to_dict(), "parameter", strict=False)
+
+
+def _validated(model: type[Model], values: Mapping[str, object], kind: str, *, strict: bool) -> Model:
+    try:
+        return model.model_validate(values, strict=strict)
+    except ValidationError as error:
+        details = {_path(e["loc"]): _explained(e["type"], e["msg"], kind) for e in error.errors()}
+        told = "; ".join(f"{kind} {name}: {what}" for name, what in details.items())
+        known = ", ".join(model.model_fields) or "none"
+        raise InvalidRequest(f"{told} (known {kind}s: {known})", details) from error
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    return ".".join(map(str, location)) or "body"
+
+
+def _explained(kind_of_error: str, message: str, kind: str) -> str:
+    if kind_of_error == "extra_forbidden":
+        return f"there is no such {kind}"
+    told = message.removeprefix("Value error, ")
+    return told[:1].lower() + told[1:]

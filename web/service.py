@@ -1,0 +1,39 @@
+"""Routes on the service itself."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime, timezone
+from http import HTTPStatus
+
+from flask import Blueprint, Response, jsonify
+
+from logs import rfc3339
+from version import VERSION
+from web.parsing import Nothing, read_query
+from web.services import services
+
+blueprint = Blueprint("service", __name__)
+
+
+@blueprint.get("/health")
+def health() -> Response:
+    """Tell whether the service can hand out browsers, and how many places are taken."""
+    read_query(Nothing)
+    registry = services().manager.registry
+    sessions = registry.sessions()
+    reason = "the service is stopping" if registry.stopping else services().launcher.unavailable
+    response = jsonify(
+        status="unhealthy" if reason else "healthy",
+        service="drover",
+        version=VERSION,
+        active_sessions=len(sessions),
+        max_sessions=registry.max_sessions,
+        session_capacity=f"{len(sessions)}/{registry.max_sessions}",
+        persistent_sessions=sum(1 for session in sessions if session.key is not None),
+        uptime_s=round(time.monotonic() - services().started, 1),
+        timestamp=rfc3339(datetime.now(timezone.utc)),
+        **({"reason": reason} if reason else {}),
+    )
+    response.status_code = HTTPStatus.SERVICE_UNAVAILABLE if reason else HTTPStatus.OK
+    return response

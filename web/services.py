@@ -1,0 +1,50 @@
+"""What the routes work with, and how they reach it."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+from flask import current_app, request
+
+from browser.launcher import Launcher
+from deadline import Deadline
+from process_cleanup import ProcessCleaner
+from security import Door
+from session_manager import SessionManager
+from settings import Settings
+
+REQUEST_S = 120.0
+CALLER_GONE = "drover.caller_gone"
+"""Key in the ASGI scope of the future that is done when the caller has hung up."""
+
+_EXTENSION = "drover"
+
+
+@dataclass(frozen=True)
+class Services:
+    """The parts of the service that routes call; `started` is on the monotonic clock."""
+
+    settings: Settings
+    door: Door
+    manager: SessionManager
+    cleaner: ProcessCleaner
+    launcher: Launcher
+    started: float
+
+
+def services() -> Services:
+    """Give the services of the application that handles this request."""
+    found: Services = current_app.extensions[_EXTENSION]
+    return found
+
+
+def offer(application_extensions: dict[str, object], offered: Services) -> None:
+    """Make the services known to an application."""
+    application_extensions[_EXTENSION] = offered
+
+
+def request_deadline() -> Deadline:
+    """Give the deadline of this request, which is over as soon as its caller hangs up."""
+    gone: Future[None] | None = request.environ.get("asgi.scope", {}).get(CALLER_GONE)
+    return Deadline(REQUEST_S, gone)
