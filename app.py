@@ -74,7 +74,12 @@ class Drover:
             owned_only=settings.cleanup_scope == "owned",
         )
         lifecycle = Lifecycle(
-            self._registry, self._launcher, self._folders, self._cleaner, self.hub.emit, settings.health_timeout
+            self._registry,
+            self._launcher,
+            self._folders,
+            self._cleaner,
+            self.hub.emit,
+            settings.health_timeout,
         )
         self._registry.evict_with(lifecycle.evict)
         self.manager = SessionManager(
@@ -178,7 +183,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         drover.take_possession()
         sockets = _listen(settings.host, settings.port)
     except StartRefused as refusal:
-        print(f"Drover does not start: {refusal.message}", file=sys.stderr)
+        sys.stderr.write(f"Drover does not start: {refusal.message}\n")
         return 2
     _serve(drover, sockets)
     return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Result = TypeVar("Result")
 
@@ -44,7 +44,8 @@ class Deadline:
             DeadlineExceeded: The time is over; the future's work goes on.
             CallerGone: The caller hung up; the future's work goes on.
         """
-        wait([future, self._gone], timeout=self.remaining(), return_when=FIRST_COMPLETED)
+        either: list[Future[Any]] = [future, self._gone]
+        wait(either, timeout=self.remaining(), return_when=FIRST_COMPLETED)
         if future.done():
             return future.result()
         if self._gone.done():

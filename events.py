@@ -97,7 +97,7 @@ class SandboxDisabled(Event):
 
     @property
     def message(self) -> str:
-        return "Running as root: Chrome is started with --no-sandbox; run Drover as a normal user to keep its sandbox"
+        return "Running as root: Chrome is started with --no-sandbox; a normal user keeps its sandbox"
 
 
 @dataclass(frozen=True)
@@ -204,7 +204,9 @@ class SessionRecovered(Event):
 
     @property
     def message(self) -> str:
-        return f"Session {self.session_id} recovered: {self.method} after {self.cause} in {self.duration_ms} ms"
+        return (
+            f"Session {self.session_id} recovered: {self.method} after {self.cause} in {self.duration_ms} ms"
+        )
 
 
 @dataclass(frozen=True)

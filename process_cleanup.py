@@ -18,9 +18,9 @@ from deadline import Deadline, DeadlineExceeded
 from events import Emit
 from processes.ending import Ending, Outcome, end, reap
 from processes.folders import SessionFolder, SessionFolders
-from processes.ownership import OwnerState, read_owner
 from processes.memory import memory_held_mb
-from processes.table import ProcessIdentity, ProcessTable, snapshot
+from processes.ownership import read_owner
+from processes.table import ProcessIdentity, ProcessStatus, ProcessTable, snapshot
 from processes.verdicts import (
     CleanupPlan,
     Judgement,
@@ -117,12 +117,16 @@ class _Stopwatch:
 
     def __init__(self) -> None:
         self._begun = self._lap = time.monotonic()
-        self.phases: dict[str, int] = {}
+        self._spent_s: dict[str, float] = {}
 
     def lap(self, phase: str) -> None:
+        """End a phase; what is measured for the same one again adds up."""
         now = time.monotonic()
-        self.phases[phase] = self.phases.get(phase, 0) + round(1000 * (now - self._lap))
+        self._spent_s[phase] = self._spent_s.get(phase, 0.0) + now - self._lap
         self._lap = now
+
+    def phases(self) -> tuple[tuple[str, int], ...]:
+        return tuple((phase, round(1000 * spent)) for phase, spent in self._spent_s.items())
 
     def total(self) -> int:
         return round(1000 * (time.monotonic() - self._begun))
@@ -180,7 +184,9 @@ class ProcessCleaner:
         try:
             return Deadline(PATIENCE_S).wait(running).killed_count
         except DeadlineExceeded:
-            self._emit(events.CleanupFailed(f"it takes longer than {PATIENCE_S:.0f} s and goes on in the background"))
+            self._emit(
+                events.CleanupFailed(f"it takes longer than {PATIENCE_S:.0f} s and goes on in the background")
+            )
         except Exception as error:  # noqa: BLE001 - whatever breaks a cleanup must not break the recovery
             self._emit(events.CleanupFailed(str(error) or type(error).__name__))
         return 0
@@ -198,7 +204,9 @@ class ProcessCleaner:
             watch = _Stopwatch()
             report = self._carry_out(Scope.EVERYTHING, watch)
             removed = self._sweep(watch)
-            return replace(report, removed_profiles=removed, **_times(watch))
+            return replace(
+                report, removed_profiles=removed, duration_ms=watch.total(), phases_ms=watch.phases()
+            )
 
     def close(self) -> None:
         """Stop the thread of automatic cleanups."""
@@ -219,7 +227,9 @@ class ProcessCleaner:
             return self._would_do(scope, watch)
         report = self._carry_out(scope, watch)
         removed = self._sweep(watch)
-        report = replace(report, removed_profiles=removed, **_times(watch))
+        report = replace(
+            report, removed_profiles=removed, duration_ms=watch.total(), phases_ms=watch.phases()
+        )
         if report.killed or not report.failed:
             self._emit(events.CleanupFinished(report.killed_count, report.removed_profiles))
         return report
@@ -237,7 +247,8 @@ class ProcessCleaner:
             removed_profiles=len(self._unowned_folders()),
             freed_mb=memory_held_mb(judgement.row.pid for judgement in plan.orphans),
             dry_run=True,
-            **_times(watch),
+            duration_ms=watch.total(),
+            phases_ms=watch.phases(),
         )
 
     def _carry_out(self, scope: Scope, watch: _Stopwatch) -> CleanupReport:
@@ -296,15 +307,13 @@ class ProcessCleaner:
         return removed
 
 
-def _times(watch: _Stopwatch) -> dict[str, object]:
-    return {"duration_ms": watch.total(), "phases_ms": tuple(watch.phases.items())}
-
-
 def _active_drivers(plan: CleanupPlan) -> tuple[int, ...]:
     return tuple(
         judgement.row.pid
         for judgement in plan.judgements
-        if judgement.role is Role.DRIVER and judgement.session_id is not None
+        if judgement.role is Role.DRIVER
+        and judgement.session_id is not None
+        and judgement.row.status is not ProcessStatus.ZOMBIE
     )
 
 

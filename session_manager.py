@@ -292,11 +292,13 @@ class SessionManager:
         try:
             result = deadline.wait(begun.work)
         except DeadlineExceeded as error:
-            raise RecoveryFailed(f"Session {session.session_id} is still being recovered; ask again") from error
+            raise RecoveryFailed(
+                f"Session {session.session_id} is still being recovered; ask again"
+            ) from error
         return _Healed(result.last_recovery) if isinstance(result, Session) else None
 
     def _assess(self, session: Session, deadline: Deadline) -> Assessment | None:
-        """Look at a session until there is a judgement or no time; None where it has no browser to look at."""
+        """Look at a session until there is a judgement or no time; None where it has no browser yet."""
         running, silence, begun = session.running, Silence(), time.monotonic()
         while running is not None:
             readings = health.read(running, self._health_timeout)

@@ -43,38 +43,56 @@ class Settings(BaseSettings):
         env_prefix=PREFIX, env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True
     )
 
-    host: str = Field("127.0.0.1", description="address to listen on; anything but loopback needs API_TOKEN")
-    port: int = Field(5010, ge=1, le=65535, description="TCP port to listen on")
+    host: str = Field(
+        default="127.0.0.1", description="address to listen on; anything but loopback needs API_TOKEN"
+    )
+    port: int = Field(default=5010, ge=1, le=65535, description="TCP port to listen on")
     data_dir: Annotated[Path, AfterValidator(_absolute)] = Field(
         default_factory=lambda: user_data_path("drover", appauthor=False),
         description="folder of sessions, profiles and the instance lock",
     )
-    max_sessions: int = Field(10, ge=1, le=1000, description="how many sessions may exist at once")
-    queue_timeout: float = Field(30, ge=0, le=3600, description="seconds a request waits for a free place")
-    idle_timeout: float = Field(
-        1800, ge=0, allow_inf_nan=False, description="seconds unused after which a session is closed; 0 = never"
+    max_sessions: int = Field(default=10, ge=1, le=1000, description="how many sessions may exist at once")
+    queue_timeout: float = Field(
+        default=30, ge=0, le=3600, description="seconds a request waits for a free place"
     )
-    health_timeout: float = Field(2, gt=0, le=60, description="seconds one health probe waits for an answer")
+    idle_timeout: float = Field(
+        default=1800,
+        ge=0,
+        allow_inf_nan=False,
+        description="seconds unused after which a session is closed; 0 = never",
+    )
+    health_timeout: float = Field(
+        default=2, gt=0, le=60, description="seconds one health probe waits for an answer"
+    )
     adopt_grace: float = Field(
-        60, ge=0, allow_inf_nan=False, description="seconds for which the sessions of an instance that stopped are spared"
+        default=60,
+        ge=0,
+        allow_inf_nan=False,
+        description="seconds for which the sessions of an instance that stopped are spared",
     )
     cleanup_scope: Literal["system", "owned"] = Field(
-        "system", description="`owned`: a cleanup never ends a ChromeDriver that Drover did not start"
+        default="system", description="`owned`: a cleanup never ends a ChromeDriver that Drover did not start"
     )
-    headless: bool = Field(True, description="run Chrome without windows")
-    chrome_binary: str | None = Field(None, description="Chrome's executable; found by itself when unset")
-    chromedriver: str | None = Field(None, description="ChromeDriver's executable; found by itself when unset")
+    headless: bool = Field(default=True, description="run Chrome without windows")
+    chrome_binary: str | None = Field(
+        default=None, description="Chrome's executable; found by itself when unset"
+    )
+    chromedriver: str | None = Field(
+        default=None, description="ChromeDriver's executable; found by itself when unset"
+    )
     chrome_args: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_args)] = Field(
-        (), description="more switches for every Chrome, separated by spaces"
+        default=(), description="more switches for every Chrome, separated by spaces"
     )
-    api_token: SecretStr | None = Field(None, min_length=1, description="token that every request must carry")
+    api_token: SecretStr | None = Field(
+        default=None, min_length=1, description="token that every request must carry"
+    )
     allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_hosts)] = Field(
-        (), description="more host names that requests may name, separated by commas"
+        default=(), description="more host names that requests may name, separated by commas"
     )
-    allow_unsafe_capabilities: bool = Field(False, description="1 = do not check capabilities")
-    log_format: Literal["text", "json"] = Field("text", description="`json` gives one object a line")
+    allow_unsafe_capabilities: bool = Field(default=False, description="1 = do not check capabilities")
+    log_format: Literal["text", "json"] = Field(default="text", description="`json` gives one object a line")
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
-        "info", description="least level that is logged"
+        default="info", description="least level that is logged"
     )
 
 

@@ -165,7 +165,13 @@ def merge(
     switches["user-data-dir"] = profile
     args = [_spell(name, value) for name, value in switches.items()]
     wanted = {name: v for name, v in checked.capabilities.items() if name not in _NOT_FOR_CHROMEDRIVER}
-    return {**wanted, CHROME_OPTIONS: {**options, "binary": binary, "args": args}}
+    prefs = {**_START_PAGE, **mapping(options.get("prefs", {}), "prefs")}
+    return {**wanted, CHROME_OPTIONS: {**options, "binary": binary, "args": args, "prefs": prefs}}
+
+
+# On a profile of ours Chrome would open its new-tab page, which takes 90 ms longer than the empty
+# page that ChromeDriver opens on a profile of its own.
+_START_PAGE = {"session.restore_on_startup": 4, "session.startup_urls": ["data:,"]}
 
 
 def for_reattach(checked: Checked, debugger_address: str) -> dict[str, object]:

@@ -31,7 +31,9 @@ def screenshot(debugger_address: str, deadline: Deadline) -> bytes:
     try:
         # Chrome takes a DevTools connection without an `Origin`, and refuses one with a foreign one.
         connection = create_connection(
-            f"ws://{debugger_address}/devtools/page/{target}", timeout=allowed.remaining(), suppress_origin=True
+            f"ws://{debugger_address}/devtools/page/{target}",
+            timeout=allowed.remaining(),
+            suppress_origin=True,
         )
         try:
             return base64.b64decode(_capture(connection, allowed), validate=True)
@@ -39,8 +41,8 @@ def screenshot(debugger_address: str, deadline: Deadline) -> bytes:
             connection.close(timeout=0)
     except (WebSocketException, OSError, ValueError, KeyError, binascii.Error) as error:
         raise BrowserUnavailable(
-            f"The page could not be drawn ({str(error) or type(error).__name__}): it is busy, or shows a dialog; "
-            "close the dialog or ask again later"
+            f"The page could not be drawn ({str(error) or type(error).__name__}): it is busy, or shows a "
+            "dialog; close the dialog or ask again later"
         ) from error
 
 

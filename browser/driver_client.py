@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from selenium.common.exceptions import InvalidArgumentException, TimeoutException, WebDriverException
 from selenium.webdriver.common.proxy import Proxy, ProxyType
@@ -11,7 +11,8 @@ from selenium.webdriver.remote.client_config import ClientConfig
 from selenium.webdriver.remote.command import Command
 from selenium.webdriver.remote.errorhandler import ErrorHandler
 from selenium.webdriver.remote.remote_connection import RemoteConnection
-from urllib3.exceptions import HTTPError, TimeoutError as NoAnswer
+from urllib3.exceptions import HTTPError
+from urllib3.exceptions import TimeoutError as NoAnswer
 
 
 class CommandFailed(Exception):
@@ -55,13 +56,13 @@ def _execute(driver_url: str, command: str, parameters: dict[str, object], timeo
     # three times; a proxy of the environment must never see traffic to loopback.
     config = ClientConfig(
         remote_server_addr=driver_url,
-        timeout=timeout,
+        timeout=cast("int", timeout),  # urllib3, which it is for, takes fractions
         proxy=Proxy({"proxyType": ProxyType.DIRECT}),
         init_args_for_pool_manager={"init_args_for_pool_manager": {"retries": False}},
     )
     connection = RemoteConnection(client_config=config)
     try:
-        answer = connection.execute(command, parameters)
+        answer = connection.execute(command, parameters)  # type: ignore[no-untyped-call]
         ErrorHandler().check_response(answer)
     except TimeoutException as error:
         raise CommandTimeout(_first_line(error)) from error
@@ -74,7 +75,7 @@ def _execute(driver_url: str, command: str, parameters: dict[str, object], timeo
     except HTTPError as error:
         raise CommandFailed(f"ChromeDriver does not answer: {error}") from error
     finally:
-        connection.close()
+        connection.close()  # type: ignore[no-untyped-call]
     return answer["value"]
 
 

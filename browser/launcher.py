@@ -33,6 +33,7 @@ DRIVER_START_S = 10.0
 ATTACH_S = 10.0
 GRACE_S = 2.0
 LAST_WORDS_LINES = 8
+_GREETINGS = ("Starting ChromeDriver", "Only local connections", "Please see", "ChromeDriver was started")
 _PORT = re.compile(r"started successfully on port (\d+)")
 
 
@@ -228,7 +229,6 @@ class Launcher:
                 del self._children[pid]
 
 
-
 if sys.platform == "win32":
     _OWN_PROCESS_GROUP: dict[str, Any] = {
         "creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
@@ -316,7 +316,11 @@ def _processes_of(
     ]
     pids = set(roots).union(*(_pids_below(table, pid) for pid in roots))
     rows = (table.rows[pid] for pid in sorted(pids))
-    return [row.identity for row in rows if row.started is not None and liveness(row.identity) is not Liveness.GONE]
+    return [
+        row.identity
+        for row in rows
+        if row.started is not None and liveness(row.identity) is not Liveness.GONE
+    ]
 
 
 def _is_marked(cmdline: Sequence[str] | None, folder: SessionFolder) -> bool:
@@ -334,8 +338,8 @@ def _story(error: object, folder: SessionFolder) -> str:
     last_words = " | ".join(word for word in words if word)
     told = f" ChromeDriver's last words: {last_words}." if last_words else ""
     return (
-        f"No browser could be started: {str(error).rstrip('.')}.{told} Check that Chrome and ChromeDriver are of the "
-        "same version and start by hand as this user, then ask again"
+        f"No browser could be started: {str(error).rstrip('.')}.{told} Check that Chrome and ChromeDriver are of "
+        "the same version and start by hand as this user, then ask again"
     )
 
 
@@ -344,4 +348,5 @@ def _tail(log: Path) -> str:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return ""
-    return " / ".join(line.strip() for line in lines[-LAST_WORDS_LINES:] if line.strip())
+    told = [line.strip() for line in lines if line.strip() and not line.startswith(_GREETINGS)]
+    return " / ".join(told[-LAST_WORDS_LINES:])

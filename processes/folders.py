@@ -15,7 +15,6 @@ import string
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -134,15 +133,15 @@ class SessionFolders:
     def remove(self, folder: SessionFolder) -> bool:
         """Remove a session's folder with all that is in it; tell whether it is seen gone.
 
-        Tries again after 0.2, 0.4 and 0.8 s. What is not ours by place, kind and marker is left alone; an empty
-        folder without a marker is one that was only half made, and goes as well.
+        Tries again after 0.2, 0.4 and 0.8 s. What is not ours by place, kind and marker is left alone; an
+        empty folder in our place without a marker is one that was only half made, and goes as well.
         """
         for pause in (*_PAUSES_S, None):
             if not os.path.lexists(folder.path):
                 return True
             if self._is_ours(folder.path):
                 _remove_marked(folder.path)
-            elif not _remove_empty(folder.path):
+            elif not self._in_our_place(folder.path) or not _remove_empty(folder.path):
                 return False
             if pause is not None and os.path.lexists(folder.path):
                 time.sleep(pause)
@@ -151,7 +150,9 @@ class SessionFolders:
     def present(self) -> tuple[SessionFolder, ...]:
         """Give the folders that there are and that `remove` would remove, whoever they belong to."""
         return tuple(
-            SessionFolder(path) for path in self._listed() if self._is_ours(path) or _is_empty_folder(path)
+            SessionFolder(path)
+            for path in self._listed()
+            if self._is_ours(path) or (self._in_our_place(path) and _is_empty(path))
         )
 
     def _listed(self) -> list[Path]:
@@ -161,12 +162,14 @@ class SessionFolders:
             return []
 
     def _is_ours(self, path: Path) -> bool:
+        return self._in_our_place(path) and _is_real(path / _MARKER, stat.S_ISREG)
+
+    def _in_our_place(self, path: Path) -> bool:
         return (
             path.parent == self._root
             and _NAME.fullmatch(path.name) is not None
             and _is_real(self._root, stat.S_ISDIR)
             and _is_real(path, stat.S_ISDIR)
-            and _is_real(path / _MARKER, stat.S_ISREG)
         )
 
     def _check_writable(self) -> None:
@@ -205,18 +208,18 @@ def _remove_marked(path: Path) -> None:
             marker.touch(mode=0o600)
 
 
-def _remove_entry(entry: os.DirEntry[str]) -> None:
+def _remove_entry(entry: Path) -> None:
     try:
-        if entry.is_dir(follow_symlinks=False):
-            _remove_tree(entry.path)
-        else:
-            os.unlink(entry.path)
+        _remove_tree(entry)
     except OSError:
         # What is left is seen by the caller, who tries again.
         return
 
 
-def _remove_tree(path: str | Path) -> None:
+def _remove_tree(path: Path) -> None:
+    if not _is_real(path, stat.S_ISDIR):
+        path.unlink(missing_ok=True)
+        return
     shutil.rmtree(path, ignore_errors=True)
     if os.path.lexists(path):
         _allow_removal(path)
@@ -232,22 +235,20 @@ def _allow_removal(path: Path) -> None:
                 Path(folder, name).chmod(0o600)
 
 
-def _is_empty_folder(path: Path) -> bool:
+def _is_empty(path: Path) -> bool:
     try:
-        return _is_real(path, stat.S_ISDIR) and not os.listdir(path)
+        return not any(path.iterdir())
     except OSError:
         return False
 
 
 def _remove_empty(path: Path) -> bool:
     try:
-        if _is_real(path, stat.S_ISDIR):
-            path.rmdir()
-            return True
+        path.rmdir()
     except OSError:
-        # Not empty after all, or not ours to remove: it is left alone.
+        # Not empty, so somebody else's.
         return False
-    return False
+    return True
 
 
 def _make_parts(folder: SessionFolder) -> None:
@@ -256,4 +257,5 @@ def _make_parts(folder: SessionFolder) -> None:
 
 
 def _not_made(folder: SessionFolder, error: OSError) -> str:
-    return f"The session's folder {folder.path} cannot be made ({error.strerror}): free some disk space, then ask again"
+    reason = f"({error.strerror}): free some disk space, then ask again"
+    return f"The session's folder {folder.path} cannot be made {reason}"

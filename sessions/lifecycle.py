@@ -16,7 +16,7 @@ from typing import Any
 
 import events
 from browser import driver_client, health
-from browser.health import Assessment, Health, HealthStatus
+from browser.health import Assessment, Health, Silence
 from browser.launcher import Launcher
 from browser.recovery import Recovery, bring_back
 from browser.running import RunningBrowser
@@ -155,9 +155,7 @@ class Lifecycle:
         )
         return published
 
-    def _not_recovered(
-        self, session: Session, found: Assessment, error: Exception
-    ) -> Exception:
+    def _not_recovered(self, session: Session, found: Assessment, error: Exception) -> Exception:
         overtaken = self._overtaken(session)
         if overtaken is not None:
             self._clear(session)
@@ -166,7 +164,8 @@ class Lifecycle:
         self._emit(events.SessionRecoveryFailed(session.session_id, cause, str(error)))
         self._registry.give_back(session)
         return RecoveryFailed(
-            f"Session {session.session_id} could not be recovered after {cause}: {error}; ask again, or DELETE it"
+            f"Session {session.session_id} could not be recovered after {cause}: {error}; "
+            "ask again, or DELETE it"
         )
 
     def _close(self, reserved: Reserved, why: str) -> None:
@@ -175,9 +174,9 @@ class Lifecycle:
             self._launcher.stop(session.folder, session.running)
             self._await_displaced(session, reserved.displaced)
             self._clear(session)
-        except CleanupIncomplete as error:
+        except Exception as error:
             self._registry.close_failed(session)
-            self._emit(events.SessionCloseIncomplete(session.session_id, error.message))
+            self._emit(events.SessionCloseIncomplete(session.session_id, str(error) or type(error).__name__))
             raise
         if self._registry.forget(session):
             self._emit(events.SessionClosed(session.session_id, why))
@@ -190,14 +189,18 @@ class Lifecycle:
             if wait([displaced], timeout=DISPLACED_PAUSE_S).done:
                 return
             self._launcher.stop(session.folder, session.running)
-        raise CleanupIncomplete(f"The start of session {session.session_id} does not end; DELETE it again later")
+        raise CleanupIncomplete(
+            f"The start of session {session.session_id} does not end; DELETE it again later"
+        )
 
     def _publish(self, session: Session, running: RunningBrowser, **changes: object) -> Session:
+        begun = time.monotonic()
         readings = health.read(running, self._probe_timeout)
+        found = health.assess(readings, running, Silence(), self._probe_timeout)
         published = self._registry.publish(
             session,
             running=running,
-            health=Health(HealthStatus.HEALTHY, None, datetime.now(timezone.utc), 0),
+            health=Health(found.status, found.reason, datetime.now(timezone.utc), _milliseconds_since(begun)),
             current_url=health.page_in_front(readings),
             **changes,
         )
@@ -235,7 +238,9 @@ class Lifecycle:
             return None
         if self._registry.stopping:
             return ShuttingDown("The service is stopping; ask again when it is back")
-        return SessionLost(f"Session {session.session_id} was closed meanwhile; POST /sessions makes a new one")
+        return SessionLost(
+            f"Session {session.session_id} was closed meanwhile; POST /sessions makes a new one"
+        )
 
 
 def _complete(work: Future[Any], job: Callable[[], Session | None]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -76,8 +76,6 @@ class Ticket:
 class _Entry:
     session: Session
     work: Future[Any] | None
-
-
 
 
 class SessionRegistry:
@@ -182,13 +180,13 @@ class SessionRegistry:
                 return Working(entry.session, entry.work) if entry.work else None
             return self._begin(entry, state)
 
-    def publish(self, session: Session, **changes: Any) -> Session | None:
+    def publish(self, session: Session, **changes: object) -> Session | None:
         """Make a session ready with what its work has brought; None where it was closed or lost meanwhile."""
         with self._lock:
             entry = self._current(session)
             if entry is None:
                 return None
-            entry.session = replace(entry.session.moved(SessionState.READY), **changes)
+            entry.session = _changed(entry.session.moved(SessionState.READY), changes)
             entry.work = None
             published = entry.session
             settle = self._settlement()
@@ -199,12 +197,12 @@ class SessionRegistry:
         """Make a session whose recovery failed ready again as it was, for the next one to try."""
         self.publish(session)
 
-    def note(self, session: Session, **changes: Any) -> None:
+    def note(self, session: Session, **changes: object) -> None:
         """Note what a look at a session has found, unless it has moved on meanwhile."""
         with self._lock:
             entry = self._current(session)
             if entry is not None:
-                entry.session = replace(entry.session, **changes)
+                entry.session = _changed(entry.session, changes)
 
     @contextmanager
     def command(self, session: Session) -> Iterator[None]:
@@ -321,7 +319,8 @@ class SessionRegistry:
             return by_id
         if by_id is not None or by_key is not None:
             raise KeyConflict(
-                f"session_id {claim.session_id} and key {claim.key} name two different sessions; send only one of them"
+                f"session_id {claim.session_id} and key {claim.key} name two different sessions; "
+                "send only one of them"
             )
         return None
 
@@ -386,7 +385,12 @@ class SessionRegistry:
         return lambda: self._tell(turns, victims)
 
     def _victims(self) -> Iterator[Reserved]:
-        while self._evict is not None and self._line and self._gate_open and len(self._entries) >= self.max_sessions:
+        while (
+            self._evict is not None
+            and self._line
+            and self._gate_open
+            and len(self._entries) >= self.max_sessions
+        ):
             victim = next_to_evict([entry.session for entry in self._entries.values()], len(self._line))
             if victim is None:
                 return
@@ -401,3 +405,7 @@ class SessionRegistry:
         for victim in victims:
             if self._evict is not None:
                 self._evict(victim)
+
+
+def _changed(session: Session, changes: Mapping[str, Any]) -> Session:
+    return replace(session, **changes)

@@ -97,5 +97,11 @@ async def _refuse(send: Send) -> None:
     error = RequestTooLarge(f"The body is larger than {MAX_BODY_BYTES} bytes; send a smaller one")
     body = json.dumps(failure_body(error)).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": error.status, "headers": [*headers, (b"connection", b"close")]})
+    await send(
+        {
+            "type": "http.response.start",
+            "status": error.status,
+            "headers": [*headers, (b"connection", b"close")],
+        }
+    )
     await send({"type": "http.response.body", "body": body})

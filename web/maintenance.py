@@ -27,7 +27,9 @@ def cleanup_orphaned_processes() -> Response:
     query = read_query(CleanupQuery)
     read_body(Nothing)
     report = services().cleaner.cleanup(Trigger.PERSON, dry_run=query.dry_run)
-    verb, count = ("Would clean up", len(report.killed)) if query.dry_run else ("Cleaned up", report.killed_count)
+    verb, count = (
+        ("Would clean up", len(report.killed)) if query.dry_run else ("Cleaned up", report.killed_count)
+    )
     return _reported(
         report,
         complete=not report.failed,

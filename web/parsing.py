@@ -70,5 +70,4 @@ def _path(location: tuple[int | str, ...]) -> str:
 def _explained(kind_of_error: str, message: str, kind: str) -> str:
     if kind_of_error == "extra_forbidden":
         return f"there is no such {kind}"
-    told = message.removeprefix("Value error, ")
-    return told[:1].lower() + told[1:]
+    return message.removeprefix("Value error, ")

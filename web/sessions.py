@@ -34,7 +34,7 @@ def _http_url(value: str) -> str:
     return value
 
 
-def _not_yet(value: object) -> object:
+def _not_yet(_: object) -> object:
     raise ValueError("not available in this version; send the request without it")
 
 

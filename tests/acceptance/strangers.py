@@ -40,6 +40,11 @@ class Stranger:
         self.script.stdin.close()
         self.script.wait(START_S)
 
+    @property
+    def mains(self) -> set[int]:
+        """The pids that stay: Chrome's helpers come and go as they please."""
+        return {self.driver, self.browser}
+
     def pids(self) -> set[int]:
         """Give what lives of ChromeDriver and Chrome."""
         return family(self.driver) | family(self.browser)

@@ -212,10 +212,10 @@ def test_a_token_opens_as_bearer_and_as_password_and_is_kept_secret(start_servic
     ("options", "name"),
     [
         ({"binary": "/bin/sh"}, "binary"),
-        ({"extensions": []}, "extensions"),
+        ({"extensions": ["UEsFBgAAAAA="]}, "extensions"),
         ({"debuggerAddress": "127.0.0.1:9222"}, "debuggerAddress"),
         ({"detach": True}, "detach"),
-        ({"localState": {}}, "localState"),
+        ({"localState": {"background_mode.enabled": True}}, "localState"),
         ({"minidumpPath": "/var"}, "minidumpPath"),
         ({"args": ["--renderer-cmd-prefix=/bin/sh"]}, "renderer-cmd-prefix"),
         ({"args": ["renderer-cmd-prefix=/bin/sh"]}, "renderer-cmd-prefix"),
@@ -245,7 +245,7 @@ def test_a_capability_that_could_run_or_read_something_is_forbidden_by_name(
     assert service.listed() == {}
 
 
-@pytest.mark.parametrize("name", ["moz:firefoxOptions", "goog:loggingPrefs", "se:cdp", "nonsense"])
+@pytest.mark.parametrize("name", ["moz:firefoxOptions", "goog:testName", "se:cdp", "nonsense"])
 def test_a_capability_that_is_no_standard_is_forbidden_by_name(service: Service, name: str) -> None:
     response = service.post("/sessions", json={"capabilities": {name: {}}})
     assert name in expect_error(response, 403, "forbidden_capability")

@@ -6,10 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from errors import StartRefused
+from errors import BrowserUnavailable, StartRefused
 from processes import folders as module
 from processes.folders import SessionFolder, SessionFolders
 from processes.ownership import SessionMark, session_mark
+
+
+def made(folders: SessionFolders) -> SessionFolder:
+    folder = folders.choose()
+    folders.make(folder)
+    return folder
 
 
 @pytest.fixture(name="data_dir")
@@ -35,7 +41,7 @@ def fill(folder: SessionFolder) -> None:
 def test_a_new_folder_is_private_marked_and_named_as_command_lines_show_it(
     folders: SessionFolders, data_dir: Path
 ) -> None:
-    folder = folders.create()
+    folder = made(folders)
     assert folder.path.parent == data_dir / "s"
     assert stat.S_IMODE(folder.path.stat().st_mode) == 0o700
     assert all(part.is_dir() for part in (folder.profile, folder.temp, folder.crashes))
@@ -48,14 +54,50 @@ def test_a_new_folder_is_private_marked_and_named_as_command_lines_show_it(
         assert session_mark(["x", switch]) == mark
 
 
-def test_a_folder_is_announced_before_it_exists(folders: SessionFolders) -> None:
-    announced: list[tuple[Path, bool]] = []
-    folder = folders.create(lambda made: announced.append((made.path, made.path.exists())))
-    assert announced == [(folder.path, False)]
+def test_a_folder_is_chosen_before_it_exists_and_never_twice(folders: SessionFolders) -> None:
+    chosen = {folders.choose().path for _ in range(100)}
+    assert len(chosen) == 100
+    assert not any(path.exists() for path in chosen)
+
+
+def test_a_folder_that_cannot_be_made_is_said_to_be(folders: SessionFolders) -> None:
+    folder = made(folders)
+    with pytest.raises(BrowserUnavailable, match="cannot be made"):
+        folders.make(folder)
+
+
+def test_a_folder_is_emptied_for_a_new_browser_and_keeps_its_drivers_log(folders: SessionFolders) -> None:
+    folder = made(folders)
+    fill(folder)
+    folders.reset(folder)
+    assert folder.driver_log.exists()
+    assert [list(part.iterdir()) for part in (folder.profile, folder.temp, folder.crashes)] == [[], [], []]
+
+
+def test_a_folder_that_has_vanished_is_made_again_for_a_new_browser(folders: SessionFolders) -> None:
+    folder = folders.choose()
+    folders.reset(folder)
+    assert folder.profile.is_dir()
+    assert folders.remove(folder)
+
+
+def test_a_part_that_became_a_link_is_replaced_and_its_target_stays_as_it_was(
+    folders: SessionFolders, data_dir: Path
+) -> None:
+    outside = data_dir / "precious"
+    outside.mkdir(mode=0o755)
+    (outside / "file").touch()
+    folder = made(folders)
+    folder.temp.rmdir()
+    folder.temp.symlink_to(outside)
+    folders.reset(folder)
+    assert not folder.temp.is_symlink()
+    assert (outside / "file").exists()
+    assert stat.S_IMODE(outside.stat().st_mode) == 0o755
 
 
 def test_a_folder_is_removed_with_everything_in_it(folders: SessionFolders) -> None:
-    folder = folders.create()
+    folder = made(folders)
     fill(folder)
     assert folders.remove(folder)
     assert not folder.path.exists()
@@ -63,7 +105,7 @@ def test_a_folder_is_removed_with_everything_in_it(folders: SessionFolders) -> N
 
 
 def test_folders_without_write_permission_inside_are_removed(folders: SessionFolders) -> None:
-    folder = folders.create()
+    folder = made(folders)
     fill(folder)
     (folder.profile / "Default").chmod(0o500)
     assert folders.remove(folder)
@@ -75,7 +117,7 @@ def test_a_link_inside_is_removed_and_what_it_points_to_stays(
     outside = data_dir / "precious"
     outside.mkdir()
     (outside / "file").touch()
-    folder = folders.create()
+    folder = made(folders)
     (folder.path / "link").symlink_to(outside)
     (folder.profile / "link").symlink_to(outside)
     assert folders.remove(folder)
@@ -87,7 +129,7 @@ def test_a_folder_that_we_did_not_make_is_left_alone(folders: SessionFolders, da
     unmarked.mkdir()
     (unmarked / "file").touch()
     assert not folders.remove(SessionFolder(unmarked))
-    assert folders.sweep(set()) == 0
+    assert folders.present() == ()
     assert (unmarked / "file").exists()
 
 
@@ -102,8 +144,7 @@ def test_a_folder_in_another_place_is_left_alone_even_with_a_marker(
         path.mkdir(parents=True)
         (path / ".drover").touch()
         assert not folders.remove(SessionFolder(path))
-    assert not folders.remove(SessionFolder(data_dir / "s" / "x" / ".." / "abcd1234"))
-    assert folders.sweep(set()) == 0
+    assert folders.present() == ()
 
 
 def test_a_link_in_place_of_a_folder_is_left_alone(folders: SessionFolders, data_dir: Path) -> None:
@@ -112,7 +153,7 @@ def test_a_link_in_place_of_a_folder_is_left_alone(folders: SessionFolders, data
     (target / ".drover").touch()
     (data_dir / "s" / "abcd1234").symlink_to(target)
     assert not folders.remove(SessionFolder(data_dir / "s" / "abcd1234"))
-    assert folders.sweep(set()) == 0
+    assert folders.present() == ()
     assert (target / ".drover").exists()
 
 
@@ -121,55 +162,50 @@ def test_a_linked_root_is_left_alone_and_refused_at_the_start(data_dir: Path) ->
     (data_dir / "elsewhere" / "abcd1234" / ".drover").touch()
     (data_dir / "s").symlink_to(data_dir / "elsewhere")
     folders = SessionFolders(data_dir)
-    assert folders.sweep(set()) == 0
+    assert folders.present() == ()
+    assert not folders.remove(SessionFolder(data_dir / "s" / "abcd1234"))
     with pytest.raises(StartRefused, match="symbolic link"):
         folders.check()
 
 
-def test_a_sweep_removes_the_folders_of_no_session_and_half_made_ones(
+def test_what_is_present_is_what_can_be_removed_half_made_folders_included(
     folders: SessionFolders, data_dir: Path
 ) -> None:
-    kept, by_path, gone = folders.create(), folders.create(), folders.create()
-    fill(gone)
-    (data_dir / "s" / "abcd1234").mkdir()
-    assert folders.sweep({kept.path.name, str(by_path.path)}) == 2
-    assert sorted((data_dir / "s").iterdir()) == sorted([kept.path, by_path.path])
+    whole, half = made(folders), SessionFolder(data_dir / "s" / "abcd1234")
+    half.path.mkdir()
+    (data_dir / "s" / "not-ours").mkdir()
+    present = folders.present()
+    assert {folder.path for folder in present} == {whole.path, half.path}
+    assert all(folders.remove(folder) for folder in present)
+    assert [path.name for path in (data_dir / "s").iterdir()] == ["not-ours"]
 
 
-def test_a_sweep_without_a_data_folder_finds_nothing(tmp_path: Path) -> None:
-    assert SessionFolders(tmp_path / "nowhere").sweep(set()) == 0
+def test_without_a_data_folder_nothing_is_present(tmp_path: Path) -> None:
+    assert SessionFolders(tmp_path / "nowhere").present() == ()
 
 
-def test_a_sweep_asks_what_to_keep_after_it_has_listed_the_folders(folders: SessionFolders) -> None:
-    born_meanwhile: list[SessionFolder] = []
-
-    class Live:
-        def __contains__(self, name: object) -> bool:
-            if not born_meanwhile:
-                born_meanwhile.append(folders.create())
-            return False
-
-    folders.create()
-    assert folders.sweep(Live()) == 1
-    assert born_meanwhile[0].path.exists()
+def test_an_empty_folder_in_another_place_is_left_alone(folders: SessionFolders, data_dir: Path) -> None:
+    (data_dir / "abcd1234").mkdir()
+    assert not folders.remove(SessionFolder(data_dir / "abcd1234"))
+    assert (data_dir / "abcd1234").exists()
 
 
 def test_a_folder_that_cannot_be_emptied_stays_marked_and_is_reported(
     folders: SessionFolders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = folders.create()
+    folder = made(folders)
     fill(folder)
     with monkeypatch.context() as patched:
         patched.setattr(module.shutil, "rmtree", lambda *_args, **_options: None)
         assert not folders.remove(folder)
     assert (folder.path / ".drover").exists()
-    assert folders.sweep(set()) == 1
+    assert folders.remove(folder)
 
 
 def test_a_file_that_is_held_for_a_while_is_tried_again(
     folders: SessionFolders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, real, calls = folders.create(), module._remove_marked, []
+    folder, real, calls = made(folders), module._remove_marked, []
     monkeypatch.setattr(
         module, "_remove_marked", lambda path: calls.append(path) or (len(calls) > 2 and real(path))
     )
@@ -180,7 +216,7 @@ def test_a_file_that_is_held_for_a_while_is_tried_again(
 def test_a_folder_is_still_marked_when_something_appears_in_it_at_the_last_moment(
     folders: SessionFolders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = folders.create()
+    folder = made(folders)
     monkeypatch.setattr(Path, "rmdir", lambda _path: (_ for _ in ()).throw(OSError("not empty")))
     assert not folders.remove(folder)
     assert (folder.path / ".drover").exists()

@@ -80,8 +80,8 @@ def protections(draw: st.DrawFn) -> Protection:
 
 SCOPES = st.sampled_from(Scope)
 USUAL_SCOPES = st.sampled_from([Scope.OWNED, Scope.ABANDONED, Scope.SYSTEM])
-# The whole state space is small; the examples come in their thousands because each is cheap.
-thorough = settings(max_examples=2000, deadline=None)
+# A machine under load is slow to make an example; that is no failure.
+thorough = settings(max_examples=200, deadline=None)
 
 
 def ended(plan: CleanupPlan) -> set[int]:

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from errors import DataDirInUse, StartRefused
+from processes import ownership
+from processes.ownership import InstanceLock, OwnerState, read_owner
+
+ROOT = Path(__file__).resolve().parents[2]
+HOLDER = """
+import sys
+from pathlib import Path
+from processes.ownership import InstanceLock
+lock = InstanceLock(Path(sys.argv[1]))
+lock.acquire()
+print("held", flush=True)
+sys.stdin.readline()
+lock.release()
+"""
+
+
+@pytest.fixture(name="_impatient")
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ownership, "_ACQUIRE_PATIENCE_S", 0.1)
+
+
+@pytest.fixture(name="holder")
+def _holder(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-c", HOLDER, str(folder)]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+@pytest.mark.usefixtures("_impatient")
+def test_a_living_instance_keeps_others_out_and_is_seen_to_live(
+    holder: subprocess.Popen[str], folder: Path
+) -> None:
+    assert read_owner(str(folder), 0) is OwnerState.LIVING
+    with pytest.raises(DataDirInUse, match="another instance of Drover uses"):
+        InstanceLock(folder).acquire()
+    assert holder.poll() is None
+
+
+def test_an_instance_that_was_killed_is_recent_and_then_dead_and_its_lock_is_free(
+    holder: subprocess.Popen[str], folder: Path
+) -> None:
+    holder.send_signal(signal.SIGKILL)
+    holder.wait(10)
+    assert read_owner(str(folder), 60) is OwnerState.RECENT
+    os.utime(folder / "lock", (0, 0))
+    assert read_owner(str(folder), 60) is OwnerState.DEAD
+    successor = InstanceLock(folder)
+    successor.acquire()
+    assert read_owner(str(folder), 60) is OwnerState.LIVING
+    successor.release()
+
+
+def test_a_stop_leaves_a_last_sign_of_life(holder: subprocess.Popen[str], folder: Path) -> None:
+    os.utime(folder / "lock", (0, 0))
+    holder.communicate("\n", timeout=10)
+    assert read_owner(str(folder), 60) is OwnerState.RECENT
+
+
+def test_a_program_that_the_instance_started_does_not_keep_its_lock(folder: Path) -> None:
+    lock = InstanceLock(folder)
+    lock.acquire()
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, close_fds=False) as child:
+        lock.release()
+        assert read_owner(str(folder), 0) is OwnerState.DEAD
+        child.kill()
+
+
+def test_those_who_look_never_keep_an_instance_from_its_start(folder: Path) -> None:
+    over = threading.Event()
+    (folder / "lock").touch()
+
+    def look() -> None:
+        while not over.is_set():
+            read_owner(str(folder), 0)
+
+    readers = [threading.Thread(target=look) for _ in range(4)]
+    for reader in readers:
+        reader.start()
+    try:
+        for _ in range(20):
+            lock = InstanceLock(folder)
+            lock.acquire()
+            lock.release()
+    finally:
+        over.set()
+        for reader in readers:
+            reader.join()
+
+
+def test_a_lock_file_that_was_deleted_under_its_holder_is_made_anew(folder: Path) -> None:
+    first, second = InstanceLock(folder), InstanceLock(folder)
+    first.acquire()
+    (folder / "lock").unlink()
+    second.acquire()
+    assert read_owner(str(folder), 0) is OwnerState.LIVING
+    first.release()
+    assert read_owner(str(folder), 0) is OwnerState.LIVING
+    second.release()
+
+
+@pytest.mark.usefixtures("_impatient")
+def test_one_object_takes_its_lock_once_and_may_release_it_twice(folder: Path) -> None:
+    lock = InstanceLock(folder)
+    lock.acquire()
+    with pytest.raises(DataDirInUse):
+        lock.acquire()
+    lock.release()
+    lock.release()
+
+
+def test_a_lock_that_cannot_be_opened_refuses_the_start(folder: Path) -> None:
+    (folder / "lock").mkdir()
+    with pytest.raises(StartRefused, match="cannot be opened"):
+        InstanceLock(folder).acquire()
