@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import os
 import signal
@@ -10,7 +9,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from types import FrameType
@@ -20,6 +19,7 @@ import uvicorn
 from a2wsgi import WSGIMiddleware
 from flask import Flask
 
+import cli
 import events
 import security
 from browser.binaries import resolve
@@ -34,7 +34,7 @@ from session_manager import SessionManager
 from sessions.lifecycle import Lifecycle
 from sessions.registry import SessionRegistry
 from sessions.upkeep import Task, Upkeep
-from settings import Settings, describe_settings, load_settings, unknown_variables
+from settings import Settings, unknown_variables
 from version import VERSION
 from web import maintenance, service, sessions
 from web.admission import admit_request
@@ -92,14 +92,14 @@ class Drover:
             health_timeout=settings.health_timeout,
             queue_timeout=settings.queue_timeout,
         )
-        self._upkeep = Upkeep(
-            [
-                Task("idle end", IDLE_TICK_S, self.manager.close_idle),
-                Task("close again", RETRY_CLOSE_S, self.manager.retry_closes),
-                Task("sign of life", SIGN_OF_LIFE_S, self._lock.touch),
-            ],
-            self.hub.emit,
-        )
+        tasks = [
+            Task("idle end", IDLE_TICK_S, self.manager.close_idle),
+            Task("close again", RETRY_CLOSE_S, self.manager.retry_closes),
+            Task("sign of life", SIGN_OF_LIFE_S, self._lock.touch),
+        ]
+        if settings.cleanup_interval > 0:
+            tasks.append(Task("cleanup", settings.cleanup_interval, self._cleaner.by_interval))
+        self._upkeep = Upkeep(tasks, self.hub.emit)
 
     def take_possession(self) -> None:
         """Take the data folder, so that no other instance works in it, and look for a browser.
@@ -169,27 +169,24 @@ def create_app(settings: Settings) -> Application:
     return Drover(settings).asgi()
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the service until it is told to stop; gives the exit code."""
-    _parse(arguments)
-    try:
-        settings = load_settings()
-        check_chrome_args(settings.chrome_args)
-        security.check_bind(settings.host, _token(settings))
-        drover = Drover(settings)
-        drover.hub.subscribe(set_up_logging(settings.log_format, settings.log_level))
-        for variable in unknown_variables(os.environ):
-            drover.hub.emit(events.SettingIgnored(variable))
-        drover.take_possession()
-        sockets = _listen(settings.host, settings.port)
-    except StartRefused as refusal:
-        sys.stderr.write(f"Drover does not start: {refusal.message}\n")
-        return 2
-    _serve(drover, sockets)
+def serve(settings: Settings) -> int:
+    """Run the service until it is told to stop; gives the exit code.
+
+    Raises:
+        StartRefused: The set-up does not allow it.
+    """
+    check_chrome_args(settings.chrome_args)
+    security.check_bind(settings.host, _token(settings))
+    drover = Drover(settings)
+    drover.hub.subscribe(set_up_logging(settings.log_format, settings.log_level))
+    for variable in unknown_variables(os.environ):
+        drover.hub.emit(events.SettingIgnored(variable))
+    drover.take_possession()
+    _run(drover, _listen(settings.host, settings.port))
     return 0
 
 
-def _serve(drover: Drover, sockets: list[socket.socket]) -> None:
+def _run(drover: Drover, sockets: list[socket.socket]) -> None:
     server = _Server(
         uvicorn.Config(
             drover.asgi(),
@@ -279,17 +276,5 @@ def _is_root() -> bool:
     return sys.platform == "linux" and os.geteuid() == 0
 
 
-def _parse(arguments: Sequence[str] | None) -> None:
-    lines = [f"  {name} ({default})\n      {meaning}" for name, default, meaning in describe_settings()]
-    parser = argparse.ArgumentParser(
-        prog="app.py",
-        description="Drover hands out Chrome sessions over HTTP and keeps them alive.",
-        epilog="settings (environment variables or a .env file, with their defaults):\n" + "\n".join(lines),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action="version", version=f"Drover {VERSION}")
-    parser.parse_args(arguments)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(cli.run(sys.argv[1:], serve))

@@ -177,12 +177,8 @@ class ProcessCleaner:
         Sessions that ask at the same time share one cleanup. One that fails, or takes longer than
         `PATIENCE_S`, is logged and delays nobody; it goes on behind.
         """
-        with self._shared_lock:
-            if self._shared is None or self._shared.done():
-                self._shared = self._executor.submit(self._automatic)
-            running = self._shared
         try:
-            return Deadline(PATIENCE_S).wait(running).killed_count
+            return Deadline(PATIENCE_S).wait(self._begin()).killed_count
         except DeadlineExceeded:
             self._emit(
                 events.CleanupFailed(f"it takes longer than {PATIENCE_S:.0f} s and goes on in the background")
@@ -190,6 +186,10 @@ class ProcessCleaner:
         except Exception as error:  # noqa: BLE001 - whatever breaks a cleanup must not break the recovery
             self._emit(events.CleanupFailed(str(error) or type(error).__name__))
         return 0
+
+    def by_interval(self) -> None:
+        """Begin a cleanup in the background; one that fails is logged, and the next comes when it is due."""
+        self._begin().add_done_callback(self._log_failure)
 
     def survey(self) -> CleanupPlan:
         """Judge every Chrome-like process of the machine, as a cleanup asked for by a person would."""
@@ -216,6 +216,17 @@ class ProcessCleaner:
         if self._owned_only:
             return Scope.OWNED
         return Scope.SYSTEM if trigger is Trigger.PERSON else Scope.ABANDONED
+
+    def _begin(self) -> Future[CleanupReport]:
+        with self._shared_lock:
+            if self._shared is None or self._shared.done():
+                self._shared = self._executor.submit(self._automatic)
+            return self._shared
+
+    def _log_failure(self, ended: Future[CleanupReport]) -> None:
+        error = None if ended.cancelled() else ended.exception()
+        if error is not None:
+            self._emit(events.CleanupFailed(str(error) or type(error).__name__))
 
     def _automatic(self) -> CleanupReport:
         with self._one_at_a_time:

@@ -29,8 +29,9 @@ from events import Emit
 from process_cleanup import CleanupReport, ProcessCleaner
 from processes.ending import end
 from processes.folders import SessionFolders
+from sessions.claims import Claim, Ready, Reserved, Ticket, Working
 from sessions.lifecycle import Lifecycle
-from sessions.registry import Claim, Ready, Reserved, SessionRegistry, Ticket, Working
+from sessions.registry import SessionRegistry
 from sessions.session import Session, SessionState
 
 STOP_S = 7.0

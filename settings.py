@@ -70,6 +70,12 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
         description="seconds for which the sessions of an instance that stopped are spared",
     )
+    cleanup_interval: float = Field(
+        default=0,
+        ge=0,
+        allow_inf_nan=False,
+        description="seconds between cleanups that start by themselves; 0 = none",
+    )
     cleanup_scope: Literal["system", "owned"] = Field(
         default="system", description="`owned`: a cleanup never ends a ChromeDriver that Drover did not start"
     )

@@ -338,8 +338,8 @@ def _story(error: object, folder: SessionFolder) -> str:
     last_words = " | ".join(word for word in words if word)
     told = f" ChromeDriver's last words: {last_words}." if last_words else ""
     return (
-        f"No browser could be started: {str(error).rstrip('.')}.{told} Check that Chrome and ChromeDriver are of "
-        "the same version and start by hand as this user, then ask again"
+        f"No browser could be started: {str(error).rstrip('.')}.{told} "
+        "Check that Chrome and ChromeDriver are of the same version and start by hand, then ask again"
     )
 
 

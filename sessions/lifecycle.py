@@ -25,7 +25,8 @@ from errors import CleanupIncomplete, DroverError, RecoveryFailed, SessionLost, 
 from events import Emit
 from process_cleanup import ProcessCleaner
 from processes.folders import SessionFolders
-from sessions.registry import Reserved, SessionRegistry
+from sessions.claims import Reserved
+from sessions.registry import SessionRegistry
 from sessions.session import Session, SessionState
 
 START_S = 90.0
@@ -162,7 +163,8 @@ class Lifecycle:
             return overtaken
         cause = found.cause.value if found.cause else ""
         self._emit(events.SessionRecoveryFailed(session.session_id, cause, str(error)))
-        self._registry.give_back(session)
+        # Ready with its dead parts: the next one who asks finds them dead and tries again.
+        self._registry.publish(session)
         return RecoveryFailed(
             f"Session {session.session_id} could not be recovered after {cause}: {error}; "
             "ask again, or DELETE it"

@@ -12,64 +12,15 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from errors import AtCapacity, CleanupIncomplete, DroverError, KeyConflict, SessionNotFound, ShuttingDown
 from processes.verdicts import ProtectedSession
 from sessions.admission import idle_sessions, next_to_evict
+from sessions.claims import Answer, Claim, Ready, Reserved, Ticket, Working
 from sessions.session import TRANSITIONS, Session, SessionState
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """What a caller asks for: a session by id or key, and how to make it if there is none.
-
-    `make` gives a new session in state `starting` for an id; it must do no I/O.
-    """
-
-    session_id: str | None
-    key: str | None
-    make: Callable[[], Session]
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """The session is there and ready; the caller holds it until `release`."""
-
-    session: Session
-
-
-@dataclass(frozen=True, slots=True)
-class Working:
-    """Somebody starts, recovers or closes the session: wait for it, then ask again."""
-
-    session: Session
-    work: Future[Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Reserved:
-    """The caller, and nobody else, starts, recovers or closes the session, and completes `work`.
-
-    `displaced` is the start or recovery that a close has overtaken; it ends what it has started.
-    """
-
-    session: Session
-    work: Future[Any]
-    displaced: Future[Any] | None = None
-
-
-Answer = Ready | Working | Reserved
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Ticket:
-    """A place in the waiting line; `turn` is done with the answer when it comes."""
-
-    claim: Claim
-    turn: Future[Answer] = field(default_factory=Future)
 
 
 @dataclass(slots=True)
@@ -192,10 +143,6 @@ class SessionRegistry:
             settle = self._settlement()
         settle()
         return published
-
-    def give_back(self, session: Session) -> None:
-        """Make a session whose recovery failed ready again as it was, for the next one to try."""
-        self.publish(session)
 
     def note(self, session: Session, **changes: object) -> None:
         """Note what a look at a session has found, unless it has moved on meanwhile."""

@@ -42,6 +42,10 @@ def outcomes(*targets: ProcessIdentity, grace: float = 5.0, timeout: float = 5.0
     return [ending.outcome for ending in end(targets, grace=grace, timeout=timeout)]
 
 
+def open_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 def test_a_process_that_obeys_is_ended_and_its_exit_status_stays_its_starters(kids: Children) -> None:
     child = kids.start()
     assert outcomes(identity(child)) == [Outcome.ENDED]
@@ -124,11 +128,11 @@ def test_a_process_that_outlives_the_kill_is_said_to(kids: Children, monkeypatch
 
 
 def test_no_descriptor_is_left_open(kids: Children) -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     targets = [identity(kids.start()) for _ in range(3)]
-    with_pipes = len(os.listdir("/proc/self/fd"))
+    with_pipes = open_descriptors()
     assert outcomes(*targets) == [Outcome.ENDED] * 3
-    assert len(os.listdir("/proc/self/fd")) == with_pipes > before
+    assert open_descriptors() == with_pipes > before
 
 
 def test_a_process_that_forks_while_it_is_killed_is_gone_after_two_passes(

@@ -137,7 +137,8 @@ def test_another_users_process_is_known_as_such() -> None:
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o755)
         with children(Path(name)) as kids:
-            assert snapshot().rows[kids.start(user=NOBODY_USER).pid].own_user is False
+            child = kids.start(user=NOBODY_USER)
+            assert snapshot().rows[child.pid].own_user is False
 
 
 @needs_root

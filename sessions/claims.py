@@ -1,0 +1,60 @@
+"""What a caller asks of the registry, and what it may be told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+from sessions.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a caller asks for: a session by id or key, and how to make it if there is none.
+
+    `make` gives a new session in state `starting` for an id; it must do no I/O.
+    """
+
+    session_id: str | None
+    key: str | None
+    make: Callable[[], Session]
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The session is there and ready; the caller holds it until `release`."""
+
+    session: Session
+
+
+@dataclass(frozen=True, slots=True)
+class Working:
+    """Somebody starts, recovers or closes the session: wait for it, then ask again."""
+
+    session: Session
+    work: Future[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """The caller, and nobody else, starts, recovers or closes the session, and completes `work`.
+
+    `displaced` is the start or recovery that a close has overtaken; it ends what it has started.
+    """
+
+    session: Session
+    work: Future[Any]
+    displaced: Future[Any] | None = None
+
+
+Answer = Ready | Working | Reserved
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ticket:
+    """A place in the waiting line; `turn` is done with the answer when it comes."""
+
+    claim: Claim
+    turn: Future[Answer] = field(default_factory=Future)

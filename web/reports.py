@@ -1,0 +1,83 @@
+"""How a cleanup's report reads in JSON, over HTTP as on the command line."""
+
+from __future__ import annotations
+
+from errors import CleanupIncomplete
+from process_cleanup import CleanupReport
+from processes.verdicts import CleanupPlan, Judgement
+
+
+def cleanup_json(report: CleanupReport, active_sessions: int) -> dict[str, object]:
+    """Give the answer to a cleanup; it is a success when nothing that was to be ended is left."""
+    message = f"Cleaned up {report.killed_count} orphaned processes"
+    if report.dry_run:
+        message = f"Would clean up {len(report.killed)} orphaned processes"
+    return _outcome(report, message, complete=not report.failed) | {
+        "active_sessions": active_sessions,
+        **_details(report),
+        "freed_mb": round(report.freed_mb, 1),
+        "dry_run": report.dry_run,
+        "spared": {verdict.value: number for verdict, number in report.spared},
+        "reaped": list(report.reaped),
+        "phases_ms": dict(report.phases_ms),
+    }
+
+
+def emergency_json(report: CleanupReport, active_sessions: int) -> dict[str, object]:
+    """Give the answer to an emergency; a process that we have no right to end does not spoil it."""
+    complete = not any(failure.is_ours_to_end for failure in report.failed)
+    message = (
+        f"Emergency recovery completed - killed {report.killed_count} processes and cleared all sessions"
+    )
+    return _outcome(report, message, complete=complete) | {
+        "warning": "All Chrome browsers have been closed",
+        "active_sessions": active_sessions,
+        **_details(report),
+    }
+
+
+def processes_json(plan: CleanupPlan) -> dict[str, object]:
+    """Give every Chrome-like process with its verdict."""
+    return {"success": True, "processes": [_process_json(judgement) for judgement in plan.judgements]}
+
+
+def _outcome(report: CleanupReport, message: str, *, complete: bool) -> dict[str, object]:
+    body: dict[str, object] = {"success": complete, "message": message, "killed_count": report.killed_count}
+    if not complete:
+        pids = ", ".join(str(failure.judgement.row.pid) for failure in report.failed)
+        body["error"] = f"These processes could not be ended: PID {pids}; `failed` says why, end them by hand"
+        body["code"] = CleanupIncomplete.code
+    return body
+
+
+def _details(report: CleanupReport) -> dict[str, object]:
+    return {
+        "killed": [_brief(killed.judgement) for killed in report.killed],
+        "failed": [_brief(failure.judgement) | {"reason": failure.why} for failure in report.failed],
+        "removed_profiles": report.removed_profiles,
+        "duration_ms": report.duration_ms,
+    }
+
+
+def _brief(judgement: Judgement) -> dict[str, object]:
+    return {
+        "pid": judgement.row.pid,
+        "name": judgement.row.name,
+        "role": judgement.role.value,
+        "reason": judgement.reason,
+    }
+
+
+def _process_json(judgement: Judgement) -> dict[str, object]:
+    row = judgement.row
+    return {
+        "pid": row.pid,
+        "ppid": row.ppid,
+        "name": row.name,
+        "role": judgement.role.value,
+        "verdict": judgement.verdict.value,
+        "reason": judgement.reason,
+        "session_id": judgement.session_id,
+        "memory_mb": None if row.memory_mb is None else round(row.memory_mb, 1),
+        "age_s": round(row.age_s, 1),
+    }
