@@ -24,6 +24,7 @@ import events
 import security
 from browser.binaries import resolve
 from browser.capabilities import check_chrome_args
+from browser.devtools import DevTools
 from browser.launcher import Launcher
 from errors import StartRefused
 from logs import set_up_logging
@@ -82,10 +83,12 @@ class Drover:
             settings.health_timeout,
         )
         self._registry.evict_with(lifecycle.evict)
+        self._devtools = DevTools()
         self.manager = SessionManager(
             self._registry,
             lifecycle,
             self._launcher,
+            self._devtools,
             self._folders,
             self._cleaner,
             self.hub.emit,
@@ -117,6 +120,7 @@ class Drover:
         """Reap what an earlier run has left, and begin the upkeep."""
         if _is_root():
             self.hub.emit(events.SandboxDisabled())
+        self._devtools.start()
         self._cleaner.cleanup(Trigger.ITSELF)
         self._upkeep.start()
 
@@ -124,6 +128,7 @@ class Drover:
         """Close all sessions and give the data folder back."""
         self._upkeep.stop()
         self.manager.stop()
+        self._devtools.stop()
         self._cleaner.close()
         self._lock.release()
         self.hub.emit(events.ServiceStopped())

@@ -11,20 +11,21 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
 from typing import Any
 
 import events
-from browser import devtools, health
+from browser import health
 from browser.capabilities import Checked
+from browser.devtools import DevTools, DevToolsFailed, screenshot
 from browser.health import Assessment, Health, HealthStatus, Silence
 from browser.launcher import Launcher
 from browser.recovery import Recovery
 from deadline import CallerGone, Deadline, DeadlineExceeded
-from errors import AtCapacity, BrowserUnavailable, CleanupIncomplete, RecoveryFailed
+from errors import AtCapacity, BrowserUnavailable, CleanupIncomplete, RecoveryFailed, SessionNotFound
 from events import Emit
 from process_cleanup import CleanupReport, ProcessCleaner
 from processes.ending import end
@@ -35,6 +36,7 @@ from sessions.registry import SessionRegistry
 from sessions.session import Session, SessionState
 
 STOP_S = 7.0
+SCREENSHOT_S = 10.0
 EMERGENCY_WAIT_S = 10.0
 
 
@@ -65,6 +67,7 @@ class SessionManager:
         registry: The list of sessions.
         lifecycle: Starts, recovers and closes them in the background.
         launcher: Starts and stops browsers.
+        devtools: The DevTools connections to them.
         folders: The sessions' folders.
         cleaner: Ends every browser in an emergency.
         emit: Hears what happens.
@@ -77,6 +80,7 @@ class SessionManager:
         registry: SessionRegistry,
         lifecycle: Lifecycle,
         launcher: Launcher,
+        devtools: DevTools,
         folders: SessionFolders,
         cleaner: ProcessCleaner,
         emit: Emit,
@@ -87,6 +91,7 @@ class SessionManager:
         self.registry = registry
         self._lifecycle = lifecycle
         self._launcher = launcher
+        self._devtools = devtools
         self._folders = folders
         self._cleaner = cleaner
         self._emit = emit
@@ -156,8 +161,19 @@ class SessionManager:
         session = self.check(session_id, deadline).session
         if session.running is None:
             raise BrowserUnavailable(f"Session {session_id} is {session.state.value}; ask again")
-        with self.registry.command(session):
-            return devtools.screenshot(session.running.debugger_address, deadline)
+        allowed = deadline.within(SCREENSHOT_S)
+        front = health.pages(session.running, allowed.remaining())
+        if not front:
+            raise BrowserUnavailable("The browser has no page open; open one, then ask again")
+        try:
+            with self.registry.command(session):
+                connection = self._devtools.of(session.running)
+                return screenshot(connection, front[0].target_id, allowed.remaining())
+        except DevToolsFailed as error:
+            raise BrowserUnavailable(
+                f"The page could not be drawn ({error}): it is busy, or shows a dialog; "
+                "close the dialog or ask again later"
+            ) from error
 
     def close(self, session_id: str, deadline: Deadline) -> None:
         """Close a session in whatever state; its processes are seen gone and its folder removed.
@@ -166,9 +182,7 @@ class SessionManager:
             SessionNotFound: There is none of this id.
             CleanupIncomplete: Something survived; the session stays in the list.
         """
-        work = self._begin_close(self.registry.get(session_id), "deleted")
-        while work is None:
-            work = self._begin_close(self.registry.get(session_id), "deleted")
+        work = self._close_whatever(session_id, "deleted")
         try:
             deadline.wait(work)
         except DeadlineExceeded as error:
@@ -176,8 +190,8 @@ class SessionManager:
 
     def close_idle(self) -> None:
         """Begin to close the sessions whose idle time is over."""
-        for session in self.registry.due_to_idle(time.monotonic()):
-            self._begin_close(session, "idle")
+        for reserved in self.registry.take_idle(time.monotonic()):
+            self._lifecycle.close(reserved, "idle")
 
     def retry_closes(self) -> None:
         """Begin again to close the sessions whose last close left something behind."""
@@ -206,8 +220,11 @@ class SessionManager:
 
     def stop(self) -> None:
         """Take no more requests, fail all who wait, and close every session within some seconds."""
-        works = [self._begin_close(session, "stopping") for session in self.registry.stop()]
-        wait([work for work in works if work is not None], timeout=STOP_S)
+        works: list[Future[Any]] = []
+        for session in self.registry.stop():
+            with suppress(SessionNotFound):
+                works.append(self._close_whatever(session.session_id, "stopping"))
+        wait(works, timeout=STOP_S)
         self.kill()
         self._lifecycle.shut_down()
 
@@ -249,7 +266,7 @@ class SessionManager:
         """Give back what came at the very moment at which its caller left the line."""
         if isinstance(answer, Reserved):
             self.registry.forget(answer.session)
-            answer.work.set_exception(AtCapacity("Its caller left; ask again"))
+            answer.work.set_result(None)  # whoever waits for it asks again
         elif isinstance(answer, Ready):
             self.registry.release(answer.session)
 
@@ -265,7 +282,8 @@ class SessionManager:
                 ) from error
             except CallerGone:
                 if claim.session_id is None and claim.key is None:
-                    self._begin_close(reserved.session, "nobody waited for it")
+                    with suppress(SessionNotFound):
+                        self._close_whatever(reserved.session.session_id, "nobody waited for it")
                 raise
 
     def _await(self, working: Working, deadline: Deadline) -> Recovery | None:
@@ -307,11 +325,22 @@ class SessionManager:
             if assessment.settled or deadline.remaining() == 0:
                 now, latency_ms = datetime.now(timezone.utc), round(1000 * (time.monotonic() - begun))
                 found = Health(assessment.status, assessment.reason, now, latency_ms)
-                url = health.page_in_front(readings) or session.current_url
+                url = readings.current_url or session.current_url
                 self.registry.note(session, health=found, current_url=url)
                 return assessment
             silence = assessment.silence
         return None
+
+    def _close_whatever(self, session_id: str, why: str) -> Future[Any]:
+        """Begin to close a session, whatever state it moves on to meanwhile; gives the close to wait for.
+
+        Raises:
+            SessionNotFound: There is none of this id.
+        """
+        while True:
+            work = self._begin_close(self.registry.get(session_id), why)
+            if work is not None:
+                return work
 
     def _begin_close(self, session: Session, why: str) -> Future[Any] | None:
         """Begin to close a session; gives the close to wait for, None where it has moved on: look again."""

@@ -1,55 +1,224 @@
-"""Chrome's own DevTools, beside ChromeDriver: for what must not disturb a running command."""
+"""The DevTools connections of the sessions, one to each browser, beside ChromeDriver.
+
+They hear of crashed tabs, which neither ChromeDriver's `/status` nor Chrome's `/json/list` show, and
+they read and draw pages without getting in the way of a running command. All of them live on the
+event loop of one thread; callers wait for them with timeouts.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import base64
-import binascii
 import json
+import threading
+from collections.abc import Coroutine, Mapping
+from concurrent.futures import Future
+from typing import Any, TypeVar
 
-from websocket import WebSocket, WebSocketException, create_connection
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import WebSocketException
 
-from browser.health import page_target, probe
-from deadline import Deadline
-from errors import BrowserUnavailable
+from browser.running import RunningBrowser
 
-SCREENSHOT_S = 10.0
+CONNECT_S = 5.0
+
+Result = TypeVar("Result")
+Answer = Mapping[str, Any]
 
 
-def screenshot(debugger_address: str, deadline: Deadline) -> bytes:
-    """Draw the page in front as PNG, through a DevTools connection of its own.
+class DevToolsFailed(Exception):
+    """Chrome did not take a DevTools command, or did not answer it in time."""
 
-    ChromeDriver's screenshot command would queue behind a page that loads, and would close an
-    alert that is open.
+
+class Connection:
+    """The DevTools connection to one browser; its methods may be called from any thread."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, socket: ClientConnection) -> None:
+        self._loop = loop
+        self._socket = socket
+        self._number = 0
+        self._pending: dict[int, asyncio.Future[Answer]] = {}
+        self._pages: set[str] = set()
+        self._crashed: set[str] = set()
+        self._attached: dict[str, str] = {}
+        self._reader = loop.create_task(self._read())
+
+    @property
+    def alive(self) -> bool:
+        """Tell whether the connection still stands."""
+        return not self._reader.done()
+
+    @property
+    def crashed_pages(self) -> tuple[str, ...]:
+        """Give the target ids of the pages whose renderer has crashed and that are not reloaded yet."""
+        return tuple(self._crashed & self._pages)
+
+    def call(self, method: str, timeout: float, **parameters: object) -> Answer:
+        """Send a command to the browser and give its result.
+
+        Raises:
+            DevToolsFailed: Refused, not answered within `timeout` seconds, or the connection is gone.
+        """
+        return self._run(self._call(method, parameters, None), timeout)
+
+    def call_page(self, target_id: str, method: str, timeout: float, **parameters: object) -> Answer:
+        """Send a command to a page and give its result; it waits while the page is busy or shows a dialog.
+
+        Raises:
+            DevToolsFailed: Refused, not answered within `timeout` seconds, or the page is gone.
+        """
+        return self._run(self._call_page(target_id, method, parameters), timeout)
+
+    def reload_page(self, target_id: str, timeout: float) -> None:
+        """Load a page again, with a new renderer where its own has crashed.
+
+        Raises:
+            DevToolsFailed: The page is gone, or the browser does not answer.
+        """
+        self.call_page(target_id, "Page.reload", timeout)
+        self._loop.call_soon_threadsafe(self._crashed.discard, target_id)
+
+    def _run(self, command: Coroutine[Any, Any, Answer], timeout: float) -> Answer:
+        async def bounded() -> Answer:
+            return await asyncio.wait_for(command, timeout)
+
+        try:
+            return asyncio.run_coroutine_threadsafe(bounded(), self._loop).result()
+        except (asyncio.TimeoutError, TimeoutError) as error:
+            raise DevToolsFailed(f"Chrome did not answer within {timeout:g} s") from error
+        except (WebSocketException, OSError) as error:
+            raise DevToolsFailed(f"The connection to Chrome is gone: {error}") from error
+
+    async def open(self) -> None:
+        """Ask Chrome to tell of all its targets from now on."""
+        await self._call("Target.setDiscoverTargets", {"discover": True}, None)
+
+    async def close(self) -> None:
+        """Close the connection; the browser lives on."""
+        self._reader.cancel()
+        await self._socket.close()
+
+    async def _call_page(self, target_id: str, method: str, parameters: Mapping[str, object]) -> Answer:
+        if target_id not in self._attached:
+            attach = {"targetId": target_id, "flatten": True}
+            answer = await self._call("Target.attachToTarget", attach, None)
+            self._attached[target_id] = str(answer["sessionId"])
+        return await self._call(method, parameters, self._attached[target_id])
+
+    async def _call(self, method: str, parameters: Mapping[str, object], session: str | None) -> Answer:
+        if self._reader.done():
+            raise DevToolsFailed("The connection to Chrome is gone")
+        self._number += 1
+        number, answered = self._number, self._loop.create_future()
+        self._pending[number] = answered
+        message = {"id": number, "method": method, "params": parameters}
+        try:
+            await self._socket.send(json.dumps(message | ({"sessionId": session} if session else {})))
+            answer = await answered
+        finally:
+            del self._pending[number]
+        if "error" in answer:
+            raise DevToolsFailed(f"Chrome refuses {method}: {answer['error'].get('message')}")
+        result: Answer = answer.get("result", {})
+        return result
+
+    async def _read(self) -> None:
+        try:
+            async for text in self._socket:
+                self._take(json.loads(text))
+        except WebSocketException:
+            # How the connection ended does not matter: whoever waits is told below that it is gone.
+            return
+        finally:
+            for answered in self._pending.values():
+                if not answered.done():
+                    answered.set_exception(DevToolsFailed("The connection to Chrome is gone"))
+
+    def _take(self, message: Answer) -> None:
+        answered = self._pending.get(message.get("id", 0))
+        if answered is not None and not answered.done():
+            answered.set_result(message)
+        elif "method" in message:
+            self._hear(message["method"], message.get("params", {}))
+
+    def _hear(self, event: str, about: Answer) -> None:
+        target = about.get("targetInfo", {})
+        if event in {"Target.targetCreated", "Target.targetInfoChanged"} and target.get("type") == "page":
+            self._pages.add(target["targetId"])
+        elif event == "Target.targetCrashed":
+            self._crashed.add(about["targetId"])
+        elif event == "Target.targetDestroyed":
+            self._pages.discard(about["targetId"])
+            self._crashed.discard(about["targetId"])
+        elif event == "Target.detachedFromTarget":
+            self._attached = {t: s for t, s in self._attached.items() if s != about.get("sessionId")}
+
+
+class DevTools:
+    """Keeps one connection to each browser; connects when it is first asked for."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="devtools", daemon=True)
+        self._connections: dict[str, Future[Connection]] = {}
+        self._lock = threading.Lock()
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Close all connections and end the thread; the browsers live on."""
+        with self._lock:
+            guids = tuple(self._connections)
+        for guid in guids:
+            self.forget(guid)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(CONNECT_S)
+
+    def of(self, running: RunningBrowser) -> Connection:
+        """Give the connection to a browser, a new one where the old one has broken.
+
+        Raises:
+            DevToolsFailed: The browser does not take one.
+        """
+        with self._lock:
+            known = self._connections.get(running.browser_guid)
+            if known is None or (known.done() and (known.exception() or not known.result().alive)):
+                known = asyncio.run_coroutine_threadsafe(self._connect(running), self._loop)
+                self._connections[running.browser_guid] = known
+        try:
+            return known.result(CONNECT_S)
+        except (WebSocketException, OSError, TimeoutError, asyncio.TimeoutError) as error:
+            raise DevToolsFailed(f"Chrome takes no DevTools connection: {error}") from error
+
+    def forget(self, browser_guid: str) -> None:
+        """Close the connection to a browser, if there is one."""
+        with self._lock:
+            known = self._connections.pop(browser_guid, None)
+        if known is not None and known.done() and known.exception() is None:
+            asyncio.run_coroutine_threadsafe(known.result().close(), self._loop)
+
+    async def _connect(self, running: RunningBrowser) -> Connection:
+        # Chrome takes a DevTools connection without an `Origin`, and refuses one with a foreign one.
+        socket = await connect(
+            f"ws://{running.debugger_address}/devtools/browser/{running.browser_guid}",
+            compression=None,
+            max_size=None,
+            open_timeout=CONNECT_S,
+            ping_interval=None,
+            proxy=None,
+        )
+        connection = Connection(self._loop, socket)
+        await connection.open()
+        return connection
+
+
+def screenshot(connection: Connection, target_id: str, timeout: float) -> bytes:
+    """Draw a page as PNG, as it is: an open alert stays open.
 
     Raises:
-        BrowserUnavailable: The page does not draw itself: it hangs, or a dialog is open.
+        DevToolsFailed: The page does not draw itself in time: it hangs, or shows a dialog.
     """
-    allowed = deadline.within(SCREENSHOT_S)
-    target = page_target(probe(f"http://{debugger_address}", "/json/list", allowed.remaining()))
-    if target is None:
-        raise BrowserUnavailable("The browser has no page open; open one, then ask again")
-    try:
-        # Chrome takes a DevTools connection without an `Origin`, and refuses one with a foreign one.
-        connection = create_connection(
-            f"ws://{debugger_address}/devtools/page/{target}",
-            timeout=allowed.remaining(),
-            suppress_origin=True,
-        )
-        try:
-            return base64.b64decode(_capture(connection, allowed), validate=True)
-        finally:
-            connection.close(timeout=0)
-    except (WebSocketException, OSError, ValueError, KeyError, binascii.Error) as error:
-        raise BrowserUnavailable(
-            f"The page could not be drawn ({str(error) or type(error).__name__}): it is busy, or shows a "
-            "dialog; close the dialog or ask again later"
-        ) from error
-
-
-def _capture(connection: WebSocket, allowed: Deadline) -> str:
-    connection.send(json.dumps({"id": 1, "method": "Page.captureScreenshot", "params": {"format": "png"}}))
-    while True:
-        connection.settimeout(max(0.001, allowed.remaining()))
-        message = json.loads(connection.recv())
-        if message.get("id") == 1:
-            return str(message["result"]["data"])
+    drawn = connection.call_page(target_id, "Page.captureScreenshot", timeout, format="png")
+    return base64.b64decode(drawn["data"])

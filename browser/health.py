@@ -8,6 +8,7 @@ or their silence over several probes, mean dead or hung.
 
 from __future__ import annotations
 
+import errno
 import http.client
 import json
 import time
@@ -19,6 +20,8 @@ from browser.running import RunningBrowser
 from processes.table import Liveness, liveness
 
 PROBES_UNTIL_HUNG = 3
+_OUR_OWN_TROUBLES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
+"""Errors of a connection that say nothing of its other end: no descriptor, port or memory is left here."""
 BUSY_PROBE_S = 0.25
 """How long ChromeDriver may take for a command that it answers by itself in about 1 ms; it queues
 behind a running command, so longer means that one runs."""
@@ -72,6 +75,14 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
+class Page:
+    """A page that a browser has open."""
+
+    target_id: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
 class Readings:
     """All facts of one look at a session; `taken_at` is in seconds of the monotonic clock."""
 
@@ -81,15 +92,24 @@ class Readings:
     driver_status: Probe = Probe()
     browser_version: Probe = Probe()
     session_command: Probe = Probe()
-    pages: Probe = Probe()
+    pages: tuple[Page, ...] = ()
+
+    @property
+    def current_url(self) -> str | None:
+        """The address of the page in front, where it could be read."""
+        return self.pages[0].url if self.pages else None
 
 
 @dataclass(frozen=True, slots=True)
 class Silence:
-    """How many probes in a row got no byte, and when the first of them was sent (monotonic seconds)."""
+    """How many probes in a row got no byte, and when the first of them was sent (monotonic seconds).
+
+    `of` is what is hung if it lasts: an answer from there breaks the silence, one from elsewhere does not.
+    """
 
     probes: int = 0
     since: float = 0.0
+    of: Cause | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +144,7 @@ def read(running: RunningBrowser, timeout: float) -> Readings:
     if version.reply is not Reply.ANSWERED or status.reply is not Reply.ANSWERED:
         return Readings(taken_at, driver, browser, status, version)
     command = probe(running.driver_url, f"/session/{running.driver_session_id}/timeouts", BUSY_PROBE_S)
-    pages = probe(f"http://{running.debugger_address}", "/json/list", timeout)
-    return Readings(taken_at, driver, browser, status, version, command, pages)
+    return Readings(taken_at, driver, browser, status, version, command, pages(running, timeout))
 
 
 def assess(readings: Readings, running: RunningBrowser, silence: Silence, timeout: float) -> Assessment:
@@ -141,16 +160,16 @@ def assess(readings: Readings, running: RunningBrowser, silence: Silence, timeou
     )
 
 
-def page_in_front(readings: Readings) -> str | None:
-    """Give the address of the page in front."""
-    url = _first_page(readings.pages).get("url")
-    return url if isinstance(url, str) else None
+def pages(running: RunningBrowser, timeout: float) -> tuple[Page, ...]:
+    """Give the pages that are open, the one in front first; none where Chrome does not answer."""
+    return listed_pages(probe(f"http://{running.debugger_address}", "/json/list", timeout))
 
 
-def page_target(pages: Probe) -> str | None:
-    """Give the target id of the page in front, from a `/json/list` answer."""
-    target = _first_page(pages).get("id")
-    return target if isinstance(target, str) else None
+def listed_pages(answer: Probe) -> tuple[Page, ...]:
+    """Give the pages of a `/json/list` answer: Chrome lists them with the last activated one first."""
+    listed = answer.body if isinstance(answer.body, list) else []
+    found = [one for one in listed if isinstance(one, dict) and one.get("type") == "page"]
+    return tuple(Page(str(one.get("id")), str(one.get("url"))) for one in found)
 
 
 def browser_guid(version: object) -> str | None:
@@ -172,15 +191,10 @@ def probe(address: str, path: str, timeout: float) -> Probe:
     except TimeoutError:
         return Probe(Reply.SILENT, error=f"no answer within {timeout:g} s")
     except (OSError, http.client.HTTPException, ValueError) as error:
-        return Probe(Reply.REFUSED, error=str(error) or type(error).__name__)
+        ours = isinstance(error, OSError) and error.errno in _OUR_OWN_TROUBLES
+        return Probe(Reply.NOT_ASKED if ours else Reply.REFUSED, error=str(error) or type(error).__name__)
     finally:
         connection.close()
-
-
-def _first_page(pages: Probe) -> dict[str, object]:
-    # Chrome lists its pages with the last activated one first.
-    listed = pages.body if isinstance(pages.body, list) else []
-    return next((page for page in listed if isinstance(page, dict) and page.get("type") == "page"), {})
 
 
 def _judge_processes(readings: Readings, running: RunningBrowser) -> Assessment | None:
@@ -204,6 +218,8 @@ def _judge_refusals(readings: Readings, running: RunningBrowser) -> Assessment |
         return _dead(Cause.BROWSER_GONE, "another browser answers at its address")
     if status.reply is Reply.REFUSED:
         return _dead(Cause.DRIVER_GONE, status.error)
+    if readings.session_command.reply is Reply.REFUSED:
+        return _dead(Cause.DRIVER_GONE, readings.session_command.error)
     if readings.session_command.status == http.HTTPStatus.NOT_FOUND:
         return _dead(Cause.DRIVER_GONE, "ChromeDriver no longer knows the session")
     return None
@@ -213,9 +229,10 @@ def _judge_silence(readings: Readings, silence: Silence, timeout: float) -> Asse
     browser_silent = readings.browser_version.reply is Reply.SILENT
     if not browser_silent and readings.driver_status.reply is not Reply.SILENT:
         return None
-    now = Silence(silence.probes + 1, silence.since if silence.probes else readings.taken_at)
-    quiet_for = readings.taken_at + timeout - now.since
     who, cause = ("Chrome", Cause.BROWSER_HUNG) if browser_silent else ("ChromeDriver", Cause.DRIVER_HUNG)
+    before = silence if silence.of is cause else Silence(since=readings.taken_at)
+    now = Silence(before.probes + 1, before.since, cause)
+    quiet_for = readings.taken_at + timeout - now.since
     if now.probes >= PROBES_UNTIL_HUNG and quiet_for >= PROBES_UNTIL_HUNG * timeout:
         return _dead(cause, f"{who} has not answered {now.probes} probes over {quiet_for:.0f} s")
     return Assessment(HealthStatus.UNKNOWN, f"{who} does not answer", silence=now)

@@ -110,8 +110,10 @@ class Launcher:
             raise InvalidRequest(f"ChromeDriver refuses these capabilities: {error}") from error
         except (driver_client.CommandFailed, BrowserUnavailable) as error:
             story = error.message if isinstance(error, BrowserUnavailable) else _story(error, folder)
+            if wanted():
+                # A start that was overtaken, and ended under its own hands, says nothing about the next one.
+                self.unavailable = story
             self.stop(folder, None)
-            self.unavailable = story
             raise BrowserUnavailable(story) from error
         self.unavailable = None
         return running
@@ -139,11 +141,11 @@ class Launcher:
         try:
             wish = capabilities.for_reattach(checked, running.debugger_address)
             answer = driver_client.new_session(url, wish, deadline.within(ATTACH_S).remaining())
+            return _running(driver, url, answer, running.browser, running.debugger_address)
         except driver_client.CommandFailed as error:
             end([driver])
             self._reap(driver.pid)
             raise BrowserUnavailable(_story(error, folder)) from error
-        return _running(driver, url, answer, running.browser, running.debugger_address)
 
     def stop(self, folder: SessionFolder, running: RunningBrowser | None) -> None:
         """End ChromeDriver, Chrome and all their helpers, and see them gone.
@@ -267,8 +269,10 @@ def _started_browser(answer: Mapping[str, Any]) -> ProcessIdentity:
 
 def _debugger_address(answer: Mapping[str, Any]) -> str:
     # Chrome's DevTools listen on 127.0.0.1 alone; `localhost` may be tried as ::1 first.
-    address = str(answer["capabilities"]["goog:chromeOptions"]["debuggerAddress"])
-    return address.replace("localhost", "127.0.0.1")
+    options = answer["capabilities"].get("goog:chromeOptions")
+    if not isinstance(options, dict) or "debuggerAddress" not in options:
+        raise driver_client.CommandFailed("ChromeDriver does not tell where Chrome's DevTools are")
+    return str(options["debuggerAddress"]).replace("localhost", "127.0.0.1")
 
 
 def _running(

@@ -116,11 +116,11 @@ class Lifecycle:
             self._emit(events.SessionStartFailed(session.session_id, str(error)))
         try:
             self._clear(session)
-        except CleanupIncomplete as incomplete:
-            self._emit(events.SessionCloseIncomplete(session.session_id, incomplete.message))
+        except Exception as trouble:  # noqa: BLE001 - whatever is left, the session must not stay half-way
             begun = self._registry.begin(session, SessionState.CLOSING)
             if isinstance(begun, Reserved):
-                self._registry.close_failed(begun.session)
+                self._close_failed(begun.session, trouble)
+                begun.work.set_exception(trouble)
         else:
             self._registry.forget(session)
         return overtaken or error
@@ -177,11 +177,14 @@ class Lifecycle:
             self._await_displaced(session, reserved.displaced)
             self._clear(session)
         except Exception as error:
-            self._registry.close_failed(session)
-            self._emit(events.SessionCloseIncomplete(session.session_id, str(error) or type(error).__name__))
+            self._close_failed(session, error)
             raise
         if self._registry.forget(session):
             self._emit(events.SessionClosed(session.session_id, why))
+
+    def _close_failed(self, session: Session, error: Exception) -> None:
+        self._registry.close_failed(session)
+        self._emit(events.SessionCloseIncomplete(session.session_id, str(error) or type(error).__name__))
 
     def _await_displaced(self, session: Session, displaced: Future[Any] | None) -> None:
         """Wait until the work that this close has overtaken is over, ending what it still starts."""
@@ -203,7 +206,7 @@ class Lifecycle:
             session,
             running=running,
             health=Health(found.status, found.reason, datetime.now(timezone.utc), _milliseconds_since(begun)),
-            current_url=health.page_in_front(readings),
+            current_url=readings.current_url,
             **changes,
         )
         if published is None:

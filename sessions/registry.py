@@ -28,6 +28,11 @@ class _Entry:
     session: Session
     work: Future[Any] | None
 
+    @property
+    def is_stuck(self) -> bool:
+        """Tell whether its last close has left something behind, and nobody is at work on it."""
+        return self.session.state is SessionState.CLOSING and self.work is None
+
 
 class SessionRegistry:
     """All sessions, the persistent mapping from keys to them, and the line of those who wait.
@@ -122,7 +127,7 @@ class SessionRegistry:
         `Working` for the others; None where the session has moved on meanwhile: ask again.
         """
         with self._lock:
-            entry = self._entries.get(session.session_id)
+            entry = self._same(session)
             if entry is None:
                 return None
             closing = entry.session.state is SessionState.CLOSING and entry.work is not None
@@ -174,7 +179,7 @@ class SessionRegistry:
         """Give the sessions whose last close left something behind."""
         with self._lock:
             entries = tuple(self._entries.values())
-        return tuple(e.session for e in entries if e.session.state is SessionState.CLOSING and e.work is None)
+        return tuple(entry.session for entry in entries if entry.is_stuck)
 
     def close_failed(self, session: Session) -> None:
         """Leave a session in the list as closing, with nobody at work: the next close tries again."""
@@ -182,16 +187,19 @@ class SessionRegistry:
             entry = self._current(session)
             if entry is not None:
                 entry.work = None
+            settle = self._settlement()
+        settle()
 
     def is_current(self, session: Session) -> bool:
         """Tell whether the work on a session of this generation is still wanted."""
         with self._lock:
             return self._current(session) is not None
 
-    def due_to_idle(self, now_mono: float) -> tuple[Session, ...]:
-        """Give the sessions whose idle time is over."""
+    def take_idle(self, now_mono: float) -> tuple[Reserved, ...]:
+        """Begin to close the sessions whose idle time is over."""
         with self._lock:
-            return idle_sessions((entry.session for entry in self._entries.values()), now_mono)
+            idle = idle_sessions([entry.session for entry in self._entries.values()], now_mono)
+            return tuple(self._begin(self._entries[one.session_id], SessionState.CLOSING) for one in idle)
 
     def sessions(self) -> tuple[Session, ...]:
         """Give all sessions as they are now, in the order of their creation."""
@@ -281,7 +289,7 @@ class SessionRegistry:
         return entry
 
     def _current(self, session: Session) -> _Entry | None:
-        entry = self._entries.get(session.session_id)
+        entry = self._same(session)
         return entry if entry is not None and entry.session.generation == session.generation else None
 
     def _same(self, session: Session) -> _Entry | None:
@@ -304,7 +312,7 @@ class SessionRegistry:
     def _hold(self, entry: _Entry) -> Ready | Working:
         if entry.work is not None:
             return Working(entry.session, entry.work)
-        if entry.session.state is SessionState.CLOSING:
+        if entry.is_stuck:
             raise CleanupIncomplete(
                 f"Session {entry.session.session_id} could not be closed yet; DELETE it to try again"
             )
@@ -338,7 +346,9 @@ class SessionRegistry:
             and self._gate_open
             and len(self._entries) >= self.max_sessions
         ):
-            victim = next_to_evict([entry.session for entry in self._entries.values()], len(self._line))
+            # One whose close has failed gives its place to nobody for now.
+            hopeful = [e.session for e in self._entries.values() if not e.is_stuck]
+            victim = next_to_evict(hopeful, len(self._line))
             if victim is None:
                 return
             yield self._begin(self._entries[victim.session_id], SessionState.CLOSING)

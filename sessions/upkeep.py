@@ -33,9 +33,10 @@ class Upkeep:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop the thread and wait until its current task is done."""
+        """Stop the thread and wait until its current task is done; before the start, nothing will run."""
         self._stop.set()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
 
     def _loop(self) -> None:
         due = {task.name: time.monotonic() + task.interval_s for task in self._tasks}

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import Future
 from typing import Any
 
+from deadline import CallerGone
 from errors import RequestTooLarge
 from web.failures import failure_body
 from web.services import CALLER_GONE
@@ -40,9 +41,13 @@ class CallerWatch:
         if scope["type"] != "http":
             await self._application(scope, receive, send)
             return
-        body = await _read_body(receive)
-        if body is None:
-            await _refuse(send)
+        try:
+            body = await _read_body(receive)
+        except CallerGone:
+            # Half a request is none: without its body it could mean something else.
+            return
+        except RequestTooLarge as error:
+            await _refuse(send, error)
             return
         gone: Future[None] = Future()
         watch = asyncio.create_task(_watch(receive, gone))
@@ -52,15 +57,15 @@ class CallerWatch:
             watch.cancel()
 
 
-async def _read_body(receive: Receive) -> bytes | None:
+async def _read_body(receive: Receive) -> bytes:
     body = bytearray()
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            return bytes(body)
+            raise CallerGone
         body += message.get("body", b"")
         if len(body) > MAX_BODY_BYTES:
-            return None
+            raise RequestTooLarge(f"The body is larger than {MAX_BODY_BYTES} bytes; send a smaller one")
         if not message.get("more_body", False):
             return bytes(body)
 
@@ -93,8 +98,7 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     return replayed
 
 
-async def _refuse(send: Send) -> None:
-    error = RequestTooLarge(f"The body is larger than {MAX_BODY_BYTES} bytes; send a smaller one")
+async def _refuse(send: Send, error: RequestTooLarge) -> None:
     body = json.dumps(failure_body(error)).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     await send(

@@ -43,6 +43,7 @@ class Service:
         # A stranger's ChromeDriver on the developer's machine is none of the tests' business.
         self.settings = {"port": self.port, "data_dir": self.data_dir, "cleanup_scope": "owned"} | settings
         self.environment: dict[str, str] = {}
+        self.command = [sys.executable, str(APP)]
         self._process: subprocess.Popen[str] | None = None
         self._lines: list[str] = []
         self._grown = threading.Condition()
@@ -57,7 +58,7 @@ class Service:
         """Start it without waiting for anything."""
         clean = {name: value for name, value in os.environ.items() if not name.startswith("DROVER_")}
         self._process = subprocess.Popen(
-            [sys.executable, str(APP)],
+            self.command,
             env=clean | self.environment | variables(**self.settings),
             cwd=self.folder,
             stdin=subprocess.DEVNULL,

@@ -305,6 +305,13 @@ def test_two_cleanups_at_once_kill_nothing_twice(service: Service, start_service
     assert living(left) == set()
 
 
+def test_a_cleanup_comes_by_itself_every_so_often(start_service: StartService) -> None:
+    start_service(cleanup_interval=1)
+    other = start_service()
+    other.create()
+    wait_gone(abandon(other))
+
+
 def test_a_dead_driver_has_orphans_killed_before_it_is_replaced(
     service: Service, start_service: StartService
 ) -> None:

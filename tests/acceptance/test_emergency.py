@@ -3,6 +3,9 @@
 Each of these tests ends Chromes that are not its own.
 """
 
+import os
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -15,9 +18,9 @@ import requests
 
 from tests.acceptance.conftest import StartService
 from tests.acceptance.driving import Driver
-from tests.acceptance.service import Json, Service, assert_in_order, assert_no_trace, expect, pids_of
+from tests.acceptance.service import APP, Json, Service, assert_in_order, assert_no_trace, expect, pids_of
 from tests.acceptance.strangers import start_look_alikes, start_own_chrome, start_script
-from tests.machine import family, is_living, kill, living, marked, together, wait_gone
+from tests.machine import family, is_living, kill, living, marked, short_folder, together, wait_gone
 
 pytestmark = [
     pytest.mark.system_wide,
@@ -83,6 +86,37 @@ def test_everything_of_chrome_dies_and_nothing_else(
     stranger.leave()
     kill(marked(folder))
     own.wait()
+
+
+def test_chromes_of_every_make_are_known_by_their_executables(service: Service, folder: Path) -> None:
+    sleep = os.path.realpath(shutil.which("sleep") or "/bin/sleep")
+    names = ("chrome", "chromium-browser", "chrome-headless-shell", "chromedriver", "undetected_chromedriver")
+    started = [subprocess.Popen([shutil.copy(sleep, str(folder / name)), "600"]) for name in names]
+    answer = recover(service)
+    killed = {entry["pid"]: entry["name"] for entry in answer["killed"]}
+    try:
+        assert {killed.get(process.pid) for process in started} == set(names)
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+
+
+def test_a_service_that_is_called_chrome_and_runs_below_a_chrome_outlives_it(folder: Path) -> None:
+    shell, interpreter = folder / "chrome", folder / "chromedriver"
+    shutil.copy(os.path.realpath("/bin/sh"), shell)
+    shutil.copy(os.path.realpath(sys.executable), interpreter)
+    service = Service(short_folder())
+    forward = "trap 'kill -TERM $pid' TERM; \"$@\" & pid=$!; wait $pid; wait $pid"
+    service.command = [str(shell), "-c", forward, "sh", str(interpreter), str(APP)]
+    service.environment = {"PYTHONHOME": sys.base_prefix, "PYTHONPATH": os.pathsep.join(sys.path)}
+    try:
+        service.start()
+        recover(service)
+        assert service.listed() == {}
+        service.finish()
+    finally:
+        service.reap()
 
 
 def test_after_it_keys_lead_to_new_sessions_at_once(service: Service) -> None:

@@ -21,6 +21,7 @@ from tests.acceptance.service import (
     assert_in_order,
     assert_no_trace,
     expect,
+    expect_error,
     folder_of,
     pids_of,
     running,
@@ -363,6 +364,23 @@ def test_a_browser_that_runs_and_is_silent_is_replaced(start_service: StartServi
     after = assert_healed(before, retrieve_by_get(service), {"browser_hung"}, NEW_BROWSER)
     assert after["browser"]["pid"] != silent
     assert not is_living(silent)
+
+
+def test_a_recovery_that_fails_is_said_and_a_later_request_tries_again(
+    start_service: StartService, folder: Path
+) -> None:
+    service = start_service(chromedriver=install(folder))
+    before = service.create(session_id="patient")
+    (folder / "control").write_text(Fault.BROWSER_DIES_AT_START.value, encoding="utf-8")
+    kill(before["browser"]["pid"])
+    expect_error(service.get("/sessions/patient"), 503, "recovery_failed")
+    expect_error(service.post("/sessions", json={"session_id": "patient"}), 503, "recovery_failed")
+    assert service.listed().keys() == {"patient"}
+    (folder / "control").unlink()
+    wait_until(lambda: service.get("/sessions/patient").ok, "the session is brought back", 30)
+    after = service.report("patient")
+    assert is_living(after["browser"]["pid"])
+    assert len(service.session_folders()) == 1
 
 
 def test_a_driver_that_answers_no_command_but_its_status_is_busy(

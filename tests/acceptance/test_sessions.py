@@ -27,7 +27,7 @@ from tests.machine import beside, living, together, wait_gone, wait_until
 TIME: Final = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z")
 CALLERS: Final = 20
 IDLE_S: Final = 2.0
-IDLE_SLACK_S: Final = 5.0
+IDLE_SLACK_S: Final = 3.5
 BAD_IDS: Final = ["", "-dash", "_low", "a b", "a/b", "../etc", "é", "a.b", "a\n", "x" * 65]
 
 
@@ -361,6 +361,43 @@ def test_a_crowd_never_gets_more_browsers_than_there_is_room_for(start_service: 
         if response.status_code != 201:
             expect_error(response, 503, "at_capacity")
     assert len(service.listed()) == 2
+
+
+def test_where_every_place_is_in_use_a_caller_waits_no_longer_than_he_must(
+    start_service: StartService, slow_page: Gate
+) -> None:
+    service = start_service(max_sessions=1, queue_timeout=1)
+
+    def occupy() -> Json:
+        return expect(service.post("/sessions", json={"session_id": "slow", "url": slow_page.url}), 201)
+
+    def wait_in_vain() -> None:
+        slow_page.wait_until_asked()
+        response = service.post("/sessions", json={"session_id": "late"}, timeout=10)
+        slow_page.release()
+        expect_error(response, 503, "at_capacity")
+
+    beside(occupy, wait_in_vain)
+    assert service.listed().keys() == {"slow"}
+
+
+def test_a_waiting_crowd_blocks_nobody_else(service: Service, slow_page: Gate) -> None:
+    def crowd() -> list[requests.Response]:
+        call = partial(service.post, "/sessions", json={"session_id": "wanted", "url": slow_page.url})
+        return together([call] * 60)
+
+    def look() -> None:
+        slow_page.wait_until_asked()
+        for path in ("/health", "/sessions", "/processes"):
+            assert service.get(path, timeout=10).ok
+        slow_page.release()
+
+    responses, _ = beside(crowd, look)
+    for response in responses:
+        if not response.ok:
+            expect_error(response, 503, "at_capacity")
+    assert [response.status_code for response in responses].count(201) == 1
+    assert service.listed().keys() == {"wanted"}
 
 
 @pytest.mark.parametrize(

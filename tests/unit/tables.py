@@ -44,7 +44,7 @@ def proc(
 ) -> ProcessRow:
     """Build a row; a program with a path is Chrome-like and read in full, a bare name is kin and only named.
 
-    Left out, the group is its parent's driver-less own (`pgid` = 1), the session 1 and the start time the pid.
+    Left out, group and session are those of the first process, and the start time is the pid.
     """
     known = "/" in program or "\\" in program
     return ProcessRow(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-import os
+import errno
+import shutil
 import stat
 from pathlib import Path
 
@@ -196,7 +197,7 @@ def test_a_folder_that_cannot_be_emptied_stays_marked_and_is_reported(
     folder = made(folders)
     fill(folder)
     with monkeypatch.context() as patched:
-        patched.setattr(module.shutil, "rmtree", lambda *_args, **_options: None)
+        patched.setattr(shutil, "rmtree", lambda *_args, **_options: None)
         assert not folders.remove(folder)
     assert (folder.path / ".drover").exists()
     assert folders.remove(folder)
@@ -206,9 +207,13 @@ def test_a_file_that_is_held_for_a_while_is_tried_again(
     folders: SessionFolders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, real, calls = made(folders), module._remove_marked, []
-    monkeypatch.setattr(
-        module, "_remove_marked", lambda path: calls.append(path) or (len(calls) > 2 and real(path))
-    )
+
+    def held_twice(path: Path) -> None:
+        calls.append(path)
+        if len(calls) > 2:
+            real(path)
+
+    monkeypatch.setattr(module, "_remove_marked", held_twice)
     assert folders.remove(folder)
     assert len(calls) == 3
 
@@ -217,8 +222,13 @@ def test_a_folder_is_still_marked_when_something_appears_in_it_at_the_last_momen
     folders: SessionFolders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = made(folders)
-    monkeypatch.setattr(Path, "rmdir", lambda _path: (_ for _ in ()).throw(OSError("not empty")))
-    assert not folders.remove(folder)
+
+    def refuse(_path: Path) -> None:
+        raise OSError(errno.ENOTEMPTY, "not empty")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rmdir", refuse)
+        assert not folders.remove(folder)
     assert (folder.path / ".drover").exists()
 
 

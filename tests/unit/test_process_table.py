@@ -45,13 +45,21 @@ def test_relations_of_an_unknown_pid_are_empty() -> None:
 def test_an_identity_needs_a_start_time() -> None:
     assert row(2, 1, 3.5).identity == ProcessIdentity(2, 3.5)
     with pytest.raises(ValueError, match="start time of PID 2 is unknown"):
-        assert row(2, 1, None).identity
+        _ = row(2, 1, None).identity
 
 
 @pytest.mark.parametrize(
     "name",
-    ["chrome", "chromium-browse", "chrome-headless", "headless_shell", "undetected_chro", "0f1e2d3c4b5a697"]
-    + ["chrome_crashpad", "Google Chrome Helper (GPU)", "CHROME.EXE", "nacl_helper", "chrome-gnome-sh"],
+    [
+        *("chrome", "chromium-browse", "chrome-headless", "chrome_crashpad", "headless_shell", "nacl_helper"),
+        *(
+            "undetected_chro",
+            "0f1e2d3c4b5a697",
+            "Google Chrome Helper (GPU)",
+            "CHROME.EXE",
+            "chrome-gnome-sh",
+        ),
+    ],
 )
 def test_names_worth_a_closer_look(name: str) -> None:
     assert may_be_chrome(name)

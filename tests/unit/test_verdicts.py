@@ -380,7 +380,7 @@ def test_a_defunct_driver_of_a_session_is_left_to_the_session() -> None:
 
 def test_in_docker_without_init_the_service_is_the_first_process_and_finds_its_strays() -> None:
     rows = [*debian_tree(100, 1, PROFILE), *debian_tree(200, 1)[1:], zombie(300, 1, "chromium")]
-    rows = [replace(row, ppid=1) if row.pid in (201,) else row for row in rows]
+    rows = [replace(row, ppid=1) if row.pid == 201 else row for row in rows]
     found = table(*rows, self_pid=1, init="python")
     plan = plan_cleanup(found, protect(folder=FOLDER), Scope.ABANDONED)
     assert orphan_pids(plan) == {*range(201, 207)}
@@ -474,7 +474,9 @@ def test_on_windows_an_elevated_process_is_spared_and_in_an_emergency_at_least_t
 # macOS
 
 MAC_CHROME = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
-MAC_HELPERS = "/Applications/Google Chrome.app/Contents/Frameworks/Google Chrome Framework.framework/Versions/156/Helpers"
+MAC_FRAMEWORK = "/Applications/Google Chrome.app/Contents/Frameworks/Google Chrome Framework.framework"
+MAC_HELPERS = f"{MAC_FRAMEWORK}/Versions/156/Helpers"
+MAC_RENDERER = "Google Chrome Helper (Renderer)"
 
 
 def test_on_macos_helpers_with_spaces_in_their_names_follow_their_browser() -> None:
@@ -484,7 +486,7 @@ def test_on_macos_helpers_with_spaces_in_their_names_follow_their_browser() -> N
             proc(
                 1002,
                 1001,
-                f"{MAC_HELPERS}/Google Chrome Helper (Renderer).app/Contents/MacOS/Google Chrome Helper (Renderer)",
+                f"{MAC_HELPERS}/{MAC_RENDERER}.app/Contents/MacOS/{MAC_RENDERER}",
                 "--type=renderer",
                 pgid=1000,
             )
@@ -505,7 +507,8 @@ def test_on_macos_a_persons_browser_under_launchd_is_foreign() -> None:
 
 
 def test_on_macos_an_electron_programs_crash_handler_is_foreign() -> None:
-    slack = "/Applications/Slack.app/Contents/Frameworks/Electron Framework.framework/Helpers/chrome_crashpad_handler"
+    electron = "/Applications/Slack.app/Contents/Frameworks/Electron Framework.framework"
+    slack = f"{electron}/Helpers/chrome_crashpad_handler"
     rows = table(mac(proc(1001, 1, slack)), system="darwin")
     assert verdicts(rows, scope=Scope.EVERYTHING) == {1001: "foreign"}
 

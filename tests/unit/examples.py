@@ -1,0 +1,104 @@
+"""Example sessions and claims for tests: short to write, complete to use."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Final
+
+from browser.capabilities import Checked
+from browser.running import RunningBrowser
+from events import Event
+from processes.folders import SessionFolder
+from processes.table import ProcessIdentity
+from sessions.registry import Claim, Ready, Reserved, SessionRegistry, Ticket, Working
+from sessions.session import Session
+
+NOW: Final = datetime(2026, 11, 22, 19, 40, 0, 123_000, tzinfo=timezone.utc)
+RUNNING: Final = RunningBrowser(
+    driver=ProcessIdentity(4711, 11.0),
+    driver_url="http://127.0.0.1:41234",
+    driver_session_id="d1",
+    browser=ProcessIdentity(4720, 12.0),
+    browser_version="156.0.8078.79",
+    debugger_address="127.0.0.1:39999",
+    browser_guid="guid-1",
+)
+
+_numbers = itertools.count(1)
+
+
+def session(session_id: str = "one", **fields: Any) -> Session:
+    """Make a session in a folder of its own; `fields` replace any of the defaults."""
+    folder = SessionFolder(Path(f"/data/s/{next(_numbers):08d}"))
+    plain = Session(
+        session_id=session_id,
+        key=None,
+        folder=folder,
+        capabilities=Checked({}),
+        first_page=None,
+        idle_timeout=1800,
+        created_at=NOW,
+        last_used=NOW,
+        last_used_mono=0.0,
+    )
+    return replace(plain, **fields)
+
+
+def claim(session_id: str | None = None, key: str | None = None, **fields: Any) -> Claim:
+    """Make a claim as a client's request does."""
+    name = session_id or f"session_{next(_numbers):012d}"
+    return Claim(session_id, key, lambda: session(name, key=key, **fields))
+
+
+def reserve(registry: SessionRegistry, session_id: str | None = None, **fields: Any) -> Reserved:
+    """Claim a session that is not there yet while there is room."""
+    answer = registry.claim(claim(session_id, **fields))
+    assert isinstance(answer, Reserved)
+    return answer
+
+
+def ready(registry: SessionRegistry, session_id: str | None = None, **fields: Any) -> Session:
+    """Make a session ready that nobody holds."""
+    reserved = reserve(registry, session_id, **fields)
+    assert registry.publish(reserved.session, running=RUNNING) is not None
+    registry.release(reserved.session)
+    reserved.work.set_result(None)
+    return registry.get(reserved.session.session_id)
+
+
+def hold(registry: SessionRegistry, session_id: str) -> Session:
+    """Claim a session that is ready."""
+    answer = registry.claim(claim(session_id))
+    assert isinstance(answer, Ready)
+    return answer.session
+
+
+def queue(registry: SessionRegistry, session_id: str | None = None, key: str | None = None) -> Ticket:
+    """Claim what there is no room for."""
+    answer = registry.claim(claim(session_id, key))
+    assert isinstance(answer, Ticket)
+    return answer
+
+
+def answer_of(ticket: Ticket) -> Ready | Working | Reserved:
+    """Give the answer of a ticket whose turn has come."""
+    assert ticket.turn.done()
+    return ticket.turn.result()
+
+
+class Ear:
+    """Hears events and keeps them."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def __call__(self, event: Event) -> None:
+        self.events.append(event)
+
+    @property
+    def lines(self) -> list[str]:
+        """Give the log lines heard so far."""
+        return [event.message for event in self.events]

@@ -1,0 +1,45 @@
+"""Who gives up a place, and who is idle."""
+
+from __future__ import annotations
+
+from sessions.admission import idle_sessions, next_to_evict
+from sessions.session import Session, SessionState
+from tests.unit.examples import session
+
+READY, CLOSING = SessionState.READY, SessionState.CLOSING
+
+
+def ready(name: str, used: float, **fields: object) -> Session:
+    return session(name, state=READY, last_used_mono=used, **fields)
+
+
+def test_the_least_recently_used_one_is_evicted() -> None:
+    chosen = next_to_evict([ready("b", 2), ready("a", 1), ready("c", 3)], waiting=1)
+    assert chosen is not None
+    assert chosen.session_id == "a"
+
+
+def test_one_in_use_or_held_is_passed_over() -> None:
+    sessions = [ready("a", 1, commands=1), ready("b", 2, callers=1), ready("c", 3)]
+    chosen = next_to_evict(sessions, waiting=1)
+    assert chosen is not None
+    assert chosen.session_id == "c"
+
+
+def test_nobody_is_evicted_when_all_are_in_use() -> None:
+    assert next_to_evict([ready("a", 1, commands=1), session("b")], waiting=5) is None
+
+
+def test_nobody_is_evicted_when_enough_are_closing_for_all_who_wait() -> None:
+    sessions = [session("a", state=CLOSING), ready("b", 1)]
+    assert next_to_evict(sessions, waiting=1) is None
+    assert next_to_evict(sessions, waiting=2) is sessions[1]
+
+
+def test_idle_sessions_are_those_whose_time_is_over() -> None:
+    sessions = [
+        ready("a", 0, idle_timeout=10),
+        ready("b", 95, idle_timeout=10),
+        ready("c", 0, idle_timeout=0),
+    ]
+    assert idle_sessions(sessions, now_mono=100.0) == (sessions[0],)

@@ -1,0 +1,585 @@
+"""The list of sessions: places, turns, holds and generations, all without a browser."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future
+from dataclasses import replace
+
+import pytest
+
+from errors import AtCapacity, CleanupIncomplete, KeyConflict, SessionLost, SessionNotFound, ShuttingDown
+from sessions.registry import Claim, Ready, Reserved, SessionRegistry, Ticket, Working
+from sessions.session import Session, SessionState
+from tests.machine import together
+from tests.unit.examples import NOW, RUNNING, answer_of, claim, hold, queue, ready, reserve, session
+
+READY, RECOVERING, CLOSING = SessionState.READY, SessionState.RECOVERING, SessionState.CLOSING
+
+
+@pytest.fixture
+def registry() -> SessionRegistry:
+    return SessionRegistry(max_sessions=2, max_waiting=3)
+
+
+class Evictor:
+    """Notes who has to go; the test closes them."""
+
+    def __init__(self, registry: SessionRegistry) -> None:
+        self.victims: list[Reserved] = []
+        self._registry = registry
+        registry.evict_with(self)
+
+    def __call__(self, victim: Reserved) -> None:
+        assert not self._registry._lock.locked()
+        self.victims.append(victim)
+
+    @property
+    def ids(self) -> list[str]:
+        return [victim.session.session_id for victim in self.victims]
+
+
+def test_the_first_caller_of_an_id_starts_it_and_the_second_waits_for_that(registry: SessionRegistry) -> None:
+    first = reserve(registry, "a")
+    second = registry.claim(claim("a"))
+    assert first.session.state is SessionState.STARTING
+    assert isinstance(second, Working)
+    assert second.work is first.work
+
+
+def test_of_twenty_callers_with_one_id_exactly_one_starts_it() -> None:
+    registry = SessionRegistry(max_sessions=5, max_waiting=32)
+    answers = together([lambda: registry.claim(claim("a"))] * 20)
+    assert sorted(type(answer).__name__ for answer in answers) == ["Reserved"] + 19 * ["Working"]
+    assert len(registry.sessions()) == 1
+
+
+def test_callers_without_an_id_get_sessions_of_their_own(registry: SessionRegistry) -> None:
+    first, second = reserve(registry), reserve(registry)
+    assert first.session.session_id != second.session.session_id
+
+
+def test_a_ready_session_is_held_by_each_caller_until_he_lets_go(registry: SessionRegistry) -> None:
+    ready(registry, "a")
+    held = [hold(registry, "a"), hold(registry, "a")]
+    assert registry.get("a").callers == 2
+    for each in held:
+        registry.release(each)
+    assert registry.get("a").callers == 0
+
+
+def test_the_caller_who_starts_a_session_holds_it(registry: SessionRegistry) -> None:
+    reserved = reserve(registry, "a")
+    registry.publish(reserved.session, running=RUNNING)
+    assert registry.get("a").callers == 1
+
+
+def test_a_command_makes_a_session_in_use_also_when_it_fails(registry: SessionRegistry) -> None:
+    held = ready(registry, "a")
+    with pytest.raises(ZeroDivisionError), registry.command(held):
+        assert registry.get("a").in_use
+        _ = 1 / 0
+    assert not registry.get("a").in_use
+
+
+def test_a_hold_on_a_session_that_is_gone_does_not_count_for_its_successor(registry: SessionRegistry) -> None:
+    ready(registry, "a")
+    old = hold(registry, "a")
+    registry.forget(registry.get("a"))
+    ready(registry, "a")
+    registry.release(old)
+    assert registry.get("a").callers == 0
+
+
+def test_what_is_not_there_is_not_found(registry: SessionRegistry) -> None:
+    for ask in (registry.get, registry.find):
+        with pytest.raises(SessionNotFound, match="There is no session nobody"):
+            ask("nobody")
+
+
+def test_find_holds_what_is_ready_and_waits_for_what_is_not(registry: SessionRegistry) -> None:
+    starting = reserve(registry, "a")
+    ready(registry, "b")
+    assert registry.find("a") == Working(starting.session, starting.work)
+    assert isinstance(registry.find("b"), Ready)
+    assert registry.get("b").callers == 1
+
+
+def test_use_moves_the_time_of_the_last_use_and_a_note_does_not(registry: SessionRegistry) -> None:
+    found = ready(registry, "a")
+    registry.note(found, current_url="http://example.com/")
+    assert (registry.get("a").current_url, registry.get("a").last_used_mono) == ("http://example.com/", 0.0)
+    registry.use(found, NOW, 42.0)
+    assert registry.get("a").last_used_mono == 42.0
+
+
+def test_the_same_key_leads_to_the_same_session(registry: SessionRegistry) -> None:
+    answer = registry.claim(claim(key="k"))
+    again = registry.claim(claim(key="k"))
+    assert isinstance(answer, Reserved)
+    assert isinstance(again, Working)
+    assert again.session.session_id == answer.session.session_id
+
+
+def test_a_key_is_given_to_a_session_that_has_none(registry: SessionRegistry) -> None:
+    ready(registry, "a")
+    registry.claim(claim("a", key="k"))
+    assert registry.get("a").key == "k"
+    found = registry.claim(claim(key="k"))
+    assert isinstance(found, Ready)
+    assert found.session.session_id == "a"
+
+
+def test_id_and_key_of_one_session_go_together(registry: SessionRegistry) -> None:
+    ready(registry, "a", key="k")
+    assert isinstance(registry.claim(claim("a", key="k")), Ready)
+
+
+@pytest.mark.parametrize(
+    ("session_id", "key"),
+    [("a", "of-b"), ("a", "new"), ("new", "of-b")],
+    ids=["two sessions", "a second key", "a second id"],
+)
+def test_an_id_and_a_key_that_name_two_sessions_conflict(
+    registry: SessionRegistry, session_id: str, key: str
+) -> None:
+    ready(registry, "a", key="of-a")
+    ready(registry, "b", key="of-b")
+    with pytest.raises(KeyConflict, match=f"session_id {session_id} and key {key}"):
+        registry.claim(claim(session_id, key=key))
+    assert [found.callers for found in registry.sessions()] == [0, 0]
+
+
+def test_a_conflict_that_arises_in_the_line_is_told_to_who_waits(registry: SessionRegistry) -> None:
+    first = reserve(registry, "a")
+    ready(registry, "b")
+    ticket = queue(registry, "new", key="k")
+    registry.claim(claim("b", key="k"))
+    registry.forget(first.session)
+    assert isinstance(ticket.turn.exception(), KeyConflict)
+
+
+def test_a_caller_waits_where_every_place_is_taken_and_gets_the_one_that_is_freed(
+    registry: SessionRegistry,
+) -> None:
+    first = reserve(registry, "a")
+    reserve(registry, "b")
+    ticket = queue(registry, "c")
+    assert not ticket.turn.done()
+    registry.forget(first.session)
+    answer = answer_of(ticket)
+    assert isinstance(answer, Reserved)
+    assert answer.session.session_id == "c"
+    assert len(registry.sessions()) == 2
+
+
+def test_places_are_given_in_the_order_of_asking(registry: SessionRegistry) -> None:
+    taken = [reserve(registry), reserve(registry)]
+    tickets = [queue(registry, name) for name in ("c", "d", "e")]
+    registry.forget(taken[0].session)
+    assert [ticket.turn.done() for ticket in tickets] == [True, False, False]
+    registry.forget(taken[1].session)
+    assert [ticket.turn.done() for ticket in tickets] == [True, True, False]
+
+
+def test_nobody_overtakes_those_who_wait(registry: SessionRegistry) -> None:
+    taken = [reserve(registry), reserve(registry)]
+    ticket = queue(registry, "c")
+    registry.close_gate()
+    late = queue(registry, "d")
+    registry.open_gate()
+    assert isinstance(answer_of(ticket), Reserved)
+    assert isinstance(answer_of(late), Reserved)
+    assert not registry.is_current(taken[0].session)
+
+
+def test_two_who_wait_for_one_id_get_one_place(registry: SessionRegistry) -> None:
+    taken = [reserve(registry), reserve(registry)]
+    first, second, third = queue(registry, "c"), queue(registry, "c"), queue(registry, "d")
+    registry.forget(taken[0].session)
+    one, two = answer_of(first), answer_of(second)
+    assert isinstance(one, Reserved)
+    assert isinstance(two, Working)
+    assert one.work is two.work
+    assert not third.turn.done()
+
+
+def test_a_session_that_is_there_is_handed_out_whatever_the_line(registry: SessionRegistry) -> None:
+    ready(registry, "a")
+    reserve(registry, "b")
+    hold(registry, "a")
+    queue(registry, "c")
+    assert isinstance(registry.claim(claim("a")), Ready)
+
+
+def test_a_full_line_is_refused_at_once(registry: SessionRegistry) -> None:
+    for name in ("a", "b"):
+        reserve(registry, name)
+    for name in ("c", "d", "e"):
+        queue(registry, name)
+    with pytest.raises(AtCapacity, match="waiting line is full"):
+        registry.claim(claim("f"))
+
+
+def test_who_leaves_the_line_gets_nothing_and_the_next_moves_up(registry: SessionRegistry) -> None:
+    taken = [reserve(registry), reserve(registry)]
+    leaver, next_one = queue(registry, "c"), queue(registry, "d")
+    assert registry.leave(leaver) is None
+    registry.forget(taken[0].session)
+    assert not leaver.turn.done()
+    assert isinstance(answer_of(next_one), Reserved)
+
+
+def test_who_leaves_at_the_moment_of_his_turn_is_told_what_he_got(registry: SessionRegistry) -> None:
+    taken = [reserve(registry), reserve(registry)]
+    ticket = queue(registry, "c")
+    registry.forget(taken[0].session)
+    left = registry.leave(ticket)
+    assert isinstance(left, Reserved)
+    assert left is ticket.turn.result()
+
+
+def test_a_failure_at_the_moment_of_leaving_is_told_too(registry: SessionRegistry) -> None:
+    reserve(registry, "a")
+    reserve(registry, "b")
+    ticket = queue(registry, "c")
+    registry.stop()
+    with pytest.raises(ShuttingDown):
+        registry.leave(ticket)
+
+
+def test_the_least_recently_used_session_gives_up_its_place(registry: SessionRegistry) -> None:
+    evictor = Evictor(registry)
+    ready(registry, "new", last_used_mono=2.0)
+    ready(registry, "old", last_used_mono=1.0)
+    ticket = queue(registry, "c")
+    assert evictor.ids == ["old"]
+    assert registry.get("old").state is CLOSING
+    assert not ticket.turn.done()
+    assert registry.forget(evictor.victims[0].session)
+    assert isinstance(answer_of(ticket), Reserved)
+
+
+def test_one_waiter_evicts_one_session_however_much_happens(registry: SessionRegistry) -> None:
+    evictor = Evictor(registry)
+    ready(registry, "a")
+    ready(registry, "b")
+    queue(registry, "c")
+    registry.release(hold(registry, "b"))
+    assert evictor.ids == ["a"]
+
+
+def test_two_waiters_evict_two_sessions(registry: SessionRegistry) -> None:
+    evictor = Evictor(registry)
+    ready(registry, "a")
+    ready(registry, "b")
+    queue(registry, "c")
+    queue(registry, "d")
+    assert evictor.ids == ["a", "b"]
+
+
+@pytest.mark.parametrize("how", ["held", "commanded", "starting"])
+def test_what_is_in_use_is_not_evicted_until_it_is_let_go(registry: SessionRegistry, how: str) -> None:
+    evictor = Evictor(registry)
+    reserved = reserve(registry, "a")
+    if how != "starting":
+        registry.publish(reserved.session)
+        if how == "commanded":
+            registry.release(reserved.session)
+            registry._count(reserved.session, commands=1)
+    reserve(registry, "b")
+    queue(registry, "c")
+    assert evictor.ids == []
+    if how == "starting":
+        registry.publish(reserved.session)
+    if how == "commanded":
+        registry._count(reserved.session, commands=-1)
+    else:
+        registry.release(reserved.session)
+    assert evictor.ids == ["a"]
+
+
+def test_a_session_that_cannot_be_closed_keeps_nobody_from_evicting_another(
+    registry: SessionRegistry,
+) -> None:
+    evictor = Evictor(registry)
+    ready(registry, "a", last_used_mono=1.0)
+    ready(registry, "b", last_used_mono=2.0)
+    ticket = queue(registry, "c")
+    registry.close_failed(evictor.victims[0].session)
+    assert evictor.ids == ["a", "b"]
+    registry.forget(evictor.victims[1].session)
+    assert isinstance(answer_of(ticket), Reserved)
+
+
+def test_a_session_that_could_not_be_closed_earlier_does_not_count_as_closing(
+    registry: SessionRegistry,
+) -> None:
+    evictor = Evictor(registry)
+    closing = registry.begin(ready(registry, "a"), CLOSING)
+    assert isinstance(closing, Reserved)
+    registry.close_failed(closing.session)
+    ready(registry, "b")
+    queue(registry, "c")
+    assert evictor.ids == ["b"]
+
+
+def test_no_answer_and_no_eviction_is_told_under_the_lock(registry: SessionRegistry) -> None:
+    held_while_told: list[bool] = []
+    taken = [reserve(registry), reserve(registry)]
+    ticket = queue(registry, "c")
+    ticket.turn.add_done_callback(lambda _: held_while_told.append(registry._lock.locked()))
+    registry.forget(taken[0].session)
+    late = queue(registry, "d")
+    late.turn.add_done_callback(lambda _: held_while_told.append(registry._lock.locked()))
+    registry.stop()
+    assert held_while_told == [False, False]
+
+
+def test_an_eviction_may_use_the_registry(registry: SessionRegistry) -> None:
+    registry.evict_with(lambda victim: registry.forget(victim.session))
+    ready(registry, "a")
+    ready(registry, "b")
+    assert isinstance(answer_of(queue(registry, "c")), Reserved)
+
+
+def test_exactly_one_of_many_recovers_a_dead_session_and_the_others_wait(registry: SessionRegistry) -> None:
+    dead = ready(registry, "a")
+    answers = together([lambda: registry.begin(dead, RECOVERING)] * 10)
+    assert sorted(type(answer).__name__ for answer in answers) == ["Reserved"] + 9 * ["Working"]
+
+
+def test_a_recovery_of_what_was_recovered_meanwhile_is_asked_to_look_again(registry: SessionRegistry) -> None:
+    dead = ready(registry, "a")
+    begun = registry.begin(dead, RECOVERING)
+    assert isinstance(begun, Reserved)
+    registry.publish(begun.session, recoveries=1)
+    assert registry.begin(dead, RECOVERING) is None
+    assert registry.get("a").recoveries == 1
+
+
+def test_what_is_gone_cannot_begin_anything(registry: SessionRegistry) -> None:
+    gone = ready(registry, "a")
+    registry.forget(gone)
+    assert registry.begin(gone, RECOVERING) is None
+    assert registry.begin(gone, CLOSING) is None
+
+
+def test_a_close_overtakes_a_start_which_then_publishes_nothing(registry: SessionRegistry) -> None:
+    start = reserve(registry, "a")
+    close = registry.begin(registry.get("a"), CLOSING)
+    assert isinstance(close, Reserved)
+    assert close.displaced is start.work
+    assert not registry.is_current(start.session)
+    assert registry.publish(start.session, running=RUNNING) is None
+    assert not registry.forget(start.session)
+    registry.note(start.session, current_url="http://late.example/")
+    assert registry.get("a").running is None
+    assert registry.get("a").current_url is None
+    assert registry.forget(close.session)
+
+
+def test_two_closes_are_one(registry: SessionRegistry) -> None:
+    found = ready(registry, "a")
+    first = registry.begin(found, CLOSING)
+    second = registry.begin(registry.get("a"), CLOSING)
+    assert isinstance(first, Reserved)
+    assert isinstance(second, Working)
+    assert second.work is first.work
+
+
+def test_a_close_that_failed_can_be_tried_again_and_nobody_gets_the_session_meanwhile(
+    registry: SessionRegistry,
+) -> None:
+    first = registry.begin(ready(registry, "a"), CLOSING)
+    assert isinstance(first, Reserved)
+    assert registry.unclosed() == ()
+    registry.close_failed(first.session)
+    assert [found.session_id for found in registry.unclosed()] == ["a"]
+    with pytest.raises(CleanupIncomplete, match="DELETE it to try again"):
+        registry.claim(claim("a"))
+    second = registry.begin(registry.get("a"), CLOSING)
+    assert isinstance(second, Reserved)
+    assert registry.unclosed() == ()
+    assert registry.forget(second.session)
+
+
+@pytest.mark.parametrize("state", [READY, CLOSING])
+def test_a_late_thread_does_nothing_to_a_new_session_of_the_same_id(
+    registry: SessionRegistry, state: SessionState
+) -> None:
+    late = reserve(registry, "a")
+    registry.close_gate()
+    registry.open_gate()
+    new = reserve(registry, "a")
+    assert late.session.generation == new.session.generation
+    assert not registry.is_current(late.session)
+    if state is READY:
+        assert registry.publish(late.session, running=RUNNING) is None
+        assert not registry.forget(late.session)
+        registry.note(late.session, current_url="http://late.example/")
+    else:
+        begun = registry.begin(late.session, CLOSING)
+        assert begun is None or not isinstance(begun, Reserved)
+        registry.close_failed(late.session)
+    assert registry.get("a") == new.session
+    assert registry.is_current(new.session)
+
+
+def test_a_recovery_that_failed_gives_the_session_back_for_the_next_try(registry: SessionRegistry) -> None:
+    begun = registry.begin(ready(registry, "a"), RECOVERING)
+    assert isinstance(begun, Reserved)
+    registry.give_back(begun.session)
+    again = registry.begin(registry.get("a"), RECOVERING)
+    assert isinstance(again, Reserved)
+    assert again.session.generation > begun.session.generation
+
+
+def test_a_key_that_came_during_the_start_is_kept_when_it_is_ready(registry: SessionRegistry) -> None:
+    start = reserve(registry, "a")
+    registry.claim(claim("a", key="k"))
+    published = registry.publish(start.session, running=RUNNING)
+    assert published is not None
+    assert published.key == "k"
+
+
+def test_idle_sessions_are_taken_for_closing_and_others_are_not(registry: SessionRegistry) -> None:
+    ready(registry, "idle", last_used_mono=0.0, idle_timeout=10)
+    ready(registry, "busy", last_used_mono=95.0, idle_timeout=10)
+    taken = registry.take_idle(100.0)
+    assert [reserved.session.session_id for reserved in taken] == ["idle"]
+    assert registry.get("idle").state is CLOSING
+    assert registry.take_idle(100.0) == ()
+
+
+def test_a_session_that_a_caller_holds_is_not_taken_as_idle(registry: SessionRegistry) -> None:
+    ready(registry, "a", last_used_mono=0.0, idle_timeout=10)
+    hold(registry, "a")
+    assert registry.take_idle(100.0) == ()
+
+
+def test_every_session_is_protected_in_every_state(registry: SessionRegistry) -> None:
+    starting = reserve(registry, "a")
+    closing = registry.begin(ready(registry, "b"), CLOSING)
+    assert isinstance(closing, Reserved)
+    first, second = registry.protected()
+    assert (first.session_id, first.folder, first.pids) == (
+        "a",
+        str(starting.session.folder.path),
+        frozenset(),
+    )
+    assert (second.session_id, second.pids) == ("b", RUNNING.pids)
+
+
+def test_a_closed_gate_loses_all_sessions_and_tells_what_is_under_way(registry: SessionRegistry) -> None:
+    start = reserve(registry, "a")
+    ready(registry, "b")
+    assert registry.close_gate() == (start.work,)
+    assert registry.sessions() == ()
+    assert registry.publish(start.session, running=RUNNING) is None
+
+
+def test_nothing_starts_while_the_gate_is_closed_and_waiters_go_on_when_it_opens(
+    registry: SessionRegistry,
+) -> None:
+    registry.close_gate()
+    first, second = queue(registry, "a"), queue(registry, "b")
+    assert not first.turn.done()
+    registry.open_gate()
+    assert isinstance(answer_of(first), Reserved)
+    assert isinstance(answer_of(second), Reserved)
+
+
+def test_nothing_is_evicted_while_the_gate_is_closed() -> None:
+    registry = SessionRegistry(max_sessions=1, max_waiting=3)
+    evictor = Evictor(registry)
+    registry.close_gate()
+    queue(registry, "a")
+    queue(registry, "b")
+    assert evictor.ids == []
+
+
+def test_the_stop_fails_all_who_wait_and_all_who_come(registry: SessionRegistry) -> None:
+    reserve(registry, "a")
+    reserve(registry, "b")
+    tickets = [queue(registry, "c"), queue(registry, "d")]
+    assert not registry.stopping
+    assert [left.session_id for left in registry.stop()] == ["a", "b"]
+    assert registry.stopping
+    assert all(isinstance(ticket.turn.exception(), ShuttingDown) for ticket in tickets)
+    with pytest.raises(ShuttingDown):
+        registry.claim(claim("a"))
+
+
+def test_a_session_can_be_closed_after_the_stop(registry: SessionRegistry) -> None:
+    ready(registry, "a")
+    (left,) = registry.stop()
+    begun = registry.begin(left, CLOSING)
+    assert isinstance(begun, Reserved)
+    assert registry.forget(begun.session)
+
+
+def test_the_registry_shows_itself_in_counts(registry: SessionRegistry) -> None:
+    reserve(registry, "a")
+    registry.begin(ready(registry, "b"), CLOSING)
+    queue(registry, "c")
+    assert repr(registry) == (
+        "<SessionRegistry 2/2: 1 starting, 0 ready, 0 recovering, 1 closing, 1 waiting>"
+    )
+
+
+def test_sessions_are_listed_in_the_order_of_their_creation() -> None:
+    registry = SessionRegistry(max_sessions=9, max_waiting=0)
+    names = ["z", "a", "m"]
+    for name in names:
+        ready(registry, name)
+    assert [found.session_id for found in registry.sessions()] == names
+
+
+def test_under_threads_nobody_waits_for_ever_and_no_place_is_given_twice() -> None:
+    registry = SessionRegistry(max_sessions=3, max_waiting=200)
+    registry.evict_with(lambda victim: registry.forget(victim.session))
+    most = threading.local()
+
+    def visit(number: int) -> int:
+        most.seen = 0
+        for turn in range(20):
+            answer = registry.claim(claim(f"id-{(number * 7 + turn) % 6}"))
+            if isinstance(answer, Ticket):
+                answer = answer.turn.result(timeout=30)
+            most.seen = max(most.seen, len(registry.sessions()))
+            _finish(registry, answer)
+        seen: int = most.seen
+        return seen
+
+    assert max(together([lambda number=number: visit(number) for number in range(8)])) <= 3  # type: ignore[misc]
+    assert "0 waiting" in repr(registry)
+
+
+def _finish(registry: SessionRegistry, answer: Ready | Working | Reserved) -> None:
+    if isinstance(answer, Reserved):
+        published = registry.publish(answer.session, running=RUNNING)
+        registry.release(answer.session)
+        if published is None:
+            answer.work.set_exception(SessionLost("lost"))
+        else:
+            answer.work.set_result(published)
+    elif isinstance(answer, Ready):
+        registry.release(answer.session)
+
+
+def test_a_claim_is_made_only_when_a_place_is_given(registry: SessionRegistry) -> None:
+    made: list[Session] = []
+
+    def make() -> Session:
+        made.append(session("c"))
+        return made[-1]
+
+    taken = [reserve(registry), reserve(registry)]
+    ticket = registry.claim(Claim("c", None, make))
+    assert isinstance(ticket, Ticket)
+    assert made == []
+    registry.forget(taken[0].session)
+    assert [replace(answer_of(ticket).session, callers=0)] == made
+    assert isinstance(answer_of(ticket), Reserved)
+    assert isinstance(ticket.turn, Future)
