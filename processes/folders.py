@@ -29,6 +29,9 @@ _ALPHABET: Final = string.ascii_lowercase + string.digits
 # Chrome makes sockets in its temp folder, and dies at its start where their paths are too long.
 _LONGEST_TEMP_PATH: Final = {"linux": 62, "darwin": 58}
 
+# Chrome's lock on its profile, and the port of the DevTools that it had.
+_LEFT_BY_THE_DEAD: Final = ("SingletonLock", "SingletonCookie", "SingletonSocket", "DevToolsActivePort")
+
 # Windows holds a file for a while after the process that had it open has ended.
 _PAUSES_S: Final = (0.2, 0.4, 0.8)
 
@@ -110,6 +113,23 @@ class SessionFolders:
             folder.path.mkdir(mode=0o700)
             (folder.path / _MARKER).touch(mode=0o600, exist_ok=False)
             _make_parts(folder)
+        except OSError as error:
+            raise BrowserUnavailable(_not_made(folder, error)) from error
+
+    def keep_profile(self, folder: SessionFolder) -> None:
+        """Prepare a folder for a new browser on its profile: what the dead one left locked or temporary goes.
+
+        Raises:
+            BrowserUnavailable: There is no profile any more, or something could not be removed.
+        """
+        if not (self._is_ours(folder.path) and _is_real(folder.profile, stat.S_ISDIR)):
+            raise BrowserUnavailable(f"The profile in {folder.path} is gone")
+        try:
+            for name in _LEFT_BY_THE_DEAD:
+                (folder.profile / name).unlink(missing_ok=True)
+            for part in (folder.temp, folder.crashes):
+                _remove_tree(part)
+                part.mkdir(mode=0o700)
         except OSError as error:
             raise BrowserUnavailable(_not_made(folder, error)) from error
 

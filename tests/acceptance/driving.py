@@ -35,8 +35,12 @@ class Driver:
         return list(self._call("GET", "/window/handles"))
 
     def new_window(self) -> str:
-        """Open a tab, and give its handle; the one in front stays chosen."""
+        """Open a tab in front, and give its handle; the one before stays chosen."""
         return str(self._call("POST", "/window/new", {"type": "tab"})["handle"])
+
+    def switch_to(self, handle: str) -> None:
+        """Choose the window that commands go to."""
+        self._call("POST", "/window", {"handle": handle})
 
     def close_window(self) -> None:
         """Close the window that is chosen."""

@@ -15,7 +15,7 @@ from tests.acceptance.driving import Driver
 from tests.acceptance.pages import Gate
 from tests.acceptance.service import Json, Service, assert_in_order, expect, expect_error, pids_of
 from tests.acceptance.strangers import Stranger, start_look_alikes, start_own_chrome, start_script
-from tests.machine import beside, is_living, kill, living, marked, together, wait_gone
+from tests.machine import beside, is_living, kill, living, marked, together, wait_gone, wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills with POSIX signals")
 
@@ -101,8 +101,9 @@ def verdicts(service: Service) -> dict[int, Json]:
 
 def verdicts_on(service: Service, pids: set[int]) -> set[str]:
     """Give the verdicts on those of `pids` that live; Chrome's helpers come and go as they please."""
+    wait_until(lambda: living(pids) <= verdicts(service).keys(), "every living process is judged")
     rows = verdicts(service)
-    return {rows[pid]["verdict"] for pid in living(pids)}
+    return {rows[pid]["verdict"] for pid in living(pids) & rows.keys()}
 
 
 def mains(*sessions: Json) -> set[int]:

@@ -151,12 +151,14 @@ def test_windows_and_the_chosen_one_survive_a_killed_driver(
     service: Service, session: Json, pages: Pages
 ) -> None:
     client = Driver(session)
-    client.new_window()
+    client.switch_to(client.new_window())
+    client.open(pages.url("/red"))
     handles = set(client.windows())
     kill(session["driver"]["pid"])
     after = retrieve_by_get(service)["session"]
+    assert len(handles) == 2
     assert set(Driver(after).windows()) == handles
-    assert Driver(after).address() == pages.url("/form")
+    assert Driver(after).address() == pages.url("/red")
 
 
 @pytest.mark.parametrize("retrieve", [retrieve_by_get, retrieve_by_post])

@@ -11,7 +11,8 @@ import pytest
 import requests
 
 from tests.acceptance.conftest import StartService
-from tests.acceptance.service import APP, STAMP, Service, expect, refused_start
+from tests.acceptance.service import APP, STAMP, Service, expect, expect_error, refused_start
+from tests.integration.fake_chromedriver import LAST_WORDS, Fault, install
 from tests.machine import has_ipv6_loopback, living, wait_gone, wait_until
 
 SETTINGS = [
@@ -175,6 +176,20 @@ def test_health_says_how_the_service_is(service: Service) -> None:
     assert STAMP.fullmatch(answer["timestamp"])
     assert answer["service"]
     assert answer["version"]
+
+
+def test_health_says_when_and_why_no_browser_can_be_started(
+    start_service: StartService, folder: Path
+) -> None:
+    service = start_service(chromedriver=install(folder))
+    (folder / "control").write_text(Fault.REFUSES_TO_START.value, encoding="utf-8")
+    expect_error(service.post("/sessions"), 503, "browser_unavailable")
+    answer = service.get("/health")
+    assert (answer.status_code, answer.json()["status"]) == (503, "unhealthy")
+    assert LAST_WORDS in answer.json()["reason"]
+    (folder / "control").unlink()
+    expect(service.post("/sessions"), 201)
+    assert service.get("/health").json()["status"] == "healthy"
 
 
 def test_every_line_of_the_log_has_a_time_and_a_level(start_service: StartService) -> None:

@@ -13,7 +13,8 @@ from browser.running import RunningBrowser
 from events import Event
 from processes.folders import SessionFolder
 from processes.table import ProcessIdentity
-from sessions.registry import Claim, Ready, Reserved, SessionRegistry, Ticket, Working
+from sessions.claims import Claim, Ready, Reserved, Ticket, Working
+from sessions.registry import SessionRegistry
 from sessions.session import Session
 
 NOW: Final = datetime(2026, 11, 22, 19, 40, 0, 123_000, tzinfo=timezone.utc)

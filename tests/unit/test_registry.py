@@ -9,7 +9,8 @@ from dataclasses import replace
 import pytest
 
 from errors import AtCapacity, CleanupIncomplete, KeyConflict, SessionLost, SessionNotFound, ShuttingDown
-from sessions.registry import Claim, Ready, Reserved, SessionRegistry, Ticket, Working
+from sessions.claims import Claim, Ready, Reserved, Ticket, Working
+from sessions.registry import SessionRegistry
 from sessions.session import Session, SessionState
 from tests.machine import together
 from tests.unit.examples import NOW, RUNNING, answer_of, claim, hold, queue, ready, reserve, session
@@ -429,7 +430,7 @@ def test_a_late_thread_does_nothing_to_a_new_session_of_the_same_id(
 def test_a_recovery_that_failed_gives_the_session_back_for_the_next_try(registry: SessionRegistry) -> None:
     begun = registry.begin(ready(registry, "a"), RECOVERING)
     assert isinstance(begun, Reserved)
-    registry.give_back(begun.session)
+    registry.publish(begun.session)
     again = registry.begin(registry.get("a"), RECOVERING)
     assert isinstance(again, Reserved)
     assert again.session.generation > begun.session.generation

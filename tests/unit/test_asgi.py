@@ -1,0 +1,151 @@
+"""The watch on callers: whole bodies, bounded, and a sign when somebody hangs up."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from concurrent.futures import Future
+from typing import Any
+
+import pytest
+
+from web.asgi import MAX_BODY_BYTES, CallerWatch, Message, Receive, Scope, Send
+from web.services import CALLER_GONE
+
+GONE: Message = {"type": "http.disconnect"}
+HTTP: Scope = {"type": "http", "headers": [(b"host", b"localhost"), (b"transfer-encoding", b"chunked")]}
+
+
+class Application:
+    """Notes what it is called with; may wait until its caller has left."""
+
+    def __init__(self, *, waits: bool = False, error: Exception | None = None) -> None:
+        self.scopes: list[Scope] = []
+        self.body = b""
+        self._waits = waits
+        self._error = error
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.scopes.append(scope)
+        if self._error is not None:
+            raise self._error
+        if scope["type"] != "http":
+            return
+        message = await receive()
+        self.body = message["body"]
+        assert not message["more_body"]
+        if self._waits:
+            await asyncio.wrap_future(self.gone)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"{}"})
+
+    @property
+    def gone(self) -> Future[None]:
+        found: Future[None] = self.scopes[0][CALLER_GONE]
+        return found
+
+    @property
+    def headers(self) -> dict[bytes, bytes]:
+        return dict(self.scopes[0]["headers"])
+
+
+class Client:
+    """A client that sends these messages, and then nothing more."""
+
+    def __init__(self, *messages: Message) -> None:
+        self._messages = list(messages)
+        self.answers: list[Message] = []
+
+    async def receive(self) -> Message:
+        if not self._messages:
+            await asyncio.Event().wait()
+        return self._messages.pop(0)
+
+    async def send(self, message: Message) -> None:
+        self.answers.append(message)
+
+    def call(self, application: Application, scope: Scope = HTTP) -> None:
+        async def run() -> None:
+            await asyncio.wait_for(CallerWatch(application)(scope, self.receive, self.send), 10)
+            left = asyncio.all_tasks() - {asyncio.current_task()}
+            await asyncio.gather(*left, return_exceptions=True)
+
+        asyncio.run(run())
+
+
+def part(body: bytes, *, more: bool = False) -> Message:
+    return {"type": "http.request", "body": body, "more_body": more}
+
+
+def test_a_body_in_chunks_arrives_whole_and_with_a_length() -> None:
+    application, client = Application(), Client(part(b'{"a"', more=True), part(b"", more=True), part(b":1}"))
+    client.call(application)
+    assert application.body == b'{"a":1}'
+    assert application.headers == {b"host": b"localhost", b"content-length": b"7"}
+    assert client.answers[0]["status"] == 200
+
+
+def test_no_body_has_no_length() -> None:
+    application = Application()
+    Client(part(b"")).call(application)
+    assert application.headers == {b"host": b"localhost"}
+
+
+def test_a_length_that_was_sent_is_not_sent_twice() -> None:
+    application = Application()
+    Client(part(b"{}")).call(application, HTTP | {"headers": [(b"content-length", b"2")]})
+    assert application.scopes[0]["headers"] == [(b"content-length", b"2")]
+
+
+def test_the_clients_scope_is_left_as_it_is() -> None:
+    Client(part(b"{}")).call(Application())
+    assert CALLER_GONE not in HTTP
+    assert len(HTTP["headers"]) == 2
+
+
+def test_the_largest_body_is_taken() -> None:
+    application = Application()
+    Client(part(b" " * MAX_BODY_BYTES)).call(application)
+    assert len(application.body) == MAX_BODY_BYTES
+
+
+def test_a_body_that_is_too_large_is_refused_before_all_of_it_is_read() -> None:
+    application, client = Application(), Client(*[part(b" " * 65536, more=True)] * 20)
+    client.call(application)
+    start, body = client.answers
+    assert application.scopes == []
+    assert start["status"] == 413
+    assert dict(start["headers"])[b"connection"] == b"close"
+    told: dict[str, Any] = json.loads(body["body"])
+    assert (told["success"], told["code"]) == (False, "request_too_large")
+
+
+@pytest.mark.parametrize("sent", [[], [part(b'{"session_id"', more=True)]])
+def test_a_request_whose_caller_leaves_before_its_end_is_not_handled(sent: list[Message]) -> None:
+    application, client = Application(), Client(*sent, GONE)
+    client.call(application)
+    assert application.scopes == []
+    assert client.answers == []
+
+
+def test_a_caller_who_hangs_up_is_noticed_while_he_is_served() -> None:
+    application = Application(waits=True)
+    Client(part(b""), GONE).call(application)
+    assert application.gone.done()
+
+
+def test_a_caller_who_stays_is_not_taken_for_gone() -> None:
+    application = Application()
+    Client(part(b"")).call(application)
+    assert not application.gone.done()
+
+
+def test_the_watch_ends_with_the_request_also_when_that_fails() -> None:
+    with pytest.raises(ZeroDivisionError):
+        Client(part(b"")).call(Application(error=ZeroDivisionError()))
+
+
+def test_what_is_no_request_is_handed_on_as_it_is() -> None:
+    application = Application()
+    Client().call(application, {"type": "lifespan"})
+    assert application.scopes == [{"type": "lifespan"}]

@@ -1,0 +1,288 @@
+"""The judgement on a session: what is dead, what is hung, what is only busy."""
+
+from __future__ import annotations
+
+import errno
+import http.client
+from dataclasses import replace
+
+import pytest
+
+from browser import health
+from browser.health import (
+    Assessment,
+    Cause,
+    HealthStatus,
+    Probe,
+    Readings,
+    Reply,
+    Silence,
+    assess,
+    browser_guid,
+    page_in_front,
+    page_target,
+    probe,
+    read,
+)
+from processes.table import Liveness, ProcessIdentity
+from tests.unit.examples import RUNNING
+
+TIMEOUT = 2.0
+ALIVE, STOPPED, GONE = Liveness.ALIVE, Liveness.STOPPED, Liveness.GONE
+VERSION = Probe(
+    Reply.ANSWERED, 200, {"webSocketDebuggerUrl": f"ws://127.0.0.1:39999/devtools/browser/{RUNNING.browser_guid}"}
+)
+STATUS = Probe(Reply.ANSWERED, 200, {"value": {"ready": True}})
+COMMAND = Probe(Reply.ANSWERED, 200, {"value": {"implicit": 0}})
+PAGES = Probe(Reply.ANSWERED, 200, [{"type": "page", "id": "P1", "url": "http://example.com/"}])
+REFUSED = Probe(Reply.REFUSED, error="[Errno 111] Connection refused")
+SILENT = Probe(Reply.SILENT, error="no answer within 2 s")
+NOT_ASKED = Probe()
+OTHER = Probe(Reply.ANSWERED, 200, {"webSocketDebuggerUrl": "ws://127.0.0.1:39999/devtools/browser/other"})
+UNKNOWN_SESSION = Probe(Reply.ANSWERED, 404, {"value": {"error": "invalid session id"}})
+WELL = Readings(100.0, ALIVE, ALIVE, STATUS, VERSION, COMMAND, PAGES)
+
+
+def look(**changes: object) -> Readings:
+    return replace(WELL, **changes)  # type: ignore[arg-type]
+
+
+def judge(readings: Readings, silence: Silence = Silence()) -> Assessment:  # noqa: B008 - it is frozen
+    return assess(readings, RUNNING, silence, TIMEOUT)
+
+
+DEAD = [
+    (look(driver=GONE), Cause.DRIVER_GONE, "ChromeDriver (PID 4711) is gone"),
+    (look(driver=STOPPED), Cause.DRIVER_HUNG, "ChromeDriver (PID 4711) is stopped"),
+    (look(browser=GONE), Cause.BROWSER_GONE, "Chrome (PID 4720) is gone"),
+    (look(browser=STOPPED), Cause.BROWSER_HUNG, "Chrome (PID 4720) is stopped"),
+    (look(driver_status=REFUSED), Cause.DRIVER_GONE, "[Errno 111] Connection refused"),
+    (look(browser_version=REFUSED), Cause.BROWSER_GONE, "[Errno 111] Connection refused"),
+    (look(browser_version=OTHER), Cause.BROWSER_GONE, "another browser answers at its address"),
+    (look(session_command=UNKNOWN_SESSION), Cause.DRIVER_GONE, "ChromeDriver no longer knows the session"),
+    (look(session_command=REFUSED), Cause.DRIVER_GONE, "[Errno 111] Connection refused"),
+]
+
+
+@pytest.mark.parametrize(("readings", "cause", "reason"), DEAD)
+def test_each_fault_has_its_cause_and_reason(readings: Readings, cause: Cause, reason: str) -> None:
+    found = judge(readings)
+    assert (found.status, found.cause, found.reason) == (HealthStatus.DEAD, cause, reason)
+    assert found.settled
+
+
+@pytest.mark.parametrize("driver", [GONE, STOPPED])
+@pytest.mark.parametrize(
+    ("browser", "cause"), [(GONE, Cause.BROWSER_GONE), (STOPPED, Cause.BROWSER_HUNG)]
+)
+def test_of_two_faults_the_browsers_counts(driver: Liveness, browser: Liveness, cause: Cause) -> None:
+    assert judge(look(driver=driver, browser=browser)).cause is cause
+
+
+def test_a_refusing_browser_counts_before_a_refusing_driver() -> None:
+    assert judge(look(driver_status=REFUSED, browser_version=REFUSED)).cause is Cause.BROWSER_GONE
+
+
+def test_what_answers_everything_is_healthy() -> None:
+    assert judge(WELL) == Assessment(HealthStatus.HEALTHY)
+
+
+@pytest.mark.parametrize("pages", [NOT_ASKED, SILENT, REFUSED])
+def test_the_list_of_pages_decides_nothing(pages: Probe) -> None:
+    assert judge(look(pages=pages)).status is HealthStatus.HEALTHY
+
+
+def test_a_command_without_an_answer_is_busy_however_often_it_is_seen() -> None:
+    silence = Silence()
+    for second in range(0, 600, 2):
+        found = judge(look(taken_at=float(second), session_command=SILENT), silence)
+        assert (found.status, found.cause) == (HealthStatus.BUSY, None)
+        silence = found.silence
+
+
+@pytest.mark.parametrize(
+    ("quiet", "cause"),
+    [
+        ({"driver_status": SILENT}, Cause.DRIVER_HUNG),
+        ({"browser_version": SILENT}, Cause.BROWSER_HUNG),
+        ({"driver_status": SILENT, "browser_version": SILENT}, Cause.BROWSER_HUNG),
+    ],
+)
+def test_silence_is_hung_after_three_probes_over_three_timeouts(
+    quiet: dict[str, object], cause: Cause
+) -> None:
+    first = judge(look(taken_at=100.0, **quiet))
+    second = judge(look(taken_at=102.0, **quiet), first.silence)
+    third = judge(look(taken_at=104.0, **quiet), second.silence)
+    assert not first.settled
+    assert not second.settled
+    assert (third.status, third.cause) == (HealthStatus.DEAD, cause)
+    assert "3 probes over 6 s" in (third.reason or "")
+
+
+def test_three_probes_in_a_hurry_are_not_yet_hung() -> None:
+    silence = Silence()
+    for moment in (100.0, 100.1, 100.2):
+        found = judge(look(taken_at=moment, driver_status=SILENT), silence)
+        assert found.status is HealthStatus.UNKNOWN
+        silence = found.silence
+    assert judge(look(taken_at=104.0, driver_status=SILENT), silence).cause is Cause.DRIVER_HUNG
+
+
+def test_two_probes_over_a_long_time_are_not_yet_hung() -> None:
+    first = judge(look(taken_at=100.0, driver_status=SILENT))
+    assert not judge(look(taken_at=200.0, driver_status=SILENT), first.silence).settled
+
+
+def test_an_answer_in_between_breaks_the_silence() -> None:
+    silence = Silence()
+    for moment in (100.0, 102.0):
+        silence = judge(look(taken_at=moment, driver_status=SILENT), silence).silence
+    silence = judge(look(taken_at=103.0), silence).silence
+    assert silence == Silence()
+    assert not judge(look(taken_at=104.0, driver_status=SILENT), silence).settled
+
+
+def test_the_silence_of_one_is_not_continued_by_the_other() -> None:
+    silence = Silence()
+    for moment, quiet in (
+        (100.0, {"browser_version": SILENT}),
+        (102.0, {"driver_status": SILENT}),
+        (104.0, {"browser_version": SILENT}),
+    ):
+        found = judge(look(taken_at=moment, **quiet), silence)
+        assert not found.settled
+        silence = found.silence
+
+
+def test_a_fault_counts_at_once_in_the_middle_of_a_silence() -> None:
+    first = judge(look(driver_status=SILENT))
+    assert judge(look(driver=GONE), first.silence).cause is Cause.DRIVER_GONE
+
+
+def test_what_could_not_be_asked_for_a_trouble_of_ours_is_not_called_dead() -> None:
+    found = judge(look(driver_status=NOT_ASKED, browser_version=NOT_ASKED, session_command=NOT_ASKED))
+    assert found.status is not HealthStatus.DEAD
+
+
+# What is read
+
+
+class Endpoints:
+    """Answers probes from a table, and notes which were asked."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, readings: Readings) -> None:
+        self.asked: list[tuple[str, float]] = []
+        self._readings = readings
+        monkeypatch.setattr(health, "probe", self._probe)
+        monkeypatch.setattr(health, "liveness", self._liveness)
+
+    def _probe(self, address: str, path: str, timeout: float) -> Probe:
+        self.asked.append((path, timeout))
+        return {
+            "/json/version": self._readings.browser_version,
+            "/status": self._readings.driver_status,
+            "/json/list": self._readings.pages,
+        }.get(path, self._readings.session_command)
+
+    def _liveness(self, identity: ProcessIdentity) -> Liveness:
+        return self._readings.driver if identity == RUNNING.driver else self._readings.browser
+
+
+def test_a_living_session_is_asked_four_things_each_with_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    endpoints = Endpoints(monkeypatch, WELL)
+    assert replace(read(RUNNING, TIMEOUT), taken_at=WELL.taken_at) == WELL
+    assert endpoints.asked == [
+        ("/json/version", TIMEOUT),
+        ("/status", TIMEOUT),
+        ("/session/d1/timeouts", health.BUSY_PROBE_S),
+        ("/json/list", TIMEOUT),
+    ]
+
+
+@pytest.mark.parametrize("changes", [{"driver": GONE}, {"browser": STOPPED}])
+def test_nothing_is_asked_where_a_process_is_gone_or_stopped(
+    monkeypatch: pytest.MonkeyPatch, changes: dict[str, object]
+) -> None:
+    endpoints = Endpoints(monkeypatch, look(**changes))
+    assert not judge(read(RUNNING, TIMEOUT)).cause is None
+    assert endpoints.asked == []
+
+
+@pytest.mark.parametrize("changes", [{"driver_status": SILENT}, {"browser_version": SILENT}])
+def test_no_command_is_sent_where_one_endpoint_is_silent(
+    monkeypatch: pytest.MonkeyPatch, changes: dict[str, object]
+) -> None:
+    endpoints = Endpoints(monkeypatch, look(**changes))
+    read(RUNNING, TIMEOUT)
+    assert [path for path, _ in endpoints.asked] == ["/json/version", "/status"]
+
+
+class Connection:
+    """A connection on which every request fails in one way."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def __call__(self, address: str, timeout: float) -> Connection:
+        return self
+
+    def request(self, method: str, path: str) -> None:
+        raise self._error
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+@pytest.mark.parametrize(
+    ("error", "reply"),
+    [
+        (ConnectionRefusedError(errno.ECONNREFUSED, "refused"), Reply.REFUSED),
+        (ConnectionResetError(errno.ECONNRESET, "reset"), Reply.REFUSED),
+        (http.client.RemoteDisconnected("closed"), Reply.REFUSED),
+        (http.client.BadStatusLine("garbage"), Reply.REFUSED),
+        (ValueError("no JSON"), Reply.REFUSED),
+        (TimeoutError("timed out"), Reply.SILENT),
+        (OSError(errno.EMFILE, "Too many open files"), Reply.NOT_ASKED),
+        (OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address"), Reply.NOT_ASKED),
+    ],
+)
+def test_a_probe_tells_a_refusal_from_silence_and_from_a_trouble_of_ours(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, reply: Reply
+) -> None:
+    monkeypatch.setattr(health.http.client, "HTTPConnection", Connection(error))
+    found = probe("http://127.0.0.1:1", "/status", TIMEOUT)
+    assert found.reply is reply
+    assert found.error
+
+
+@pytest.mark.parametrize(
+    ("version", "guid"),
+    [
+        ({"webSocketDebuggerUrl": "ws://127.0.0.1:1/devtools/browser/abc"}, "abc"),
+        ({"webSocketDebuggerUrl": 1}, None),
+        ({}, None),
+        (None, None),
+        ("text", None),
+    ],
+)
+def test_a_browser_is_known_by_the_guid_in_its_version(version: object, guid: str | None) -> None:
+    assert browser_guid(version) == guid
+
+
+@pytest.mark.parametrize(
+    ("body", "url", "target"),
+    [
+        ([{"type": "page", "id": "P", "url": "u"}, {"type": "page", "id": "Q", "url": "v"}], "u", "P"),
+        ([{"type": "service_worker", "id": "W", "url": "w"}, {"type": "page", "id": "P", "url": "u"}], "u", "P"),
+        ([{"type": "page", "id": 1, "url": None}], None, None),
+        ([], None, None),
+        (["text"], None, None),
+        ({"type": "page"}, None, None),
+        (None, None, None),
+    ],
+)
+def test_the_page_in_front_is_the_first_page_listed(body: object, url: str | None, target: str | None) -> None:
+    pages = Probe(Reply.ANSWERED, 200, body)
+    assert page_in_front(look(pages=pages)) == url
+    assert page_target(pages) == target

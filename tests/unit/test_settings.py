@@ -1,0 +1,137 @@
+"""Settings: what is allowed, and what is said where it is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from errors import StartRefused
+from settings import Settings, describe_settings, load_settings, unknown_variables
+
+
+@pytest.fixture(autouse=True)
+def _no_env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_the_defaults_are_those_of_the_contract() -> None:
+    settings = load_settings()
+    assert (settings.host, settings.port, settings.max_sessions) == ("127.0.0.1", 5010, 10)
+    assert (settings.queue_timeout, settings.idle_timeout, settings.health_timeout) == (30, 1800, 2)
+    assert (settings.adopt_grace, settings.cleanup_interval, settings.cleanup_scope) == (60, 0, "system")
+    assert (settings.headless, settings.allow_unsafe_capabilities) == (True, False)
+    assert (settings.log_format, settings.log_level) == ("text", "info")
+    assert settings.api_token is settings.chrome_binary is settings.chromedriver is None
+    assert settings.chrome_args == settings.allowed_hosts == ()
+    assert settings.data_dir.is_absolute()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("PORT", "0", "greater than or equal to 1"),
+        ("PORT", "65536", "less than or equal to 65535"),
+        ("PORT", "http", "valid integer"),
+        ("PORT", "", "valid integer"),
+        ("MAX_SESSIONS", "0", "greater than or equal to 1"),
+        ("MAX_SESSIONS", "1001", "less than or equal to 1000"),
+        ("MAX_SESSIONS", "2.5", "valid integer"),
+        ("QUEUE_TIMEOUT", "-1", "greater than or equal to 0"),
+        ("QUEUE_TIMEOUT", "3601", "less than or equal to 3600"),
+        ("QUEUE_TIMEOUT", "nan", ""),
+        ("IDLE_TIMEOUT", "-1", "greater than or equal to 0"),
+        ("IDLE_TIMEOUT", "inf", "finite"),
+        ("IDLE_TIMEOUT", "nan", "finite"),
+        ("HEALTH_TIMEOUT", "0", "greater than 0"),
+        ("HEALTH_TIMEOUT", "61", "less than or equal to 60"),
+        ("HEALTH_TIMEOUT", "nan", ""),
+        ("ADOPT_GRACE", "-1", "greater than or equal to 0"),
+        ("ADOPT_GRACE", "inf", "finite"),
+        ("CLEANUP_INTERVAL", "-1", "greater than or equal to 0"),
+        ("CLEANUP_SCOPE", "all", "'system' or 'owned'"),
+        ("HEADLESS", "maybe", "valid boolean"),
+        ("ALLOW_UNSAFE_CAPABILITIES", "2", "valid boolean"),
+        ("LOG_FORMAT", "xml", "'text' or 'json'"),
+        ("LOG_LEVEL", "loud", "'debug', 'info', 'warning' or 'error'"),
+        ("CHROME_ARGS", "--lang='en", "No closing quotation"),
+    ],
+)
+def test_a_bad_value_is_refused_with_its_name_its_value_and_what_is_allowed(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, allowed: str
+) -> None:
+    monkeypatch.setenv(f"DROVER_{name}", value)
+    with pytest.raises(StartRefused) as refusal:
+        load_settings()
+    message = refusal.value.message
+    assert message.startswith(f"DROVER_{name} is {value!r}: ")
+    assert allowed in message
+    assert "\n" not in message
+
+
+def test_a_bad_token_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DROVER_API_TOKEN", "")
+    with pytest.raises(StartRefused, match=r"^DROVER_API_TOKEN is \(hidden\): "):
+        load_settings()
+
+
+def test_a_token_is_not_shown_by_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DROVER_API_TOKEN", "secret-token")
+    assert "secret-token" not in repr(load_settings())
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "field", "value"),
+    [
+        ("CHROME_ARGS", "--lang=de '--user-agent=a b'", "chrome_args", ("--lang=de", "--user-agent=a b")),
+        ("ALLOWED_HOSTS", " a.example , b.example:8443,", "allowed_hosts", ("a.example", "b.example:8443")),
+        ("LOG_LEVEL", "WARNING", "log_level", "warning"),
+        ("HEADLESS", "0", "headless", False),
+        ("HEADLESS", "true", "headless", True),
+        ("IDLE_TIMEOUT", "0.5", "idle_timeout", 0.5),
+        ("CLEANUP_SCOPE", "owned", "cleanup_scope", "owned"),
+    ],
+)
+def test_a_good_value_is_read(
+    monkeypatch: pytest.MonkeyPatch, name: str, text: str, field: str, value: object
+) -> None:
+    monkeypatch.setenv(f"DROVER_{name}", text)
+    assert getattr(load_settings(), field) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [("~/drover", Path.home() / "drover"), ("/a/../b", Path("/b")), ("x", Path("x"))],
+)
+def test_the_data_folder_is_made_absolute(monkeypatch: pytest.MonkeyPatch, text: str, path: Path) -> None:
+    monkeypatch.setenv("DROVER_DATA_DIR", text)
+    assert load_settings().data_dir == Path.cwd() / path
+
+
+def test_a_variable_of_the_environment_goes_before_one_of_the_env_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".env").write_text("DROVER_PORT=6001\nDROVER_MAX_SESSIONS=3\nOTHER=1\n", encoding="utf-8")
+    monkeypatch.setenv("DROVER_PORT", "6002")
+    settings = load_settings()
+    assert (settings.port, settings.max_sessions) == (6002, 3)
+
+
+def test_an_env_file_that_is_no_text_is_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"DROVER_PORT=6001\n\xff\xfe\n")
+    with pytest.raises(StartRefused, match=r"\.env"):
+        load_settings()
+
+
+def test_variables_that_are_no_setting_are_named() -> None:
+    environ = {"DROVER_PROT": "1", "DROVER_PORT": "1", "DROVER_ZZZ": "", "PATH": "/bin", "DROVER_TEST": "1"}
+    assert unknown_variables(environ) == ("DROVER_PROT", "DROVER_TEST", "DROVER_ZZZ")
+
+
+def test_every_setting_is_described_with_its_default() -> None:
+    described = {name: (default, meaning) for name, default, meaning in describe_settings()}
+    assert set(described) == {f"DROVER_{name.upper()}" for name in Settings.model_fields}
+    assert all(meaning for _, meaning in described.values())
+    assert described["DROVER_PORT"][0] == "5010"
+    assert described["DROVER_HEADLESS"][0] == "1"
+    assert described["DROVER_API_TOKEN"][0] == "unset"

@@ -1,0 +1,79 @@
+"""The upkeep: what is due runs, and what fails runs again."""
+
+from __future__ import annotations
+
+import threading
+
+from events import UpkeepFailed
+from sessions.upkeep import Task, Upkeep
+from tests.unit.examples import Ear
+
+PATIENCE_S = 10.0
+
+
+class Counter:
+    """A task that tells when it has run so many times."""
+
+    def __init__(self, enough: int, error: Exception | None = None) -> None:
+        self.runs = 0
+        self.was_run = threading.Event()
+        self._enough = enough
+        self._error = error
+
+    def __call__(self) -> None:
+        self.runs += 1
+        if self.runs >= self._enough:
+            self.was_run.set()
+        if self._error is not None:
+            raise self._error
+
+
+def test_a_task_runs_again_and_again_until_the_stop() -> None:
+    task, never = Counter(3), Counter(1)
+    upkeep = Upkeep([Task("often", 0.001, task), Task("never", 3600, never)], Ear())
+    upkeep.start()
+    assert task.was_run.wait(PATIENCE_S)
+    upkeep.stop()
+    runs = task.runs
+    assert never.runs == 0
+    assert task.runs == runs
+
+
+def test_a_task_that_fails_is_told_and_runs_again_and_stops_no_other() -> None:
+    bad, worse, good, ear = Counter(2, ValueError("broken")), Counter(2, KeyError()), Counter(2), Ear()
+    tasks = [Task("bad", 0.001, bad), Task("worse", 0.001, worse), Task("good", 0.001, good)]
+    upkeep = Upkeep(tasks, ear)
+    upkeep.start()
+    assert all(task.was_run.wait(PATIENCE_S) for task in (bad, worse, good))
+    upkeep.stop()
+    assert UpkeepFailed("bad", "broken") in ear.events
+    assert UpkeepFailed("worse", "KeyError") in ear.events
+
+
+def test_a_stop_before_the_start_is_no_error_and_nothing_runs_after_it() -> None:
+    task = Counter(1)
+    upkeep = Upkeep([Task("task", 0.001, task)], Ear())
+    upkeep.stop()
+    upkeep.start()
+    upkeep.stop()
+    assert task.runs == 0
+
+
+def test_the_stop_waits_for_the_task_that_runs() -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    ended: list[bool] = []
+
+    def slow() -> None:
+        begun.set()
+        go_on.wait(PATIENCE_S)
+        ended.append(True)
+
+    upkeep = Upkeep([Task("slow", 0.001, slow)], Ear())
+    upkeep.start()
+    assert begun.wait(PATIENCE_S)
+    stopping = threading.Thread(target=upkeep.stop)
+    stopping.start()
+    assert stopping.is_alive()
+    go_on.set()
+    stopping.join(PATIENCE_S)
+    assert ended
