@@ -26,14 +26,20 @@ from browser.binaries import resolve
 from browser.capabilities import check_chrome_args
 from browser.devtools import DevTools
 from browser.launcher import Launcher
+from browser.recovery import Ladder
 from errors import StartRefused
 from logs import set_up_logging
 from process_cleanup import ProcessCleaner, Trigger
+from processes.boot import boot_id
 from processes.folders import SessionFolders
 from processes.ownership import InstanceLock
 from session_manager import SessionManager
+from sessions.archive import Archive
 from sessions.lifecycle import Lifecycle
 from sessions.registry import SessionRegistry
+from sessions.state_keeper import StateKeeper
+from sessions.store import SessionStore, StoredSession
+from sessions.takeover import Takeover
 from sessions.upkeep import Task, Upkeep
 from settings import Settings, unknown_variables
 from version import VERSION
@@ -50,6 +56,7 @@ LINGER_S = 2
 IDLE_TICK_S = 0.5
 RETRY_CLOSE_S = 5.0
 SIGN_OF_LIFE_S = 10.0
+SAVE_TICK_S = 1.0
 
 
 class Drover:
@@ -60,6 +67,7 @@ class Drover:
         self.hub = events.EventHub()
         self._folders = SessionFolders(settings.data_dir)
         self._lock = InstanceLock(settings.data_dir)
+        self._stored: tuple[StoredSession, ...] = ()
         self._registry = SessionRegistry(settings.max_sessions, MAX_WAITING)
         self._launcher = Launcher(
             partial(resolve, settings.chrome_binary, settings.chromedriver),
@@ -74,21 +82,40 @@ class Drover:
             adopt_grace=settings.adopt_grace,
             owned_only=settings.cleanup_scope == "owned",
         )
+        self._devtools = DevTools()
+        self._archive = Archive(SessionStore(settings.data_dir / "drover.db"), boot_id(), self.hub.emit)
+        keeper = StateKeeper(self._devtools, self._archive.note_state)
         lifecycle = Lifecycle(
             self._registry,
             self._launcher,
+            Ladder(self._launcher, self._devtools, self._folders),
+            self._devtools,
+            keeper,
+            self._archive,
             self._folders,
             self._cleaner,
             self.hub.emit,
             settings.health_timeout,
         )
         self._registry.evict_with(lifecycle.evict)
-        self._devtools = DevTools()
+        self._takeover = Takeover(
+            self._registry,
+            lifecycle,
+            self._archive,
+            keeper,
+            self._devtools,
+            self.hub.emit,
+            probe_timeout=settings.health_timeout,
+            data_dir=settings.data_dir,
+            boot_id=boot_id(),
+        )
         self.manager = SessionManager(
             self._registry,
             lifecycle,
             self._launcher,
             self._devtools,
+            keeper,
+            self._archive,
             self._folders,
             self._cleaner,
             self.hub.emit,
@@ -98,6 +125,7 @@ class Drover:
         tasks = [
             Task("idle end", IDLE_TICK_S, self.manager.close_idle),
             Task("close again", RETRY_CLOSE_S, self.manager.retry_closes),
+            Task("saved state", SAVE_TICK_S, lambda: keeper.tick(self._registry.sessions())),
             Task("sign of life", SIGN_OF_LIFE_S, self._lock.touch),
         ]
         if settings.cleanup_interval > 0:
@@ -112,23 +140,26 @@ class Drover:
         """
         self._folders.check()
         self._lock.acquire()
+        self._stored = self._archive.open().sessions
         doubt = self._launcher.check() or self._launcher.unavailable
         if doubt:
             self.hub.emit(events.BrowserDoubtful(doubt))
 
     def start(self) -> None:
-        """Reap what an earlier run has left, and begin the upkeep."""
+        """Take back what an earlier run has left, reap what nobody owns, and begin the upkeep."""
         if _is_root():
             self.hub.emit(events.SandboxDisabled())
         self._devtools.start()
+        self._takeover.take_back(self._stored)
         self._cleaner.cleanup(Trigger.ITSELF)
         self._upkeep.start()
 
     def stop(self) -> None:
         """Close all sessions and give the data folder back."""
         self._upkeep.stop()
-        self.manager.stop()
+        self.manager.stop(keep_browsers=self.settings.keep_browsers)
         self._devtools.stop()
+        self._archive.close()
         self._cleaner.close()
         self._lock.release()
         self.hub.emit(events.ServiceStopped())

@@ -126,6 +126,61 @@ class BrowserDoubtful(Event):
 
 
 @dataclass(frozen=True)
+class StoreSetAside(Event):
+    """The database could not be used and was set aside; the service starts with a new one."""
+
+    level = logging.WARNING
+    path: str
+    reason: str
+
+    @property
+    def message(self) -> str:
+        return (
+            f"The list of sessions on disk could not be used ({self.reason}) and was set aside as {self.path}"
+        )
+
+
+@dataclass(frozen=True)
+class StoreFailed(Event):
+    """Something could not be written to the database, or read from it."""
+
+    level = logging.ERROR
+    error: str
+
+    @property
+    def message(self) -> str:
+        return f"The list of sessions on disk: {self.error}"
+
+
+@dataclass(frozen=True)
+class SessionAdopted(Event):
+    """A session of an earlier run goes on with its own processes."""
+
+    session_id: str
+    driver_pid: int
+    browser_pid: int
+
+    @property
+    def message(self) -> str:
+        return (
+            f"Session {self.session_id} taken back "
+            f"(ChromeDriver PID {self.driver_pid}, Chrome PID {self.browser_pid})"
+        )
+
+
+@dataclass(frozen=True)
+class SessionForgotten(Event):
+    """A session of an earlier run is not taken back."""
+
+    session_id: str
+    reason: str
+
+    @property
+    def message(self) -> str:
+        return f"Session {self.session_id} of an earlier run is forgotten: {self.reason}"
+
+
+@dataclass(frozen=True)
 class SessionCreated(Event):
     """A session has its first browser."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -30,10 +30,12 @@ from events import Emit
 from process_cleanup import CleanupReport, ProcessCleaner
 from processes.ending import end
 from processes.folders import SessionFolders
+from sessions.archive import Archive
 from sessions.claims import Claim, Ready, Reserved, Ticket, Working
-from sessions.lifecycle import Lifecycle
+from sessions.lifecycle import Lifecycle, Why
 from sessions.registry import SessionRegistry
 from sessions.session import Session, SessionState
+from sessions.state_keeper import StateKeeper
 
 STOP_S = 7.0
 SCREENSHOT_S = 10.0
@@ -68,6 +70,8 @@ class SessionManager:
         lifecycle: Starts, recovers and closes them in the background.
         launcher: Starts and stops browsers.
         devtools: The DevTools connections to them.
+        keeper: Holds what was taken from them.
+        archive: Keeps on disk what must outlive the process.
         folders: The sessions' folders.
         cleaner: Ends every browser in an emergency.
         emit: Hears what happens.
@@ -81,6 +85,8 @@ class SessionManager:
         lifecycle: Lifecycle,
         launcher: Launcher,
         devtools: DevTools,
+        keeper: StateKeeper,
+        archive: Archive,
         folders: SessionFolders,
         cleaner: ProcessCleaner,
         emit: Emit,
@@ -92,6 +98,8 @@ class SessionManager:
         self._lifecycle = lifecycle
         self._launcher = launcher
         self._devtools = devtools
+        self._keeper = keeper
+        self._archive = archive
         self._folders = folders
         self._cleaner = cleaner
         self._emit = emit
@@ -118,7 +126,7 @@ class SessionManager:
             with self._held(answer):
                 healed = self._heal(answer.session, deadline)
                 if healed is not None:
-                    self.registry.use(answer.session, datetime.now(timezone.utc), time.monotonic())
+                    self._use(answer.session)
                     return self._handed_over(answer, healed.recovery or recovery)
 
     def check(self, session_id: str, deadline: Deadline) -> Acquired:
@@ -182,7 +190,7 @@ class SessionManager:
             SessionNotFound: There is none of this id.
             CleanupIncomplete: Something survived; the session stays in the list.
         """
-        work = self._close_whatever(session_id, "deleted")
+        work = self._close_whatever(session_id, Why.DELETED)
         try:
             deadline.wait(work)
         except DeadlineExceeded as error:
@@ -191,12 +199,12 @@ class SessionManager:
     def close_idle(self) -> None:
         """Begin to close the sessions whose idle time is over."""
         for reserved in self.registry.take_idle(time.monotonic()):
-            self._lifecycle.close(reserved, "idle")
+            self._lifecycle.close(reserved, Why.IDLE)
 
     def retry_closes(self) -> None:
         """Begin again to close the sessions whose last close left something behind."""
         for session in self.registry.unclosed():
-            self._begin_close(session, "tried again")
+            self._begin_close(session, Why.RETRIED)
 
     def emergency(self) -> CleanupReport:
         """End every Chrome of the machine and forget every session; nothing starts meanwhile.
@@ -212,21 +220,35 @@ class SessionManager:
                     wait(works, timeout=EMERGENCY_WAIT_S)
                     report = report.followed_by(self._cleaner.end_everything())
                 self._launcher.reap()
+                self._keeper.forget_all()
+                self._archive.forget_all()
             finally:
                 self.registry.open_gate()
             self._emit(events.EmergencyFinished(report.killed_count))
             self._emit(events.SessionDataCleared())
             return report
 
-    def stop(self) -> None:
-        """Take no more requests, fail all who wait, and close every session within some seconds."""
+    def stop(self, *, keep_browsers: bool) -> None:
+        """Take no more requests, fail all who wait, and close every session within some seconds.
+
+        Args:
+            keep_browsers: Leave the sessions' browsers running, for the next start to take back.
+        """
+        sessions = self.registry.stop()
+        if keep_browsers:
+            self._keeper.save_now(sessions)
+        else:
+            self._close_all(sessions)
+        self._keeper.close()
+        self._lifecycle.shut_down()
+
+    def _close_all(self, sessions: Iterable[Session]) -> None:
         works: list[Future[Any]] = []
-        for session in self.registry.stop():
+        for session in sessions:
             with suppress(SessionNotFound):
-                works.append(self._close_whatever(session.session_id, "stopping"))
+                works.append(self._close_whatever(session.session_id, Why.STOPPING))
         wait(works, timeout=STOP_S)
         self.kill()
-        self._lifecycle.shut_down()
 
     def kill(self) -> None:
         """End at once whatever still runs; what is left on disk goes at the next start."""
@@ -283,7 +305,7 @@ class SessionManager:
             except CallerGone:
                 if claim.session_id is None and claim.key is None:
                     with suppress(SessionNotFound):
-                        self._close_whatever(reserved.session.session_id, "nobody waited for it")
+                        self._close_whatever(reserved.session.session_id, Why.UNWANTED)
                 raise
 
     def _await(self, working: Working, deadline: Deadline) -> Recovery | None:
@@ -297,6 +319,10 @@ class SessionManager:
             ) from error
         recovering = working.session.state is SessionState.RECOVERING
         return result.last_recovery if recovering and isinstance(result, Session) else None
+
+    def _use(self, session: Session) -> None:
+        self.registry.use(session, datetime.now(timezone.utc), time.monotonic())
+        self._archive.note(self.registry.get(session.session_id))
 
     def _heal(self, session: Session, deadline: Deadline) -> _Healed | None:
         """Check a session, and recover it where it is dead; None where it has moved on: ask again."""
@@ -320,7 +346,7 @@ class SessionManager:
         """Look at a session until there is a judgement or no time; None where it has no browser yet."""
         running, silence, begun = session.running, Silence(), time.monotonic()
         while running is not None:
-            readings = health.read(running, self._health_timeout)
+            readings = health.read(running, self._devtools.seen(running), self._health_timeout)
             assessment = health.assess(readings, running, silence, self._health_timeout)
             if assessment.settled or deadline.remaining() == 0:
                 now, latency_ms = datetime.now(timezone.utc), round(1000 * (time.monotonic() - begun))
@@ -331,7 +357,7 @@ class SessionManager:
             silence = assessment.silence
         return None
 
-    def _close_whatever(self, session_id: str, why: str) -> Future[Any]:
+    def _close_whatever(self, session_id: str, why: Why) -> Future[Any]:
         """Begin to close a session, whatever state it moves on to meanwhile; gives the close to wait for.
 
         Raises:
@@ -342,7 +368,7 @@ class SessionManager:
             if work is not None:
                 return work
 
-    def _begin_close(self, session: Session, why: str) -> Future[Any] | None:
+    def _begin_close(self, session: Session, why: Why) -> Future[Any] | None:
         """Begin to close a session; gives the close to wait for, None where it has moved on: look again."""
         begun = self.registry.begin(session, SessionState.CLOSING)
         if isinstance(begun, Reserved):

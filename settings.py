@@ -70,6 +70,10 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
         description="seconds for which the sessions of an instance that stopped are spared",
     )
+    keep_browsers: bool = Field(
+        default=False,
+        description="1 = leave the browsers running at a clean stop, for the next start to take back",
+    )
     cleanup_interval: float = Field(
         default=0,
         ge=0,

@@ -13,7 +13,8 @@ import json
 import threading
 from collections.abc import Coroutine, Mapping
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
@@ -22,12 +23,27 @@ from browser.running import RunningBrowser
 
 CONNECT_S = 5.0
 
-Result = TypeVar("Result")
 Answer = Mapping[str, Any]
 
 
 class DevToolsFailed(Exception):
     """Chrome did not take a DevTools command, or did not answer it in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a DevTools connection has heard of a browser's pages.
+
+    Attributes:
+        crashed_pages: Target ids of pages whose renderer has crashed and that were not loaded again.
+        no_page_left: The last page was closed.
+    """
+
+    crashed_pages: tuple[str, ...] = ()
+    no_page_left: bool = False
+
+
+NOTHING_SEEN = Seen()
 
 
 class Connection:
@@ -39,6 +55,7 @@ class Connection:
         self._number = 0
         self._pending: dict[int, asyncio.Future[Answer]] = {}
         self._pages: set[str] = set()
+        self._had_pages = False
         self._crashed: set[str] = set()
         self._attached: dict[str, str] = {}
         self._reader = loop.create_task(self._read())
@@ -49,9 +66,9 @@ class Connection:
         return not self._reader.done()
 
     @property
-    def crashed_pages(self) -> tuple[str, ...]:
-        """Give the target ids of the pages whose renderer has crashed and that are not reloaded yet."""
-        return tuple(self._crashed & self._pages)
+    def seen(self) -> Seen:
+        """What has been heard of the browser's pages so far, also when it is gone by now."""
+        return Seen(tuple(self._crashed & self._pages), no_page_left=self._had_pages and not self._pages)
 
     def call(self, method: str, timeout: float, **parameters: object) -> Answer:
         """Send a command to the browser and give its result.
@@ -145,6 +162,7 @@ class Connection:
         target = about.get("targetInfo", {})
         if event in {"Target.targetCreated", "Target.targetInfoChanged"} and target.get("type") == "page":
             self._pages.add(target["targetId"])
+            self._had_pages = True
         elif event == "Target.targetCrashed":
             self._crashed.add(about["targetId"])
         elif event == "Target.targetDestroyed":
@@ -191,6 +209,16 @@ class DevTools:
             return known.result(CONNECT_S)
         except (WebSocketException, OSError, TimeoutError, asyncio.TimeoutError) as error:
             raise DevToolsFailed(f"Chrome takes no DevTools connection: {error}") from error
+
+    def seen(self, running: RunningBrowser) -> Seen:
+        """Give what is known of a browser's pages without asking it anything."""
+        with self._lock:
+            known = self._connections.get(running.browser_guid)
+        return (
+            known.result().seen
+            if known is not None and known.done() and not known.exception()
+            else NOTHING_SEEN
+        )
 
     def forget(self, browser_guid: str) -> None:
         """Close the connection to a browser, if there is one."""

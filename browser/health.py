@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
+from browser.devtools import NOTHING_SEEN, Seen
 from browser.running import RunningBrowser
 from processes.table import Liveness, liveness
 
@@ -43,6 +44,8 @@ class Cause(str, Enum):
     DRIVER_HUNG = "driver_hung"
     BROWSER_GONE = "browser_gone"
     BROWSER_HUNG = "browser_hung"
+    TAB_CRASHED = "tab_crashed"
+    WINDOW_GONE = "window_gone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,7 @@ class Readings:
     taken_at: float
     driver: Liveness
     browser: Liveness
+    seen: Seen = NOTHING_SEEN
     driver_status: Probe = Probe()
     browser_version: Probe = Probe()
     session_command: Probe = Probe()
@@ -130,21 +134,23 @@ class Assessment:
         return self.status is not HealthStatus.UNKNOWN
 
 
-def read(running: RunningBrowser, timeout: float) -> Readings:
+def read(running: RunningBrowser, seen: Seen, timeout: float) -> Readings:
     """Look at a session's processes and endpoints; takes at most about twice `timeout` seconds.
+
+    `seen` is what the session's DevTools connection has heard of its pages.
 
     Endpoints are asked only while both processes live and run.
     """
     taken_at = time.monotonic()
     driver, browser = liveness(running.driver), liveness(running.browser)
     if driver is not Liveness.ALIVE or browser is not Liveness.ALIVE:
-        return Readings(taken_at, driver, browser)
+        return Readings(taken_at, driver, browser, seen)
     version = probe(f"http://{running.debugger_address}", "/json/version", timeout)
     status = probe(running.driver_url, "/status", timeout)
     if version.reply is not Reply.ANSWERED or status.reply is not Reply.ANSWERED:
-        return Readings(taken_at, driver, browser, status, version)
+        return Readings(taken_at, driver, browser, seen, status, version)
     command = probe(running.driver_url, f"/session/{running.driver_session_id}/timeouts", BUSY_PROBE_S)
-    return Readings(taken_at, driver, browser, status, version, command, pages(running, timeout))
+    return Readings(taken_at, driver, browser, seen, status, version, command, pages(running, timeout))
 
 
 def assess(readings: Readings, running: RunningBrowser, silence: Silence, timeout: float) -> Assessment:
@@ -153,9 +159,11 @@ def assess(readings: Readings, running: RunningBrowser, silence: Silence, timeou
     Of two faults the browser's counts, since it takes more to heal.
     """
     return (
-        _judge_processes(readings, running)
+        _judge_windows(readings)
+        or _judge_processes(readings, running)
         or _judge_refusals(readings, running)
         or _judge_silence(readings, silence, timeout)
+        or _judge_pages(readings)
         or _judge_session(readings)
     )
 
@@ -195,6 +203,19 @@ def probe(address: str, path: str, timeout: float) -> Probe:
         return Probe(Reply.NOT_ASKED if ours else Reply.REFUSED, error=str(error) or type(error).__name__)
     finally:
         connection.close()
+
+
+def _judge_windows(readings: Readings) -> Assessment | None:
+    # ChromeDriver ends the browser with its last window, so the browser's end is no cause of its own then.
+    if readings.seen.no_page_left and readings.browser is not Liveness.STOPPED:
+        return _dead(Cause.WINDOW_GONE, "its last window was closed")
+    return None
+
+
+def _judge_pages(readings: Readings) -> Assessment | None:
+    if readings.seen.crashed_pages:
+        return _dead(Cause.TAB_CRASHED, f"{len(readings.seen.crashed_pages)} of its tabs crashed")
+    return None
 
 
 def _judge_processes(readings: Readings, running: RunningBrowser) -> Assessment | None:

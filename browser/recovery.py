@@ -5,19 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from browser import health
 from browser.capabilities import Checked
+from browser.devtools import DevTools, DevToolsFailed
 from browser.health import Cause
 from browser.launcher import Launcher, Wanted
 from browser.running import RunningBrowser
+from browser.saved_state import SavedState, put_back
 from deadline import Deadline
 from errors import BrowserUnavailable
 from processes.folders import SessionFolder, SessionFolders
+
+RELOAD_S = 5.0
+PAGES_S = 5.0
 
 
 class Method(str, Enum):
     """How a session was brought back: what its client still finds there."""
 
     REATTACHED = "reattached"
+    RESTORED = "restored"
     RECREATED = "recreated"
 
 
@@ -38,33 +45,96 @@ class Recovery:
     duration_ms: int
 
 
-def bring_back(
-    launcher: Launcher,
-    folders: SessionFolders,
-    folder: SessionFolder,
-    running: RunningBrowser,
-    checked: Checked,
-    cause: Cause,
-    deadline: Deadline,
-    wanted: Wanted,
-) -> tuple[RunningBrowser, Method]:
-    """Give a session a living browser again.
+@dataclass(frozen=True, slots=True)
+class Casualty:
+    """A session that needs to be brought back, and what there is to do it with.
 
-    Where only ChromeDriver died or hangs, a new one is put on the surviving browser: every tab,
-    form and script variable is still there. Otherwise all that is left is ended, the folder is
-    emptied, and a new browser is started.
-
-    Raises:
-        BrowserUnavailable: Neither worked.
-        CleanupIncomplete: The dead parts could not be ended.
-        SessionLost: The session is not wanted any more.
+    Attributes:
+        folder: Its folder, with the profile.
+        checked: What its client asked of Chrome.
+        running: What ran last; None where nothing of it can be running any more.
+        cause: What was found dead or hung of it.
+        state: What was last taken from its browser, if anything was.
     """
-    if cause in {Cause.DRIVER_GONE, Cause.DRIVER_HUNG}:
+
+    folder: SessionFolder
+    checked: Checked
+    running: RunningBrowser | None
+    cause: Cause
+    state: SavedState | None
+
+
+class Ladder:
+    """Brings sessions back.
+
+    Args:
+        launcher: Starts and stops browsers.
+        devtools: The DevTools connections to them.
+        folders: The sessions' folders.
+    """
+
+    def __init__(self, launcher: Launcher, devtools: DevTools, folders: SessionFolders) -> None:
+        self._launcher = launcher
+        self._devtools = devtools
+        self._folders = folders
+
+    def bring_back(
+        self, casualty: Casualty, deadline: Deadline, wanted: Wanted
+    ) -> tuple[RunningBrowser, Method]:
+        """Give a session a living browser again, by the gentlest rung that holds.
+
+        Raises:
+            BrowserUnavailable: None did.
+            CleanupIncomplete: The dead parts could not be ended.
+            SessionLost: The session is not wanted any more.
+        """
         try:
-            return launcher.reattach(folder, running, checked, deadline, wanted), Method.REATTACHED
-        except BrowserUnavailable:
-            # The browser went down after its ChromeDriver; the next rung starts a new one.
-            pass
-    launcher.stop(folder, running)
-    folders.reset(folder)
-    return launcher.start(folder, checked, deadline, wanted), Method.RECREATED
+            return self._reattach(casualty, deadline, wanted), Method.REATTACHED
+        except (BrowserUnavailable, DevToolsFailed):
+            # The browser went down as well; the next rung starts a new one.
+            self._launcher.stop(casualty.folder, casualty.running)
+        if casualty.running is not None:
+            self._devtools.forget(casualty.running.browser_guid)
+        try:
+            return self._restore(casualty, deadline, wanted), Method.RESTORED
+        except (BrowserUnavailable, DevToolsFailed):
+            # The profile is damaged, and the rung below does without it.
+            self._launcher.stop(casualty.folder, None)
+        self._folders.reset(casualty.folder)
+        running = self._launcher.start(casualty.folder, casualty.checked, deadline, wanted)
+        restored = casualty.state is not None and self.put_back(running, casualty.state)
+        return running, Method.RESTORED if restored else Method.RECREATED
+
+    def _reattach(self, casualty: Casualty, deadline: Deadline, wanted: Wanted) -> RunningBrowser:
+        """Put a new ChromeDriver on a browser that lives: tabs, forms and script variables are still there.
+
+        Crashed tabs are loaded again first; the ChromeDriver that saw them crash refuses them for ever.
+        """
+        if casualty.running is None or casualty.cause in {
+            Cause.BROWSER_GONE,
+            Cause.BROWSER_HUNG,
+            Cause.WINDOW_GONE,
+        }:
+            raise BrowserUnavailable("The browser itself is gone")
+        if casualty.cause is Cause.TAB_CRASHED:
+            connection = self._devtools.of(casualty.running)
+            for target_id in connection.seen.crashed_pages:
+                connection.reload_page(target_id, RELOAD_S)
+        return self._launcher.reattach(casualty.folder, casualty.running, casualty.checked, deadline, wanted)
+
+    def _restore(self, casualty: Casualty, deadline: Deadline, wanted: Wanted) -> RunningBrowser:
+        """Start a new browser on the same profile, and put back what the profile does not hold."""
+        self._folders.keep_profile(casualty.folder)
+        running = self._launcher.start(casualty.folder, casualty.checked, deadline, wanted)
+        if casualty.state is not None:
+            self.put_back(running, casualty.state)
+        return running
+
+    def put_back(self, running: RunningBrowser, state: SavedState) -> bool:
+        """Put a saved state into a new browser; tell whether all of it was taken."""
+        pages = health.pages(running, PAGES_S)
+        try:
+            put_back(self._devtools.of(running), pages[0].target_id, state)
+        except (DevToolsFailed, IndexError):
+            return False
+        return True

@@ -11,28 +11,50 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import datetime, timezone
+from enum import Enum
 from functools import partial
 from typing import Any
 
 import events
 from browser import driver_client, health
+from browser.devtools import DevTools, DevToolsFailed
 from browser.health import Assessment, Health, Silence
 from browser.launcher import Launcher
-from browser.recovery import Recovery, bring_back
+from browser.recovery import Casualty, Ladder, Recovery
 from browser.running import RunningBrowser
 from deadline import Deadline
-from errors import CleanupIncomplete, DroverError, RecoveryFailed, SessionLost, ShuttingDown
+from errors import (
+    BrowserUnavailable,
+    CleanupIncomplete,
+    DroverError,
+    RecoveryFailed,
+    SessionLost,
+    ShuttingDown,
+)
 from events import Emit
 from process_cleanup import ProcessCleaner
 from processes.folders import SessionFolders
+from sessions.archive import Archive
 from sessions.claims import Reserved
 from sessions.registry import SessionRegistry
-from sessions.session import Session, SessionState
+from sessions.session import Session, SessionState, changed
+from sessions.state_keeper import StateKeeper
 
 START_S = 90.0
 FIRST_PAGE_S = 30.0
 DISPLACED_LOOKS = 40
 DISPLACED_PAUSE_S = 0.5
+
+
+class Why(Enum):
+    """Why a session is closed; one that ends by itself leaves its state to the next one of its key."""
+
+    DELETED = "deleted"
+    IDLE = "idle"
+    EVICTED = "evicted"
+    STOPPING = "stopping"
+    UNWANTED = "nobody waited for it"
+    RETRIED = "tried again"
 
 
 class Lifecycle:
@@ -41,6 +63,10 @@ class Lifecycle:
     Args:
         registry: The list of sessions.
         launcher: Starts and stops browsers.
+        ladder: Brings sessions back.
+        devtools: The DevTools connections.
+        keeper: Holds what was taken from the sessions' browsers.
+        archive: Keeps on disk what must outlive the process.
         folders: The sessions' folders.
         cleaner: Ends orphans before a recovery.
         emit: Hears what happens.
@@ -51,6 +77,10 @@ class Lifecycle:
         self,
         registry: SessionRegistry,
         launcher: Launcher,
+        ladder: Ladder,
+        devtools: DevTools,
+        keeper: StateKeeper,
+        archive: Archive,
         folders: SessionFolders,
         cleaner: ProcessCleaner,
         emit: Emit,
@@ -58,6 +88,10 @@ class Lifecycle:
     ) -> None:
         self._registry = registry
         self._launcher = launcher
+        self._ladder = ladder
+        self._devtools = devtools
+        self._keeper = keeper
+        self._archive = archive
         self._folders = folders
         self._cleaner = cleaner
         self._emit = emit
@@ -72,13 +106,13 @@ class Lifecycle:
         """Begin to bring a dead session back; its work gives the ready session."""
         self._submit(reserved, partial(self._recover, found=found))
 
-    def close(self, reserved: Reserved, why: str) -> None:
+    def close(self, reserved: Reserved, why: Why) -> None:
         """Begin to close a session; its work is done when it is gone from the list."""
         self._submit(reserved, partial(self._close, why=why))
 
     def evict(self, reserved: Reserved) -> None:
         """Begin to close a session that has to give up its place."""
-        self.close(reserved, "evicted")
+        self.close(reserved, Why.EVICTED)
 
     def shut_down(self) -> None:
         """Take no more work; what runs ends by itself."""
@@ -99,7 +133,7 @@ class Lifecycle:
             running = self._launcher.start(
                 session.folder, session.capabilities, Deadline(START_S), self._wanted(session)
             )
-            self._open_first_page(session, running)
+            self._furnish(session, running)
             published = self._publish(session, running)
         except Exception as error:
             raise self._given_up(session, error) from error
@@ -127,22 +161,19 @@ class Lifecycle:
 
     def _recover(self, reserved: Reserved, found: Assessment) -> Session:
         session, begun = reserved.session, time.monotonic()
-        assert session.running is not None
         assert found.cause is not None
         self._emit(events.SessionAppearsDead(session.session_id, found.reason or found.cause.value))
         self._emit(events.ConnectionErrorDetected(session.session_id))
         orphans_killed = self._cleaner.upon_connection_error()
         try:
-            running, method = bring_back(
-                self._launcher,
-                self._folders,
+            casualty = Casualty(
                 session.folder,
-                session.running,
                 session.capabilities,
+                session.running,
                 found.cause,
-                Deadline(START_S),
-                self._wanted(session),
+                self._keeper.state_of(session.session_id),
             )
+            running, method = self._ladder.bring_back(casualty, Deadline(START_S), self._wanted(session))
             recovery = Recovery(found.cause, method, orphans_killed, _milliseconds_since(begun))
             published = self._publish(
                 session, running, recoveries=session.recoveries + 1, last_recovery=recovery
@@ -159,6 +190,7 @@ class Lifecycle:
     def _not_recovered(self, session: Session, found: Assessment, error: Exception) -> Exception:
         overtaken = self._overtaken(session)
         if overtaken is not None:
+            self._archive.forget(session.session_id)
             self._clear(session)
             return overtaken
         cause = found.cause.value if found.cause else ""
@@ -170,8 +202,9 @@ class Lifecycle:
             "ask again, or DELETE it"
         )
 
-    def _close(self, reserved: Reserved, why: str) -> None:
+    def _close(self, reserved: Reserved, why: Why) -> None:
         session = reserved.session
+        self._provide_for_key(session, why)
         try:
             self._launcher.stop(session.folder, session.running)
             self._await_displaced(session, reserved.displaced)
@@ -179,8 +212,23 @@ class Lifecycle:
         except Exception as error:
             self._close_failed(session, error)
             raise
+        if session.running is not None:
+            self._devtools.forget(session.running.browser_guid)
+        self._keeper.forget(session.session_id)
+        self._archive.forget(session.session_id)
         if self._registry.forget(session):
-            self._emit(events.SessionClosed(session.session_id, why))
+            self._emit(events.SessionClosed(session.session_id, why.value))
+
+    def _provide_for_key(self, session: Session, why: Why) -> None:
+        if session.key is None or why is Why.RETRIED:
+            return
+        if why is Why.DELETED:
+            self._archive.forget_key(session.key)
+            return
+        self._keeper.save_now([session])
+        state = self._keeper.state_of(session.session_id)
+        if state is not None:
+            self._archive.keep_for_key(session.key, state)
 
     def _close_failed(self, session: Session, error: Exception) -> None:
         self._registry.close_failed(session)
@@ -200,20 +248,30 @@ class Lifecycle:
 
     def _publish(self, session: Session, running: RunningBrowser, **changes: object) -> Session:
         begun = time.monotonic()
-        readings = health.read(running, self._probe_timeout)
+        try:
+            seen = self._devtools.of(running).seen
+        except DevToolsFailed as error:
+            raise BrowserUnavailable(f"Chrome started, but does not answer ({error}); ask again") from error
+        readings = health.read(running, seen, self._probe_timeout)
         found = health.assess(readings, running, Silence(), self._probe_timeout)
-        published = self._registry.publish(
-            session,
-            running=running,
-            health=Health(found.status, found.reason, datetime.now(timezone.utc), _milliseconds_since(begun)),
-            current_url=readings.current_url,
-            **changes,
-        )
+        milliseconds = _milliseconds_since(begun)
+        changes |= {
+            "running": running,
+            "health": Health(found.status, found.reason, datetime.now(timezone.utc), milliseconds),
+            "current_url": readings.current_url,
+        }
+        self._archive.promise(changed(session, changes))
+        published = self._registry.publish(session, **changes)
         if published is None:
             raise SessionLost(f"Session {session.session_id} was closed meanwhile")
         return published
 
-    def _open_first_page(self, session: Session, running: RunningBrowser) -> None:
+    def _furnish(self, session: Session, running: RunningBrowser) -> None:
+        """Give a new session's browser what was kept for its key, and open its first page."""
+        kept = self._archive.kept_for_key(session.key) if session.key is not None else None
+        if kept is not None and session.key is not None:
+            self._ladder.put_back(running, kept)
+            self._keeper.remember(session.session_id, kept)
         if session.first_page is None:
             return
         try:

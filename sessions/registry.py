@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ from errors import AtCapacity, CleanupIncomplete, DroverError, KeyConflict, Sess
 from processes.verdicts import ProtectedSession
 from sessions.admission import idle_sessions, next_to_evict
 from sessions.claims import Answer, Claim, Ready, Reserved, Ticket, Working
-from sessions.session import TRANSITIONS, Session, SessionState
+from sessions.session import TRANSITIONS, Session, SessionState, changed
 
 
 @dataclass(slots=True)
@@ -136,13 +136,18 @@ class SessionRegistry:
                 return Working(entry.session, entry.work) if entry.work else None
             return self._begin(entry, state)
 
+    def adopt(self, session: Session) -> None:
+        """Put a session of an earlier run on the list, as it is."""
+        with self._lock:
+            self._entries[session.session_id] = _Entry(session, None)
+
     def publish(self, session: Session, **changes: object) -> Session | None:
         """Make a session ready with what its work has brought; None where it was closed or lost meanwhile."""
         with self._lock:
             entry = self._current(session)
             if entry is None:
                 return None
-            entry.session = _changed(entry.session.moved(SessionState.READY), changes)
+            entry.session = changed(entry.session.moved(SessionState.READY), changes)
             entry.work = None
             published = entry.session
             settle = self._settlement()
@@ -154,7 +159,7 @@ class SessionRegistry:
         with self._lock:
             entry = self._current(session)
             if entry is not None:
-                entry.session = _changed(entry.session, changes)
+                entry.session = changed(entry.session, changes)
 
     @contextmanager
     def command(self, session: Session) -> Iterator[None]:
@@ -362,7 +367,3 @@ class SessionRegistry:
         for victim in victims:
             if self._evict is not None:
                 self._evict(victim)
-
-
-def _changed(session: Session, changes: Mapping[str, Any]) -> Session:
-    return replace(session, **changes)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
+from typing import Any
 
 from browser.capabilities import Checked
 from browser.health import Health
@@ -110,3 +111,8 @@ class Session:
     def idle_at(self, now_mono: float) -> bool:
         """Tell whether it has been unused for longer than it may be."""
         return self.evictable and 0 < self.idle_timeout <= now_mono - self.last_used_mono
+
+
+def changed(session: Session, changes: Mapping[str, Any]) -> Session:
+    """Give a session with some of its fields changed."""
+    return replace(session, **changes)

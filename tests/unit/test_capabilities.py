@@ -437,7 +437,11 @@ def test_a_new_session_asks_chromedriver_for_what_it_understands() -> None:
     asked = merged(wanted=wanted)
     assert asked == {
         "pageLoadStrategy": "none",
-        OPTIONS: {"binary": "/chrome", "args": ["--headless=new", "--user-data-dir=/p"]},
+        OPTIONS: {
+            "binary": "/chrome",
+            "args": ["--headless=new", "--user-data-dir=/p"],
+            "prefs": {"session.restore_on_startup": 4, "session.startup_urls": ["data:,"]},
+        },
     }
 
 

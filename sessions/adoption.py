@@ -1,0 +1,162 @@
+"""What becomes, at the start of the service, of the sessions that an earlier run has left; pure decisions.
+
+What `POST` has answered is there again: with the same processes where they are proven to be the
+same, else brought back by the ladder. What it had not answered is forgotten, and reaped as anything
+that nobody owns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from pathlib import Path
+
+from browser.health import Cause, Readings, Silence, assess, browser_guid
+from browser.running import RunningBrowser
+from sessions.store import StoredSession
+
+
+class Action(str, Enum):
+    """What to do with a stored session."""
+
+    ADOPT = "adopt"
+    REATTACH = "re-attach"
+    RESTORE = "restore"
+    FORGET = "forget"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do with one stored session, and why.
+
+    Attributes:
+        session: The session to go on with. Without `running` where what was noted there means nothing
+            any more, so that none of it is ever signalled; in a folder of ours.
+        reason: Why, in words; of a re-attach or restore, what was found dead or hung.
+        cause: What the recovery is for; None where there is none.
+    """
+
+    session: StoredSession
+    action: Action
+    reason: str
+    cause: Cause | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptionPlan:
+    """One decision for every stored session, in the order in which they were stored."""
+
+    decisions: tuple[Decision, ...]
+
+    def of(self, action: Action) -> tuple[Decision, ...]:
+        """Give the decisions for one action."""
+        return tuple(decision for decision in self.decisions if decision.action is action)
+
+
+_BROWSER_LIVES = frozenset({Cause.DRIVER_GONE, Cause.DRIVER_HUNG, Cause.TAB_CRASHED})
+
+_Claim = tuple[str, object]
+"""What only one session can have: a word for it, and which one it is."""
+
+
+@dataclass(slots=True)
+class _Taken:
+    """What newer sessions have, with their ids; `pids` are those of processes that go on."""
+
+    owners: dict[_Claim, str] = field(default_factory=dict)
+    pids: set[int] = field(default_factory=set)
+
+
+def plan_adoption(
+    stored: Sequence[StoredSession], facts: Mapping[str, Readings], boot_id: str, data_dir: Path
+) -> AdoptionPlan:
+    """Decide what to do with every stored session.
+
+    Args:
+        stored: The sessions, the oldest first; their ids differ. Of two that name one folder, key or
+            process the newer wins.
+        facts: By session id, the last look at a session's processes and endpoints. Silence counts as
+            hung here: so look again until `assess` has settled. No look counts as a dead browser. A
+            re-attach compares the GUID itself, since nobody is asked where ChromeDriver is gone.
+        boot_id: The present run of the machine; nothing that was noted in another one is believed.
+        data_dir: The data folder; the processes of a session from a copied or moved one are not ours.
+    """
+    taken = _Taken()
+    newest_first = [
+        _decide(session, facts.get(session.session_id), taken, boot_id, data_dir)
+        for session in reversed(stored)
+    ]
+    return AdoptionPlan(tuple(reversed(newest_first)))
+
+
+def _decide(
+    session: StoredSession, readings: Readings | None, taken: _Taken, boot_id: str, data_dir: Path
+) -> Decision:
+    if session.running is None:
+        return Decision(session, Action.FORGET, "the service ended while it was starting")
+    disbelief = _disbelief(session, boot_id, data_dir)
+    if disbelief is not None:
+        session = replace(session, running=None, folder=str(_folder_here(session, data_dir)))
+    claims = tuple(_claims(session))
+    for claim in claims:
+        if claim in taken.owners:
+            return Decision(session, Action.FORGET, f"the newer {taken.owners[claim]} has its {claim[0]}")
+    taken.owners.update(dict.fromkeys(claims, session.session_id))
+    if session.running is None:
+        return Decision(session, Action.RESTORE, disbelief or "", Cause.BROWSER_GONE)
+    if readings is None:
+        return Decision(session, Action.RESTORE, "nothing is known of its processes", Cause.BROWSER_GONE)
+    return _without_reuse(_judge(session, session.running, readings), session.running, taken)
+
+
+def _disbelief(session: StoredSession, boot_id: str, data_dir: Path) -> str | None:
+    """Give why what was noted of its processes means nothing here."""
+    if session.boot_id != boot_id:
+        return "the machine was started anew"
+    if Path(session.folder) != _folder_here(session, data_dir):
+        return "the data folder was copied or moved"
+    return None
+
+
+def _folder_here(session: StoredSession, data_dir: Path) -> Path:
+    folder = Path(session.folder)
+    return data_dir / folder.parent.name / folder.name
+
+
+def _claims(session: StoredSession) -> Iterator[_Claim]:
+    yield "folder", session.folder
+    if session.key is not None:
+        yield "key", session.key
+    if session.running is not None:
+        yield "browser", session.running.browser
+        yield "browser", session.running.driver
+
+
+def _judge(session: StoredSession, running: RunningBrowser, readings: Readings) -> Decision:
+    found = assess(readings, running, Silence(), 0.0)
+    cause = found.cause if found.settled else found.silence.of
+    reason = found.reason or ""
+    if cause in _BROWSER_LIVES:
+        return Decision(session, Action.REATTACH, reason, cause)
+    if cause is not None:
+        return Decision(session, Action.RESTORE, reason, cause)
+    if browser_guid(readings.browser_version.body) != running.browser_guid:
+        return Decision(
+            session, Action.RESTORE, "its browser is not proven to be the same", Cause.BROWSER_GONE
+        )
+    return Decision(session, Action.ADOPT, "its ChromeDriver and its browser live")
+
+
+def _without_reuse(decision: Decision, running: RunningBrowser, taken: _Taken) -> Decision:
+    """Let no process go on under two sessions: a pid that two name was given away in between."""
+    if decision.action is Action.RESTORE:
+        return decision
+    pids = running.pids if decision.action is Action.ADOPT else {running.browser.pid}
+    if pids & taken.pids:
+        session = replace(decision.session, running=None)
+        return Decision(
+            session, Action.RESTORE, "its process number is another session's now", Cause.BROWSER_GONE
+        )
+    taken.pids |= pids
+    return decision

@@ -1,0 +1,127 @@
+"""Keeps what was last taken from each session's browser, so that a new one can be given it.
+
+A save costs a browser some two milliseconds, and nothing while nobody uses it: whether ChromeDriver
+has done something since the last one is told by its context switches, which stand still while it is
+idle. What pages do by themselves is taken at a slower pace.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+
+from browser import health
+from browser.devtools import DevTools, DevToolsFailed
+from browser.saved_state import SavedState, take
+from processes.activity import activity_of
+from sessions.session import Session, SessionState
+
+SAVERS = 4
+SLOW_TICK_S = 15.0
+PAGES_S = 2.0
+LAST_SAVE_S = 2.0
+
+Persist = Callable[[str, SavedState], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What was known of a session when it was last saved."""
+
+    activity: int
+    at: float
+
+
+class StateKeeper:
+    """Saves sessions' states side by side, a bounded number at a time.
+
+    Args:
+        devtools: The DevTools connections.
+        persist: Called with a session's id and its new state whenever that has changed.
+    """
+
+    def __init__(self, devtools: DevTools, persist: Persist) -> None:
+        self._devtools = devtools
+        self._persist = persist
+        self._lock = threading.Lock()
+        self._states: dict[str, SavedState] = {}
+        self._seen: dict[str, _Seen] = {}
+        self._busy: dict[str, Future[None]] = {}
+        self._executor = ThreadPoolExecutor(SAVERS, thread_name_prefix="saver")
+
+    def state_of(self, session_id: str) -> SavedState | None:
+        """Give what was last taken from a session's browser."""
+        with self._lock:
+            return self._states.get(session_id)
+
+    def remember(self, session_id: str, state: SavedState) -> None:
+        """Take up a state that was kept elsewhere."""
+        with self._lock:
+            self._states[session_id] = state
+
+    def forget(self, session_id: str) -> None:
+        """Forget a session's state."""
+        with self._lock:
+            for known in (self._states, self._seen, self._busy):
+                known.pop(session_id, None)
+
+    def forget_all(self) -> None:
+        """Forget every state."""
+        with self._lock:
+            for known in (self._states, self._seen, self._busy):
+                known.clear()
+
+    def tick(self, sessions: Iterable[Session]) -> None:
+        """Begin to save the sessions in which something may have happened since their last save."""
+        now = time.monotonic()
+        for session in sessions:
+            if session.state is SessionState.READY and session.running is not None:
+                activity = activity_of(session.running.driver)
+                seen = self._seen.get(session.session_id)
+                if seen is None or seen.activity != activity or now - seen.at >= SLOW_TICK_S:
+                    self._begin(session, _Seen(activity, now))
+
+    def save_now(self, sessions: Iterable[Session]) -> None:
+        """Save sessions a last time, side by side, and wait for it a little."""
+        now = time.monotonic()
+        begun = [
+            self._begin(session, _Seen(activity_of(session.running.driver), now))
+            for session in sessions
+            if session.running is not None
+        ]
+        wait(begun, timeout=LAST_SAVE_S)
+
+    def close(self) -> None:
+        """Take no more saves."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def _begin(self, session: Session, seen: _Seen) -> Future[None]:
+        with self._lock:
+            running = self._busy.get(session.session_id)
+            if running is None or running.done():
+                self._seen[session.session_id] = seen
+                running = self._busy[session.session_id] = self._executor.submit(self._save, session)
+            return running
+
+    def _save(self, session: Session) -> None:
+        assert session.running is not None
+        before = self.state_of(session.session_id)
+        pages = [(page.target_id, page.url) for page in health.pages(session.running, PAGES_S)]
+        if not pages:
+            # The browser is going, or gone: what it held before is worth more than nothing.
+            return
+        try:
+            state = take(self._devtools.of(session.running), pages, before or SavedState())
+        except (DevToolsFailed, KeyError):
+            # A browser that does not answer is the health check's matter; what was taken before stands.
+            return
+        if state == before:
+            return
+        with self._lock:
+            if session.session_id not in self._seen:
+                return
+            self._states[session.session_id] = state
+        self._persist(session.session_id, state)
