@@ -35,6 +35,8 @@ from processes.folders import SessionFolders
 from processes.ownership import InstanceLock
 from session_manager import SessionManager
 from sessions.archive import Archive
+from sessions.healer import Healer
+from sessions.keep_alive import KeepAliveRounds
 from sessions.lifecycle import Lifecycle
 from sessions.registry import SessionRegistry
 from sessions.state_keeper import StateKeeper
@@ -54,6 +56,7 @@ MAX_WAITING = THREADS // 2
 """Callers who wait for a place may take half of the threads, so that everybody else is still served."""
 LINGER_S = 2
 IDLE_TICK_S = 0.5
+LEASE_TICK_S = 0.25
 RETRY_CLOSE_S = 5.0
 SIGN_OF_LIFE_S = 10.0
 SAVE_TICK_S = 1.0
@@ -109,6 +112,8 @@ class Drover:
             data_dir=settings.data_dir,
             boot_id=boot_id(),
         )
+        self._healer = healer = Healer(self._registry, lifecycle, self._devtools, settings.health_timeout)
+        self._keep_alive = KeepAliveRounds(self._registry, self._devtools, self.hub.emit)
         self.manager = SessionManager(
             self._registry,
             lifecycle,
@@ -119,15 +124,23 @@ class Drover:
             self._folders,
             self._cleaner,
             self.hub.emit,
-            health_timeout=settings.health_timeout,
+            healer=healer,
             queue_timeout=settings.queue_timeout,
+            idle_timeout=settings.idle_timeout,
+            warm_sessions=settings.warm_sessions,
         )
         tasks = [
             Task("idle end", IDLE_TICK_S, self.manager.close_idle),
+            Task("leases", LEASE_TICK_S, self.manager.expire_leases),
+            Task("keep-alive", SAVE_TICK_S, self._keep_alive.tick),
             Task("close again", RETRY_CLOSE_S, self.manager.retry_closes),
             Task("saved state", SAVE_TICK_S, lambda: keeper.tick(self._registry.sessions())),
             Task("sign of life", SIGN_OF_LIFE_S, self._lock.touch),
         ]
+        if settings.watch_interval > 0:
+            tasks.append(Task("watch", settings.watch_interval, healer.watch))
+        if settings.warm_sessions > 0:
+            tasks.append(Task("warm sessions", IDLE_TICK_S, self.manager.warm_up))
         if settings.cleanup_interval > 0:
             tasks.append(Task("cleanup", settings.cleanup_interval, self._cleaner.by_interval))
         self._upkeep = Upkeep(tasks, self.hub.emit)
@@ -158,6 +171,8 @@ class Drover:
         """Close all sessions and give the data folder back."""
         self._upkeep.stop()
         self.manager.stop(keep_browsers=self.settings.keep_browsers)
+        self._healer.close()
+        self._keep_alive.close()
         self._devtools.stop()
         self._archive.close()
         self._cleaner.close()
@@ -174,6 +189,7 @@ class Drover:
         app.json.sort_keys = False  # type: ignore[attr-defined]
         app.json.ensure_ascii = False  # type: ignore[attr-defined]
         app.url_map.strict_slashes = False
+        app.url_map.merge_slashes = False
         app.before_request(admit_request)
         for blueprint in (sessions.blueprint, maintenance.blueprint, service.blueprint):
             app.register_blueprint(blueprint)

@@ -15,16 +15,21 @@ class DroverError(Exception):
     Args:
         message: One sentence that says what happened and what to do.
         details: Where a field is at fault, the field's name mapped to what is wrong with it.
+        retry_after_s: Seconds after which asking again may help, where that is known better than by class.
     """
 
     code: ClassVar[str] = "internal_error"
     status: ClassVar[int] = 500
-    retry_after_s: ClassVar[int | None] = None
+    retry_after_s: int | None = None
 
-    def __init__(self, message: str, details: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, message: str, details: dict[str, str] | None = None, *, retry_after_s: int | None = None
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.details = details
+        if retry_after_s is not None:
+            self.retry_after_s = retry_after_s
 
 
 class InvalidRequest(DroverError):
@@ -85,6 +90,13 @@ class MethodNotAllowed(DroverError):
 
     code = "method_not_allowed"
     status = 405
+
+
+class SessionInUse(DroverError):
+    """The session is leased by somebody else."""
+
+    code = "session_in_use"
+    status = 409
 
 
 class KeyConflict(DroverError):

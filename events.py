@@ -198,6 +198,18 @@ class SessionCreated(Event):
 
 
 @dataclass(frozen=True)
+class WarmBrowserReady(SessionCreated):
+    """A browser stands ready for whoever asks next."""
+
+    @property
+    def message(self) -> str:
+        return (
+            f"Warm browser ready after {self.duration_ms} ms "
+            f"(ChromeDriver PID {self.driver_pid}, Chrome PID {self.browser_pid})"
+        )
+
+
+@dataclass(frozen=True)
 class SessionStartFailed(Event):
     """No browser could be started for a new session."""
 
@@ -221,6 +233,19 @@ class FirstPageFailed(Event):
     @property
     def message(self) -> str:
         return f"Session {self.session_id}: its first page did not load: {self.error}"
+
+
+@dataclass(frozen=True)
+class KeepAliveFailed(Event):
+    """The page that keeps a session's login from lapsing did not load; it is tried again when it is due."""
+
+    level = logging.WARNING
+    session_id: str
+    error: str
+
+    @property
+    def message(self) -> str:
+        return f"Session {self.session_id}: its keep-alive page did not load: {self.error}"
 
 
 @dataclass(frozen=True)

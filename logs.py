@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import re
 import sys
 from datetime import datetime, timezone
 
@@ -22,9 +23,17 @@ def _moment(record: logging.LogRecord) -> str:
     return rfc3339(datetime.fromtimestamp(record.created, tz=timezone.utc))
 
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
+
+
+def _on_one_line(text: str) -> str:
+    # What a program or a page has said must not look like a line of its own.
+    return _CONTROL.sub(" ", text)
+
+
 class _TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        line = f"{_moment(record)} {record.levelname}: {record.getMessage()}"
+        line = f"{_moment(record)} {record.levelname}: {_on_one_line(record.getMessage())}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 

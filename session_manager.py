@@ -6,60 +6,49 @@ background, once per session, as a future that all callers await with their own 
 
 from __future__ import annotations
 
-import secrets
 import threading
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from datetime import datetime, timezone
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import events
 from browser import health
-from browser.capabilities import Checked
 from browser.devtools import DevTools, DevToolsFailed, screenshot
-from browser.health import Assessment, Health, HealthStatus, Silence
 from browser.launcher import Launcher
 from browser.recovery import Recovery
 from deadline import CallerGone, Deadline, DeadlineExceeded
-from errors import AtCapacity, BrowserUnavailable, CleanupIncomplete, RecoveryFailed, SessionNotFound
+from errors import AtCapacity, BrowserUnavailable, CleanupIncomplete, SessionNotFound
 from events import Emit
 from process_cleanup import CleanupReport, ProcessCleaner
 from processes.ending import end
 from processes.folders import SessionFolders
 from sessions.archive import Archive
 from sessions.claims import Claim, Ready, Reserved, Ticket, Working
+from sessions.handover import (
+    Acquired,
+    Request,
+    lease_asked_for,
+    new_lease,
+    new_session,
+    new_warm_session,
+    taken,
+    used,
+)
+from sessions.healer import Healer
+from sessions.leases import expired, given_back, leased
 from sessions.lifecycle import Lifecycle, Why
 from sessions.registry import SessionRegistry
-from sessions.session import Session, SessionState
+from sessions.session import Lease, Session, SessionState
 from sessions.state_keeper import StateKeeper
 
+WARM_REST_S = 10.0
 STOP_S = 7.0
 SCREENSHOT_S = 10.0
 EMERGENCY_WAIT_S = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What a client asks of `POST /sessions`, validated; `idle_timeout` in seconds, 0 = never."""
-
-    session_id: str | None
-    key: str | None
-    url: str | None
-    capabilities: Checked
-    idle_timeout: float
-
-
-@dataclass(frozen=True, slots=True)
-class Acquired:
-    """A session that is handed over, and what had to be done for that."""
-
-    session: Session
-    created: bool
-    recovery: Recovery | None
 
 
 class SessionManager:
@@ -75,8 +64,10 @@ class SessionManager:
         folders: The sessions' folders.
         cleaner: Ends every browser in an emergency.
         emit: Hears what happens.
-        health_timeout: Seconds that one health probe waits.
+        healer: Checks sessions and has them recovered.
         queue_timeout: Seconds that a caller waits for a place.
+        idle_timeout: Seconds unused after which a session that names no other is closed; 0 = never.
+        warm_sessions: How many browsers stand ready.
     """
 
     def __init__(
@@ -91,8 +82,10 @@ class SessionManager:
         cleaner: ProcessCleaner,
         emit: Emit,
         *,
-        health_timeout: float,
+        healer: Healer,
         queue_timeout: float,
+        idle_timeout: float,
+        warm_sessions: int,
     ) -> None:
         self.registry = registry
         self._lifecycle = lifecycle
@@ -103,9 +96,12 @@ class SessionManager:
         self._folders = folders
         self._cleaner = cleaner
         self._emit = emit
-        self._health_timeout = health_timeout
+        self._healer = healer
         self._queue_timeout = queue_timeout
+        self._idle_timeout = idle_timeout
+        self._warm_sessions = warm_sessions
         self._emergency = threading.Lock()
+        self._no_warm_before = 0.0
 
     def acquire(self, request: Request, deadline: Deadline) -> Acquired:
         """Get or create a session: found, checked, healed where it is dead; that is a use of it.
@@ -114,20 +110,21 @@ class SessionManager:
             DroverError: As the contract has it; nobody waits longer than the deadline.
             CallerGone: The caller hung up.
         """
-        claim = Claim(request.session_id, request.key, partial(self._new_session, request))
+        self.expire_leases()
+        make = partial(new_session, request, self._folders, self._idle_timeout)
+        claim = Claim(request.session_id, request.key, make, request.token, self._takes_warm(request))
         recovery: Recovery | None = None
         while True:
             answer = self._claim(claim, deadline)
             if isinstance(answer, Reserved):
-                return self._create(answer, claim, deadline)
+                return self._create(answer, request, deadline)
             if isinstance(answer, Working):
                 recovery = self._await(answer, deadline) or recovery
                 continue
             with self._held(answer):
-                healed = self._heal(answer.session, deadline)
+                healed = self._healer.heal(answer.session, deadline)
                 if healed is not None:
-                    self._use(answer.session)
-                    return self._handed_over(answer, healed.recovery or recovery)
+                    return self._taken(answer, request, healed.recovery or recovery)
 
     def check(self, session_id: str, deadline: Deadline) -> Acquired:
         """Give a session that exists, checked and healed where it is dead; that is no use of it.
@@ -143,7 +140,7 @@ class SessionManager:
                 recovery = self._await(answer, deadline) or recovery
                 continue
             with self._held(answer):
-                healed = self._heal(answer.session, deadline)
+                healed = self._healer.heal(answer.session, deadline)
                 if healed is not None:
                     return self._handed_over(answer, healed.recovery or recovery)
 
@@ -156,7 +153,7 @@ class SessionManager:
         answer = self.registry.find(session_id)
         if isinstance(answer, Ready):
             with self._held(answer):
-                self._assess(answer.session, deadline)
+                self._healer.assess(answer.session, deadline)
         return self.registry.get(session_id)
 
     def screenshot(self, session_id: str, deadline: Deadline) -> bytes:
@@ -182,6 +179,43 @@ class SessionManager:
                 f"The page could not be drawn ({error}): it is busy, or shows a dialog; "
                 "close the dialog or ask again later"
             ) from error
+
+    def lease(self, session_id: str, ttl_s: float, holder: str | None, token: str | None) -> Lease:
+        """Lease a session, or renew the lease of this token; that is a use of it.
+
+        Raises:
+            SessionNotFound: There is none of this id.
+            SessionInUse: Somebody else holds it.
+        """
+        self.expire_leases()
+        wanted = new_lease(ttl_s, holder)
+        session = self.registry.update(session_id, lambda known: used(leased(known, wanted, token)))
+        self._archive.note(session)
+        return session.lease or wanted
+
+    def end_lease(self, session_id: str, token: str | None) -> None:
+        """Give the lease of a session back; nothing happens where there is none.
+
+        Raises:
+            SessionNotFound: There is none of this id.
+            SessionInUse: Somebody else holds it.
+        """
+        self._archive.note(self.registry.update(session_id, lambda known: given_back(known, token)))
+
+    def expire_leases(self) -> None:
+        """End the leases whose time is over."""
+        now = time.monotonic()
+        self.registry.update_all(lambda session: expired(session, now))
+
+    def warm_up(self) -> None:
+        """Begin to start a warm browser where one is missing and nobody waits for a place or a start."""
+        if time.monotonic() < self._no_warm_before:
+            return
+        make = partial(new_warm_session, self._folders, self._idle_timeout)
+        reserved = self.registry.reserve_warm(make, self._warm_sessions)
+        if reserved is not None:
+            reserved.work.add_done_callback(self._rest_after_failure)
+            self._lifecycle.start(reserved)
 
     def close(self, session_id: str, deadline: Deadline) -> None:
         """Close a session in whatever state; its processes are seen gone and its folder removed.
@@ -237,8 +271,10 @@ class SessionManager:
         sessions = self.registry.stop()
         if keep_browsers:
             self._keeper.save_now(sessions)
+            self._close_all(session for session in sessions if session.warm)
         else:
             self._close_all(sessions)
+            self.kill()
         self._keeper.close()
         self._lifecycle.shut_down()
 
@@ -248,26 +284,20 @@ class SessionManager:
             with suppress(SessionNotFound):
                 works.append(self._close_whatever(session.session_id, Why.STOPPING))
         wait(works, timeout=STOP_S)
-        self.kill()
 
     def kill(self) -> None:
         """End at once whatever still runs; what is left on disk goes at the next start."""
-        alive = [session.running for session in self.registry.sessions() if session.running is not None]
+        alive = self.registry.running()
         end([identity for running in alive for identity in (running.browser, running.driver)], grace=0)
 
-    def _new_session(self, request: Request) -> Session:
-        now = datetime.now(timezone.utc)
-        return Session(
-            session_id=request.session_id or f"session_{secrets.token_hex(6)}",
-            key=request.key,
-            folder=self._folders.choose(),
-            capabilities=request.capabilities,
-            first_page=request.url,
-            idle_timeout=request.idle_timeout,
-            created_at=now,
-            last_used=now,
-            last_used_mono=time.monotonic(),
-        )
+    def _takes_warm(self, request: Request) -> bool:
+        if request.capabilities.capabilities or request.url is not None or self._warm_sessions == 0:
+            return False
+        return request.key is None or self._archive.kept_for_key(request.key) is None
+
+    def _rest_after_failure(self, work: Future[Any]) -> None:
+        if not work.cancelled() and work.exception() is not None:
+            self._no_warm_before = time.monotonic() + WARM_REST_S
 
     def _claim(self, claim: Claim, deadline: Deadline) -> Ready | Working | Reserved:
         answer = self.registry.claim(claim)
@@ -292,21 +322,38 @@ class SessionManager:
         elif isinstance(answer, Ready):
             self.registry.release(answer.session)
 
-    def _create(self, reserved: Reserved, claim: Claim, deadline: Deadline) -> Acquired:
+    def _create(self, reserved: Reserved, request: Request, deadline: Deadline) -> Acquired:
+        session_id = reserved.session.session_id
         with self._held(reserved):
             self._lifecycle.start(reserved)
             try:
-                return Acquired(deadline.wait(reserved.work), created=True, recovery=None)
+                deadline.wait(reserved.work)
             except DeadlineExceeded as error:
-                session_id = reserved.session.session_id
                 raise BrowserUnavailable(
                     f"The browser of session {session_id} is still starting; ask for it again"
                 ) from error
             except CallerGone:
-                if claim.session_id is None and claim.key is None:
+                if request.session_id is None and request.key is None:
                     with suppress(SessionNotFound):
-                        self._close_whatever(reserved.session.session_id, Why.UNWANTED)
+                        self._close_whatever(session_id, Why.UNWANTED)
                 raise
+            return self._taken(Ready(reserved.session, created=True), request, None)
+
+    def _taken(self, answer: Ready, request: Request, recovery: Recovery | None) -> Acquired:
+        """Hand a session over: note the use, what the client changes of it, and the lease that it gets."""
+        wanted = lease_asked_for(request)
+        if answer.created and answer.session.lease is not None:
+            # It was leased to its client from birth, and the time counts from now.
+            request = replace(request, token=answer.session.lease.token)
+        session = self.registry.update(
+            answer.session.session_id, partial(taken, request=request, lease=wanted)
+        )
+        if answer.created:
+            self._archive.promise(session)
+        else:
+            self._archive.note(session)
+        granted = session.lease if wanted is not None else None
+        return Acquired(session, answer.created, recovery, granted)
 
     def _await(self, working: Working, deadline: Deadline) -> Recovery | None:
         """Wait for somebody else's work; gives the recovery, where it was one."""
@@ -319,43 +366,6 @@ class SessionManager:
             ) from error
         recovering = working.session.state is SessionState.RECOVERING
         return result.last_recovery if recovering and isinstance(result, Session) else None
-
-    def _use(self, session: Session) -> None:
-        self.registry.use(session, datetime.now(timezone.utc), time.monotonic())
-        self._archive.note(self.registry.get(session.session_id))
-
-    def _heal(self, session: Session, deadline: Deadline) -> _Healed | None:
-        """Check a session, and recover it where it is dead; None where it has moved on: ask again."""
-        assessment = self._assess(session, deadline)
-        if assessment is None or assessment.status is not HealthStatus.DEAD:
-            return _Healed(None)
-        begun = self.registry.begin(session, SessionState.RECOVERING)
-        if begun is None:
-            return None
-        if isinstance(begun, Reserved):
-            self._lifecycle.recover(begun, assessment)
-        try:
-            result = deadline.wait(begun.work)
-        except DeadlineExceeded as error:
-            raise RecoveryFailed(
-                f"Session {session.session_id} is still being recovered; ask again"
-            ) from error
-        return _Healed(result.last_recovery) if isinstance(result, Session) else None
-
-    def _assess(self, session: Session, deadline: Deadline) -> Assessment | None:
-        """Look at a session until there is a judgement or no time; None where it has no browser yet."""
-        running, silence, begun = session.running, Silence(), time.monotonic()
-        while running is not None:
-            readings = health.read(running, self._devtools.seen(running), self._health_timeout)
-            assessment = health.assess(readings, running, silence, self._health_timeout)
-            if assessment.settled or deadline.remaining() == 0:
-                now, latency_ms = datetime.now(timezone.utc), round(1000 * (time.monotonic() - begun))
-                found = Health(assessment.status, assessment.reason, now, latency_ms)
-                url = readings.current_url or session.current_url
-                self.registry.note(session, health=found, current_url=url)
-                return assessment
-            silence = assessment.silence
-        return None
 
     def _close_whatever(self, session_id: str, why: Why) -> Future[Any]:
         """Begin to close a session, whatever state it moves on to meanwhile; gives the close to wait for.
@@ -384,10 +394,3 @@ class SessionManager:
             yield
         finally:
             self.registry.release(answer.session)
-
-
-@dataclass(frozen=True, slots=True)
-class _Healed:
-    """A session was looked at, and where it was dead this brought it back."""
-
-    recovery: Recovery | None

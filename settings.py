@@ -70,6 +70,15 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
         description="seconds for which the sessions of an instance that stopped are spared",
     )
+    watch_interval: float = Field(
+        default=15,
+        ge=0,
+        allow_inf_nan=False,
+        description="seconds between health checks of sessions that nobody uses; 0 = off",
+    )
+    warm_sessions: int = Field(
+        default=0, ge=0, le=1000, description="how many browsers stand ready for whoever asks next"
+    )
     keep_browsers: bool = Field(
         default=False,
         description="1 = leave the browsers running at a clean stop, for the next start to take back",
@@ -114,6 +123,8 @@ def load_settings() -> Settings:
     """
     try:
         return Settings()
+    except (UnicodeDecodeError, OSError) as error:
+        raise StartRefused(f"The file .env cannot be read: {error}; save it as UTF-8 text") from error
     except ValidationError as error:
         first = error.errors()[0]
         name = PREFIX + str(first["loc"][0]).upper()

@@ -176,23 +176,27 @@ class DevTools:
     """Keeps one connection to each browser; connects when it is first asked for."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="devtools", daemon=True)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
         self._connections: dict[str, Future[Connection]] = {}
         self._lock = threading.Lock()
 
     def start(self) -> None:
         """Start the thread."""
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="devtools", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """Close all connections and end the thread; the browsers live on."""
-        with self._lock:
-            guids = tuple(self._connections)
-        for guid in guids:
-            self.forget(guid)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(CONNECT_S)
+        loop, thread = self._loop, self._thread
+        if loop is None or thread is None:
+            return
+        asyncio.run_coroutine_threadsafe(self._close_all(), loop).result(CONNECT_S)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(CONNECT_S)
+        loop.close()
+        self._loop = self._thread = None
 
     def of(self, running: RunningBrowser) -> Connection:
         """Give the connection to a browser, a new one where the old one has broken.
@@ -203,7 +207,7 @@ class DevTools:
         with self._lock:
             known = self._connections.get(running.browser_guid)
             if known is None or (known.done() and (known.exception() or not known.result().alive)):
-                known = asyncio.run_coroutine_threadsafe(self._connect(running), self._loop)
+                known = asyncio.run_coroutine_threadsafe(self._connect(running), self._running_loop())
                 self._connections[running.browser_guid] = known
         try:
             return known.result(CONNECT_S)
@@ -224,8 +228,20 @@ class DevTools:
         """Close the connection to a browser, if there is one."""
         with self._lock:
             known = self._connections.pop(browser_guid, None)
-        if known is not None and known.done() and known.exception() is None:
+        if known is not None and known.done() and known.exception() is None and self._loop is not None:
             asyncio.run_coroutine_threadsafe(known.result().close(), self._loop)
+
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            raise DevToolsFailed("The DevTools connections are closed")
+        return self._loop
+
+    async def _close_all(self) -> None:
+        with self._lock:
+            known = tuple(self._connections.values())
+            self._connections.clear()
+        open_ones = [one.result() for one in known if one.done() and one.exception() is None]
+        await asyncio.gather(*(one.close() for one in open_ones), return_exceptions=True)
 
     async def _connect(self, running: RunningBrowser) -> Connection:
         # Chrome takes a DevTools connection without an `Origin`, and refuses one with a foreign one.
@@ -237,7 +253,7 @@ class DevTools:
             ping_interval=None,
             proxy=None,
         )
-        connection = Connection(self._loop, socket)
+        connection = Connection(asyncio.get_running_loop(), socket)
         await connection.open()
         return connection
 

@@ -96,14 +96,14 @@ class Ladder:
         if casualty.running is not None:
             self._devtools.forget(casualty.running.browser_guid)
         try:
-            return self._restore(casualty, deadline, wanted), Method.RESTORED
-        except (BrowserUnavailable, DevToolsFailed):
-            # The profile is damaged, and the rung below does without it.
-            self._launcher.stop(casualty.folder, None)
-        self._folders.reset(casualty.folder)
-        running = self._launcher.start(casualty.folder, casualty.checked, deadline, wanted)
-        restored = casualty.state is not None and self.put_back(running, casualty.state)
-        return running, Method.RESTORED if restored else Method.RECREATED
+            running = self._on_the_same_profile(casualty, deadline, wanted)
+            has_profile = True
+        except BrowserUnavailable:
+            # The profile is gone or damaged, and a new one takes its place.
+            running = self._on_a_new_profile(casualty, deadline, wanted)
+            has_profile = False
+        put_back = casualty.state is not None and self.put_back(running, casualty.state)
+        return running, Method.RESTORED if has_profile or put_back else Method.RECREATED
 
     def _reattach(self, casualty: Casualty, deadline: Deadline, wanted: Wanted) -> RunningBrowser:
         """Put a new ChromeDriver on a browser that lives: tabs, forms and script variables are still there.
@@ -122,13 +122,14 @@ class Ladder:
                 connection.reload_page(target_id, RELOAD_S)
         return self._launcher.reattach(casualty.folder, casualty.running, casualty.checked, deadline, wanted)
 
-    def _restore(self, casualty: Casualty, deadline: Deadline, wanted: Wanted) -> RunningBrowser:
-        """Start a new browser on the same profile, and put back what the profile does not hold."""
+    def _on_the_same_profile(self, casualty: Casualty, deadline: Deadline, wanted: Wanted) -> RunningBrowser:
         self._folders.keep_profile(casualty.folder)
-        running = self._launcher.start(casualty.folder, casualty.checked, deadline, wanted)
-        if casualty.state is not None:
-            self.put_back(running, casualty.state)
-        return running
+        return self._launcher.start(casualty.folder, casualty.checked, deadline, wanted)
+
+    def _on_a_new_profile(self, casualty: Casualty, deadline: Deadline, wanted: Wanted) -> RunningBrowser:
+        self._launcher.stop(casualty.folder, None)
+        self._folders.reset(casualty.folder)
+        return self._launcher.start(casualty.folder, casualty.checked, deadline, wanted)
 
     def put_back(self, running: RunningBrowser, state: SavedState) -> bool:
         """Put a saved state into a new browser; tell whether all of it was taken."""

@@ -75,7 +75,7 @@ def plan_adoption(
 
     Args:
         stored: The sessions, the oldest first; their ids differ. Of two that name one folder, key or
-            process the newer wins.
+            process the newer wins. One of the first generation without a browser was never answered.
         facts: By session id, the last look at a session's processes and endpoints. Silence counts as
             hung here: so look again until `assess` has settled. No look counts as a dead browser. A
             re-attach compares the GUID itself, since nobody is asked where ChromeDriver is gone.
@@ -93,7 +93,7 @@ def plan_adoption(
 def _decide(
     session: StoredSession, readings: Readings | None, taken: _Taken, boot_id: str, data_dir: Path
 ) -> Decision:
-    if session.running is None:
+    if session.running is None and session.generation == 1:
         return Decision(session, Action.FORGET, "the service ended while it was starting")
     disbelief = _disbelief(session, boot_id, data_dir)
     if disbelief is not None:
@@ -104,7 +104,8 @@ def _decide(
             return Decision(session, Action.FORGET, f"the newer {taken.owners[claim]} has its {claim[0]}")
     taken.owners.update(dict.fromkeys(claims, session.session_id))
     if session.running is None:
-        return Decision(session, Action.RESTORE, disbelief or "", Cause.BROWSER_GONE)
+        reason = disbelief or "the service ended while it had no browser"
+        return Decision(session, Action.RESTORE, reason, Cause.BROWSER_GONE)
     if readings is None:
         return Decision(session, Action.RESTORE, "nothing is known of its processes", Cause.BROWSER_GONE)
     return _without_reuse(_judge(session, session.running, readings), session.running, taken)

@@ -14,19 +14,26 @@ from sessions.session import Session
 class Claim:
     """What a caller asks for: a session by id or key, and how to make it if there is none.
 
-    `make` gives a new session in state `starting` for an id; it must do no I/O.
+    `make` gives a new session in state `starting`; it must do no I/O. `token` is that of the lease, for
+    whoever holds it. `takes_warm` where any browser with default capabilities will do.
     """
 
     session_id: str | None
     key: str | None
     make: Callable[[], Session]
+    token: str | None = None
+    takes_warm: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The session is there and ready; the caller holds it until `release`."""
+    """The session is there and ready; the caller holds it until `release`.
+
+    `created` where it was a warm browser until now.
+    """
 
     session: Session
+    created: bool = False
 
 
 @dataclass(frozen=True, slots=True)

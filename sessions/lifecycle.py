@@ -42,6 +42,7 @@ from sessions.state_keeper import StateKeeper
 
 START_S = 90.0
 FIRST_PAGE_S = 30.0
+PAUSE_TICK_S = 0.05
 DISPLACED_LOOKS = 40
 DISPLACED_PAUSE_S = 0.5
 
@@ -102,9 +103,9 @@ class Lifecycle:
         """Begin to start a new session's browser; its work gives the ready session."""
         self._submit(reserved, self._start)
 
-    def recover(self, reserved: Reserved, found: Assessment) -> None:
-        """Begin to bring a dead session back; its work gives the ready session."""
-        self._submit(reserved, partial(self._recover, found=found))
+    def recover(self, reserved: Reserved, found: Assessment, pause_s: float = 0.0) -> None:
+        """Begin to bring a dead session back, after a pause; its work gives the ready session."""
+        self._submit(reserved, partial(self._recover, found=found, pause_s=pause_s))
 
     def close(self, reserved: Reserved, why: Why) -> None:
         """Begin to close a session; its work is done when it is gone from the list."""
@@ -120,9 +121,11 @@ class Lifecycle:
 
     def _submit(self, reserved: Reserved, job: Callable[[Reserved], Session | None]) -> None:
         try:
-            self._executor.submit(_complete, reserved.work, partial(job, reserved))
+            submitted = self._executor.submit(_complete, reserved.work, partial(job, reserved))
         except RuntimeError:
-            reserved.work.set_exception(ShuttingDown("The service has stopped; ask again when it is back"))
+            reserved.work.set_exception(_stopped())
+        else:
+            submitted.add_done_callback(partial(_fail_if_cancelled, reserved.work))
 
     def _start(self, reserved: Reserved) -> Session:
         session, begun = reserved.session, time.monotonic()
@@ -137,11 +140,9 @@ class Lifecycle:
             published = self._publish(session, running)
         except Exception as error:
             raise self._given_up(session, error) from error
-        self._emit(
-            events.SessionCreated(
-                session.session_id, running.driver.pid, running.browser.pid, _milliseconds_since(begun)
-            )
-        )
+        pids, took_ms = (running.driver.pid, running.browser.pid), _milliseconds_since(begun)
+        happened = events.WarmBrowserReady if session.warm else events.SessionCreated
+        self._emit(happened(session.session_id, *pids, took_ms))
         return published
 
     def _given_up(self, session: Session, error: Exception) -> Exception:
@@ -159,11 +160,12 @@ class Lifecycle:
             self._registry.forget(session)
         return overtaken or error
 
-    def _recover(self, reserved: Reserved, found: Assessment) -> Session:
+    def _recover(self, reserved: Reserved, found: Assessment, pause_s: float) -> Session:
         session, begun = reserved.session, time.monotonic()
         assert found.cause is not None
         self._emit(events.SessionAppearsDead(session.session_id, found.reason or found.cause.value))
         self._emit(events.ConnectionErrorDetected(session.session_id))
+        self._pause(session, pause_s)
         orphans_killed = self._cleaner.upon_connection_error()
         try:
             casualty = Casualty(
@@ -176,7 +178,11 @@ class Lifecycle:
             running, method = self._ladder.bring_back(casualty, Deadline(START_S), self._wanted(session))
             recovery = Recovery(found.cause, method, orphans_killed, _milliseconds_since(begun))
             published = self._publish(
-                session, running, recoveries=session.recoveries + 1, last_recovery=recovery
+                session,
+                running,
+                recoveries=session.recoveries + 1,
+                last_recovery=recovery,
+                streak=session.streak.longer(time.monotonic()),
             )
         except Exception as error:
             raise self._not_recovered(session, found, error) from error
@@ -196,11 +202,17 @@ class Lifecycle:
         cause = found.cause.value if found.cause else ""
         self._emit(events.SessionRecoveryFailed(session.session_id, cause, str(error)))
         # Ready with its dead parts: the next one who asks finds them dead and tries again.
-        self._registry.publish(session)
+        self._registry.publish(session, streak=session.streak.longer(time.monotonic()))
         return RecoveryFailed(
             f"Session {session.session_id} could not be recovered after {cause}: {error}; "
             "ask again, or DELETE it"
         )
+
+    def _pause(self, session: Session, seconds: float) -> None:
+        """Let a session that died fast after its last recovery rest, unless it is closed meanwhile."""
+        over = time.monotonic() + seconds
+        while time.monotonic() < over and self._registry.is_current(session):
+            time.sleep(PAUSE_TICK_S)
 
     def _close(self, reserved: Reserved, why: Why) -> None:
         session = reserved.session
@@ -260,7 +272,8 @@ class Lifecycle:
             "health": Health(found.status, found.reason, datetime.now(timezone.utc), milliseconds),
             "current_url": readings.current_url,
         }
-        self._archive.promise(changed(session, changes))
+        if not session.warm:
+            self._archive.promise(changed(session.moved(SessionState.READY), changes))
         published = self._registry.publish(session, **changes)
         if published is None:
             raise SessionLost(f"Session {session.session_id} was closed meanwhile")
@@ -315,3 +328,12 @@ def _complete(work: Future[Any], job: Callable[[], Session | None]) -> None:
 
 def _milliseconds_since(begun: float) -> int:
     return round(1000 * (time.monotonic() - begun))
+
+
+def _fail_if_cancelled(work: Future[Any], submitted: Future[None]) -> None:
+    if submitted.cancelled():
+        work.set_exception(_stopped())
+
+
+def _stopped() -> ShuttingDown:
+    return ShuttingDown("The service has stopped; ask again when it is back")

@@ -8,19 +8,22 @@ processes are seen gone.
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any
 
-from errors import AtCapacity, CleanupIncomplete, DroverError, KeyConflict, SessionNotFound, ShuttingDown
+from browser.running import RunningBrowser
+from errors import CleanupIncomplete, KeyConflict, SessionNotFound, ShuttingDown
 from processes.verdicts import ProtectedSession
-from sessions.admission import idle_sessions, next_to_evict
+from sessions.admission import idle_sessions, needs_warm, next_to_evict
 from sessions.claims import Answer, Claim, Ready, Reserved, Ticket, Working
-from sessions.session import TRANSITIONS, Session, SessionState, changed
+from sessions.leases import check_lease
+from sessions.line import WaitingLine
+from sessions.session import TRANSITIONS, Session, SessionState, changed, taken_by
+
+Change = Callable[[Session], Session]
 
 
 @dataclass(slots=True)
@@ -44,11 +47,10 @@ class SessionRegistry:
 
     def __init__(self, max_sessions: int, max_waiting: int) -> None:
         self.max_sessions = max_sessions
-        self._max_waiting = max_waiting
-        self._evict: Callable[[Reserved], object] | None = None
+        self._evict: Callable[[Reserved], object] = _nobody_evicts
         self._lock = threading.Lock()
         self._entries: dict[str, _Entry] = {}
-        self._line: deque[Ticket] = deque()
+        self._line = WaitingLine(max_waiting)
         self._stopping = False
         self._gate_open = True
 
@@ -76,13 +78,10 @@ class SessionRegistry:
             AtCapacity: The waiting line is full as well.
             ShuttingDown: The service is stopping.
         """
-        with self._lock:
+        with self._changing():
             if self._stopping:
                 raise ShuttingDown("The service is stopping; ask again when it is back")
-            answer = self._answer(claim, may_reserve=not self._line) or self._queue(claim)
-            settle = self._settlement()
-        settle()
-        return answer
+            return self._answer(claim, may_reserve=not self._line) or self._line.join(claim)
 
     def get(self, session_id: str) -> Session:
         """Give a session as it is now, without holding it.
@@ -105,8 +104,7 @@ class SessionRegistry:
     def leave(self, ticket: Ticket) -> Answer | None:
         """Leave the waiting line; gives the answer where the turn had come at that very moment."""
         with self._lock:
-            if ticket in self._line:
-                self._line.remove(ticket)
+            if self._line.leave(ticket):
                 return None
         return ticket.turn.result()
 
@@ -114,12 +112,32 @@ class SessionRegistry:
         """Let go of a session that `claim` or `find` gave."""
         self._count(session, callers=-1)
 
-    def use(self, session: Session, now: datetime, now_mono: float) -> None:
-        """Note that somebody uses the session now."""
+    def reserve_warm(self, make: Callable[[], Session], wanted: int) -> Reserved | None:
+        """Reserve a place for one warm browser more, unless there are enough, or somebody needs the place."""
         with self._lock:
-            entry = self._same(session)
-            if entry is not None:
-                entry.session = replace(entry.session, last_used=now, last_used_mono=now_mono)
+            sessions = [entry.session for entry in self._entries.values()]
+            free = len(sessions) < self.max_sessions and not self._line and self._gate_open
+            if not free or self._stopping or not needs_warm(sessions, wanted):
+                return None
+            return self._reserve(make())
+
+    def update(self, session_id: str, change: Change) -> Session:
+        """Put what a pure function makes of a session in its place, and give that.
+
+        Raises:
+            SessionNotFound: There is none of this id.
+            DroverError: What `change` raises; nothing is changed then.
+        """
+        with self._changing():
+            entry = self._entry(session_id)
+            entry.session = updated = change(entry.session)
+        return updated
+
+    def update_all(self, change: Change) -> None:
+        """Put what a pure function makes of each session in its place."""
+        with self._changing():
+            for entry in self._entries.values():
+                entry.session = change(entry.session)
 
     def begin(self, session: Session, state: SessionState) -> Reserved | Working | None:
         """Begin to recover or close a session: `Reserved` for exactly one caller of a generation.
@@ -143,16 +161,13 @@ class SessionRegistry:
 
     def publish(self, session: Session, **changes: object) -> Session | None:
         """Make a session ready with what its work has brought; None where it was closed or lost meanwhile."""
-        with self._lock:
+        with self._changing():
             entry = self._current(session)
             if entry is None:
                 return None
             entry.session = changed(entry.session.moved(SessionState.READY), changes)
             entry.work = None
-            published = entry.session
-            settle = self._settlement()
-        settle()
-        return published
+            return entry.session
 
     def note(self, session: Session, **changes: object) -> None:
         """Note what a look at a session has found, unless it has moved on meanwhile."""
@@ -172,12 +187,10 @@ class SessionRegistry:
 
     def forget(self, session: Session) -> bool:
         """Take a session off the list, its processes being gone; False where it was lost meanwhile."""
-        with self._lock:
+        with self._changing():
             entry = self._current(session)
             if entry is not None:
                 del self._entries[session.session_id]
-            settle = self._settlement()
-        settle()
         return entry is not None
 
     def unclosed(self) -> tuple[Session, ...]:
@@ -188,12 +201,10 @@ class SessionRegistry:
 
     def close_failed(self, session: Session) -> None:
         """Leave a session in the list as closing, with nobody at work: the next close tries again."""
-        with self._lock:
+        with self._changing():
             entry = self._current(session)
             if entry is not None:
                 entry.work = None
-            settle = self._settlement()
-        settle()
 
     def is_current(self, session: Session) -> bool:
         """Tell whether the work on a session of this generation is still wanted."""
@@ -207,9 +218,18 @@ class SessionRegistry:
             return tuple(self._begin(self._entries[one.session_id], SessionState.CLOSING) for one in idle)
 
     def sessions(self) -> tuple[Session, ...]:
-        """Give all sessions as they are now, in the order of their creation."""
-        with self._lock:
-            return tuple(entry.session for entry in self._entries.values())
+        """Give all sessions as they are now, in the order of their creation; warm ones are none yet."""
+        return tuple(session for session in self._everything() if not session.warm)
+
+    def running(self) -> tuple[RunningBrowser, ...]:
+        """Give everything that runs for us, warm browsers included."""
+        return tuple(session.running for session in self._everything() if session.running is not None)
+
+    def warm_count(self) -> int:
+        """Give how many warm browsers stand ready."""
+        return sum(
+            1 for session in self._everything() if session.warm and session.state is SessionState.READY
+        )
 
     def protected(self) -> tuple[ProtectedSession, ...]:
         """Give what no cleanup may touch: the folder and processes of every session, whatever its state."""
@@ -219,7 +239,7 @@ class SessionRegistry:
                 str(session.folder.path),
                 session.running.pids if session.running else frozenset(),
             )
-            for session in self.sessions()
+            for session in self._everything()
         )
 
     def close_gate(self) -> tuple[Future[Any], ...]:
@@ -232,40 +252,50 @@ class SessionRegistry:
 
     def open_gate(self) -> None:
         """Let sessions start again."""
-        with self._lock:
+        with self._changing():
             self._gate_open = True
-            settle = self._settlement()
-        settle()
 
     def stop(self) -> tuple[Session, ...]:
         """Take no more claims, fail all who wait, and give the sessions that there are."""
         with self._lock:
             self._stopping = True
-            waiting = tuple(self._line)
-            self._line.clear()
+            turns = self._line.fail(ShuttingDown("The service is stopping; ask again when it is back"))
             sessions = tuple(entry.session for entry in self._entries.values())
-        for ticket in waiting:
-            ticket.turn.set_exception(ShuttingDown("The service is stopping; ask again when it is back"))
+        for turn in turns:
+            turn.tell()
         return sessions
 
-    def _answer(self, claim: Claim, *, may_reserve: bool) -> Answer | None:
+    def _everything(self) -> tuple[Session, ...]:
+        with self._lock:
+            return tuple(entry.session for entry in self._entries.values())
+
+    def _answer(self, claim: Claim, *, may_reserve: bool = True) -> Answer | None:
         entry = self._named(claim)
         if entry is not None:
+            check_lease(entry.session, claim.token)
             return self._hold(entry)
+        warm = self._ready_warm() if claim.takes_warm and self._gate_open else None
+        if warm is not None:
+            return self._hand_out(warm, claim.make())
         if not may_reserve or not self._gate_open or len(self._entries) >= self.max_sessions:
             return None
-        session = claim.make()
-        entry = _Entry(replace(session, callers=1), Future())
-        self._entries[session.session_id] = entry
-        assert entry.work is not None
-        return Reserved(entry.session, entry.work)
+        return self._reserve(replace(claim.make(), callers=1))
 
-    def _queue(self, claim: Claim) -> Ticket:
-        if len(self._line) >= self._max_waiting:
-            raise AtCapacity("Every session is in use and the waiting line is full; ask again later")
-        ticket = Ticket(claim)
-        self._line.append(ticket)
-        return ticket
+    def _reserve(self, session: Session) -> Reserved:
+        work: Future[Any] = Future()
+        self._entries[session.session_id] = _Entry(session, work)
+        return Reserved(session, work)
+
+    def _ready_warm(self) -> _Entry | None:
+        entries = self._entries.values()
+        return next((entry for entry in entries if entry.session.warm and entry.work is None), None)
+
+    def _hand_out(self, warm: _Entry, wanted: Session) -> Ready:
+        del self._entries[warm.session.session_id]
+        warm.session = taken_by(warm.session, wanted)
+        self._entries[wanted.session_id] = warm
+        warm.session = replace(warm.session, callers=1)
+        return Ready(warm.session, created=True)
 
     def _named(self, claim: Claim) -> _Entry | None:
         by_id = self._entries.get(claim.session_id) if claim.session_id else None
@@ -303,7 +333,7 @@ class SessionRegistry:
         return entry if entry is not None and entry.session.folder == session.folder else None
 
     def _count(self, session: Session, callers: int = 0, commands: int = 0) -> None:
-        with self._lock:
+        with self._changing():
             entry = self._same(session)
             if entry is not None:
                 entry.session = replace(
@@ -311,8 +341,6 @@ class SessionRegistry:
                     callers=entry.session.callers + callers,
                     commands=entry.session.commands + commands,
                 )
-            settle = self._settlement()
-        settle()
 
     def _hold(self, entry: _Entry) -> Ready | Working:
         if entry.work is not None:
@@ -329,28 +357,20 @@ class SessionRegistry:
         entry.session = entry.session.moved(state)
         return Reserved(entry.session, entry.work, displaced)
 
-    def _settlement(self) -> Callable[[], None]:
-        """Serve the line as far as there is room, under the lock; the result tells everybody, after it."""
-        turns: list[tuple[Ticket, Answer | DroverError]] = []
-        while self._line:
-            try:
-                answer = self._answer(self._line[0].claim, may_reserve=True)
-            except DroverError as error:
-                turns.append((self._line.popleft(), error))
-                continue
-            if answer is None:
-                break
-            turns.append((self._line.popleft(), answer))
-        victims = tuple(self._victims())
-        return lambda: self._tell(turns, victims)
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Hold the lock for a change; then, without it, tell everybody whose turn has come through it."""
+        with self._lock:
+            yield
+            turns = self._line.serve(self._answer)
+            victims = tuple(self._victims())
+        for turn in turns:
+            turn.tell()
+        for victim in victims:
+            self._evict(victim)
 
     def _victims(self) -> Iterator[Reserved]:
-        while (
-            self._evict is not None
-            and self._line
-            and self._gate_open
-            and len(self._entries) >= self.max_sessions
-        ):
+        while self._line and self._gate_open and len(self._entries) >= self.max_sessions:
             # One whose close has failed gives its place to nobody for now.
             hopeful = [e.session for e in self._entries.values() if not e.is_stuck]
             victim = next_to_evict(hopeful, len(self._line))
@@ -358,12 +378,6 @@ class SessionRegistry:
                 return
             yield self._begin(self._entries[victim.session_id], SessionState.CLOSING)
 
-    def _tell(self, turns: list[tuple[Ticket, Answer | DroverError]], victims: tuple[Reserved, ...]) -> None:
-        for ticket, answer in turns:
-            if isinstance(answer, DroverError):
-                ticket.turn.set_exception(answer)
-            else:
-                ticket.turn.set_result(answer)
-        for victim in victims:
-            if self._evict is not None:
-                self._evict(victim)
+
+def _nobody_evicts(_: Reserved) -> None:
+    raise AssertionError("evict_with() names what closes sessions, before any session is claimed")

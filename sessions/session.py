@@ -14,7 +14,9 @@ from browser.health import Health
 from browser.recovery import Recovery
 from browser.running import RunningBrowser
 from processes.folders import SessionFolder
+from sessions.patience import NO_STREAK, Streak
 
+MAX_HOLDER = 256
 SESSION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
@@ -42,6 +44,31 @@ class IllegalTransition(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Lease:
+    """A promise that nobody else is handed the session.
+
+    Attributes:
+        holder: Who holds it, in the holder's own words.
+        token: What the holder shows to renew it or give it back.
+        expires_at: When it ends by itself, for people.
+        expires_mono: The same on the monotonic clock.
+    """
+
+    holder: str | None
+    token: str = field(repr=False)
+    expires_at: datetime
+    expires_mono: float
+
+
+@dataclass(frozen=True, slots=True)
+class KeepAlive:
+    """A page to open in the background every `interval` seconds while nobody uses the session."""
+
+    url: str
+    interval: float
+
+
+@dataclass(frozen=True, slots=True)
 class Session:
     """One session as the list knows it.
 
@@ -64,6 +91,11 @@ class Session:
         memory_mb: What its processes last used, in MiB.
         recoveries: How often it was recovered.
         last_recovery: The last of these.
+        keep_alive: The page that keeps its login from lapsing.
+        kept_alive_mono: When that was last opened, on the monotonic clock.
+        lease: Who holds it.
+        streak: How often it was recovered in a row, without a sign of life in between.
+        warm: It stands ready for whoever asks next, and is nobody's yet.
         callers: Requests that hold it at this moment; it is neither evicted nor idled out under them.
         commands: WebDriver commands that run through us at this moment.
     """
@@ -85,13 +117,18 @@ class Session:
     memory_mb: float | None = None
     recoveries: int = 0
     last_recovery: Recovery | None = None
+    keep_alive: KeepAlive | None = None
+    kept_alive_mono: float = 0.0
+    lease: Lease | None = None
+    streak: Streak = NO_STREAK
+    warm: bool = False
     callers: int = 0
     commands: int = 0
 
     @property
     def in_use(self) -> bool:
         """Tell whether somebody uses it at this moment."""
-        return self.commands > 0
+        return self.commands > 0 or self.lease is not None
 
     @property
     def evictable(self) -> bool:
@@ -110,9 +147,29 @@ class Session:
 
     def idle_at(self, now_mono: float) -> bool:
         """Tell whether it has been unused for longer than it may be."""
-        return self.evictable and 0 < self.idle_timeout <= now_mono - self.last_used_mono
+        return not self.warm and self.evictable and 0 < self.idle_timeout <= now_mono - self.last_used_mono
+
+    def keep_alive_due(self, now_mono: float) -> bool:
+        """Tell whether its page is to be opened again."""
+        if self.keep_alive is None or not self.evictable:
+            return False
+        return now_mono - max(self.kept_alive_mono, self.last_used_mono) >= self.keep_alive.interval
 
 
 def changed(session: Session, changes: Mapping[str, Any]) -> Session:
     """Give a session with some of its fields changed."""
     return replace(session, **changes)
+
+
+def taken_by(warm: Session, wanted: Session) -> Session:
+    """Give a warm session as the one that was wanted: with its browser, under the new id."""
+    return replace(
+        wanted,
+        folder=warm.folder,
+        capabilities=warm.capabilities,
+        state=warm.state,
+        generation=warm.generation + 1,
+        running=warm.running,
+        health=warm.health,
+        current_url=warm.current_url,
+    )

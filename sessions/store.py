@@ -26,7 +26,7 @@ from browser.recovery import Recovery
 from browser.running import RunningBrowser
 from errors import BrowserUnavailable, StartRefused
 from processes.folders import SessionFolder
-from sessions.session import Session, SessionState
+from sessions.session import KeepAlive, Lease, Session, SessionState
 
 APPLICATION_ID: Final = 0x44525652
 """In the header of our databases: "DRVR"."""
@@ -56,16 +56,33 @@ _BLAMELESS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
+class StoredLease:
+    """A lease without what only this process understands."""
+
+    holder: str | None
+    token: str
+    expires_at: AwareDatetime
+
+    @classmethod
+    def of(cls, lease: Lease) -> StoredLease:
+        """Take from a lease what must outlive the process."""
+        return cls(lease.holder, lease.token, lease.expires_at)
+
+    def to_lease(self, now_mono: float, now: datetime) -> Lease:
+        """Give the lease back; one whose time is over ends at the next look."""
+        left_s = (self.expires_at - now).total_seconds()
+        return Lease(self.holder, self.token, self.expires_at, now_mono + left_s)
+
+
+@dataclass(frozen=True, slots=True)
 class StoredSession:
     """What is known of a session after the service has died; fields as those of `Session`.
 
     Attributes:
         folder: The path of its folder, as it stands on the command lines of its processes.
         dropped: Names of the switches that were taken out of its capabilities.
-        running: Its ChromeDriver and browser as last published; None where it was still starting.
+        running: Its ChromeDriver and browser as last published; None where it had none.
         boot_id: The run of the machine in which `running` was noted.
-        keep_alive: A JSON object, `url` and `interval` in seconds.
-        lease: A JSON object, `holder`, `token` and `expires_at`.
     """
 
     session_id: str
@@ -82,8 +99,8 @@ class StoredSession:
     last_recovery: Recovery | None
     running: RunningBrowser | None
     boot_id: str
-    keep_alive: Mapping[str, object] | None = None
-    lease: Mapping[str, object] | None = None
+    keep_alive: KeepAlive | None = None
+    lease: StoredLease | None = None
 
     @classmethod
     def of(cls, session: Session, boot_id: str) -> StoredSession:
@@ -103,6 +120,8 @@ class StoredSession:
             last_recovery=session.last_recovery,
             running=session.running,
             boot_id=boot_id,
+            keep_alive=session.keep_alive,
+            lease=StoredLease.of(session.lease) if session.lease else None,
         )
 
     def to_session(self, now_mono: float, now: datetime) -> Session:
@@ -123,6 +142,8 @@ class StoredSession:
             running=self.running,
             recoveries=self.recoveries,
             last_recovery=self.last_recovery,
+            keep_alive=self.keep_alive,
+            lease=self.lease.to_lease(now_mono, now) if self.lease else None,
         )
 
 

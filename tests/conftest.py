@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.machine import end_what_is_left, remove, run_folder, short_folder, what_is_left
 
@@ -15,6 +16,13 @@ PREFIX: Final = "DROVER_"
 SWITCH: Final = "DROVER_TEST_SYSTEM_WIDE"
 SYSTEM_WIDE: Final = pytest.StashKey[bool]()
 SKIPPED: Final = pytest.StashKey[int]()
+
+
+# A machine under load is slow to make an example; that is no failure.
+_PATIENT: Final = settings(deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("quick", _PATIENT, max_examples=12)
+settings.register_profile("thorough", _PATIENT, max_examples=400)
+settings.load_profile("quick")
 
 
 def pytest_configure(config: pytest.Config) -> None:

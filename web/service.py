@@ -30,6 +30,7 @@ def health() -> Response:
         active_sessions=len(sessions),
         max_sessions=registry.max_sessions,
         session_capacity=f"{len(sessions)}/{registry.max_sessions}",
+        warm=registry.warm_count(),
         persistent_sessions=sum(1 for session in sessions if session.key is not None),
         uptime_s=round(time.monotonic() - services().started, 1),
         timestamp=rfc3339(datetime.now(timezone.utc)),

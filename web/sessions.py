@@ -6,19 +6,22 @@ from dataclasses import asdict
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from flask import Blueprint, Response, jsonify, url_for
-from pydantic import AfterValidator, BeforeValidator, Field, HttpUrl, TypeAdapter
+from flask import Blueprint, Response, jsonify, request, url_for
+from pydantic import AfterValidator, Field, HttpUrl, TypeAdapter
 
 from browser import capabilities
 from browser.health import Health
 from browser.recovery import Recovery
 from logs import rfc3339
-from session_manager import Acquired, Request
-from sessions.session import SESSION_ID, Session
+from sessions.handover import Acquired, Request
+from sessions.session import MAX_HOLDER, SESSION_ID, KeepAlive, Lease, Session
 from web.parsing import Nothing, Strict, read_body, read_query
 from web.services import request_deadline, services
 
 blueprint = Blueprint("sessions", __name__)
+
+LEASE_TOKEN = "Lease-Token"  # noqa: S105 - the name of a header
+MAX_LEASE_S = 7 * 24 * 3600
 
 _HTTP_URL: TypeAdapter[HttpUrl] = TypeAdapter(HttpUrl)
 
@@ -34,8 +37,18 @@ def _http_url(value: str) -> str:
     return value
 
 
-def _not_yet(_: object) -> object:
-    raise ValueError("not available in this version; send the request without it")
+class KeepAliveRequest(Strict):
+    """A page to open in the background every `interval` seconds, while nobody uses the session."""
+
+    url: Annotated[str, AfterValidator(_http_url)]
+    interval: Annotated[float, Field(ge=1)]
+
+
+class LeaseRequest(Strict):
+    """A lease of `ttl` seconds; `holder` is for people."""
+
+    ttl: Annotated[float, Field(gt=0, le=MAX_LEASE_S)]
+    holder: Annotated[str, Field(min_length=1, max_length=MAX_HOLDER)] | None = None
 
 
 class SessionRequest(Strict):
@@ -46,8 +59,8 @@ class SessionRequest(Strict):
     url: Annotated[str, AfterValidator(_http_url)] | None = None
     capabilities: dict[str, Any] | None = None
     idle_timeout: Annotated[float, Field(ge=0)] | None = None
-    keep_alive: Annotated[None, BeforeValidator(_not_yet)] = None
-    lease: Annotated[None, BeforeValidator(_not_yet)] = None
+    keep_alive: KeepAliveRequest | None = None
+    lease: LeaseRequest | None = None
 
 
 class LookQuery(Strict):
@@ -69,7 +82,11 @@ def acquire_session() -> Response:
         capabilities=capabilities.check(
             body.capabilities or {}, allow_unsafe=settings.allow_unsafe_capabilities
         ),
-        idle_timeout=settings.idle_timeout if body.idle_timeout is None else body.idle_timeout,
+        idle_timeout=body.idle_timeout,
+        keep_alive=KeepAlive(body.keep_alive.url, body.keep_alive.interval) if body.keep_alive else None,
+        lease_s=body.lease.ttl if body.lease else None,
+        holder=body.lease.holder if body.lease else None,
+        token=request.headers.get(LEASE_TOKEN),
     )
     return _handed_over(services().manager.acquire(wanted, request_deadline()))
 
@@ -113,6 +130,25 @@ def close_session(session_id: str) -> Response:
     )
 
 
+@blueprint.post("/sessions/<session_id>/lease")
+def lease_session(session_id: str) -> Response:
+    """Lease a session, or renew the lease whose token is shown."""
+    read_query(Nothing)
+    body = read_body(LeaseRequest)
+    token = request.headers.get(LEASE_TOKEN)
+    lease = services().manager.lease(session_id, body.ttl, body.holder, token)
+    return jsonify(success=True, lease=_granted_json(lease))
+
+
+@blueprint.delete("/sessions/<session_id>/lease")
+def end_lease(session_id: str) -> Response:
+    """Give a lease back."""
+    read_query(Nothing)
+    read_body(Nothing)
+    services().manager.end_lease(session_id, request.headers.get(LEASE_TOKEN))
+    return jsonify(success=True, message=f"Lease of session {session_id} given back", session_id=session_id)
+
+
 @blueprint.get("/sessions/<session_id>/screenshot")
 def take_screenshot(session_id: str) -> Response:
     """Draw the page in front of a session."""
@@ -132,8 +168,8 @@ def session_json(session: Session) -> dict[str, object]:
         "created_at": rfc3339(session.created_at),
         "last_used": rfc3339(session.last_used),
         "idle_timeout": session.idle_timeout,
-        "keep_alive": None,
-        "lease": None,
+        "keep_alive": asdict(session.keep_alive) if session.keep_alive else None,
+        "lease": _lease_json(session.lease),
         "recoveries": session.recoveries,
         "last_recovery": _recovery_json(session.last_recovery),
         "health": _health_json(session.health),
@@ -165,11 +201,21 @@ def _handed_over(acquired: Acquired) -> Response:
         recovery=_recovery_json(acquired.recovery),
         session=session_json(session),
         session_id=session.session_id,
+        **({"lease": _granted_json(acquired.lease)} if acquired.lease else {}),
     )
     if acquired.created:
         response.status_code = HTTPStatus.CREATED
         response.headers["Location"] = url_for("sessions.look_at_session", session_id=session.session_id)
     return response
+
+
+def _lease_json(lease: Lease | None) -> dict[str, object] | None:
+    return None if lease is None else {"holder": lease.holder, "expires_at": rfc3339(lease.expires_at)}
+
+
+def _granted_json(lease: Lease) -> dict[str, object]:
+    """Give a lease with its token, which nobody but the one to whom it is granted may see."""
+    return {"holder": lease.holder, "token": lease.token, "expires_at": rfc3339(lease.expires_at)}
 
 
 def _recovery_json(recovery: Recovery | None) -> dict[str, object] | None:

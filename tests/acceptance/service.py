@@ -11,13 +11,24 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import psutil
 import requests
 
-from tests.machine import free_port, is_living, kill, marked, remove, short_folder, wait_until
+from tests.machine import (
+    POLL_S,
+    free_port,
+    is_living,
+    kill,
+    marked,
+    remove,
+    short_folder,
+    together,
+    wait_until,
+)
 
 Json: TypeAlias = dict[str, Any]
 
@@ -25,6 +36,7 @@ APP: Final = Path(__file__).resolve().parents[2] / "app.py"
 START_S: Final = 20.0
 STOP_S: Final = 10.0
 ANSWER_S: Final = 60.0
+LOG_S: Final = 5.0
 STAMP: Final = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z")
 
 
@@ -122,8 +134,9 @@ class Service:
 
     def close_all(self) -> None:
         """Close every session that is in the list."""
-        for session_id in self.listed():
-            assert self.delete(f"/sessions/{session_id}").status_code in {200, 404}
+        closings = [partial(self.delete, f"/sessions/{session_id}") for session_id in self.listed()]
+        for response in together(closings) if closings else []:
+            assert response.status_code in {requests.codes.ok, requests.codes.not_found}, response.text
 
     def mark(self) -> int:
         """Give the place in the log where it ends now."""
@@ -148,6 +161,16 @@ class Service:
                 if found is not None:
                     return found
                 assert self._grown.wait(deadline - time.monotonic()), f"no {text!r} in {self._lines[since:]}"
+
+    def expect_log(self, patterns: Sequence[str], since: int = 0) -> None:
+        """Wait until the messages match all patterns, one after the other; others may stand in between."""
+        deadline = time.monotonic() + LOG_S
+        while (missing := first_missing(self.messages(since), patterns)) is not None:
+            with self._grown:
+                grown = self._grown.wait(min(POLL_S, deadline - time.monotonic()))
+            assert grown or time.monotonic() < deadline, (
+                f"no {missing!r} in its place in {self.messages(since)}"
+            )
 
     def processes(self) -> list[psutil.Process]:
         """Give the living processes that name the data folder on their command line."""
@@ -276,13 +299,12 @@ def assert_no_trace(service: Service) -> None:
     assert not [line for line in service.logs() if "Traceback" in line], service.logs()
 
 
-def assert_in_order(lines: Sequence[str], patterns: Sequence[str]) -> None:
-    """Hold the lines to matching all patterns, one after the other; others may stand in between."""
+def first_missing(lines: Sequence[str], patterns: Sequence[str]) -> str | None:
+    """Give the first pattern that no line matches after the line of the pattern before it."""
     rest = iter(lines)
-    for pattern in patterns:
-        assert any(re.fullmatch(pattern, line) for line in rest), (
-            f"no {pattern!r} in its place in {list(lines)}"
-        )
+    return next(
+        (pattern for pattern in patterns if not any(re.fullmatch(pattern, line) for line in rest)), None
+    )
 
 
 def folder_of(session: Json) -> Path:

@@ -1,5 +1,6 @@
 """The cleanup ends what nobody owns, and hurts nobody else."""
 
+import contextlib
 import os
 import sys
 import time
@@ -13,7 +14,7 @@ import pytest
 from tests.acceptance.conftest import StartService
 from tests.acceptance.driving import Driver
 from tests.acceptance.pages import Gate
-from tests.acceptance.service import Json, Service, assert_in_order, expect, expect_error, pids_of
+from tests.acceptance.service import Json, Service, expect, expect_error, pids_of
 from tests.acceptance.strangers import Stranger, start_look_alikes, start_own_chrome, start_script
 from tests.machine import beside, is_living, kill, living, marked, together, wait_gone, wait_until
 
@@ -99,11 +100,19 @@ def verdicts(service: Service) -> dict[int, Json]:
     return rows
 
 
-def verdicts_on(service: Service, pids: set[int]) -> set[str]:
-    """Give the verdicts on those of `pids` that live; Chrome's helpers come and go as they please."""
-    wait_until(lambda: living(pids) <= verdicts(service).keys(), "every living process is judged")
-    rows = verdicts(service)
-    return {rows[pid]["verdict"] for pid in living(pids) & rows.keys()}
+def assert_judged(service: Service, pids: set[int], verdict: str) -> None:
+    """Hold the service to this verdict on those of `pids` that live.
+
+    Chrome's helpers come and go as they please, and one that is just ending cannot be read any more.
+    """
+
+    def others() -> list[Json | int]:
+        rows = verdicts(service)
+        return [rows.get(pid, pid) for pid in living(pids) if rows.get(pid, {}).get("verdict") != verdict]
+
+    with contextlib.suppress(AssertionError):
+        wait_until(lambda: not others(), f"all are {verdict}")
+    assert others() == []
 
 
 def mains(*sessions: Json) -> set[int]:
@@ -136,13 +145,13 @@ def test_a_cleanup_without_orphans_says_so(service: Service) -> None:
     since = service.mark()
     answer = clean(service)
     found = rf"Killed {answer['killed_count']} orphaned Chrome/ChromeDriver processes"
-    assert_in_order(
-        service.messages(since),
+    service.expect_log(
         [
             r"INFO: 🔧 Orphaned process cleanup triggered",
             rf"INFO: Active ChromeDriver PIDs: \{{{session['driver']['pid']}\}}",
             rf"INFO: ✅ {found if answer['killed_count'] else 'No orphaned processes found'}",
         ],
+        since,
     )
 
 
@@ -201,7 +210,7 @@ def test_every_process_of_a_session_is_protected_with_a_reason(service: Service)
     session = service.create(session_id="mine")
     rows = verdicts(service)
     pids = pids_of(session) & rows.keys()
-    assert verdicts_on(service, pids_of(session)) == {"protected"}
+    assert_judged(service, pids_of(session), "protected")
     assert {rows[pid]["verdict"] for pid in pids} == {"protected"}
     assert {rows[pid]["session_id"] for pid in pids} == {"mine"}
     assert rows[session["driver"]["pid"]]["role"] == "driver"
@@ -243,7 +252,7 @@ def test_sessions_of_an_instance_that_lives_are_protected(
 ) -> None:
     session = start_service().create()
     theirs = pids_of(session)
-    assert verdicts_on(service, theirs) == {"protected"}
+    assert_judged(service, theirs, "protected")
     assert not theirs & killed_pids(clean(service))
     assert living(mains(session)) == mains(session)
 
@@ -254,7 +263,7 @@ def test_sessions_of_an_instance_that_has_just_died_are_spared(
     other = start_service()
     left = mains(other.create())
     other.kill()
-    assert verdicts_on(service, left) == {"protected"}
+    assert_judged(service, left, "protected")
     assert not left & killed_pids(clean(service))
     assert living(left) == left
 
@@ -266,7 +275,7 @@ def test_sessions_of_an_instance_that_died_long_ago_are_orphans(
     other = start_service()
     stay = mains(other.create())
     left = abandon(other)
-    assert verdicts_on(service, left) == {"orphan"}
+    assert_judged(service, left, "orphan")
     planned = clean(service, "?dry_run=true")
     assert stay <= killed_pids(planned)
     assert living(stay) == stay
@@ -276,14 +285,14 @@ def test_sessions_of_an_instance_that_died_long_ago_are_orphans(
     assert living(left) == set()
     assert answer["freed_mb"] > 0
     driver = next(e["pid"] for e in answer["killed"] if e["role"] == "driver" and e["pid"] in left)
-    assert_in_order(
-        service.messages(since),
+    service.expect_log(
         [
             r"INFO: 🔧 Orphaned process cleanup triggered",
             rf"INFO: Active ChromeDriver PIDs: \{{{mine['driver']['pid']}\}}",
             rf"INFO: Killing orphaned ChromeDriver process: PID {driver}",
             rf"INFO: ✅ Killed {answer['killed_count']} orphaned Chrome/ChromeDriver processes",
         ],
+        since,
     )
     assert is_living(mine["browser"]["pid"])
 
@@ -333,7 +342,7 @@ def test_with_scope_owned_a_strangers_driver_is_foreign(
 ) -> None:
     stranger = start_stranger()
     stranger.leave()
-    assert verdicts_on(service, stranger.pids()) == {"foreign"}
+    assert_judged(service, stranger.pids(), "foreign")
     assert not stranger.pids() & killed_pids(clean(service))
     assert living(stranger.mains) == stranger.mains
 
@@ -363,7 +372,7 @@ def test_a_driver_of_no_session_is_an_orphan_whoever_started_it(
     if leaves:
         stranger.leave()
     pids = stranger.pids()
-    assert verdicts_on(service, pids) == {"orphan"}
+    assert_judged(service, pids, "orphan")
     since = service.mark()
     answer = clean(service)
     assert stranger.mains <= killed_pids(answer)

@@ -18,7 +18,7 @@ import requests
 
 from tests.acceptance.conftest import StartService
 from tests.acceptance.driving import Driver
-from tests.acceptance.service import APP, Json, Service, assert_in_order, assert_no_trace, expect, pids_of
+from tests.acceptance.service import APP, Json, Service, assert_no_trace, expect, pids_of
 from tests.acceptance.strangers import start_look_alikes, start_own_chrome, start_script
 from tests.machine import family, is_living, kill, living, marked, short_folder, together, wait_gone
 
@@ -73,13 +73,13 @@ def test_everything_of_chrome_dies_and_nothing_else(
     assert service.listed() == {}
     assert service.session_folders() == []
     assert answer["removed_profiles"] >= 2
-    assert_in_order(
-        service.messages(since),
+    service.expect_log(
         [
             r"WARNING: 🚨 EMERGENCY RECOVERY: Killing ALL Chrome instances",
             rf"WARNING: 🚨 Emergency recovery killed {answer['killed_count']} processes",
             r"INFO: 🗑️ Cleared all session data",
         ],
+        since,
     )
     service.wait_for_log(f"INFO: Killing ChromeDriver process: PID {sessions[0]['driver']['pid']}", since)
     service.wait_for_log(f"INFO: Killing Chrome process: PID {own.pid}", since)

@@ -18,7 +18,6 @@ from tests.acceptance.pages import Gate, Pages
 from tests.acceptance.service import (
     Json,
     Service,
-    assert_in_order,
     assert_no_trace,
     expect,
     expect_error,
@@ -130,7 +129,7 @@ def test_a_dead_driver_is_logged_as_a_connection_error(service: Service, session
         rf"INFO: Active ChromeDriver PIDs: {PIDS}",
         r"INFO: ✅ (No orphaned processes found|Killed \d+ orphaned Chrome/ChromeDriver processes)",
     ]
-    assert_in_order(service.messages(since), expected)
+    service.expect_log(expected, since)
 
 
 def test_a_recovered_session_can_lose_its_driver_again_and_be_closed_for_good(

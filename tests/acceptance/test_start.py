@@ -1,5 +1,6 @@
 """A start succeeds on both loopback addresses, or says in one line why not."""
 
+import contextlib
 import json
 import socket
 import subprocess
@@ -11,9 +12,10 @@ import pytest
 import requests
 
 from tests.acceptance.conftest import StartService
-from tests.acceptance.service import APP, STAMP, Service, expect, expect_error, refused_start
+from tests.acceptance.driving import Driver
+from tests.acceptance.service import APP, STAMP, Service, expect, expect_error, pids_of, refused_start
 from tests.integration.fake_chromedriver import LAST_WORDS, Fault, install
-from tests.machine import has_ipv6_loopback, living, wait_gone, wait_until
+from tests.machine import has_ipv6_loopback, living, wait_until
 
 SETTINGS = [
     "HOST",
@@ -139,31 +141,33 @@ def test_help_lists_every_setting() -> None:
     assert [name for name in SETTINGS if f"DROVER_{name}" not in done.stdout] == []
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="a killed service leaves nothing to Windows' job")
-def test_what_a_killed_service_left_is_reaped_by_its_next_start(start_service: StartService) -> None:
-    service = start_service()
-    service.create(key="old")
-    left = {process.pid for process in service.processes()}
-    old_folders = service.session_folders()
-    service.kill()
-    assert living(left) == left
-    service.start()
-    wait_gone(left)
-    wait_until(lambda: not [path for path in old_folders if path.exists()], "the old folders go")
-    assert service.listed() == {}
-    assert service.create(key="old")["recoveries"] == 0
+def is_accounted_for(service: Service) -> bool:
+    """Tell whether every process and folder belongs to a session of the list."""
+    listed = service.listed().values()
+    with contextlib.suppress(psutil.NoSuchProcess):
+        owned = {pid for session in listed for pid in pids_of(session)}
+        return {p.pid for p in service.processes()} <= owned and len(service.session_folders()) == len(listed)
+    return False
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-def test_a_stopped_browser_that_a_killed_service_left_is_reaped_too(start_service: StartService) -> None:
+@pytest.mark.parametrize("stuck", [False, True], ids=["living", "stopped"])
+def test_nothing_that_a_killed_service_left_stays_without_an_owner(
+    start_service: StartService, stuck: bool
+) -> None:
     service = start_service()
-    session = service.create()
+    sessions = [service.create(key="old"), service.create()]
     left = {process.pid for process in service.processes()}
-    psutil.Process(session["browser"]["pid"]).suspend()
+    if stuck:
+        psutil.Process(sessions[0]["browser"]["pid"]).suspend()
     service.kill()
+    assert {session["browser"]["pid"] for session in sessions} <= living(left)
     service.start()
-    wait_gone(left)
-    wait_until(lambda: not service.session_folders(), "the old folders go")
+    for session_id in service.listed():
+        expect(service.get(f"/sessions/{session_id}"))
+    wait_until(lambda: is_accounted_for(service), "what is left is somebody's or gone")
+    answer = service.post("/sessions", json={"key": "old"})
+    assert Driver(expect(answer, answer.status_code)["session"]).run("return 6 * 7") == 42
 
 
 def test_health_says_how_the_service_is(service: Service) -> None:

@@ -2,8 +2,7 @@
 """A ChromeDriver that misbehaves on demand, with a browser of its own, for tests of what must survive that.
 
 It takes `--port`, `--log-path` and `--version`, ignores every other switch, and speaks as much of the
-protocol as a session needs. Its browser is a process too: it takes `--user-data-dir`, writes
-`DevToolsActivePort`, serves `/json/version` and `/json/list`, and has a helper that ends with it.
+protocol as a session needs. Its browser is `fake_browser.py`, a process too.
 
 How it misbehaves is a `Fault`, read anew at each request:
   * from the file that the environment variable FAKE_CHROMEDRIVER_CONTROL names, if that exists; its text is
@@ -33,6 +32,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Final
 
+ROOT: Final = Path(__file__).resolve().parents[2]
 VERSION: Final = "156.0.8078.79"
 LAST_WORDS: Final = "fake chromedriver: cannot find the shared library libnothing.so"
 CONTROL: Final = "FAKE_CHROMEDRIVER_CONTROL"
@@ -96,6 +96,11 @@ class Browser:
         self.address = address
         self.process = process
 
+    def page(self) -> str:
+        """Give the id of its page, which is the handle of the window too."""
+        with urllib.request.urlopen(f"http://{self.address}/json/list", timeout=1) as answer:
+            return str(json.load(answer)[0]["id"])
+
     def is_alive(self) -> bool:
         """Tell whether its DevTools answer."""
         try:
@@ -123,8 +128,13 @@ def start_browser(executable: str, arguments: list[str]) -> Browser:
     port_file = profile / "DevToolsActivePort"
     port_file.unlink(missing_ok=True)
     # -S: it needs nothing but the standard library, and starts in half the time.
-    command = [executable, "-S", __file__, "--as-browser", *arguments]
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    command = [executable, "-S", "-m", "tests.integration.fake_browser", *arguments]
+    process = subprocess.Popen(
+        command,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
     deadline = time.monotonic() + BROWSER_START_S
     while not port_file.exists():
         if process.poll() is not None or time.monotonic() > deadline:
@@ -276,39 +286,13 @@ class DriverHandler(Handler):
                 HTTPStatus.NOT_FOUND, "invalid session id", "session deleted as the browser has closed"
             )
         else:
-            self.answer({"value": _result(command, body, self.command)})
+            self.answer({"value": _result(command, self.command, browser)})
 
     def _refuse(self, status: HTTPStatus, error: str, message: str) -> None:
         self.answer({"value": {"error": error, "message": message, "stacktrace": ""}}, status)
 
 
-class BrowserHandler(Handler):
-    """What the debugging port of a browser answers over HTTP."""
-
-    def do_GET(self) -> None:
-        """Serve what is asked before a WebSocket is opened."""
-        self.wait_while(Fault.BROWSER_HUNG)
-        assert isinstance(self.server, ThreadingHTTPServer)
-        base = f"ws://127.0.0.1:{self.server.server_port}/devtools"
-        if self.path.rstrip("/") == "/json/version":
-            self.answer(
-                {
-                    "Browser": f"Chrome/{VERSION}",
-                    "Protocol-Version": "1.3",
-                    "User-Agent": f"Mozilla/5.0 HeadlessChrome/{VERSION}",
-                    "webSocketDebuggerUrl": f"{base}/browser/{GUID}",
-                }
-            )
-        elif self.path.rstrip("/") in {"/json", "/json/list"}:
-            page = {"id": PAGE, "type": "page", "title": "", "url": "data:,"}
-            self.answer([page | {"webSocketDebuggerUrl": f"{base}/page/{PAGE}"}])
-        else:
-            self.answer({}, HTTPStatus.NOT_FOUND)
-
-
 SESSIONS: Final[dict[str, Browser]] = {}
-GUID: Final = str(uuid.uuid4())
-PAGE: Final = uuid.uuid4().hex.upper()
 BROWSER = sys.executable
 
 
@@ -345,15 +329,16 @@ def _profile(arguments: list[str]) -> str:
     return next(part.partition("=")[2] for part in arguments if part.lstrip("-").startswith("user-data-dir="))
 
 
-def _result(command: list[str], body: dict[str, Any], method: str) -> object:
+def _result(command: list[str], method: str, browser: Browser) -> object:
     if command == ["url"]:
         return None if method == "POST" else "data:,"
     if command == ["timeouts"] and method == "GET":
         return {"implicit": 0, "pageLoad": 300_000, "script": 30_000}
     if command[:1] == ["goog"] or command[-1:] == ["execute"]:
         return {}
-    fixed: dict[str, object] = {"title": "", "window": PAGE, "window/handles": [PAGE]}
-    return fixed.get("/".join(command)) if "handle" not in body else None
+    if command[:1] == ["window"] and method == "GET":
+        return [browser.page()] if command[-1] == "handles" else browser.page()
+    return "" if command == ["title"] else None
 
 
 def _be_the_driver(port: int, log_path: str | None) -> None:
@@ -377,37 +362,18 @@ def _ignore_term() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
-def _be_the_browser(profile: Path) -> None:
-    if current_fault() is Fault.BROWSER_DIES_AT_START:
-        sys.exit(1)
-    # A helper ends when its browser does, here because the pipe between them closes.
-    wait_for_the_end = "import sys; sys.stdin.read()"
-    helper = [sys.executable, "-S", "-c", wait_for_the_end, "--type=renderer", f"--user-data-dir={profile}"]
-    subprocess.Popen(helper, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), BrowserHandler)
-    server.daemon_threads = True
-    ready = profile / ".DevToolsActivePort"
-    ready.write_text(f"{server.server_address[1]}\n/devtools/browser/{GUID}", encoding="utf-8")
-    ready.rename(profile / "DevToolsActivePort")
-    server.serve_forever()
-
-
 def main(arguments: list[str]) -> None:
-    """Be a ChromeDriver, or, with `--as-browser`, a browser."""
+    """Be a ChromeDriver."""
     global BROWSER  # noqa: PLW0603 - set once, before any thread
     parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--log-path")
-    parser.add_argument("--user-data-dir", type=Path, default=Path())
     parser.add_argument("--browser", default=sys.executable)
-    parser.add_argument("--as-browser", action="store_true")
     parser.add_argument("--version", action="store_true")
     asked, _ = parser.parse_known_args(arguments)
     BROWSER = asked.browser
     if asked.version:
         sys.stdout.write(f"ChromeDriver {VERSION} (fake)\n")
-    elif asked.as_browser:
-        _be_the_browser(asked.user_data_dir)
     else:
         _be_the_driver(asked.port, asked.log_path)
 

@@ -15,6 +15,7 @@ from urllib.request import Request, urlopen
 
 import psutil
 import pytest
+from websockets.sync.client import connect
 
 from tests.integration import fake_chromedriver
 from tests.integration.fake_chromedriver import LAST_WORDS, Fault, install
@@ -93,6 +94,22 @@ def test_a_session_has_a_browser_with_a_helper_and_real_names(fake: Fake) -> Non
     assert Path(browser.exe()).name == "chromium"
     assert browser.ppid() == fake.process.pid
     assert len(browser.children()) == 1
+
+
+def test_its_browser_speaks_devtools(fake: Fake) -> None:
+    session_id, capabilities = fake.new_session()
+    address = capabilities["goog:chromeOptions"]["debuggerAddress"]
+    with urlopen(f"http://{address}/json/version", timeout=5) as answer:
+        url = json.load(answer)["webSocketDebuggerUrl"]
+    with connect(url, compression=None, proxy=None) as socket:
+        socket.send(
+            json.dumps({"id": 1, "method": "Target.setDiscoverTargets", "params": {"discover": True}})
+        )
+        assert json.loads(socket.recv(5)) == {"id": 1, "result": {}}
+        target = json.loads(socket.recv(5))["params"]["targetInfo"]["targetId"]
+        socket.send(json.dumps({"id": 2, "method": "Page.navigate", "params": {"url": "x" * 70_000}}))
+        assert json.loads(socket.recv(5))["id"] == 2
+    assert fake.call(f"/session/{session_id}/window/handles") == [target]
 
 
 def test_a_deleted_session_takes_its_browser_with_it(fake: Fake) -> None:

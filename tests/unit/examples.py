@@ -31,7 +31,7 @@ RUNNING: Final = RunningBrowser(
 _numbers = itertools.count(1)
 
 
-def session(session_id: str = "one", **fields: Any) -> Session:
+def session(session_id: str = "one", **fields: Any) -> Session:  # noqa: ANN401 - any field of a session
     """Make a session in a folder of its own; `fields` replace any of the defaults."""
     folder = SessionFolder(Path(f"/data/s/{next(_numbers):08d}"))
     plain = Session(
@@ -48,20 +48,20 @@ def session(session_id: str = "one", **fields: Any) -> Session:
     return replace(plain, **fields)
 
 
-def claim(session_id: str | None = None, key: str | None = None, **fields: Any) -> Claim:
+def claim(session_id: str | None = None, key: str | None = None, **fields: Any) -> Claim:  # noqa: ANN401 - any field of a session
     """Make a claim as a client's request does."""
     name = session_id or f"session_{next(_numbers):012d}"
     return Claim(session_id, key, lambda: session(name, key=key, **fields))
 
 
-def reserve(registry: SessionRegistry, session_id: str | None = None, **fields: Any) -> Reserved:
+def reserve(registry: SessionRegistry, session_id: str | None = None, **fields: Any) -> Reserved:  # noqa: ANN401 - any field of a session
     """Claim a session that is not there yet while there is room."""
     answer = registry.claim(claim(session_id, **fields))
     assert isinstance(answer, Reserved)
     return answer
 
 
-def ready(registry: SessionRegistry, session_id: str | None = None, **fields: Any) -> Session:
+def ready(registry: SessionRegistry, session_id: str | None = None, **fields: Any) -> Session:  # noqa: ANN401 - any field of a session
     """Make a session ready that nobody holds."""
     reserved = reserve(registry, session_id, **fields)
     assert registry.publish(reserved.session, running=RUNNING) is not None

@@ -93,7 +93,7 @@ def test_no_body_has_no_length() -> None:
 
 def test_a_length_that_was_sent_is_not_sent_twice() -> None:
     application = Application()
-    Client(part(b"{}")).call(application, HTTP | {"headers": [(b"content-length", b"2")]})
+    Client(part(b"{}")).call(application, {**HTTP, "headers": [(b"content-length", b"2")]})
     assert application.scopes[0]["headers"] == [(b"content-length", b"2")]
 
 

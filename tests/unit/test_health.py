@@ -9,18 +9,19 @@ from dataclasses import replace
 import pytest
 
 from browser import health
+from browser.devtools import Seen
 from browser.health import (
     Assessment,
     Cause,
     HealthStatus,
+    Page,
     Probe,
     Readings,
     Reply,
     Silence,
     assess,
     browser_guid,
-    page_in_front,
-    page_target,
+    listed_pages,
     probe,
     read,
 )
@@ -30,17 +31,22 @@ from tests.unit.examples import RUNNING
 TIMEOUT = 2.0
 ALIVE, STOPPED, GONE = Liveness.ALIVE, Liveness.STOPPED, Liveness.GONE
 VERSION = Probe(
-    Reply.ANSWERED, 200, {"webSocketDebuggerUrl": f"ws://127.0.0.1:39999/devtools/browser/{RUNNING.browser_guid}"}
+    Reply.ANSWERED,
+    200,
+    {"webSocketDebuggerUrl": f"ws://127.0.0.1:39999/devtools/browser/{RUNNING.browser_guid}"},
 )
 STATUS = Probe(Reply.ANSWERED, 200, {"value": {"ready": True}})
 COMMAND = Probe(Reply.ANSWERED, 200, {"value": {"implicit": 0}})
-PAGES = Probe(Reply.ANSWERED, 200, [{"type": "page", "id": "P1", "url": "http://example.com/"}])
+PAGES = (Page("P1", "http://example.com/"),)
+LISTED = Probe(Reply.ANSWERED, 200, [{"type": "page", "id": "P1", "url": "http://example.com/"}])
 REFUSED = Probe(Reply.REFUSED, error="[Errno 111] Connection refused")
 SILENT = Probe(Reply.SILENT, error="no answer within 2 s")
 NOT_ASKED = Probe()
 OTHER = Probe(Reply.ANSWERED, 200, {"webSocketDebuggerUrl": "ws://127.0.0.1:39999/devtools/browser/other"})
 UNKNOWN_SESSION = Probe(Reply.ANSWERED, 404, {"value": {"error": "invalid session id"}})
-WELL = Readings(100.0, ALIVE, ALIVE, STATUS, VERSION, COMMAND, PAGES)
+WELL = Readings(100.0, ALIVE, ALIVE, Seen(), STATUS, VERSION, COMMAND, PAGES)
+CRASHED = Seen(crashed_pages=("P1",))
+NO_PAGE = Seen(no_page_left=True)
 
 
 def look(**changes: object) -> Readings:
@@ -60,6 +66,8 @@ DEAD = [
     (look(browser_version=REFUSED), Cause.BROWSER_GONE, "[Errno 111] Connection refused"),
     (look(browser_version=OTHER), Cause.BROWSER_GONE, "another browser answers at its address"),
     (look(session_command=UNKNOWN_SESSION), Cause.DRIVER_GONE, "ChromeDriver no longer knows the session"),
+    (look(seen=CRASHED), Cause.TAB_CRASHED, "1 of its tabs crashed"),
+    (look(seen=NO_PAGE), Cause.WINDOW_GONE, "its last window was closed"),
     (look(session_command=REFUSED), Cause.DRIVER_GONE, "[Errno 111] Connection refused"),
 ]
 
@@ -72,9 +80,7 @@ def test_each_fault_has_its_cause_and_reason(readings: Readings, cause: Cause, r
 
 
 @pytest.mark.parametrize("driver", [GONE, STOPPED])
-@pytest.mark.parametrize(
-    ("browser", "cause"), [(GONE, Cause.BROWSER_GONE), (STOPPED, Cause.BROWSER_HUNG)]
-)
+@pytest.mark.parametrize(("browser", "cause"), [(GONE, Cause.BROWSER_GONE), (STOPPED, Cause.BROWSER_HUNG)])
 def test_of_two_faults_the_browsers_counts(driver: Liveness, browser: Liveness, cause: Cause) -> None:
     assert judge(look(driver=driver, browser=browser)).cause is cause
 
@@ -87,9 +93,26 @@ def test_what_answers_everything_is_healthy() -> None:
     assert judge(WELL) == Assessment(HealthStatus.HEALTHY)
 
 
-@pytest.mark.parametrize("pages", [NOT_ASKED, SILENT, REFUSED])
-def test_the_list_of_pages_decides_nothing(pages: Probe) -> None:
-    assert judge(look(pages=pages)).status is HealthStatus.HEALTHY
+def test_the_list_of_pages_decides_nothing() -> None:
+    assert judge(look(pages=())).status is HealthStatus.HEALTHY
+
+
+@pytest.mark.parametrize("changes", [{"browser": GONE}, {"driver": GONE}, {"browser_version": REFUSED}])
+def test_a_browser_that_ended_with_its_last_window_is_no_crash(changes: dict[str, object]) -> None:
+    assert judge(look(seen=NO_PAGE, **changes)).cause is Cause.WINDOW_GONE
+
+
+def test_a_stopped_browser_is_hung_whatever_became_of_its_windows() -> None:
+    assert judge(look(seen=NO_PAGE, browser=STOPPED)).cause is Cause.BROWSER_HUNG
+
+
+@pytest.mark.parametrize("changes", [{"driver": GONE}, {"browser_version": REFUSED}])
+def test_a_fault_of_the_whole_counts_before_that_of_a_tab(changes: dict[str, object]) -> None:
+    assert judge(look(seen=CRASHED, **changes)).cause is not Cause.TAB_CRASHED
+
+
+def test_a_crashed_tab_counts_also_while_a_command_runs() -> None:
+    assert judge(look(seen=CRASHED, session_command=SILENT)).cause is Cause.TAB_CRASHED
 
 
 def test_a_command_without_an_answer_is_busy_however_often_it_is_seen() -> None:
@@ -165,9 +188,6 @@ def test_what_could_not_be_asked_for_a_trouble_of_ours_is_not_called_dead() -> N
     assert found.status is not HealthStatus.DEAD
 
 
-# What is read
-
-
 class Endpoints:
     """Answers probes from a table, and notes which were asked."""
 
@@ -182,7 +202,7 @@ class Endpoints:
         return {
             "/json/version": self._readings.browser_version,
             "/status": self._readings.driver_status,
-            "/json/list": self._readings.pages,
+            "/json/list": LISTED,
         }.get(path, self._readings.session_command)
 
     def _liveness(self, identity: ProcessIdentity) -> Liveness:
@@ -191,7 +211,7 @@ class Endpoints:
 
 def test_a_living_session_is_asked_four_things_each_with_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     endpoints = Endpoints(monkeypatch, WELL)
-    assert replace(read(RUNNING, TIMEOUT), taken_at=WELL.taken_at) == WELL
+    assert replace(read(RUNNING, Seen(), TIMEOUT), taken_at=WELL.taken_at) == WELL
     assert endpoints.asked == [
         ("/json/version", TIMEOUT),
         ("/status", TIMEOUT),
@@ -205,7 +225,7 @@ def test_nothing_is_asked_where_a_process_is_gone_or_stopped(
     monkeypatch: pytest.MonkeyPatch, changes: dict[str, object]
 ) -> None:
     endpoints = Endpoints(monkeypatch, look(**changes))
-    assert not judge(read(RUNNING, TIMEOUT)).cause is None
+    assert judge(read(RUNNING, Seen(), TIMEOUT)).cause is not None
     assert endpoints.asked == []
 
 
@@ -214,7 +234,7 @@ def test_no_command_is_sent_where_one_endpoint_is_silent(
     monkeypatch: pytest.MonkeyPatch, changes: dict[str, object]
 ) -> None:
     endpoints = Endpoints(monkeypatch, look(**changes))
-    read(RUNNING, TIMEOUT)
+    read(RUNNING, Seen(), TIMEOUT)
     assert [path for path, _ in endpoints.asked] == ["/json/version", "/status"]
 
 
@@ -250,7 +270,7 @@ class Connection:
 def test_a_probe_tells_a_refusal_from_silence_and_from_a_trouble_of_ours(
     monkeypatch: pytest.MonkeyPatch, error: Exception, reply: Reply
 ) -> None:
-    monkeypatch.setattr(health.http.client, "HTTPConnection", Connection(error))
+    monkeypatch.setattr(http.client, "HTTPConnection", Connection(error))
     found = probe("http://127.0.0.1:1", "/status", TIMEOUT)
     assert found.reply is reply
     assert found.error
@@ -270,19 +290,24 @@ def test_a_browser_is_known_by_the_guid_in_its_version(version: object, guid: st
     assert browser_guid(version) == guid
 
 
+PAGE_P = {"type": "page", "id": "P", "url": "u"}
+
+
 @pytest.mark.parametrize(
-    ("body", "url", "target"),
+    ("body", "pages"),
     [
-        ([{"type": "page", "id": "P", "url": "u"}, {"type": "page", "id": "Q", "url": "v"}], "u", "P"),
-        ([{"type": "service_worker", "id": "W", "url": "w"}, {"type": "page", "id": "P", "url": "u"}], "u", "P"),
-        ([{"type": "page", "id": 1, "url": None}], None, None),
-        ([], None, None),
-        (["text"], None, None),
-        ({"type": "page"}, None, None),
-        (None, None, None),
+        ([PAGE_P, {"type": "page", "id": "Q", "url": "v"}], (Page("P", "u"), Page("Q", "v"))),
+        ([{"type": "service_worker", "id": "W", "url": "w"}, PAGE_P], (Page("P", "u"),)),
+        ([], ()),
+        (["text"], ()),
+        (PAGE_P, ()),
+        (None, ()),
     ],
 )
-def test_the_page_in_front_is_the_first_page_listed(body: object, url: str | None, target: str | None) -> None:
-    pages = Probe(Reply.ANSWERED, 200, body)
-    assert page_in_front(look(pages=pages)) == url
-    assert page_target(pages) == target
+def test_pages_are_listed_in_chromes_order_and_nothing_else_is(body: object, pages: tuple[Page, ...]) -> None:
+    assert listed_pages(Probe(Reply.ANSWERED, 200, body)) == pages
+
+
+def test_the_current_address_is_that_of_the_page_in_front() -> None:
+    assert WELL.current_url == "http://example.com/"
+    assert look(pages=()).current_url is None

@@ -8,10 +8,13 @@ from typing import Any, cast
 
 import pytest
 
-from browser.health import Cause
+from browser import recovery
+from browser.devtools import DevTools, DevToolsFailed, Seen
+from browser.health import Cause, Page
 from browser.launcher import Launcher
-from browser.recovery import Method, bring_back
+from browser.recovery import Casualty, Ladder, Method
 from browser.running import RunningBrowser
+from browser.saved_state import SavedState
 from deadline import Deadline
 from errors import BrowserUnavailable, CleanupIncomplete, SessionLost
 from processes.folders import SessionFolders
@@ -19,73 +22,117 @@ from tests.unit.examples import RUNNING, session
 
 REATTACHED = replace(RUNNING, driver_url="http://127.0.0.1:2")
 STARTED = replace(RUNNING, driver_url="http://127.0.0.1:3")
-DRIVER_CAUSES = [Cause.DRIVER_GONE, Cause.DRIVER_HUNG]
-BROWSER_CAUSES = [Cause.BROWSER_GONE, Cause.BROWSER_HUNG]
+GONE = BrowserUnavailable("gone")
+LIVING = [Cause.DRIVER_GONE, Cause.DRIVER_HUNG, Cause.TAB_CRASHED]
+DEAD = [Cause.BROWSER_GONE, Cause.BROWSER_HUNG, Cause.WINDOW_GONE]
+SAVED = cast("SavedState", object())
 
 
-class Ladder:
-    """Launcher and folders in one, which note each step, and fail at those that they are told to."""
+class House:
+    """Launcher, DevTools and folders in one: notes each step, and fails at those that it is told to.
 
-    def __init__(self, **failures: Exception) -> None:
+    A step with several failures has one for each time that it is made; None is a success.
+    """
+
+    def __init__(self, **failures: Exception | list[Exception | None]) -> None:
         self.steps: list[str] = []
-        self._failures = failures
+        self._failures = {
+            name: list(given) if isinstance(given, list) else [given] * 9 for name, given in failures.items()
+        }
+        self.seen = Seen(crashed_pages=("P1", "P2"))
 
-    def _step(self, name: str, result: Any = None) -> Callable[..., Any]:  # noqa: ANN401
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        results = {"reattach": REATTACHED, "start": STARTED, "of": self}
+
         def step(*_: object) -> Any:  # noqa: ANN401
-            self.steps.append(name)
-            if name in self._failures:
-                raise self._failures[name]
-            return result
+            if name not in {"of", "forget"}:
+                self.steps.append(name)
+            failures = self._failures.get(name)
+            failure = failures.pop(0) if failures else None
+            if failure is not None:
+                raise failure
+            return results.get(name)
 
         return step
 
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        return self._step(name, {"reattach": REATTACHED, "start": STARTED}.get(name))
-
-    def climb(self, cause: Cause) -> tuple[RunningBrowser, Method]:
-        both = session()
-        launcher, folders = cast("Launcher", self), cast("SessionFolders", self)
-        return bring_back(
-            launcher, folders, both.folder, RUNNING, both.capabilities, cause, Deadline(60), lambda: True
-        )
+    def climb(self, cause: Cause, state: SavedState | None = None) -> tuple[RunningBrowser, Method]:
+        dead = session()
+        casualty = Casualty(dead.folder, dead.capabilities, RUNNING, cause, state)
+        ladder = Ladder(cast("Launcher", self), cast("DevTools", self), cast("SessionFolders", self))
+        return ladder.bring_back(casualty, Deadline(60), lambda: True)
 
 
-@pytest.mark.parametrize("cause", DRIVER_CAUSES)
+@pytest.fixture(autouse=True)
+def _pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("browser.health.pages", lambda *_: (Page("P9", "data:,"),))
+    monkeypatch.setattr(recovery, "put_back", lambda connection, *_: connection.put_back())
+
+
+@pytest.mark.parametrize("cause", [Cause.DRIVER_GONE, Cause.DRIVER_HUNG])
 def test_a_browser_that_outlived_its_driver_gets_a_new_one(cause: Cause) -> None:
-    ladder = Ladder()
-    assert ladder.climb(cause) == (REATTACHED, Method.REATTACHED)
-    assert ladder.steps == ["reattach"]
+    house = House()
+    assert house.climb(cause, SAVED) == (REATTACHED, Method.REATTACHED)
+    assert house.steps == ["reattach"]
 
 
-@pytest.mark.parametrize("cause", BROWSER_CAUSES)
-def test_a_dead_browser_is_replaced_after_all_of_it_is_ended_and_its_folder_emptied(cause: Cause) -> None:
-    ladder = Ladder()
-    assert ladder.climb(cause) == (STARTED, Method.RECREATED)
-    assert ladder.steps == ["stop", "reset", "start"]
+def test_crashed_tabs_are_loaded_again_before_the_new_driver_comes() -> None:
+    house = House()
+    assert house.climb(Cause.TAB_CRASHED) == (REATTACHED, Method.REATTACHED)
+    assert house.steps == ["reload_page", "reload_page", "reattach"]
 
 
-@pytest.mark.parametrize("cause", DRIVER_CAUSES)
+def test_a_tab_that_cannot_be_loaded_again_takes_a_new_browser() -> None:
+    house = House(reload_page=DevToolsFailed("hangs"))
+    assert house.climb(Cause.TAB_CRASHED) == (STARTED, Method.RESTORED)
+    assert house.steps == ["reload_page", "stop", "keep_profile", "start"]
+
+
+@pytest.mark.parametrize("cause", DEAD)
+def test_a_dead_browser_is_replaced_by_one_on_its_profile_after_all_of_it_is_ended(cause: Cause) -> None:
+    house = House()
+    assert house.climb(cause, SAVED) == (STARTED, Method.RESTORED)
+    assert house.steps == ["stop", "keep_profile", "start", "put_back"]
+
+
+@pytest.mark.parametrize("cause", LIVING)
 def test_where_nothing_is_left_to_attach_to_a_new_browser_is_started(cause: Cause) -> None:
-    ladder = Ladder(reattach=BrowserUnavailable("gone as well"))
-    assert ladder.climb(cause) == (STARTED, Method.RECREATED)
-    assert ladder.steps == ["reattach", "stop", "reset", "start"]
+    house = House(reattach=BrowserUnavailable("gone as well"))
+    assert house.climb(cause) == (STARTED, Method.RESTORED)
+    assert house.steps[-3:] == ["stop", "keep_profile", "start"]
+
+
+@pytest.mark.parametrize(("state", "method"), [(SAVED, Method.RESTORED), (None, Method.RECREATED)])
+def test_a_profile_that_no_browser_starts_on_is_emptied(state: SavedState | None, method: Method) -> None:
+    house = House(start=[GONE, None])
+    assert house.climb(Cause.BROWSER_GONE, state) == (STARTED, method)
+    assert [step for step in house.steps if step != "put_back"] == [
+        *("stop", "keep_profile", "start"),
+        *("stop", "reset", "start"),
+    ]
+
+
+def test_what_could_not_be_put_back_into_an_empty_profile_is_not_called_restored() -> None:
+    house = House(start=[GONE, None], put_back=DevToolsFailed("busy"))
+    assert house.climb(Cause.BROWSER_GONE, SAVED) == (STARTED, Method.RECREATED)
 
 
 def test_a_session_that_is_not_wanted_any_more_gets_nothing_new() -> None:
-    ladder = Ladder(reattach=SessionLost("closed"))
+    house = House(reattach=SessionLost("closed"))
     with pytest.raises(SessionLost):
-        ladder.climb(Cause.DRIVER_GONE)
-    assert ladder.steps == ["reattach"]
+        house.climb(Cause.DRIVER_GONE)
+    assert house.steps == ["reattach"]
 
 
 def test_no_new_browser_is_started_beside_dead_parts_that_cannot_be_ended() -> None:
-    ladder = Ladder(stop=CleanupIncomplete("PID 1 survived"))
+    house = House(stop=CleanupIncomplete("PID 1 survived"))
     with pytest.raises(CleanupIncomplete):
-        ladder.climb(Cause.BROWSER_HUNG)
-    assert ladder.steps == ["stop"]
+        house.climb(Cause.BROWSER_HUNG)
+    assert house.steps == ["stop"]
 
 
 def test_when_no_rung_holds_the_last_reason_is_told() -> None:
-    ladder = Ladder(reattach=BrowserUnavailable("first"), start=BrowserUnavailable("second"))
-    with pytest.raises(BrowserUnavailable, match="second"):
-        ladder.climb(Cause.DRIVER_GONE)
+    house = House(reattach=GONE, start=[BrowserUnavailable("second"), BrowserUnavailable("third")])
+    with pytest.raises(BrowserUnavailable, match="third"):
+        house.climb(Cause.DRIVER_GONE)

@@ -13,7 +13,7 @@ from sessions.claims import Claim, Ready, Reserved, Ticket, Working
 from sessions.registry import SessionRegistry
 from sessions.session import Session, SessionState
 from tests.machine import together
-from tests.unit.examples import NOW, RUNNING, answer_of, claim, hold, queue, ready, reserve, session
+from tests.unit.examples import RUNNING, answer_of, claim, hold, queue, ready, reserve, session
 
 READY, RECOVERING, CLOSING = SessionState.READY, SessionState.RECOVERING, SessionState.CLOSING
 
@@ -77,9 +77,14 @@ def test_the_caller_who_starts_a_session_holds_it(registry: SessionRegistry) -> 
 
 def test_a_command_makes_a_session_in_use_also_when_it_fails(registry: SessionRegistry) -> None:
     held = ready(registry, "a")
-    with pytest.raises(ZeroDivisionError), registry.command(held):
-        assert registry.get("a").in_use
-        _ = 1 / 0
+
+    def command() -> None:
+        with registry.command(held):
+            assert registry.get("a").in_use
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        command()
     assert not registry.get("a").in_use
 
 
@@ -106,12 +111,12 @@ def test_find_holds_what_is_ready_and_waits_for_what_is_not(registry: SessionReg
     assert registry.get("b").callers == 1
 
 
-def test_use_moves_the_time_of_the_last_use_and_a_note_does_not(registry: SessionRegistry) -> None:
-    found = ready(registry, "a")
-    registry.note(found, current_url="http://example.com/")
-    assert (registry.get("a").current_url, registry.get("a").last_used_mono) == ("http://example.com/", 0.0)
-    registry.use(found, NOW, 42.0)
-    assert registry.get("a").last_used_mono == 42.0
+def test_a_note_is_no_use(registry: SessionRegistry) -> None:
+    before = ready(registry, "a")
+    registry.note(before, current_url="http://example.com/")
+    after = registry.get("a")
+    assert after.current_url == "http://example.com/"
+    assert (after.last_used, after.last_used_mono) == (before.last_used, before.last_used_mono)
 
 
 def test_the_same_key_leads_to_the_same_session(registry: SessionRegistry) -> None:
@@ -154,6 +159,7 @@ def test_an_id_and_a_key_that_name_two_sessions_conflict(
 def test_a_conflict_that_arises_in_the_line_is_told_to_who_waits(registry: SessionRegistry) -> None:
     first = reserve(registry, "a")
     ready(registry, "b")
+    hold(registry, "b")
     ticket = queue(registry, "new", key="k")
     registry.claim(claim("b", key="k"))
     registry.forget(first.session)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -230,9 +230,5 @@ def _repeated(values: Iterable[str]) -> bool:
 
 TestRegistry = RegistryMachine.TestCase
 TestRegistry.settings = settings(
-    max_examples=80,
     stateful_step_count=40,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow],
-    database=None,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -57,7 +58,7 @@ def test_a_session_is_in_use_while_a_command_runs() -> None:
     ],
 )
 def test_only_a_ready_session_that_nobody_uses_may_be_evicted(
-    fields: dict[str, object], evictable: bool
+    fields: dict[str, Any], evictable: bool
 ) -> None:
     assert session(**fields).evictable is evictable
 
@@ -74,9 +75,9 @@ def test_only_a_ready_session_that_nobody_uses_may_be_evicted(
     ],
 )
 def test_the_idle_time_is_over_when_nobody_has_used_it_for_so_long(
-    fields: dict[str, object], now: float, idle: bool
+    fields: dict[str, Any], now: float, idle: bool
 ) -> None:
-    assert session(**{"state": READY, "last_used_mono": 100.0} | fields).idle_at(now) is idle
+    assert replace(session(state=READY, last_used_mono=100.0), **fields).idle_at(now) is idle
 
 
 @pytest.mark.parametrize("name", ["a", "Z9", "session_3f9c0a1b2c4d", "a-b_c", "x" * 64])

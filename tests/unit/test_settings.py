@@ -22,7 +22,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
     assert (settings.adopt_grace, settings.cleanup_interval, settings.cleanup_scope) == (60, 0, "system")
     assert (settings.headless, settings.allow_unsafe_capabilities) == (True, False)
     assert (settings.log_format, settings.log_level) == ("text", "info")
-    assert settings.api_token is settings.chrome_binary is settings.chromedriver is None
+    assert (settings.api_token, settings.chrome_binary, settings.chromedriver) == (None, None, None)
     assert settings.chrome_args == settings.allowed_hosts == ()
     assert settings.data_dir.is_absolute()
 

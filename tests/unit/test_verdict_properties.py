@@ -3,7 +3,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from processes.chrome_names import may_be_chrome
@@ -80,15 +80,12 @@ def protections(draw: st.DrawFn) -> Protection:
 
 SCOPES = st.sampled_from(Scope)
 USUAL_SCOPES = st.sampled_from([Scope.OWNED, Scope.ABANDONED, Scope.SYSTEM])
-# A machine under load is slow to make an example; that is no failure.
-thorough = settings(max_examples=200, deadline=None)
 
 
 def ended(plan: CleanupPlan) -> set[int]:
     return {found.row.pid for found in plan.orphans}
 
 
-@thorough
 @given(tables(), protections(), SCOPES)
 def test_every_candidate_is_judged_exactly_once_and_with_a_reason(
     table: ProcessTable, protection: Protection, scope: Scope
@@ -100,7 +97,6 @@ def test_every_candidate_is_judged_exactly_once_and_with_a_reason(
     assert all(found.reason for found in plan.judgements)
 
 
-@thorough
 @given(tables(), protections(), SCOPES)
 def test_the_service_its_ancestors_and_the_first_processes_are_never_ended(
     table: ProcessTable, protection: Protection, scope: Scope
@@ -109,7 +105,6 @@ def test_the_service_its_ancestors_and_the_first_processes_are_never_ended(
     assert not ended(plan_cleanup(table, protection, scope)) & untouchable
 
 
-@thorough
 @given(tables(), protections(), USUAL_SCOPES)
 def test_nothing_protected_or_below_something_protected_is_ended(
     table: ProcessTable, protection: Protection, scope: Scope
@@ -122,7 +117,6 @@ def test_nothing_protected_or_below_something_protected_is_ended(
         assert not ({pid} | {row.pid for row in table.ancestors(pid)}) & shields
 
 
-@thorough
 @given(tables(), protections(), protections(), USUAL_SCOPES)
 def test_more_protection_never_means_more_ends(
     table: ProcessTable, protection: Protection, more: Protection, scope: Scope
@@ -137,7 +131,6 @@ def test_more_protection_never_means_more_ends(
     assert {found.row.pid for found in after.reapable} <= {found.row.pid for found in before.reapable}
 
 
-@thorough
 @given(tables(), protections(), SCOPES, st.randoms())
 def test_a_table_in_another_order_gives_the_same_plan(
     table: ProcessTable, protection: Protection, scope: Scope, chance: random.Random
@@ -148,7 +141,6 @@ def test_a_table_in_another_order_gives_the_same_plan(
     assert plan_cleanup(other, protection, scope) == plan_cleanup(table, protection, scope)
 
 
-@thorough
 @given(tables(), protections(), SCOPES)
 def test_what_is_ended_has_an_identity_is_not_defunct_and_a_wider_scope_ends_no_less(
     table: ProcessTable, protection: Protection, scope: Scope
@@ -161,7 +153,6 @@ def test_what_is_ended_has_an_identity_is_not_defunct_and_a_wider_scope_ends_no_
         assert ended(plan) <= ended(plan_cleanup(table, protection, wider[scope]))
 
 
-@thorough
 @given(tables(), protections(), USUAL_SCOPES)
 def test_only_what_is_readable_and_our_own_users_is_ended(
     table: ProcessTable, protection: Protection, scope: Scope

@@ -1,0 +1,152 @@
+"""Looks at sessions, and has those that are dead brought back: for a caller, and by itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from math import ceil
+from typing import Any
+
+from browser import health
+from browser.devtools import DevTools
+from browser.health import Assessment, Cause, Health, HealthStatus, Silence
+from browser.recovery import Recovery
+from deadline import Deadline, DeadlineExceeded
+from errors import RecoveryFailed
+from processes.memory import memory_held_mb
+from processes.ownership import session_mark
+from processes.table import snapshot
+from sessions.claims import Reserved
+from sessions.lifecycle import Lifecycle
+from sessions.patience import NO_STREAK, GiveUp, decide
+from sessions.registry import SessionRegistry
+from sessions.session import Session, SessionState
+
+WATCHERS = 4
+WATCH_S = 30.0
+MEMORY_EVERY_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Healed:
+    """A session was looked at, and where it was dead this brought it back."""
+
+    recovery: Recovery | None
+
+
+class Healer:
+    """Checks sessions, heals them, and measures what they hold.
+
+    Args:
+        registry: The list of sessions.
+        lifecycle: Recovers those that are dead.
+        devtools: The DevTools connections, for what they have heard.
+        probe_timeout: Seconds that one health probe waits.
+    """
+
+    def __init__(
+        self, registry: SessionRegistry, lifecycle: Lifecycle, devtools: DevTools, probe_timeout: float
+    ) -> None:
+        self._registry = registry
+        self._lifecycle = lifecycle
+        self._devtools = devtools
+        self._probe_timeout = probe_timeout
+        self._watching: dict[str, Future[None]] = {}
+        self._executor = ThreadPoolExecutor(WATCHERS, thread_name_prefix="watch")
+        self._measured_at: dict[str, float] = {}
+
+    def heal(self, session: Session, deadline: Deadline) -> Healed | None:
+        """Check a session, and recover it where it is dead; None where it has moved on: ask again.
+
+        Raises:
+            RecoveryFailed: It could not be brought back, or not in time, or dies again and again.
+        """
+        work = self._recovery_of(session, self.assess(session, deadline))
+        if not isinstance(work, Future):
+            return work
+        try:
+            result = deadline.wait(work)
+        except DeadlineExceeded as error:
+            raise RecoveryFailed(
+                f"Session {session.session_id} is still being recovered; ask again"
+            ) from error
+        return Healed(result.last_recovery) if isinstance(result, Session) else None
+
+    def assess(self, session: Session, deadline: Deadline) -> Assessment:
+        """Look at a session until there is a judgement, or no time, and note what was found."""
+        running, silence, begun = session.running, Silence(), time.monotonic()
+        if running is None:
+            return Assessment(HealthStatus.DEAD, "it has no browser", Cause.BROWSER_GONE)
+        while True:
+            readings = health.read(running, self._devtools.seen(running), self._probe_timeout)
+            assessment = health.assess(readings, running, silence, self._probe_timeout)
+            if assessment.settled or deadline.remaining() == 0:
+                break
+            silence = assessment.silence
+        now, latency_ms = datetime.now(timezone.utc), round(1000 * (time.monotonic() - begun))
+        alive = assessment.status in {HealthStatus.HEALTHY, HealthStatus.BUSY}
+        self._registry.note(
+            session,
+            health=Health(assessment.status, assessment.reason, now, latency_ms),
+            current_url=readings.current_url or session.current_url,
+            streak=NO_STREAK if alive else session.streak,
+        )
+        return assessment
+
+    def watch(self) -> None:
+        """Begin to check every session that nobody uses, side by side; one that hangs delays no other."""
+        sessions = self._registry.sessions()
+        present = {session.session_id for session in sessions}
+        self._watching = {name: work for name, work in self._watching.items() if name in present}
+        self._measured_at = {name: at for name, at in self._measured_at.items() if name in present}
+        for session in sessions:
+            running = self._watching.get(session.session_id)
+            if session.evictable and (running is None or running.done()):
+                self._watching[session.session_id] = self._executor.submit(self._watch_one, session)
+        over_before = time.monotonic() - MEMORY_EVERY_S
+        due = [one for one in sessions if self._measured_at.get(one.session_id, float("-inf")) <= over_before]
+        if due:
+            self._measured_at |= dict.fromkeys((one.session_id for one in due), time.monotonic())
+            self._executor.submit(self._measure, due)
+
+    def _measure(self, sessions: Sequence[Session]) -> None:
+        """Note how much memory the sessions' processes hold; that costs some 2 ms a process."""
+        pids_of: dict[str, list[int]] = {}
+        for row in snapshot().rows.values():
+            mark = session_mark(row.cmdline)
+            if mark is not None:
+                pids_of.setdefault(mark.folder, []).append(row.pid)
+        for session in sessions:
+            held = round(memory_held_mb(pids_of.get(str(session.folder.path), ())), 1)
+            self._registry.note(session, memory_mb=held)
+
+    def close(self) -> None:
+        """Take no more work."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def _watch_one(self, session: Session) -> None:
+        try:
+            self._recovery_of(session, self.assess(session, Deadline(WATCH_S)))
+        except RecoveryFailed:
+            # It dies again and again and rests now; whoever asks for it is told.
+            return
+
+    def _recovery_of(self, session: Session, found: Assessment) -> Future[Any] | Healed | None:
+        """Have a session recovered where it is dead; gives the work, or what there is to say at once."""
+        if found.status is not HealthStatus.DEAD:
+            return Healed(None)
+        decision = decide(session.streak, time.monotonic())
+        if isinstance(decision, GiveUp):
+            raise RecoveryFailed(
+                f"Session {session.session_id} died {session.streak.length} times in a row "
+                f"({found.cause.value if found.cause else found.reason}) and rests; "
+                "ask again later, or DELETE it",
+                retry_after_s=ceil(decision.retry_after_s),
+            )
+        begun = self._registry.begin(session, SessionState.RECOVERING)
+        if isinstance(begun, Reserved):
+            self._lifecycle.recover(begun, found, decision.pause_s)
+        return begun.work if begun is not None else None

@@ -1,0 +1,60 @@
+"""Keeps logins from lapsing: opens each session's page in the background while nobody uses it."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import events
+from browser.background import visit
+from browser.devtools import DevTools, DevToolsFailed
+from errors import SessionNotFound
+from events import Emit
+from sessions.registry import SessionRegistry
+from sessions.session import Session
+
+VISITORS = 2
+VISIT_S = 20.0
+
+
+class KeepAliveRounds:
+    """Visits the pages that are due, side by side, a bounded number at a time.
+
+    Args:
+        registry: The list of sessions.
+        devtools: The DevTools connections to their browsers.
+        emit: Hears of pages that could not be loaded.
+    """
+
+    def __init__(self, registry: SessionRegistry, devtools: DevTools, emit: Emit) -> None:
+        self._registry = registry
+        self._devtools = devtools
+        self._emit = emit
+        self._executor = ThreadPoolExecutor(VISITORS, thread_name_prefix="keep-alive")
+
+    def tick(self) -> None:
+        """Begin the visits that are due; that is no use of the sessions."""
+        now = time.monotonic()
+        for session in self._registry.sessions():
+            if session.keep_alive_due(now):
+                self._begin(session, now)
+
+    def close(self) -> None:
+        """Begin no more visits."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def _begin(self, session: Session, now: float) -> None:
+        try:
+            self._registry.update(session.session_id, lambda known: replace(known, kept_alive_mono=now))
+        except SessionNotFound:
+            return
+        self._executor.submit(self._visit, session)
+
+    def _visit(self, session: Session) -> None:
+        if session.running is None or session.keep_alive is None:
+            return
+        try:
+            visit(self._devtools.of(session.running), session.keep_alive.url, VISIT_S)
+        except DevToolsFailed as error:
+            self._emit(events.KeepAliveFailed(session.session_id, str(error)))

@@ -1,0 +1,50 @@
+"""Leases: who may be handed a session; pure functions from session to session."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import replace
+
+from errors import SessionInUse
+from sessions.session import Lease, Session
+
+
+def check_lease(session: Session, token: str | None) -> None:
+    """Let pass whoever shows the token of the lease, and everybody where there is none.
+
+    Raises:
+        SessionInUse: Somebody else holds it.
+    """
+    lease = session.lease
+    if lease is not None and not secrets.compare_digest(lease.token.encode(), (token or "").encode()):
+        raise SessionInUse(
+            f"Session {session.session_id} is leased by {lease.holder or 'somebody'} "
+            f"until {lease.expires_at:%H:%M:%S} UTC; show the lease's token, or ask again then"
+        )
+
+
+def leased(session: Session, lease: Lease, token: str | None) -> Session:
+    """Give the session leased anew; whoever shows the token of its lease renews that one.
+
+    Raises:
+        SessionInUse: Somebody else holds it.
+    """
+    check_lease(session, token)
+    held = session.lease
+    return replace(session, lease=lease if held is None else replace(lease, token=held.token))
+
+
+def given_back(session: Session, token: str | None) -> Session:
+    """Give the session without its lease.
+
+    Raises:
+        SessionInUse: Somebody else holds it.
+    """
+    check_lease(session, token)
+    return replace(session, lease=None)
+
+
+def expired(session: Session, now_mono: float) -> Session:
+    """Give the session without its lease if that is over."""
+    over = session.lease is not None and session.lease.expires_mono <= now_mono
+    return replace(session, lease=None) if over else session

@@ -1,0 +1,160 @@
+"""A whole service over the fake ChromeDriver, which ends no process but those of its own test."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+import psutil
+import pytest
+
+from app import Drover
+from browser.capabilities import Checked
+from browser.devtools import DevToolsFailed, Seen
+from browser.running import RunningBrowser
+from deadline import Deadline
+from processes.ownership import session_mark
+from processes.table import ProcessTable, snapshot
+from sessions.handover import Acquired, Request
+from settings import Settings
+from tests.integration.fake_chromedriver import Fault, install
+from tests.machine import marked, wait_until
+from tests.unit.examples import Ear
+
+PATIENCE_S = 60.0
+T = TypeVar("T")
+
+
+class QuietConnection:
+    """A connection to a browser without DevTools: it has seen nothing, and takes no command."""
+
+    alive = True
+    seen = Seen()
+
+    def call(self, *_: object, **__: object) -> object:
+        raise DevToolsFailed("the fake browser has no DevTools")
+
+    call_page = reload_page = call
+
+
+class QuietDevTools:
+    """Stands in for the connections to browsers: the fake browser speaks no WebSocket."""
+
+    def start(self) -> None:
+        """Do nothing."""
+
+    def stop(self) -> None:
+        """Do nothing."""
+
+    def of(self, _: RunningBrowser) -> QuietConnection:
+        return QuietConnection()
+
+    def seen(self, _: RunningBrowser) -> Seen:
+        return Seen()
+
+    def forget(self, browser_guid: str) -> None:
+        """Do nothing."""
+
+
+class House:
+    """One service, its fake ChromeDriver, and what it has said."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, **settings: object) -> None:
+        self.home = folder / "fake"
+        self.home.mkdir()
+        self.chromedriver = install(self.home)
+        self.chrome = self.home / "bin" / "chromium"
+        self.data_dir = folder / "d"
+        self.ear = Ear()
+        monkeypatch.setattr("process_cleanup.snapshot", self.own_snapshot)
+        monkeypatch.setattr("app.DevTools", QuietDevTools)
+        values = {
+            "data_dir": self.data_dir,
+            "chromedriver": str(self.chromedriver),
+            "chrome_binary": str(self.chrome),
+            "health_timeout": 1.0,
+        }
+        self.service = Drover(Settings.model_validate(values | settings))
+        self.service.hub.subscribe(self.ear)
+        self.manager = self.service.manager
+        self._callers = ThreadPoolExecutor(32)
+
+    def own_snapshot(self) -> ProcessTable:
+        """Read the process table without what is not this test's: it must not be ended, nor judged."""
+        table = snapshot()
+        ours = {pid: row for pid, row in table.rows.items() if self._is_ours(row.cmdline)}
+        kin = {row.pid: row for pid in ours for row in table.ancestors(pid)}
+        service = {row.pid: row for row in table.ancestors(table.self_pid)}
+        return replace(table, rows=service | kin | ours | {table.self_pid: table.rows[table.self_pid]})
+
+    def _is_ours(self, cmdline: tuple[str, ...] | None) -> bool:
+        mark = session_mark(cmdline)
+        return mark is not None and mark.data_dir == str(self.data_dir)
+
+    def become(self, fault: Fault, pid: int | None = None) -> None:
+        """Let the fakes (or one of them) misbehave from now on."""
+        new = self.home / "control.new"
+        new.write_text(fault.value if pid is None else f"{pid} {fault.value}", encoding="utf-8")
+        new.rename(self.home / "control")
+
+    def acquire(
+        self, session_id: str | None = None, key: str | None = None, **more: Future[None] | float | None
+    ) -> Acquired:
+        """Get or create a session, as a request does."""
+        gone, idle = more.get("gone"), more.get("idle", 1800.0)
+        assert isinstance(idle, float)
+        assert gone is None or isinstance(gone, Future)
+        request = Request(session_id, key, None, Checked({}), idle)
+        return self.manager.acquire(request, Deadline(PATIENCE_S, gone))
+
+    def begin(self, call: Callable[[], T]) -> Future[T]:
+        """Make a call in a thread of its own."""
+        return self._callers.submit(call)
+
+    def drivers(self) -> set[int]:
+        """Give the pids of the ChromeDrivers that live."""
+        return {process.pid for process in marked(self.data_dir) if "--log-path" in _line(process)}
+
+    def starting(self) -> int:
+        """Wait until a ChromeDriver was started, and give its pid."""
+        return next(iter(wait_until(self.drivers, "a ChromeDriver is started")))
+
+    def assert_nothing_is_left(self) -> None:
+        """See that no process and no session folder is there."""
+        assert [_line(process) for process in marked(self.data_dir)] == []
+        assert [path.name for path in (self.data_dir / "s").iterdir()] == []
+
+    def said(self, pattern: str) -> bool:
+        """Tell whether a log line was written that this fits all of."""
+        return any(re.fullmatch(pattern, line) for line in self.ear.lines)
+
+    def close(self) -> None:
+        """Stop the service, and see that it leaves nothing."""
+        self.become(Fault.NONE)
+        self.service.stop()
+        self._callers.shutdown(wait=False, cancel_futures=True)
+        self.assert_nothing_is_left()
+
+
+@contextmanager
+def opened(folder: Path, monkeypatch: pytest.MonkeyPatch, **settings: object) -> Iterator[House]:
+    """Run a house for the time of a test."""
+    house = House(folder, monkeypatch, **settings)
+    house.service.take_possession()
+    house.service.start()
+    try:
+        yield house
+    finally:
+        house.close()
+
+
+def _line(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""

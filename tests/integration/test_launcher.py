@@ -1,0 +1,250 @@
+"""Starting, re-attaching and stopping, with a ChromeDriver that misbehaves: nothing is ever left."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from browser import launcher as module
+from browser.binaries import Binaries
+from browser.capabilities import Checked
+from browser.launcher import Launcher
+from browser.running import RunningBrowser
+from deadline import Deadline
+from errors import BrowserUnavailable, SessionLost
+from processes.folders import SessionFolder, SessionFolders
+from tests.integration.fake_chromedriver import LAST_WORDS, Fault, install
+from tests.machine import is_living, kill, living, marked, wait_gone
+
+
+class Bench:
+    """A launcher over the fake, and one session's folder."""
+
+    def __init__(self, folder: Path) -> None:
+        home = folder / "fake"
+        home.mkdir()
+        binaries = Binaries(chrome=home / "bin" / "chromium", chromedriver=install(home))
+        self.launcher = Launcher(lambda: binaries, headless=True, no_sandbox=True, chrome_args=())
+        self.data_dir = folder / "d"
+        self.folders = SessionFolders(self.data_dir)
+        self.folders.check()
+        self.folder: SessionFolder = self.folders.choose()
+        self.folders.make(self.folder)
+        self._control = home / "control"
+
+    def become(self, fault: Fault) -> None:
+        self._control.write_text(fault.value, encoding="utf-8")
+
+    def start(self, seconds: float = 30.0) -> RunningBrowser:
+        return self.launcher.start(self.folder, Checked({}), Deadline(seconds), lambda: True)
+
+    def reattach(self, running: RunningBrowser) -> RunningBrowser:
+        return self.launcher.reattach(self.folder, running, Checked({}), Deadline(30), lambda: True)
+
+    def pids(self) -> set[int]:
+        return {process.pid for process in marked(self.data_dir)}
+
+
+@pytest.fixture
+def bench(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    monkeypatch.setattr(module, "GRACE_S", 0.5)
+    bench = Bench(folder)
+    yield bench
+    bench.become(Fault.NONE)
+    kill(marked(bench.data_dir))
+    bench.launcher.reap()
+
+
+def test_a_browser_is_started_with_its_mark_on_everything_and_ended_with_all_of_it(bench: Bench) -> None:
+    running = bench.start()
+    pids = bench.pids()
+    assert pids >= running.pids
+    assert len(pids) == 3
+    assert bench.launcher.unavailable is None
+    bench.launcher.stop(bench.folder, running)
+    assert bench.pids() == set()
+    assert not living(pids)
+
+
+def test_chromedriver_has_a_process_session_and_a_temp_folder_of_its_own_and_none_of_our_variables(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DROVER_API_TOKEN", "secret")
+    running = bench.start()
+    assert os.getsid(running.driver.pid) == running.driver.pid
+    for pid in running.pids:
+        environ = psutil.Process(pid).environ()
+        assert not [name for name in environ if name.startswith("DROVER_")]
+        assert environ["TMPDIR"] == environ["TEMP"] == str(bench.folder.temp)
+        assert environ["BREAKPAD_DUMP_LOCATION"] == str(bench.folder.crashes)
+    bench.launcher.stop(bench.folder, running)
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (Fault.REFUSES_TO_START, LAST_WORDS),
+        (Fault.NEVER_READY, "ChromeDriver did not start"),
+        (Fault.DEAF, "did not answer within 1 s"),
+        (Fault.HUNG, "did not answer within 1 s"),
+        (Fault.REFUSES_SESSION, "Chrome failed to start: exited"),
+        (Fault.BROWSER_DIES_AT_START, "Chrome instance exited"),
+        (Fault.ANSWERS_GARBAGE, "No browser could be started"),
+        (Fault.ANSWERS_HTML, "No browser could be started"),
+    ],
+)
+def test_a_start_that_fails_leaves_no_process_and_says_why_and_what_to_do(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, fault: Fault, words: str
+) -> None:
+    monkeypatch.setattr(module, "DRIVER_START_S", 1.0 if fault is Fault.NEVER_READY else 10.0)
+    bench.become(fault)
+    with pytest.raises(BrowserUnavailable) as failure:
+        bench.start(seconds=1.0 if fault in {Fault.DEAF, Fault.HUNG} else 30.0)
+    assert words in failure.value.message
+    assert "ask again" in failure.value.message
+    assert bench.launcher.unavailable == failure.value.message
+    assert bench.pids() == set()
+    assert bench.folders.remove(bench.folder)
+
+
+def test_a_start_that_works_again_is_told_as_such(bench: Bench) -> None:
+    bench.become(Fault.REFUSES_SESSION)
+    with pytest.raises(BrowserUnavailable):
+        bench.start()
+    bench.become(Fault.NONE)
+    running = bench.start()
+    assert bench.launcher.unavailable is None
+    bench.launcher.stop(bench.folder, running)
+
+
+def test_an_executable_that_cannot_be_run_is_named(bench: Bench) -> None:
+    path = bench.launcher._binaries().chromedriver
+    path.chmod(0o600)
+    with pytest.raises(BrowserUnavailable, match=f"{path}.*DROVER_CHROMEDRIVER"):
+        bench.start()
+
+
+def test_nothing_is_started_for_a_session_that_is_not_wanted(bench: Bench) -> None:
+    with pytest.raises(SessionLost):
+        bench.launcher.start(bench.folder, Checked({}), Deadline(30), lambda: False)
+    assert not bench.folder.driver_output.exists()
+
+
+def test_a_start_that_was_overtaken_does_not_make_the_service_unhealthy(bench: Bench) -> None:
+    bench.become(Fault.REFUSES_SESSION)
+    answers = iter([True])
+    with pytest.raises(BrowserUnavailable):
+        bench.launcher.start(bench.folder, Checked({}), Deadline(30), lambda: next(answers, False))
+    assert bench.launcher.unavailable is None
+    assert bench.pids() == set()
+
+
+def test_a_driver_that_dies_after_the_start_is_swept_up_by_the_stop(bench: Bench) -> None:
+    bench.become(Fault.DIES_AFTER_SESSION)
+    running = bench.start()
+    wait_gone({running.driver.pid})
+    bench.become(Fault.NONE)
+    assert is_living(running.browser.pid)
+    bench.launcher.stop(bench.folder, running)
+    assert bench.pids() == set()
+
+
+def test_a_driver_that_ignores_the_request_to_end_is_killed(bench: Bench) -> None:
+    bench.become(Fault.IGNORES_TERM)
+    running = bench.start()
+    bench.launcher.stop(bench.folder, running)
+    assert bench.pids() == set()
+
+
+def test_stopped_processes_are_ended_too(bench: Bench) -> None:
+    running = bench.start()
+    for pid in running.pids:
+        os.kill(pid, signal.SIGSTOP)
+    bench.launcher.stop(bench.folder, running)
+    assert bench.pids() == set()
+
+
+def test_the_mark_alone_is_enough_to_find_everything(bench: Bench) -> None:
+    running = bench.start()
+    kill([psutil.Process(running.driver.pid)])
+    bench.launcher.stop(bench.folder, None)
+    assert bench.pids() == set()
+
+
+def test_a_stop_of_what_never_ran_does_nothing(bench: Bench) -> None:
+    bench.launcher.stop(bench.folder, None)
+
+
+def test_another_session_of_the_same_service_is_not_touched(bench: Bench) -> None:
+    running = bench.start()
+    other = bench.folders.choose()
+    bench.launcher.stop(other, None)
+    assert living(running.pids) == running.pids
+    bench.launcher.stop(bench.folder, running)
+
+
+def test_a_browser_that_outlived_its_driver_is_attached_to_a_new_one(bench: Bench) -> None:
+    before = bench.start()
+    kill([psutil.Process(before.driver.pid)])
+    after = bench.reattach(before)
+    assert (after.browser, after.browser_guid) == (before.browser, before.browser_guid)
+    assert after.driver != before.driver
+    assert after.driver_session_id != before.driver_session_id
+    bench.launcher.stop(bench.folder, after)
+    assert bench.pids() == set()
+
+
+def test_a_driver_that_still_lives_is_ended_before_the_new_one_comes(bench: Bench) -> None:
+    before = bench.start()
+    os.kill(before.driver.pid, signal.SIGSTOP)
+    after = bench.reattach(before)
+    assert not is_living(before.driver.pid)
+    bench.launcher.stop(bench.folder, after)
+
+
+def test_there_is_nothing_to_attach_to_where_the_browser_is_gone(bench: Bench) -> None:
+    running = bench.start()
+    kill([psutil.Process(running.driver.pid), psutil.Process(running.browser.pid)])
+    with pytest.raises(BrowserUnavailable, match="nothing to attach to"):
+        bench.reattach(running)
+    bench.launcher.stop(bench.folder, running)
+    assert bench.pids() == set()
+
+
+def test_another_browser_at_the_old_address_is_not_taken_over(bench: Bench) -> None:
+    running = bench.start()
+    stranger = replace(running, browser_guid="somebody else's")
+    with pytest.raises(BrowserUnavailable, match="nothing to attach to"):
+        bench.reattach(stranger)
+    bench.launcher.stop(bench.folder, running)
+
+
+@pytest.mark.parametrize("fault", [Fault.REFUSES_SESSION, Fault.REFUSES_TO_START, Fault.ANSWERS_HTML])
+def test_a_failed_attachment_leaves_the_browser_and_no_new_driver(bench: Bench, fault: Fault) -> None:
+    running = bench.start()
+    kill([psutil.Process(running.driver.pid)])
+    bench.become(fault)
+    with pytest.raises(BrowserUnavailable):
+        bench.reattach(running)
+    assert is_living(running.browser.pid)
+    assert not [pid for pid in bench.pids() if psutil.Process(pid).name() == "chromedriver"]
+    bench.launcher.stop(bench.folder, running)
+
+
+def test_a_browser_that_hangs_right_after_the_attachment_leaves_no_new_driver(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = bench.start()
+    kill([psutil.Process(running.driver.pid)])
+    monkeypatch.setattr(module, "_same_browser_or_none", lambda _: None)
+    monkeypatch.setattr(module, "browser_guid", lambda _: None)
+    with pytest.raises(BrowserUnavailable):
+        bench.reattach(running)
+    assert not [pid for pid in bench.pids() if psutil.Process(pid).name() == "chromedriver"]
+    bench.launcher.stop(bench.folder, running)

@@ -1,0 +1,303 @@
+"""What becomes of each stored session at the start of the service."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from browser.devtools import Seen
+from browser.health import Cause, Probe, Readings, Reply
+from browser.running import RunningBrowser
+from processes.table import Liveness, ProcessIdentity
+from sessions.adoption import Action, AdoptionPlan, Decision, plan_adoption
+from sessions.store import StoredSession
+from tests.unit import examples
+
+DATA = Path("/data")
+BOOT = "boot-1"
+ALIVE, STOPPED, GONE = Liveness.ALIVE, Liveness.STOPPED, Liveness.GONE
+ADOPT, REATTACH, RESTORE, FORGET = Action
+GUID = examples.RUNNING.browser_guid
+
+
+def version(guid: str) -> Probe:
+    return Probe(
+        Reply.ANSWERED, 200, {"webSocketDebuggerUrl": f"ws://127.0.0.1:39999/devtools/browser/{guid}"}
+    )
+
+
+STATUS = Probe(Reply.ANSWERED, 200, {"value": {"ready": True}})
+COMMAND = Probe(Reply.ANSWERED, 200, {"value": {"implicit": 0}})
+UNKNOWN_SESSION = Probe(Reply.ANSWERED, 404, {"value": {"error": "invalid session id"}})
+SILENT = Probe(Reply.SILENT, error="no answer within 2 s")
+REFUSED = Probe(Reply.REFUSED, error="[Errno 111] Connection refused")
+WELL = Readings(100.0, ALIVE, ALIVE, Seen(), STATUS, version(GUID), COMMAND)
+
+
+def running(pid: int, started: float = 1.0, guid: str = GUID) -> RunningBrowser:
+    return replace(
+        examples.RUNNING,
+        driver=ProcessIdentity(pid, started),
+        browser=ProcessIdentity(pid + 1, started),
+        browser_guid=guid,
+    )
+
+
+def stored(session_id: str = "one", **fields: object) -> StoredSession:
+    plain = StoredSession.of(examples.session(session_id, running=examples.RUNNING), BOOT)
+    return replace(plain, **fields)  # type: ignore[arg-type]
+
+
+def look(**changes: object) -> Readings:
+    return replace(WELL, **changes)  # type: ignore[arg-type]
+
+
+def plan(*sessions: StoredSession, readings: Readings | None = WELL) -> AdoptionPlan:
+    facts = {} if readings is None else {session.session_id: readings for session in sessions}
+    return plan_adoption(sessions, facts, BOOT, DATA)
+
+
+def only(session: StoredSession, readings: Readings | None = WELL) -> Decision:
+    (decision,) = plan(session, readings=readings).decisions
+    return decision
+
+
+CASES: list[tuple[str, Readings, Action, Cause | None]] = [
+    ("both live", WELL, ADOPT, None),
+    ("a command runs", look(session_command=SILENT), ADOPT, None),
+    ("ChromeDriver died", Readings(1.0, GONE, ALIVE), REATTACH, Cause.DRIVER_GONE),
+    ("ChromeDriver is stopped", Readings(1.0, STOPPED, ALIVE), REATTACH, Cause.DRIVER_HUNG),
+    ("ChromeDriver refuses", look(driver_status=REFUSED), REATTACH, Cause.DRIVER_GONE),
+    ("ChromeDriver is silent", look(driver_status=SILENT), REATTACH, Cause.DRIVER_HUNG),
+    ("it forgot the session", look(session_command=UNKNOWN_SESSION), REATTACH, Cause.DRIVER_GONE),
+    ("a tab crashed", look(seen=Seen(crashed_pages=("P1",))), REATTACH, Cause.TAB_CRASHED),
+    ("the browser died", Readings(1.0, ALIVE, GONE), RESTORE, Cause.BROWSER_GONE),
+    ("the browser is stopped", Readings(1.0, ALIVE, STOPPED), RESTORE, Cause.BROWSER_HUNG),
+    ("both died", Readings(1.0, GONE, GONE), RESTORE, Cause.BROWSER_GONE),
+    ("the browser refuses", look(browser_version=REFUSED), RESTORE, Cause.BROWSER_GONE),
+    ("the browser is silent", look(browser_version=SILENT), RESTORE, Cause.BROWSER_HUNG),
+    ("another browser answers", look(browser_version=version("other")), RESTORE, Cause.BROWSER_GONE),
+    ("nobody asked for the GUID", look(browser_version=Probe()), RESTORE, Cause.BROWSER_GONE),
+    ("the GUID is not told", look(browser_version=replace(STATUS, body=[])), RESTORE, Cause.BROWSER_GONE),
+    ("the last window closed", look(seen=Seen(no_page_left=True)), RESTORE, Cause.WINDOW_GONE),
+]
+
+
+@pytest.mark.parametrize(
+    ("readings", "action", "cause"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
+)
+def test_what_lives_is_taken_back_and_what_died_is_brought_back(
+    readings: Readings, action: Action, cause: Cause | None
+) -> None:
+    session = stored()
+    decision = only(session, readings)
+    assert (decision.session, decision.action, decision.cause) == (session, action, cause)
+    assert decision.reason
+
+
+def test_after_a_boot_of_the_machine_nothing_is_taken_for_what_it_was() -> None:
+    session = stored(boot_id="boot-0")
+    decision = only(session)
+    assert (decision.action, decision.cause) == (RESTORE, Cause.BROWSER_GONE)
+    assert decision.reason == "the machine was started anew"
+    assert decision.session == replace(session, running=None)
+
+
+def test_a_copied_data_folder_takes_no_browser_from_the_one_it_was_copied_from() -> None:
+    decision = only(stored(folder="/somewhere/else/s/abcdefgh"))
+    assert decision.action is RESTORE
+    assert decision.reason == "the data folder was copied or moved"
+    assert decision.session.running is None
+    assert decision.session.folder == str(Path("/data/s/abcdefgh"))
+
+
+def test_a_session_that_nobody_looked_at_is_brought_back() -> None:
+    assert only(stored(), None).action is RESTORE
+
+
+@pytest.mark.parametrize("key", [None, "k"])
+def test_what_no_answer_had_promised_is_forgotten(key: str | None) -> None:
+    decision = only(stored(running=None, key=key))
+    assert (decision.action, decision.reason) == (FORGET, "the service ended while it was starting")
+
+
+def test_one_whose_recovery_had_failed_when_the_service_ended_is_tried_again() -> None:
+    decision = only(stored(running=None, generation=2))
+    assert (decision.action, decision.cause) == (RESTORE, Cause.BROWSER_GONE)
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"folder": "/data/s/abcdefgh"}, "the newer new has its folder"),
+        ({"key": "k"}, "the newer new has its key"),
+    ],
+)
+def test_of_two_that_name_one_folder_or_key_the_newer_wins(fields: dict[str, str], reason: str) -> None:
+    older = stored("old", running=running(10), **fields)
+    newer = stored("new", running=running(20), **fields)
+    decisions = plan(older, newer).decisions
+    assert [decision.action for decision in decisions] == [FORGET, ADOPT]
+    assert decisions[0].reason == reason
+
+
+@pytest.mark.parametrize("other", [running(10), running(11), running(9)], ids=["both", "browser", "driver"])
+def test_of_two_that_name_one_process_the_newer_wins(other: RunningBrowser) -> None:
+    decisions = plan(stored("old", running=running(10)), stored("new", running=other)).decisions
+    assert [decision.action for decision in decisions] == [FORGET, ADOPT]
+    assert decisions[0].reason == "the newer new has its browser"
+
+
+def test_one_that_was_never_promised_displaces_none_that_was() -> None:
+    older, newer = stored("old", key="k"), stored("new", key="k", running=None)
+    assert [decision.action for decision in plan(older, newer).decisions] == [ADOPT, FORGET]
+
+
+def test_a_pid_that_was_given_to_a_newer_session_costs_the_older_one_its_browser_only() -> None:
+    older, newer = stored("old", running=running(10, 1.0)), stored("new", running=running(10, 2.0))
+    facts = {"old": Readings(1.0, GONE, GONE), "new": WELL}
+    decisions = plan_adoption([older, newer], facts, BOOT, DATA).decisions
+    assert [decision.action for decision in decisions] == [RESTORE, ADOPT]
+
+
+def test_a_pid_of_an_earlier_boot_is_no_pid_of_this_one() -> None:
+    older, newer = stored("old", boot_id="boot-0"), stored("new")
+    assert [decision.action for decision in plan(older, newer).decisions] == [RESTORE, ADOPT]
+
+
+def test_a_plan_gives_its_decisions_by_action() -> None:
+    made = plan(stored("a", running=running(10)), stored("b", running=None))
+    assert [decision.session.session_id for decision in made.of(ADOPT)] == ["a"]
+    assert [decision.session.session_id for decision in made.of(FORGET)] == ["b"]
+    assert made.of(REATTACH) == ()
+
+
+PROBES = st.sampled_from([Probe(), STATUS, UNKNOWN_SESSION, SILENT, REFUSED, version("g1"), version("g2")])
+LIVENESS = st.sampled_from([ALIVE, ALIVE, ALIVE, STOPPED, GONE])
+LOOKS = st.builds(
+    Readings,
+    taken_at=st.just(1.0),
+    driver=LIVENESS,
+    browser=LIVENESS,
+    seen=st.sampled_from([Seen(), Seen(), Seen(crashed_pages=("P",)), Seen(no_page_left=True)]),
+    driver_status=PROBES,
+    browser_version=PROBES,
+    session_command=PROBES,
+)
+IDENTITIES = st.builds(ProcessIdentity, st.integers(1, 8), st.sampled_from([1.0, 2.0]))
+RUNNING = st.builds(
+    RunningBrowser,
+    driver=IDENTITIES,
+    driver_url=st.just(examples.RUNNING.driver_url),
+    driver_session_id=st.just("d"),
+    browser=IDENTITIES,
+    browser_version=st.just("1"),
+    debugger_address=st.just(examples.RUNNING.debugger_address),
+    browser_guid=st.sampled_from(["g1", "g2"]),
+)
+
+
+@st.composite
+def stored_sessions(draw: st.DrawFn) -> list[StoredSession]:
+    return [
+        stored(
+            f"s{number}",
+            key=draw(st.sampled_from([None, None, "k", "l"])),
+            folder=f"{draw(st.sampled_from(['/data', '/data', '/other']))}/s/{draw(st.integers(0, 9)):08d}",
+            running=draw(st.one_of(st.none(), RUNNING, RUNNING, RUNNING)),
+            boot_id=draw(st.sampled_from([BOOT, BOOT, BOOT, "boot-0"])),
+            generation=draw(st.sampled_from([1, 2, 5])),
+        )
+        for number in range(draw(st.integers(0, 6)))
+    ]
+
+
+FACTS = st.dictionaries(st.sampled_from([f"s{number}" for number in range(6)]), LOOKS)
+
+
+@given(stored_sessions(), FACTS)
+def test_every_session_gets_exactly_one_decision_with_a_reason(
+    sessions: list[StoredSession], facts: dict[str, Readings]
+) -> None:
+    decisions = plan_adoption(sessions, facts, BOOT, DATA).decisions
+    assert [one.session.session_id for one in decisions] == [session.session_id for session in sessions]
+    assert all(one.reason for one in decisions)
+    assert all((one.cause is None) == (one.action in {ADOPT, FORGET}) for one in decisions)
+
+
+@given(stored_sessions(), FACTS)
+def test_nothing_of_another_boot_or_data_folder_is_touched(
+    sessions: list[StoredSession], facts: dict[str, Readings]
+) -> None:
+    decisions = plan_adoption(sessions, facts, BOOT, DATA).decisions
+    for session, decision in zip(sessions, decisions, strict=True):
+        if session.boot_id != BOOT or not session.folder.startswith("/data/"):
+            assert decision.action in {RESTORE, FORGET}
+            assert decision.session.running is None
+
+
+@given(stored_sessions(), FACTS)
+def test_only_the_same_browser_is_adopted_and_only_a_living_one_gets_a_new_driver(
+    sessions: list[StoredSession], facts: dict[str, Readings]
+) -> None:
+    for one in plan_adoption(sessions, facts, BOOT, DATA).decisions:
+        if one.action in {ADOPT, REATTACH}:
+            found = facts[one.session.session_id]
+            assert one.session.running
+            assert found.browser is ALIVE
+            told = found.browser_version.body
+            assert told in (None, STATUS.body, UNKNOWN_SESSION.body) or told == (
+                version(one.session.running.browser_guid).body
+            )
+            if one.action is ADOPT:
+                assert found.driver is ALIVE
+                assert told == version(one.session.running.browser_guid).body
+
+
+@given(stored_sessions(), FACTS)
+def test_no_process_folder_or_key_goes_on_under_two_sessions(
+    sessions: list[StoredSession], facts: dict[str, Readings]
+) -> None:
+    kept = [one for one in plan_adoption(sessions, facts, BOOT, DATA).decisions if one.action is not FORGET]
+    folders = [one.session.folder for one in kept]
+    keys = [one.session.key for one in kept if one.session.key is not None]
+    pids = [
+        pid
+        for one in kept
+        if one.session.running is not None
+        for pid in (one.session.running.pids if one.action is ADOPT else [one.session.running.browser.pid])
+        if one.action in {ADOPT, REATTACH}
+    ]
+    ended = {
+        process
+        for one in kept
+        if one.action is RESTORE and one.session.running is not None
+        for process in (one.session.running.browser, one.session.running.driver)
+    }
+    living = {
+        process
+        for one in kept
+        if one.action is ADOPT and one.session.running is not None
+        for process in (one.session.running.browser, one.session.running.driver)
+    }
+    assert len(set(folders)) == len(folders)
+    assert len(set(keys)) == len(keys)
+    assert len(set(pids)) == len(pids)
+    assert not ended & living
+
+
+@given(stored_sessions(), FACTS)
+def test_a_session_is_forgotten_only_for_a_newer_one_or_an_unkept_start(
+    sessions: list[StoredSession], facts: dict[str, Readings]
+) -> None:
+    decisions = plan_adoption(sessions, facts, BOOT, DATA).decisions
+    kept = {one.session.session_id for one in decisions if one.action is not FORGET}
+    for number, decision in enumerate(decisions):
+        unanswered = sessions[number].running is None and sessions[number].generation == 1
+        if decision.action is FORGET and not unanswered:
+            newer = {session.session_id for session in sessions[number + 1 :]}
+            assert newer & kept
