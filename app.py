@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from types import FrameType
 from typing import Any, cast
 
@@ -54,6 +55,9 @@ from web.services import Services, offer
 THREADS = 64
 MAX_WAITING = THREADS // 2
 """Callers who wait for a place may take half of the threads, so that everybody else is still served."""
+SHARED_MEMORY = "/dev/shm"  # noqa: S108 - it is looked at, nothing is made there
+ENOUGH_SHARED_MEMORY = 1 << 30
+_SPARING_SHARED_MEMORY = ("--disable-dev-shm-usage",)
 LINGER_S = 2
 IDLE_TICK_S = 0.5
 LEASE_TICK_S = 0.25
@@ -76,7 +80,9 @@ class Drover:
             partial(resolve, settings.chrome_binary, settings.chromedriver),
             headless=settings.headless,
             no_sandbox=_is_root(),
-            chrome_args=settings.chrome_args,
+            chrome_args=(*_SPARING_SHARED_MEMORY, *settings.chrome_args)
+            if _is_shared_memory_small()
+            else settings.chrome_args,
         )
         self._cleaner = ProcessCleaner(
             self._folders,
@@ -322,6 +328,14 @@ def _door(settings: Settings) -> security.Door:
 
 def _token(settings: Settings) -> str | None:
     return settings.api_token.get_secret_value() if settings.api_token else None
+
+
+def _is_shared_memory_small() -> bool:
+    """Tell whether `/dev/shm` is as small as in a container (64 MB), where Chrome's tabs crash."""
+    if sys.platform != "linux" or not Path(SHARED_MEMORY).is_dir():
+        return False
+    space = os.statvfs(SHARED_MEMORY)
+    return space.f_frsize * space.f_blocks < ENOUGH_SHARED_MEMORY
 
 
 def _is_root() -> bool:

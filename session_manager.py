@@ -46,6 +46,7 @@ from sessions.session import Lease, Session, SessionState
 from sessions.state_keeper import StateKeeper
 
 WARM_REST_S = 10.0
+ROOM_S = 10.0
 STOP_S = 7.0
 SCREENSHOT_S = 10.0
 EMERGENCY_WAIT_S = 10.0
@@ -150,10 +151,9 @@ class SessionManager:
         Raises:
             SessionNotFound: There is none of this id.
         """
-        answer = self.registry.find(session_id)
-        if isinstance(answer, Ready):
-            with self._held(answer):
-                self._healer.assess(answer.session, deadline)
+        session = self.registry.get(session_id)
+        if session.state is SessionState.READY:
+            self._healer.assess(session, deadline)
         return self.registry.get(session_id)
 
     def screenshot(self, session_id: str, deadline: Deadline) -> bytes:
@@ -303,8 +303,10 @@ class SessionManager:
         answer = self.registry.claim(claim)
         if not isinstance(answer, Ticket):
             return answer
+        # Where a session gives up its place already, its end is awaited even by those who would not queue.
+        patience = max(self._queue_timeout, ROOM_S) if self.registry.makes_room else self._queue_timeout
         try:
-            return deadline.within(self._queue_timeout).wait(answer.turn)
+            return deadline.within(patience).wait(answer.turn)
         except (DeadlineExceeded, CallerGone) as error:
             self._decline(self.registry.leave(answer))
             if isinstance(error, CallerGone):

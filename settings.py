@@ -32,6 +32,12 @@ def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
+def _not_blank(value: object) -> object:
+    if isinstance(value, str) and not value.strip():
+        raise ValueError("name a folder")
+    return value
+
+
 def _absolute(path: Path) -> Path:
     return Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 - Path.absolute() keeps `..`
 
@@ -47,7 +53,7 @@ class Settings(BaseSettings):
         default="127.0.0.1", description="address to listen on; anything but loopback needs API_TOKEN"
     )
     port: int = Field(default=5010, ge=1, le=65535, description="TCP port to listen on")
-    data_dir: Annotated[Path, AfterValidator(_absolute)] = Field(
+    data_dir: Annotated[Path, BeforeValidator(_not_blank), AfterValidator(_absolute)] = Field(
         default_factory=lambda: user_data_path("drover", appauthor=False),
         description="folder of sessions, profiles and the instance lock",
     )

@@ -70,6 +70,13 @@ class SessionRegistry:
         with self._lock:
             return self._stopping
 
+    @property
+    def makes_room(self) -> bool:
+        """Tell whether a session is being closed, so that a place becomes free soon."""
+        with self._lock:
+            entries = tuple(self._entries.values())
+        return any(one.session.state is SessionState.CLOSING and one.work is not None for one in entries)
+
     def claim(self, claim: Claim) -> Answer | Ticket:
         """Find or reserve a session; a ticket where every place is taken.
 
