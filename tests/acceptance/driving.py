@@ -46,6 +46,18 @@ class Driver:
         """Close the window that is chosen."""
         self._call("DELETE", "/window")
 
+    def resize(self, width: int, height: int) -> None:
+        """Give the window in front a size."""
+        self._call("POST", "/window/rect", {"width": width, "height": height})
+
+    def add_cookie(self, name: str, value: str, **attributes: object) -> None:
+        """Give the page's site a cookie; without an `expiry` it lives in memory only."""
+        self._call("POST", "/cookie", {"cookie": {"name": name, "value": value} | attributes})
+
+    def cookies(self) -> dict[str, str]:
+        """Give all cookies that the page sends, by name."""
+        return {cookie["name"]: cookie["value"] for cookie in self._call("GET", "/cookie")}
+
     def alert_text(self) -> str | None:
         """Give the text of the open alert, or None."""
         answer = self._send("GET", "/alert/text")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import itertools
 import threading
+from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -30,6 +32,15 @@ class Gate:
     def wait_until_asked(self) -> None:
         """Wait until a browser asks for the page."""
         assert self.asked.wait(PATIENCE_S), f"no browser asked for {self.url}"
+
+    @contextlib.contextmanager
+    def while_it_loads(self) -> Iterator[None]:
+        """Do something between the moment a browser has asked for the page and the answer."""
+        try:
+            self.wait_until_asked()
+            yield
+        finally:
+            self.release()
 
     def release(self) -> None:
         """Let the page be answered."""

@@ -176,10 +176,9 @@ def test_a_browser_whose_driver_has_just_died_lives_through_a_cleanup(service: S
 
 def test_a_session_that_is_just_starting_lives_through_a_cleanup(service: Service, slow_page: Gate) -> None:
     def clean_meanwhile() -> Json:
-        slow_page.wait_until_asked()
-        answer = clean(service)
-        assert not killed_pids(answer) & {process.pid for process in service.processes()}
-        slow_page.release()
+        with slow_page.while_it_loads():
+            answer = clean(service)
+            assert not killed_pids(answer) & {process.pid for process in service.processes()}
         return answer
 
     created, _ = beside(

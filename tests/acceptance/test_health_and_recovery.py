@@ -241,16 +241,15 @@ def test_a_slow_page_is_busy_and_never_taken_for_dead(
     service: Service, session: Json, slow_page: Gate
 ) -> None:
     def read_for_longer_than_the_patience() -> set[str]:
-        slow_page.wait_until_asked()
-        seen = set()
-        until = time.monotonic() + 4
-        while time.monotonic() < until:
-            answer = retrieve_by_get(service)
-            assert answer["recovered"] is False
-            assert answer["session"]["driver"] == session["driver"]
-            seen.add(answer["session"]["health"]["status"])
-            time.sleep(0.2)
-        slow_page.release()
+        with slow_page.while_it_loads():
+            seen = set()
+            until = time.monotonic() + 4
+            while time.monotonic() < until:
+                answer = retrieve_by_get(service)
+                assert answer["recovered"] is False
+                assert answer["session"]["driver"] == session["driver"]
+                seen.add(answer["session"]["health"]["status"])
+                time.sleep(0.2)
         return seen
 
     _, seen = beside(partial(Driver(session).open, slow_page.url), read_for_longer_than_the_patience)

@@ -52,9 +52,8 @@ def test_of_a_loading_page_there_is_an_answer(service: Service, slow_page: Gate)
     session = service.create(session_id="loading")
 
     def look() -> int:
-        slow_page.wait_until_asked()
-        response = service.get("/sessions/loading/screenshot", timeout=40)
-        slow_page.release()
+        with slow_page.while_it_loads():
+            response = service.get("/sessions/loading/screenshot", timeout=40)
         return response.status_code
 
     _, status = beside(partial(Driver(session).open, slow_page.url), look)

@@ -229,10 +229,9 @@ def test_a_slow_start_keeps_its_place_and_keeps_nobody_waiting(service: Service,
         return expect(service.post("/sessions", json={"session_id": "slow", "url": slow_page.url}), 201)
 
     def meanwhile() -> Json:
-        slow_page.wait_until_asked()
-        listed = service.listed()["slow"]
-        service.create(session_id="quick")
-        slow_page.release()
+        with slow_page.while_it_loads():
+            listed = service.listed()["slow"]
+            service.create(session_id="quick")
         return listed
 
     answer, listed = beside(start_slowly, meanwhile)
@@ -372,9 +371,8 @@ def test_where_every_place_is_in_use_a_caller_waits_no_longer_than_he_must(
         return expect(service.post("/sessions", json={"session_id": "slow", "url": slow_page.url}), 201)
 
     def wait_in_vain() -> None:
-        slow_page.wait_until_asked()
-        response = service.post("/sessions", json={"session_id": "late"}, timeout=10)
-        slow_page.release()
+        with slow_page.while_it_loads():
+            response = service.post("/sessions", json={"session_id": "late"}, timeout=10)
         expect_error(response, 503, "at_capacity")
 
     beside(occupy, wait_in_vain)
@@ -387,10 +385,9 @@ def test_a_waiting_crowd_blocks_nobody_else(service: Service, slow_page: Gate) -
         return together([call] * 60)
 
     def look() -> None:
-        slow_page.wait_until_asked()
-        for path in ("/health", "/sessions", "/processes"):
-            assert service.get(path, timeout=10).ok
-        slow_page.release()
+        with slow_page.while_it_loads():
+            for path in ("/health", "/sessions", "/processes"):
+                assert service.get(path, timeout=10).ok
 
     responses, _ = beside(crowd, look)
     for response in responses:

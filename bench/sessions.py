@@ -1,0 +1,205 @@
+"""What a session costs beside a bare ChromeDriver, as ratios within one run.
+
+    python bench/sessions.py [rounds]
+
+Starts the service in a data folder of its own, and by turns a bare ChromeDriver with the same switches for
+Chrome. Every row names the measure that it is held to; the exit code is 1 where one is missed. Linux, on a
+quiet machine.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import psutil
+import requests
+
+from browser.binaries import resolve
+from tests.acceptance.service import Json, Service, running
+
+ROUNDS = 9
+TEN = 10
+REST_S = 30.0
+PORT = re.compile(r"successfully on port (\d+)")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measure: what was found, and what it may be at the most."""
+
+    name: str
+    found: float
+    most: float
+    unit: str
+
+    @property
+    def is_kept(self) -> bool:
+        """Tell whether the measure is kept."""
+        return self.found <= self.most
+
+    def __str__(self) -> str:
+        verdict = "kept" if self.is_kept else "MISSED"
+        return f"{self.name:<62} {self.found:8.2f} {self.unit:<3} (at most {self.most:g}) {verdict}"
+
+
+class BareDriver:
+    """A ChromeDriver that is driven without any service."""
+
+    def __init__(self, folder: Path) -> None:
+        self._output = folder / "out"
+        self._binaries = resolve(None, None)
+        self._folder = folder
+
+    @contextmanager
+    def started(self) -> Iterator[str]:
+        """Start it, give its address, and end it."""
+        with self._output.open("wb") as output:
+            process = subprocess.Popen(  # noqa: S603 - as the service does
+                [str(self._binaries.chromedriver), "--port=0"],
+                stdout=output,
+                stderr=output,
+                env={**os.environ, "TMPDIR": str(self._folder)},
+            )
+        try:
+            while not (found := PORT.search(self._output.read_text())):
+                time.sleep(0.002)
+            yield f"http://127.0.0.1:{found[1]}"
+        finally:
+            process.terminate()
+            process.wait()
+
+    def capabilities(self, profile: Path) -> Json:
+        """Give what the service asks of Chrome, too."""
+        options = {
+            "binary": str(self._binaries.chrome),
+            "args": ["--headless=new", "--no-sandbox", f"--user-data-dir={profile}"],
+            "prefs": {"session.restore_on_startup": 4, "session.startup_urls": ["data:,"]},
+        }
+        return {"capabilities": {"alwaysMatch": {"goog:chromeOptions": options}}}
+
+
+def timed(action: Callable[[], object]) -> float:
+    """Give how many seconds an action takes."""
+    begun = time.perf_counter()
+    action()
+    return time.perf_counter() - begun
+
+
+def bare_session(bare: BareDriver, number: int, folder: Path) -> tuple[float, float]:
+    """Give the seconds of a bare new session, and of a start and attach of a second ChromeDriver to it."""
+    with bare.started() as url:
+        wish = bare.capabilities(folder / f"p{number}")
+        answer: Json = {}
+        new = timed(lambda: answer.update(requests.post(f"{url}/session", json=wish, timeout=60).json()))
+        value = answer["value"]
+        address = value["capabilities"]["goog:chromeOptions"]["debuggerAddress"]
+        attach = timed(lambda: attach_once(bare, address))
+        requests.delete(f"{url}/session/{value['sessionId']}", timeout=60)
+    return new, attach
+
+
+def attach_once(bare: BareDriver, address: str) -> None:
+    """Start a ChromeDriver, attach it to a browser, and end it."""
+    wish = {"capabilities": {"alwaysMatch": {"goog:chromeOptions": {"debuggerAddress": address}}}}
+    with bare.started() as url:
+        requests.post(f"{url}/session", json=wish, timeout=60).raise_for_status()
+
+
+def kill(service: Service, session_id: str, part: str) -> None:
+    """Kill one part of a session with SIGKILL."""
+    os.kill(service.listed()[session_id][part]["pid"], signal.SIGKILL)
+
+
+def against_bare(rounds: int) -> Iterator[Row]:
+    """Compare births and recoveries to a bare ChromeDriver, by turns."""
+    new_ratios, attach_extra, restore_ratios = [], [], []
+    with tempfile.TemporaryDirectory(dir="/tmp") as name, running(WATCH_INTERVAL=0) as service:
+        bare = BareDriver(Path(name))
+        for number in range(rounds):
+            new, attach = bare_session(bare, number, Path(name))
+            ours = timed(lambda: service.create(session_id="s"))
+            kill(service, "s", "driver")
+            attach_extra.append(timed(lambda: service.get("/sessions/s")) - attach)
+            kill(service, "s", "browser")
+            restore_ratios.append(timed(lambda: service.get("/sessions/s")) / new)
+            new_ratios.append(ours / new)
+            service.delete("/sessions/s")
+    yield Row("New session, ratio to a bare POST /session", statistics.median(new_ratios), 1.10, "x")
+    yield Row(
+        "Re-attach, more than a bare start and attach", 1000 * statistics.median(attach_extra), 150, "ms"
+    )
+    yield Row("Restore, ratio to a bare new session", statistics.median(restore_ratios), 1.5, "x")
+
+
+def warm(rounds: int) -> Iterator[Row]:
+    """Compare taking a warm session to a bare new one."""
+    ratios = []
+    with tempfile.TemporaryDirectory(dir="/tmp") as name, running(WARM_SESSIONS=1) as service:
+        bare = BareDriver(Path(name))
+        for number in range(rounds):
+            new, _ = bare_session(bare, number, Path(name))
+            while service.get("/health").json()["warm"] < 1:
+                time.sleep(0.1)
+            ratios.append(timed(lambda: service.create(session_id="w")) / new)
+            service.delete("/sessions/w")
+    yield Row("Warm session, ratio to a bare new session", statistics.median(ratios), 1 / 20, "x")
+
+
+def ten_sessions() -> Iterator[Row]:
+    """Measure what ten sessions cost at rest, in the list, and at a start that takes them back."""
+    with running(IDLE_TIMEOUT=0) as service:
+        empty = restart(service)
+        for number in range(TEN):
+            service.create(session_id=f"s{number}")
+        yield Row("GET /sessions with ten sessions, median", list_ms(service), 5, "ms")
+        os.kill(service.listed()["s0"]["driver"]["pid"], signal.SIGSTOP)
+        yield Row("GET /sessions while one of them hangs, median", list_ms(service), 5, "ms")
+        service.get("/sessions/s0")
+        process = psutil.Process(service.process.pid)
+        before = sum(process.cpu_times()[:2])
+        time.sleep(REST_S)
+        share = 100 * (sum(process.cpu_times()[:2]) - before) / REST_S
+        yield Row("The service at rest with ten sessions, of one core", share, 1, "%")
+        yield Row("Its memory then", process.memory_info().rss / 2**20, 95, "MiB")
+        yield Row("Start with ten sessions to adopt, more than with none", restart(service) - empty, 2, "s")
+
+
+def list_ms(service: Service) -> float:
+    """Give the median of GET /sessions in milliseconds."""
+    with requests.Session() as client:
+        url = f"{service.url}/sessions"
+        return 1000 * statistics.median(timed(lambda: client.get(url, timeout=10)) for _ in range(100))
+
+
+def restart(service: Service) -> float:
+    """Kill the service and give the seconds that its next start takes."""
+    service.kill()
+    return timed(service.start)
+
+
+def main() -> int:
+    """Print a row a measure."""
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS
+    rows = []
+    for measures in (against_bare(rounds), warm(rounds), ten_sessions()):
+        for row in measures:
+            print(row, flush=True)
+            rows.append(row)
+    return 0 if all(row.is_kept for row in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

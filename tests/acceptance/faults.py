@@ -1,0 +1,110 @@
+"""What befalls a session's processes: ended or stopped from outside, by the pid of what the tests started."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+from tests.acceptance.service import Json, Service, folder_of
+from tests.machine import command_line, living, marked, wait_gone, wait_until
+
+APPEARS_S: Final = 20.0
+GLANCE_S: Final = 0.002
+
+
+def kill(*pids: int) -> None:
+    """End processes of a session without a warning, and see them gone."""
+    strike(*pids)
+    wait_gone(pids)
+
+
+def strike(*pids: int) -> None:
+    """End processes without a warning, those that are still there; wait for nothing."""
+    for pid in pids:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            psutil.Process(pid).send_signal(signal.SIGKILL)
+
+
+def stop(*pids: int) -> None:
+    """Stop processes of a session, as Ctrl-Z does."""
+    for pid in pids:
+        psutil.Process(pid).send_signal(signal.SIGSTOP)
+    for pid in pids:
+        wait_until(lambda pid=pid: is_stopped(pid), f"{pid} is stopped")  # type: ignore[misc]
+
+
+def is_stopped(pid: int) -> bool:
+    """Tell whether a process is stopped."""
+    return psutil.Process(pid).status() == psutil.STATUS_STOPPED
+
+
+def helpers(session: Json, words: str) -> set[int]:
+    """Give the living helpers of a session's Chrome whose command line holds `words`."""
+    return {process.pid for process in marked(folder_of(session)) if words in command_line(process)}
+
+
+def renderers(session: Json) -> set[int]:
+    """Give the processes that draw a session's pages."""
+    return helpers(session, "--type=renderer")
+
+
+def network_process(session: Json) -> set[int]:
+    """Give the process that does a session's networking."""
+    return helpers(session, "network.mojom.NetworkService")
+
+
+def drivers(service: Service) -> set[int]:
+    """Give the ChromeDrivers that live for a service."""
+    return {process.pid for process in service.processes() if _program(process) == "chromedriver"}
+
+
+def browsers(service: Service) -> set[int]:
+    """Give the main processes of the Chromes that live for a service."""
+    return {
+        process.pid
+        for process in service.processes()
+        if "--type=" not in command_line(process) and "--user-data-dir=" in command_line(process)
+    }
+
+
+def new_driver(service: Service, before: set[int]) -> int:
+    """Wait for a ChromeDriver that was not there `before`, at its very birth."""
+    over = time.monotonic() + APPEARS_S
+    while time.monotonic() < over:
+        fresh = drivers(service) - before
+        if fresh:
+            return fresh.pop()
+        time.sleep(GLANCE_S)
+    raise AssertionError(f"no new ChromeDriver within {APPEARS_S:g} s")
+
+
+def new_browser(service: Service, before: set[int]) -> int:
+    """Wait for a Chrome that was not there `before`, at its very birth."""
+    over = time.monotonic() + APPEARS_S
+    while time.monotonic() < over:
+        fresh = browsers(service) - before
+        if fresh:
+            return fresh.pop()
+        time.sleep(GLANCE_S)
+    raise AssertionError(f"no new Chrome within {APPEARS_S:g} s")
+
+
+def is_accounted_for(service: Service) -> bool:
+    """Tell whether each process and folder belongs to a session of the list, with one browser for each."""
+    listed = service.listed().values()
+    with contextlib.suppress(psutil.NoSuchProcess):
+        owned = {session["browser"]["pid"] for session in listed if session["browser"]}
+        known = {str(folder_of(session)) for session in listed if session["driver"]}
+        return browsers(service) == living(owned) and {str(one) for one in service.session_folders()} == known
+    return False
+
+
+def _program(process: psutil.Process) -> str:
+    with contextlib.suppress(psutil.Error, IndexError):
+        return Path(process.cmdline()[0]).name
+    return ""
