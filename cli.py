@@ -7,6 +7,7 @@ sessions; without one they do the work themselves and spare the sessions of thei
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
 import sys
 import urllib.error
@@ -123,11 +124,10 @@ def _ask(settings: Settings, method: str, path: str) -> Answer:
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with direct.open(request, timeout=ANSWER_S) as response:
-            answer: Answer = json.load(response)
-            return answer
+            return _report(json.load(response))
     except urllib.error.HTTPError as error:
         return _refusal(error, url)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise NoAnswer(
             f"An instance of Drover runs on {settings.data_dir}, but {url} does not answer ({error}); "
             "set DROVER_PORT to the port that it listens on"
@@ -141,11 +141,22 @@ def _reachable(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
+def _report(answer: object) -> Answer:
+    """Give an answer of ours; some other program may listen on the port.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if not isinstance(answer, dict) or "success" not in answer:
+        raise ValueError("what answers there is not Drover")
+    return answer
+
+
 def _refusal(error: urllib.error.HTTPError, url: str) -> Answer:
     """Give the report of a cleanup that is not complete; any other refusal is no answer."""
     try:
-        answer: Answer = json.load(error)
-    except ValueError:
+        answer = _report(json.load(error))
+    except (OSError, ValueError, http.client.HTTPException):
         answer = {}
     if answer.get("code") == CleanupIncomplete.code:
         return answer
@@ -173,10 +184,14 @@ _FIELDS = {"WHY": "reason"}
 
 
 def _table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
-    cells = [columns, *([str(row[_FIELDS.get(name, name.lower())]) for name in columns] for row in rows)]
+    cells = [columns, *([_cell(row[_FIELDS.get(name, name.lower())]) for name in columns] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     padded = ((cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in cells)
     return "\n".join("  ".join(line).rstrip() for line in padded)
+
+
+def _cell(value: object) -> str:
+    return "-" if value is None else str(value)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -81,10 +81,6 @@ class SessionNotFound(DroverError):
     status = 404
 
 
-class SessionLost(SessionNotFound):
-    """The session was closed, or lost in an emergency, while something was done for it."""
-
-
 class MethodNotAllowed(DroverError):
     """The route exists, but not for this method."""
 
@@ -141,6 +137,14 @@ class BrowserUnavailable(DroverError):
     code = "browser_unavailable"
     status = 503
     retry_after_s = 10
+
+
+class SessionLost(DroverError):
+    """The session was closed, or lost in an emergency, while something was done for it: ask again."""
+
+    code = "browser_unavailable"
+    status = 503
+    retry_after_s = 1
 
 
 class RecoveryFailed(DroverError):

@@ -21,7 +21,7 @@ from browser.devtools import DevTools, DevToolsFailed, screenshot
 from browser.launcher import Launcher
 from browser.recovery import Recovery
 from deadline import CallerGone, Deadline, DeadlineExceeded
-from errors import AtCapacity, BrowserUnavailable, CleanupIncomplete, SessionNotFound
+from errors import AtCapacity, BrowserUnavailable, CleanupIncomplete, SessionLost, SessionNotFound
 from events import Emit
 from process_cleanup import CleanupReport, ProcessCleaner
 from processes.ending import end
@@ -119,13 +119,15 @@ class SessionManager:
             answer = self._claim(claim, deadline)
             if isinstance(answer, Reserved):
                 return self._create(answer, request, deadline)
-            if isinstance(answer, Working):
-                recovery = self._await(answer, deadline) or recovery
-                continue
-            with self._held(answer):
-                healed = self._healer.heal(answer.session, deadline)
-                if healed is not None:
-                    return self._taken(answer, request, healed.recovery or recovery)
+            # Whoever asks for a session that is lost meanwhile asks again, and so gets another.
+            with suppress(SessionLost, SessionNotFound):
+                if isinstance(answer, Working):
+                    recovery = self._await(answer, deadline) or recovery
+                    continue
+                with self._held(answer):
+                    healed = self._healer.heal(answer.session, deadline)
+                    if healed is not None:
+                        return self._taken(answer, request, healed.recovery or recovery)
 
     def check(self, session_id: str, deadline: Deadline) -> Acquired:
         """Give a session that exists, checked and healed where it is dead; that is no use of it.
@@ -137,13 +139,14 @@ class SessionManager:
         recovery: Recovery | None = None
         while True:
             answer = self.registry.find(session_id)
-            if isinstance(answer, Working):
-                recovery = self._await(answer, deadline) or recovery
-                continue
-            with self._held(answer):
-                healed = self._healer.heal(answer.session, deadline)
-                if healed is not None:
-                    return self._handed_over(answer, healed.recovery or recovery)
+            with suppress(SessionLost):
+                if isinstance(answer, Working):
+                    recovery = self._await(answer, deadline) or recovery
+                    continue
+                with self._held(answer):
+                    healed = self._healer.heal(answer.session, deadline)
+                    if healed is not None:
+                        return self._handed_over(answer, healed.recovery or recovery)
 
     def report(self, session_id: str, deadline: Deadline) -> Session:
         """Give a session that exists with a fresh health check, and heal nothing.
@@ -209,10 +212,9 @@ class SessionManager:
 
     def warm_up(self) -> None:
         """Begin to start a warm browser where one is missing and nobody waits for a place or a start."""
-        if time.monotonic() < self._no_warm_before:
-            return
         make = partial(new_warm_session, self._folders, self._idle_timeout)
-        reserved = self.registry.reserve_warm(make, self._warm_sessions)
+        resting = time.monotonic() < self._no_warm_before
+        reserved = None if resting else self.registry.reserve_warm(make, self._warm_sessions)
         if reserved is not None:
             reserved.work.add_done_callback(self._rest_after_failure)
             self._lifecycle.start(reserved)

@@ -12,7 +12,8 @@ import base64
 import json
 import threading
 from collections.abc import Coroutine, Mapping
-from concurrent.futures import Future
+from concurrent import futures
+from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,12 +23,20 @@ from websockets.exceptions import WebSocketException
 from browser.running import RunningBrowser
 
 CONNECT_S = 5.0
+CLOSE_S = 1.0
+SPARE_S = 1.0
+# Three classes until Python 3.11, where they became one.
+_TIMEOUTS = (TimeoutError, asyncio.TimeoutError, futures.TimeoutError)
 
 Answer = Mapping[str, Any]
 
 
 class DevToolsFailed(Exception):
     """Chrome did not take a DevTools command, or did not answer it in time."""
+
+
+class DevToolsRefused(DevToolsFailed):
+    """Chrome answered that it does not do what a DevTools command asks for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +108,16 @@ class Connection:
         async def bounded() -> Answer:
             return await asyncio.wait_for(command, timeout)
 
+        whole = bounded()
         try:
-            return asyncio.run_coroutine_threadsafe(bounded(), self._loop).result()
-        except (asyncio.TimeoutError, TimeoutError) as error:
+            # Where the loop is stopped at this very moment, nobody is left to end the inner wait.
+            return asyncio.run_coroutine_threadsafe(whole, self._loop).result(timeout + SPARE_S)
+        except _TIMEOUTS as error:
             raise DevToolsFailed(f"Chrome did not answer within {timeout:g} s") from error
+        except (RuntimeError, CancelledError) as error:
+            whole.close()
+            command.close()
+            raise DevToolsFailed("The DevTools connections are closed") from error
         except (WebSocketException, OSError) as error:
             raise DevToolsFailed(f"The connection to Chrome is gone: {error}") from error
 
@@ -135,7 +150,7 @@ class Connection:
         finally:
             del self._pending[number]
         if "error" in answer:
-            raise DevToolsFailed(f"Chrome refuses {method}: {answer['error'].get('message')}")
+            raise DevToolsRefused(f"Chrome refuses {method}: {answer['error'].get('message')}")
         result: Answer = answer.get("result", {})
         return result
 
@@ -211,7 +226,7 @@ class DevTools:
                 self._connections[running.browser_guid] = known
         try:
             return known.result(CONNECT_S)
-        except (WebSocketException, OSError, TimeoutError, asyncio.TimeoutError) as error:
+        except (WebSocketException, OSError, CancelledError, *_TIMEOUTS) as error:
             raise DevToolsFailed(f"Chrome takes no DevTools connection: {error}") from error
 
     def seen(self, running: RunningBrowser) -> Seen:
@@ -242,6 +257,10 @@ class DevTools:
             self._connections.clear()
         open_ones = [one.result() for one in known if one.done() and one.exception() is None]
         await asyncio.gather(*(one.close() for one in open_ones), return_exceptions=True)
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in rest:
+            task.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)
 
     async def _connect(self, running: RunningBrowser) -> Connection:
         # Chrome takes a DevTools connection without an `Origin`, and refuses one with a foreign one.
@@ -250,11 +269,16 @@ class DevTools:
             compression=None,
             max_size=None,
             open_timeout=CONNECT_S,
+            close_timeout=CLOSE_S,
             ping_interval=None,
             proxy=None,
         )
         connection = Connection(asyncio.get_running_loop(), socket)
-        await connection.open()
+        try:
+            await connection.open()
+        except BaseException:
+            await connection.close()
+            raise
         return connection
 
 

@@ -51,6 +51,17 @@ def navigate(driver_url: str, driver_session_id: str, url: str, timeout: float) 
     _execute(driver_url, Command.GET, {"sessionId": driver_session_id, "url": url}, timeout)
 
 
+def choose_window(driver_url: str, driver_session_id: str, handle: str, timeout: float) -> None:
+    """Let the commands that follow go to a window.
+
+    Raises:
+        CommandFailed: There is no such window, or ChromeDriver does not answer.
+    """
+    _execute(
+        driver_url, Command.SWITCH_TO_WINDOW, {"sessionId": driver_session_id, "handle": handle}, timeout
+    )
+
+
 def _execute(driver_url: str, command: str, parameters: dict[str, object], timeout: float) -> Any:  # noqa: ANN401 - a WebDriver value is any JSON
     # Without a timeout Selenium waits for ever, and urllib3 repeats what it takes for idempotent
     # three times; a proxy of the environment must never see traffic to loopback.

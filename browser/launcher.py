@@ -20,7 +20,7 @@ from typing import Any
 from browser import capabilities, driver_client
 from browser.binaries import Binaries, mismatch, versions
 from browser.capabilities import Checked
-from browser.health import Reply, browser_guid, probe
+from browser.health import Reply, browser_guid, pages, probe
 from browser.running import RunningBrowser
 from deadline import Deadline
 from errors import BrowserUnavailable, CleanupIncomplete, InvalidRequest, SessionLost
@@ -30,10 +30,13 @@ from processes.ownership import session_mark
 from processes.table import Liveness, ProcessIdentity, ProcessTable, identify, liveness, snapshot
 
 DRIVER_START_S = 10.0
+DRIVER_STARTS = 3
 ATTACH_S = 10.0
 GRACE_S = 2.0
 LAST_WORDS_LINES = 8
 _GREETINGS = ("Starting ChromeDriver", "Only local connections", "Please see", "ChromeDriver was started")
+# ChromeDriver picks a free port of IPv6 and ends where that one is taken in IPv4; the next try picks another.
+_PORT_TAKEN = "Address already in use"
 _PORT = re.compile(r"started successfully on port (\d+)")
 
 
@@ -128,7 +131,7 @@ class Launcher:
     ) -> RunningBrowser:
         """Put a new ChromeDriver on a browser that outlived its own, and end the old one first.
 
-        ChromeDriver takes the first page that Chrome lists, which is the one in front.
+        The window that is in front is chosen; by itself ChromeDriver takes any of them.
 
         Raises:
             BrowserUnavailable: It is not the same browser any more, or ChromeDriver could not attach.
@@ -141,11 +144,13 @@ class Launcher:
         try:
             wish = capabilities.for_reattach(checked, running.debugger_address)
             answer = driver_client.new_session(url, wish, deadline.within(ATTACH_S).remaining())
-            return _running(driver, url, answer, running.browser, running.debugger_address)
+            attached = _running(driver, url, answer, running.browser, running.debugger_address)
+            _choose_window_in_front(attached)
         except driver_client.CommandFailed as error:
             end([driver])
             self._reap(driver.pid)
             raise BrowserUnavailable(_story(error, folder)) from error
+        return attached
 
     def stop(self, folder: SessionFolder, running: RunningBrowser | None) -> None:
         """End ChromeDriver, Chrome and all their helpers, and see them gone.
@@ -184,17 +189,20 @@ class Launcher:
     def _start_driver(
         self, folder: SessionFolder, deadline: Deadline, wanted: Wanted
     ) -> tuple[ProcessIdentity, str]:
-        if not wanted():
-            raise SessionLost("The session was closed while its browser was being started")
-        process = self._spawn(folder)
-        identity = identify(process.pid)
-        port = _await_port(process, folder.driver_output, deadline.within(DRIVER_START_S))
-        if identity is None or port is None:
+        for _ in range(DRIVER_STARTS):
+            if not wanted():
+                raise SessionLost("The session was closed while its browser was being started; ask again")
+            process = self._spawn(folder)
+            identity = identify(process.pid)
+            port = _await_port(process, folder.driver_output, deadline.within(DRIVER_START_S))
+            if identity is not None and port is not None:
+                return identity, f"http://127.0.0.1:{port}"
             process.kill()
-            process.wait()
+            process.wait(DRIVER_START_S)
             self._reap(process.pid)
-            raise BrowserUnavailable(_story("ChromeDriver did not start", folder))
-        return identity, f"http://127.0.0.1:{port}"
+            if _PORT_TAKEN not in folder.driver_output.read_text(encoding="utf-8", errors="replace"):
+                break
+        raise BrowserUnavailable(_story("ChromeDriver did not start", folder))
 
     def _spawn(self, folder: SessionFolder) -> subprocess.Popen[bytes]:
         command = [
@@ -295,6 +303,15 @@ def _running(
         debugger_address=address,
         browser_guid=guid,
     )
+
+
+def _choose_window_in_front(running: RunningBrowser) -> None:
+    in_front = pages(running, ATTACH_S)
+    if in_front:
+        # ChromeDriver's handles of windows are Chrome's ids of their pages.
+        driver_client.choose_window(
+            running.driver_url, running.driver_session_id, in_front[0].target_id, ATTACH_S
+        )
 
 
 def _same_browser_or_none(running: RunningBrowser) -> None:

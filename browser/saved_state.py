@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from browser.devtools import Connection, DevToolsFailed
+from browser.devtools import Connection, DevToolsFailed, DevToolsRefused
 
 PAGE_S = 0.5
 BROWSER_S = 2.0
@@ -101,8 +102,11 @@ def take(connection: Connection, pages: Sequence[tuple[str, str]], before: Saved
     cookies = connection.call("Storage.getCookies", BROWSER_S)["cookies"]
     web_pages = [(target, url) for target, url in pages if url.startswith(("http://", "https://"))]
     origins = dict(before.origins)
-    for target, _ in web_pages:
-        origins |= _read_storage(connection, target)
+    # The page in front comes last, so that the oldest of the others is the first to go.
+    for target, _ in reversed(web_pages):
+        for origin, storage in _read_storage(connection, target).items():
+            origins.pop(origin, None)
+            origins[origin] = storage
     recent = dict(list(origins.items())[-MAX_ORIGINS:])
     front_url = pages[0][1] if pages and pages[0] in web_pages else None
     window = _read_window(connection, pages[0][0]) if pages else before.window
@@ -115,8 +119,7 @@ def put_back(connection: Connection, target_id: str, state: SavedState) -> None:
     Raises:
         DevToolsFailed: The browser does not answer.
     """
-    if state.cookies:
-        connection.call("Storage.setCookies", BROWSER_S, cookies=[_settable(one) for one in state.cookies])
+    _set_cookies(connection, [_settable(one) for one in state.cookies])
     _set_window(connection, target_id, state.window)
     if state.url is None:
         return
@@ -171,6 +174,18 @@ def _set_window(connection: Connection, target_id: str, bounds: Mapping[str, Any
         connection.call("Browser.setWindowBounds", BROWSER_S, windowId=window, bounds={"windowState": state})
 
 
+def _set_cookies(connection: Connection, cookies: Sequence[Mapping[str, Any]]) -> None:
+    if not cookies:
+        return
+    try:
+        connection.call("Storage.setCookies", BROWSER_S, cookies=cookies)
+    except DevToolsRefused:
+        # Chrome takes all or none of them: without the one that it refuses, it takes the others.
+        for cookie in cookies:
+            with suppress(DevToolsRefused):
+                connection.call("Storage.setCookies", BROWSER_S, cookies=[cookie])
+
+
 def _settable(cookie: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {name: cookie[name] for name in _COOKIE_FIELDS if name in cookie}
-    return kept if cookie.get("session") else {**kept, "expires": cookie["expires"]}
+    wanted = _COOKIE_FIELDS if cookie.get("session") else (*_COOKIE_FIELDS, "expires")
+    return {name: cookie[name] for name in wanted if name in cookie}

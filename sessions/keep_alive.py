@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
 import events
@@ -31,13 +31,19 @@ class KeepAliveRounds:
         self._registry = registry
         self._devtools = devtools
         self._emit = emit
+        self._visits: dict[str, Future[None]] = {}
         self._executor = ThreadPoolExecutor(VISITORS, thread_name_prefix="keep-alive")
 
     def tick(self) -> None:
-        """Begin the visits that are due; that is no use of the sessions."""
+        """Begin the visits that are due; that is no use of the sessions.
+
+        A page that loads for longer than its interval is not visited again meanwhile: the visits of one
+        session would keep those of the others waiting.
+        """
         now = time.monotonic()
+        self._visits = {name: visit for name, visit in self._visits.items() if not visit.done()}
         for session in self._registry.sessions():
-            if session.keep_alive_due(now):
+            if session.keep_alive_due(now) and session.session_id not in self._visits:
                 self._begin(session, now)
 
     def close(self) -> None:
@@ -49,12 +55,14 @@ class KeepAliveRounds:
             self._registry.update(session.session_id, lambda known: replace(known, kept_alive_mono=now))
         except SessionNotFound:
             return
-        self._executor.submit(self._visit, session)
+        self._visits[session.session_id] = self._executor.submit(self._visit, session)
 
     def _visit(self, session: Session) -> None:
-        if session.running is None or session.keep_alive is None:
+        if session.running is None or session.keep_alive is None or not self._registry.is_current(session):
             return
         try:
             visit(self._devtools.of(session.running), session.keep_alive.url, VISIT_S)
         except DevToolsFailed as error:
-            self._emit(events.KeepAliveFailed(session.session_id, str(error)))
+            # A session that was closed or recovered meanwhile has taken the tab with it.
+            if self._registry.is_current(session):
+                self._emit(events.KeepAliveFailed(session.session_id, str(error)))

@@ -45,6 +45,13 @@ def given_back(session: Session, token: str | None) -> Session:
 
 
 def expired(session: Session, now_mono: float) -> Session:
-    """Give the session without its lease if that is over."""
-    over = session.lease is not None and session.lease.expires_mono <= now_mono
-    return replace(session, lease=None) if over else session
+    """Give the session without its lease if that is over; it was used until then."""
+    lease = session.lease
+    if lease is None or lease.expires_mono > now_mono:
+        return session
+    return replace(
+        session,
+        lease=None,
+        last_used=max(session.last_used, lease.expires_at),
+        last_used_mono=max(session.last_used_mono, lease.expires_mono),
+    )

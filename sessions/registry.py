@@ -280,6 +280,8 @@ class SessionRegistry:
         entry = self._named(claim)
         if entry is not None:
             check_lease(entry.session, claim.token)
+            if claim.key is not None and not entry.is_stuck:
+                entry.session = replace(entry.session, key=claim.key)
             return self._hold(entry)
         warm = self._ready_warm() if claim.takes_warm and self._gate_open else None
         if warm is not None:
@@ -295,7 +297,7 @@ class SessionRegistry:
 
     def _ready_warm(self) -> _Entry | None:
         entries = self._entries.values()
-        return next((entry for entry in entries if entry.session.warm and entry.work is None), None)
+        return next((one for one in entries if one.session.warm and one.session.evictable), None)
 
     def _hand_out(self, warm: _Entry, wanted: Session) -> Ready:
         del self._entries[warm.session.session_id]
@@ -312,7 +314,6 @@ class SessionRegistry:
         if by_key is not None and claim.session_id in {None, by_key.session.session_id}:
             return by_key
         if by_id is not None and by_key is None and by_id.session.key is None:
-            by_id.session = replace(by_id.session, key=claim.key)
             return by_id
         if by_id is not None or by_key is not None:
             raise KeyConflict(

@@ -103,10 +103,10 @@ class StateKeeper:
             running = self._busy.get(session.session_id)
             if running is None or running.done():
                 self._seen[session.session_id] = seen
-                running = self._busy[session.session_id] = self._executor.submit(self._save, session)
+                running = self._busy[session.session_id] = self._executor.submit(self._save, session, seen)
             return running
 
-    def _save(self, session: Session) -> None:
+    def _save(self, session: Session, seen: _Seen) -> None:
         assert session.running is not None
         before = self.state_of(session.session_id)
         pages = [(page.target_id, page.url) for page in health.pages(session.running, PAGES_S)]
@@ -121,7 +121,8 @@ class StateKeeper:
         if state == before:
             return
         with self._lock:
-            if session.session_id not in self._seen:
+            if self._seen.get(session.session_id) is not seen:
+                # It was forgotten meanwhile; another session may have its id by now.
                 return
             self._states[session.session_id] = state
         self._persist(session.session_id, state)
