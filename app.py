@@ -44,6 +44,7 @@ from sessions.state_keeper import StateKeeper
 from sessions.store import SessionStore, StoredSession
 from sessions.takeover import Takeover
 from sessions.upkeep import Task, Upkeep
+from sessions.warm import WarmBrowsers
 from settings import Settings, unknown_variables
 from version import VERSION
 from web import maintenance, service, sessions
@@ -133,7 +134,7 @@ class Drover:
             healer=healer,
             queue_timeout=settings.queue_timeout,
             idle_timeout=settings.idle_timeout,
-            warm_sessions=settings.warm_sessions,
+            hands_out_warm=settings.warm_sessions > 0,
         )
         tasks = [
             Task("idle end", IDLE_TICK_S, self.manager.close_idle),
@@ -146,7 +147,10 @@ class Drover:
         if settings.watch_interval > 0:
             tasks.append(Task("watch", settings.watch_interval, healer.watch))
         if settings.warm_sessions > 0:
-            tasks.append(Task("warm sessions", IDLE_TICK_S, self.manager.warm_up))
+            warm = WarmBrowsers(
+                self._registry, lifecycle, self._folders, settings.warm_sessions, settings.idle_timeout
+            )
+            tasks.append(Task("warm browsers", IDLE_TICK_S, warm.refill))
         if settings.cleanup_interval > 0:
             tasks.append(Task("cleanup", settings.cleanup_interval, self._cleaner.by_interval))
         self._upkeep = Upkeep(tasks, self.hub.emit)

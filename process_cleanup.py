@@ -280,7 +280,9 @@ class ProcessCleaner:
                 break
             self._announce(targets, scope)
             freed_mb += memory_held_mb(judgement.row.pid for judgement in targets)
-            _sort_out(targets, end([judgement.row.identity for judgement in targets]), killed, failed)
+            identities = [judgement.row.identity for judgement in targets]
+            # What came while others were asked to end may fork again when asked; SIGKILL lets nothing fork.
+            _sort_out(targets, end(identities) if number == 0 else end(identities, grace=0), killed, failed)
             reaped += reap(judgement.row.pid for judgement in plan.reapable)
             watch.lap("end")
         for failure in failed.values():

@@ -16,12 +16,19 @@ from functools import partial
 from typing import Any
 
 import events
-from browser import health
-from browser.devtools import DevTools, DevToolsFailed, screenshot
+from browser.devtools import DevTools
 from browser.launcher import Launcher
+from browser.picture import draw_page_in_front
 from browser.recovery import Recovery
 from deadline import CallerGone, Deadline, DeadlineExceeded
-from errors import AtCapacity, BrowserUnavailable, CleanupIncomplete, SessionLost, SessionNotFound
+from errors import (
+    AtCapacity,
+    BrowserUnavailable,
+    CleanupIncomplete,
+    RecoveryFailed,
+    SessionLost,
+    SessionNotFound,
+)
 from events import Emit
 from process_cleanup import CleanupReport, ProcessCleaner
 from processes.ending import end
@@ -34,18 +41,15 @@ from sessions.handover import (
     lease_asked_for,
     new_lease,
     new_session,
-    new_warm_session,
     taken,
-    used,
 )
 from sessions.healer import Healer
 from sessions.leases import expired, given_back, leased
 from sessions.lifecycle import Lifecycle, Why
 from sessions.registry import SessionRegistry
-from sessions.session import Lease, Session, SessionState
+from sessions.session import Lease, Session, SessionState, used
 from sessions.state_keeper import StateKeeper
 
-WARM_REST_S = 10.0
 ROOM_S = 10.0
 STOP_S = 7.0
 SCREENSHOT_S = 10.0
@@ -68,7 +72,7 @@ class SessionManager:
         healer: Checks sessions and has them recovered.
         queue_timeout: Seconds that a caller waits for a place.
         idle_timeout: Seconds unused after which a session that names no other is closed; 0 = never.
-        warm_sessions: How many browsers stand ready.
+        hands_out_warm: Whether warm browsers stand ready.
     """
 
     def __init__(
@@ -86,7 +90,7 @@ class SessionManager:
         healer: Healer,
         queue_timeout: float,
         idle_timeout: float,
-        warm_sessions: int,
+        hands_out_warm: bool,
     ) -> None:
         self.registry = registry
         self._lifecycle = lifecycle
@@ -100,9 +104,8 @@ class SessionManager:
         self._healer = healer
         self._queue_timeout = queue_timeout
         self._idle_timeout = idle_timeout
-        self._warm_sessions = warm_sessions
+        self._hands_out_warm = hands_out_warm
         self._emergency = threading.Lock()
-        self._no_warm_before = 0.0
 
     def acquire(self, request: Request, deadline: Deadline) -> Acquired:
         """Get or create a session: found, checked, healed where it is dead; that is a use of it.
@@ -124,7 +127,7 @@ class SessionManager:
                 if isinstance(answer, Working):
                     recovery = self._await(answer, deadline) or recovery
                     continue
-                with self._held(answer):
+                with self._held(answer), self._closed_unless_handed_over(answer, request):
                     healed = self._healer.heal(answer.session, deadline)
                     if healed is not None:
                         return self._taken(answer, request, healed.recovery or recovery)
@@ -169,19 +172,8 @@ class SessionManager:
         session = self.check(session_id, deadline).session
         if session.running is None:
             raise BrowserUnavailable(f"Session {session_id} is {session.state.value}; ask again")
-        allowed = deadline.within(SCREENSHOT_S)
-        front = health.pages(session.running, allowed.remaining())
-        if not front:
-            raise BrowserUnavailable("The browser has no page open; open one, then ask again")
-        try:
-            with self.registry.command(session):
-                connection = self._devtools.of(session.running)
-                return screenshot(connection, front[0].target_id, allowed.remaining())
-        except DevToolsFailed as error:
-            raise BrowserUnavailable(
-                f"The page could not be drawn ({error}): it is busy, or shows a dialog; "
-                "close the dialog or ask again later"
-            ) from error
+        with self.registry.command(session):
+            return draw_page_in_front(self._devtools, session.running, deadline.within(SCREENSHOT_S))
 
     def lease(self, session_id: str, ttl_s: float, holder: str | None, token: str | None) -> Lease:
         """Lease a session, or renew the lease of this token; that is a use of it.
@@ -210,15 +202,6 @@ class SessionManager:
         now = time.monotonic()
         self.registry.update_all(lambda session: expired(session, now))
 
-    def warm_up(self) -> None:
-        """Begin to start a warm browser where one is missing and nobody waits for a place or a start."""
-        make = partial(new_warm_session, self._folders, self._idle_timeout)
-        resting = time.monotonic() < self._no_warm_before
-        reserved = None if resting else self.registry.reserve_warm(make, self._warm_sessions)
-        if reserved is not None:
-            reserved.work.add_done_callback(self._rest_after_failure)
-            self._lifecycle.start(reserved)
-
     def close(self, session_id: str, deadline: Deadline) -> None:
         """Close a session in whatever state; its processes are seen gone and its folder removed.
 
@@ -226,6 +209,7 @@ class SessionManager:
             SessionNotFound: There is none of this id.
             CleanupIncomplete: Something survived; the session stays in the list.
         """
+        self.registry.get(session_id)
         work = self._close_whatever(session_id, Why.DELETED)
         try:
             deadline.wait(work)
@@ -272,6 +256,7 @@ class SessionManager:
         """
         sessions = self.registry.stop()
         if keep_browsers:
+            wait(self.registry.works(), timeout=STOP_S)
             self._keeper.save_now(sessions)
             self._close_all(session for session in sessions if session.warm)
         else:
@@ -293,13 +278,9 @@ class SessionManager:
         end([identity for running in alive for identity in (running.browser, running.driver)], grace=0)
 
     def _takes_warm(self, request: Request) -> bool:
-        if request.capabilities.capabilities or request.url is not None or self._warm_sessions == 0:
+        if request.capabilities.capabilities or request.url is not None or not self._hands_out_warm:
             return False
         return request.key is None or self._archive.kept_for_key(request.key) is None
-
-    def _rest_after_failure(self, work: Future[Any]) -> None:
-        if not work.cancelled() and work.exception() is not None:
-            self._no_warm_before = time.monotonic() + WARM_REST_S
 
     def _claim(self, claim: Claim, deadline: Deadline) -> Ready | Working | Reserved:
         answer = self.registry.claim(claim)
@@ -325,23 +306,37 @@ class SessionManager:
             answer.work.set_result(None)  # whoever waits for it asks again
         elif isinstance(answer, Ready):
             self.registry.release(answer.session)
+            if answer.created:
+                self._close_unwanted(answer.session)
 
     def _create(self, reserved: Reserved, request: Request, deadline: Deadline) -> Acquired:
         session_id = reserved.session.session_id
         with self._held(reserved):
             self._lifecycle.start(reserved)
-            try:
-                deadline.wait(reserved.work)
-            except DeadlineExceeded as error:
-                raise BrowserUnavailable(
-                    f"The browser of session {session_id} is still starting; ask for it again"
-                ) from error
-            except CallerGone:
-                if request.session_id is None and request.key is None:
-                    with suppress(SessionNotFound):
-                        self._close_whatever(session_id, Why.UNWANTED)
-                raise
-            return self._taken(Ready(reserved.session, created=True), request, None)
+            answer = Ready(reserved.session, created=True)
+            with self._closed_unless_handed_over(answer, request):
+                try:
+                    deadline.wait(reserved.work)
+                except DeadlineExceeded as error:
+                    raise BrowserUnavailable(
+                        f"The browser of session {session_id} is still starting; ask for it again"
+                    ) from error
+                return self._taken(answer, request, None)
+
+    @contextmanager
+    def _closed_unless_handed_over(self, answer: Ready, request: Request) -> Iterator[None]:
+        """Close a new session without a name when its caller does not get it: nobody else can ask for it."""
+        try:
+            yield
+        except (CallerGone, BrowserUnavailable, RecoveryFailed):
+            if answer.created and request.session_id is None and request.key is None:
+                self._close_unwanted(answer.session)
+            raise
+
+    def _close_unwanted(self, session: Session) -> None:
+        """Begin to close a session that was made for one caller who never got it."""
+        with suppress(SessionNotFound):
+            self._close_whatever(session.session_id, Why.UNWANTED)
 
     def _taken(self, answer: Ready, request: Request, recovery: Recovery | None) -> Acquired:
         """Hand a session over: note the use, what the client changes of it, and the lease that it gets."""
@@ -353,7 +348,12 @@ class SessionManager:
             answer.session.session_id, partial(taken, request=request, lease=wanted)
         )
         if answer.created:
-            self._archive.promise(session)
+            try:
+                self._archive.promise(session)
+            except BrowserUnavailable:
+                # A session that is not on disk would be lost without a word at the next start.
+                self._close_unwanted(session)
+                raise
         else:
             self._archive.note(session)
         granted = session.lease if wanted is not None else None
@@ -378,7 +378,7 @@ class SessionManager:
             SessionNotFound: There is none of this id.
         """
         while True:
-            work = self._begin_close(self.registry.get(session_id), why)
+            work = self._begin_close(self.registry.get(session_id, or_warm=True), why)
             if work is not None:
                 return work
 

@@ -8,12 +8,12 @@ event loop of one thread; callers wait for them with timeouts.
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import threading
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from concurrent import futures
 from concurrent.futures import CancelledError, Future
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ from websockets.exceptions import WebSocketException
 from browser.running import RunningBrowser
 
 CONNECT_S = 5.0
+LOOK_S = 1.0
 CLOSE_S = 1.0
 SPARE_S = 1.0
 # Three classes until Python 3.11, where they became one.
@@ -122,8 +123,10 @@ class Connection:
             raise DevToolsFailed(f"The connection to Chrome is gone: {error}") from error
 
     async def open(self) -> None:
-        """Ask Chrome to tell of all its targets from now on."""
+        """Ask Chrome to tell of all its targets from now on, and of pages that have crashed before."""
         await self._call("Target.setDiscoverTargets", {"discover": True}, None)
+        looks = (self._look_for_crash(target_id) for target_id in tuple(self._pages))
+        await asyncio.gather(*looks, return_exceptions=True)
 
     async def close(self) -> None:
         """Close the connection; the browser lives on."""
@@ -136,6 +139,10 @@ class Connection:
             answer = await self._call("Target.attachToTarget", attach, None)
             self._attached[target_id] = str(answer["sessionId"])
         return await self._call(method, parameters, self._attached[target_id])
+
+    async def _look_for_crash(self, target_id: str) -> None:
+        # Chrome tells of a crash once; but it repeats Inspector.targetCrashed to whoever enables that domain.
+        await asyncio.wait_for(self._call_page(target_id, "Inspector.enable", {}), LOOK_S)
 
     async def _call(self, method: str, parameters: Mapping[str, object], session: str | None) -> Answer:
         if self._reader.done():
@@ -170,6 +177,9 @@ class Connection:
         answered = self._pending.get(message.get("id", 0))
         if answered is not None and not answered.done():
             answered.set_result(message)
+        elif message.get("method") == "Inspector.targetCrashed":
+            session = message.get("sessionId")
+            self._crashed |= {target for target, known in self._attached.items() if known == session}
         elif "method" in message:
             self._hear(message["method"], message.get("params", {}))
 
@@ -204,14 +214,19 @@ class DevTools:
 
     def stop(self) -> None:
         """Close all connections and end the thread; the browsers live on."""
-        loop, thread = self._loop, self._thread
+        with self._lock:
+            loop, thread = self._loop, self._thread
+            self._loop = self._thread = None
+            known = tuple(self._connections.values())
+            self._connections.clear()
         if loop is None or thread is None:
             return
-        asyncio.run_coroutine_threadsafe(self._close_all(), loop).result(CONNECT_S)
+        with suppress(*_TIMEOUTS):
+            asyncio.run_coroutine_threadsafe(_close_all(known), loop).result(CONNECT_S)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(CONNECT_S)
+        loop.run_until_complete(_end_what_is_left())
         loop.close()
-        self._loop = self._thread = None
 
     def of(self, running: RunningBrowser) -> Connection:
         """Give the connection to a browser, a new one where the old one has broken.
@@ -222,7 +237,8 @@ class DevTools:
         with self._lock:
             known = self._connections.get(running.browser_guid)
             if known is None or (known.done() and (known.exception() or not known.result().alive)):
-                known = asyncio.run_coroutine_threadsafe(self._connect(running), self._running_loop())
+                loop = self._running_loop()
+                known = asyncio.run_coroutine_threadsafe(self._connect(running), loop)
                 self._connections[running.browser_guid] = known
         try:
             return known.result(CONNECT_S)
@@ -251,17 +267,6 @@ class DevTools:
             raise DevToolsFailed("The DevTools connections are closed")
         return self._loop
 
-    async def _close_all(self) -> None:
-        with self._lock:
-            known = tuple(self._connections.values())
-            self._connections.clear()
-        open_ones = [one.result() for one in known if one.done() and one.exception() is None]
-        await asyncio.gather(*(one.close() for one in open_ones), return_exceptions=True)
-        rest = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in rest:
-            task.cancel()
-        await asyncio.gather(*rest, return_exceptions=True)
-
     async def _connect(self, running: RunningBrowser) -> Connection:
         # Chrome takes a DevTools connection without an `Origin`, and refuses one with a foreign one.
         socket = await connect(
@@ -282,11 +287,15 @@ class DevTools:
         return connection
 
 
-def screenshot(connection: Connection, target_id: str, timeout: float) -> bytes:
-    """Draw a page as PNG, as it is: an open alert stays open.
+async def _close_all(known: Sequence[Future[Connection]]) -> None:
+    open_ones = [one.result() for one in known if one.done() and one.exception() is None]
+    await asyncio.gather(*(one.close() for one in open_ones), return_exceptions=True)
 
-    Raises:
-        DevToolsFailed: The page does not draw itself in time: it hangs, or shows a dialog.
-    """
-    drawn = connection.call_page(target_id, "Page.captureScreenshot", timeout, format="png")
-    return base64.b64decode(drawn["data"])
+
+async def _end_what_is_left() -> None:
+    """End the connections that are still being made, and the commands that came at the last moment."""
+    await asyncio.sleep(0)
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)

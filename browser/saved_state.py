@@ -119,7 +119,7 @@ def put_back(connection: Connection, target_id: str, state: SavedState) -> None:
     Raises:
         DevToolsFailed: The browser does not answer.
     """
-    _set_cookies(connection, [_settable(one) for one in state.cookies])
+    put_back_cookies(connection, state)
     _set_window(connection, target_id, state.window)
     if state.url is None:
         return
@@ -141,6 +141,15 @@ def put_back(connection: Connection, target_id: str, state: SavedState) -> None:
             BROWSER_S,
             identifier=script["identifier"],
         )
+
+
+def put_back_cookies(connection: Connection, state: SavedState) -> None:
+    """Give a browser the cookies of a saved state.
+
+    Raises:
+        DevToolsFailed: The browser does not answer.
+    """
+    _set_cookies(connection, [_settable(one) for one in state.cookies])
 
 
 def _read_storage(connection: Connection, target_id: str) -> dict[str, OriginStorage]:

@@ -68,6 +68,7 @@ _CHROME_FOLDER = re.compile(
     r"|(?:Google Chrome(?: Beta| Dev| Canary| for Testing)?|Chromium)(?:\.app| Framework\.framework)"
 )
 _TYPE = re.compile(r"(?:^|\s)--type=([\w-]+)")
+_WEBDRIVER_TEST = re.compile(r"(?:^|\s)--test-type=webdriver(?:\s|$)")
 _ROLES: Final = {
     "renderer": Role.RENDERER,
     "gpu-process": Role.GPU,
@@ -139,3 +140,8 @@ def role_of(kind: Kind, cmdline: Sequence[str] | None) -> Role:
         return Role.OTHER
     found = _TYPE.search(" ".join(cmdline))
     return _ROLES.get(found[1], Role.OTHER) if found else Role.BROWSER
+
+
+def is_webdriver_test(cmdline: Sequence[str] | None) -> bool:
+    """Tell whether a browser's command line says that a ChromeDriver started it: necessary, but no proof."""
+    return _WEBDRIVER_TEST.search(" ".join(cmdline or ())) is not None

@@ -38,6 +38,15 @@ def takes_orphans_in(parent: ProcessRow, system: System) -> bool:
     return parent.pid == 1 or parent.name in _INITS or parent.name.startswith("s6-")
 
 
+def is_given_away(row: ProcessRow, parent: ProcessRow) -> bool:
+    """Tell whether the kernel gave an orphan to this parent, a subreaper (Linux): it cannot be its own child.
+
+    A child is born into its parent's session, so one that is in another, and does not lead it, was started
+    by somebody else.
+    """
+    return bool(row.sid and parent.sid) and row.sid not in (parent.sid, row.pid)
+
+
 def is_service_manager(row: ProcessRow) -> bool:
     """Tell whether a process is one that starts services, each as the leader of a session."""
     return row.name in _SERVICE_MANAGERS

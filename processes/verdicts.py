@@ -7,13 +7,12 @@ there must be proof. What cannot be read is spared, and said.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from processes.chrome_names import Kind, Role
-from processes.kinship import Kinship, is_service_manager, takes_orphans_in
+from processes.chrome_names import Kind, Role, is_webdriver_test
+from processes.kinship import Kinship, is_given_away, is_service_manager, takes_orphans_in
 from processes.ownership import OwnerState, SessionMark, session_mark
 from processes.table import ProcessRow, ProcessStatus, ProcessTable
 
@@ -329,14 +328,19 @@ class _Judge:
         return _orphan(f"its ChromeDriver is gone: the leader of its process group (PID {row.pgid}) is dead")
 
     def _missing_proof(self, row: ProcessRow) -> str | None:
-        if not _is_webdriver_test(row):
+        if not is_webdriver_test(row.cmdline):
             return "Chrome that was not started by a ChromeDriver"
         if self._scope is Scope.OWNED:
             return "Chrome that Drover did not start (the scope is `owned`)"
         if self._table.system == "windows":
             return "Windows has no process groups: it cannot be proven that its ChromeDriver is gone, spared"
-        place = self._parent_place(row)
+        place = None if self._was_given_away(row) else self._parent_place(row)
         return self._living_leader(row) if place is None else f"Chrome whose program still runs: {place}"
+
+    def _was_given_away(self, row: ProcessRow) -> bool:
+        # Its new parent may be the very program that started the driver: only a person may overlook that.
+        parent = self._table.parent(row.pid)
+        return self._scope is Scope.SYSTEM and parent is not None and is_given_away(row, parent)
 
     def _living_leader(self, row: ProcessRow) -> str | None:
         """Give in words who leads the process group, or None if its leader is dead."""
@@ -366,7 +370,6 @@ class _Judge:
         return path.replace("/", "\\").lower() if self._table.system == "windows" else path
 
 
-_WEBDRIVER_TEST = re.compile(r"(?:^|\s)--test-type=webdriver(?:\s|$)")
 _SPARING = (Verdict.PROTECTED, Verdict.FOREIGN, Verdict.ORPHAN)
 
 
@@ -386,15 +389,11 @@ def _share(finding: _Finding, relation: str) -> _Finding:
     return _Finding(finding.verdict, f"{relation}: {finding.reason}", finding.session_id)
 
 
-def _is_webdriver_test(row: ProcessRow) -> bool:
-    return _WEBDRIVER_TEST.search(" ".join(row.cmdline or ())) is not None
-
-
 def _shown(row: ProcessRow) -> str:
     return f"{row.name} (PID {row.pid})"
 
 
 def _own_group_reason(row: ProcessRow) -> str:
-    if _is_webdriver_test(row):
+    if is_webdriver_test(row.cmdline):
         return "its ChromeDriver was told to leave it behind (`detach`): it has a process group of its own"
     return "Chrome in a process group of its own: no ChromeDriver looks after it"

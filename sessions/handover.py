@@ -10,8 +10,8 @@ from datetime import datetime, timedelta, timezone
 from browser.capabilities import Checked
 from browser.recovery import Recovery
 from processes.folders import SessionFolders
-from sessions.leases import leased
-from sessions.session import KeepAlive, Lease, Session
+from sessions.leases import check_lease, leased
+from sessions.session import KeepAlive, Lease, Session, used
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +71,13 @@ def new_session(request: Request, folders: SessionFolders, idle_timeout: float) 
 
 
 def new_warm_session(folders: SessionFolders, idle_timeout: float) -> Session:
-    """Give a session that is yet to be started, for whoever asks for nothing special."""
+    """Give a session that is yet to be started, for whoever asks for nothing special.
+
+    No client can ask for it by its id, which has a letter that theirs may not have.
+    """
     anybodys = Request(None, None, None, Checked({}), None)
-    return replace(new_session(anybodys, folders, idle_timeout), warm=True)
+    warm_id = f"warm:{secrets.token_hex(6)}"
+    return replace(new_session(anybodys, folders, idle_timeout), session_id=warm_id, warm=True)
 
 
 def taken(session: Session, request: Request, lease: Lease | None) -> Session:
@@ -86,12 +90,9 @@ def taken(session: Session, request: Request, lease: Lease | None) -> Session:
         session = replace(session, idle_timeout=request.idle_timeout)
     if request.keep_alive is not None:
         session = replace(session, keep_alive=request.keep_alive)
+    # Between the claim and this moment somebody else may have leased it.
+    check_lease(session, request.token)
     return used(leased(session, lease, request.token) if lease is not None else session)
-
-
-def used(session: Session) -> Session:
-    """Give a session as used at this moment."""
-    return replace(session, last_used=datetime.now(timezone.utc), last_used_mono=time.monotonic())
 
 
 def lease_asked_for(request: Request) -> Lease | None:

@@ -14,8 +14,11 @@ from browser import health
 from browser.devtools import DevTools
 from browser.health import Assessment, Cause, Health, HealthStatus, Silence
 from browser.recovery import Recovery
+from browser.running import RunningBrowser
 from deadline import Deadline, DeadlineExceeded
 from errors import RecoveryFailed
+from processes.ending import end
+from processes.helpers import stopped_helpers
 from processes.memory import memory_held_mb
 from processes.ownership import session_mark
 from processes.table import snapshot
@@ -28,6 +31,8 @@ from sessions.session import Session, SessionState
 WATCHERS = 4
 WATCH_S = 30.0
 MEMORY_EVERY_S = 60.0
+CRASH_TOLD_S = 0.5
+LOOK_AGAIN_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +85,7 @@ class Healer:
         running, silence, begun = session.running, Silence(), time.monotonic()
         if running is None:
             return Assessment(HealthStatus.DEAD, "it has no browser", Cause.BROWSER_GONE)
+        self._end_stopped_helpers(running)
         while True:
             readings = health.read(running, self._devtools.seen(running), self._probe_timeout)
             assessment = health.assess(readings, running, silence, self._probe_timeout)
@@ -95,6 +101,16 @@ class Healer:
             streak=NO_STREAK if alive else session.streak,
         )
         return assessment
+
+    def _end_stopped_helpers(self, running: RunningBrowser) -> None:
+        """End helpers that somebody has stopped: Chrome waits for them, but starts dead ones anew."""
+        stopped = stopped_helpers(running.browser)
+        if not stopped:
+            return
+        end(stopped)
+        over = time.monotonic() + CRASH_TOLD_S
+        while time.monotonic() < over and not self._devtools.seen(running).crashed_pages:
+            time.sleep(LOOK_AGAIN_S)
 
     def watch(self) -> None:
         """Begin to check every session that nobody uses, side by side; one that hangs delays no other."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import secrets
 from dataclasses import replace
 
-from errors import SessionInUse
-from sessions.session import Lease, Session
+from errors import SessionInUse, SessionLost
+from sessions.session import Lease, Session, SessionState, used
 
 
 def check_lease(session: Session, token: str | None) -> None:
@@ -28,20 +28,23 @@ def leased(session: Session, lease: Lease, token: str | None) -> Session:
 
     Raises:
         SessionInUse: Somebody else holds it.
+        SessionLost: It is being closed.
     """
     check_lease(session, token)
+    if session.state is SessionState.CLOSING:
+        raise SessionLost(f"Session {session.session_id} is being closed; POST /sessions makes a new one")
     held = session.lease
     return replace(session, lease=lease if held is None else replace(lease, token=held.token))
 
 
 def given_back(session: Session, token: str | None) -> Session:
-    """Give the session without its lease.
+    """Give the session without its lease; it was used until now.
 
     Raises:
         SessionInUse: Somebody else holds it.
     """
     check_lease(session, token)
-    return replace(session, lease=None)
+    return session if session.lease is None else used(replace(session, lease=None))
 
 
 def expired(session: Session, now_mono: float) -> Session:

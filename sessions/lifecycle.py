@@ -216,8 +216,8 @@ class Lifecycle:
 
     def _close(self, reserved: Reserved, why: Why) -> None:
         session = reserved.session
-        self._provide_for_key(session, why)
         try:
+            self._provide_for_key(session, why)
             self._launcher.stop(session.folder, session.running)
             self._await_displaced(session, reserved.displaced)
             self._clear(session)
@@ -277,6 +277,9 @@ class Lifecycle:
         published = self._registry.publish(session, **changes)
         if published is None:
             raise SessionLost(f"Session {session.session_id} was closed meanwhile")
+        if (published.key, published.lease) != (session.key, session.lease):
+            # They came, or went, while it was being worked on.
+            self._archive.note(published)
         return published
 
     def _furnish(self, session: Session, running: RunningBrowser) -> None:

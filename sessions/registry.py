@@ -90,14 +90,14 @@ class SessionRegistry:
                 raise ShuttingDown("The service is stopping; ask again when it is back")
             return self._answer(claim, may_reserve=not self._line) or self._line.join(claim)
 
-    def get(self, session_id: str) -> Session:
-        """Give a session as it is now, without holding it.
+    def get(self, session_id: str, *, or_warm: bool = False) -> Session:
+        """Give a session as it is now, without holding it; a warm one only where that is asked for.
 
         Raises:
             SessionNotFound: There is none of this id.
         """
         with self._lock:
-            return self._entry(session_id).session
+            return self._entry(session_id, or_warm=or_warm).session
 
     def find(self, session_id: str) -> Ready | Working:
         """Give a session that exists; a ready one is held until `release`.
@@ -228,6 +228,11 @@ class SessionRegistry:
         """Give all sessions as they are now, in the order of their creation; warm ones are none yet."""
         return tuple(session for session in self._everything() if not session.warm)
 
+    def works(self) -> tuple[Future[Any], ...]:
+        """Give the starts, recoveries and closes that are under way."""
+        with self._lock:
+            return tuple(entry.work for entry in self._entries.values() if entry.work is not None)
+
     def running(self) -> tuple[RunningBrowser, ...]:
         """Give everything that runs for us, warm browsers included."""
         return tuple(session.running for session in self._everything() if session.running is not None)
@@ -325,9 +330,9 @@ class SessionRegistry:
     def _by_key(self, key: str) -> _Entry | None:
         return next((entry for entry in self._entries.values() if entry.session.key == key), None)
 
-    def _entry(self, session_id: str) -> _Entry:
+    def _entry(self, session_id: str, *, or_warm: bool = False) -> _Entry:
         entry = self._entries.get(session_id)
-        if entry is None:
+        if entry is None or (entry.session.warm and not or_warm):
             raise SessionNotFound(f"There is no session {session_id}; GET /sessions lists them all")
         return entry
 

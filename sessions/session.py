@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timezone
 from enum import Enum
 from typing import Any
 
@@ -159,6 +160,11 @@ class Session:
 def changed(session: Session, changes: Mapping[str, Any]) -> Session:
     """Give a session with some of its fields changed."""
     return replace(session, **changes)
+
+
+def used(session: Session) -> Session:
+    """Give a session as used at this moment."""
+    return replace(session, last_used=datetime.now(timezone.utc), last_used_mono=time.monotonic())
 
 
 def taken_by(warm: Session, wanted: Session) -> Session:

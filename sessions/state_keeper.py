@@ -3,6 +3,9 @@
 A save costs a browser some two milliseconds, and nothing while nobody uses it: whether ChromeDriver
 has done something since the last one is told by its context switches, which stand still while it is
 idle. What pages do by themselves is taken at a slower pace.
+
+Chrome goes on when its network process dies, but the cookies that this one held in memory are gone:
+the new one is given those of the last save, before anything is taken again.
 """
 
 from __future__ import annotations
@@ -14,9 +17,11 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 from browser import health
-from browser.devtools import DevTools, DevToolsFailed
-from browser.saved_state import SavedState, take
+from browser.devtools import Connection, DevTools, DevToolsFailed
+from browser.saved_state import SavedState, put_back_cookies, take
 from processes.activity import activity_of
+from processes.helpers import network_process
+from processes.table import Liveness, ProcessIdentity, liveness
 from sessions.session import Session, SessionState
 
 SAVERS = 4
@@ -35,6 +40,18 @@ class _Seen:
     at: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Network:
+    """The process that held a browser's cookies when it was last saved."""
+
+    browser_guid: str
+    process: ProcessIdentity
+
+    @property
+    def is_gone(self) -> bool:
+        return liveness(self.process) is Liveness.GONE
+
+
 class StateKeeper:
     """Saves sessions' states side by side, a bounded number at a time.
 
@@ -50,6 +67,7 @@ class StateKeeper:
         self._states: dict[str, SavedState] = {}
         self._seen: dict[str, _Seen] = {}
         self._busy: dict[str, Future[None]] = {}
+        self._networks: dict[str, _Network] = {}
         self._executor = ThreadPoolExecutor(SAVERS, thread_name_prefix="saver")
 
     def state_of(self, session_id: str) -> SavedState | None:
@@ -65,13 +83,13 @@ class StateKeeper:
     def forget(self, session_id: str) -> None:
         """Forget a session's state."""
         with self._lock:
-            for known in (self._states, self._seen, self._busy):
+            for known in (self._states, self._seen, self._busy, self._networks):
                 known.pop(session_id, None)
 
     def forget_all(self) -> None:
         """Forget every state."""
         with self._lock:
-            for known in (self._states, self._seen, self._busy):
+            for known in (self._states, self._seen, self._busy, self._networks):
                 known.clear()
 
     def tick(self, sessions: Iterable[Session]) -> None:
@@ -81,7 +99,8 @@ class StateKeeper:
             if session.state is SessionState.READY and session.running is not None:
                 activity = activity_of(session.running.driver)
                 seen = self._seen.get(session.session_id)
-                if seen is None or seen.activity != activity or now - seen.at >= SLOW_TICK_S:
+                quiet = seen is not None and seen.activity == activity and now - seen.at < SLOW_TICK_S
+                if not quiet or self._has_lost_its_network(session):
                     self._begin(session, _Seen(activity, now))
 
     def save_now(self, sessions: Iterable[Session]) -> None:
@@ -114,11 +133,13 @@ class StateKeeper:
             # The browser is going, or gone: what it held before is worth more than nothing.
             return
         try:
-            state = take(self._devtools.of(session.running), pages, before or SavedState())
+            connection = self._devtools.of(session.running)
+            network = self._network(session, connection, before)
+            state = take(connection, pages, before or SavedState())
         except (DevToolsFailed, KeyError):
             # A browser that does not answer is the health check's matter; what was taken before stands.
             return
-        if state == before:
+        if state == before or (network is not None and network.is_gone):
             return
         with self._lock:
             if self._seen.get(session.session_id) is not seen:
@@ -126,3 +147,24 @@ class StateKeeper:
                 return
             self._states[session.session_id] = state
         self._persist(session.session_id, state)
+
+    def _has_lost_its_network(self, session: Session) -> bool:
+        known = self._networks.get(session.session_id)
+        return known is not None and known.is_gone
+
+    def _network(
+        self, session: Session, connection: Connection, before: SavedState | None
+    ) -> _Network | None:
+        """Give the process that holds the cookies; one that has taken another's place gets them first."""
+        assert session.running is not None
+        known, guid = self._networks.get(session.session_id), session.running.browser_guid
+        if known is not None and known.browser_guid == guid:
+            if not known.is_gone:
+                return known
+            if before is not None:
+                put_back_cookies(connection, before)
+        process = network_process(session.running.browser)
+        if process is None:
+            return None
+        found = self._networks[session.session_id] = _Network(guid, process)
+        return found

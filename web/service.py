@@ -24,6 +24,7 @@ def health() -> Response:
     sessions = registry.sessions()
     reason = "the service is stopping" if registry.stopping else services().launcher.unavailable
     response = jsonify(
+        success=not reason,
         status="unhealthy" if reason else "healthy",
         service="drover",
         version=VERSION,

@@ -71,11 +71,11 @@ class Shop:
         ours |= {row.pid for row in table.ancestors(table.self_pid)}
         return replace(table, rows={pid: row for pid, row in table.rows.items() if pid in ours})
 
-    def end(self, targets: Sequence[ProcessIdentity]) -> tuple[Ending, ...]:
+    def end(self, targets: Sequence[ProcessIdentity], *, grace: float = 0.3) -> tuple[Ending, ...]:
         """End some of the test's own processes, and no other."""
         self.steps.append("end")
         assert {target.pid for target in targets} <= {process.pid for process in self.kids.processes}
-        return end(targets, grace=0.3)
+        return end(targets, grace=grace)
 
 
 @pytest.fixture
@@ -205,8 +205,8 @@ def test_a_process_that_comes_while_others_are_ended_is_ended_too(
     first = shop.driver(lost)
     late: list[int] = []
 
-    def end_and_fork(targets: Sequence[ProcessIdentity]) -> tuple[Ending, ...]:
-        endings = shop.end(targets)
+    def end_and_fork(targets: Sequence[ProcessIdentity], *, grace: float = 0.3) -> tuple[Ending, ...]:
+        endings = shop.end(targets, grace=grace)
         if not late:
             late.append(shop.driver(lost))
         return endings

@@ -1,24 +1,31 @@
-"""The registry under every order of births, failures, closes, recoveries, evictions and emergencies."""
+"""The registry under every order of births, deaths, leases, closes, evictions, restarts and emergencies."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
+from functools import partial
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from errors import AtCapacity, CleanupIncomplete, KeyConflict, SessionLost
+from errors import AtCapacity, CleanupIncomplete, KeyConflict, SessionInUse, SessionLost, SessionNotFound
 from sessions.claims import Ready, Reserved, Ticket, Working
+from sessions.leases import expired, given_back, leased
 from sessions.registry import SessionRegistry
-from sessions.session import Session, SessionState
-from tests.unit.examples import RUNNING, claim
+from sessions.session import Lease, Session, SessionState
+from tests.unit import examples
+from tests.unit.examples import NOW, RUNNING, claim
 
 MAX_SESSIONS = 2
 MAX_WAITING = 3
 PATIENCE = 200
 IDS = st.sampled_from(["a", "a", "b", "c", None])
 KEYS = st.sampled_from([None, None, None, "k", "l"])
+TOKENS = st.sampled_from([None, "mine", "yours"])
+WARM = 1
+LONG_AGO, LATER, NEVER = 0.0, 1e9, 1e12
 STARTING, READY, RECOVERING, CLOSING = SessionState
 
 
@@ -34,6 +41,19 @@ class RegistryMachine(RuleBasedStateMachine):
         self.line: list[Ticket] = []
         self.gate_open = True
         self.seen: list[Session] = []
+        self.born: set[str] = set()
+        self.warm_starts = 0
+
+    @property
+    def everything(self) -> tuple[Session, ...]:
+        return self.registry._everything()
+
+    @initialize(number=st.integers(0, MAX_SESSIONS), lease=st.booleans())
+    def an_earlier_run_has_left_sessions(self, number: int, lease: bool) -> None:
+        for session_id in ("a", "b")[:number]:
+            adopted = examples.session(session_id, state=READY, running=RUNNING, generation=5)
+            self.registry.adopt(leased(adopted, _lease("mine", LONG_AGO), None) if lease else adopted)
+            self.born.add(str(adopted.folder.path))
 
     def _evict(self, victim: Reserved) -> None:
         assert victim.session.callers == 0
@@ -45,9 +65,18 @@ class RegistryMachine(RuleBasedStateMachine):
             assert not answer.work.done()
         else:
             self.holds.append(answer.session)
+        if isinstance(answer, Ready):
+            assert answer.session.state is READY
+            assert not answer.session.warm
+            assert answer.session.running is not None
         if isinstance(answer, Reserved):
-            assert self.gate_open
-            self.jobs.append(answer)
+            self._begin_start(answer)
+
+    def _begin_start(self, start: Reserved) -> None:
+        assert self.gate_open
+        assert str(start.session.folder.path) not in self.born, "two browsers in one folder"
+        self.born.add(str(start.session.folder.path))
+        self.jobs.append(start)
 
     def _hear(self) -> None:
         """Let those in line hear their answers: they come to the first, then to the next, and so on."""
@@ -63,11 +92,13 @@ class RegistryMachine(RuleBasedStateMachine):
         if job.session.state is CLOSING:
             self._finish_close(job, well=well)
         elif job.session.state is STARTING and not well:
+            self._die(job.session)
             self.registry.forget(job.session)
             job.work.set_exception(SessionLost("it failed"))
         else:
             published = self.registry.publish(job.session, running=RUNNING)
             if published is None:
+                self._die(job.session)
                 job.work.set_exception(SessionLost("it was overtaken"))
             else:
                 job.work.set_result(published)
@@ -75,11 +106,16 @@ class RegistryMachine(RuleBasedStateMachine):
 
     def _finish_close(self, job: Reserved, *, well: bool) -> None:
         if well:
+            self._die(job.session)
             self.registry.forget(job.session)
             job.work.set_result(None)
         else:
             self.registry.close_failed(job.session)
             job.work.set_exception(CleanupIncomplete("something is left"))
+
+    def _die(self, dead: Session) -> None:
+        """End the processes of a session, as its work does before it says so."""
+        self.born.discard(str(dead.folder.path))
 
     def _endable(self) -> list[Reserved]:
         return [job for job in self.jobs if job.displaced is None or job.displaced.done()]
@@ -90,12 +126,20 @@ class RegistryMachine(RuleBasedStateMachine):
             self.jobs.append(begun)
         self._hear()
 
-    @rule(session_id=IDS, key=KEYS)
-    def somebody_asks(self, session_id: str | None, key: str | None) -> None:
+    @rule(session_id=IDS, key=KEYS, token=TOKENS, takes_warm=st.booleans(), lease=st.booleans())
+    def somebody_asks(
+        self, session_id: str | None, key: str | None, token: str | None, takes_warm: bool, lease: bool
+    ) -> None:
         waiting = len(self.line)
+        from_birth = _lease("mine", LATER) if lease else None
+        asked = replace(claim(session_id, key, lease=from_birth), token=token, takes_warm=takes_warm)
         try:
-            answer = self.registry.claim(claim(session_id, key))
+            answer = self.registry.claim(asked)
         except (KeyConflict, CleanupIncomplete):
+            return
+        except SessionInUse:
+            leases = [one.lease for one in self.everything if one.lease is not None]
+            assert any(lease.token != token for lease in leases)
             return
         except AtCapacity:
             assert waiting == MAX_WAITING
@@ -136,14 +180,48 @@ class RegistryMachine(RuleBasedStateMachine):
             assert session.folder == begun.session.folder
             self.jobs.append(begun)
 
-    @precondition(lambda self: self.registry.sessions())
+    @precondition(lambda self: self.everything)
     @rule(data=st.data())
     def a_session_is_deleted(self, data: st.DataObject) -> None:
-        self._close(data.draw(st.sampled_from(self.registry.sessions())))
+        self._close(data.draw(st.sampled_from(self.everything)))
+
+    @rule()
+    def a_warm_browser_is_wanted(self) -> None:
+        self.warm_starts += 1
+        make = partial(examples.session, f"warm:{self.warm_starts}", warm=True)
+        reserved = self.registry.reserve_warm(make, WARM)
+        if reserved is not None:
+            assert self.line == [], "somebody waits for that place"
+            self._begin_start(reserved)
+
+    @rule(session_id=st.sampled_from(["a", "b"]), token=TOKENS, expires=st.sampled_from([LATER, NEVER]))
+    def a_session_is_leased(self, session_id: str, token: str | None, expires: float) -> None:
+        wanted = _lease(token or "mine", expires)
+        try:
+            held = self.registry.update(session_id, lambda known: leased(known, wanted, token))
+        except (SessionNotFound, SessionInUse, SessionLost):
+            return
+        assert held.in_use
+        self._hear()
+
+    @rule(session_id=st.sampled_from(["a", "b"]), token=TOKENS)
+    def a_lease_is_given_back(self, session_id: str, token: str | None) -> None:
+        try:
+            self.registry.update(session_id, lambda known: given_back(known, token))
+        except (SessionNotFound, SessionInUse):
+            return
+        self._hear()
+
+    @rule(now=st.sampled_from([LONG_AGO, LATER, NEVER]))
+    def leases_expire(self, now: float) -> None:
+        self.registry.update_all(lambda known: expired(known, now))
+        self._hear()
 
     @rule()
     def time_passes(self) -> None:
-        self.jobs += self.registry.take_idle(1e9)
+        taken = self.registry.take_idle(LATER)
+        assert not any(one.session.in_use or one.session.callers or one.session.warm for one in taken)
+        self.jobs += taken
 
     @rule()
     def closes_are_tried_again(self) -> None:
@@ -156,6 +234,7 @@ class RegistryMachine(RuleBasedStateMachine):
         self.gate_open = False
         wanted = {id(job.work) for job in self.jobs if self.registry.is_current(job.session)}
         assert {id(work) for work in self.registry.close_gate()} == wanted
+        self.born.clear()
 
     @precondition(lambda self: not self.gate_open)
     @rule()
@@ -166,16 +245,16 @@ class RegistryMachine(RuleBasedStateMachine):
 
     @invariant()
     def everybody_looks(self) -> None:
-        self.seen += [session for session in self.registry.sessions() if session not in self.seen]
+        self.seen += [session for session in self.everything if session not in self.seen]
 
     @invariant()
     def there_are_never_too_many(self) -> None:
-        assert len(self.registry.sessions()) <= MAX_SESSIONS
+        assert len(self.everything) <= MAX_SESSIONS
         assert len(self.line) <= MAX_WAITING
 
     @invariant()
     def an_id_and_a_key_name_one_session_each(self) -> None:
-        sessions = self.registry.sessions()
+        sessions = self.everything
         assert not _repeated(session.session_id for session in sessions)
         assert not _repeated(session.key for session in sessions if session.key)
         assert not _repeated(str(session.folder.path) for session in sessions)
@@ -183,7 +262,7 @@ class RegistryMachine(RuleBasedStateMachine):
     @invariant()
     def exactly_one_is_at_work_on_what_is_not_ready(self) -> None:
         current = [job for job in self.jobs if self.registry.is_current(job.session)]
-        at_work = {session.session_id for session in self.registry.sessions() if session.state is not READY}
+        at_work = {session.session_id for session in self.everything if session.state is not READY}
         stuck = {session.session_id for session in self.registry.unclosed()}
         assert not _repeated(job.session.session_id for job in current)
         assert {job.session.session_id for job in current} == at_work - stuck
@@ -191,22 +270,33 @@ class RegistryMachine(RuleBasedStateMachine):
     @invariant()
     def holds_are_counted(self) -> None:
         held = [session.folder for session in self.holds]
-        for session in self.registry.sessions():
+        for session in self.everything:
             assert session.callers == held.count(session.folder)
 
     @invariant()
     def nobody_waits_for_a_place_that_is_free(self) -> None:
         if self.line and self.gate_open:
-            assert len(self.registry.sessions()) == MAX_SESSIONS
+            assert len(self.everything) == MAX_SESSIONS
 
     @invariant()
     def nobody_waits_while_a_session_could_be_evicted(self) -> None:
         if not self.line or not self.gate_open:
             return
         stuck = {session.session_id for session in self.registry.unclosed()}
-        sessions = [session for session in self.registry.sessions() if session.session_id not in stuck]
+        sessions = [session for session in self.everything if session.session_id not in stuck]
         closing = sum(1 for session in sessions if session.state is CLOSING)
         assert closing >= len(self.line) or not any(session.evictable for session in sessions)
+
+    @invariant()
+    def what_lives_is_protected(self) -> None:
+        assert self.born <= {one.folder for one in self.registry.protected()}
+
+    @invariant()
+    def warm_ones_are_listed_nowhere_and_never_too_many(self) -> None:
+        warm = [one for one in self.everything if one.warm]
+        assert self.registry.warm_count() <= len(warm) <= WARM
+        assert not {one.session_id for one in warm} & {one.session_id for one in self.registry.sessions()}
+        assert not any(one.key or one.lease or one.callers for one in warm)
 
     def teardown(self) -> None:
         """End everything well: then each who waits gets an answer."""
@@ -216,11 +306,16 @@ class RegistryMachine(RuleBasedStateMachine):
             while self.holds:
                 self.registry.release(self.holds.pop())
                 self._hear()
+            self.leases_expire(NEVER)
             self.closes_are_tried_again()
             for job in self._endable():
                 self._finish(job, well=True)
         assert self.line == []
         assert self.jobs == []
+
+
+def _lease(token: str, expires_mono: float) -> Lease:
+    return Lease("somebody", token, NOW, expires_mono)
 
 
 def _repeated(values: Iterable[str]) -> bool:

@@ -207,6 +207,19 @@ def test_a_subreaper_that_took_chrome_in_proves_as_much_as_init() -> None:
     assert verdicts(rows) == {1001: "orphan"}
 
 
+def test_chrome_in_another_session_than_its_parent_was_given_to_it_and_only_a_person_takes_it() -> None:
+    rows = [proc(50, 1, "python3", pgid=50, sid=50), proc(1001, 50, DEBIAN, WEBDRIVER, pgid=1000, sid=1000)]
+    assert verdicts(rows, scope=Scope.SYSTEM) == {1001: "orphan"}
+    assert verdicts(rows, scope=Scope.ABANDONED) == {1001: "foreign"}
+    assert verdicts(rows, scope=Scope.OWNED) == {1001: "foreign"}
+
+
+@pytest.mark.parametrize("sid", [50, None, 1001])
+def test_chrome_in_its_parents_session_or_leading_one_may_be_its_own_child(sid: int | None) -> None:
+    rows = [proc(50, 1, "python3", pgid=50, sid=50), proc(1001, 50, DEBIAN, WEBDRIVER, pgid=1000, sid=sid)]
+    assert verdicts(rows, scope=Scope.SYSTEM) == {1001: "foreign"}
+
+
 @pytest.mark.parametrize(
     ("row", "words"),
     [

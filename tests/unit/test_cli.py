@@ -1,0 +1,276 @@
+"""The command line without a service: tables, JSON, exit codes, and what is said when nobody answers."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import cli
+from errors import StartRefused
+from process_cleanup import CleanupReport, Failed, Killed, ProcessCleaner
+from processes.ending import Outcome
+from processes.folders import SessionFolders
+from processes.ownership import InstanceLock
+from processes.verdicts import CleanupPlan, Judgement, Role, Verdict
+from settings import Settings
+from tests.unit.tables import DRIVER, proc
+from web.reports import cleanup_json
+
+ORPHAN = Judgement(proc(17, 1, DRIVER), Role.DRIVER, Verdict.ORPHAN, "of no session", None)
+KILLED = CleanupReport(killed=(Killed(ORPHAN, Outcome.ENDED),), removed_profiles=2, freed_mb=81.24)
+STUBBORN = CleanupReport(failed=(Failed(ORPHAN, "it survived"),))
+
+
+@pytest.fixture(autouse=True)
+def home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("DROVER_DATA_DIR", str(folder / "d"))
+    monkeypatch.setenv("DROVER_PORT", "1")
+    monkeypatch.setenv("DROVER_LOG_LEVEL", "error")
+    monkeypatch.chdir(folder)
+    return folder / "d"
+
+
+def never(_: Settings) -> int:
+    raise AssertionError("nothing is to be served")
+
+
+def alone(
+    monkeypatch: pytest.MonkeyPatch, report: CleanupReport, plan: CleanupPlan | None = None
+) -> list[bool]:
+    """Let no cleanup touch this machine; gives which ones were dry."""
+    dry: list[bool] = []
+
+    def cleanup(_: object, trigger: object, *, dry_run: bool) -> CleanupReport:
+        dry.append(dry_run)
+        return report
+
+    monkeypatch.setattr(ProcessCleaner, "cleanup", cleanup)
+    monkeypatch.setattr(ProcessCleaner, "survey", lambda _: plan)
+    return dry
+
+
+@contextmanager
+def instance(home: Path, monkeypatch: pytest.MonkeyPatch, status: int, body: bytes) -> Iterator[list[str]]:
+    """Run something that holds the lock of the data folder and answers this; gives what it was asked."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(f"{self.command} {self.path} {self.headers.get('Authorization')}")
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def do_POST(self) -> None:
+            self.do_GET()
+
+        def log_message(self, *_: Any) -> None:  # noqa: ANN401
+            return
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    monkeypatch.setenv("DROVER_PORT", str(server.server_port))
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    with held(home):
+        yield asked
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@contextmanager
+def held(home: Path) -> Iterator[None]:
+    home.mkdir()
+    lock = InstanceLock(home)
+    lock.acquire()
+    yield
+    lock.release()
+
+
+def test_without_a_command_the_service_is_run_and_its_exit_code_is_given() -> None:
+    assert cli.run([], lambda settings: 42) == 42
+    assert cli.run(["serve"], lambda settings: settings.port) == 1
+
+
+def test_a_cleanup_alone_shows_a_table_and_says_done(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dry = alone(monkeypatch, KILLED)
+    assert cli.run(["cleanup"], never) == 0
+    assert dry == [False]
+    assert capsys.readouterr().out == (
+        "Cleaned up 1 orphaned processes\n\n"
+        "PID  ROLE    NAME          WHY\n"
+        "17   driver  chromedriver  of no session\n\n"
+        "Removed: 2 session folders; memory: 81.2 MB\n"
+    )
+
+
+def test_a_process_that_could_not_be_ended_is_shown_and_told_by_the_exit_code(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alone(monkeypatch, STUBBORN)
+    assert cli.run(["cleanup"], never) == 1
+    said = capsys.readouterr().out
+    assert "Could not be ended:" in said
+    assert "17   driver  chromedriver  it survived" in said
+
+
+def test_json_is_what_the_http_api_answers(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alone(monkeypatch, STUBBORN)
+    assert cli.run(["cleanup", "--json"], never) == 1
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["success"], answer["code"]) == (False, "cleanup_incomplete")
+
+
+def test_a_dry_run_is_one(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    dry = alone(monkeypatch, CleanupReport(dry_run=True, killed=KILLED.killed))
+    assert cli.run(["cleanup", "--dry-run"], never) == 0
+    assert dry == [True]
+    said = capsys.readouterr().out
+    assert said.startswith("Would clean up 1 orphaned processes\n")
+    assert "To be removed: 0 session folders" in said
+
+
+def test_processes_are_shown_with_their_verdicts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alone(monkeypatch, KILLED, CleanupPlan((ORPHAN,)))
+    assert cli.run(["processes"], never) == 0
+    head, line = capsys.readouterr().out.splitlines()
+    assert head.split() == ["PID", "VERDICT", "ROLE", "NAME", "MEMORY_MB", "WHY"]
+    assert line.split()[:4] == ["17", "orphan", "driver", "chromedriver"]
+    assert "None" not in line
+
+
+def test_where_no_chrome_runs_that_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alone(monkeypatch, KILLED, CleanupPlan(()))
+    assert cli.run(["processes"], never) == 0
+    assert capsys.readouterr().out == "No Chrome or ChromeDriver process runs on this machine.\n"
+
+
+def test_alone_it_spares_every_folder_of_its_own_data_folder(home: Path) -> None:
+    folders = SessionFolders(home)
+    folders.check()
+    kept = [folders.choose(), folders.choose()]
+    for folder in kept:
+        folders.make(folder)
+    cleaner = cli._cleaner_alone(Settings())
+    assert {one.folder for one in cleaner._protected()} == {str(folder.path) for folder in kept}
+    assert cleaner._unowned_folders() == ()
+
+
+@pytest.mark.parametrize("arguments", [["nonsense"], ["cleanup", "--jsn"], ["processes", "--dry-run"]])
+def test_a_wrong_argument_is_refused(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.run(arguments, never)
+    assert ended.value.code == 2
+
+
+def test_a_wrong_setting_is_told_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DROVER_MAX_SESSIONS", "many")
+    assert cli.run(["cleanup"], never) == 2
+    assert capsys.readouterr().err.startswith("DROVER_MAX_SESSIONS is 'many'")
+
+
+def test_a_start_that_is_refused_is_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def refuse(_: Settings) -> int:
+        raise StartRefused("the port is taken")
+
+    assert cli.run([], refuse) == 2
+    assert capsys.readouterr().err == "the port is taken\n"
+
+
+def test_a_running_instance_is_asked_with_its_token(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DROVER_API_TOKEN", "secret")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    body = json.dumps({"success": True, "processes": []}).encode()
+    with instance(home, monkeypatch, 200, body) as asked:
+        assert cli.run(["processes", "--json"], never) == 0
+    assert asked == ["GET /processes Bearer secret"]
+    assert json.loads(capsys.readouterr().out) == {"success": True, "processes": []}
+
+
+def test_what_a_running_instance_could_not_end_is_shown(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    body = json.dumps(cleanup_json(STUBBORN, active_sessions=3)).encode()
+    with instance(home, monkeypatch, 500, body) as asked:
+        assert cli.run(["cleanup", "--dry-run"], never) == 1
+    assert asked == ["POST /cleanup_orphaned_processes?dry_run=true None"]
+    assert "it survived" in capsys.readouterr().out
+
+
+def test_an_instance_that_refuses_is_no_answer(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    body = json.dumps({"success": False, "error": "Show the token", "code": "unauthorized"}).encode()
+    with instance(home, monkeypatch, 401, body):
+        assert cli.run(["cleanup"], never) == 3
+    assert "refuses: Show the token" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("status", [200, 404])
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b"{}", b"null", b"\xff"])
+def test_another_program_on_that_port_is_no_answer(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], status: int, body: bytes
+) -> None:
+    with instance(home, monkeypatch, status, body):
+        assert cli.run(["cleanup"], never) == 3
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_something_that_speaks_no_http_is_no_answer(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("urllib.request.build_opener", _mumbling)
+    with held(home):
+        assert cli.run(["processes"], never) == 3
+    assert "does not answer" in capsys.readouterr().err
+
+
+def test_an_instance_whose_port_is_closed_is_no_answer_and_the_port_is_named(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with held(home):
+        assert cli.run(["cleanup"], never) == 3
+    said = capsys.readouterr().err
+    assert "http://127.0.0.1:1/cleanup_orphaned_processes does not answer" in said
+    assert "DROVER_PORT" in said
+
+
+@pytest.mark.parametrize(
+    ("host", "reached"),
+    [("127.0.0.1", "127.0.0.1"), ("::1", "127.0.0.1"), ("::", "127.0.0.1"), ("fd00::5", "[fd00::5]")],
+)
+def test_an_instance_is_reached_where_it_listens(host: str, reached: str) -> None:
+    assert cli._reachable(host) == reached
+
+
+def _mumbling(*_: object) -> Any:  # noqa: ANN401
+    class Opener:
+        open: Callable[..., io.BytesIO] = staticmethod(_mumble)
+
+    return Opener()
+
+
+def _mumble(*_: object, **__: object) -> io.BytesIO:
+    raise http.client.BadStatusLine("SSH-2.0")

@@ -1,0 +1,188 @@
+"""What is taken from a browser and put back, over a connection that plays along."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from browser.devtools import Connection, DevToolsFailed, DevToolsRefused
+from browser.saved_state import MAX_ORIGINS, OriginStorage, SavedState, put_back, take
+
+TEXTS = st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=3)
+COOKIES = st.lists(st.dictionaries(st.sampled_from(["name", "value"]), st.text(max_size=5)), max_size=3)
+STATES = st.builds(
+    SavedState,
+    url=st.none() | st.just("https://a.example/"),
+    cookies=COOKIES.map(tuple),
+    origins=st.dictionaries(st.text(max_size=8), st.builds(OriginStorage, TEXTS, TEXTS), max_size=3),
+    window=st.just({"left": 1, "windowState": "maximized"}) | st.just({}),
+)
+
+
+class Page:
+    """Plays the connection to a browser; `fails` names the commands that it does not do."""
+
+    def __init__(self, **answers: object) -> None:
+        self.answers: dict[str, Any] = {
+            "Storage.getCookies": {"cookies": []},
+            "Browser.getWindowForTarget": {"windowId": 3, "bounds": {"width": 800}},
+            "Page.addScriptToEvaluateOnNewDocument": {"identifier": "7"},
+        } | {name.replace("_", "."): answer for name, answer in answers.items()}
+        self.fails: dict[str, Exception] = {}
+        self.done: list[tuple[str, dict[str, Any]]] = []
+
+    def call(self, method: str, timeout: float, **parameters: object) -> object:
+        self.done.append((method, parameters))
+        if method in self.fails:
+            raise self.fails[method]
+        answer = self.answers.get(method, {})
+        return answer(**parameters) if callable(answer) else answer
+
+    def call_page(self, target: str, method: str, timeout: float, **parameters: object) -> object:
+        return self.call(method, timeout, target=target, **parameters)
+
+    @property
+    def methods(self) -> list[str]:
+        return [method for method, _ in self.done]
+
+
+def connection(page: Page) -> Connection:
+    return cast("Connection", page)
+
+
+def storages(**names: str) -> Callable[..., object]:
+    """Let each target be a page of its own origin."""
+
+    def read(target: str, **_: object) -> object:
+        held = {"origin": f"https://{names[target]}", "local": {"seen": target}, "session": {}}
+        return {"result": {"value": json.dumps(held)}}
+
+    return read
+
+
+@given(STATES)
+def test_a_state_survives_as_text(state: SavedState) -> None:
+    again = SavedState.from_json(state.to_json())
+    assert again == state
+    assert again.to_json() == state.to_json()
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[]", "null", '"x"', '{"url": null, "cookies": 5, "origins": {}, "window": {}}']
+)
+def test_a_text_that_is_no_state_is_told_from_one(text: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - of JSON itself, or ours
+        SavedState.from_json(text)
+
+
+def test_cookies_address_storage_and_window_are_taken() -> None:
+    page = Page(Runtime_evaluate=storages(P1="a.example"))
+    page.answers["Storage.getCookies"] = {"cookies": [{"name": "login"}]}
+    state = take(connection(page), [("P1", "https://a.example/x")], SavedState())
+    assert state == SavedState(
+        "https://a.example/x",
+        ({"name": "login"},),
+        {"https://a.example": OriginStorage({"seen": "P1"}, {})},
+        {"width": 800},
+    )
+
+
+def test_a_page_that_is_no_web_page_has_no_address_worth_keeping_and_is_not_asked() -> None:
+    page = Page()
+    state = take(connection(page), [("P1", "chrome://version/")], SavedState())
+    assert state.url is None
+    assert "Runtime.evaluate" not in page.methods
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {},
+        {"result": {}},
+        {"result": {"value": None}},
+        {"result": {"value": "no json"}},
+        {"result": {"value": "[]"}},
+    ],
+)
+def test_a_page_that_shows_no_storage_keeps_what_was_taken_before(answer: object) -> None:
+    before = SavedState(origins={"https://a.example": OriginStorage({"a": "1"}, {})})
+    page = Page(Runtime_evaluate=answer)
+    assert take(connection(page), [("P1", "https://a.example/")], before).origins == before.origins
+
+
+def test_the_page_in_front_is_never_the_one_that_is_dropped_for_lack_of_room() -> None:
+    old = {f"https://{number}.example": OriginStorage({}, {}) for number in range(MAX_ORIGINS)}
+    before = SavedState(origins={"https://front": OriginStorage({}, {}), **old})
+    page = Page(Runtime_evaluate=storages(P1="front", P2="behind"))
+    state = take(connection(page), [("P1", "https://front/"), ("P2", "https://behind/")], before)
+    assert len(state.origins) == MAX_ORIGINS
+    assert list(state.origins)[-2:] == ["https://behind", "https://front"]
+
+
+def test_a_browser_that_does_not_answer_is_no_state() -> None:
+    page = Page()
+    page.fails["Storage.getCookies"] = DevToolsFailed("gone")
+    with pytest.raises(DevToolsFailed):
+        take(connection(page), [("P1", "https://a.example/")], SavedState())
+
+
+def test_everything_is_put_back_before_the_page_is_opened_and_the_script_is_taken_away() -> None:
+    page = Page()
+    state = SavedState(
+        "https://a.example/",
+        ({"name": "one", "value": "1", "session": True, "size": 4, "expires": -1},),
+        {"https://a.example": OriginStorage({"a": "1"}, {})},
+        {"width": 800, "windowState": "maximized"},
+    )
+    put_back(connection(page), "P1", state)
+    assert page.methods == [
+        "Storage.setCookies",
+        "Browser.getWindowForTarget",
+        "Browser.setWindowBounds",
+        "Browser.setWindowBounds",
+        "Page.enable",
+        "Page.addScriptToEvaluateOnNewDocument",
+        "Page.navigate",
+        "Page.removeScriptToEvaluateOnNewDocument",
+    ]
+    assert page.done[0][1] == {"cookies": [{"name": "one", "value": "1"}]}
+    assert page.done[3][1]["bounds"] == {"windowState": "maximized"}
+
+
+def test_the_script_is_taken_away_also_when_the_page_does_not_open() -> None:
+    page = Page()
+    page.fails["Page.navigate"] = DevToolsFailed("hangs")
+    with pytest.raises(DevToolsFailed):
+        put_back(connection(page), "P1", SavedState("https://a.example/"))
+    assert page.methods[-1] == "Page.removeScriptToEvaluateOnNewDocument"
+
+
+def test_a_cookie_that_lasts_keeps_its_end_and_one_without_an_end_is_no_error() -> None:
+    page = Page()
+    put_back(
+        connection(page),
+        "P1",
+        SavedState(cookies=({"name": "lasts", "session": False, "expires": 5}, {"name": "odd"})),
+    )
+    assert page.done[0][1]["cookies"] == [{"name": "lasts", "expires": 5}, {"name": "odd"}]
+
+
+def test_a_browser_that_does_not_answer_is_not_asked_for_each_cookie() -> None:
+    page = Page()
+    page.fails["Storage.setCookies"] = DevToolsFailed("silent")
+    with pytest.raises(DevToolsFailed):
+        put_back(connection(page), "P1", SavedState(cookies=({"name": "one"}, {"name": "two"})))
+    assert page.methods == ["Storage.setCookies"]
+
+
+def test_cookies_that_are_all_refused_keep_the_address_from_nobody() -> None:
+    page = Page()
+    page.fails["Storage.setCookies"] = DevToolsRefused("Invalid cookie fields")
+    put_back(connection(page), "P1", SavedState("https://a.example/", ({"name": "one"}, {"name": "two"})))
+    assert page.methods.count("Storage.setCookies") == 3
+    assert "Page.navigate" in page.methods

@@ -1,0 +1,293 @@
+"""The keeper of saved states and the keep-alive rounds, over browsers that answer when they are told to."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from dataclasses import replace
+from typing import cast
+
+import pytest
+
+from browser import health
+from browser.devtools import DevTools, DevToolsFailed
+from browser.health import Page
+from browser.running import RunningBrowser
+from browser.saved_state import SavedState
+from events import KeepAliveFailed
+from sessions import keep_alive, state_keeper
+from sessions.keep_alive import KeepAliveRounds
+from sessions.registry import SessionRegistry
+from sessions.session import KeepAlive, Session, SessionState
+from sessions.state_keeper import SLOW_TICK_S, StateKeeper
+from tests.unit.examples import RUNNING, Ear, ready, session
+
+PATIENCE_S = 10.0
+OLD, NEW = SavedState("https://old.example/"), SavedState("https://new.example/")
+
+
+class Browsers:
+    """DevTools, ChromeDriver's activity and the pages in one; a look waits until it is let go on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.activity = 1
+        self.looks = 0
+        self.state = OLD
+        self.error: Exception | None = None
+        self.pages: tuple[Page, ...] = (Page("P1", "https://old.example/"),)
+        self.go_on = threading.Event()
+        self.go_on.set()
+        self.begun = threading.Semaphore(0)
+        self.visits: list[str] = []
+        monkeypatch.setattr(state_keeper, "activity_of", lambda _: self.activity)
+        monkeypatch.setattr(health, "pages", lambda *_: self.pages)
+        monkeypatch.setattr(state_keeper, "take", lambda *_: self._look())
+        monkeypatch.setattr(keep_alive, "visit", lambda _, url, __: self._visit(url))
+
+    def of(self, _: RunningBrowser) -> None:
+        return None
+
+    def _visit(self, url: str) -> None:
+        self.visits.append(url)
+        self._look()
+
+    def _look(self) -> SavedState:
+        state = self.state
+        self.looks += 1
+        self.begun.release()
+        assert self.go_on.wait(PATIENCE_S)
+        if self.error is not None:
+            raise self.error
+        return state
+
+    @property
+    def devtools(self) -> DevTools:
+        return cast("DevTools", self)
+
+
+@pytest.fixture
+def browsers(monkeypatch: pytest.MonkeyPatch) -> Browsers:
+    return Browsers(monkeypatch)
+
+
+@pytest.fixture
+def disk() -> list[tuple[str, SavedState]]:
+    return []
+
+
+@pytest.fixture
+def keeper(browsers: Browsers, disk: list[tuple[str, SavedState]]) -> Iterator[StateKeeper]:
+    keeper = StateKeeper(browsers.devtools, lambda session_id, state: disk.append((session_id, state)))
+    yield keeper
+    browsers.go_on.set()
+    keeper.close()
+
+
+def living(session_id: str = "one") -> Session:
+    return session(session_id, state=SessionState.READY, running=RUNNING)
+
+
+def finish(keeper: StateKeeper) -> None:
+    """Wait until the saves that are under way have ended."""
+    for save in tuple(keeper._busy.values()):
+        save.result(PATIENCE_S)
+
+
+def test_what_is_taken_is_remembered_and_goes_to_disk_once(
+    keeper: StateKeeper, disk: list[tuple[str, SavedState]]
+) -> None:
+    keeper.save_now([living()])
+    keeper.save_now([living()])
+    assert keeper.state_of("one") == OLD
+    assert disk == [("one", OLD)]
+
+
+def test_a_session_whose_driver_rests_is_not_looked_at_again(
+    keeper: StateKeeper, browsers: Browsers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        keeper.tick([living()])
+        finish(keeper)
+    assert browsers.looks == 1
+    browsers.activity += 1
+    keeper.tick([living()])
+    finish(keeper)
+    assert browsers.looks == 2
+    later = time.monotonic() + SLOW_TICK_S
+    monkeypatch.setattr(state_keeper.time, "monotonic", lambda: later)  # type: ignore[attr-defined]
+    keeper.tick([living()])
+    finish(keeper)
+    assert browsers.looks == 3
+
+
+@pytest.mark.parametrize("state", set(SessionState) - {SessionState.READY})
+def test_only_what_is_ready_is_looked_at(
+    keeper: StateKeeper, browsers: Browsers, state: SessionState
+) -> None:
+    keeper.tick([replace(living(), state=state), session("two", state=SessionState.READY)])
+    finish(keeper)
+    assert browsers.looks == 0
+
+
+def test_a_browser_that_does_not_answer_keeps_what_was_taken_before(
+    keeper: StateKeeper, browsers: Browsers, disk: list[tuple[str, SavedState]]
+) -> None:
+    keeper.remember("one", NEW)
+    browsers.error = DevToolsFailed("gone")
+    keeper.save_now([living()])
+    browsers.error, browsers.pages = None, ()
+    keeper.save_now([living()])
+    assert keeper.state_of("one") == NEW
+    assert disk == []
+
+
+def test_a_save_that_hangs_is_not_begun_again_and_keeps_no_other_waiting(
+    keeper: StateKeeper, browsers: Browsers
+) -> None:
+    browsers.go_on.clear()
+    for _ in range(3):
+        browsers.activity += 1
+        keeper.tick([living("slow")])
+    assert browsers.begun.acquire(timeout=PATIENCE_S)
+    keeper.tick([living("slow"), living("other")])
+    assert browsers.begun.acquire(timeout=PATIENCE_S)
+    assert browsers.looks == 2
+
+
+def test_a_save_that_ends_after_the_session_was_closed_is_dropped(
+    keeper: StateKeeper, browsers: Browsers, disk: list[tuple[str, SavedState]]
+) -> None:
+    browsers.go_on.clear()
+    keeper.tick([living()])
+    assert browsers.begun.acquire(timeout=PATIENCE_S)
+    saves = tuple(keeper._busy.values())
+    keeper.forget("one")
+    browsers.go_on.set()
+    _ended(saves)
+    assert keeper.state_of("one") is None
+    assert disk == []
+
+
+def test_a_save_that_ends_late_gives_nothing_to_a_new_session_of_the_same_id(
+    keeper: StateKeeper, browsers: Browsers, disk: list[tuple[str, SavedState]]
+) -> None:
+    browsers.go_on.clear()
+    keeper.tick([living()])
+    assert browsers.begun.acquire(timeout=PATIENCE_S)
+    saves = tuple(keeper._busy.values())
+    keeper.forget("one")
+    browsers.state = NEW
+    keeper.tick([living()])
+    assert browsers.begun.acquire(timeout=PATIENCE_S)
+    saves += tuple(keeper._busy.values())
+    browsers.go_on.set()
+    _ended(saves)
+    assert keeper.state_of("one") == NEW
+    assert disk == [("one", NEW)]
+
+
+def test_an_emergency_forgets_every_state(keeper: StateKeeper) -> None:
+    keeper.save_now([living("one"), living("two")])
+    keeper.forget_all()
+    assert (keeper.state_of("one"), keeper.state_of("two")) == (None, None)
+
+
+def test_the_last_save_is_waited_for_no_longer_than_a_little(
+    keeper: StateKeeper, browsers: Browsers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state_keeper, "LAST_SAVE_S", 0.01)
+    browsers.go_on.clear()
+    keeper.save_now([living()])
+    assert keeper.state_of("one") is None
+
+
+@pytest.fixture
+def registry() -> SessionRegistry:
+    return SessionRegistry(max_sessions=3, max_waiting=3)
+
+
+@pytest.fixture
+def ear() -> Ear:
+    return Ear()
+
+
+@pytest.fixture
+def rounds(registry: SessionRegistry, browsers: Browsers, ear: Ear) -> Iterator[KeepAliveRounds]:
+    rounds = KeepAliveRounds(registry, browsers.devtools, ear)
+    yield rounds
+    browsers.go_on.set()
+    rounds.close()
+
+
+def page(name: str, interval: float = 1.0) -> KeepAlive:
+    return KeepAlive(f"https://{name}.example/", interval)
+
+
+def test_a_page_that_is_due_is_visited_and_that_is_no_use(
+    registry: SessionRegistry, rounds: KeepAliveRounds, browsers: Browsers
+) -> None:
+    before = ready(registry, "one", keep_alive=page("login"))
+    rounds.tick()
+    _ended(rounds._visits.values())
+    assert browsers.visits == ["https://login.example/"]
+    after = registry.get("one")
+    assert (after.last_used, after.last_used_mono) == (before.last_used, before.last_used_mono)
+    rounds.tick()
+    assert browsers.looks == 1
+
+
+def test_nothing_is_visited_in_a_session_that_is_in_use_or_asks_for_nothing(
+    registry: SessionRegistry, rounds: KeepAliveRounds
+) -> None:
+    ready(registry, "plain")
+    used = ready(registry, "used", keep_alive=page("login"))
+    with registry.command(used):
+        rounds.tick()
+    assert rounds._visits == {}
+
+
+def test_a_page_that_loads_for_ever_is_visited_once_and_does_not_crowd_out_the_others(
+    registry: SessionRegistry, rounds: KeepAliveRounds, browsers: Browsers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    browsers.go_on.clear()
+    ready(registry, "slow", keep_alive=page("slow"))
+    rounds.tick()
+    assert browsers.begun.acquire(timeout=PATIENCE_S)
+    ready(registry, "other", keep_alive=page("other"))
+    begun = time.monotonic()
+    for number in range(5):
+        monkeypatch.setattr(keep_alive.time, "monotonic", lambda at=begun + 2 * number: at)  # type: ignore[attr-defined]
+        rounds.tick()
+    assert browsers.begun.acquire(timeout=PATIENCE_S)
+    assert sorted(browsers.visits) == ["https://other.example/", "https://slow.example/"]
+
+
+def test_a_page_that_could_not_be_loaded_is_told(
+    registry: SessionRegistry, rounds: KeepAliveRounds, browsers: Browsers, ear: Ear
+) -> None:
+    browsers.error = DevToolsFailed("no such host")
+    ready(registry, "one", keep_alive=page("login"))
+    rounds.tick()
+    _ended(rounds._visits.values())
+    assert ear.events == [KeepAliveFailed("one", "no such host")]
+
+
+def test_a_visit_that_a_close_has_cut_short_is_no_failure(
+    registry: SessionRegistry, rounds: KeepAliveRounds, browsers: Browsers, ear: Ear
+) -> None:
+    browsers.go_on.clear()
+    browsers.error = DevToolsFailed("gone")
+    closed = ready(registry, "one", keep_alive=page("login"))
+    rounds.tick()
+    assert browsers.begun.acquire(timeout=PATIENCE_S)
+    registry.begin(closed, SessionState.CLOSING)
+    browsers.go_on.set()
+    _ended(rounds._visits.values())
+    assert ear.events == []
+
+
+def _ended(works: object) -> None:
+    for work in cast("tuple[Future[None], ...]", works):
+        work.result(PATIENCE_S)

@@ -1,0 +1,235 @@
+"""Warm browsers: reserved where nobody needs the place, handed out in an instant, nobody's until then."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from errors import CleanupIncomplete, KeyConflict, SessionInUse, SessionNotFound
+from processes.folders import SessionFolders
+from sessions.claims import Claim, Ready, Reserved, Ticket
+from sessions.handover import new_warm_session
+from sessions.leases import leased
+from sessions.registry import SessionRegistry
+from sessions.session import SESSION_ID, Lease, Session, SessionState
+from tests.unit.examples import NOW, RUNNING, answer_of, claim, hold, ready, reserve, session
+
+FOLDERS = SessionFolders(Path("/data"))
+MAKE = partial(new_warm_session, FOLDERS, 1800.0)
+LEASE = Lease("me", "mine", NOW, 1e9)
+
+
+@pytest.fixture
+def registry() -> SessionRegistry:
+    registry = SessionRegistry(max_sessions=2, max_waiting=3)
+    registry.evict_with(lambda victim: None)
+    return registry
+
+
+def warm(registry: SessionRegistry) -> Session:
+    reserved = registry.reserve_warm(MAKE, wanted=2)
+    assert reserved is not None
+    published = registry.publish(reserved.session, running=RUNNING)
+    reserved.work.set_result(published)
+    assert published is not None
+    return published
+
+
+def anything(session_id: str | None = None, key: str | None = None, **fields: object) -> Claim:
+    return replace(claim(session_id, key, **fields), takes_warm=True)
+
+
+def test_a_warm_browser_is_handed_out_under_the_name_that_is_asked_for(registry: SessionRegistry) -> None:
+    standing = warm(registry)
+    answer = registry.claim(anything("job", "account"))
+    assert isinstance(answer, Ready)
+    assert answer.created
+    taken = answer.session
+    assert (taken.session_id, taken.key, taken.warm, taken.callers) == ("job", "account", False, 1)
+    assert (taken.folder, taken.running, taken.state) == (standing.folder, RUNNING, SessionState.READY)
+    assert registry.warm_count() == 0
+    assert [one.session_id for one in registry.sessions()] == ["job"]
+
+
+def test_a_warm_browser_is_handed_out_once(registry: SessionRegistry) -> None:
+    warm(registry)
+    assert isinstance(registry.claim(anything()), Ready)
+    assert isinstance(registry.claim(anything()), Reserved)
+
+
+def test_who_asks_for_something_special_gets_a_browser_of_his_own(registry: SessionRegistry) -> None:
+    warm(registry)
+    assert isinstance(registry.claim(claim()), Reserved)
+
+
+def test_a_session_that_exists_goes_before_a_warm_one(registry: SessionRegistry) -> None:
+    ready(registry, "job")
+    warm(registry)
+    answer = registry.claim(anything("job"))
+    assert isinstance(answer, Ready)
+    assert not answer.created
+    assert registry.warm_count() == 1
+
+
+def test_a_lease_that_is_asked_for_holds_from_the_handing_out_on(registry: SessionRegistry) -> None:
+    warm(registry)
+    answer = registry.claim(anything("job", lease=LEASE))
+    assert isinstance(answer, Ready)
+    assert answer.session.lease == LEASE
+    with pytest.raises(SessionInUse):
+        registry.claim(claim("job"))
+
+
+def test_a_warm_browser_is_protected_and_counts_but_is_no_session_yet(registry: SessionRegistry) -> None:
+    standing = warm(registry)
+    assert registry.sessions() == ()
+    assert [one.folder for one in registry.protected()] == [str(standing.folder.path)]
+    assert registry.running() == (RUNNING,)
+    reserve(registry)
+    assert registry.reserve_warm(MAKE, wanted=2) is None
+
+
+def test_a_warm_browser_cannot_be_named_by_a_client(registry: SessionRegistry) -> None:
+    standing = warm(registry)
+    assert not SESSION_ID.fullmatch(standing.session_id)
+    for look in (registry.get, registry.find):
+        with pytest.raises(SessionNotFound):
+            look(standing.session_id)
+    with pytest.raises(SessionNotFound):
+        registry.update(standing.session_id, lambda known: leased(known, LEASE, None))
+    assert registry.get(standing.session_id, or_warm=True) == standing
+
+
+def test_none_is_started_while_somebody_waits_for_a_start_or_a_place(registry: SessionRegistry) -> None:
+    first = reserve(registry, "first")
+    assert registry.reserve_warm(MAKE, wanted=1) is None
+    registry.publish(first.session, running=RUNNING)
+    ready(registry, "second")
+    registry.claim(claim("second"))
+    assert isinstance(registry.claim(claim("third")), Ticket)
+    registry.forget(registry.get("first"))
+    assert registry.reserve_warm(MAKE, wanted=1) is None
+
+
+def test_none_is_started_during_an_emergency_or_after_the_stop(registry: SessionRegistry) -> None:
+    registry.close_gate()
+    assert registry.reserve_warm(MAKE, wanted=1) is None
+    registry.open_gate()
+    registry.stop()
+    assert registry.reserve_warm(MAKE, wanted=1) is None
+
+
+def test_never_more_are_started_than_are_wanted(registry: SessionRegistry) -> None:
+    warm(registry)
+    assert registry.reserve_warm(MAKE, wanted=1) is None
+
+
+def test_a_warm_browser_makes_room_before_any_session(registry: SessionRegistry) -> None:
+    victims: list[Reserved] = []
+    registry.evict_with(victims.append)
+    standing = warm(registry)
+    ready(registry, "old", last_used_mono=-1e9)
+    waiting = registry.claim(claim("new"))
+    assert isinstance(waiting, Ticket)
+    assert [victim.session.folder for victim in victims] == [standing.folder]
+    registry.forget(victims[0].session)
+    assert isinstance(answer_of(waiting), Reserved)
+
+
+def test_a_warm_browser_that_is_closing_is_not_handed_out(registry: SessionRegistry) -> None:
+    begun = registry.begin(warm(registry), SessionState.CLOSING)
+    assert isinstance(begun, Reserved)
+    assert isinstance(registry.claim(anything()), Reserved)
+
+
+def test_a_warm_browser_whose_close_failed_is_not_handed_out(registry: SessionRegistry) -> None:
+    begun = registry.begin(warm(registry), SessionState.CLOSING)
+    assert isinstance(begun, Reserved)
+    registry.close_failed(begun.session)
+    assert isinstance(registry.claim(anything()), Reserved)
+    assert registry.warm_count() == 0
+
+
+def test_no_warm_browser_is_idled_out(registry: SessionRegistry) -> None:
+    warm(registry)
+    assert registry.take_idle(1e12) == ()
+
+
+def test_a_waiter_takes_the_warm_browser_that_becomes_ready(registry: SessionRegistry) -> None:
+    starting = registry.reserve_warm(MAKE, wanted=1)
+    assert starting is not None
+    ready(registry, "job")
+    hold(registry, "job")
+    waiting = registry.claim(anything("new"))
+    assert isinstance(waiting, Ticket)
+    registry.publish(starting.session, running=RUNNING)
+    answer = answer_of(waiting)
+    assert isinstance(answer, Ready)
+    assert (answer.session.session_id, answer.created) == ("new", True)
+
+
+def test_a_look_at_the_warm_browser_says_nothing_of_the_session_that_it_became(
+    registry: SessionRegistry,
+) -> None:
+    standing = warm(registry)
+    registry.claim(anything("job"))
+    registry.note(standing, memory_mb=1.0)
+    assert registry.begin(standing, SessionState.RECOVERING) is None
+    assert registry.get("job").memory_mb is None
+
+
+def test_a_key_is_not_bound_to_a_session_that_is_refused(registry: SessionRegistry) -> None:
+    ready(registry, "job")
+    registry.update("job", lambda known: leased(known, LEASE, None))
+    with pytest.raises(SessionInUse):
+        registry.claim(claim("job", "stolen"))
+    assert registry.get("job").key is None
+
+
+def test_a_key_is_not_bound_to_a_session_that_cannot_be_closed(registry: SessionRegistry) -> None:
+    begun = registry.begin(ready(registry, "job"), SessionState.CLOSING)
+    assert isinstance(begun, Reserved)
+    registry.close_failed(begun.session)
+    with pytest.raises(CleanupIncomplete):
+        registry.claim(claim("job", "account"))
+    assert registry.get("job").key is None
+
+
+def test_a_key_is_bound_by_the_holder_of_the_lease_and_stays(registry: SessionRegistry) -> None:
+    ready(registry, "job")
+    registry.update("job", lambda known: leased(known, LEASE, None))
+    answer = registry.claim(replace(claim("job", "account"), token="mine"))
+    assert isinstance(answer, Ready)
+    assert answer.session.key == "account"
+    with pytest.raises(KeyConflict):
+        registry.claim(claim("job", "other"))
+
+
+def test_a_change_that_is_refused_changes_nothing(registry: SessionRegistry) -> None:
+    before = ready(registry, "job", lease=LEASE)
+    with pytest.raises(SessionInUse):
+        registry.update("job", lambda known: leased(known, LEASE, "not mine"))
+    assert registry.get("job") == before
+    with pytest.raises(SessionNotFound):
+        registry.update("nobody", lambda known: known)
+
+
+def test_a_lease_that_ends_lets_the_next_in_line_go_on(registry: SessionRegistry) -> None:
+    victims: list[Reserved] = []
+    registry.evict_with(victims.append)
+    ready(registry, "one", lease=LEASE)
+    ready(registry, "two", lease=LEASE)
+    registry.claim(claim("three"))
+    assert victims == []
+    registry.update_all(lambda known: replace(known, lease=None))
+    assert [victim.session.session_id for victim in victims] == ["one"]
+
+
+def test_an_adopted_session_is_in_the_list_as_it_is(registry: SessionRegistry) -> None:
+    adopted = session("old", state=SessionState.READY, running=RUNNING, generation=7)
+    registry.adopt(adopted)
+    assert registry.sessions() == (adopted,)
+    assert hold(registry, "old").generation == 7
