@@ -1,0 +1,342 @@
+"""The service ends, in whatever way; the next start goes on with every session that it has answered."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+import pytest
+
+from tests.acceptance.belongings import assert_belongings, leave_belongings, wait_until_saved
+from tests.acceptance.conftest import StartService
+from tests.acceptance.driving import Driver
+from tests.acceptance.faults import is_accounted_for, kill, renderers, stop
+from tests.acceptance.pages import Pages
+from tests.acceptance.service import (
+    Json,
+    Service,
+    assert_no_trace,
+    expect,
+    expect_error,
+    folder_of,
+    pids_of,
+    running,
+)
+from tests.machine import is_living, living, together
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills and stops with POSIX signals")
+
+LIVING: Final = ["living", "leased", "keyed"]
+BEREFT: Final = {"driver_dead": "driver_gone", "driver_stopped": "driver_hung", "tab_dead": "tab_crashed"}
+LOST: Final = {"browser_dead": "browser_gone", "all_dead": "browser_gone", "browser_stopped": "browser_hung"}
+NAMES: Final = [*LIVING, *BEREFT, *LOST]
+DATABASE: Final = "drover.db"
+
+
+class Restart:
+    """What was there before the service was killed, and what the next start has made of it.
+
+    Attributes:
+        service: The service, started again.
+        before: The sessions as they were, by id.
+        after: The sessions as they stood in the list as soon as the service was healthy.
+        token: That of the lease.
+        modes: The permissions of the files of the database.
+    """
+
+    def __init__(self, service: Service, pages: Pages) -> None:
+        self.service = service
+        sessions = together([partial(self._furnished, name, pages) for name in NAMES])
+        self.before: dict[str, Json] = dict(zip(NAMES, sessions, strict=True))
+        lease = {"ttl": 600, "holder": "a robot"}
+        self.token = expect(service.post("/sessions/leased/lease", json=lease))["lease"]["token"]
+        wait_until_saved()
+        self.modes = {
+            path.name: stat.S_IMODE(path.stat().st_mode) for path in service.data_dir.glob(f"{DATABASE}*")
+        }
+        service.kill()
+        self._harm()
+        service.start()
+        self.after = service.listed()
+
+    def _furnished(self, name: str, pages: Pages) -> Json:
+        session = self.service.create(session_id=name, **({"key": "account-17"} if name == "keyed" else {}))
+        leave_belongings(session, pages)
+        Driver(session).run("window.left = 42")
+        return session
+
+    def _harm(self) -> None:
+        driver = {name: session["driver"]["pid"] for name, session in self.before.items()}
+        browser = {name: session["browser"]["pid"] for name, session in self.before.items()}
+        crashing = renderers(self.before["tab_dead"])
+        kill(driver["driver_dead"], browser["browser_dead"], driver["all_dead"], browser["all_dead"])
+        kill(*crashing)
+        stop(driver["driver_stopped"], browser["browser_stopped"])
+
+
+@pytest.fixture(scope="module")
+def restart(pages: Pages) -> Iterator[Restart]:
+    """Kill a service with sessions in every condition, and start it again."""
+    with running(health_timeout=1, watch_interval=0) as service:
+        yield Restart(service, pages)
+
+
+def stored(service: Service, change: Callable[[dict[str, Any]], None], session_id: str) -> None:
+    """Change what a service that has ended has noted of a session."""
+    connection = sqlite3.connect(service.data_dir / DATABASE)
+    where = (session_id,)
+    (text,) = connection.execute("SELECT document FROM sessions WHERE session_id = ?", where).fetchone()
+    document = json.loads(text)
+    change(document)
+    connection.execute(
+        "UPDATE sessions SET document = ? WHERE session_id = ?", (json.dumps(document), session_id)
+    )
+    connection.commit()
+    connection.close()
+
+
+def test_all_sessions_are_back_before_the_service_says_that_it_is_healthy(restart: Restart) -> None:
+    assert restart.after.keys() == restart.before.keys()
+    assert {session["state"] for session in restart.after.values()} == {"ready"}
+    created = {name: session["created_at"] for name, session in restart.before.items()}
+    assert {name: session["created_at"] for name, session in restart.after.items()} == created
+
+
+@pytest.mark.parametrize("name", LIVING)
+def test_a_session_whose_processes_live_goes_on_with_them(restart: Restart, name: str, pages: Pages) -> None:
+    before, after = restart.before[name], restart.after[name]
+    assert (after["driver"], after["browser"]) == (before["driver"], before["browser"])
+    assert after["recoveries"] == 0
+    assert Driver(before).run("return window.left") == 42
+    answer = expect(restart.service.get(f"/sessions/{name}"))
+    assert (answer["recovered"], answer["session"]["health"]["status"]) == (False, "healthy")
+    assert_belongings(answer["session"], pages)
+
+
+@pytest.mark.parametrize("name", BEREFT)
+def test_a_living_browser_gets_a_new_driver(restart: Restart, name: str, pages: Pages) -> None:
+    expect(restart.service.get(f"/sessions/{name}"))
+    before, after = restart.before[name], restart.service.report(name)
+    assert after["browser"] == before["browser"]
+    assert after["driver"]["pid"] != before["driver"]["pid"]
+    assert after["last_recovery"]["method"] == "reattached"
+    assert not is_living(before["driver"]["pid"])
+    if name != "tab_dead":
+        assert restart.after[name]["last_recovery"]["cause"] == BEREFT[name]
+        assert Driver(after).run("return window.left") == 42
+    assert_belongings(after, pages)
+
+
+@pytest.mark.parametrize("name", LOST)
+def test_a_dead_browser_is_restored(restart: Restart, name: str, pages: Pages) -> None:
+    before, after = restart.before[name], restart.after[name]
+    assert after["last_recovery"]["method"] == "restored"
+    assert after["last_recovery"]["cause"] in {LOST[name], "driver_gone"}
+    assert after["browser"]["pid"] != before["browser"]["pid"]
+    assert living([before["browser"]["pid"], before["driver"]["pid"]]) == set()
+    assert_belongings(after, pages)
+
+
+def test_a_lease_outlives_the_service(restart: Restart) -> None:
+    after = restart.after["leased"]
+    assert (after["in_use"], after["lease"]["holder"]) == (True, "a robot")
+    body = {"session_id": "leased"}
+    expect_error(restart.service.post("/sessions", json=body), 409, "session_in_use")
+    expect(restart.service.post("/sessions", json=body, headers={"Lease-Token": restart.token}))
+
+
+def test_a_key_leads_to_the_same_session_still(restart: Restart) -> None:
+    answer = expect(restart.service.post("/sessions", json={"key": "account-17"}))
+    assert (answer["session_id"], answer["created"]) == ("keyed", False)
+
+
+def test_nothing_is_left_of_what_nobody_owns(restart: Restart) -> None:
+    assert is_accounted_for(restart.service)
+
+
+def test_what_is_on_the_disk_is_for_the_services_user_alone(restart: Restart) -> None:
+    assert DATABASE in restart.modes
+    assert set(restart.modes.values()) == {0o600}
+
+
+def test_a_restart_leaves_no_stack_trace(restart: Restart) -> None:
+    assert_no_trace(restart.service)
+
+
+def test_adopted_sessions_are_closed_like_any_other(restart: Restart) -> None:
+    session = restart.after["living"]
+    pids = [session["driver"]["pid"], session["browser"]["pid"]]
+    folder = folder_of(session)
+    expect(restart.service.delete("/sessions/living"))
+    assert living(pids) == set()
+    assert not folder.exists()
+    assert "living" not in restart.service.listed()
+
+
+def test_what_was_deleted_does_not_come_back(restart: Restart) -> None:
+    restart.service.kill()
+    restart.service.start()
+    assert restart.service.listed().keys() == restart.before.keys() - {"living"}
+    again = restart.service.create(session_id="living")
+    assert Driver(again).cookies() == {}
+
+
+def test_browsers_that_are_kept_across_a_clean_stop_go_on(start_service: StartService, pages: Pages) -> None:
+    service = start_service(keep_browsers=1, watch_interval=0)
+    before = service.create(session_id="kept")
+    leave_belongings(before, pages)
+    Driver(before).run("window.left = 42")
+    assert service.stop() == 0
+    assert Driver(before).run("return window.left") == 42
+    service.start()
+    after = service.listed()["kept"]
+    assert (after["driver"], after["browser"]) == (before["driver"], before["browser"])
+    assert expect(service.get("/sessions/kept"))["recovered"] is False
+    assert Driver(before).run("return window.left") == 42
+    service.close_all()
+
+
+def test_after_a_clean_stop_a_key_comes_back_with_all_it_had(
+    start_service: StartService, pages: Pages
+) -> None:
+    service = start_service(watch_interval=0)
+    before = expect(service.post("/sessions", json={"key": "account-17"}), 201)["session"]
+    service.create(session_id="keyless")
+    leave_belongings(before, pages)
+    assert service.stop() == 0
+    assert (service.processes(), service.session_folders()) == ([], [])
+    service.start()
+    assert "keyless" not in service.listed()
+    answer = service.post("/sessions", json={"key": "account-17"})
+    assert_belongings(expect(answer, answer.status_code)["session"], pages)
+
+
+def write_rubbish(path: Path) -> None:
+    path.write_bytes(b"this is no database\n" * 500)
+
+
+def cut_in_half(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2 + 100])
+
+
+def write_another_programs(path: Path) -> None:
+    path.unlink()
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE sessions (somebody TEXT)")
+    connection.execute("PRAGMA application_id = 77")
+    connection.commit()
+    connection.close()
+
+
+@pytest.mark.parametrize("damage", [write_rubbish, cut_in_half, write_another_programs])
+def test_a_database_that_cannot_be_used_is_set_aside_with_one_line(
+    start_service: StartService, damage: Callable[[Path], None]
+) -> None:
+    service = start_service(watch_interval=0)
+    service.create(session_id="old")
+    assert service.stop() == 0
+    for companion in ("-wal", "-shm"):
+        (service.data_dir / (DATABASE + companion)).unlink(missing_ok=True)
+    damage(service.data_dir / DATABASE)
+    content = (service.data_dir / DATABASE).read_bytes()
+    since = service.mark()
+    service.start()
+    told = [line for line in service.messages(since) if DATABASE in line]
+    assert len(told) == 1, told
+    assert told[0].startswith("WARNING: ")
+    aside = [path for path in service.data_dir.iterdir() if told[0].endswith(str(path))]
+    assert [path.read_bytes() for path in aside] == [content]
+    service.create(session_id="new")
+    service.kill()
+    service.start()
+    assert service.listed().keys() == {"new"}
+
+
+def test_a_database_damaged_beside_living_browsers_leaves_none_without_an_owner(
+    start_service: StartService,
+) -> None:
+    service = start_service(watch_interval=0)
+    before = service.create(session_id="old")
+    service.kill()
+    write_rubbish(service.data_dir / DATABASE)
+    service.start()
+    assert service.listed() == {}
+    assert living([before["driver"]["pid"], before["browser"]["pid"]]) == set()
+    assert is_accounted_for(service)
+
+
+@pytest.fixture
+def stranger() -> Iterator[psutil.Process]:
+    """Give a process that is nobody's business."""
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    yield psutil.Process(process.pid)
+    assert process.poll() is None, "somebody has ended a stranger"
+    process.kill()
+    process.wait()
+    assert process.stdin is not None
+    process.stdin.close()
+
+
+def started(pid: int) -> float:
+    """Give what a session's process is told from a later one of its number by."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()
+    return int(fields[19]) / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="start times as Linux counts them")
+def test_after_a_boot_or_a_reuse_of_numbers_sessions_are_restored_and_no_stranger_is_signalled(
+    start_service: StartService, pages: Pages, stranger: psutil.Process
+) -> None:
+    service = start_service(watch_interval=0)
+    sessions = [service.create(session_id=name) for name in ("booted", "reused")]
+    for session in sessions:
+        leave_belongings(session, pages)
+    wait_until_saved()
+    service.kill()
+    for session in sessions:
+        kill(session["driver"]["pid"], session["browser"]["pid"])
+
+    def after_a_boot(document: dict[str, Any]) -> None:
+        exactly_it = {"pid": stranger.pid, "started": started(stranger.pid)}
+        document["running"] |= {"driver": exactly_it, "browser": exactly_it}
+        document["boot_id"] = "00000000-0000-0000-0000-000000000000"
+
+    def with_a_number_that_was_given_anew(document: dict[str, Any]) -> None:
+        older = {"pid": stranger.pid, "started": started(stranger.pid) - 5}
+        document["running"] |= {"driver": older, "browser": older}
+
+    stored(service, after_a_boot, "booted")
+    stored(service, with_a_number_that_was_given_anew, "reused")
+    service.start()
+    assert stranger.status() != psutil.STATUS_ZOMBIE
+    for session_id in ("booted", "reused"):
+        after = service.listed()[session_id]
+        assert after["last_recovery"]["method"] == "restored"
+        assert stranger.pid not in {after["driver"]["pid"], after["browser"]["pid"]}
+        assert_belongings(after, pages)
+
+
+def test_a_profile_that_went_while_the_service_was_dead_is_made_up_for(
+    start_service: StartService, pages: Pages
+) -> None:
+    service = start_service(watch_interval=0)
+    before = service.create(session_id="bare")
+    leave_belongings(before, pages)
+    wait_until_saved()
+    folder, pids = folder_of(before), pids_of(before)
+    service.kill()
+    kill(*pids)
+    shutil.rmtree(folder)
+    service.start()
+    after = expect(service.get("/sessions/bare"))["session"]
+    assert_belongings(after, pages)
