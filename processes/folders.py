@@ -15,6 +15,7 @@ import string
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -139,9 +140,9 @@ class SessionFolders:
         Raises:
             BrowserUnavailable: Something in it could not be removed, or the disk is full.
         """
+        self.reclaim(folder)
         try:
             if not self._is_ours(folder.path):
-                self.remove(folder)
                 self.make(folder)
                 return
             for part in (folder.profile, folder.temp, folder.crashes):
@@ -149,6 +150,15 @@ class SessionFolders:
             _make_parts(folder)
         except OSError as error:
             raise BrowserUnavailable(_not_made(folder, error)) from error
+
+    def reclaim(self, folder: SessionFolder) -> None:
+        """Mark the folder of a session in the list as ours again, where somebody has taken its marker away.
+
+        Only the list knows that it is; a folder of no session is never marked.
+        """
+        if self._in_our_place(folder.path):
+            with suppress(OSError):
+                (folder.path / _MARKER).touch(mode=0o600)
 
     def remove(self, folder: SessionFolder) -> bool:
         """Remove a session's folder with all that is in it; tell whether it is seen gone.

@@ -14,7 +14,6 @@ from browser import health
 from browser.devtools import DevTools
 from browser.health import Assessment, Cause, Health, HealthStatus, Silence
 from browser.recovery import Recovery
-from browser.running import RunningBrowser
 from deadline import Deadline, DeadlineExceeded
 from errors import RecoveryFailed
 from processes.ending import end
@@ -69,6 +68,7 @@ class Healer:
         Raises:
             RecoveryFailed: It could not be brought back, or not in time, or dies again and again.
         """
+        self._end_stopped_helpers(session)
         work = self._recovery_of(session, self.assess(session, deadline))
         if not isinstance(work, Future):
             return work
@@ -85,7 +85,6 @@ class Healer:
         running, silence, begun = session.running, Silence(), time.monotonic()
         if running is None:
             return Assessment(HealthStatus.DEAD, "it has no browser", Cause.BROWSER_GONE)
-        self._end_stopped_helpers(running)
         while True:
             readings = health.read(running, self._devtools.seen(running), self._probe_timeout)
             assessment = health.assess(readings, running, silence, self._probe_timeout)
@@ -102,10 +101,11 @@ class Healer:
         )
         return assessment
 
-    def _end_stopped_helpers(self, running: RunningBrowser) -> None:
+    def _end_stopped_helpers(self, session: Session) -> None:
         """End helpers that somebody has stopped: Chrome waits for them, but starts dead ones anew."""
-        stopped = stopped_helpers(running.browser)
-        if not stopped:
+        running = session.running
+        stopped = stopped_helpers(running.browser) if running is not None else ()
+        if running is None or not stopped:
             return
         end(stopped)
         over = time.monotonic() + CRASH_TOLD_S
@@ -145,6 +145,7 @@ class Healer:
 
     def _watch_one(self, session: Session) -> None:
         try:
+            self._end_stopped_helpers(session)
             self._recovery_of(session, self.assess(session, Deadline(WATCH_S)))
         except RecoveryFailed:
             # It dies again and again and rests now; whoever asks for it is told.

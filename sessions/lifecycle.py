@@ -304,6 +304,7 @@ class Lifecycle:
             CleanupIncomplete: Something is left.
         """
         self._launcher.stop(session.folder, session.running)
+        self._folders.reclaim(session.folder)
         if not self._folders.remove(session.folder):
             raise CleanupIncomplete(
                 f"The folder {session.folder.path} could not be removed; see who holds it, and DELETE again"

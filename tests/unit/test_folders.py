@@ -253,3 +253,24 @@ def test_a_check_leaves_nothing_behind_and_makes_the_folder_private(data_dir: Pa
     SessionFolders(data_dir / "new").check()
     assert list((data_dir / "new" / "s").iterdir()) == []
     assert stat.S_IMODE((data_dir / "new").stat().st_mode) == 0o700
+
+
+def test_the_folder_of_a_listed_session_that_lost_its_marker_can_be_emptied_and_removed(
+    folders: SessionFolders,
+) -> None:
+    folder = made(folders)
+    (folder.path / ".drover").unlink()
+    (folder.profile / "Cookies").write_text("x")
+    assert not folders.remove(folder)
+    folders.reset(folder)
+    assert list(folder.profile.iterdir()) == []
+    (folder.path / ".drover").unlink()
+    folders.reclaim(folder)
+    assert folders.remove(folder)
+
+
+def test_what_is_no_folder_of_ours_is_not_marked(folders: SessionFolders, tmp_path: Path) -> None:
+    strangers = tmp_path / "abcd1234"
+    strangers.mkdir()
+    folders.reclaim(SessionFolder(strangers))
+    assert list(strangers.iterdir()) == []
