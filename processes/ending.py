@@ -53,7 +53,8 @@ def end(
     A stopped process is killed at once, since it could not act on anything milder.
 
     Args:
-        grace: Seconds that they have to end by themselves after SIGTERM.
+        grace: Seconds that they have to end by themselves after SIGTERM; with 0 they are killed at once,
+            so that they do nothing more.
         timeout: Seconds to wait for those that were then killed.
 
     Returns:
@@ -62,7 +63,7 @@ def end(
     endings = [_Attempt(target) for target in targets]
     try:
         for attempt in endings:
-            attempt.ask()
+            attempt.ask(kill=grace <= 0)
         _wait(endings, grace)
         for attempt in endings:
             attempt.kill()
@@ -156,7 +157,7 @@ class _Attempt:
     def descriptor(self) -> int | None:
         return self._handle.descriptor if isinstance(self._handle, _PidfdHandle) else None
 
-    def ask(self) -> None:
+    def ask(self, *, kill: bool) -> None:
         """Open the process, make sure that it is the one that was meant, and send the first signal."""
         if self.identity.pid in (0, 1, os.getpid()):
             self._settle(Outcome.DENIED, "it is this service itself or the system's first process")
@@ -170,7 +171,7 @@ class _Attempt:
         if self._handle is None or state is Liveness.GONE:
             self._settle(Outcome.ALREADY_GONE)
             return
-        self._killed = state is Liveness.STOPPED
+        self._killed = kill or state is Liveness.STOPPED
         self._send(_KILL if self._killed else signal.SIGTERM, gone=Outcome.ALREADY_GONE)
 
     def kill(self) -> None:

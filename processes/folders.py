@@ -234,8 +234,10 @@ def _remove_marked(path: Path) -> None:
             marker.unlink()
             path.rmdir()
     except OSError:
-        if path.is_dir() and not os.path.lexists(marker):
-            marker.touch(mode=0o600)
+        # Another cleanup of this folder may end before this one does: then there is nothing to mark.
+        with suppress(OSError):
+            if path.is_dir() and not os.path.lexists(marker):
+                marker.touch(mode=0o600)
 
 
 def _remove_entry(entry: Path) -> None:

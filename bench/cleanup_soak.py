@@ -1,0 +1,194 @@
+"""Rounds of start, abandon and clean, among every kind of innocent: none may be hurt, nothing may be left.
+
+    python bench/cleanup_soak.py [--rounds N] [--seed N]
+
+Each round abandons real ChromeDrivers and Chromes in shapes that chance chooses, a stranger's and some of
+our own, and cleans up as chance chooses: as a cleanup by itself, as a person with scope `owned`, or as one
+with scope `system`. All the while a session of ours, a person's Chrome and those of the usual tools, a
+detached one, another user's, one in another namespace and many look-alikes run, and, where it is to be
+spared, a script that still works. Needs root on Linux: it runs in a PID namespace of its own, so that it
+sees no process of the machine. The exit status is 0 when nobody was hurt and nothing was left.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import math
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from process_cleanup import CleanupReport, ProcessCleaner, Trigger
+from processes.folders import SessionFolder, SessionFolders
+from processes.verdicts import ProtectedSession
+from tests.acceptance.crowd import (
+    OWN_NAMESPACE,
+    Automation,
+    can_have_a_namespace,
+    innocents,
+    start_automation,
+    stop,
+)
+from tests.acceptance.shapes import SHAPES, Shape, chrome_at_a_subreaper, chromes
+from tests.machine import living, remove, run_folder, wait_gone, wait_until
+
+ROUNDS: Final = 1000
+INSIDE: Final = "--inside"
+# An init that collects what is given to it; a shell that has more to do than one command stays.
+INIT: Final = ("bash", "-c", '"$@"; exit $?', "bash")
+BY_ITSELF, OWNED, SYSTEM = "by itself", "owned", "system"
+
+
+class Soak:
+    """A machine full of innocents, and the rounds among them."""
+
+    def __init__(self, home: Path, chance: random.Random, stack: contextlib.ExitStack) -> None:
+        self._home = home
+        self._chance = chance
+        self._folders = SessionFolders(home / "d")
+        self._folders.check()
+        self._script: Automation | None = None
+        stack.callback(self._stop_script)
+        self._innocents = stack.enter_context(innocents(home / "crowd"))
+        self._kept = self._start_session(stack)
+        self._cleaners = {OWNED: self._cleaner(owned_only=True), SYSTEM: self._cleaner(owned_only=False)}
+        self.ended = 0
+
+    def round(self, number: int) -> str:
+        """Abandon, clean, and look; gives what was done in words.
+
+        Raises:
+            AssertionError: Somebody was hurt, or something was left.
+        """
+        how = self._chance.choice((BY_ITSELF, OWNED, SYSTEM))
+        shape = self._shape(how)
+        self._stop_script() if how == SYSTEM else self._start_script()
+        with contextlib.ExitStack() as stack:
+            folder = self._home / str(number)
+            folder.mkdir()
+            theirs = shape(stack, folder) if shape else set()
+            ours = self._abandon_ours(stack)
+            report = self._clean(how)
+            self._assert_gone(theirs | ours, folder, report)
+        self._assert_unhurt()
+        remove(folder)
+        self.ended += report.killed_count
+        return f"{how}: {shape.__name__ if shape else 'none of a stranger'}, {report.duration_ms} ms"
+
+    def _shape(self, how: str) -> Shape | None:
+        if how == OWNED:
+            return None
+        # Whether a subreaper is the very program that still works cannot be told: a person decides.
+        return self._chance.choice([s for s in SHAPES if how == SYSTEM or s is not chrome_at_a_subreaper])
+
+    def _clean(self, how: str) -> CleanupReport:
+        if how == BY_ITSELF:
+            return self._cleaners[SYSTEM].cleanup(Trigger.ITSELF)
+        return self._cleaners[how].cleanup(Trigger.PERSON)
+
+    def _cleaner(self, *, owned_only: bool) -> ProcessCleaner:
+        return ProcessCleaner(
+            self._folders, lambda: (self._kept,), lambda _: None, adopt_grace=math.inf, owned_only=owned_only
+        )
+
+    def _start_session(self, stack: contextlib.ExitStack) -> ProtectedSession:
+        automation, browser = self._start_ours(stack)
+        self._innocents["our session"] = {automation.driver, browser}
+        return ProtectedSession("kept", str(automation.folder), frozenset({automation.driver, browser}))
+
+    def _abandon_ours(self, stack: contextlib.ExitStack) -> set[int]:
+        automation, browser = self._start_ours(stack)
+        automation.leave()
+        fate = self._chance.choice(("lost", "without a driver", "without a browser", "stopped"))
+        if fate == "stopped":
+            stop(browser)
+        if fate.startswith("without"):
+            dead = automation.driver if fate == "without a driver" else browser
+            psutil.Process(dead).kill()
+            wait_gone([dead])
+        return {automation.driver, browser}
+
+    def _start_ours(self, stack: contextlib.ExitStack) -> tuple[Automation, int]:
+        folder = self._folders.choose()
+        self._folders.make(folder)
+        automation = start_automation(folder.path, f"--log-path={folder.driver_log}", own_session=True)
+        stack.callback(automation.finish)
+        return automation, automation.browse(args=_switches(folder))
+
+    def _start_script(self) -> None:
+        if self._script is None:
+            folder = self._home / "script"
+            folder.mkdir()
+            self._script = start_automation(folder)
+            self._innocents["a script that works"] = {self._script.driver, self._script.browse()}
+
+    def _stop_script(self) -> None:
+        if self._script is not None:
+            del self._innocents["a script that works"]
+            self._script.finish()
+            remove(self._script.folder)
+            self._script = None
+
+    def _assert_gone(self, pids: set[int], folder: Path, report: CleanupReport) -> None:
+        assert report.failed == (), report.failed
+        assert living(pids) == set(), f"left: {living(pids)}"
+        # The crash handlers hang on init from birth, and end by themselves a moment after their browser.
+        wait_until(lambda: not chromes(folder), f"nothing of {folder} lives")
+        assert [str(present.path) for present in self._folders.present()] == [self._kept.folder]
+
+    def _assert_unhurt(self) -> None:
+        hurt = {name: pids - living(pids) for name, pids in self._innocents.items()}
+        assert not any(hurt.values()), f"hurt: {hurt}"
+
+
+def _switches(folder: SessionFolder) -> list[str]:
+    return ["--headless=new", "--no-sandbox", "--no-first-run", f"--user-data-dir={folder.profile}"]
+
+
+def soak(rounds: int, seed: int) -> int:
+    """Run the rounds; give 0, or 1 where somebody was hurt or something was left."""
+    print(f"{rounds} rounds, seed {seed}", flush=True)
+    begun = time.monotonic()
+    home = Path(tempfile.mkdtemp(prefix="drs-", dir="/tmp"))
+    with contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, run_folder(), ignore_errors=True)
+        stack.callback(shutil.rmtree, home, ignore_errors=True)
+        test = Soak(home, random.Random(seed), stack)  # noqa: S311 - chance, not a secret
+        for number in range(1, rounds + 1):
+            try:
+                print(f"{number}: {test.round(number)}", flush=True)
+            except AssertionError as error:
+                print(f"round {number} with seed {seed} FAILED: {error}", flush=True)
+                return 1
+    print(f"{rounds} rounds in {time.monotonic() - begun:.0f} s: {test.ended} ended, 0 hurt, 0 left")
+    return 0
+
+
+def main() -> int:
+    """Read the arguments, and go on in a namespace of our own."""
+    parser = argparse.ArgumentParser(description="Abandon and clean among innocents.")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
+    parser.add_argument(INSIDE, action="store_true", help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.inside:
+        return soak(asked.rounds, asked.seed)
+    if not can_have_a_namespace():
+        print("This needs root on Linux: it ends Chromes, and must see none but its own.", file=sys.stderr)
+        return 2
+    again = [sys.executable, __file__, "--rounds", str(asked.rounds), "--seed", str(asked.seed), INSIDE]
+    return subprocess.call([*OWN_NAMESPACE, *INIT, *again])  # noqa: S603 - our own program again
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,190 @@
+"""Every shape in which Chrome and ChromeDriver are left behind, on real processes."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+
+from tests.acceptance.cleaning import (
+    abandon,
+    assert_judged,
+    clean,
+    date_back,
+    killed_pids,
+    mains,
+    verdicts,
+)
+from tests.acceptance.conftest import StartService
+from tests.acceptance.crowd import (
+    OWN_NAMESPACE,
+    START_S,
+    SUBREAPER,
+    can_have_a_namespace,
+    first_browser,
+    stop,
+)
+from tests.acceptance.service import APP, Service
+from tests.acceptance.shapes import SHAPES, Shape, chromes
+from tests.machine import is_living, living, short_folder, wait_gone, wait_until
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="shapes of Linux")
+
+
+@pytest.fixture
+def stack(folder: Path) -> Iterator[contextlib.ExitStack]:
+    """Give a stack that is unwound before the test's folder goes."""
+    with contextlib.ExitStack() as stack:
+        yield stack
+
+
+@pytest.mark.system_wide
+@pytest.mark.parametrize("shape", SHAPES)
+def test_what_strangers_have_left_is_ended_with_all_its_helpers(
+    start_service: StartService, stack: contextlib.ExitStack, folder: Path, shape: Shape
+) -> None:
+    service = start_service(cleanup_scope="system")
+    session = service.create()
+    left = shape(stack, folder)
+    stay = {pid for pid in left if is_living(pid)}
+    assert_judged(service, stay, "orphan")
+    answer = clean(service)
+    assert living(left) == set()
+    # The crash handlers hang on init from birth, and end by themselves a moment after their browser.
+    wait_until(lambda: not chromes(folder), "the crash handlers end")
+    assert stay & killed_pids(answer)
+    assert answer["freed_mb"] > 0
+    assert living(mains(session)) == mains(session)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_what_strangers_have_left_is_none_of_ours_in_scope_owned(
+    service: Service, stack: contextlib.ExitStack, folder: Path, shape: Shape
+) -> None:
+    left = shape(stack, folder)
+    assert_judged(service, left, "foreign")
+    before = living(left)
+    assert not before & killed_pids(clean(service))
+    assert roots(before) <= living(left)
+
+
+def roots(pids: set[int]) -> set[int]:
+    """Give the topmost of some processes: helpers end as they please."""
+    return {pid for pid in pids if is_living(pid) and psutil.Process(pid).ppid() not in pids}
+
+
+def test_a_driver_alone_of_a_dead_instance_is_ended(service: Service, start_service: StartService) -> None:
+    other = start_service()
+    session = other.create()
+    psutil.Process(session["browser"]["pid"]).kill()
+    abandon(other)
+    wait_gone([session["browser"]["pid"]])
+    assert verdicts(service)[session["driver"]["pid"]]["verdict"] == "orphan"
+    assert session["driver"]["pid"] in killed_pids(clean(service))
+    assert other.processes() == []
+
+
+def test_chrome_of_a_dead_instance_without_its_driver_is_ended(
+    service: Service, start_service: StartService
+) -> None:
+    other = start_service()
+    session = other.create()
+    left = abandon(other)
+    psutil.Process(session["driver"]["pid"]).kill()
+    wait_gone([session["driver"]["pid"]])
+    assert_judged(service, left, "orphan")
+    assert session["browser"]["pid"] in killed_pids(clean(service))
+    assert living(left) == set()
+
+
+def test_chrome_of_a_dead_instance_that_a_subreaper_took_in_is_ended(service: Service) -> None:
+    other = Service(short_folder())
+    other.command = [*SUBREAPER, *other.command]
+    try:
+        other.start()
+        session = other.create()
+        left = {process.pid for process in other.processes()}
+        psutil.Process(other.process.pid).children()[0].kill()
+        psutil.Process(session["driver"]["pid"]).kill()
+        browser = psutil.Process(session["browser"]["pid"])
+        wait_until(lambda: browser.ppid() == other.process.pid, "the subreaper takes Chrome in")
+        date_back(other)
+        assert_judged(service, left, "orphan")
+        assert browser.pid in killed_pids(clean(service))
+        assert living(left) == set()
+    finally:
+        other.reap()
+
+
+def test_a_browser_that_an_instance_died_over_while_it_started_is_ended(
+    service: Service, start_service: StartService
+) -> None:
+    other = start_service()
+    with ThreadPoolExecutor(1) as caller:
+        asked = caller.submit(other.post, "/sessions", json={})
+        driver = wait_until(psutil.Process(other.process.pid).children, "it starts a ChromeDriver")[0].pid
+        browser = first_browser(driver)
+        stop(browser)
+        left = abandon(other)
+        assert isinstance(asked.exception(START_S), requests.ConnectionError)
+    assert {driver, browser} <= left
+    assert_judged(service, left, "orphan")
+    assert {driver, browser} <= killed_pids(clean(service))
+    assert other.processes() == []
+
+
+def test_a_dead_instances_stopped_driver_and_browser_are_ended(
+    service: Service, start_service: StartService
+) -> None:
+    other = start_service()
+    session = other.create()
+    for pid in mains(session):
+        stop(pid)
+    left = abandon(other)
+    assert mains(session) <= killed_pids(clean(service))
+    assert living(left) == set()
+
+
+@pytest.mark.system_wide  # so short a grace is over for everybody's instances
+def test_without_a_grace_an_instance_that_has_just_died_has_left_orphans(
+    service: Service, start_service: StartService
+) -> None:
+    hasty = start_service(adopt_grace=0)
+    other = start_service()
+    stay = mains(other.create())
+    assert_judged(hasty, stay, "protected")
+    other.kill()
+    assert_judged(service, stay, "protected")
+    assert_judged(hasty, stay, "orphan")
+    assert stay <= killed_pids(clean(hasty))
+    assert other.processes() == []
+
+
+@pytest.mark.skipif(not can_have_a_namespace(), reason="needs the right to make a PID namespace")
+def test_our_own_defunct_children_are_reaped() -> None:
+    service = Service(short_folder(), cleanup_scope="system")
+    service.command = [*OWN_NAMESPACE, sys.executable, str(APP)]
+
+    def defunct() -> set[int]:
+        return {pid for pid, row in verdicts(service).items() if "defunct" in row["reason"]}
+
+    try:
+        service.start()
+        (first_process,) = psutil.Process(service.process.pid).children()
+        service.create()
+        service.close_all()
+        waiting = wait_until(defunct, "defunct children of a service that is the first process")
+        answer = clean(service)
+        assert waiting <= set(answer["reaped"])
+        assert not waiting & killed_pids(answer)
+        assert not waiting & verdicts(service).keys()
+        first_process.terminate()
+        assert service.wait_for_exit() == 0
+    finally:
+        service.reap()
