@@ -1,9 +1,6 @@
 """The cleanup ends what nobody owns, and hurts nobody else."""
 
-import contextlib
-import os
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Protocol
@@ -11,21 +8,17 @@ from typing import Final, Protocol
 import psutil
 import pytest
 
+from tests.acceptance.cleaning import CLEANUP, abandon, assert_judged, clean, killed_pids, mains, verdicts
 from tests.acceptance.conftest import StartService
 from tests.acceptance.driving import Driver
 from tests.acceptance.pages import Gate
 from tests.acceptance.service import Json, Service, expect, expect_error, pids_of
 from tests.acceptance.strangers import Stranger, start_look_alikes, start_own_chrome, start_script
-from tests.machine import beside, is_living, kill, living, marked, together, wait_gone, wait_until
+from tests.machine import beside, is_living, kill, living, marked, together, wait_gone
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills with POSIX signals")
 
-CLEANUP: Final = "/cleanup_orphaned_processes"
 PIDS: Final = r"(\{\d+(, \d+)*\}|\{\}|set\(\))"
-ROLES: Final = {"driver", "browser", "renderer", "gpu", "utility", "zygote", "crashpad", "other"}
-ROW: Final = {"pid", "ppid", "name", "role", "verdict", "reason", "session_id", "memory_mb", "age_s"}
-KILLED: Final = {"pid", "name", "role", "reason"}
-LONG_AGO_S: Final = 3600.0
 
 
 class StartStranger(Protocol):
@@ -63,70 +56,6 @@ def innocents(folder: Path) -> Iterator[set[int]]:
     kill([*marked(home), *(psutil.Process(process.pid) for process in started if process.poll() is None)])
     for process in started:
         process.wait()
-
-
-def clean(service: Service, query: str = "") -> Json:
-    """Clean up and hold the answer to its fields."""
-    answer = expect(service.post(CLEANUP + query))
-    assert answer["dry_run"] is (query == "?dry_run=true")
-    if answer["dry_run"]:
-        assert (answer["killed_count"], "Cleaned up" in answer["message"]) == (0, False)
-    else:
-        assert answer["message"] == f"Cleaned up {answer['killed_count']} orphaned processes"
-        assert answer["killed_count"] == len(answer["killed"])
-    assert answer["failed"] == []
-    assert answer["removed_profiles"] >= 0
-    assert answer["freed_mb"] >= 0
-    assert answer["duration_ms"] >= 0
-    assert all(entry.keys() >= KILLED for entry in answer["killed"])
-    assert {entry["role"] for entry in answer["killed"]} <= ROLES
-    return answer
-
-
-def killed_pids(answer: Json) -> set[int]:
-    """Give the pids that a cleanup has killed, or would."""
-    return {entry["pid"] for entry in answer["killed"]}
-
-
-def verdicts(service: Service) -> dict[int, Json]:
-    """Give what GET /processes says, by pid."""
-    processes = expect(service.get("/processes"))["processes"]
-    assert all(row.keys() >= ROW for row in processes)
-    assert {row["role"] for row in processes} <= ROLES
-    assert {row["verdict"] for row in processes} <= {"protected", "orphan", "foreign"}
-    assert all(row["reason"] for row in processes)
-    rows = {row["pid"]: row for row in processes}
-    assert len(rows) == len(processes)
-    return rows
-
-
-def assert_judged(service: Service, pids: set[int], verdict: str) -> None:
-    """Hold the service to this verdict on those of `pids` that live.
-
-    Chrome's helpers come and go as they please, and one that is just ending cannot be read any more.
-    """
-
-    def others() -> list[Json | int]:
-        rows = verdicts(service)
-        return [rows.get(pid, pid) for pid in living(pids) if rows.get(pid, {}).get("verdict") != verdict]
-
-    with contextlib.suppress(AssertionError):
-        wait_until(lambda: not others(), f"all are {verdict}")
-    assert others() == []
-
-
-def mains(*sessions: Json) -> set[int]:
-    """Give the pids that stay as long as the sessions do: ChromeDriver's and the browser's main process."""
-    return {session[part]["pid"] for session in sessions for part in ("driver", "browser")}
-
-
-def abandon(service: Service) -> set[int]:
-    """Kill a service, and date its end an hour back; give what it leaves behind."""
-    left = {process.pid for process in service.processes()}
-    service.kill()
-    long_ago = time.time() - LONG_AGO_S
-    os.utime(service.data_dir / "lock", (long_ago, long_ago))
-    return left
 
 
 def test_a_cleanup_spares_every_session(service: Service) -> None:
