@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -383,21 +383,21 @@ def test_a_full_disk_fails_the_save_and_nothing_else(path: Path, store: SessionS
     store.save_state(STORED.session_id, "x" * 100_000, NOW)
 
 
-@pytest.fixture(name="_no_room")
-def _no_room() -> Iterator[None]:
-    """Let no file of ours grow, as on a full disk."""
+@contextmanager
+def no_room() -> Iterator[None]:
+    """Let no file of ours grow, as on a full disk; not even the report of the tests, so be brief."""
     resource = pytest.importorskip("resource")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_full_disk_at_the_start_refuses_it_and_sets_nothing_aside(
-    path: Path, request: pytest.FixtureRequest
-) -> None:
+def test_a_full_disk_at_the_start_refuses_it_and_sets_nothing_aside(path: Path) -> None:
     content = made(path)
-    request.getfixturevalue("_no_room")
-    with pytest.raises(StartRefused, match="see that the disk is not full"):
+    with no_room(), pytest.raises(StartRefused, match="see that the disk is not full"):
         SessionStore(path).open()
     assert path.read_bytes() == content
     assert not list(path.parent.glob("*.set-aside-*"))
