@@ -29,7 +29,7 @@ from sessions.session import Session, SessionState
 
 WATCHERS = 4
 WATCH_S = 30.0
-MEMORY_EVERY_S = 60.0
+MEMORY_EVERY_S = 300.0
 CRASH_TOLD_S = 0.5
 LOOK_AGAIN_S = 0.02
 

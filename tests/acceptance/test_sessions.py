@@ -196,8 +196,8 @@ def test_a_bad_id_in_a_path_finds_nothing(service: Service, path: str) -> None:
         ("capabilities", []),
         ("capabilities", "none"),
         ("sesion_id", "typing error"),
-        ("keep_alive", {"url": "http://localhost/", "interval": 0}),
-        ("lease", {"ttl": 0, "holder": "me"}),
+        ("keep_alive", "http://localhost/"),
+        ("lease", 60),
     ],
 )
 def test_a_bad_or_unknown_field_is_refused_by_name(service: Service, field: str, value: object) -> None:
