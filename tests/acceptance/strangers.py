@@ -63,6 +63,8 @@ def start_script(folder: Path, *, own_group: bool = False) -> Stranger:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        # It leads its process group itself: whoever started the tests may be gone by now.
+        start_new_session=True,
     )
     assert script.stdout is not None
     line = script.stdout.readline()
