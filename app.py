@@ -226,11 +226,6 @@ class _Server(uvicorn.Server):
         yield
 
 
-def create_app(settings: Settings) -> Application:
-    """Give the service as an ASGI application, for servers other than ours and for tests."""
-    return Drover(settings).asgi()
-
-
 def serve(settings: Settings) -> int:
     """Run the service until it is told to stop; gives the exit code.
 
