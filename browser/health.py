@@ -59,12 +59,20 @@ class Health:
 
 
 class Reply(Enum):
-    """How a probe of one endpoint went."""
+    """How a probe of one endpoint went.
+
+    Refused means that nobody listens. Cut off means little: the kernel also resets connections of a
+    program that lives, where more come at once than its backlog holds (ChromeDriver's is 5, Chrome's 10).
+    """
 
     ANSWERED = "answered"
     REFUSED = "refused"
+    CUT_OFF = "cut off"
     SILENT = "silent"
     NOT_ASKED = "not asked"
+
+
+_WITHOUT_ANSWER = {Reply.SILENT, Reply.CUT_OFF}
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +206,8 @@ def probe(address: str, path: str, timeout: float) -> Probe:
         return Probe(Reply.ANSWERED, response.status, json.loads(response.read()))
     except TimeoutError:
         return Probe(Reply.SILENT, error=f"no answer within {timeout:g} s")
+    except (ConnectionResetError, ConnectionAbortedError, BrokenPipeError) as error:
+        return Probe(Reply.CUT_OFF, error=str(error))
     except (OSError, http.client.HTTPException, ValueError) as error:
         ours = isinstance(error, OSError) and error.errno in _OUR_OWN_TROUBLES
         return Probe(Reply.NOT_ASKED if ours else Reply.REFUSED, error=str(error) or type(error).__name__)
@@ -247,8 +257,10 @@ def _judge_refusals(readings: Readings, running: RunningBrowser) -> Assessment |
 
 
 def _judge_silence(readings: Readings, silence: Silence, timeout: float) -> Assessment | None:
-    browser_silent = readings.browser_version.reply is Reply.SILENT
-    if not browser_silent and readings.driver_status.reply is not Reply.SILENT:
+    browser_silent = readings.browser_version.reply in _WITHOUT_ANSWER
+    driver_silent = readings.driver_status.reply in _WITHOUT_ANSWER
+    # A command may keep the next one waiting for a minute, but it cuts nobody off.
+    if not browser_silent and not driver_silent and readings.session_command.reply is not Reply.CUT_OFF:
         return None
     who, cause = ("Chrome", Cause.BROWSER_HUNG) if browser_silent else ("ChromeDriver", Cause.DRIVER_HUNG)
     before = silence if silence.of is cause else Silence(since=readings.taken_at)

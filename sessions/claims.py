@@ -65,3 +65,11 @@ class Ticket:
 
     claim: Claim
     turn: Future[Answer] = field(default_factory=Future)
+
+
+def complete(work: Future[Any], job: Callable[[], object]) -> None:
+    """Do a job, and complete the future that others wait for with what comes of it."""
+    try:
+        work.set_result(job())
+    except BaseException as error:  # noqa: BLE001 - whatever it is, all who wait must hear of it
+        work.set_exception(error)

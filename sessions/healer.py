@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from math import ceil
 from typing import Any
 
 from browser import health
 from browser.devtools import DevTools
-from browser.health import Assessment, Cause, Health, HealthStatus, Silence
+from browser.health import Assessment, Cause, Health, HealthStatus, Readings, Silence
 from browser.recovery import Recovery
+from browser.running import RunningBrowser
 from deadline import Deadline, DeadlineExceeded
 from errors import RecoveryFailed
 from processes.ending import end
@@ -23,6 +25,7 @@ from processes.ownership import session_mark
 from processes.table import snapshot
 from sessions.claims import Reserved
 from sessions.lifecycle import Lifecycle
+from sessions.looks import SharedLooks
 from sessions.patience import NO_STREAK, GiveUp, decide
 from sessions.registry import SessionRegistry
 from sessions.session import Session, SessionState
@@ -61,6 +64,7 @@ class Healer:
         self._watching: dict[str, Future[None]] = {}
         self._executor = ThreadPoolExecutor(WATCHERS, thread_name_prefix="watch")
         self._measured_at: dict[str, float] = {}
+        self._looks: SharedLooks[Readings] = SharedLooks()
 
     def heal(self, session: Session, deadline: Deadline) -> Healed | None:
         """Check a session, and recover it where it is dead; None where it has moved on: ask again.
@@ -85,12 +89,14 @@ class Healer:
         running, silence, begun = session.running, Silence(), time.monotonic()
         if running is None:
             return Assessment(HealthStatus.DEAD, "it has no browser", Cause.BROWSER_GONE)
+        look = partial(self._look, running)
         while True:
-            readings = health.read(running, self._devtools.seen(running), self._probe_timeout)
+            readings = self._looks.take(running, look)
             assessment = health.assess(readings, running, silence, self._probe_timeout)
             if assessment.settled or deadline.remaining() == 0:
                 break
             silence = assessment.silence
+            time.sleep(LOOK_AGAIN_S)
         now, latency_ms = datetime.now(timezone.utc), round(1000 * (time.monotonic() - begun))
         alive = assessment.status in {HealthStatus.HEALTHY, HealthStatus.BUSY}
         self._registry.note(
@@ -100,6 +106,9 @@ class Healer:
             streak=NO_STREAK if alive else session.streak,
         )
         return assessment
+
+    def _look(self, running: RunningBrowser) -> Readings:
+        return health.read(running, self._devtools.seen(running), self._probe_timeout)
 
     def _end_stopped_helpers(self, session: Session) -> None:
         """End helpers that somebody has stopped: Chrome waits for them, but starts dead ones anew."""

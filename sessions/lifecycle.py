@@ -35,7 +35,7 @@ from events import Emit
 from process_cleanup import ProcessCleaner
 from processes.folders import SessionFolders
 from sessions.archive import Archive
-from sessions.claims import Reserved
+from sessions.claims import Reserved, complete
 from sessions.registry import SessionRegistry
 from sessions.session import Session, SessionState, changed
 from sessions.state_keeper import StateKeeper
@@ -121,7 +121,7 @@ class Lifecycle:
 
     def _submit(self, reserved: Reserved, job: Callable[[Reserved], Session | None]) -> None:
         try:
-            submitted = self._executor.submit(_complete, reserved.work, partial(job, reserved))
+            submitted = self._executor.submit(complete, reserved.work, partial(job, reserved))
         except RuntimeError:
             reserved.work.set_exception(_stopped())
         else:
@@ -321,13 +321,6 @@ class Lifecycle:
         return SessionLost(
             f"Session {session.session_id} was closed meanwhile; POST /sessions makes a new one"
         )
-
-
-def _complete(work: Future[Any], job: Callable[[], Session | None]) -> None:
-    try:
-        work.set_result(job())
-    except BaseException as error:  # noqa: BLE001 - whatever it is, all who wait must hear of it
-        work.set_exception(error)
 
 
 def _milliseconds_since(begun: float) -> int:

@@ -41,6 +41,7 @@ PAGES = (Page("P1", "http://example.com/"),)
 LISTED = Probe(Reply.ANSWERED, 200, [{"type": "page", "id": "P1", "url": "http://example.com/"}])
 REFUSED = Probe(Reply.REFUSED, error="[Errno 111] Connection refused")
 SILENT = Probe(Reply.SILENT, error="no answer within 2 s")
+CUT_OFF = Probe(Reply.CUT_OFF, error="[Errno 104] Connection reset by peer")
 NOT_ASKED = Probe()
 OTHER = Probe(Reply.ANSWERED, 200, {"webSocketDebuggerUrl": "ws://127.0.0.1:39999/devtools/browser/other"})
 UNKNOWN_SESSION = Probe(Reply.ANSWERED, 404, {"value": {"error": "invalid session id"}})
@@ -129,6 +130,9 @@ def test_a_command_without_an_answer_is_busy_however_often_it_is_seen() -> None:
         ({"driver_status": SILENT}, Cause.DRIVER_HUNG),
         ({"browser_version": SILENT}, Cause.BROWSER_HUNG),
         ({"driver_status": SILENT, "browser_version": SILENT}, Cause.BROWSER_HUNG),
+        ({"driver_status": CUT_OFF}, Cause.DRIVER_HUNG),
+        ({"session_command": CUT_OFF}, Cause.DRIVER_HUNG),
+        ({"browser_version": CUT_OFF}, Cause.BROWSER_HUNG),
     ],
 )
 def test_silence_is_hung_after_three_probes_over_three_timeouts(
@@ -258,8 +262,8 @@ class Connection:
     ("error", "reply"),
     [
         (ConnectionRefusedError(errno.ECONNREFUSED, "refused"), Reply.REFUSED),
-        (ConnectionResetError(errno.ECONNRESET, "reset"), Reply.REFUSED),
-        (http.client.RemoteDisconnected("closed"), Reply.REFUSED),
+        (ConnectionResetError(errno.ECONNRESET, "reset"), Reply.CUT_OFF),
+        (http.client.RemoteDisconnected("closed"), Reply.CUT_OFF),
         (http.client.BadStatusLine("garbage"), Reply.REFUSED),
         (ValueError("no JSON"), Reply.REFUSED),
         (TimeoutError("timed out"), Reply.SILENT),
