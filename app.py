@@ -23,6 +23,8 @@ from flask import Flask
 import cli
 import events
 import security
+from attach.asgi import Application
+from attach.router import Route, Router
 from browser.binaries import resolve
 from browser.capabilities import check_chrome_args
 from browser.devtools import DevTools
@@ -49,7 +51,7 @@ from settings import Settings, unknown_variables
 from version import VERSION
 from web import maintenance, service, sessions
 from web.admission import admit_request
-from web.asgi import Application, CallerWatch
+from web.asgi import CallerWatch
 from web.failures import handle_failures
 from web.services import Services, offer
 
@@ -190,9 +192,13 @@ class Drover:
         self.hub.emit(events.ServiceStopped())
 
     def asgi(self) -> Application:
-        """Give the ASGI application: Flask on threads of its own, behind a watch on its callers."""
+        """Give the ASGI application: drivers' doors and what stays open; Flask on threads for the rest."""
         flask_on_threads = WSGIMiddleware(cast("Any", self._flask()), workers=THREADS)
-        return CallerWatch(cast("Application", flask_on_threads))
+        rest = CallerWatch(cast("Application", flask_on_threads))
+        return Router(self._routes(), _door(self.settings), rest)
+
+    def _routes(self) -> list[Route]:
+        return []
 
     def _flask(self) -> Flask:
         app = Flask("drover", static_folder=None)

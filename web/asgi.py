@@ -7,23 +7,25 @@ has left would keep his place in every line.
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import Future
-from typing import Any
+from dataclasses import replace
 
+from attach.asgi import (
+    Application,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    caller_left,
+    failure_answer,
+    read_body,
+    send_answer,
+)
 from deadline import CallerGone
 from errors import RequestTooLarge
-from web.failures import failure_body
 from web.services import CALLER_GONE
 
 MAX_BODY_BYTES = 1024 * 1024
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class CallerWatch:
@@ -42,38 +44,20 @@ class CallerWatch:
             await self._application(scope, receive, send)
             return
         try:
-            body = await _read_body(receive)
+            body = await read_body(receive, MAX_BODY_BYTES)
         except CallerGone:
             # Half a request is none: without its body it could mean something else.
             return
         except RequestTooLarge as error:
-            await _refuse(send, error)
+            answer = failure_answer(error)
+            await send_answer(send, replace(answer, headers=(*answer.headers, (b"connection", b"close"))))
             return
         gone: Future[None] = Future()
-        watch = asyncio.create_task(_watch(receive, gone))
+        watch = asyncio.create_task(caller_left(receive, gone))
         try:
             await self._application(_with_body(scope, body, gone), _replay(body, receive), send)
         finally:
             watch.cancel()
-
-
-async def _read_body(receive: Receive) -> bytes:
-    body = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise CallerGone
-        body += message.get("body", b"")
-        if len(body) > MAX_BODY_BYTES:
-            raise RequestTooLarge(f"The body is larger than {MAX_BODY_BYTES} bytes; send a smaller one")
-        if not message.get("more_body", False):
-            return bytes(body)
-
-
-async def _watch(receive: Receive, gone: Future[None]) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    gone.set_result(None)
 
 
 def _with_body(scope: Scope, body: bytes, gone: Future[None]) -> Scope:
@@ -96,16 +80,3 @@ def _replay(body: bytes, receive: Receive) -> Receive:
         return await receive()
 
     return replayed
-
-
-async def _refuse(send: Send, error: RequestTooLarge) -> None:
-    body = json.dumps(failure_body(error)).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    await send(
-        {
-            "type": "http.response.start",
-            "status": error.status,
-            "headers": [*headers, (b"connection", b"close")],
-        }
-    )
-    await send({"type": "http.response.body", "body": body})

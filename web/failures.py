@@ -2,35 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from http import HTTPStatus
 
 from flask import Flask, Response, jsonify
 from werkzeug.exceptions import HTTPException
 
+from attach.asgi import failure_body, failure_headers, unexpected
 from deadline import CallerGone, DeadlineExceeded
-from errors import BrowserUnavailable, DroverError, InvalidRequest, MethodNotAllowed, NotFound, Unauthorized
-from security import WWW_AUTHENTICATE
-
-_logger = logging.getLogger("drover")
+from errors import BrowserUnavailable, DroverError, InvalidRequest, MethodNotAllowed, NotFound
 
 CLIENT_CLOSED_REQUEST = 499
-
-
-def failure_body(error: DroverError) -> dict[str, object]:
-    """Give the JSON body of a failure."""
-    details = {"details": error.details} if error.details else {}
-    return {"success": False, "error": error.message, "code": error.code} | details
-
-
-def failure_headers(error: DroverError) -> dict[str, str]:
-    """Give the headers that go with a failure."""
-    headers = {}
-    if error.retry_after_s is not None:
-        headers["Retry-After"] = str(error.retry_after_s)
-    if isinstance(error, Unauthorized):
-        headers["WWW-Authenticate"] = WWW_AUTHENTICATE
-    return headers
 
 
 def handle_failures(app: Flask) -> None:
@@ -69,5 +50,4 @@ def _http(error: HTTPException) -> Response:
 
 
 def _unexpected(error: Exception) -> Response:
-    _logger.error("A request failed unexpectedly: %s", type(error).__name__, exc_info=error)
-    return _answer(DroverError("Something unexpected went wrong; the service's log tells what"))
+    return _answer(unexpected(error))

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from web.asgi import MAX_BODY_BYTES, CallerWatch, Message, Receive, Scope, Send
+from attach.asgi import Message, Receive, Scope, Send
+from web.asgi import MAX_BODY_BYTES, CallerWatch
 from web.services import CALLER_GONE
 
 GONE: Message = {"type": "http.disconnect"}
