@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -23,8 +24,9 @@ from flask import Flask
 import cli
 import events
 import security
-from attach.asgi import Application
+from asgi import Application
 from attach.router import Route, Router
+from attach.webdriver import WebDriver
 from browser.binaries import resolve
 from browser.capabilities import check_chrome_args
 from browser.devtools import DevTools
@@ -38,6 +40,8 @@ from processes.folders import SessionFolders
 from processes.ownership import InstanceLock
 from session_manager import SessionManager
 from sessions.archive import Archive
+from sessions.closing import Closer
+from sessions.driving import Driving
 from sessions.healer import Healer
 from sessions.keep_alive import KeepAliveRounds
 from sessions.lifecycle import Lifecycle
@@ -122,6 +126,7 @@ class Drover:
             boot_id=boot_id(),
         )
         self._healer = healer = Healer(self._registry, lifecycle, self._devtools, settings.health_timeout)
+        closer = Closer(self._registry, lifecycle)
         self._keep_alive = KeepAliveRounds(self._registry, self._devtools, self.hub.emit)
         self.manager = SessionManager(
             self._registry,
@@ -134,15 +139,16 @@ class Drover:
             self._cleaner,
             self.hub.emit,
             healer=healer,
+            closer=closer,
             queue_timeout=settings.queue_timeout,
             idle_timeout=settings.idle_timeout,
             hands_out_warm=settings.warm_sessions > 0,
         )
         tasks = [
-            Task("idle end", IDLE_TICK_S, self.manager.close_idle),
+            Task("idle end", IDLE_TICK_S, closer.close_idle),
             Task("leases", LEASE_TICK_S, self.manager.expire_leases),
             Task("keep-alive", SAVE_TICK_S, self._keep_alive.tick),
-            Task("close again", RETRY_CLOSE_S, self.manager.retry_closes),
+            Task("close again", RETRY_CLOSE_S, closer.close_again),
             Task("saved state", SAVE_TICK_S, lambda: keeper.tick(self._registry.sessions())),
             Task("sign of life", SIGN_OF_LIFE_S, self._lock.touch),
         ]
@@ -156,6 +162,8 @@ class Drover:
         if settings.cleanup_interval > 0:
             tasks.append(Task("cleanup", settings.cleanup_interval, self._cleaner.by_interval))
         self._upkeep = Upkeep(tasks, self.hub.emit)
+        self._drivers = ThreadPoolExecutor(THREADS, thread_name_prefix="attach")
+        self._driving = Driving(self._registry, self._devtools, self._archive)
 
     def take_possession(self) -> None:
         """Take the data folder, so that no other instance works in it, and look for a browser.
@@ -183,6 +191,7 @@ class Drover:
         """Close all sessions and give the data folder back."""
         self._upkeep.stop()
         self.manager.stop(keep_browsers=self.settings.keep_browsers)
+        self._drivers.shutdown(wait=False, cancel_futures=True)
         self._healer.close()
         self._keep_alive.close()
         self._devtools.stop()
@@ -198,7 +207,15 @@ class Drover:
         return Router(self._routes(), _door(self.settings), rest)
 
     def _routes(self) -> list[Route]:
-        return []
+        webdriver = WebDriver(
+            self.manager,
+            self._driving,
+            self._drivers,
+            port=self.settings.port,
+            allow_unsafe=self.settings.allow_unsafe_capabilities,
+            watch_s=self.settings.health_timeout,
+        )
+        return webdriver.routes()
 
     def _flask(self) -> Flask:
         app = Flask("drover", static_folder=None)
@@ -219,7 +236,6 @@ class Drover:
             _door(self.settings),
             self.manager,
             self._cleaner,
-            self._launcher,
             time.monotonic(),
         )
 

@@ -197,6 +197,12 @@ def _check_content_type(caller: Caller, door: Door) -> None:
     )
 
 
+def split_host(host: str, port: int) -> tuple[str, int]:
+    """Give name and port of a `Host` header; what it leaves out, or a malformed one, is this machine's."""
+    name, given = _split_address(host) or ("localhost", port)
+    return name, port if given is None else given
+
+
 def _split_address(text: str) -> tuple[str, int | None] | None:
     """`name`, `name:port`, `[ipv6]` or `[ipv6]:port` as (plain name, port); None for all else."""
     match = _NAME_AND_PORT.fullmatch(text.strip(" \t"))

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, wait
+from collections.abc import Iterator
+from concurrent.futures import wait
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import events
 from browser.devtools import DevTools
@@ -24,7 +23,6 @@ from deadline import CallerGone, Deadline, DeadlineExceeded
 from errors import (
     AtCapacity,
     BrowserUnavailable,
-    CleanupIncomplete,
     RecoveryFailed,
     SessionLost,
     SessionNotFound,
@@ -35,6 +33,7 @@ from processes.ending import end
 from processes.folders import SessionFolders
 from sessions.archive import Archive
 from sessions.claims import Claim, Ready, Reserved, Ticket, Working
+from sessions.closing import Closer
 from sessions.handover import (
     Acquired,
     Request,
@@ -45,7 +44,7 @@ from sessions.handover import (
 )
 from sessions.healer import Healer
 from sessions.leases import expired, given_back, leased
-from sessions.lifecycle import Lifecycle, Why
+from sessions.lifecycle import Lifecycle
 from sessions.registry import SessionRegistry
 from sessions.session import Lease, Session, SessionState, used
 from sessions.state_keeper import StateKeeper
@@ -70,6 +69,7 @@ class SessionManager:
         cleaner: Ends every browser in an emergency.
         emit: Hears what happens.
         healer: Checks sessions and has them recovered.
+        closer: Ends sessions.
         queue_timeout: Seconds that a caller waits for a place.
         idle_timeout: Seconds unused after which a session that names no other is closed; 0 = never.
         hands_out_warm: Whether warm browsers stand ready.
@@ -88,6 +88,7 @@ class SessionManager:
         emit: Emit,
         *,
         healer: Healer,
+        closer: Closer,
         queue_timeout: float,
         idle_timeout: float,
         hands_out_warm: bool,
@@ -103,6 +104,7 @@ class SessionManager:
         self._emit = emit
         self._healer = healer
         self._queue_timeout = queue_timeout
+        self._closer = closer
         self._idle_timeout = idle_timeout
         self._hands_out_warm = hands_out_warm
         self._emergency = threading.Lock()
@@ -209,22 +211,17 @@ class SessionManager:
             SessionNotFound: There is none of this id.
             CleanupIncomplete: Something survived; the session stays in the list.
         """
-        self.registry.get(session_id)
-        work = self._close_whatever(session_id, Why.DELETED)
-        try:
-            deadline.wait(work)
-        except DeadlineExceeded as error:
-            raise CleanupIncomplete(f"Session {session_id} is still closing; DELETE it again") from error
+        self._closer.close(session_id, deadline)
 
-    def close_idle(self) -> None:
-        """Begin to close the sessions whose idle time is over."""
-        for reserved in self.registry.take_idle(time.monotonic()):
-            self._lifecycle.close(reserved, Why.IDLE)
+    def hand_back(self, acquired: Acquired, request: Request) -> None:
+        """Take a session back whose caller has left before he could hear of it; one that has a name stays."""
+        if acquired.created and request.session_id is None and request.key is None:
+            self._closer.close_unwanted(acquired.session)
 
-    def retry_closes(self) -> None:
-        """Begin again to close the sessions whose last close left something behind."""
-        for session in self.registry.unclosed():
-            self._begin_close(session, Why.RETRIED)
+    @property
+    def unavailable(self) -> str | None:
+        """Tell why no session can be started at this moment; None where one can."""
+        return "the service is stopping" if self.registry.stopping else self._launcher.unavailable
 
     def emergency(self) -> CleanupReport:
         """End every Chrome of the machine and forget every session; nothing starts meanwhile.
@@ -258,19 +255,12 @@ class SessionManager:
         if keep_browsers:
             wait(self.registry.works(), timeout=STOP_S)
             self._keeper.save_now(sessions)
-            self._close_all(session for session in sessions if session.warm)
+            self._closer.close_all(session for session in sessions if session.warm)
         else:
-            self._close_all(sessions)
+            self._closer.close_all(sessions)
             self.kill()
         self._keeper.close()
         self._lifecycle.shut_down()
-
-    def _close_all(self, sessions: Iterable[Session]) -> None:
-        works: list[Future[Any]] = []
-        for session in sessions:
-            with suppress(SessionNotFound):
-                works.append(self._close_whatever(session.session_id, Why.STOPPING))
-        wait(works, timeout=STOP_S)
 
     def kill(self) -> None:
         """End at once whatever still runs; what is left on disk goes at the next start."""
@@ -307,7 +297,7 @@ class SessionManager:
         elif isinstance(answer, Ready):
             self.registry.release(answer.session)
             if answer.created:
-                self._close_unwanted(answer.session)
+                self._closer.close_unwanted(answer.session)
 
     def _create(self, reserved: Reserved, request: Request, deadline: Deadline) -> Acquired:
         session_id = reserved.session.session_id
@@ -330,13 +320,8 @@ class SessionManager:
             yield
         except (CallerGone, BrowserUnavailable, RecoveryFailed):
             if answer.created and request.session_id is None and request.key is None:
-                self._close_unwanted(answer.session)
+                self._closer.close_unwanted(answer.session)
             raise
-
-    def _close_unwanted(self, session: Session) -> None:
-        """Begin to close a session that was made for one caller who never got it."""
-        with suppress(SessionNotFound):
-            self._close_whatever(session.session_id, Why.UNWANTED)
 
     def _taken(self, answer: Ready, request: Request, recovery: Recovery | None) -> Acquired:
         """Hand a session over: note the use, what the client changes of it, and the lease that it gets."""
@@ -352,7 +337,7 @@ class SessionManager:
                 self._archive.promise(session)
             except BrowserUnavailable:
                 # A session that is not on disk would be lost without a word at the next start.
-                self._close_unwanted(session)
+                self._closer.close_unwanted(session)
                 raise
         else:
             self._archive.note(session)
@@ -370,24 +355,6 @@ class SessionManager:
             ) from error
         recovering = working.session.state is SessionState.RECOVERING
         return result.last_recovery if recovering and isinstance(result, Session) else None
-
-    def _close_whatever(self, session_id: str, why: Why) -> Future[Any]:
-        """Begin to close a session, whatever state it moves on to meanwhile; gives the close to wait for.
-
-        Raises:
-            SessionNotFound: There is none of this id.
-        """
-        while True:
-            work = self._begin_close(self.registry.get(session_id, or_warm=True), why)
-            if work is not None:
-                return work
-
-    def _begin_close(self, session: Session, why: Why) -> Future[Any] | None:
-        """Begin to close a session; gives the close to wait for, None where it has moved on: look again."""
-        begun = self.registry.begin(session, SessionState.CLOSING)
-        if isinstance(begun, Reserved):
-            self._lifecycle.close(begun, why)
-        return begun.work if begun and begun.session.state is SessionState.CLOSING else None
 
     def _handed_over(self, answer: Ready, recovery: Recovery | None) -> Acquired:
         return Acquired(self.registry.get(answer.session.session_id), created=False, recovery=recovery)

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 import security
-from attach.asgi import (
+from asgi import (
     Answer,
     Application,
     Message,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from browser import values
 from browser.values import Check, cut, fields, invalid, mapping, one_of, strings
@@ -71,8 +71,14 @@ _PROGRAM_PREF = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 
+# What Selenium's clients tell a remote end, and ask of it; here every session has its downloads.
+_FOR_A_REMOTE_END: Mapping[str, Check] = {
+    "se:downloadsEnabled": values.boolean,
+    "se:name": values.text,
+    "se:remoteUrl": values.text,
+}
 # ChromeDriver refuses to be asked for setWindowRect, and knows no browser but "chrome".
-_NOT_FOR_CHROMEDRIVER = ("browserName", "setWindowRect")
+_NOT_FOR_CHROMEDRIVER = ("browserName", "setWindowRect", *_FOR_A_REMOTE_END)
 # What lives in ChromeDriver, not in Chrome.
 _KEPT_BY_REATTACH = (
     "acceptInsecureCerts",
@@ -96,6 +102,16 @@ class Checked:
 
     capabilities: Mapping[str, object]
     dropped: tuple[str, ...] = ()
+
+    @property
+    def wants_bidi(self) -> bool:
+        """Tell whether a BiDi socket is asked for."""
+        return self.capabilities.get("webSocketUrl") is True
+
+    def with_timeouts(self, timeouts: Mapping[str, object]) -> Checked:
+        """Give them with some of the session's timeouts (in ms) changed."""
+        known = mapping(self.capabilities.get("timeouts", {}), "timeouts")
+        return replace(self, capabilities={**self.capabilities, "timeouts": {**known, **timeouts}})
 
 
 def check(capabilities: Mapping[str, object], *, allow_unsafe: bool) -> Checked:
@@ -144,6 +160,7 @@ def merge(
     *,
     binary: str,
     profile: str,
+    downloads: str,
     headless: bool,
     no_sandbox: bool,
     extra_args: Sequence[str],
@@ -165,13 +182,17 @@ def merge(
     switches["user-data-dir"] = profile
     args = [_spell(name, value) for name, value in switches.items()]
     wanted = {name: v for name, v in checked.capabilities.items() if name not in _NOT_FOR_CHROMEDRIVER}
-    prefs = {**_START_PAGE, **mapping(options.get("prefs", {}), "prefs")}
+    prefs = {**_START_PAGE, **_downloads_to(downloads), **mapping(options.get("prefs", {}), "prefs")}
     return {**wanted, CHROME_OPTIONS: {**options, "binary": binary, "args": args, "prefs": prefs}}
 
 
 # On a profile of ours Chrome would open its new-tab page, which takes 90 ms longer than the empty
 # page that ChromeDriver opens on a profile of its own.
 _START_PAGE = {"session.restore_on_startup": 4, "session.startup_urls": ["data:,"]}
+
+
+def _downloads_to(folder: str) -> dict[str, object]:
+    return {"download.default_directory": folder, "download.prompt_for_download": False}
 
 
 def for_reattach(checked: Checked, debugger_address: str) -> dict[str, object]:
@@ -381,6 +402,7 @@ _CAPABILITIES: Mapping[str, Check] = {
     "unhandledPromptBehavior": _prompt_behavior,
     "webSocketUrl": values.boolean,
     # Not of the standard, but ChromeDriver takes perfLoggingPrefs only beside it.
+    **_FOR_A_REMOTE_END,
     LOGGING_PREFS: values.each(one_of(*_LOG_LEVELS)),
 }
 _METRICS = {

@@ -72,6 +72,7 @@ class Reply(Enum):
     NOT_ASKED = "not asked"
 
 
+_ENDED = {Liveness.GONE, Liveness.DYING}
 _WITHOUT_ANSWER = {Reply.SILENT, Reply.CUT_OFF}
 
 
@@ -230,11 +231,11 @@ def _judge_pages(readings: Readings) -> Assessment | None:
 
 def _judge_processes(readings: Readings, running: RunningBrowser) -> Assessment | None:
     chrome, chromedriver = f"Chrome (PID {running.browser.pid})", f"ChromeDriver (PID {running.driver.pid})"
-    if readings.browser is Liveness.GONE:
+    if readings.browser in _ENDED:
         return _dead(Cause.BROWSER_GONE, f"{chrome} is gone")
     if readings.browser is Liveness.STOPPED:
         return _dead(Cause.BROWSER_HUNG, f"{chrome} is stopped")
-    if readings.driver is Liveness.GONE:
+    if readings.driver in _ENDED:
         return _dead(Cause.DRIVER_GONE, f"{chromedriver} is gone")
     if readings.driver is Liveness.STOPPED:
         return _dead(Cause.DRIVER_HUNG, f"{chromedriver} is stopped")

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,7 @@ class Launcher:
             checked,
             binary=str(self._binaries().chrome),
             profile=str(folder.profile),
+            downloads=str(folder.downloads),
             headless=self._headless,
             no_sandbox=self._no_sandbox,
             extra_args=self._chrome_args,
@@ -126,12 +128,14 @@ class Launcher:
         folder: SessionFolder,
         running: RunningBrowser,
         checked: Checked,
+        window: str | None,
         deadline: Deadline,
         wanted: Wanted,
     ) -> RunningBrowser:
         """Put a new ChromeDriver on a browser that outlived its own, and end the old one first.
 
-        The window that is in front is chosen; by itself ChromeDriver takes any of them.
+        `window` is chosen, where it is still there, else the one in front; by itself ChromeDriver takes any.
+        BiDi does not come back: to ask for it would send the page to about:blank (ChromeDriver 156).
 
         Raises:
             BrowserUnavailable: It is not the same browser any more, or ChromeDriver could not attach.
@@ -144,8 +148,11 @@ class Launcher:
         try:
             wish = capabilities.for_reattach(checked, running.debugger_address)
             answer = driver_client.new_session(url, wish, deadline.within(ATTACH_S).remaining())
-            attached = _running(driver, url, answer, running.browser, running.debugger_address)
-            _choose_window_in_front(attached)
+            attached = replace(
+                _running(driver, url, answer, running.browser, running.debugger_address),
+                granted=running.granted,
+            )
+            _choose_window(attached, window)
         except driver_client.CommandFailed as error:
             end([driver])
             self._reap(driver.pid)
@@ -302,16 +309,17 @@ def _running(
         browser_version=str(answer["capabilities"].get("browserVersion", "")),
         debugger_address=address,
         browser_guid=guid,
+        granted=answer["capabilities"],
+        bidi_url=answer["capabilities"].get("webSocketUrl"),
     )
 
 
-def _choose_window_in_front(running: RunningBrowser) -> None:
-    in_front = pages(running, ATTACH_S)
-    if in_front:
-        # ChromeDriver's handles of windows are Chrome's ids of their pages.
-        driver_client.choose_window(
-            running.driver_url, running.driver_session_id, in_front[0].target_id, ATTACH_S
-        )
+def _choose_window(running: RunningBrowser, window: str | None) -> None:
+    # ChromeDriver's handles of windows are Chrome's ids of their pages; the one in front comes first.
+    handles = [page.target_id for page in pages(running, ATTACH_S)]
+    if handles:
+        chosen = window if window in handles else handles[0]
+        driver_client.choose_window(running.driver_url, running.driver_session_id, chosen, ATTACH_S)
 
 
 def _same_browser_or_none(running: RunningBrowser) -> None:

@@ -55,6 +55,7 @@ class Casualty:
         running: What ran last; None where nothing of it can be running any more.
         cause: What was found dead or hung of it.
         state: What was last taken from its browser, if anything was.
+        window: The window that its client was in, where that is known.
     """
 
     folder: SessionFolder
@@ -62,6 +63,7 @@ class Casualty:
     running: RunningBrowser | None
     cause: Cause
     state: SavedState | None
+    window: str | None = None
 
 
 class Ladder:
@@ -120,7 +122,9 @@ class Ladder:
             connection = self._devtools.of(casualty.running)
             for target_id in connection.seen.crashed_pages:
                 connection.reload_page(target_id, RELOAD_S)
-        return self._launcher.reattach(casualty.folder, casualty.running, casualty.checked, deadline, wanted)
+        return self._launcher.reattach(
+            casualty.folder, casualty.running, casualty.checked, casualty.window, deadline, wanted
+        )
 
     def _on_the_same_profile(self, casualty: Casualty, deadline: Deadline, wanted: Wanted) -> RunningBrowser:
         self._folders.keep_profile(casualty.folder)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from processes.table import ProcessIdentity
 
@@ -19,6 +20,9 @@ class RunningBrowser:
         browser_version: As Chrome reports it.
         debugger_address: `host:port` of Chrome's DevTools.
         browser_guid: The GUID in `/json/version`, which no other start of a browser has.
+        granted: The capabilities as ChromeDriver granted them when the browser was started.
+        bidi_url: ChromeDriver's WebSocket for BiDi, where that was asked for and did not end with an
+            earlier ChromeDriver.
     """
 
     driver: ProcessIdentity
@@ -28,6 +32,8 @@ class RunningBrowser:
     browser_version: str
     debugger_address: str
     browser_guid: str
+    granted: Mapping[str, object] = field(default_factory=dict, repr=False, hash=False, compare=False)
+    bidi_url: str | None = None
 
     @property
     def pids(self) -> frozenset[int]:

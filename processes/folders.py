@@ -54,6 +54,16 @@ class SessionFolder:
         return self.path / "t"
 
     @property
+    def downloads(self) -> Path:
+        """Where Chrome puts what its pages let it download."""
+        return self.path / "d"
+
+    @property
+    def uploads(self) -> Path:
+        """Where a client's files are put, for pages to be given them."""
+        return self.path / "u"
+
+    @property
     def crashes(self) -> Path:
         """The crash database, what the crash handlers' `--database=` names."""
         return self.path / "c"
@@ -286,6 +296,9 @@ def _remove_empty(path: Path) -> bool:
 def _make_parts(folder: SessionFolder) -> None:
     for part in (folder.profile, folder.temp, folder.crashes):
         part.mkdir(mode=0o700)
+    # A client's files outlive the browser.
+    for part in (folder.downloads, folder.uploads):
+        part.mkdir(mode=0o700, exist_ok=True)
 
 
 def _not_made(folder: SessionFolder, error: OSError) -> str:

@@ -20,6 +20,7 @@ class Stat:
 
     Attributes:
         started: Seconds since boot on Linux, since the epoch elsewhere; None where it cannot be read.
+        dying: It was killed and has not ended yet; only Linux tells.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Stat:
     pgid: int | None
     sid: int | None
     started: float | None
+    dying: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,10 +140,14 @@ class ProcessTable:
 
 
 class Liveness(str, Enum):
-    """What has become of a process that was identified before; a zombie is gone."""
+    """What has become of a process that was identified before; a zombie is gone.
+
+    One that is dying was killed and will do nothing more, but has not been seen gone.
+    """
 
     ALIVE = "alive"
     STOPPED = "stopped"
+    DYING = "dying"
     GONE = "gone"
 
 
@@ -177,6 +181,8 @@ def liveness(identity: ProcessIdentity) -> Liveness:
     # What hides its start time is not proven to be another process, so it is not called gone.
     if stat.started not in (None, identity.started):
         return Liveness.GONE
+    if stat.dying:
+        return Liveness.DYING
     return Liveness.STOPPED if stat.status is ProcessStatus.STOPPED else Liveness.ALIVE
 
 

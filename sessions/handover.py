@@ -23,6 +23,7 @@ class Request:
         lease_s: How long it is to be leased for.
         holder: Who leases it.
         token: That of a lease which the client already has.
+        ends_with_last_window: It is asked for over WebDriver.
     """
 
     session_id: str | None
@@ -34,6 +35,7 @@ class Request:
     lease_s: float | None = None
     holder: str | None = None
     token: str | None = None
+    ends_with_last_window: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,8 @@ def new_session(request: Request, folders: SessionFolders, idle_timeout: float) 
         last_used_mono=time.monotonic(),
         keep_alive=request.keep_alive,
         lease=lease_asked_for(request),
+        bidi_secret=secrets.token_urlsafe(24) if request.capabilities.wants_bidi else None,
+        ends_with_last_window=request.ends_with_last_window,
     )
 
 

@@ -174,6 +174,7 @@ class Lifecycle:
                 session.running,
                 found.cause,
                 self._keeper.state_of(session.session_id),
+                session.window,
             )
             running, method = self._ladder.bring_back(casualty, Deadline(START_S), self._wanted(session))
             recovery = Recovery(found.cause, method, orphans_killed, _milliseconds_since(begun))

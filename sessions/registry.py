@@ -21,7 +21,7 @@ from sessions.admission import idle_sessions, needs_warm, next_to_evict
 from sessions.claims import Answer, Claim, Ready, Reserved, Ticket, Working
 from sessions.leases import check_lease
 from sessions.line import WaitingLine
-from sessions.session import TRANSITIONS, Session, SessionState, changed, taken_by
+from sessions.session import TRANSITIONS, Session, SessionState, changed, taken_by, used
 
 Change = Callable[[Session], Session]
 
@@ -184,13 +184,16 @@ class SessionRegistry:
                 entry.session = changed(entry.session, changes)
 
     @contextmanager
-    def command(self, session: Session) -> Iterator[None]:
-        """Count a command that runs on the session meanwhile: it is in use."""
-        self._count(session, commands=1)
+    def command(self, session: Session, *, is_use: bool = False) -> Iterator[None]:
+        """Count a command that runs on the session meanwhile: it is in use.
+
+        `is_use` where a client drives it, so that the idle time counts from the end of the command.
+        """
+        self._count(session, commands=1, is_use=is_use)
         try:
             yield
         finally:
-            self._count(session, commands=-1)
+            self._count(session, commands=-1, is_use=is_use)
 
     def forget(self, session: Session) -> bool:
         """Take a session off the list, its processes being gone; False where it was lost meanwhile."""
@@ -345,7 +348,7 @@ class SessionRegistry:
         entry = self._entries.get(session.session_id)
         return entry if entry is not None and entry.session.folder == session.folder else None
 
-    def _count(self, session: Session, callers: int = 0, commands: int = 0) -> None:
+    def _count(self, session: Session, callers: int = 0, commands: int = 0, *, is_use: bool = False) -> None:
         with self._changing():
             entry = self._same(session)
             if entry is not None:
@@ -354,6 +357,8 @@ class SessionRegistry:
                     callers=entry.session.callers + callers,
                     commands=entry.session.commands + commands,
                 )
+                if is_use:
+                    entry.session = used(entry.session)
 
     def _hold(self, entry: _Entry) -> Ready | Working:
         if entry.work is not None:

@@ -96,6 +96,9 @@ class Session:
         kept_alive_mono: When that was last opened, on the monotonic clock.
         lease: Who holds it.
         streak: How often it was recovered in a row, without a sign of life in between.
+        window: The handle of the window that its client has last switched to, where it has.
+        bidi_secret: What a client has to name to reach its BiDi socket; None where it asked for none.
+        ends_with_last_window: It was made over WebDriver, and so ends when a command closes its last window.
         warm: It stands ready for whoever asks next, and is nobody's yet.
         callers: Requests that hold it at this moment; it is neither evicted nor idled out under them.
         commands: WebDriver commands that run through us at this moment.
@@ -122,6 +125,9 @@ class Session:
     kept_alive_mono: float = 0.0
     lease: Lease | None = None
     streak: Streak = NO_STREAK
+    window: str | None = None
+    bidi_secret: str | None = field(default=None, repr=False)
+    ends_with_last_window: bool = False
     warm: bool = False
     callers: int = 0
     commands: int = 0

@@ -101,6 +101,9 @@ class StoredSession:
     boot_id: str
     keep_alive: KeepAlive | None = None
     lease: StoredLease | None = None
+    window: str | None = None
+    bidi_secret: str | None = None
+    ends_with_last_window: bool = False
 
     @classmethod
     def of(cls, session: Session, boot_id: str) -> StoredSession:
@@ -122,6 +125,9 @@ class StoredSession:
             boot_id=boot_id,
             keep_alive=session.keep_alive,
             lease=StoredLease.of(session.lease) if session.lease else None,
+            window=session.window,
+            bidi_secret=session.bidi_secret,
+            ends_with_last_window=session.ends_with_last_window,
         )
 
     def to_session(self, now_mono: float, now: datetime) -> Session:
@@ -144,6 +150,9 @@ class StoredSession:
             last_recovery=self.last_recovery,
             keep_alive=self.keep_alive,
             lease=self.lease.to_lease(now_mono, now) if self.lease else None,
+            window=self.window,
+            bidi_secret=self.bidi_secret,
+            ends_with_last_window=self.ends_with_last_window,
         )
 
 

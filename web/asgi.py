@@ -10,7 +10,7 @@ import asyncio
 from concurrent.futures import Future
 from dataclasses import replace
 
-from attach.asgi import (
+from asgi import (
     Application,
     Message,
     Receive,

@@ -7,7 +7,7 @@ from http import HTTPStatus
 from flask import Flask, Response, jsonify
 from werkzeug.exceptions import HTTPException
 
-from attach.asgi import failure_body, failure_headers, unexpected
+from asgi import failure_body, failure_headers, unexpected
 from deadline import CallerGone, DeadlineExceeded
 from errors import BrowserUnavailable, DroverError, InvalidRequest, MethodNotAllowed, NotFound
 

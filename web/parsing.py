@@ -38,7 +38,7 @@ def read_body(model: type[Model]) -> Model:
         raise InvalidRequest(f"The body is not valid JSON ({error}); send an object such as {{}}") from error
     if not isinstance(body, dict):
         raise InvalidRequest("The body is not a JSON object; send one such as {}")
-    return _validated(model, body, "field", strict=True)
+    return validated(model, body, "field", strict=True)
 
 
 def read_query(model: type[Model]) -> Model:
@@ -50,10 +50,15 @@ def read_query(model: type[Model]) -> Model:
     repeated = [name for name in request.args if len(request.args.getlist(name)) > 1]
     if repeated:
         raise InvalidRequest(f"Send the parameter {repeated[0]} only once")
-    return _validated(model, request.args.to_dict(), "parameter", strict=False)
+    return validated(model, request.args.to_dict(), "parameter", strict=False)
 
 
-def _validated(model: type[Model], values: Mapping[str, object], kind: str, *, strict: bool) -> Model:
+def validated(model: type[Model], values: Mapping[str, object], kind: str, *, strict: bool) -> Model:
+    """Give values as a model; `kind` is what a client calls one of them.
+
+    Raises:
+        InvalidRequest: One is unknown or wrong; `details` names them all.
+    """
     try:
         return model.model_validate(values, strict=strict)
     except ValidationError as error:

@@ -22,7 +22,7 @@ def health() -> Response:
     read_query(Nothing)
     registry = services().manager.registry
     sessions = registry.sessions()
-    reason = "the service is stopping" if registry.stopping else services().launcher.unavailable
+    reason = services().manager.unavailable
     response = jsonify(
         success=not reason,
         status="unhealthy" if reason else "healthy",

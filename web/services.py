@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from flask import current_app, request
 
-from browser.launcher import Launcher
+from addresses import Addresses
 from deadline import Deadline
 from process_cleanup import ProcessCleaner
 from security import Door
@@ -29,7 +29,6 @@ class Services:
     door: Door
     manager: SessionManager
     cleaner: ProcessCleaner
-    launcher: Launcher
     started: float
 
 
@@ -42,6 +41,11 @@ def services() -> Services:
 def offer(application_extensions: dict[str, object], offered: Services) -> None:
     """Make the services known to an application."""
     application_extensions[_EXTENSION] = offered
+
+
+def own_addresses() -> Addresses:
+    """Give the addresses of the drivers' doors, by the name by which this request's client calls us."""
+    return Addresses.seen_by(request.headers.get("Host"), request.scheme, services().door.port)
 
 
 def request_deadline() -> Deadline:

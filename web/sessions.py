@@ -9,14 +9,16 @@ from typing import Annotated, Any
 from flask import Blueprint, Response, jsonify, request, url_for
 from pydantic import AfterValidator, Field, HttpUrl, TypeAdapter
 
+from addresses import Addresses
 from browser import capabilities
+from browser.capabilities import Checked
 from browser.health import Health
 from browser.recovery import Recovery
 from logs import rfc3339
 from sessions.handover import Acquired, Request
 from sessions.session import MAX_HOLDER, SESSION_ID, KeepAlive, Lease, Session
 from web.parsing import Nothing, Strict, read_body, read_query
-from web.services import request_deadline, services
+from web.services import own_addresses, request_deadline, services
 
 blueprint = Blueprint("sessions", __name__)
 
@@ -74,21 +76,28 @@ def acquire_session() -> Response:
     """Get or create a session."""
     read_query(Nothing)
     body = read_body(SessionRequest)
-    settings = services().settings
-    wanted = Request(
+    allow_unsafe = services().settings.allow_unsafe_capabilities
+    checked = capabilities.check(body.capabilities or {}, allow_unsafe=allow_unsafe)
+    wanted = request_of(body, checked, request.headers.get(LEASE_TOKEN))
+    return _handed_over(services().manager.acquire(wanted, request_deadline()))
+
+
+def request_of(
+    body: SessionRequest, checked: Checked, token: str | None, *, ends_with_last_window: bool = False
+) -> Request:
+    """Give what a client asks for: its body, its checked capabilities, and the token of its lease."""
+    return Request(
         session_id=body.session_id,
         key=body.key,
         url=body.url,
-        capabilities=capabilities.check(
-            body.capabilities or {}, allow_unsafe=settings.allow_unsafe_capabilities
-        ),
+        capabilities=checked,
         idle_timeout=body.idle_timeout,
         keep_alive=KeepAlive(body.keep_alive.url, body.keep_alive.interval) if body.keep_alive else None,
         lease_s=body.lease.ttl if body.lease else None,
         holder=body.lease.holder if body.lease else None,
-        token=request.headers.get(LEASE_TOKEN),
+        token=token,
+        ends_with_last_window=ends_with_last_window,
     )
-    return _handed_over(services().manager.acquire(wanted, request_deadline()))
 
 
 @blueprint.get("/sessions")
@@ -102,7 +111,7 @@ def list_sessions() -> Response:
         active_sessions=len(sessions),
         max_sessions=limit,
         session_capacity=f"{len(sessions)}/{limit}",
-        sessions=[session_json(session) for session in sessions],
+        sessions=[session_json(session, own_addresses()) for session in sessions],
     )
 
 
@@ -137,7 +146,7 @@ def lease_session(session_id: str) -> Response:
     body = read_body(LeaseRequest)
     token = request.headers.get(LEASE_TOKEN)
     lease = services().manager.lease(session_id, body.ttl, body.holder, token)
-    return jsonify(success=True, lease=_granted_json(lease))
+    return jsonify(success=True, lease=granted_json(lease))
 
 
 @blueprint.delete("/sessions/<session_id>/lease")
@@ -157,8 +166,8 @@ def take_screenshot(session_id: str) -> Response:
     return Response(picture, mimetype="image/png", headers={"Cache-Control": "no-store"})
 
 
-def session_json(session: Session) -> dict[str, object]:
-    """Give a session as clients see it."""
+def session_json(session: Session, addresses: Addresses) -> dict[str, object]:
+    """Give a session as clients see it, with the addresses of the doors through which it is driven."""
     running = session.running
     return {
         "session_id": session.session_id,
@@ -187,8 +196,8 @@ def session_json(session: Session) -> dict[str, object]:
             "version": running.browser_version,
             "debugger_address": running.debugger_address,
         },
-        "webdriver_url": None,
-        "cdp_url": None,
+        "webdriver_url": addresses.webdriver,
+        "cdp_url": addresses.cdp(session.session_id),
     }
 
 
@@ -199,9 +208,9 @@ def _handed_over(acquired: Acquired) -> Response:
         created=acquired.created,
         recovered=acquired.recovery is not None,
         recovery=_recovery_json(acquired.recovery),
-        session=session_json(session),
+        session=session_json(session, own_addresses()),
         session_id=session.session_id,
-        **({"lease": _granted_json(acquired.lease)} if acquired.lease else {}),
+        **({"lease": granted_json(acquired.lease)} if acquired.lease else {}),
     )
     if acquired.created:
         response.status_code = HTTPStatus.CREATED
@@ -213,7 +222,7 @@ def _lease_json(lease: Lease | None) -> dict[str, object] | None:
     return None if lease is None else {"holder": lease.holder, "expires_at": rfc3339(lease.expires_at)}
 
 
-def _granted_json(lease: Lease) -> dict[str, object]:
+def granted_json(lease: Lease) -> dict[str, object]:
     """Give a lease with its token, which nobody but the one to whom it is granted may see."""
     return {"holder": lease.holder, "token": lease.token, "expires_at": rfc3339(lease.expires_at)}
 

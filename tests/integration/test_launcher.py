@@ -45,7 +45,7 @@ class Bench:
         return self.launcher.start(self.folder, Checked({}), Deadline(seconds), lambda: True)
 
     def reattach(self, running: RunningBrowser) -> RunningBrowser:
-        return self.launcher.reattach(self.folder, running, Checked({}), Deadline(30), lambda: True)
+        return self.launcher.reattach(self.folder, running, Checked({}), None, Deadline(30), lambda: True)
 
     def pids(self) -> set[int]:
         return {process.pid for process in marked(self.data_dir)}

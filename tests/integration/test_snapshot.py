@@ -109,6 +109,16 @@ def test_stopped_and_defunct_processes_are_told_apart(kids: Children) -> None:
     assert (liveness(target), identify(child.pid)) == (Liveness.GONE, None)
 
 
+def test_a_process_that_was_just_killed_is_at_no_moment_taken_for_a_living_one(kids: Children) -> None:
+    for _ in range(20):
+        child = kids.start()
+        target = identity(child)
+        assert liveness(target) is Liveness.ALIVE
+        child.kill()
+        assert liveness(target) in {Liveness.DYING, Liveness.GONE}
+        child.wait(5)
+
+
 def test_another_start_time_is_another_process(kids: Children) -> None:
     target = identity(kids.start())
     assert liveness(replace(target, started=target.started + 0.01)) is Liveness.GONE

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from attach.asgi import Message, Receive, Scope, Send
+from asgi import Message, Receive, Scope, Send
 from web.asgi import MAX_BODY_BYTES, CallerWatch
 from web.services import CALLER_GONE
 

@@ -46,6 +46,7 @@ def merged(
         checked,
         binary="/chrome",
         profile="/p",
+        downloads="/d",
         headless=headless,
         no_sandbox=no_sandbox,
         extra_args=extra_args,
@@ -172,7 +173,7 @@ def test_nesting_without_end_is_refused_instead_of_ending_the_service() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["ms:edgeOptions", "se:downloadsEnabled", "drover:options", "browsername", "foo", ""]
+    "name", ["ms:edgeOptions", "se:recordVideo", "drover:options", "browsername", "foo", ""]
 )
 def test_an_unknown_capability_is_refused_by_name(name: str) -> None:
     with pytest.raises(ForbiddenCapability) as refused:
@@ -433,14 +434,24 @@ def test_a_clients_switches_join_ours_without_doubles(given: dict[str, object], 
 
 
 def test_a_new_session_asks_chromedriver_for_what_it_understands() -> None:
-    wanted = {"browserName": "chromium", "setWindowRect": True, "pageLoadStrategy": "none"}
+    wanted = {
+        "browserName": "chromium",
+        "setWindowRect": True,
+        "pageLoadStrategy": "none",
+        "se:downloadsEnabled": True,
+    }
     asked = merged(wanted=wanted)
     assert asked == {
         "pageLoadStrategy": "none",
         OPTIONS: {
             "binary": "/chrome",
             "args": ["--headless=new", "--user-data-dir=/p"],
-            "prefs": {"session.restore_on_startup": 4, "session.startup_urls": ["data:,"]},
+            "prefs": {
+                "session.restore_on_startup": 4,
+                "session.startup_urls": ["data:,"],
+                "download.default_directory": "/d",
+                "download.prompt_for_download": False,
+            },
         },
     }
 
@@ -520,7 +531,9 @@ def test_no_junk_gets_more_than_an_answer_and_what_is_clean_stays_as_it_is(
         assert refusal.status in {400, 403}  # noqa: PT017 - most of it is refused, some is not
         return
     assert check(checked.capabilities, allow_unsafe=allow_unsafe) == Checked(checked.capabilities)
-    capabilities.merge(checked, binary="/b", profile="/p", headless=True, no_sandbox=False, extra_args=())
+    capabilities.merge(
+        checked, binary="/b", profile="/p", downloads="/d", headless=True, no_sandbox=False, extra_args=()
+    )
     capabilities.for_reattach(checked, "127.0.0.1:9")
 
 

@@ -29,7 +29,7 @@ from processes.table import Liveness, ProcessIdentity
 from tests.unit.examples import RUNNING
 
 TIMEOUT = 2.0
-ALIVE, STOPPED, GONE = Liveness.ALIVE, Liveness.STOPPED, Liveness.GONE
+ALIVE, STOPPED, DYING, GONE = Liveness
 VERSION = Probe(
     Reply.ANSWERED,
     200,
@@ -60,6 +60,8 @@ def judge(readings: Readings, silence: Silence = Silence()) -> Assessment:  # no
 
 DEAD = [
     (look(driver=GONE), Cause.DRIVER_GONE, "ChromeDriver (PID 4711) is gone"),
+    (look(driver=DYING), Cause.DRIVER_GONE, "ChromeDriver (PID 4711) is gone"),
+    (look(browser=DYING), Cause.BROWSER_GONE, "Chrome (PID 4720) is gone"),
     (look(driver=STOPPED), Cause.DRIVER_HUNG, "ChromeDriver (PID 4711) is stopped"),
     (look(browser=GONE), Cause.BROWSER_GONE, "Chrome (PID 4720) is gone"),
     (look(browser=STOPPED), Cause.BROWSER_HUNG, "Chrome (PID 4720) is stopped"),

@@ -17,7 +17,7 @@ LAYERS = (
     ("session_manager",),
     ("process_cleanup", "sessions", "browser"),
     ("processes",),
-    ("settings", "security", "events", "errors", "deadline", "logs", "version"),
+    ("addresses", "asgi", "settings", "security", "events", "errors", "deadline", "logs", "version"),
 )
 HEIGHT = {room: -depth for depth, rooms in enumerate(LAYERS) for room in rooms}
 HOMES = {

@@ -45,8 +45,13 @@ class ObedientManager:
         self.requests: list[Request] = []
         self.calls: list[tuple[str, str]] = []
         self.deadlines: list[Deadline] = []
+        self.no_browser: str | None = None
         self._created = created
         self._recovery = recovery
+
+    @property
+    def unavailable(self) -> str | None:
+        return "the service is stopping" if self.registry.stopping else self.no_browser
 
     def acquire(self, request: Request, deadline: Deadline) -> Acquired:
         self.requests.append(request)
@@ -559,8 +564,6 @@ def test_health_is_bad_while_the_service_stops(flask: Flask, client: FlaskClient
 
 
 def test_health_is_bad_where_no_browser_can_be_started(flask: Flask, client: FlaskClient) -> None:
-    serve(flask)
-    services: Services = flask.extensions["drover"]
-    services.launcher.unavailable = "Install Chrome"
+    serve(flask).no_browser = "Install Chrome"
     answer = client.get("/health")
     assert (answer.status_code, json.loads(answer.data)["reason"]) == (503, "Install Chrome")

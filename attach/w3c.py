@@ -1,0 +1,165 @@
+"""The shapes of the W3C WebDriver standard: its errors, and how it matches capabilities."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from http import HTTPStatus
+
+import errors
+from asgi import Answer, failure_headers, json_answer, raw_headers
+from browser import capabilities
+from browser.capabilities import Checked
+from browser.values import mapping
+from errors import DroverError, ForbiddenCapability, InvalidRequest
+
+OPTIONS = "drover:options"
+
+_BROWSERS = ("chrome", "chromium")
+_PLATFORM = {"win32": "windows", "darwin": "mac"}.get(sys.platform, sys.platform)
+# What other browsers' options are called: no Chrome matches these, and none of them is taken for a mistake.
+_OTHER_BROWSERS = ("moz:", "ms:", "safari:", "webkit:", "wpe:", "appium:")
+
+# Where the standard has a word for a failure; the others are its "unknown error".
+_WORDS: tuple[tuple[type[DroverError], str], ...] = (
+    (errors.SessionNotFound, "invalid session id"),
+    (errors.NotFound, "unknown command"),
+    (errors.MethodNotAllowed, "unknown method"),
+    (errors.InvalidRequest, "invalid argument"),
+    (errors.RequestTooLarge, "invalid argument"),
+    (errors.UnsupportedMediaType, "invalid argument"),
+    (errors.ForbiddenCapability, "session not created"),
+)
+_NO_SESSION = (
+    errors.AtCapacity,
+    errors.BrowserUnavailable,
+    errors.KeyConflict,
+    errors.RecoveryFailed,
+    errors.SessionInUse,
+    errors.SessionLost,
+    errors.ShuttingDown,
+)
+
+
+class NoMatch(DroverError):
+    """None of the capabilities that were asked for is this service's Chrome."""
+
+    code = "invalid_request"
+    status = 500
+
+
+def failure(error: DroverError) -> Answer:
+    """Give a failure in the shape of the standard, for a command."""
+    word = next((word for kind, word in _WORDS if isinstance(error, kind)), "unknown error")
+    return _failure(word, error)
+
+
+def creation_failure(error: DroverError) -> Answer:
+    """Give a failure in the shape of the standard, for a new session."""
+    if isinstance(error, (*_NO_SESSION, NoMatch)):
+        return _failure("session not created", error)
+    return failure(error)
+
+
+def unknown_error(message: str) -> Answer:
+    """Give the standard's answer to what it has no word for."""
+    return json_answer(
+        {"value": {"error": "unknown error", "message": message, "stacktrace": ""}},
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+    )
+
+
+def value(content: object) -> Answer:
+    """Give an answer that succeeded."""
+    return json_answer({"value": content}, headers=((b"cache-control", b"no-cache"),))
+
+
+def read_object(body: bytes) -> Mapping[str, object]:
+    """Read the body of a command.
+
+    Raises:
+        InvalidRequest: It is no JSON object.
+    """
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest(f"The body is not valid JSON ({error}); send an object") from error
+    if not isinstance(content, dict):
+        raise InvalidRequest("The body is not a JSON object")
+    return content
+
+
+def match(asked: object, *, allow_unsafe: bool) -> tuple[Checked, Mapping[str, object]]:
+    """Choose among what is asked for, as the standard does, and check what is chosen.
+
+    Args:
+        asked: The value of `capabilities` in the body of a new session.
+        allow_unsafe: Whether the allow-list of capabilities is switched off.
+
+    Returns:
+        The capabilities of the first alternative that is this Chrome and is allowed, and its
+        `drover:options`: the body that `POST /sessions` would have.
+
+    Raises:
+        InvalidRequest: What is asked for is malformed, or names a thing twice.
+        ForbiddenCapability: The only alternatives that match ask for what is not allowed.
+        NoMatch: No alternative is this Chrome.
+    """
+    forbidden: ForbiddenCapability | None = None
+    for merged in [one for one in tuple(_alternatives(asked)) if _is_ours(one)]:
+        options = mapping(merged.pop(OPTIONS, {}), OPTIONS)
+        within = mapping(options.get("capabilities") or {}, f"{OPTIONS}.capabilities")
+        try:
+            checked = capabilities.check(_joined(merged, within, OPTIONS), allow_unsafe=allow_unsafe)
+        except ForbiddenCapability as error:
+            forbidden = forbidden or error
+            continue
+        return checked, {name: one for name, one in options.items() if name != "capabilities"}
+    raise forbidden or NoMatch(
+        f"This service has Chrome on {_PLATFORM} and nothing else: "
+        "ask for browserName chrome, or leave browserName and platformName out"
+    )
+
+
+def _alternatives(asked: object) -> Iterator[dict[str, object]]:
+    wanted = mapping(asked, "capabilities")
+    always = mapping(wanted.get("alwaysMatch", {}), "capabilities.alwaysMatch")
+    first = wanted.get("firstMatch", [{}])
+    if not isinstance(first, list) or not first:
+        raise InvalidRequest("capabilities.firstMatch is not a list with at least one object")
+    for number, one in enumerate(first):
+        field = f"capabilities.firstMatch.{number}"
+        yield _joined(always, mapping(one, field), field)
+
+
+def _joined(one: Mapping[str, object], other: Mapping[str, object], field: str) -> dict[str, object]:
+    # By the standard null is as good as absent.
+    parts = [
+        {name: content for name, content in part.items() if content is not None} for part in (one, other)
+    ]
+    twice = sorted(set(parts[0]) & set(parts[1]))
+    if twice:
+        raise InvalidRequest(f"{field} names {twice[0]}, which is asked for elsewhere already; send it once")
+    return parts[0] | parts[1]
+
+
+def _is_ours(asked: Mapping[str, object]) -> bool:
+    browser, platform = asked.get("browserName"), asked.get("platformName")
+    other_browser = isinstance(browser, str) and browser.lower() not in _BROWSERS
+    other_platform = isinstance(platform, str) and platform.lower() not in (_PLATFORM, "any", "")
+    return not (other_browser or other_platform or any(name.startswith(_OTHER_BROWSERS) for name in asked))
+
+
+def _failure(word: str, error: DroverError) -> Answer:
+    data = {"code": error.code} | (error.details or {})
+    content = {"value": {"error": word, "message": error.message, "stacktrace": "", "data": data}}
+    return json_answer(content, _status(error), raw_headers(failure_headers(error)))
+
+
+def _status(error: DroverError) -> int:
+    # What cannot be done now is 500 by the standard: at a 503 some clients ask again by themselves, and
+    # what they show in the end is not our message.
+    return (
+        HTTPStatus.INTERNAL_SERVER_ERROR if error.status == HTTPStatus.SERVICE_UNAVAILABLE else error.status
+    )

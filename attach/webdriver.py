@@ -1,0 +1,207 @@
+"""The W3C remote end at `/wd/hub`: new sessions, their ends, and everything else to their ChromeDrivers."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import Executor, Future
+from functools import partial
+from http import HTTPStatus
+from typing import Any, TypeVar
+
+from addresses import Addresses
+from asgi import Answer, Receive, Scope, Send, caller_left, header, read_body, send_answer
+from attach import w3c
+from attach.relay import SessionLine
+from attach.router import Route
+from browser.capabilities import Checked
+from deadline import CallerGone, Deadline
+from errors import InvalidRequest, MethodNotAllowed, NotFound, SessionNotFound
+from session_manager import SessionManager
+from sessions.driving import Driving
+from sessions.handover import Acquired
+from web.parsing import validated
+from web.sessions import LEASE_TOKEN, SessionRequest, granted_json, request_of
+
+REQUEST_S = 120.0
+MAX_NEW_SESSION_BYTES = 1024 * 1024
+MAX_COMMAND_BYTES = 64 * 1024 * 1024
+"""What a command may have: a script, typed text, or a file in base64."""
+
+Result = TypeVar("Result")
+_METHODS = ("GET", "POST", "DELETE")
+_COMMAND = re.compile(r"/wd/hub/session/(?P<session_id>[^/]+)(?P<command>/.*[^/])/*", re.DOTALL)
+
+
+class WebDriver:
+    """The remote end.
+
+    Args:
+        manager: Opens, heals and closes sessions.
+        driving: Tells where they live.
+        executor: Runs what blocks; it has a thread for everybody who may wait.
+        port: The port that the service listens on.
+        allow_unsafe: Whether the allow-list of capabilities is switched off.
+        watch_s: Seconds after which a command without an answer has its session looked at.
+    """
+
+    def __init__(
+        self,
+        manager: SessionManager,
+        driving: Driving,
+        executor: Executor,
+        *,
+        port: int,
+        allow_unsafe: bool,
+        watch_s: float,
+    ) -> None:
+        self._manager = manager
+        self._driving = driving
+        self._executor = executor
+        self._port = port
+        self._allow_unsafe = allow_unsafe
+        self._watch_s = watch_s
+        self._lines: dict[str, SessionLine] = {}
+
+    def routes(self) -> list[Route]:
+        """Give the routes; whatever lies below `/wd/hub` and is none of the standard's answers as it says."""
+
+        def route(pattern: str, handler: Callable[..., Awaitable[None]], *methods: str) -> Route:
+            return Route("http", re.compile(pattern), handler, frozenset(methods), w3c.failure)
+
+        return [
+            Route("http", _COMMAND, self._command, frozenset(_METHODS), w3c.failure),
+            route(r"/wd/hub/session/(?P<session_id>[^/]+)/?", self._end, "DELETE"),
+            Route(
+                "http",
+                re.compile("/wd/hub/session/?"),
+                self._new_session,
+                frozenset({"POST"}),
+                w3c.creation_failure,
+            ),
+            route("/wd/hub/status/?", self._status, "GET"),
+            route("/wd/hub(?:/.*)?", self._unknown),
+        ]
+
+    async def _command(
+        self, scope: Scope, receive: Receive, send: Send, session_id: str, command: str
+    ) -> None:
+        body = await read_body(receive, MAX_COMMAND_BYTES)
+        line = self._line(session_id)
+        gone: Future[None] = Future()
+        # Only who has to wait for his turn can leave it; watching everybody would cost each command 30 us.
+        watch = asyncio.create_task(caller_left(receive, gone)) if line.is_busy else None
+        try:
+            answer = await line.command(scope["method"], _raw_command(scope), body, gone)
+        except CallerGone:
+            return
+        except SessionNotFound:
+            self._forget(session_id)
+            raise
+        finally:
+            if watch is not None:
+                watch.cancel()
+        if answer.status == HTTPStatus.OK and scope["method"] != "GET":
+            await self._note(session_id, scope["method"], command, body, answer)
+        await send_answer(send, answer)
+
+    async def _note(self, session_id: str, method: str, command: str, body: bytes, answer: Answer) -> None:
+        """Remember what a recovery has to set again, and end a session with its last window."""
+        if (method, command) == ("POST", "/window"):
+            handle = w3c.read_object(body).get("handle")
+            await self._run(partial(self._driving.client_chose_window, session_id, str(handle)))
+        elif (method, command) == ("POST", "/timeouts"):
+            await self._run(partial(self._driving.client_set_timeouts, session_id, w3c.read_object(body)))
+        elif (method, command) == ("DELETE", "/window"):
+            no_window_left = w3c.read_object(answer.body).get("value") == []
+            if no_window_left and self._driving.session(session_id).ends_with_last_window:
+                await self._close(session_id)
+
+    async def _end(self, scope: Scope, receive: Receive, send: Send, session_id: str) -> None:
+        await read_body(receive, MAX_COMMAND_BYTES)
+        await self._close(session_id)
+        await send_answer(send, w3c.value(None))
+
+    async def _close(self, session_id: str) -> None:
+        await self._run(partial(self._manager.close, session_id, Deadline(REQUEST_S)))
+        self._forget(session_id)
+
+    async def _new_session(self, scope: Scope, receive: Receive, send: Send) -> None:
+        content = w3c.read_object(await read_body(receive, MAX_NEW_SESSION_BYTES))
+        if "capabilities" not in content:
+            raise InvalidRequest('The body has no "capabilities"; send {"capabilities": {}} for the defaults')
+        checked, options = w3c.match(content["capabilities"], allow_unsafe=self._allow_unsafe)
+        gone: Future[None] = Future()
+        watch = asyncio.create_task(caller_left(receive, gone))
+        try:
+            acquired = await self._acquire(
+                checked, options, header(scope, LEASE_TOKEN.lower().encode()), gone
+            )
+        except CallerGone:
+            return
+        finally:
+            watch.cancel()
+        addresses = Addresses.seen_by(header(scope, b"host"), scope["scheme"], self._port)
+        await send_answer(send, w3c.value(_new_session(acquired, addresses)))
+
+    async def _acquire(
+        self, checked: Checked, options: Mapping[str, object], token: str | None, gone: Future[None]
+    ) -> Acquired:
+        wanted = validated(SessionRequest, options, f"field of {w3c.OPTIONS}", strict=True)
+        request = request_of(wanted, checked, token, ends_with_last_window=True)
+        acquired = await self._run(partial(self._manager.acquire, request, Deadline(REQUEST_S, gone)))
+        if gone.done():
+            # He left after it was handed over, and before he could hear of it.
+            await self._run(partial(self._manager.hand_back, acquired, request))
+            raise CallerGone
+        return acquired
+
+    async def _status(self, scope: Scope, receive: Receive, send: Send) -> None:
+        reason = self._manager.unavailable
+        message = f"Drover cannot start sessions: {reason}" if reason else "Drover is ready for new sessions"
+        await send_answer(send, w3c.value({"ready": not reason, "message": message}))
+
+    async def _unknown(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] not in _METHODS:
+            raise MethodNotAllowed(f"This remote end takes {', '.join(_METHODS)}")
+        raise NotFound(f"There is no command {scope['method']} {scope['path']}; the W3C standard lists them")
+
+    def _line(self, session_id: str) -> SessionLine:
+        line = self._lines.get(session_id)
+        if line is None:
+            self._driving.session(session_id)
+            for gone in [known for known in self._lines if not self._driving.knows(known)]:
+                self._forget(gone)
+            line = self._lines[session_id] = SessionLine(
+                session_id, self._manager, self._driving, self._executor, self._watch_s
+            )
+        return line
+
+    def _forget(self, session_id: str) -> None:
+        line = self._lines.pop(session_id, None)
+        if line is not None:
+            line.close()
+
+    async def _run(self, call: partial[Result]) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, call)
+
+
+def _raw_command(scope: Scope) -> str:
+    """Give what follows the session's id as the client has spelt it: ChromeDriver decodes it, not we."""
+    parts = scope["raw_path"].decode("ascii").rstrip("/").split("/")
+    return "/" + "/".join(parts[len(("", "wd", "hub", "session", "id")) :])
+
+
+def _new_session(acquired: Acquired, addresses: Addresses) -> dict[str, Any]:
+    session = acquired.session
+    capabilities = dict(session.running.granted) if session.running else {}
+    capabilities.pop("webSocketUrl", None)
+    capabilities["se:cdp"] = addresses.cdp(session.session_id)
+    capabilities["se:cdpVersion"] = capabilities.get("browserVersion")
+    capabilities["se:downloadsEnabled"] = True
+    if session.bidi_secret is not None and session.running and session.running.bidi_url:
+        capabilities["webSocketUrl"] = addresses.bidi(session.bidi_secret)
+    if acquired.lease is not None:
+        capabilities["drover:lease"] = granted_json(acquired.lease)
+    return {"sessionId": session.session_id, "capabilities": capabilities}
