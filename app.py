@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,8 @@ import cli
 import events
 import security
 from asgi import Application
+from attach.devtools import Sockets
+from attach.live import Live
 from attach.router import Route, Router
 from attach.webdriver import WebDriver
 from browser.binaries import resolve
@@ -66,6 +68,8 @@ SHARED_MEMORY = "/dev/shm"  # noqa: S108 - it is looked at, nothing is made ther
 ENOUGH_SHARED_MEMORY = 1 << 30
 _SPARING_SHARED_MEMORY = ("--disable-dev-shm-usage",)
 LINGER_S = 2
+MAX_MESSAGE_BYTES = 256 * 1024 * 1024
+"""The largest message that a client may send over a WebSocket; what Chrome sends has no bound."""
 IDLE_TICK_S = 0.5
 LEASE_TICK_S = 0.25
 RETRY_CLOSE_S = 5.0
@@ -162,6 +166,7 @@ class Drover:
         if settings.cleanup_interval > 0:
             tasks.append(Task("cleanup", settings.cleanup_interval, self._cleaner.by_interval))
         self._upkeep = Upkeep(tasks, self.hub.emit)
+        self._stopping: Future[None] = Future()
         self._drivers = ThreadPoolExecutor(THREADS, thread_name_prefix="attach")
         self._driving = Driving(self._registry, self._devtools, self._archive)
 
@@ -189,6 +194,7 @@ class Drover:
 
     def stop(self) -> None:
         """Close all sessions and give the data folder back."""
+        self._stopping.set_result(None)
         self._upkeep.stop()
         self.manager.stop(keep_browsers=self.settings.keep_browsers)
         self._drivers.shutdown(wait=False, cancel_futures=True)
@@ -215,7 +221,15 @@ class Drover:
             allow_unsafe=self.settings.allow_unsafe_capabilities,
             watch_s=self.settings.health_timeout,
         )
-        return webdriver.routes()
+        sockets = Sockets(
+            self.manager,
+            self._driving,
+            self._drivers,
+            port=self.settings.port,
+            probe_timeout=self.settings.health_timeout,
+        )
+        live = Live(self._driving, self._drivers, self._stopping, probe_timeout=self.settings.health_timeout)
+        return [*webdriver.routes(), *sockets.routes(), *live.routes()]
 
     def _flask(self) -> Flask:
         app = Flask("drover", static_folder=None)
@@ -274,6 +288,10 @@ def _run(drover: Drover, sockets: list[socket.socket]) -> None:
             lifespan="off",
             server_header=False,
             timeout_graceful_shutdown=LINGER_S,
+            ws_max_size=MAX_MESSAGE_BYTES,
+            ws_per_message_deflate=False,
+            # A client that stands in a debugger answers no ping, and is no less there for that.
+            ws_ping_timeout=None,
         )
     )
     _stop_upon_signals(drover, server)

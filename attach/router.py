@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import security
 from asgi import (
@@ -34,6 +34,7 @@ class Route:
         pattern: What the whole path looks like; its named groups are handed to the handler.
         handler: What answers.
         methods: The HTTP methods that it takes; empty means that the handler sees to it.
+        needs_token: Whether a token is asked for, where one is configured.
         failure: Gives the answer to a request that fails before anything was sent.
     """
 
@@ -41,6 +42,7 @@ class Route:
     pattern: re.Pattern[str]
     handler: Handler
     methods: frozenset[str] = frozenset({"GET"})
+    needs_token: bool = True
     failure: Callable[[DroverError], Answer] = field(default=failure_answer)
 
 
@@ -70,7 +72,8 @@ class Router:
         route, match = found
         sending = _Watched(send)
         try:
-            security.admit(caller_of(scope), self._door)
+            door = self._door if route.needs_token else replace(self._door, token=None)
+            security.admit(caller_of(scope), door)
             _check_method(route, scope)
             await route.handler(scope, receive, sending, **match.groupdict())
         except DroverError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor, Future
 from functools import partial
@@ -12,7 +13,7 @@ from typing import Any, TypeVar
 
 from addresses import Addresses
 from asgi import Answer, Receive, Scope, Send, caller_left, header, read_body, send_answer
-from attach import w3c
+from attach import files, w3c
 from attach.relay import SessionLine
 from attach.router import Route
 from browser.capabilities import Checked
@@ -28,6 +29,9 @@ REQUEST_S = 120.0
 MAX_NEW_SESSION_BYTES = 1024 * 1024
 MAX_COMMAND_BYTES = 64 * 1024 * 1024
 """What a command may have: a script, typed text, or a file in base64."""
+
+REMEMBERED = 1024
+"""Of how many sessions that ended with their last window a client may still ask for the end."""
 
 Result = TypeVar("Result")
 _METHODS = ("GET", "POST", "DELETE")
@@ -63,22 +67,23 @@ class WebDriver:
         self._allow_unsafe = allow_unsafe
         self._watch_s = watch_s
         self._lines: dict[str, SessionLine] = {}
+        self._windowless: deque[str] = deque(maxlen=REMEMBERED)
 
     def routes(self) -> list[Route]:
         """Give the routes; whatever lies below `/wd/hub` and is none of the standard's answers as it says."""
 
         def route(pattern: str, handler: Callable[..., Awaitable[None]], *methods: str) -> Route:
-            return Route("http", re.compile(pattern), handler, frozenset(methods), w3c.failure)
+            return Route("http", re.compile(pattern), handler, frozenset(methods), failure=w3c.failure)
 
         return [
-            Route("http", _COMMAND, self._command, frozenset(_METHODS), w3c.failure),
+            Route("http", _COMMAND, self._command, frozenset(_METHODS), failure=w3c.failure),
             route(r"/wd/hub/session/(?P<session_id>[^/]+)/?", self._end, "DELETE"),
             Route(
                 "http",
                 re.compile("/wd/hub/session/?"),
                 self._new_session,
                 frozenset({"POST"}),
-                w3c.creation_failure,
+                failure=w3c.creation_failure,
             ),
             route("/wd/hub/status/?", self._status, "GET"),
             route("/wd/hub(?:/.*)?", self._unknown),
@@ -88,6 +93,9 @@ class WebDriver:
         self, scope: Scope, receive: Receive, send: Send, session_id: str, command: str
     ) -> None:
         body = await read_body(receive, MAX_COMMAND_BYTES)
+        if command in files.COMMANDS:
+            await send_answer(send, await self._file(session_id, scope["method"], command, body))
+            return
         line = self._line(session_id)
         gone: Future[None] = Future()
         # Only who has to wait for his turn can leave it; watching everybody would cost each command 30 us.
@@ -106,6 +114,11 @@ class WebDriver:
             await self._note(session_id, scope["method"], command, body, answer)
         await send_answer(send, answer)
 
+    async def _file(self, session_id: str, method: str, command: str, body: bytes) -> Answer:
+        session = self._driving.session(session_id)
+        with self._driving.use(session):
+            return await self._run(partial(files.answer, session.folder, method, command, body))
+
     async def _note(self, session_id: str, method: str, command: str, body: bytes, answer: Answer) -> None:
         """Remember what a recovery has to set again, and end a session with its last window."""
         if (method, command) == ("POST", "/window"):
@@ -117,10 +130,15 @@ class WebDriver:
             no_window_left = w3c.read_object(answer.body).get("value") == []
             if no_window_left and self._driving.session(session_id).ends_with_last_window:
                 await self._close(session_id)
+                self._windowless.append(session_id)
 
     async def _end(self, scope: Scope, receive: Receive, send: Send, session_id: str) -> None:
         await read_body(receive, MAX_COMMAND_BYTES)
-        await self._close(session_id)
+        if session_id in self._windowless:
+            # Programs close the window and then quit; ChromeDriver takes the second for granted as well.
+            self._windowless.remove(session_id)
+        else:
+            await self._close(session_id)
         await send_answer(send, w3c.value(None))
 
     async def _close(self, session_id: str) -> None:

@@ -1,0 +1,208 @@
+"""The WebSockets of a session: Chrome's DevTools (CDP) and ChromeDriver's BiDi, passed on message by message.
+
+Nothing is read ahead: a side that is slow to take messages holds up the other, not our memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from concurrent.futures import Executor
+from functools import partial
+from typing import Any
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, WebSocketException
+
+from addresses import Addresses
+from asgi import Message, Receive, Scope, Send, header, json_answer, send_answer
+from attach.router import Route
+from browser.health import Probe, Reply, probe
+from browser.running import RunningBrowser
+from deadline import Deadline
+from errors import BrowserUnavailable, NotFound
+from session_manager import SessionManager
+from sessions.driving import Driving
+from sessions.session import Session
+
+HEAL_S = 120.0
+CONNECT_S = 5.0
+CLOSE_S = 2.0
+GOING_AWAY, INTERNAL_ERROR = 1001, 1011
+MAX_REASON_BYTES = 123
+# Codes that only a program itself may note of a connection; they must not be sent.
+_NEVER_SENT = frozenset({1005, 1006, 1015})
+_SESSION = r"/sessions/(?P<session_id>[^/]+)"
+
+
+class Sockets:
+    """The doors for DevTools and BiDi.
+
+    Args:
+        manager: Heals a session before somebody attaches to it.
+        driving: Tells where it lives, and counts an open socket as use.
+        executor: Runs what blocks.
+        port: The port that the service listens on.
+        probe_timeout: Seconds that Chrome has to answer a question over HTTP.
+    """
+
+    def __init__(
+        self,
+        manager: SessionManager,
+        driving: Driving,
+        executor: Executor,
+        *,
+        port: int,
+        probe_timeout: float,
+    ) -> None:
+        self._manager = manager
+        self._driving = driving
+        self._executor = executor
+        self._port = port
+        self._probe_timeout = probe_timeout
+
+    def routes(self) -> list[Route]:
+        """Give the routes."""
+        return [
+            Route("websocket", re.compile(f"{_SESSION}/cdp/?"), self._browser_socket),
+            Route(
+                "websocket", re.compile(f"{_SESSION}/devtools/page/(?P<target_id>[^/]+)"), self._page_socket
+            ),
+            # The address is the credential: it is told to nobody but the client that asked for it.
+            Route("websocket", re.compile("/bidi/(?P<secret>[^/]+)"), self._bidi_socket, needs_token=False),
+            Route("http", re.compile(f"{_SESSION}/json/version/?"), self._version),
+            Route("http", re.compile(f"{_SESSION}/json(?:/list)?/?"), self._list),
+        ]
+
+    async def _browser_socket(self, scope: Scope, receive: Receive, send: Send, session_id: str) -> None:
+        session, running = await self._attachable(session_id)
+        await self._join(session, _devtools(running, f"browser/{running.browser_guid}"), receive, send)
+
+    async def _page_socket(
+        self, scope: Scope, receive: Receive, send: Send, session_id: str, target_id: str
+    ) -> None:
+        session, running = await self._attachable(session_id)
+        await self._join(session, _devtools(running, f"page/{target_id}"), receive, send)
+
+    async def _bidi_socket(self, scope: Scope, receive: Receive, send: Send, secret: str) -> None:
+        known = self._driving.of_bidi_secret(secret)
+        session, running = await self._attachable(known.session_id)
+        if running.bidi_url is None:
+            raise BrowserUnavailable(
+                f"Session {session.session_id} has a new ChromeDriver on its living browser, and BiDi "
+                "ended with the old one; go on over WebDriver or CDP, or open a new session"
+            )
+        await self._join(session, running.bidi_url, receive, send)
+
+    async def _version(self, scope: Scope, receive: Receive, send: Send, session_id: str) -> None:
+        _, running = await self._attachable(session_id)
+        version = await self._ask(running, "/json/version")
+        socket = self._addresses(scope).cdp(session_id)
+        await send_answer(send, json_answer({**version, "webSocketDebuggerUrl": socket}))
+
+    async def _list(self, scope: Scope, receive: Receive, send: Send, session_id: str) -> None:
+        _, running = await self._attachable(session_id)
+        addresses = self._addresses(scope)
+        targets = [
+            {
+                **{name: told for name, told in target.items() if name != "devtoolsFrontendUrl"},
+                "webSocketDebuggerUrl": addresses.page(session_id, target["id"]),
+            }
+            for target in await self._ask(running, "/json/list")
+        ]
+        await send_answer(send, json_answer(targets))
+
+    async def _attachable(self, session_id: str) -> tuple[Session, RunningBrowser]:
+        """Give a session after the health check of every access, healed where it was dead."""
+        call = partial(self._manager.check, session_id, Deadline(HEAL_S))
+        session = (await asyncio.get_running_loop().run_in_executor(self._executor, call)).session
+        if session.running is None:
+            raise BrowserUnavailable(f"Session {session_id} is {session.state.value}; ask again")
+        return session, session.running
+
+    async def _ask(self, running: RunningBrowser, path: str) -> Any:  # noqa: ANN401 - Chrome's JSON, as it is
+        call = partial(probe, f"http://{running.debugger_address}", path, self._probe_timeout)
+        found: Probe = await asyncio.get_running_loop().run_in_executor(self._executor, call)
+        if found.reply is not Reply.ANSWERED:
+            raise BrowserUnavailable(f"Chrome does not answer ({found.error}); ask again")
+        return found.body
+
+    async def _join(self, session: Session, upstream: str, receive: Receive, send: Send) -> None:
+        """Join a client's socket, whose handshake still waits, to one of the browser or ChromeDriver."""
+        await receive()
+        try:
+            # Chrome and ChromeDriver take a socket without an `Origin`, and refuse a foreign one.
+            socket = await connect(
+                upstream,
+                compression=None,
+                max_size=None,
+                open_timeout=CONNECT_S,
+                close_timeout=CLOSE_S,
+                ping_interval=None,
+                proxy=None,
+            )
+        except (WebSocketException, OSError, TimeoutError) as error:
+            raise NotFound(
+                f"Session {session.session_id} has no such socket ({error}); see its json/list"
+            ) from error
+        with self._driving.use(session):
+            await send({"type": "websocket.accept"})
+            await _pump(socket, receive, send)
+
+    def _addresses(self, scope: Scope) -> Addresses:
+        return Addresses.seen_by(header(scope, b"host"), scope["scheme"], self._port)
+
+
+async def _pump(socket: ClientConnection, receive: Receive, send: Send) -> None:
+    """Pass messages both ways until one side ends, then end the other in the same way."""
+    down = asyncio.create_task(_to_client(socket, send))
+    up = asyncio.create_task(_to_browser(socket, receive))
+    try:
+        await asyncio.wait({down, up}, return_when=asyncio.FIRST_COMPLETED)
+        client_left = up.done() and up.exception() is None
+        closed = None if client_left else await down
+        if closed is not None:
+            await send(_farewell(closed))
+    finally:
+        for task in (down, up):
+            task.cancel()
+        await asyncio.gather(down, up, return_exceptions=True)
+        await socket.close()
+
+
+async def _to_client(socket: ClientConnection, send: Send) -> ConnectionClosed | None:
+    """Pass messages on until the browser's side ends, and give how; None where the client left first."""
+    try:
+        while True:
+            message = await socket.recv()
+            kind = "text" if isinstance(message, str) else "bytes"
+            await send({"type": "websocket.send", kind: message})
+    except ConnectionClosed as closed:
+        return closed
+    except OSError:
+        return None
+
+
+async def _to_browser(socket: ClientConnection, receive: Receive) -> None:
+    while True:
+        message = await receive()
+        if message["type"] == "websocket.disconnect":
+            code = message.get("code", GOING_AWAY)
+            await socket.close(GOING_AWAY if code in _NEVER_SENT else code, message.get("reason") or "")
+            return
+        content = message.get("text")
+        await socket.send(message["bytes"] if content is None else content)
+
+
+def _farewell(closed: ConnectionClosed) -> Message:
+    """Give the close that a client gets when the browser's side has ended."""
+    if closed.rcvd is not None and closed.rcvd.code not in _NEVER_SENT:
+        code, reason = closed.rcvd.code, closed.rcvd.reason
+    else:
+        code, reason = INTERNAL_ERROR, "the browser is gone; connect again, and the session is healed"
+    short = reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore")
+    return {"type": "websocket.close", "code": code, "reason": short}
+
+
+def _devtools(running: RunningBrowser, path: str) -> str:
+    return f"ws://{running.debugger_address}/devtools/{path}"

@@ -1,0 +1,67 @@
+"""The files of a session as Selenium's clients send and fetch them; none of the standard's commands."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Mapping
+
+from asgi import Answer
+from attach import w3c
+from errors import InvalidRequest, MethodNotAllowed
+from processes.folders import SessionFolder
+from sessions.files import delete_downloads, downloads, read_download, store_upload
+
+_UPLOADS = ("/se/file", "/file")
+_DOWNLOADS = "/se/files"
+COMMANDS = frozenset({*_UPLOADS, _DOWNLOADS})
+"""What follows the session's id in a command on files."""
+
+
+def answer(folder: SessionFolder, method: str, command: str, body: bytes) -> Answer:
+    """Do what a command on a session's files says; it blocks while the disk works.
+
+    Raises:
+        InvalidRequest: The body is not what the command needs, or there is no such file.
+        MethodNotAllowed: The command knows other methods.
+        RequestTooLarge: A file is larger than is taken.
+    """
+    known = _COMMANDS[_UPLOADS[0] if command in _UPLOADS else command]
+    do = known.get(method)
+    if do is None:
+        raise MethodNotAllowed(f"{command} takes {', '.join(known)}")
+    return w3c.value(do(folder, w3c.read_object(body) if method == "POST" else {}))
+
+
+def _upload(folder: SessionFolder, body: Mapping[str, object]) -> object:
+    return str(store_upload(folder, _text(body, "file")))
+
+
+def _list(folder: SessionFolder, _: Mapping[str, object]) -> object:
+    found = downloads(folder)
+    return {
+        "names": [one.name for one in found],
+        "files": [{"name": one.name, "size": one.size, "lastModifiedTime": one.modified_ms} for one in found],
+    }
+
+
+def _fetch(folder: SessionFolder, body: Mapping[str, object]) -> object:
+    name = _text(body, "name")
+    return {"filename": name, "contents": base64.b64encode(read_download(folder, name)).decode()}
+
+
+def _delete(folder: SessionFolder, _: Mapping[str, object]) -> object:
+    delete_downloads(folder)
+    return None
+
+
+def _text(body: Mapping[str, object], name: str) -> str:
+    text = body.get(name)
+    if not isinstance(text, str):
+        raise InvalidRequest(f'Send {{"{name}": "…"}}', {name: "must be a text"})
+    return text
+
+
+_COMMANDS: Mapping[str, Mapping[str, Callable[[SessionFolder, Mapping[str, object]], object]]] = {
+    _UPLOADS[0]: {"POST": _upload},
+    _DOWNLOADS: {"GET": _list, "POST": _fetch, "DELETE": _delete},
+}

@@ -1,0 +1,202 @@
+"""Live pictures of a session: JPEG frames of the page in front, as a stream that an `<img>` shows.
+
+They come from Chrome's screencast, over a DevTools socket of their own beside ChromeDriver's, so no running
+command is disturbed. All who look at one session share it, and without anybody there is none. A look is no
+use of the session, and heals nothing: a dead one shows its last picture until it lives again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import re
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Executor, Future
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import Any
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import WebSocketException
+
+from asgi import Receive, Scope, Send, caller_left
+from attach.router import Route
+from browser import health
+from browser.running import RunningBrowser
+from errors import SessionNotFound
+from sessions.driving import Driving
+
+FRAMES_PER_S = 8
+QUALITY = 60
+MAX_WIDTH, MAX_HEIGHT = 1280, 960
+LOOK_S = 1.0
+"""How often it is seen whether another page has come to the front, or another browser has taken the place."""
+CONNECT_S = 5.0
+AGAIN_S = 5.0
+"""After so long without a new frame the last one is sent again: else nobody would notice who has left."""
+BOUNDARY = b"frame"
+_HEADERS = [
+    (b"content-type", b"multipart/x-mixed-replace; boundary=" + BOUNDARY),
+    (b"cache-control", b"no-store"),
+]
+
+
+class Screencast:
+    """The pictures of one session, for as long as somebody looks.
+
+    Args:
+        find: Gives the page in front as the address of its DevTools socket; None where there is none now.
+    """
+
+    def __init__(self, find: Callable[[], asyncio.Future[str | None]]) -> None:
+        self._find = find
+        self._frame = b""
+        self._number = 0
+        self._changed = asyncio.Condition()
+        self.watchers = 0
+        self._task: asyncio.Task[None] | None = None
+
+    @asynccontextmanager
+    async def watched(self) -> AsyncIterator[None]:
+        """Have pictures taken while somebody looks."""
+        self.watchers += 1
+        if self._task is None:
+            self._task = asyncio.create_task(self._follow())
+        try:
+            yield
+        finally:
+            self.watchers -= 1
+            if not self.watchers and self._task is not None:
+                self._task.cancel()
+                self._task = None
+
+    async def next_frame(self, after: int) -> tuple[int, bytes]:
+        """Give the newest frame and its number, once there is one after number `after`; it may skip some."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._number > after)
+            return self._number, self._frame
+
+    async def _follow(self) -> None:
+        while True:
+            address = await self._find()
+            if address is not None:
+                # Where the page goes, or its browser does, the next look finds another one.
+                with suppress(WebSocketException, OSError, TimeoutError, ValueError):
+                    await self._show(address)
+            await asyncio.sleep(LOOK_S)
+
+    async def _show(self, address: str) -> None:
+        async with connect(
+            address, compression=None, max_size=None, open_timeout=CONNECT_S, ping_interval=None, proxy=None
+        ) as socket:
+            await _command(
+                socket,
+                "Page.startScreencast",
+                format="jpeg",
+                quality=QUALITY,
+                maxWidth=MAX_WIDTH,
+                maxHeight=MAX_HEIGHT,
+            )
+            frames = asyncio.create_task(self._take(socket))
+            try:
+                while not frames.done() and await self._find() == address:
+                    await asyncio.wait({frames}, timeout=LOOK_S)
+            finally:
+                frames.cancel()
+                await asyncio.gather(frames, return_exceptions=True)
+
+    async def _take(self, socket: ClientConnection) -> None:
+        async for text in socket:
+            message = json.loads(text)
+            if message.get("method") == "Page.screencastFrame":
+                frame = message["params"]
+                async with self._changed:
+                    self._number, self._frame = self._number + 1, base64.b64decode(frame["data"])
+                    self._changed.notify_all()
+                # Chrome draws the next one when it hears that this one was taken.
+                await asyncio.sleep(1 / FRAMES_PER_S)
+                await _command(socket, "Page.screencastFrameAck", sessionId=frame["sessionId"])
+
+
+class Live:
+    """The route of live pictures.
+
+    Args:
+        driving: Tells where sessions live.
+        executor: Runs what blocks.
+        stopping: Done when the service stops, so that nobody's stream holds that up.
+        probe_timeout: Seconds that Chrome has to answer a question over HTTP.
+    """
+
+    def __init__(
+        self, driving: Driving, executor: Executor, stopping: Future[None], *, probe_timeout: float
+    ) -> None:
+        self._driving = driving
+        self._executor = executor
+        self._stopping = stopping
+        self._probe_timeout = probe_timeout
+        self._casts: dict[str, Screencast] = {}
+
+    def routes(self) -> list[Route]:
+        """Give the routes."""
+        return [Route("http", re.compile(r"/sessions/(?P<session_id>[^/]+)/live/?"), self._live)]
+
+    async def _live(self, scope: Scope, receive: Receive, send: Send, session_id: str) -> None:
+        self._driving.session(session_id)
+        cast = self._casts.setdefault(session_id, Screencast(partial(self._page_in_front, session_id)))
+        gone: Future[None] = Future()
+        watch = asyncio.create_task(caller_left(receive, gone))
+        try:
+            async with cast.watched():
+                await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+                await self._stream(cast, session_id, watch, send)
+        finally:
+            watch.cancel()
+            if not cast.watchers:
+                self._casts.pop(session_id, None)
+
+    async def _stream(self, cast: Screencast, session_id: str, left: asyncio.Task[None], send: Send) -> None:
+        await send(_part(b"--" + BOUNDARY + b"\r\n"))
+        ends: list[asyncio.Future[None]] = [left, asyncio.wrap_future(self._stopping)]
+        number, frame = 0, b""
+        while self._driving.knows(session_id) and not any(end.done() for end in ends):
+            coming = asyncio.create_task(cast.next_frame(number))
+            waited: list[asyncio.Future[Any]] = [coming, *ends]
+            await asyncio.wait(waited, timeout=AGAIN_S, return_when=asyncio.FIRST_COMPLETED)
+            if coming.done():
+                number, frame = coming.result()
+            else:
+                coming.cancel()
+            if frame and not left.done():
+                await send(_part(_picture(frame)))
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def _page_in_front(self, session_id: str) -> asyncio.Future[str | None]:
+        return asyncio.get_running_loop().run_in_executor(self._executor, self._look, session_id)
+
+    def _look(self, session_id: str) -> str | None:
+        try:
+            running = self._driving.session(session_id).running
+        except SessionNotFound:
+            return None
+        pages = health.pages(running, self._probe_timeout) if running is not None else ()
+        return _socket(running, pages[0].target_id) if running is not None and pages else None
+
+
+async def _command(socket: ClientConnection, method: str, **parameters: object) -> None:
+    await socket.send(json.dumps({"id": 1, "method": method, "params": parameters}))
+
+
+def _socket(running: RunningBrowser, target_id: str) -> str:
+    return f"ws://{running.debugger_address}/devtools/page/{target_id}"
+
+
+def _picture(frame: bytes) -> bytes:
+    """Give a part of the stream; browsers show a picture only when they see the boundary behind it."""
+    head = b"content-type: image/jpeg\r\ncontent-length: %d\r\n\r\n" % len(frame)
+    return head + frame + b"\r\n--" + BOUNDARY + b"\r\n"
+
+
+def _part(body: bytes) -> dict[str, object]:
+    return {"type": "http.response.body", "body": body, "more_body": True}
