@@ -42,11 +42,8 @@ _NO_SESSION = (
 )
 
 
-class NoMatch(DroverError):
+class NoMatch(InvalidRequest):
     """None of the capabilities that were asked for is this service's Chrome."""
-
-    code = "invalid_request"
-    status = 500
 
 
 def failure(error: DroverError) -> Answer:
@@ -160,6 +157,6 @@ def _failure(word: str, error: DroverError) -> Answer:
 def _status(error: DroverError) -> int:
     # What cannot be done now is 500 by the standard: at a 503 some clients ask again by themselves, and
     # what they show in the end is not our message.
-    return (
-        HTTPStatus.INTERNAL_SERVER_ERROR if error.status == HTTPStatus.SERVICE_UNAVAILABLE else error.status
-    )
+    if isinstance(error, NoMatch) or error.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        return HTTPStatus.INTERNAL_SERVER_ERROR
+    return error.status

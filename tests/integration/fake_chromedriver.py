@@ -10,7 +10,8 @@ How it misbehaves is a `Fault`, read anew at each request:
   * else from the environment variable FAKE_CHROMEDRIVER_FAULT.
 
 `install(folder)` makes `folder/chromedriver`, whose processes have executables called `chromedriver` and
-`chromium` as the real ones have, and whose control file is `folder/control`.
+`chromium` as the real ones have, and whose control file is `folder/control`; the commands on sessions that
+have come stand in `folder/commands`, a line each.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 VERSION: Final = "156.0.8078.79"
 LAST_WORDS: Final = "fake chromedriver: cannot find the shared library libnothing.so"
 CONTROL: Final = "FAKE_CHROMEDRIVER_CONTROL"
+COMMANDS: Final = "commands"
 FAULT: Final = "FAKE_CHROMEDRIVER_FAULT"
 TICK_S: Final = 0.02
 BROWSER_START_S: Final = 5.0
@@ -270,6 +272,7 @@ class DriverHandler(Handler):
         return start_browser(BROWSER, [*options.get("args", []), "--remote-debugging-port=0"])
 
     def _session_command(self, session_id: str, command: list[str], body: dict[str, Any]) -> None:
+        _note(f"{self.command} /{'/'.join(command)}")
         if current_fault() is Fault.DIES_MID_COMMAND:
             os._exit(1)
         self.wait_while(Fault.BUSY)
@@ -290,6 +293,13 @@ class DriverHandler(Handler):
 
     def _refuse(self, status: HTTPStatus, error: str, message: str) -> None:
         self.answer({"value": {"error": error, "message": message, "stacktrace": ""}}, status)
+
+
+def _note(command: str) -> None:
+    """Write down which command has come, for tests of what is sent, and how often."""
+    if CONTROL in os.environ:
+        with Path(os.environ[CONTROL]).with_name(COMMANDS).open("a", encoding="utf-8") as notes:
+            notes.write(f"{command}\n")
 
 
 SESSIONS: Final[dict[str, Browser]] = {}

@@ -22,11 +22,12 @@ from processes.ownership import session_mark
 from processes.table import ProcessTable, snapshot
 from sessions.handover import Acquired, Request
 from settings import Settings
-from tests.integration.fake_chromedriver import Fault, install
+from tests.integration.fake_chromedriver import COMMANDS, Fault, install
 from tests.machine import marked, wait_until
 from tests.unit.examples import Ear
 
 PATIENCE_S = 60.0
+OWN_COMMANDS = ("GET /timeouts", "POST /window", "DELETE /")
 T = TypeVar("T")
 
 
@@ -101,6 +102,12 @@ class House:
         new = self.home / "control.new"
         new.write_text(fault.value if pid is None else f"{pid} {fault.value}", encoding="utf-8")
         new.rename(self.home / "control")
+
+    def commands(self) -> list[str]:
+        """Give the commands on sessions that have reached a ChromeDriver, without the service's own."""
+        notes = self.home / COMMANDS
+        lines = notes.read_text(encoding="utf-8").splitlines() if notes.exists() else []
+        return [line for line in lines if line not in OWN_COMMANDS]
 
     def acquire(
         self, session_id: str | None = None, key: str | None = None, **more: Future[None] | float | None

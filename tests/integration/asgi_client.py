@@ -1,0 +1,84 @@
+"""Calls the service's ASGI application as its server does, within the test's own process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from asgi import Application, Message, Scope
+
+PATIENCE_S = 60.0
+
+
+@dataclass
+class Call:
+    """One request, which its caller may give up, and what was answered so far."""
+
+    status: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    finished: bool = False
+    _gone: asyncio.Event = field(default_factory=asyncio.Event)
+    _sent: bytes | None = None
+
+    def hang_up(self) -> None:
+        """Leave without waiting for the answer."""
+        self._gone.set()
+
+    def json(self) -> Any:  # noqa: ANN401 - any JSON
+        """Give the answer's body."""
+        return json.loads(self.body)
+
+    async def receive(self) -> Message:
+        """Give the whole body, then nothing until the caller hangs up."""
+        if self._sent is not None:
+            body, self._sent = self._sent, None
+            return {"type": "http.request", "body": body, "more_body": False}
+        await self._gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Message) -> None:
+        """Take a part of the answer."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            self.headers = {name.decode(): value.decode() for name, value in message["headers"]}
+        else:
+            self.body += message["body"]
+            self.finished = not message.get("more_body", False)
+
+
+class Client:
+    """A client of an application, with the headers that a program on this machine sends."""
+
+    def __init__(self, application: Application, headers: Mapping[str, str] | None = None) -> None:
+        self._application = application
+        self._headers = {"host": "localhost:5010", "content-type": "application/json"} | dict(headers or {})
+
+    def begin(self, method: str, path: str, content: object = None) -> tuple[Call, asyncio.Task[None]]:
+        """Begin a request; gives it, and the task that is done when the application is."""
+        body = b"" if content is None else json.dumps(content).encode()
+        call = Call(_sent=body)
+        headers = self._headers | {"content-length": str(len(body))}
+        scope: Scope = {
+            "type": "http",
+            "method": method,
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": b"",
+            "scheme": "http",
+            "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+        }
+        return call, asyncio.ensure_future(_awaited(self._application, scope, call))
+
+    async def send(self, method: str, path: str, content: object = None) -> Call:
+        """Send a request and wait for its whole answer."""
+        call, task = self.begin(method, path, content)
+        await asyncio.wait_for(task, PATIENCE_S)
+        return call
+
+
+async def _awaited(application: Application, scope: Scope, call: Call) -> None:
+    await application(scope, call.receive, call.send)

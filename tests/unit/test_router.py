@@ -1,0 +1,148 @@
+"""Which door a connection goes to, who may pass, and what is answered when something goes wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Sequence
+
+import pytest
+
+import security
+from asgi import Answer, Header, Message, Receive, Scope, Send, send_answer
+from attach.router import Route, Router
+from errors import SessionNotFound
+
+DOOR = security.door("127.0.0.1", 5010, (), "secret")
+PASS = [(b"host", b"localhost:5010"), (b"authorization", b"Bearer secret")]
+
+
+class Otherwise:
+    """Notes what was handed on."""
+
+    def __init__(self) -> None:
+        self.paths: list[str] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.paths.append(scope["path"])
+        await send_answer(send, Answer(204))
+
+
+async def greet(scope: Scope, receive: Receive, send: Send, name: str) -> None:
+    await send_answer(send, Answer(200, name.encode()))
+
+
+async def deny(scope: Scope, receive: Receive, send: Send, name: str) -> None:
+    raise SessionNotFound(f"There is no {name}")
+
+
+async def break_down(scope: Scope, receive: Receive, send: Send, name: str) -> None:
+    message = "a defect"
+    raise RuntimeError(message)
+
+
+async def break_half_way(scope: Scope, receive: Receive, send: Send, name: str) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    message = "a defect"
+    raise RuntimeError(message)
+
+
+def call(
+    path: str,
+    *,
+    kind: str = "http",
+    method: str = "GET",
+    headers: Sequence[Header] = PASS,
+    query: bytes = b"",
+) -> tuple[list[Message], list[str]]:
+    sent: list[Message] = []
+    handlers = {"greet": greet, "deny": deny, "break": break_down, "half": break_half_way}
+    routes = [
+        Route(kind, re.compile(f"/{word}/(?P<name>[a-z]+)"), handler) for word, handler in handlers.items()
+    ]
+    routes.append(Route(kind, re.compile("/open/(?P<name>[a-z]+)"), greet, needs_token=False))
+    otherwise = Otherwise()
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    scope = {
+        "type": kind,
+        "path": path,
+        "method": method,
+        "query_string": query,
+        "headers": headers,
+    }
+    asyncio.run(Router(routes, DOOR, otherwise)(scope, receive, send))
+    return sent, otherwise.paths
+
+
+def status_of(sent: list[Message]) -> int:
+    return int(sent[0]["status"])
+
+
+def test_a_route_that_fits_gets_the_names_in_its_path() -> None:
+    sent, handed_on = call("/greet/anna")
+    assert (status_of(sent), sent[1]["body"], handed_on) == (200, b"anna", [])
+
+
+def test_everything_else_is_handed_on() -> None:
+    assert call("/sessions")[1] == ["/sessions"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ([(b"host", b"localhost:5010")], 401),
+        ([(b"host", b"evil.example"), (b"authorization", b"Bearer secret")], 403),
+        ([*PASS, (b"origin", b"http://evil.example")], 403),
+        ([*PASS, (b"sec-fetch-site", b"cross-site")], 403),
+    ],
+)
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+def test_who_may_not_pass_is_told_so_at_every_door(kind: str, headers: Sequence[Header], status: int) -> None:
+    sent, _ = call("/greet/anna", kind=kind, headers=headers)
+    assert status_of(sent) == status
+    assert json.loads(sent[1]["body"])["success"] is False
+
+
+def test_a_socket_may_show_its_token_in_the_address_and_a_request_may_not() -> None:
+    headers = [(b"host", b"localhost:5010")]
+    assert status_of(call("/greet/anna", kind="websocket", headers=headers, query=b"token=secret")[0]) == 200
+    assert status_of(call("/greet/anna", headers=headers, query=b"token=secret")[0]) == 401
+
+
+def test_a_door_that_needs_no_token_still_asks_for_host_and_origin() -> None:
+    host = (b"host", b"localhost:5010")
+    assert status_of(call("/open/anna", headers=[host])[0]) == 200
+    assert status_of(call("/open/anna", headers=[host, (b"origin", b"http://evil.example")])[0]) == 403
+
+
+def test_a_method_that_the_route_does_not_take_is_refused() -> None:
+    assert status_of(call("/greet/anna", method="PUT")[0]) == 405
+
+
+def test_an_error_of_ours_is_answered_as_such() -> None:
+    sent, _ = call("/deny/anna")
+    assert (status_of(sent), json.loads(sent[1]["body"])["code"]) == (404, "session_not_found")
+
+
+def test_a_defect_is_answered_without_its_trace(caplog: pytest.LogCaptureFixture) -> None:
+    sent, _ = call("/break/anna")
+    assert (status_of(sent), json.loads(sent[1]["body"])["code"]) == (500, "internal_error")
+    assert b"defect" not in sent[1]["body"]
+    assert "RuntimeError" in caplog.text
+
+
+def test_half_an_answer_is_not_followed_by_another(caplog: pytest.LogCaptureFixture) -> None:
+    sent, _ = call("/half/anna")
+    assert [message["type"] for message in sent] == ["http.response.start"]
+    assert "RuntimeError" in caplog.text
+
+
+def test_a_socket_to_nowhere_is_refused() -> None:
+    assert status_of(call("/nowhere", kind="websocket")[0]) == 404

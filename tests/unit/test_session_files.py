@@ -1,0 +1,129 @@
+"""A session's files: in its own folder, under plain names, bounded."""
+
+from __future__ import annotations
+
+import base64
+import io
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from errors import InvalidRequest, RequestTooLarge
+from processes.folders import SessionFolder
+from sessions import files
+from sessions.files import delete_downloads, downloads, read_download, store_upload
+
+
+@pytest.fixture
+def session(folder: Path) -> SessionFolder:
+    made = SessionFolder(folder / "s" / "abcdefgh")
+    made.downloads.mkdir(parents=True)
+    return made
+
+
+def packed(*entries: tuple[str, bytes]) -> str:
+    """Give a zip archive in base64, with line breaks as Selenium's Python client sends it."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as writer:
+        for name, content in entries:
+            writer.writestr(name, content)
+    return base64.encodebytes(archive.getvalue()).decode()
+
+
+def test_an_upload_lies_in_the_sessions_folder_under_its_own_name(session: SessionFolder) -> None:
+    first = store_upload(session, packed(("letter.txt", b"hello")))
+    second = store_upload(session, packed(("letter.txt", b"again")))
+    assert (first.name, first.read_bytes(), second.read_bytes()) == ("letter.txt", b"hello", b"again")
+    assert session.uploads in first.parents
+    assert first != second
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../letter.txt", "/etc/passwd", "a/b.txt", "a\\b.txt", "C:letter.txt", "..", ".", " ", "a\x1bb", "a\nb"],
+)
+def test_a_name_that_could_leave_the_folder_is_refused(session: SessionFolder, name: str) -> None:
+    with pytest.raises(InvalidRequest, match="plain file name"):
+        store_upload(session, packed((name, b"x")))
+    with pytest.raises(InvalidRequest):
+        read_download(session, name)
+    assert not session.uploads.exists()
+
+
+@pytest.mark.parametrize("content", ["", "no base64 \u00fc", base64.b64encode(b"no zip").decode(), "===="])
+def test_what_is_no_archive_is_refused(session: SessionFolder, content: str) -> None:
+    with pytest.raises(InvalidRequest, match="zip archive"):
+        store_upload(session, content)
+
+
+@pytest.mark.parametrize("entries", [(), (("a", b""), ("b", b""))])
+def test_an_archive_holds_exactly_one_file(
+    session: SessionFolder, entries: tuple[tuple[str, bytes], ...]
+) -> None:
+    with pytest.raises(InvalidRequest, match="one file"):
+        store_upload(session, packed(*entries))
+
+
+def test_a_damaged_archive_is_refused(session: SessionFolder) -> None:
+    whole = bytearray(base64.b64decode(packed(("letter.txt", b"hello" * 100))))
+    whole[40] ^= 0xFF
+    with pytest.raises(InvalidRequest, match="zip archive"):
+        store_upload(session, base64.b64encode(whole).decode())
+
+
+def test_a_file_that_swells_beyond_the_bound_is_refused_whatever_it_says(
+    session: SessionFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "MAX_FILE_BYTES", 1000)
+    with pytest.raises(RequestTooLarge):
+        store_upload(session, packed(("bomb.txt", bytes(100_000))))
+    assert not session.uploads.exists()
+
+
+def test_all_uploads_together_are_bounded(session: SessionFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "MAX_UPLOADS_BYTES", 1000)
+    store_upload(session, packed(("one.txt", bytes(600))))
+    with pytest.raises(RequestTooLarge):
+        store_upload(session, packed(("two.txt", bytes(600))))
+
+
+def test_downloads_are_listed_without_what_still_comes_in_or_is_no_plain_file(
+    session: SessionFolder, folder: Path
+) -> None:
+    (session.downloads / "b.txt").write_bytes(b"12345")
+    (session.downloads / "a.txt").write_bytes(b"1")
+    (session.downloads / "c.txt.crdownload").write_bytes(b"")
+    (session.downloads / "folder").mkdir()
+    secret = folder / "secret"
+    secret.write_bytes(b"secret")
+    (session.downloads / "link.txt").symlink_to(secret)
+    assert [(one.name, one.size) for one in downloads(session)] == [("a.txt", 1), ("b.txt", 5)]
+    with pytest.raises(InvalidRequest, match="no download"):
+        read_download(session, "link.txt")
+
+
+def test_a_download_comes_as_an_archive_with_one_file(session: SessionFolder) -> None:
+    (session.downloads / "b.txt").write_bytes(b"12345")
+    with zipfile.ZipFile(io.BytesIO(read_download(session, "b.txt"))) as archive:
+        assert {name: archive.read(name) for name in archive.namelist()} == {"b.txt": b"12345"}
+
+
+def test_a_download_larger_than_an_answer_is_refused_with_its_place(
+    session: SessionFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "MAX_FILE_BYTES", 4)
+    (session.downloads / "b.txt").write_bytes(b"12345")
+    with pytest.raises(RequestTooLarge, match=r"b\.txt"):
+        read_download(session, "b.txt")
+
+
+def test_deleting_removes_what_is_listed_and_nothing_else(session: SessionFolder) -> None:
+    (session.downloads / "a.txt").write_bytes(b"1")
+    (session.downloads / "c.txt.crdownload").write_bytes(b"")
+    delete_downloads(session)
+    assert [path.name for path in session.downloads.iterdir()] == ["c.txt.crdownload"]
+
+
+def test_a_session_without_a_folder_for_downloads_has_none(folder: Path) -> None:
+    assert downloads(SessionFolder(folder / "none")) == ()

@@ -1,0 +1,158 @@
+"""The shapes of the WebDriver standard: which capabilities match, and what failures look like."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import errors
+from attach import w3c
+from attach.w3c import NoMatch, creation_failure, failure, match
+from errors import DroverError, ForbiddenCapability, InvalidRequest, SessionNotFound
+
+OPTIONS = "goog:chromeOptions"
+
+
+def matched(asked: object) -> tuple[dict[str, object], dict[str, object]]:
+    checked, options = match(asked, allow_unsafe=False)
+    return dict(checked.capabilities), dict(options)
+
+
+@pytest.mark.parametrize("asked", [{}, {"alwaysMatch": {}}, {"firstMatch": [{}]}, {"firstMatch": [{}, {}]}])
+def test_who_asks_for_nothing_special_gets_the_defaults(asked: dict[str, object]) -> None:
+    assert matched(asked) == ({}, {})
+
+
+def test_what_must_match_is_joined_with_the_first_alternative_that_is_chrome() -> None:
+    asked = {
+        "alwaysMatch": {"pageLoadStrategy": "eager"},
+        "firstMatch": [
+            {"browserName": "firefox"},
+            {"moz:firefoxOptions": {"args": ["-headless"]}},
+            {"browserName": "chrome", "platformName": "plan9"},
+            {"browserName": "Chrome", "acceptInsecureCerts": True},
+            {"browserName": "chrome", "acceptInsecureCerts": False},
+        ],
+    }
+    with pytest.raises(InvalidRequest):
+        match({"alwaysMatch": {"browserName": "Chrome"}}, allow_unsafe=False)
+    asked["firstMatch"][3]["browserName"] = "chrome"  # type: ignore[index]
+    capabilities, _ = matched(asked)
+    assert capabilities == {"pageLoadStrategy": "eager", "browserName": "chrome", "acceptInsecureCerts": True}
+
+
+def test_an_alternative_that_is_forbidden_gives_way_to_one_that_is_allowed() -> None:
+    asked = {"firstMatch": [{OPTIONS: {"binary": "/bin/sh"}}, {"pageLoadStrategy": "none"}]}
+    assert matched(asked)[0] == {"pageLoadStrategy": "none"}
+
+
+def test_null_is_as_good_as_absent() -> None:
+    asked = {"alwaysMatch": {"browserName": None, "proxy": None}, "firstMatch": [{"browserName": "chrome"}]}
+    assert matched(asked)[0] == {"browserName": "chrome"}
+
+
+def test_our_own_options_come_apart_from_the_capabilities() -> None:
+    options = {"key": "account-17", "capabilities": {"pageLoadStrategy": "none"}}
+    asked = {"alwaysMatch": {w3c.OPTIONS: options, "acceptInsecureCerts": True}}
+    assert matched(asked) == (
+        {"acceptInsecureCerts": True, "pageLoadStrategy": "none"},
+        {"key": "account-17"},
+    )
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        None,
+        [],
+        "chrome",
+        {"alwaysMatch": []},
+        {"alwaysMatch": None},
+        {"firstMatch": []},
+        {"firstMatch": {}},
+        {"firstMatch": ["chrome"]},
+        {"alwaysMatch": {"browserName": "chrome"}, "firstMatch": [{"browserName": "chrome"}]},
+        {"alwaysMatch": {"timeouts": {"script": "soon"}}},
+        {"alwaysMatch": {w3c.OPTIONS: "account-17"}},
+        {"alwaysMatch": {w3c.OPTIONS: {"capabilities": {"proxy": {}}}, "proxy": {}}},
+    ],
+)
+def test_what_is_malformed_is_an_invalid_argument(asked: object) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        match(asked, allow_unsafe=False)
+    assert failure(refused.value).status == 400
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"alwaysMatch": {"browserName": "firefox"}},
+        {"firstMatch": [{"browserName": "safari"}, {"platformName": "plan9"}]},
+        {"alwaysMatch": {"moz:firefoxOptions": {}}},
+    ],
+)
+def test_who_wants_another_browser_gets_no_session(asked: dict[str, object]) -> None:
+    with pytest.raises(NoMatch) as refused:
+        match(asked, allow_unsafe=False)
+    answer = creation_failure(refused.value)
+    assert (answer.status, json.loads(answer.body)["value"]["error"]) == (500, "session not created")
+
+
+def test_a_forbidden_capability_is_refused_by_name_in_the_shape_of_the_standard() -> None:
+    with pytest.raises(ForbiddenCapability) as refused:
+        match({"alwaysMatch": {OPTIONS: {"args": ["--renderer-cmd-prefix=xterm"]}}}, allow_unsafe=False)
+    answer = creation_failure(refused.value)
+    value = json.loads(answer.body)["value"]
+    assert (answer.status, value["error"]) == (403, "session not created")
+    assert "renderer-cmd-prefix" in value["message"]
+    assert value["data"]["code"] == "forbidden_capability"
+
+
+def tree(error: type[DroverError]) -> set[type[DroverError]]:
+    return {error}.union(*(tree(below) for below in error.__subclasses__()))
+
+
+@pytest.mark.parametrize("error", sorted(tree(DroverError), key=str))
+@pytest.mark.parametrize("shape", [failure, creation_failure])
+def test_every_error_has_the_shape_of_the_standard(error: type[DroverError], shape: Any) -> None:  # noqa: ANN401 - a function
+    answer = shape(error("What happened; what to do"))
+    value = json.loads(answer.body)["value"]
+    assert set(value) == {"error", "message", "stacktrace", "data"}
+    assert value["message"] == "What happened; what to do"
+    assert value["error"] in {
+        "invalid session id",
+        "unknown command",
+        "unknown method",
+        "invalid argument",
+        "session not created",
+        "unknown error",
+    }
+    assert answer.status in {400, 401, 403, 404, 405, 409, 413, 415, 500}
+
+
+def test_a_missing_token_is_asked_for() -> None:
+    assert dict(failure(errors.Unauthorized("no")).headers)[b"www-authenticate"]
+
+
+def test_an_unknown_session_is_what_the_standard_calls_it() -> None:
+    assert json.loads(failure(SessionNotFound("gone")).body)["value"]["error"] == "invalid session id"
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=12), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(JSON, JSON)
+def test_any_junk_is_matched_or_refused_and_never_breaks(always: object, first: object) -> None:
+    asked = {"alwaysMatch": always, "firstMatch": [first]}
+    with suppress(InvalidRequest, ForbiddenCapability):
+        checked, _ = match(asked, allow_unsafe=False)
+        assert isinstance(checked.capabilities, dict)
