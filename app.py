@@ -36,6 +36,7 @@ from browser.launcher import Launcher
 from browser.recovery import Ladder
 from errors import StartRefused
 from logs import set_up_logging
+from metrics import Metrics
 from process_cleanup import ProcessCleaner, Trigger
 from processes.boot import boot_id
 from processes.folders import SessionFolders
@@ -95,6 +96,8 @@ class Drover:
             if _is_shared_memory_small()
             else settings.chrome_args,
         )
+        self._metrics = Metrics(self._registry, self._is_healthy)
+        self.hub.subscribe(self._metrics.hear)
         self._cleaner = ProcessCleaner(
             self._folders,
             self._registry.protected,
@@ -244,12 +247,16 @@ class Drover:
         offer(app.extensions, self._services())
         return app
 
+    def _is_healthy(self) -> bool:
+        return not self.manager.unavailable
+
     def _services(self) -> Services:
         return Services(
             self.settings,
             _door(self.settings),
             self.manager,
             self._cleaner,
+            self._metrics,
             time.monotonic(),
         )
 
