@@ -56,7 +56,7 @@ from sessions.upkeep import Task, Upkeep
 from sessions.warm import WarmBrowsers
 from settings import Settings, unknown_variables
 from version import VERSION
-from web import maintenance, service, sessions
+from web import docs, maintenance, service, sessions
 from web.admission import admit_request
 from web.asgi import CallerWatch
 from web.failures import handle_failures
@@ -241,7 +241,7 @@ class Drover:
         app.url_map.strict_slashes = False
         app.url_map.merge_slashes = False
         app.before_request(admit_request)
-        for blueprint in (sessions.blueprint, maintenance.blueprint, service.blueprint):
+        for blueprint in (sessions.blueprint, maintenance.blueprint, service.blueprint, docs.blueprint):
             app.register_blueprint(blueprint)
         handle_failures(app)
         offer(app.extensions, self._services())
