@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 # From top to bottom; a room may import its own layer and those below.
 LAYERS = (
-    ("run", "app", "cli"),
+    ("run", "app", "cli", "doctor", "readings"),
     ("web", "attach"),
     ("session_manager", "metrics"),
     ("process_cleanup", "sessions", "browser"),
