@@ -192,7 +192,7 @@ def test_help_lists_every_setting_command_and_exit_code(capsys: pytest.CaptureFi
         assert f"DROVER_{name.upper()} (" in said
         assert str(field.description) in said
     for command in ("serve", "cleanup", "processes", "doctor"):
-        assert re.search(rf"^    {command} ", said, re.MULTILINE)
+        assert re.search(rf"^    {command}\b", said, re.MULTILINE)
     for code in (cli.DONE, cli.INCOMPLETE, cli.REFUSED, cli.NO_ANSWER, cli.WARNED):
         assert f"\n  {code}  " in said
 
