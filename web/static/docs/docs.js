@@ -9,11 +9,14 @@ function element(name, attributes = {}, ...children) {
   return made;
 }
 
-// Text in which `code` is marked.
-function prose(text) {
+// Text in which what stands between backticks is code.
+function marked(name, text, attributes = {}) {
   const parts = text.split("`");
-  return element("p", {}, ...parts.map((part, i) => (i % 2 ? element("code", {}, part) : part)));
+  return element(name, attributes, ...parts.map((part, i) => (i % 2 ? element("code", {}, part) : part)));
 }
+
+const prose = (text) => marked("p", text);
+const soft = (text) => marked("span", text, { class: "soft" });
 
 function table(heads, rows) {
   const head = element("tr", {}, ...heads.map((text) => element("th", { scope: "col" }, text)));
@@ -63,7 +66,7 @@ class Contract {
       const rows = Object.entries(object.properties).map(([field, part]) => [
         element("code", {}, field),
         this.typeOf(part),
-        `${part.description ?? ""}${required.includes(field) ? "" : " (optional)"}`,
+        marked("span", `${part.description ?? ""}${required.includes(field) ? "" : " (optional)"}`),
       ]);
       found.push([name, object.description ?? "", rows]);
       for (const part of Object.values(object.properties)) found.push(...this.fields(part, shown));
@@ -73,7 +76,7 @@ class Contract {
 
   fieldTables(schema) {
     return this.fields(schema).filter(([, , rows]) => rows.length > 0).flatMap(([name, meaning, rows]) => [
-      element("h4", {}, name, " ", element("span", { class: "soft" }, meaning)),
+      element("h4", {}, name, " ", soft(meaning)),
       table(["Field", "Type", "Meaning"], rows),
     ]);
   }
@@ -89,7 +92,7 @@ function answers(contract, operation) {
     const media = reply.content?.[JSON_TYPE];
     const shown = example(reply.content);
     return element("details", {},
-      element("summary", {}, `${status} `, element("span", { class: "soft" }, reply.description)),
+      element("summary", {}, `${status} `, soft(reply.description)),
       ...(media ? contract.fieldTables(media.schema) : []),
       shown && element("h4", {}, "Example"),
       shown && element("pre", { tabindex: "0" }, shown));
@@ -101,7 +104,7 @@ function input(parameter) {
   if (parameter.required) field.required = true;
   field.dataset.place = parameter.in;
   return element("label", {}, element("span", {}, element("code", {}, parameter.name), ` (${parameter.in}) `,
-    element("span", { class: "soft" }, parameter.description)), field);
+    soft(parameter.description)), field);
 }
 
 function requestOf(method, path, form) {
@@ -109,7 +112,9 @@ function requestOf(method, path, form) {
   const headers = {};
   for (const field of form.querySelectorAll("input[type=text]")) {
     if (field.value === "") continue;
-    if (field.dataset.place === "path") path = path.replace(`{${field.name}}`, encodeURIComponent(field.value));
+    // A command's path has slashes of its own.
+    const parts = field.value.split("/").map(encodeURIComponent).join("/");
+    if (field.dataset.place === "path") path = path.replace(`{${field.name}}`, () => parts);
     else if (field.dataset.place === "query") query.set(field.name, field.value);
     else headers[field.name] = field.value;
   }
@@ -167,7 +172,7 @@ function route(contract, method, path, operation) {
   const body = operation.requestBody?.content[JSON_TYPE];
   return element("details", { class: "route", id: operation.operationId },
     element("summary", {}, element("span", { class: kind }, method.toUpperCase()), " ",
-      element("span", { class: "path" }, path), " ", element("span", { class: "soft" }, operation.summary)),
+      element("span", { class: "path" }, path), " ", soft(operation.summary)),
     element("div", {},
       prose(operation.description),
       ...(body ? [element("h3", {}, "Body"), ...contract.fieldTables(body.schema)] : []),
