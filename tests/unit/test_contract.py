@@ -51,8 +51,6 @@ def flask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
 
 @pytest.fixture
 def client(flask: Flask) -> FlaskClient:
-    before: Services = flask.extensions["drover"]
-    before.launcher.unavailable = None
     serve(flask)
     client = flask.test_client()
     client.environ_base["HTTP_HOST"] = "localhost:5010"
@@ -220,10 +218,9 @@ def test_what_could_not_be_ended_is_as_it_is_described(
 
 
 def test_bad_health_is_as_it_is_described(flask: Flask, client: FlaskClient, document: Json) -> None:
-    serve(flask)
-    services: Services = flask.extensions["drover"]
-    services.launcher.unavailable = "Install Chrome"
+    serve(flask).registry.stop()
     answer = client.get("/health")
+    assert answer.status_code == 503
     check_answer(document, "get", "/health", answer.status_code, json.loads(answer.data))
 
 
