@@ -35,6 +35,8 @@ OF_ALL_ROUTES: tuple[type[DroverError], ...] = (
 OF_ALL_BODIES: tuple[type[DroverError], ...] = (RequestTooLarge, UnsupportedMediaType)
 _PATH_PARAMETERS = {
     "session_id": "The session's id",
+    "target_id": "The page's id in DevTools",
+    "secret": "What nobody can guess",
     "command": "The rest of the command's path as W3C WebDriver has it, such as `url` or `element/…/click`",
 }
 _HEADER_EXAMPLES = {"Retry-After": "Seconds after which asking again may help"}
@@ -60,7 +62,7 @@ class Reply:
 
 
 @dataclass(frozen=True)
-class Route:
+class RouteDescription:
     """One route of the contract.
 
     Attributes:
@@ -95,7 +97,7 @@ class Route:
     is_open: bool = False
 
 
-def operation(route: Route) -> Operation:
+def operation(route: RouteDescription) -> Operation:
     """Give a route as OpenAPI has it."""
     content: dict[str, Any] = {
         "tags": [route.tag],
@@ -115,7 +117,7 @@ def operation(route: Route) -> Operation:
     return Operation.model_validate(content)
 
 
-def extensions(route: Route) -> dict[str, object]:
+def extensions(route: RouteDescription) -> dict[str, object]:
     """Give what the page needs to know of a route and OpenAPI has no word for."""
     confirm = {"x-confirm": route.confirm} if route.confirm is not None else {}
     return confirm | ({"x-stays-open": True} if route.stays_open else {})
@@ -145,12 +147,12 @@ def _example(examples: Sequence[Any] | None, annotation: Any) -> Any:  # noqa: A
     raise AssertionError(f"{annotation} needs an example")
 
 
-def _operation_id(route: Route) -> str:
+def _operation_id(route: RouteDescription) -> str:
     words = [re.sub(r"\W+", "_", part).strip("_") for part in route.path.split("/")]
     return "_".join([route.method, *filter(None, words)])
 
 
-def _parameters(route: Route) -> Iterator[Parameter]:
+def _parameters(route: RouteDescription) -> Iterator[Parameter]:
     for name in re.findall(r"{(\w+)}", route.path):
         yield _parameter(name, "path", _PATH_PARAMETERS[name], {"type": "string"}, required=True)
     if route.query is not None:
@@ -168,7 +170,7 @@ def _parameter(
     )
 
 
-def _responses(route: Route) -> Iterator[tuple[str, Response]]:
+def _responses(route: RouteDescription) -> Iterator[tuple[str, Response]]:
     refusals = _refusals(route)
     for status in sorted({*route.replies, *refusals}):
         reply, errors = route.replies.get(status), refusals.get(status, [])
@@ -184,7 +186,7 @@ def _responses(route: Route) -> Iterator[tuple[str, Response]]:
         yield str(status), _response(" ".join(meanings), models, reply, headers, errors)
 
 
-def _refusals(route: Route) -> dict[int, list[type[DroverError]]]:
+def _refusals(route: RouteDescription) -> dict[int, list[type[DroverError]]]:
     errors: tuple[type[DroverError], ...] = (*OF_ALL_ROUTES, *route.errors)
     if route.method in {"post", "delete"}:
         errors += OF_ALL_BODIES

@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field
 
 from errors import BrowserUnavailable, RecoveryFailed, SessionNotFound, ShuttingDown
 from web.answers import W3cAnswer
-from web.contract import Reply, Route
+from web.contract import Reply, RouteDescription
 from web.parsing import Strict
 
 ATTACH, STREAMS = "Attach", "Streams"
@@ -47,10 +47,14 @@ class SocketQuery(Strict):
     """The token, where one is configured: browsers cannot set headers on WebSockets."""
 
 
-def _w3c(method: str, path: str, summary: str, description: str, body: type[Strict] | None = None) -> Route:
+def _w3c(
+    method: str, path: str, summary: str, description: str, body: type[Strict] | None = None
+) -> RouteDescription:
     replies = {200: Reply(f"What the command gives. {_W3C}", (W3cAnswer,))}
     short = {"url": "https://example.org/"} if body is Command else None
-    return Route(method, path, ATTACH, summary, description, replies, body=body, short=short, speaks_w3c=True)
+    return RouteDescription(
+        method, path, ATTACH, summary, description, replies, body=body, short=short, speaks_w3c=True
+    )
 
 
 DOORS = (
@@ -75,12 +79,12 @@ DOORS = (
             "/wd/hub/session/{session_id}/{command}",
             f"Run a WebDriver command ({method.upper()})",
             "Handed on to the session's ChromeDriver, and the session is healed first where it is dead. The "
-            "id stays the same through recoveries.",
+            "id stays the same through recoveries. `se/file` takes uploads, `se/files` gives downloads.",
             Command if method == "post" else None,
         )
         for method in ("get", "post", "delete")
     ),
-    Route(
+    RouteDescription(
         "get",
         "/sessions/{session_id}/json/version",
         ATTACH,
@@ -89,7 +93,7 @@ DOORS = (
         {200: Reply("Chrome's answer.", media_type="application/json")},
         errors=_UNAVAILABLE,
     ),
-    Route(
+    RouteDescription(
         "get",
         "/sessions/{session_id}/json/list",
         ATTACH,
@@ -98,7 +102,7 @@ DOORS = (
         {200: Reply("Chrome's answer.", media_type="application/json")},
         errors=_UNAVAILABLE,
     ),
-    Route(
+    RouteDescription(
         "get",
         "/sessions/{session_id}/cdp",
         ATTACH,
@@ -110,17 +114,41 @@ DOORS = (
         query=SocketQuery,
         stays_open=True,
     ),
-    Route(
+    RouteDescription(
+        "get",
+        "/sessions/{session_id}/devtools/page/{target_id}",
+        ATTACH,
+        "Speak CDP with one page",
+        "A WebSocket; `/sessions/{session_id}/json/list` gives the ids.",
+        {101: Reply("The WebSocket is open.")},
+        errors=_UNAVAILABLE,
+        query=SocketQuery,
+        stays_open=True,
+    ),
+    RouteDescription(
+        "get",
+        "/bidi/{secret}",
+        ATTACH,
+        "Speak BiDi with a session",
+        "A WebSocket at the address that New Session gave for `webSocketUrl: true`; the address is the "
+        "credential, so no token is asked for.",
+        {101: Reply("The WebSocket is open.")},
+        errors=_UNAVAILABLE,
+        stays_open=True,
+        is_open=True,
+    ),
+    RouteDescription(
         "get",
         "/sessions/{session_id}/live",
         STREAMS,
         "Watch a session",
-        "The page in front as pictures, while somebody looks.",
-        {200: Reply("Pictures, until the caller leaves.")},
-        errors=_UNAVAILABLE,
+        "JPEG pictures of the page in front, as an `<img>` shows them; no use of the session, and it heals "
+        "nothing.",
+        {200: Reply("Pictures, until the caller leaves.", media_type="multipart/x-mixed-replace")},
+        errors=(SessionNotFound,),
         stays_open=True,
     ),
-    Route(
+    RouteDescription(
         "get",
         "/events",
         STREAMS,

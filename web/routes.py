@@ -29,7 +29,7 @@ from web.answers import (
     SessionClosed,
     SessionList,
 )
-from web.contract import Reply, Route
+from web.contract import Reply, RouteDescription
 from web.doors import DOORS
 from web.maintenance import CleanupQuery
 from web.sessions import LEASE_TOKEN, LeaseRequest, LookQuery, SessionRequest
@@ -39,7 +39,7 @@ _TOKEN = ((LEASE_TOKEN, "The token of the lease that the caller already has"),)
 _UNAVAILABLE = (BrowserUnavailable, RecoveryFailed, ShuttingDown)
 
 _OF_SESSIONS = (
-    Route(
+    RouteDescription(
         "post",
         "/sessions",
         SESSIONS,
@@ -60,7 +60,7 @@ _OF_SESSIONS = (
         short={"session_id": "first", "url": "https://example.org/"},
         headers=_TOKEN,
     ),
-    Route(
+    RouteDescription(
         "get",
         "/sessions",
         SESSIONS,
@@ -68,7 +68,7 @@ _OF_SESSIONS = (
         "What is known now: it asks no browser and waits for none.",
         {200: Reply("All sessions.", (SessionList,))},
     ),
-    Route(
+    RouteDescription(
         "get",
         "/sessions/{session_id}",
         SESSIONS,
@@ -78,7 +78,7 @@ _OF_SESSIONS = (
         errors=(SessionNotFound, CleanupIncomplete, *_UNAVAILABLE),
         query=LookQuery,
     ),
-    Route(
+    RouteDescription(
         "delete",
         "/sessions/{session_id}",
         SESSIONS,
@@ -88,7 +88,7 @@ _OF_SESSIONS = (
         errors=(SessionNotFound, CleanupIncomplete, ShuttingDown),
         confirm="Its browser is closed, and its profile is removed.",
     ),
-    Route(
+    RouteDescription(
         "post",
         "/sessions/{session_id}/lease",
         SESSIONS,
@@ -101,7 +101,7 @@ _OF_SESSIONS = (
         short={"ttl": 60},
         headers=_TOKEN,
     ),
-    Route(
+    RouteDescription(
         "delete",
         "/sessions/{session_id}/lease",
         SESSIONS,
@@ -111,7 +111,7 @@ _OF_SESSIONS = (
         errors=(SessionNotFound, SessionInUse),
         headers=_TOKEN,
     ),
-    Route(
+    RouteDescription(
         "get",
         "/sessions/{session_id}/screenshot",
         SESSIONS,
@@ -123,7 +123,7 @@ _OF_SESSIONS = (
 )
 
 _OF_PROCESSES = (
-    Route(
+    RouteDescription(
         "post",
         "/cleanup_orphaned_processes",
         PROCESSES,
@@ -137,7 +137,7 @@ _OF_PROCESSES = (
         query=CleanupQuery,
         confirm="Orphaned processes are ended, other programs' ChromeDrivers included. Try dry_run first.",
     ),
-    Route(
+    RouteDescription(
         "post",
         "/emergency_recovery",
         PROCESSES,
@@ -150,7 +150,7 @@ _OF_PROCESSES = (
         },
         confirm="EVERY Chrome of this machine is closed, the one that shows this page included.",
     ),
-    Route(
+    RouteDescription(
         "get",
         "/processes",
         PROCESSES,
@@ -161,7 +161,7 @@ _OF_PROCESSES = (
 )
 
 _OF_SERVICE = (
-    Route(
+    RouteDescription(
         "get",
         "/health",
         SERVICE,
@@ -177,7 +177,7 @@ _OF_SERVICE = (
         },
         is_open=True,
     ),
-    Route(
+    RouteDescription(
         "get",
         "/metrics",
         SERVICE,
@@ -185,7 +185,7 @@ _OF_SERVICE = (
         "Counters since the start, and gauges of this moment; it asks no browser.",
         {200: Reply("Prometheus' text format.", media_type="text/plain")},
     ),
-    Route(
+    RouteDescription(
         "get",
         "/openapi.json",
         SERVICE,
@@ -193,7 +193,7 @@ _OF_SERVICE = (
         "OpenAPI 3.1, made of the models that check what is sent.",
         {200: Reply("The document.", media_type="application/json")},
     ),
-    Route(
+    RouteDescription(
         "get",
         "/docs",
         SERVICE,
@@ -201,7 +201,7 @@ _OF_SERVICE = (
         "The page needs nothing from the internet.",
         {200: Reply("The page.", media_type="text/html")},
     ),
-    Route(
+    RouteDescription(
         "get",
         "/",
         SERVICE,

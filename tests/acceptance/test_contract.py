@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import requests
 from jsonschema import Draft202012Validator
-from openapi_spec_validator import OpenAPIV31SpecValidator
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.acceptance.driving import Driver
@@ -50,7 +49,6 @@ def metric(service: Service, name: str, **labels: str) -> float:
 
 
 def test_what_the_service_answers_is_what_its_document_says(service: Service, document: Json) -> None:
-    assert [*OpenAPIV31SpecValidator(document).iter_errors()] == []
     one, lease = "/sessions/{session_id}", "/sessions/{session_id}/lease"
     body = {"session_id": "told", "key": "k", "lease": {"ttl": 60}, "url": "about:blank"}
     hold(document, "post", "/sessions", service.post("/sessions", json=body))

@@ -1,4 +1,4 @@
-"""The OpenAPI document: valid, whole, and true of what the routes really answer."""
+"""The OpenAPI document: whole, and true of what the routes really answer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from jsonschema import Draft202012Validator
-from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from app import Drover
 from errors import DroverError
@@ -39,14 +38,21 @@ Json = dict[str, Any]
 ELSEWHERE = {(route.method, route.path) for route in ROUTES if route.tag in {"Attach", "Streams"}} | {
     ("get", "/")
 }
+# Described before it is there.
+LATER = {"/events"}
 
 
 @pytest.fixture(scope="module")
-def flask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
+def drover(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drover]:
     with pytest.MonkeyPatch.context() as patch:
         # What talks to browsers opens an event loop as soon as it is made.
         patch.setattr("app.DevTools", object)
-        yield Drover(Settings(data_dir=tmp_path_factory.mktemp("d")))._flask()
+        yield Drover(Settings(data_dir=tmp_path_factory.mktemp("d")))
+
+
+@pytest.fixture(scope="module")
+def flask(drover: Drover) -> Flask:
+    return drover._flask()
 
 
 @pytest.fixture
@@ -83,11 +89,6 @@ def check_answer(document: Json, method: str, path: str, status: int, body: obje
     check(document, reply["content"]["application/json"]["schema"], body)
 
 
-def test_the_document_is_valid(document: Json) -> None:
-    assert document["openapi"].startswith("3.1.")
-    assert [str(error) for error in OpenAPIV31SpecValidator(document).iter_errors()] == []
-
-
 def test_every_route_of_flask_is_described_and_none_beyond(flask: Flask, document: Json) -> None:
     registered = {
         (method.lower(), re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule))
@@ -97,6 +98,24 @@ def test_every_route_of_flask_is_described_and_none_beyond(flask: Flask, documen
     }
     described = {(method, path) for method, path, _ in operations(document)}
     assert described == registered | ELSEWHERE
+
+
+def test_every_route_outside_of_flask_is_described_and_none_beyond(drover: Drover) -> None:
+    described = [
+        (route, re.sub(r"{\w+}", "x", route.path)) for route in ROUTES if route.tag in {"Attach", "Streams"}
+    ]
+    registered = drover._routes()
+    for known in registered:
+        assert any(known.pattern.fullmatch(path) for _, path in described), known.pattern
+    unknown = [
+        route.path
+        for route, path in described
+        if not any(
+            known.pattern.fullmatch(path) and (route.method.upper() in known.methods or not known.methods)
+            for known in registered
+        )
+    ]
+    assert set(unknown) <= LATER
 
 
 def test_every_field_and_parameter_has_its_meaning(document: Json) -> None:
