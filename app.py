@@ -36,6 +36,7 @@ from browser.launcher import Launcher
 from browser.recovery import Ladder
 from errors import StartRefused
 from logs import set_up_logging
+from metrics import Metrics
 from process_cleanup import ProcessCleaner, Trigger
 from processes.boot import boot_id
 from processes.folders import SessionFolders
@@ -55,7 +56,7 @@ from sessions.upkeep import Task, Upkeep
 from sessions.warm import WarmBrowsers
 from settings import Settings, unknown_variables
 from version import VERSION
-from web import maintenance, service, sessions
+from web import docs, maintenance, service, sessions
 from web.admission import admit_request
 from web.asgi import CallerWatch
 from web.failures import handle_failures
@@ -95,6 +96,8 @@ class Drover:
             if _is_shared_memory_small()
             else settings.chrome_args,
         )
+        self._metrics = Metrics(self._registry, self._is_healthy)
+        self.hub.subscribe(self._metrics.hear)
         self._cleaner = ProcessCleaner(
             self._folders,
             self._registry.protected,
@@ -238,11 +241,14 @@ class Drover:
         app.url_map.strict_slashes = False
         app.url_map.merge_slashes = False
         app.before_request(admit_request)
-        for blueprint in (sessions.blueprint, maintenance.blueprint, service.blueprint):
+        for blueprint in (sessions.blueprint, maintenance.blueprint, service.blueprint, docs.blueprint):
             app.register_blueprint(blueprint)
         handle_failures(app)
         offer(app.extensions, self._services())
         return app
+
+    def _is_healthy(self) -> bool:
+        return not self.manager.unavailable
 
     def _services(self) -> Services:
         return Services(
@@ -250,6 +256,7 @@ class Drover:
             _door(self.settings),
             self.manager,
             self._cleaner,
+            self._metrics,
             time.monotonic(),
         )
 

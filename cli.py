@@ -1,4 +1,4 @@
-"""The command line: serve, and for cron without HTTP: cleanup and processes.
+"""The command line: serve; for cron without HTTP: cleanup and processes; and doctor, for the set-up.
 
 `cleanup` and `processes` ask the running instance where there is one, since it alone knows its
 sessions; without one they do the work themselves and spare the sessions of their own data folder.
@@ -12,29 +12,34 @@ import json
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
+import doctor
 import events
+from doctor import Check, Status
 from errors import CleanupIncomplete, StartRefused
 from logs import set_up_logging
 from process_cleanup import ProcessCleaner, Trigger
 from processes.folders import SessionFolders
 from processes.ownership import OwnerState, read_owner
 from processes.verdicts import ProtectedSession
+from readings import read_set_up
 from security import is_loopback
 from settings import Settings, describe_settings, load_settings
 from version import VERSION
 from web.reports import cleanup_json, processes_json
 
-DONE, INCOMPLETE, REFUSED, NO_ANSWER = range(4)
+DONE, INCOMPLETE, REFUSED, NO_ANSWER, WARNED = range(5)
 ANSWER_S = 60
 
 _EXIT_CODES = """exit codes:
-  0  done; for cleanup: no orphan is left
-  1  a process could not be ended, the report says why
+  0  done; for cleanup: no orphan is left; for doctor: all is well
+  1  a process could not be ended, the report says why; for doctor: a problem that stops the service
   2  a setting or an argument is wrong
-  3  an instance of Drover runs on this data folder, but does not answer"""
+  3  an instance of Drover runs on this data folder, but does not answer
+  4  for doctor: a warning, and no problem"""
 
 Answer = Mapping[str, Any]
 
@@ -57,6 +62,8 @@ def run(arguments: Sequence[str], serve: Callable[[Settings], int]) -> int:
             return _cleanup(settings, dry_run=asked.dry_run, as_json=asked.json)
         if asked.command == "processes":
             return _processes(settings, as_json=asked.json)
+        if asked.command == "doctor":
+            return _doctor(settings, as_json=asked.json)
         return serve(settings)
     except StartRefused as refusal:
         _complain(refusal.message)
@@ -84,6 +91,23 @@ def _processes(settings: Settings, *, as_json: bool) -> int:
         answer = processes_json(_cleaner_alone(settings).survey())
     _show(json.dumps(answer, ensure_ascii=False) if as_json else _process_table(answer))
     return DONE
+
+
+def _doctor(settings: Settings, *, as_json: bool) -> int:
+    checks = doctor.judge(read_set_up(settings))
+    found = doctor.worst(checks)
+    if as_json:
+        answer = {"success": found is not Status.PROBLEM, "status": found, "checks": [*map(asdict, checks)]}
+        _show(json.dumps(answer, ensure_ascii=False))
+    else:
+        _show("\n".join(line for check in checks for line in _check_lines(check)))
+    return {Status.OK: DONE, Status.WARNING: WARNED, Status.PROBLEM: INCOMPLETE}[found]
+
+
+def _check_lines(check: Check) -> Iterator[str]:
+    yield f"{check.status.value:<8} {check.name:<14} {check.found}"
+    if check.advice is not None:
+        yield f"{'':<23} -> {check.advice}"
 
 
 def _is_running(settings: Settings) -> bool:
@@ -210,6 +234,8 @@ def _parser() -> argparse.ArgumentParser:
     cleanup = commands.add_parser("cleanup", help="end orphaned ChromeDriver and Chrome processes")
     cleanup.add_argument("--dry-run", action="store_true", help="only say what would be ended and removed")
     processes = commands.add_parser("processes", help="list every ChromeDriver and Chrome with its verdict")
+    set_up = commands.add_parser("doctor", help="check the set-up, and say what to do about it")
+    set_up.add_argument("--json", action="store_true", help="as JSON: status, and the checks one by one")
     for command in (cleanup, processes):
         command.add_argument("--json", action="store_true", help="as JSON, as the HTTP API answers")
     return parser

@@ -377,13 +377,16 @@ class ProcessSurvived(Event):
 
 @dataclass(frozen=True)
 class CleanupFinished(Event):
-    """A cleanup is done: so many processes seen dead, so many folders removed."""
+    """A cleanup is done: so many processes seen dead, so many folders removed, so many processes left."""
 
     killed_count: int
     removed_profiles: int
+    failed_count: int = 0
 
     @property
     def message(self) -> str:
+        if self.killed_count == 0 and self.failed_count:
+            return f"None of {self.failed_count} orphaned Chrome/ChromeDriver processes could be ended"
         if self.killed_count == 0:
             return "✅ No orphaned processes found"
         return f"✅ Killed {self.killed_count} orphaned Chrome/ChromeDriver processes"

@@ -38,11 +38,16 @@ class _TextFormatter(logging.Formatter):
 
 
 class _JsonFormatter(logging.Formatter):
+    """Every line has the same first fields; `event` and `session_id` are null where a line has none."""
+
     def format(self, record: logging.LogRecord) -> str:
         entry: dict[str, object] = {
             "time": _moment(record),
             "level": record.levelname,
-            "message": record.getMessage(),
+            "message": record.getMessage().strip(),
+            "event": None,
+            "session_id": None,
+            "logger": record.name,
         }
         event = getattr(record, "event", None)
         if isinstance(event, Event):
@@ -63,6 +68,8 @@ def set_up_logging(log_format: str, log_level: str) -> Emit:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonFormatter() if log_format == "json" else _TextFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    # What a library says by Python's `warnings` would else be lines of another kind.
+    logging.captureWarnings(capture=True)
     _logger.setLevel(log_level.upper())
     return log_event
 

@@ -241,8 +241,7 @@ class ProcessCleaner:
         report = replace(
             report, removed_profiles=removed, duration_ms=watch.total(), phases_ms=watch.phases()
         )
-        if report.killed or not report.failed:
-            self._emit(events.CleanupFinished(report.killed_count, report.removed_profiles))
+        self._emit(events.CleanupFinished(report.killed_count, report.removed_profiles, len(report.failed)))
         return report
 
     def _would_do(self, scope: Scope, watch: _Stopwatch) -> CleanupReport:

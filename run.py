@@ -100,7 +100,8 @@ def main(arguments: Sequence[str]) -> int:
     """Set up, then become the program; returns only where that failed, and on Windows."""
     clone = Clone(Path(__file__).resolve().parent)
     _end_cleanly_by_signals()
-    browser = not {"-h", "--help", "--version"}.intersection(arguments)
+    # The doctor says what is missing; it is not brought before he has looked.
+    browser = not {"-h", "--help", "--version"}.intersection(arguments) and arguments[:1] != ["doctor"]
     try:
         if arguments[:1] == ["test"]:
             prepare(clone, DEVELOPMENT, browser=browser)

@@ -90,8 +90,16 @@ class SessionFolders:
         """Make the data folder and see that sessions can live in it.
 
         Raises:
-            StartRefused: It cannot be written to, its path is too long for Chrome's sockets, or its path
-                could not be recognised on a command line.
+            StartRefused: It cannot be written to, or its path will not do.
+        """
+        self.check_path()
+        self._check_writable()
+
+    def check_path(self) -> None:
+        """See whether sessions could live under the data folder's path; nothing is made.
+
+        Raises:
+            StartRefused: It is too long for Chrome's sockets, or could not be recognised on a command line.
         """
         sample = SessionFolder(self._root / "00000000")
         length, longest = len(os.fsencode(sample.temp)), _LONGEST_TEMP_PATH.get(sys.platform)
@@ -103,7 +111,6 @@ class SessionFolders:
         mark = SessionMark(str(self._data_dir), str(sample.path))
         if session_mark([f"--user-data-dir={sample.profile}"]) != mark:
             raise StartRefused(f"DROVER_DATA_DIR is {self._data_dir}: choose an absolute path without ' --'")
-        self._check_writable()
 
     @property
     def data_dir(self) -> Path:

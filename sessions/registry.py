@@ -242,9 +242,13 @@ class SessionRegistry:
 
     def warm_count(self) -> int:
         """Give how many warm browsers stand ready."""
-        return sum(
-            1 for session in self._everything() if session.warm and session.state is SessionState.READY
-        )
+        return sum(one.warm and one.state is SessionState.READY for one in self._everything())
+
+    @property
+    def waiting(self) -> int:
+        """Tell how many callers wait for a place."""
+        with self._lock:
+            return len(self._line)
 
     def protected(self) -> tuple[ProtectedSession, ...]:
         """Give what no cleanup may touch: the folder and processes of every session, whatever its state."""

@@ -19,6 +19,7 @@ class CleanupQuery(Strict):
     """The parameters of `POST /cleanup_orphaned_processes`."""
 
     dry_run: bool = False
+    """Do nothing, and say what would be done."""
 
 
 @blueprint.post("/cleanup_orphaned_processes")

@@ -15,7 +15,9 @@ from errors import InvalidRequest
 class Strict(BaseModel):
     """Base of what clients may send: exact types, and no field beyond those named."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class Nothing(Strict):

@@ -9,6 +9,7 @@ from http import HTTPStatus
 from flask import Blueprint, Response, jsonify
 
 from logs import rfc3339
+from metrics import CONTENT_TYPE
 from version import VERSION
 from web.parsing import Nothing, read_query
 from web.services import services
@@ -39,3 +40,10 @@ def health() -> Response:
     )
     response.status_code = HTTPStatus.SERVICE_UNAVAILABLE if reason else HTTPStatus.OK
     return response
+
+
+@blueprint.get("/metrics")
+def metrics() -> Response:
+    """Give what Prometheus scrapes."""
+    read_query(Nothing)
+    return Response(services().metrics.exposition(), content_type=CONTENT_TYPE)

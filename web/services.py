@@ -9,6 +9,7 @@ from flask import current_app, request
 
 from addresses import Addresses
 from deadline import Deadline
+from metrics import Metrics
 from process_cleanup import ProcessCleaner
 from security import Door
 from session_manager import SessionManager
@@ -29,6 +30,7 @@ class Services:
     door: Door
     manager: SessionManager
     cleaner: ProcessCleaner
+    metrics: Metrics
     started: float
 
 

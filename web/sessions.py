@@ -39,36 +39,62 @@ def _http_url(value: str) -> str:
     return value
 
 
+SessionName = Annotated[
+    str,
+    AfterValidator(_session_id),
+    Field(json_schema_extra={"pattern": f"^{SESSION_ID.pattern}$"}, examples=["first"]),
+]
+Url = Annotated[
+    str,
+    AfterValidator(_http_url),
+    Field(json_schema_extra={"format": "uri"}, examples=["https://example.org/"]),
+]
+
+
 class KeepAliveRequest(Strict):
     """A page to open in the background every `interval` seconds, while nobody uses the session."""
 
-    url: Annotated[str, AfterValidator(_http_url)]
-    interval: Annotated[float, Field(ge=1)]
+    url: Url
+    """The page's address."""
+    interval: Annotated[float, Field(ge=1, examples=[300])]
+    """Seconds between two visits."""
 
 
 class LeaseRequest(Strict):
     """A lease of `ttl` seconds; `holder` is for people."""
 
-    ttl: Annotated[float, Field(gt=0, le=MAX_LEASE_S)]
-    holder: Annotated[str, Field(min_length=1, max_length=MAX_HOLDER)] | None = None
+    ttl: Annotated[float, Field(gt=0, le=MAX_LEASE_S, examples=[60])]
+    """Seconds until it ends by itself."""
+    holder: Annotated[str, Field(min_length=1, max_length=MAX_HOLDER, examples=["nightly-report"])] | None = (
+        None
+    )
+    """Who holds it, for people."""
 
 
 class SessionRequest(Strict):
     """The body of `POST /sessions`; every field is optional."""
 
-    session_id: Annotated[str, AfterValidator(_session_id)] | None = None
-    key: Annotated[str, Field(min_length=1, max_length=256)] | None = None
-    url: Annotated[str, AfterValidator(_http_url)] | None = None
-    capabilities: dict[str, Any] | None = None
-    idle_timeout: Annotated[float, Field(ge=0)] | None = None
+    session_id: SessionName | None = None
+    """Retrieve this session, or create it under this name."""
+    key: Annotated[str, Field(min_length=1, max_length=256, examples=["account-17"])] | None = None
+    """Persistent mapping: the same key always leads to the same session."""
+    url: Url | None = None
+    """First page, opened only when the session is created."""
+    capabilities: dict[str, Any] | None = Field(default=None, examples=[{"pageLoadStrategy": "eager"}])
+    """W3C capabilities as in `alwaysMatch`; checked against an allow-list."""
+    idle_timeout: Annotated[float, Field(ge=0, examples=[1800])] | None = None
+    """Seconds unused after which it is closed; 0 = never; default from the settings."""
     keep_alive: KeepAliveRequest | None = None
+    """A page to open in a background tab while nobody uses the session."""
     lease: LeaseRequest | None = None
+    """Hand it over already in use."""
 
 
 class LookQuery(Strict):
     """The parameters of `GET /sessions/{id}`."""
 
     recover: bool = True
+    """Heal the session where it is dead; false only reports."""
 
 
 @blueprint.post("/sessions")

@@ -196,6 +196,7 @@ def test_what_survives_is_told_and_not_counted_and_not_tried_for_ever(
     assert tries == [1]
     assert f"Process PID {orphan} could not be ended: it is still there after SIGKILL" in shop.ear.lines
     assert "✅ No orphaned processes found" not in shop.ear.lines
+    assert shop.ear.lines[-1] == "None of 1 orphaned Chrome/ChromeDriver processes could be ended"
 
 
 def test_a_process_that_comes_while_others_are_ended_is_ended_too(

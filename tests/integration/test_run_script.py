@@ -40,11 +40,16 @@ def wheel(folder: Path, name: str, module: str) -> Path:
     return path
 
 
+# A browser is set, so that no test installs one.
+SET = {"DROVER_CHROME_BINARY": sys.executable, "DROVER_CHROMEDRIVER": sys.executable}
+
+
 class Clone:
     """A folder with run.py, a tiny app.py, and requirements that lie on disk."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.browser = SET
         (folder / "browser").mkdir()
         for name in ("run.py", "errors.py", "browser/binaries.py"):
             shutil.copy(ROOT / name, folder / name)
@@ -58,15 +63,13 @@ class Clone:
         (self.folder / "requirements.txt").write_text("".join(f"{line}\n" for line in lines))
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        # A browser is set, so that no test installs one.
-        browser = {"DROVER_CHROME_BINARY": sys.executable, "DROVER_CHROMEDRIVER": sys.executable}
         return subprocess.Popen(
             [sys.executable, str(self.folder / "run.py"), *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, **browser, "PIP_RETRIES": "0"},
+            env={**os.environ, **self.browser, "PIP_RETRIES": "0"},
             cwd="/",
         )
 
@@ -118,6 +121,15 @@ def test_a_run_with_nothing_to_do_says_and_changes_nothing(clone: Clone) -> None
     before = fingerprint(clone.folder)
     assert clone.run("--help") == (7, ["app --help"], "")
     assert fingerprint(clone.folder) == before
+
+
+def test_the_doctor_is_asked_before_any_browser_is_brought(clone: Clone) -> None:
+    clone.browser = {"DROVER_CHROME_BINARY": "/nonexistent/chrome"}
+    try:
+        assert clone.run("serve")[0] == 1
+        assert clone.run("doctor", "--json") == (7, ["app doctor --json"], "")
+    finally:
+        clone.browser = SET
 
 
 def test_the_test_command_becomes_pytest_in_the_clone(clone: Clone) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import io
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 import cli
+from doctor import Check, Status
 from errors import StartRefused
 from process_cleanup import CleanupReport, Failed, Killed, ProcessCleaner
 from processes.ending import Outcome
@@ -179,6 +181,46 @@ def test_a_wrong_argument_is_refused(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.run(arguments, never)
     assert ended.value.code == 2
+
+
+def test_help_lists_every_setting_command_and_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.run(["--help"], never)
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    for name, field in Settings.model_fields.items():
+        assert f"DROVER_{name.upper()} (" in said
+        assert str(field.description) in said
+    for command in ("serve", "cleanup", "processes", "doctor"):
+        assert re.search(rf"^    {command}\b", said, re.MULTILINE)
+    for code in (cli.DONE, cli.INCOMPLETE, cli.REFUSED, cli.NO_ANSWER, cli.WARNED):
+        assert f"\n  {code}  " in said
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(Status.OK, 0), (Status.WARNING, 4), (Status.PROBLEM, 1)], ids=str
+)
+def test_the_doctor_tells_by_his_exit_code_how_it_stands(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], status: Status, code: int
+) -> None:
+    checks = (Check("port", Status.OK, "5010 is free"), Check("init", status, "so it is", "do this"))
+    monkeypatch.setattr("cli.read_set_up", lambda _: None)
+    monkeypatch.setattr("doctor.judge", lambda _: checks)
+    assert cli.run(["doctor"], never) == code
+    assert capsys.readouterr().out.splitlines() == [
+        "ok       port           5010 is free",
+        f"{status.value:<8} init           so it is",
+        "                        -> do this",
+    ]
+    assert cli.run(["doctor", "--json"], never) == code
+    told = json.loads(capsys.readouterr().out)
+    assert (told["success"], told["status"]) == (status is not Status.PROBLEM, status.value)
+    assert told["checks"][1] == {
+        "name": "init",
+        "status": status.value,
+        "found": "so it is",
+        "advice": "do this",
+    }
 
 
 def test_a_wrong_setting_is_told_in_one_line(

@@ -31,7 +31,8 @@ CONTRACT = {
 
 
 def tree(error: type[DroverError]) -> Iterator[type[DroverError]]:
-    yield error
+    if error.__module__ == DroverError.__module__:  # a door may have errors of its own, in its own protocol
+        yield error
     for below in error.__subclasses__():
         yield from tree(below)
 

@@ -12,9 +12,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 # From top to bottom; a room may import its own layer and those below.
 LAYERS = (
-    ("run", "app", "cli"),
+    ("run", "app", "cli", "doctor", "readings"),
     ("web", "attach"),
-    ("session_manager",),
+    ("session_manager", "metrics"),
     ("process_cleanup", "sessions", "browser"),
     ("processes",),
     ("addresses", "asgi", "settings", "security", "events", "errors", "deadline", "logs", "version"),
@@ -22,6 +22,7 @@ LAYERS = (
 HEIGHT = {room: -depth for depth, rooms in enumerate(LAYERS) for room in rooms}
 HOMES = {
     "flask": ("web", "app.py"),
+    "prometheus_client": ("metrics.py",),
     "psutil": ("processes",),
     "selenium": ("browser",),
     "sqlite3": ("sessions/store.py",),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import logging
 import re
 import sys
+import warnings
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 
@@ -14,6 +16,7 @@ import pytest
 
 import events
 from logs import rfc3339, set_up_logging
+from tests.unit.test_events import EVERY, EXAMPLES
 
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 
@@ -38,6 +41,7 @@ def _logging_as_it_was() -> Iterator[None]:
     before = root.handlers[:], root.level, drover.level
     yield
     root.handlers[:], root.level, drover.level = before
+    logging.captureWarnings(capture=False)
 
 
 def test_text_is_the_time_before_the_fixed_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,9 +84,51 @@ def test_json_is_one_object_a_line_with_the_fields_of_the_event(monkeypatch: pyt
         "level": "INFO",
         "message": "Active ChromeDriver PIDs: {1, 2}",
         "event": "ActiveDrivers",
+        "session_id": None,
+        "logger": "drover",
         "pids": [1, 2],
     }
     assert (second["event"], second["session_id"], second["reason"]) == ("SessionAppearsDead", "a", "gone")
+
+
+def test_every_event_is_one_object_with_all_its_fields(monkeypatch: pytest.MonkeyPatch) -> None:
+    stderr = Stderr(monkeypatch)
+    log = set_up_logging("json", "debug")
+    happened = [
+        kind(**{field.name: EXAMPLES[str(field.type)] for field in dataclasses.fields(kind)})
+        for kind in EVERY
+    ]
+    for event in happened:
+        log(event)
+    entries = [json.loads(line) for line in stderr.lines]
+    assert len(entries) == len(happened)
+    for event, entry in zip(happened, entries, strict=True):
+        assert list(entry)[:6] == ["time", "level", "message", "event", "session_id", "logger"]
+        assert (entry["message"], entry["event"]) == (event.message, type(event).__name__)
+        fields = json.loads(json.dumps(dataclasses.asdict(event)))
+        assert entry == entry | fields
+        assert not {"time", "level", "message", "event", "logger"} & set(fields)
+
+
+def test_what_libraries_say_is_one_object_a_line_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    stderr = Stderr(monkeypatch)
+    set_up_logging("json", "info")
+    logging.getLogger("urllib3").warning("trouble with %s\nand more", "that")
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        set_up_logging("json", "info")
+        warnings.warn("soon it is gone", DeprecationWarning, stacklevel=1)
+    library, warned = (json.loads(line) for line in stderr.lines)
+    assert re.fullmatch(TIME, library.pop("time"))
+    assert library == {
+        "level": "WARNING",
+        "message": "trouble with that\nand more",
+        "event": None,
+        "session_id": None,
+        "logger": "urllib3",
+    }
+    assert "DeprecationWarning: soon it is gone" in warned["message"]
+    assert (warned["level"], warned["logger"]) == ("WARNING", "py.warnings")
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])

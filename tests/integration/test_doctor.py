@@ -1,0 +1,177 @@
+"""The doctor's eyes on the real machine: it looks and tries, and leaves everything as it was."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+import cli
+import readings
+from doctor import PortHolder, Readings
+from processes import surroundings
+from processes.ownership import InstanceLock
+from settings import Settings
+from tests.machine import free_port
+
+
+@pytest.fixture
+def home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("DROVER_DATA_DIR", str(folder / "d"))
+    monkeypatch.setenv("DROVER_PORT", str(free_port()))
+    monkeypatch.chdir(folder)
+    return folder / "d"
+
+
+@contextmanager
+def listening(status: int, body: bytes) -> Iterator[int]:
+    """Answer every GET like this; gives the port."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:  # noqa: ANN401
+            return
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+def settings_on(port: int) -> Settings:
+    return Settings.model_validate(Settings().model_dump() | {"port": port})
+
+
+def test_a_free_port_is_free_and_stays_so(home: Path) -> None:
+    assert readings._port_holder(Settings()) is PortHolder.NOBODY
+    assert readings._port_holder(Settings()) is PortHolder.NOBODY
+
+
+@pytest.mark.parametrize("status", [200, 503])
+def test_an_instance_of_drover_is_told_from_ours_by_the_lock(home: Path, status: int) -> None:
+    with listening(status, json.dumps({"service": "drover"}).encode()) as port:
+        assert readings._port_holder(settings_on(port)) is PortHolder.ANOTHER_DROVER
+        home.mkdir()
+        lock = InstanceLock(home)
+        lock.acquire()
+        assert readings._port_holder(settings_on(port)) is PortHolder.OURS
+        lock.release()
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"service": "other"}'])
+@pytest.mark.parametrize("status", [200, 404])
+def test_another_program_on_the_port_is_a_stranger(home: Path, status: int, body: bytes) -> None:
+    with listening(status, body) as port:
+        assert readings._port_holder(settings_on(port)) is PortHolder.A_STRANGER
+
+
+def test_a_port_that_no_kernel_gives_is_forbidden(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(socket.socket, "bind", refuse)
+    assert readings._port_holder(Settings()) is PortHolder.FORBIDDEN
+
+
+def test_the_data_folder_is_judged_without_being_made(home: Path) -> None:
+    found = readings._data_folder(home / "deeper")
+    assert (found.refusal, found.writable) == (None, True)
+    assert found.file_system
+    assert not home.exists()
+
+
+def test_a_path_that_is_too_long_for_sockets_is_told(home: Path) -> None:
+    found = readings._data_folder(home / ("x" * 60))
+    assert found.refusal is not None
+    assert "too long" in found.refusal
+
+
+def test_a_file_in_the_place_of_the_data_folder_is_no_place_to_write(home: Path) -> None:
+    home.touch()
+    assert not readings._data_folder(home / "d").writable
+
+
+def test_the_file_system_is_that_of_the_nearest_mount() -> None:
+    mounts = {part.mountpoint: part.fstype for part in psutil.disk_partitions(all=True)}
+    assert surroundings.file_system_of(Path("/proc/sys")) == mounts["/proc"]
+    assert surroundings.file_system_of(Path("relative")) == ""
+
+
+def test_what_becomes_of_an_orphan_is_found_by_trying() -> None:
+    before = set(psutil.pids())
+    assert surroundings.orphans_are_reaped() is True
+    left = [pid for pid in set(psutil.pids()) - before if surroundings._MAKE_ORPHAN in _arguments(pid)]
+    assert left == []
+
+
+def test_where_no_orphan_can_be_made_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.executable", "/nonexistent")
+    assert surroundings.orphans_are_reaped() is None
+
+
+def test_everything_is_read_without_an_error(home: Path) -> None:
+    found = readings.read_set_up(Settings())
+    assert isinstance(found, Readings)
+    assert found.refusal is None
+    assert found.data_folder.path == home
+    assert not home.exists()
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_port_that_is_taken_is_a_problem_told_by_the_exit_code(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], as_json: bool
+) -> None:
+    with listening(200, b"{}") as port:
+        monkeypatch.setenv("DROVER_PORT", str(port))
+        assert cli.run(["doctor", *(["--json"] if as_json else [])], _never) == 1
+    said = capsys.readouterr().out
+    if not as_json:
+        assert f"problem  port           {port} is held by another program\n" in said
+        assert "-> stop that, or set DROVER_PORT to another port" in said
+        return
+    answer = json.loads(said)
+    assert (answer["success"], answer["status"]) == (False, "problem")
+    (check,) = [check for check in answer["checks"] if check["name"] == "port"]
+    assert check["status"] == "problem"
+
+
+def test_settings_that_do_not_fit_together_are_a_problem(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DROVER_HOST", "0.0.0.0")  # noqa: S104 - that it is refused is the test
+    assert cli.run(["doctor"], _never) == 1
+    assert "set DROVER_API_TOKEN" in capsys.readouterr().out
+
+
+def test_a_setting_that_names_no_program_is_a_problem(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DROVER_CHROME_BINARY", "/nonexistent/chrome")
+    assert cli.run(["doctor"], _never) == 1
+    assert "DROVER_CHROME_BINARY is '/nonexistent/chrome'" in capsys.readouterr().out
+
+
+def _arguments(pid: int) -> list[str]:
+    try:
+        return psutil.Process(pid).cmdline()
+    except psutil.Error:
+        return []
+
+
+def _never(_: Settings) -> int:
+    raise AssertionError("nothing is to be served")

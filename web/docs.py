@@ -1,0 +1,82 @@
+"""The contract as a document for programs, and as a page to read and try it."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from flask import Blueprint, Response, jsonify, make_response, render_template
+from openapi_pydantic import Info, OpenAPI, PathItem, Server, Tag
+from openapi_pydantic.util import construct_open_api_with_schema_class
+
+from version import VERSION
+from web.contract import extensions, operation
+from web.parsing import Nothing, read_query
+from web.routes import ROUTES
+
+blueprint = Blueprint(
+    "docs", __name__, template_folder="templates", static_folder="static/docs", static_url_path="/docs/assets"
+)
+
+# Swagger UI would not do: it sets inline styles (swagger-api/swagger-ui#10655), which this forbids.
+_PAGE_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+_TAGS = {
+    "Sessions": "Chrome sessions: get, look at, lease, close.",
+    "Processes": "The ChromeDriver and Chrome processes of the machine.",
+    "Service": "The service itself.",
+    "Attach": "Doors for WebDriver and CDP clients.",
+    "Streams": "What stays open.",
+}
+_DESCRIPTION = """Chrome sessions over HTTP, kept alive, with nothing left behind.
+
+Times are RFC 3339 in UTC; durations are in seconds, except fields whose name ends in `_ms`. A failure has
+`success` false, one sentence in `error`, and a `code`. Unknown fields and parameters are refused by name."""
+_SECURITY_SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "DROVER_API_TOKEN, where it is set"},
+    "basic": {"type": "http", "scheme": "basic", "description": "The token as the password, with any name"},
+}
+
+
+@blueprint.get("/openapi.json")
+def openapi_json() -> Response:
+    """Give the OpenAPI document."""
+    read_query(Nothing)
+    return jsonify(document())
+
+
+@blueprint.get("/docs")
+def docs_page() -> Response:
+    """Show the document as a page."""
+    read_query(Nothing)
+    page = make_response(render_template("docs.html"))
+    page.headers.update(_PAGE_HEADERS)
+    return page
+
+
+@cache
+def document() -> dict[str, Any]:
+    """Build the OpenAPI 3.1 document; it holds nothing of the settings."""
+    paths: dict[str, dict[str, Any]] = {}
+    for route in ROUTES:
+        paths.setdefault(route.path, {})[route.method] = operation(route)
+    skeleton = OpenAPI(
+        openapi="3.1.0",
+        info=Info(title="Drover", version=VERSION, description=_DESCRIPTION),
+        servers=[Server(url="/")],
+        tags=[Tag(name=name, description=meaning) for name, meaning in _TAGS.items()],
+        security=[{}, {"bearer": []}, {"basic": []}],
+        paths={path: PathItem.model_validate(methods) for path, methods in paths.items()},
+    )
+    whole = construct_open_api_with_schema_class(skeleton)
+    built: dict[str, Any] = whole.model_dump(
+        mode="json", by_alias=True, exclude_none=True, exclude_unset=True
+    )
+    for route in ROUTES:
+        built["paths"][route.path][route.method] |= extensions(route)
+    built["components"]["securitySchemes"] = _SECURITY_SCHEMES
+    return built
