@@ -223,6 +223,7 @@ class Drover:
             port=self.settings.port,
             allow_unsafe=self.settings.allow_unsafe_capabilities,
             watch_s=self.settings.health_timeout,
+            observe=self._metrics.observe_relay,
         )
         sockets = Sockets(
             self.manager,
