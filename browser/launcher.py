@@ -22,6 +22,7 @@ from browser.binaries import Binaries, mismatch, versions
 from browser.capabilities import Checked
 from browser.health import Reply, browser_guid, pages, probe
 from browser.running import RunningBrowser
+from browser.start_slots import StartSlots, starts_at_once, usable_cores
 from deadline import Deadline
 from errors import BrowserUnavailable, CleanupIncomplete, InvalidRequest, SessionLost
 from processes.ending import end
@@ -65,6 +66,7 @@ class Launcher:
         self._chrome_args = tuple(chrome_args)
         self._children: dict[int, subprocess.Popen[bytes]] = {}
         self._children_lock = threading.Lock()
+        self._slots = StartSlots(starts_at_once(usable_cores()))
 
     def check(self) -> str | None:
         """See whether browsers can be started; gives a warning where their versions do not match.
@@ -83,11 +85,24 @@ class Launcher:
         return mismatch(chrome, driver)
 
     def start(
-        self, folder: SessionFolder, checked: Checked, deadline: Deadline, wanted: Wanted
+        self,
+        folder: SessionFolder,
+        checked: Checked,
+        deadline: Deadline,
+        wanted: Wanted,
+        *,
+        gives_way: bool = False,
     ) -> RunningBrowser:
-        """Start a ChromeDriver and, through it, a Chrome on the folder's profile.
+        """Start a ChromeDriver and, through it, a Chrome on the folder's profile, when its turn has come.
 
         What was started is ended again when anything fails.
+
+        Args:
+            folder: The session's folder.
+            checked: What its client asks of Chrome.
+            deadline: Until when it has to be started.
+            wanted: Whether the session still wants it.
+            gives_way: Whether starts that somebody waits for go first.
 
         Raises:
             BrowserUnavailable: With ChromeDriver's last words and what to do.
@@ -102,6 +117,12 @@ class Launcher:
             no_sandbox=self._no_sandbox,
             extra_args=self._chrome_args,
         )
+        with self._slots.slot(deadline, wanted, gives_way=gives_way):
+            return self._started(folder, wish, deadline, wanted)
+
+    def _started(
+        self, folder: SessionFolder, wish: Mapping[str, object], deadline: Deadline, wanted: Wanted
+    ) -> RunningBrowser:
         try:
             driver, url = self._start_driver(folder, deadline, wanted)
             answer = driver_client.new_session(url, wish, max(1.0, deadline.remaining()))
