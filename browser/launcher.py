@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from browser import capabilities, driver_client
 from browser.binaries import Binaries, mismatch, versions
@@ -25,6 +26,7 @@ from browser.running import RunningBrowser
 from browser.start_slots import StartSlots, starts_at_once, usable_cores
 from deadline import Deadline
 from errors import BrowserUnavailable, CleanupIncomplete, InvalidRequest, SessionLost
+from processes.defunct import reap_defunct_chrome
 from processes.ending import end
 from processes.folders import SessionFolder
 from processes.ownership import session_mark
@@ -35,6 +37,7 @@ DRIVER_STARTS = 3
 ATTACH_S = 10.0
 GRACE_S = 2.0
 LAST_WORDS_LINES = 8
+ENOUGH_DISK_MB = 16
 _GREETINGS = ("Starting ChromeDriver", "Only local connections", "Please see", "ChromeDriver was started")
 # ChromeDriver picks a free port of IPv6 and ends where that one is taken in IPv4; the next try picks another.
 _PORT_TAKEN = "Address already in use"
@@ -196,11 +199,17 @@ class Launcher:
             raise CleanupIncomplete(f"These processes could not be ended: PID {pids}; end them by hand")
 
     def reap(self) -> None:
-        """Take the ChromeDrivers of ours that have ended off the process table."""
+        """Take what has ended off the process table: our ChromeDrivers, and Chrome that was given to us.
+
+        In a container without an init the service is the first process, and the kernel gives it every
+        helper of Chrome that outlives its parent.
+        """
         with self._children_lock:
             pids = tuple(self._children)
         for pid in pids:
             self._reap(pid)
+        with self._children_lock:
+            reap_defunct_chrome(spared=self._children.keys())
 
     def _binaries(self) -> Binaries:
         if self._found is None:
@@ -234,7 +243,7 @@ class Launcher:
             # At a finer level ChromeDriver logs what is typed, passwords included.
             "--log-level=WARNING",
         ]
-        with folder.driver_output.open("wb") as output:
+        with _written(folder.driver_output) as output:
             try:
                 process = subprocess.Popen(  # noqa: S603 - our own executable and switches
                     command,
@@ -273,6 +282,15 @@ def _environment(environ: Mapping[str, str], folder: SessionFolder) -> dict[str,
     ours = {name: value for name, value in environ.items() if not name.upper().startswith("DROVER_")}
     temp = dict.fromkeys(("TMPDIR", "MAC_CHROMIUM_TMPDIR", "TMP", "TEMP"), str(folder.temp))
     return ours | temp | {"BREAKPAD_DUMP_LOCATION": str(folder.crashes)}
+
+
+def _written(path: Path) -> BinaryIO:
+    try:
+        return path.open("wb")
+    except OSError as error:
+        raise BrowserUnavailable(
+            f"{path} cannot be written ({error.strerror}): free some disk space, then ask again"
+        ) from error
 
 
 def _await_port(process: subprocess.Popen[bytes], output: Path, deadline: Deadline) -> int | None:
@@ -379,10 +397,17 @@ def _story(error: object, folder: SessionFolder) -> str:
     words = [_tail(folder.driver_log), _tail(folder.driver_output)]
     last_words = " | ".join(word for word in words if word)
     told = f" ChromeDriver's last words: {last_words}." if last_words else ""
-    return (
-        f"No browser could be started: {str(error).rstrip('.')}.{told} "
-        "Check that Chrome and ChromeDriver are of the same version and start by hand, then ask again"
-    )
+    return f"No browser could be started: {str(error).rstrip('.')}.{told} {_advice(folder)}, then ask again"
+
+
+def _advice(folder: SessionFolder) -> str:
+    try:
+        free_mb = shutil.disk_usage(folder.path).free / 1e6
+    except OSError:
+        free_mb = 0.0
+    if free_mb < ENOUGH_DISK_MB:
+        return f"The disk of {folder.path.parent} is full ({free_mb:.0f} MB are free): make room"
+    return "Check that Chrome and ChromeDriver are of the same version and start by hand"
 
 
 def _tail(log: Path) -> str:
