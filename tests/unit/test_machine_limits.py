@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -16,13 +17,13 @@ import app
 from errors import StartRefused
 
 GIGABYTE = 1 << 30
-Bind = Callable[[socket.AddressFamily, str, int], str]
+Bind = Callable[[socket.AddressFamily, str, int], Any]
 
 
 def binding(refused: dict[str, int]) -> Bind:
-    """Give a stand-in for the binding of sockets, that refuses these addresses."""
+    """Give a stand-in for the binding of sockets, that gives their address, or refuses it."""
 
-    def bind(_: socket.AddressFamily, address: str, port: int) -> str:
+    def bind(_: socket.AddressFamily, address: str, port: int) -> Any:  # noqa: ANN401
         if address in refused:
             raise OSError(refused[address], os.strerror(refused[address]))
         return address
@@ -33,7 +34,7 @@ def binding(refused: dict[str, int]) -> Bind:
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
 def test_both_loopback_addresses_are_listened_on(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
     monkeypatch.setattr(app, "_bound", binding({}))
-    assert app._listen(host, 5010) == ["127.0.0.1", "::1"]
+    assert list(map(str, app._listen(host, 5010))) == ["127.0.0.1", "::1"]
 
 
 @pytest.mark.parametrize("code", [errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT])
@@ -41,7 +42,7 @@ def test_a_machine_without_ipv6_is_served_on_the_other_address(
     monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     monkeypatch.setattr(app, "_bound", binding({"::1": code}))
-    assert app._listen("127.0.0.1", 5010) == ["127.0.0.1"]
+    assert list(map(str, app._listen("127.0.0.1", 5010))) == ["127.0.0.1"]
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
