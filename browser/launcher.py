@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from browser import capabilities, driver_client
+from browser import capabilities, driver_client, last_words
 from browser.binaries import Binaries, mismatch, versions
 from browser.capabilities import Checked
 from browser.health import Reply, browser_guid, pages, probe
@@ -36,9 +36,6 @@ DRIVER_START_S = 10.0
 DRIVER_STARTS = 3
 ATTACH_S = 10.0
 GRACE_S = 2.0
-LAST_WORDS_LINES = 8
-ENOUGH_DISK_MB = 16
-_GREETINGS = ("Starting ChromeDriver", "Only local connections", "Please see", "ChromeDriver was started")
 # ChromeDriver picks a free port of IPv6 and ends where that one is taken in IPv4; the next try picks another.
 _PORT_TAKEN = "Address already in use"
 _PORT = re.compile(r"started successfully on port (\d+)")
@@ -136,7 +133,9 @@ class Launcher:
             self.stop(folder, None)
             raise InvalidRequest(f"ChromeDriver refuses these capabilities: {error}") from error
         except (driver_client.CommandFailed, BrowserUnavailable) as error:
-            story = error.message if isinstance(error, BrowserUnavailable) else _story(error, folder)
+            story = (
+                error.message if isinstance(error, BrowserUnavailable) else last_words.story(error, folder)
+            )
             if wanted():
                 # A start that was overtaken, and ended under its own hands, says nothing about the next one.
                 self.unavailable = story
@@ -173,7 +172,7 @@ class Launcher:
         except driver_client.CommandFailed as error:
             end([driver])
             self._reap(driver.pid)
-            raise BrowserUnavailable(_story(error, folder)) from error
+            raise BrowserUnavailable(last_words.story(error, folder)) from error
         return attached
 
     def stop(self, folder: SessionFolder, running: RunningBrowser | None) -> None:
@@ -232,12 +231,12 @@ class Launcher:
             self._reap(process.pid)
             if _PORT_TAKEN not in folder.driver_output.read_text(encoding="utf-8", errors="replace"):
                 break
-        raise BrowserUnavailable(_story("ChromeDriver did not start", folder))
+        raise BrowserUnavailable(last_words.story("ChromeDriver did not start", folder))
 
     def _spawn(self, folder: SessionFolder) -> subprocess.Popen[bytes]:
         command = [
             str(self._binaries().chromedriver),
-            "--port=0",
+            f"--port={_port_to_ask_for()}",
             f"--log-path={folder.driver_log}",
             "--append-log",
             # At a finer level ChromeDriver logs what is typed, passwords included.
@@ -282,6 +281,18 @@ def _environment(environ: Mapping[str, str], folder: SessionFolder) -> dict[str,
     ours = {name: value for name, value in environ.items() if not name.upper().startswith("DROVER_")}
     temp = dict.fromkeys(("TMPDIR", "MAC_CHROMIUM_TMPDIR", "TMP", "TEMP"), str(folder.temp))
     return ours | temp | {"BREAKPAD_DUMP_LOCATION": str(folder.crashes)}
+
+
+def _port_to_ask_for() -> int:
+    """Give 0, upon which ChromeDriver chooses a port itself; without IPv6 it would not tell which."""
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.bind(("127.0.0.1", 0))
+            return int(probe.getsockname()[1])
+    return 0
 
 
 def _written(path: Path) -> BinaryIO:
@@ -390,30 +401,3 @@ def _is_marked(cmdline: Sequence[str] | None, folder: SessionFolder) -> bool:
 
 def _pids_below(table: ProcessTable, pid: int) -> set[int]:
     return {row.pid for row in table.descendants(pid)}
-
-
-def _story(error: object, folder: SessionFolder) -> str:
-    """Tell why a browser did not start: ChromeDriver's reason, its last log lines, and what to do."""
-    words = [_tail(folder.driver_log), _tail(folder.driver_output)]
-    last_words = " | ".join(word for word in words if word)
-    told = f" ChromeDriver's last words: {last_words}." if last_words else ""
-    return f"No browser could be started: {str(error).rstrip('.')}.{told} {_advice(folder)}, then ask again"
-
-
-def _advice(folder: SessionFolder) -> str:
-    try:
-        free_mb = shutil.disk_usage(folder.path).free / 1e6
-    except OSError:
-        free_mb = 0.0
-    if free_mb < ENOUGH_DISK_MB:
-        return f"The disk of {folder.path.parent} is full ({free_mb:.0f} MB are free): make room"
-    return "Check that Chrome and ChromeDriver are of the same version and start by hand"
-
-
-def _tail(log: Path) -> str:
-    try:
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return ""
-    told = [line.strip() for line in lines if line.strip() and not line.startswith(_GREETINGS)]
-    return " / ".join(told[-LAST_WORDS_LINES:])
