@@ -133,9 +133,7 @@ class Launcher:
             self.stop(folder, None)
             raise InvalidRequest(f"ChromeDriver refuses these capabilities: {error}") from error
         except (driver_client.CommandFailed, BrowserUnavailable) as error:
-            story = (
-                error.message if isinstance(error, BrowserUnavailable) else last_words.story(error, folder)
-            )
+            story = error.message if isinstance(error, BrowserUnavailable) else self._story(error, folder)
             if wanted():
                 # A start that was overtaken, and ended under its own hands, says nothing about the next one.
                 self.unavailable = story
@@ -143,6 +141,10 @@ class Launcher:
             raise BrowserUnavailable(story) from error
         self.unavailable = None
         return running
+
+    def _story(self, error: Exception, folder: SessionFolder) -> str:
+        sandboxed = not self._no_sandbox and "--no-sandbox" not in self._chrome_args
+        return last_words.story(error, folder, sandboxed=sandboxed)
 
     def reattach(
         self,

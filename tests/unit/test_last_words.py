@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from browser import sandbox
 from browser.last_words import story
 from processes.folders import SessionFolder
 
@@ -54,3 +56,34 @@ def test_a_full_disk_is_named_as_the_cause(
 
 def test_of_a_folder_that_is_gone_no_want_of_room_is_told(tmp_path: Path) -> None:
     assert "full" not in story("it is gone", SessionFolder(tmp_path / "gone"))
+
+
+@pytest.mark.parametrize("forbidden", [True, False])
+@pytest.mark.parametrize("sandboxed", [True, False])
+@pytest.mark.parametrize(
+    "error", ["session not created: Chrome instance exited.", "ChromeDriver did not start"]
+)
+def test_a_sandbox_that_may_not_be_made_is_told_where_it_was_to_be(
+    monkeypatch: pytest.MonkeyPatch,
+    session_folder: SessionFolder,
+    error: str,
+    sandboxed: bool,
+    forbidden: bool,
+) -> None:
+    room(monkeypatch, 10**9)
+    monkeypatch.setattr(sandbox, "is_forbidden", lambda: forbidden)
+    said = story(error, session_folder, sandboxed=sandboxed)
+    assert ("DROVER_CHROME_ARGS=--no-sandbox" in said) is (forbidden and sandboxed and "exited" in error)
+
+
+@pytest.mark.parametrize(
+    ("probe", "forbidden"), [(("true",), False), (("false",), True), (("no-such",), False)]
+)
+def test_what_the_system_answers_decides(
+    monkeypatch: pytest.MonkeyPatch, probe: tuple[str, ...], forbidden: bool
+) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(sandbox, "PROBE", probe)
+    assert sandbox.is_forbidden() is forbidden
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert sandbox.is_forbidden() is False
