@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -13,7 +15,6 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from types import FrameType
 from typing import Any, cast
 
@@ -39,8 +40,10 @@ from logs import set_up_logging
 from metrics import Metrics
 from process_cleanup import ProcessCleaner, Trigger
 from processes.boot import boot_id
+from processes.console import end_with_console
 from processes.folders import SessionFolders
 from processes.ownership import InstanceLock
+from processes.shares import network_share
 from session_manager import SessionManager
 from sessions.archive import Archive
 from sessions.closing import Closer
@@ -76,6 +79,8 @@ LEASE_TICK_S = 0.25
 RETRY_CLOSE_S = 5.0
 SIGN_OF_LIFE_S = 10.0
 SAVE_TICK_S = 1.0
+REAP_TICK_S = 5.0
+_NO_SUCH_ADDRESS = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 
 
 class Drover:
@@ -157,6 +162,7 @@ class Drover:
             Task("keep-alive", SAVE_TICK_S, self._keep_alive.tick),
             Task("close again", RETRY_CLOSE_S, closer.close_again),
             Task("saved state", SAVE_TICK_S, lambda: keeper.tick(self._registry.sessions())),
+            Task("defunct processes", REAP_TICK_S, self._launcher.reap),
             Task("sign of life", SIGN_OF_LIFE_S, self._lock.touch),
         ]
         if settings.watch_interval > 0:
@@ -181,6 +187,9 @@ class Drover:
         """
         self._folders.check()
         self._lock.acquire()
+        share = network_share(self.settings.data_dir)
+        if share is not None:
+            self.hub.emit(events.DataFolderOnShare(str(self.settings.data_dir), share))
         self._stored = self._archive.open().sessions
         doubt = self._launcher.check() or self._launcher.unavailable
         if doubt:
@@ -208,6 +217,11 @@ class Drover:
         self._cleaner.close()
         self._lock.release()
         self.hub.emit(events.ServiceStopped())
+
+    def end_at_once(self) -> None:
+        """Take no more requests and end what runs, within four seconds; the rest goes at the next start."""
+        self._registry.stop()
+        self.manager.kill()
 
     def asgi(self) -> Application:
         """Give the ASGI application: drivers' doors and what stays open; Flask on threads for the rest."""
@@ -326,6 +340,7 @@ def _stop_upon_signals(drover: Drover, server: _Server) -> None:
         name = signal.Signals(number).name
         threading.Thread(target=stop_in_order, args=[name], name="stop").start()
 
+    end_with_console(drover.end_at_once)
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), handle)
@@ -343,7 +358,8 @@ def _listen(host: str, port: int) -> list[socket.socket]:
         try:
             sockets.append(_bound(family, address, port))
         except OSError as error:
-            if address == "::1" and sockets and not socket.has_dualstack_ipv6():
+            if sockets and error.errno in _NO_SUCH_ADDRESS:
+                # A machine or container without IPv6.
                 continue
             raise StartRefused(
                 f"DROVER_PORT is {port}: {address} port {port} cannot be listened on ({error.strerror}); "
@@ -380,11 +396,13 @@ def _token(settings: Settings) -> str | None:
 
 
 def _is_shared_memory_small() -> bool:
-    """Tell whether `/dev/shm` is as small as in a container (64 MB), where Chrome's tabs crash."""
-    if sys.platform != "linux" or not Path(SHARED_MEMORY).is_dir():
+    """Tell whether `/dev/shm` is missing or as small as in a container (64 MB), where Chrome's tabs crash."""
+    if sys.platform != "linux":
         return False
-    space = os.statvfs(SHARED_MEMORY)
-    return space.f_frsize * space.f_blocks < ENOUGH_SHARED_MEMORY
+    try:
+        return shutil.disk_usage(SHARED_MEMORY).total < ENOUGH_SHARED_MEMORY
+    except OSError:
+        return True
 
 
 def _is_root() -> bool:

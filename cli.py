@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import http.client
+import io
 import json
 import sys
 import urllib.error
@@ -55,6 +56,7 @@ def run(arguments: Sequence[str], serve: Callable[[Settings], int]) -> int:
         arguments: Without the program's name.
         serve: Runs the service until it is told to stop.
     """
+    _let_every_character_out()
     asked = _parser().parse_args(arguments)
     try:
         settings = load_settings()
@@ -80,7 +82,7 @@ def _cleanup(settings: Settings, *, dry_run: bool, as_json: bool) -> int:
     else:
         report = _cleaner_alone(settings).cleanup(Trigger.PERSON, dry_run=dry_run)
         answer = cleanup_json(report, active_sessions=0)
-    _show(json.dumps(answer, ensure_ascii=False) if as_json else _cleanup_text(answer))
+    _show(json.dumps(answer) if as_json else _cleanup_text(answer))
     return DONE if answer.get("success") else INCOMPLETE
 
 
@@ -89,7 +91,7 @@ def _processes(settings: Settings, *, as_json: bool) -> int:
         answer = _ask(settings, "GET", "/processes")
     else:
         answer = processes_json(_cleaner_alone(settings).survey())
-    _show(json.dumps(answer, ensure_ascii=False) if as_json else _process_table(answer))
+    _show(json.dumps(answer) if as_json else _process_table(answer))
     return DONE
 
 
@@ -239,6 +241,13 @@ def _parser() -> argparse.ArgumentParser:
     for command in (cleanup, processes):
         command.add_argument("--json", action="store_true", help="as JSON, as the HTTP API answers")
     return parser
+
+
+def _let_every_character_out() -> None:
+    """Let a console that cannot show a character show its number: a name must not end a program."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _show(text: str) -> None:

@@ -126,6 +126,22 @@ class BrowserDoubtful(Event):
 
 
 @dataclass(frozen=True)
+class DataFolderOnShare(Event):
+    """The data folder is on a network share, where locks and sockets may not work."""
+
+    level = logging.WARNING
+    data_dir: str
+    file_system: str
+
+    @property
+    def message(self) -> str:
+        return (
+            f"The data folder {self.data_dir} is on a network share ({self.file_system}): browsers are slow "
+            "there, and locks and sockets may fail; set DROVER_DATA_DIR to a folder on a local disk"
+        )
+
+
+@dataclass(frozen=True)
 class StoreSetAside(Event):
     """The database could not be used and was set aside; the service starts with a new one."""
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -38,6 +39,15 @@ def _not_blank(value: object) -> object:
     return value
 
 
+def default_data_dir(system: str) -> Path:
+    """Give the system's folder for a user's data; on macOS a shorter one.
+
+    `~/Library/Application Support/drover` would leave a user's name three characters, or else the sockets
+    that Chrome makes there have paths that are too long.
+    """
+    return Path.home() / ".drover" if system == "darwin" else user_data_path("drover", appauthor=False)
+
+
 def _absolute(path: Path) -> Path:
     return Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 - Path.absolute() keeps `..`
 
@@ -54,7 +64,7 @@ class Settings(BaseSettings):
     )
     port: int = Field(default=5010, ge=1, le=65535, description="TCP port to listen on")
     data_dir: Annotated[Path, BeforeValidator(_not_blank), AfterValidator(_absolute)] = Field(
-        default_factory=lambda: user_data_path("drover", appauthor=False),
+        default_factory=lambda: default_data_dir(sys.platform),
         description="folder of sessions, profiles and the instance lock",
     )
     max_sessions: int = Field(default=10, ge=1, le=1000, description="how many sessions may exist at once")

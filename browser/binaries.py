@@ -248,11 +248,12 @@ def _is_snap(path: str, machine: Machine) -> bool:
 
 
 def _fetch(chrome: Path | None, chromedriver: Path | None, machine: Machine) -> Binaries:
-    answer = _ask_selenium_manager(_manager_arguments(chrome, chromedriver))
+    passed_over = None if chrome else snap_notice(machine)
+    answer = _ask_selenium_manager(_manager_arguments(chrome, chromedriver), passed_over)
     fetched = Binaries(Path(answer.get("browser_path", "")), Path(answer.get("driver_path", "")))
     for path, needed in ((fetched.chrome, chrome is None), (fetched.chromedriver, chromedriver is None)):
         if needed and (not machine.is_program(str(path)) or _is_snap(str(path), machine)):
-            raise BrowserUnavailable(_nothing_to_run(f"Selenium Manager answered {str(path)!r}"))
+            raise BrowserUnavailable(_nothing_to_run(f"Selenium Manager answered {str(path)!r}", passed_over))
     return fetched
 
 
@@ -265,7 +266,7 @@ def _manager_arguments(chrome: Path | None, chromedriver: Path | None) -> list[s
     return [*arguments, "--browser-version", _major(version)] if version else arguments
 
 
-def _ask_selenium_manager(arguments: list[str]) -> Mapping[str, str]:
+def _ask_selenium_manager(arguments: list[str], passed_over: str | None) -> Mapping[str, str]:
     # Here, since run.py imports this module before Selenium is installed.
     from selenium.common import WebDriverException  # noqa: PLC0415
     from selenium.webdriver.common.selenium_manager import SeleniumManager  # noqa: PLC0415
@@ -273,7 +274,7 @@ def _ask_selenium_manager(arguments: list[str]) -> Mapping[str, str]:
     try:
         answer: Mapping[str, str] = SeleniumManager().binary_paths(arguments)
     except WebDriverException as error:
-        raise BrowserUnavailable(_nothing_to_run(_cause(error.msg or ""))) from error
+        raise BrowserUnavailable(_nothing_to_run(_cause(error.msg or ""), passed_over)) from error
     return answer
 
 
@@ -283,7 +284,9 @@ def _cause(message: str) -> str:
     return said.group(2) if said else message.strip().partition("\n")[0]
 
 
-def _nothing_to_run(cause: str) -> str:
+def _nothing_to_run(cause: str, passed_over: str | None) -> str:
+    if passed_over is not None:
+        return f"{passed_over} (this time it could not: {cause})"
     return (
         f"no Chrome with its ChromeDriver was found, and Selenium Manager could not fetch them ({cause}): "
         "on Debian run `apt-get install chromium chromium-driver`, elsewhere install Google Chrome"

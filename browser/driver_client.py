@@ -11,7 +11,7 @@ from selenium.webdriver.remote.client_config import ClientConfig
 from selenium.webdriver.remote.command import Command
 from selenium.webdriver.remote.errorhandler import ErrorHandler
 from selenium.webdriver.remote.remote_connection import RemoteConnection
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, NewConnectionError
 from urllib3.exceptions import TimeoutError as NoAnswer
 
 
@@ -81,6 +81,9 @@ def _execute(driver_url: str, command: str, parameters: dict[str, object], timeo
         raise CommandRefused(_first_line(error)) from error
     except WebDriverException as error:
         raise CommandFailed(_first_line(error)) from error
+    except NewConnectionError as error:
+        # Among urllib3's errors it counts as a timeout, though it comes at once.
+        raise CommandFailed(f"ChromeDriver cannot be reached: {error}") from error
     except NoAnswer as error:
         raise CommandTimeout(f"ChromeDriver did not answer within {timeout:.0f} s") from error
     except HTTPError as error:

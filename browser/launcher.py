@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -16,15 +17,17 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from browser import capabilities, driver_client
+from browser import capabilities, driver_client, last_words
 from browser.binaries import Binaries, mismatch, versions
 from browser.capabilities import Checked
 from browser.health import Reply, browser_guid, pages, probe
 from browser.running import RunningBrowser
+from browser.start_slots import StartSlots, starts_at_once, usable_cores
 from deadline import Deadline
 from errors import BrowserUnavailable, CleanupIncomplete, InvalidRequest, SessionLost
+from processes.defunct import reap_defunct_chrome
 from processes.ending import end
 from processes.folders import SessionFolder
 from processes.ownership import session_mark
@@ -34,8 +37,6 @@ DRIVER_START_S = 10.0
 DRIVER_STARTS = 3
 ATTACH_S = 10.0
 GRACE_S = 2.0
-LAST_WORDS_LINES = 8
-_GREETINGS = ("Starting ChromeDriver", "Only local connections", "Please see", "ChromeDriver was started")
 # ChromeDriver picks a free port of IPv6 and ends where that one is taken in IPv4; the next try picks another.
 _PORT_TAKEN = "Address already in use"
 _PORT = re.compile(r"started successfully on port (\d+)")
@@ -66,6 +67,7 @@ class Launcher:
         self._chrome_args = tuple(chrome_args)
         self._children: dict[int, subprocess.Popen[bytes]] = {}
         self._children_lock = threading.Lock()
+        self._slots = StartSlots(starts_at_once(usable_cores()))
 
     def check(self) -> str | None:
         """See whether browsers can be started; gives a warning where their versions do not match.
@@ -84,11 +86,24 @@ class Launcher:
         return mismatch(chrome, driver)
 
     def start(
-        self, folder: SessionFolder, checked: Checked, deadline: Deadline, wanted: Wanted
+        self,
+        folder: SessionFolder,
+        checked: Checked,
+        deadline: Deadline,
+        wanted: Wanted,
+        *,
+        gives_way: bool = False,
     ) -> RunningBrowser:
-        """Start a ChromeDriver and, through it, a Chrome on the folder's profile.
+        """Start a ChromeDriver and, through it, a Chrome on the folder's profile, when its turn has come.
 
         What was started is ended again when anything fails.
+
+        Args:
+            folder: The session's folder.
+            checked: What its client asks of Chrome.
+            deadline: Until when it has to be started.
+            wanted: Whether the session still wants it.
+            gives_way: Whether starts that somebody waits for go first.
 
         Raises:
             BrowserUnavailable: With ChromeDriver's last words and what to do.
@@ -104,6 +119,12 @@ class Launcher:
             no_sandbox=self._no_sandbox,
             extra_args=self._chrome_args,
         )
+        with self._slots.slot(deadline, wanted, gives_way=gives_way):
+            return self._started(folder, wish, deadline, wanted)
+
+    def _started(
+        self, folder: SessionFolder, wish: Mapping[str, object], deadline: Deadline, wanted: Wanted
+    ) -> RunningBrowser:
         try:
             driver, url = self._start_driver(folder, deadline, wanted)
             answer = driver_client.new_session(url, wish, max(1.0, deadline.remaining()))
@@ -114,7 +135,7 @@ class Launcher:
             self.stop(folder, None)
             raise InvalidRequest(f"ChromeDriver refuses these capabilities: {error}") from error
         except (driver_client.CommandFailed, BrowserUnavailable) as error:
-            story = error.message if isinstance(error, BrowserUnavailable) else _story(error, folder)
+            story = error.message if isinstance(error, BrowserUnavailable) else self._story(error, folder)
             if wanted():
                 # A start that was overtaken, and ended under its own hands, says nothing about the next one.
                 self.unavailable = story
@@ -122,6 +143,10 @@ class Launcher:
             raise BrowserUnavailable(story) from error
         self.unavailable = None
         return running
+
+    def _story(self, error: Exception, folder: SessionFolder) -> str:
+        sandboxed = not self._no_sandbox and "--no-sandbox" not in self._chrome_args
+        return last_words.story(error, folder, sandboxed=sandboxed)
 
     def reattach(
         self,
@@ -156,7 +181,7 @@ class Launcher:
         except driver_client.CommandFailed as error:
             end([driver])
             self._reap(driver.pid)
-            raise BrowserUnavailable(_story(error, folder)) from error
+            raise BrowserUnavailable(last_words.story(error, folder)) from error
         return attached
 
     def stop(self, folder: SessionFolder, running: RunningBrowser | None) -> None:
@@ -182,11 +207,17 @@ class Launcher:
             raise CleanupIncomplete(f"These processes could not be ended: PID {pids}; end them by hand")
 
     def reap(self) -> None:
-        """Take the ChromeDrivers of ours that have ended off the process table."""
+        """Take what has ended off the process table: our ChromeDrivers, and Chrome that was given to us.
+
+        In a container without an init the service is the first process, and the kernel gives it every
+        helper of Chrome that outlives its parent.
+        """
         with self._children_lock:
             pids = tuple(self._children)
         for pid in pids:
             self._reap(pid)
+        with self._children_lock:
+            reap_defunct_chrome(spared=self._children.keys())
 
     def _binaries(self) -> Binaries:
         if self._found is None:
@@ -209,18 +240,18 @@ class Launcher:
             self._reap(process.pid)
             if _PORT_TAKEN not in folder.driver_output.read_text(encoding="utf-8", errors="replace"):
                 break
-        raise BrowserUnavailable(_story("ChromeDriver did not start", folder))
+        raise BrowserUnavailable(last_words.story("ChromeDriver did not start", folder))
 
     def _spawn(self, folder: SessionFolder) -> subprocess.Popen[bytes]:
         command = [
             str(self._binaries().chromedriver),
-            "--port=0",
+            f"--port={_port_to_ask_for()}",
             f"--log-path={folder.driver_log}",
             "--append-log",
             # At a finer level ChromeDriver logs what is typed, passwords included.
             "--log-level=WARNING",
         ]
-        with folder.driver_output.open("wb") as output:
+        with _written(folder.driver_output) as output:
             try:
                 process = subprocess.Popen(  # noqa: S603 - our own executable and switches
                     command,
@@ -259,6 +290,27 @@ def _environment(environ: Mapping[str, str], folder: SessionFolder) -> dict[str,
     ours = {name: value for name, value in environ.items() if not name.upper().startswith("DROVER_")}
     temp = dict.fromkeys(("TMPDIR", "MAC_CHROMIUM_TMPDIR", "TMP", "TEMP"), str(folder.temp))
     return ours | temp | {"BREAKPAD_DUMP_LOCATION": str(folder.crashes)}
+
+
+def _port_to_ask_for() -> int:
+    """Give 0, upon which ChromeDriver chooses a port itself; without IPv6 it would not tell which."""
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.bind(("127.0.0.1", 0))
+            return int(probe.getsockname()[1])
+    return 0
+
+
+def _written(path: Path) -> BinaryIO:
+    try:
+        return path.open("wb")
+    except OSError as error:
+        raise BrowserUnavailable(
+            f"{path} cannot be written ({error.strerror}): free some disk space, then ask again"
+        ) from error
 
 
 def _await_port(process: subprocess.Popen[bytes], output: Path, deadline: Deadline) -> int | None:
@@ -359,23 +411,3 @@ def _is_marked(cmdline: Sequence[str] | None, folder: SessionFolder) -> bool:
 
 def _pids_below(table: ProcessTable, pid: int) -> set[int]:
     return {row.pid for row in table.descendants(pid)}
-
-
-def _story(error: object, folder: SessionFolder) -> str:
-    """Tell why a browser did not start: ChromeDriver's reason, its last log lines, and what to do."""
-    words = [_tail(folder.driver_log), _tail(folder.driver_output)]
-    last_words = " | ".join(word for word in words if word)
-    told = f" ChromeDriver's last words: {last_words}." if last_words else ""
-    return (
-        f"No browser could be started: {str(error).rstrip('.')}.{told} "
-        "Check that Chrome and ChromeDriver are of the same version and start by hand, then ask again"
-    )
-
-
-def _tail(log: Path) -> str:
-    try:
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return ""
-    told = [line.strip() for line in lines if line.strip() and not line.startswith(_GREETINGS)]
-    return " / ".join(told[-LAST_WORDS_LINES:])

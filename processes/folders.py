@@ -6,6 +6,7 @@ else is ever removed, and no symbolic link is followed.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
@@ -309,5 +310,6 @@ def _make_parts(folder: SessionFolder) -> None:
 
 
 def _not_made(folder: SessionFolder, error: OSError) -> str:
-    reason = f"({error.strerror}): free some disk space, then ask again"
-    return f"The session's folder {folder.path} cannot be made {reason}"
+    is_full = error.errno in {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+    advice = "free some disk space" if is_full else f"see that {folder.path.parent} can be written to"
+    return f"The session's folder {folder.path} cannot be made ({error.strerror}): {advice}, then ask again"

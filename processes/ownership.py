@@ -108,7 +108,7 @@ class InstanceLock:
 
         Raises:
             DataDirInUse: Another instance holds it.
-            StartRefused: The lock file cannot be opened.
+            StartRefused: The lock file cannot be opened, or its file system has no locks.
         """
         deadline = time.monotonic() + _ACQUIRE_PATIENCE_S
         while not self._try():
@@ -144,11 +144,19 @@ class InstanceLock:
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
         except OSError as error:
             raise StartRefused(f"the lock {self._path} cannot be opened: {error.strerror}") from error
-        if _take(descriptor) and _is_still(self._path, descriptor):
-            self._descriptor = descriptor
-            return True
-        os.close(descriptor)
-        return False
+        try:
+            taken = _take(descriptor) and _is_still(self._path, descriptor)
+        except OSError as error:
+            os.close(descriptor)
+            raise StartRefused(
+                f"DROVER_DATA_DIR is {self._data_dir}: it cannot be locked ({error.strerror}), as on some "
+                "network shares; choose a folder on a local disk"
+            ) from error
+        if not taken:
+            os.close(descriptor)
+            return False
+        self._descriptor = descriptor
+        return True
 
 
 @contextmanager

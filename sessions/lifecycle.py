@@ -134,7 +134,11 @@ class Lifecycle:
         try:
             self._folders.make(session.folder)
             running = self._launcher.start(
-                session.folder, session.capabilities, Deadline(START_S), self._wanted(session)
+                session.folder,
+                session.capabilities,
+                Deadline(START_S),
+                self._wanted(session),
+                gives_way=session.warm,
             )
             self._furnish(session, running)
             published = self._publish(session, running)

@@ -131,8 +131,12 @@ class StoredSession:
         )
 
     def to_session(self, now_mono: float, now: datetime) -> Session:
-        """Give the session back as ready, its health unknown; the time without a service counts as unused."""
-        unused_for = max(0.0, (now - self.last_used).total_seconds())
+        """Give the session back as ready, its health unknown; the time without a service counts as unused.
+
+        A clock that was set back meanwhile makes it no younger, and its lease no longer.
+        """
+        now = max(now, self.last_used)
+        unused_for = (now - self.last_used).total_seconds()
         return Session(
             session_id=self.session_id,
             key=self.key,

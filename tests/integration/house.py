@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -99,8 +99,15 @@ class House:
 
     def become(self, fault: Fault, pid: int | None = None) -> None:
         """Let the fakes (or one of them) misbehave from now on."""
+        self._tell(fault.value if pid is None else f"{pid} {fault.value}")
+
+    def become_for(self, fault: Fault, pids: Iterable[int]) -> None:
+        """Let these fakes alone misbehave from now on."""
+        self._tell("\n".join(f"{pid} {fault.value}" for pid in pids))
+
+    def _tell(self, text: str) -> None:
         new = self.home / "control.new"
-        new.write_text(fault.value if pid is None else f"{pid} {fault.value}", encoding="utf-8")
+        new.write_text(text, encoding="utf-8")
         new.rename(self.home / "control")
 
     def commands(self) -> list[str]:

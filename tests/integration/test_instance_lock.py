@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -123,6 +124,21 @@ def test_one_object_takes_its_lock_once_and_may_release_it_twice(folder: Path) -
     with pytest.raises(DataDirInUse):
         lock.acquire()
     lock.release()
+    lock.release()
+
+
+def test_a_file_system_without_locks_refuses_the_start_in_words(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(_: int) -> bool:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(ownership, "_take", no_locks)
+    with pytest.raises(StartRefused, match=r"cannot be locked \(No locks available\).*a local disk"):
+        InstanceLock(folder).acquire()
+    monkeypatch.undo()
+    lock = InstanceLock(folder)
+    lock.acquire()
     lock.release()
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -128,6 +131,36 @@ def test_an_executable_that_cannot_be_run_is_named(bench: Bench) -> None:
     path.chmod(0o600)
     with pytest.raises(BrowserUnavailable, match=f"{path}.*DROVER_CHROMEDRIVER"):
         bench.start()
+
+
+def test_an_output_that_cannot_be_written_is_told_as_a_want_of_room(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.folder.driver_output.mkdir()
+    with pytest.raises(BrowserUnavailable, match=r"cannot be written .*free some disk space, then ask again"):
+        bench.start()
+    assert bench.pids() == set()
+
+
+class WithoutIPv6(socket.socket):
+    """A socket on a machine whose loopback interface has no ::1."""
+
+    def bind(self, address: Any, /) -> None:  # noqa: ANN401
+        if address[0] == "::1":
+            raise OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
+        super().bind(address)
+
+
+def test_without_ipv6_chromedriver_is_told_its_port_since_it_would_not_tell_ours(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "socket", WithoutIPv6)
+    port = module._port_to_ask_for()
+    assert port > 0
+    running = bench.start()
+    arguments = psutil.Process(running.driver.pid).cmdline()
+    assert f"--port={running.driver_url.rpartition(':')[2]}" in arguments
+    bench.launcher.stop(bench.folder, running)
 
 
 def test_nothing_is_started_for_a_session_that_is_not_wanted(bench: Bench) -> None:

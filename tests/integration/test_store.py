@@ -133,6 +133,14 @@ def test_a_clock_that_was_set_back_makes_no_session_younger_than_now() -> None:
     assert STORED.to_session(now_mono=500.0, now=NOW - timedelta(days=1)).last_used_mono == 500.0
 
 
+def test_a_clock_that_was_set_back_makes_no_lease_longer_than_it_was() -> None:
+    lease = StoredLease(None, "token", NOW + timedelta(seconds=60))
+    leased = replace(STORED, last_used=NOW, lease=lease)
+    there = leased.to_session(now_mono=500.0, now=NOW - timedelta(days=1)).lease
+    assert there is not None
+    assert there.expires_mono == 560.0
+
+
 def test_sessions_come_in_the_order_of_their_birth_and_the_last_save_counts(store: SessionStore) -> None:
     for name in ("b", "a", "c"):
         store.save(replace(STORED, session_id=name, key=None))

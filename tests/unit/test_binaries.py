@@ -265,6 +265,19 @@ def test_a_manager_that_cannot_help_becomes_a_line_that_says_what_to_do(
     assert "\n" not in unavailable.value.message
 
 
+def test_where_only_a_snap_is_there_and_nothing_can_be_fetched_the_snap_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    FakeManager(monkeypatch, WebDriverException("Message: no network"))
+    with pytest.raises(BrowserUnavailable) as unavailable:
+        binaries.resolve(None, None, machine({"/usr/bin/chromium-browser": UBUNTU_STUB}))
+    said = unavailable.value.message
+    assert said.startswith("/usr/bin/chromium-browser is not used: it comes from snap")
+    for words in ("Google Chrome", "Selenium Manager", "no network"):
+        assert words in said
+    assert "\n" not in said
+
+
 def program(path: Path, script: str) -> Path:
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o700)

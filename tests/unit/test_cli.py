@@ -6,6 +6,7 @@ import http.client
 import io
 import json
 import re
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -237,6 +238,21 @@ def test_a_start_that_is_refused_is_told_in_one_line(capsys: pytest.CaptureFixtu
 
     assert cli.run([], refuse) == 2
     assert capsys.readouterr().err == "the port is taken\n"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_a_console_that_cannot_show_a_character_ends_no_program(
+    monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    odd = Judgement(proc(17, 1, "chrome-\U0001f600"), Role.OTHER, Verdict.FOREIGN, "no Chrome", None)
+    alone(monkeypatch, KILLED, CleanupPlan((odd,)))
+    for arguments in (["processes"], ["processes", "--json"]):
+        said = io.BytesIO()
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(said, encoding=encoding, write_through=True))
+        assert cli.run(arguments, never) == 0
+        shown = said.getvalue().decode(encoding)
+        name = json.loads(shown)["processes"][0]["name"] if "--json" in arguments else shown
+        assert "chrome-\U0001f600" in name.replace(r"\U0001f600", "\U0001f600")
 
 
 def test_a_running_instance_is_asked_with_its_token(

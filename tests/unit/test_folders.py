@@ -67,6 +67,28 @@ def test_a_folder_that_cannot_be_made_is_said_to_be(folders: SessionFolders) -> 
         folders.make(folder)
 
 
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [
+        (errno.ENOSPC, "free some disk space"),
+        (errno.EDQUOT, "free some disk space"),
+        (errno.ENOENT, "see that"),
+    ],
+)
+def test_a_full_disk_is_told_from_a_folder_that_has_gone(
+    folders: SessionFolders, monkeypatch: pytest.MonkeyPatch, code: int, advice: str
+) -> None:
+    def refuse(*_args: object, **_options: object) -> None:
+        raise OSError(code, "no")
+
+    folder = folders.choose()
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "touch", refuse)
+        with pytest.raises(BrowserUnavailable, match=rf"cannot be made \(no\): {advice}.*, then ask again"):
+            folders.make(folder)
+    assert folders.remove(folder), "what was half made goes"
+
+
 def test_a_folder_is_emptied_for_a_new_browser_and_keeps_its_drivers_log(folders: SessionFolders) -> None:
     folder = made(folders)
     fill(folder)

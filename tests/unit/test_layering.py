@@ -28,6 +28,9 @@ HOMES = {
     "sqlite3": ("sessions/store.py",),
 }
 NOT_ROOMS = ("tests", "bench")
+# Who may ask the clock that people set, which may go back: the last sign of life that another instance has
+# left in a file, and the start times of processes where a system gives no others.
+WALL_CLOCK = ("processes/ownership.py", "processes/portable.py")
 SOURCES = [
     path.relative_to(ROOT)
     for path in sorted(ROOT.rglob("*.py"))
@@ -68,3 +71,13 @@ def test_no_room_imports_another_that_imports_it() -> None:
         others = {name for name in imports_of(source) if name in HEIGHT and name != room_of(source)}
         graph.setdefault(room_of(source), set()).update(others)
     TopologicalSorter(graph).prepare()
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=str)
+def test_no_duration_is_measured_on_a_clock_that_can_be_set_back(source: Path) -> None:
+    called = [
+        ast.unparse(node.func)
+        for node in ast.walk(ast.parse((ROOT / source).read_bytes()))
+        if isinstance(node, ast.Call)
+    ]
+    assert "time.time" not in called or source.as_posix() in WALL_CLOCK

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from platformdirs import user_data_path
 
 from errors import StartRefused
-from settings import Settings, describe_settings, load_settings, unknown_variables
+from settings import Settings, default_data_dir, describe_settings, load_settings, unknown_variables
 
 
 @pytest.fixture(autouse=True)
@@ -67,6 +68,20 @@ def test_a_bad_value_is_refused_with_its_name_its_value_and_what_is_allowed(
     assert message.startswith(f"DROVER_{name} is {value!r}: ")
     assert allowed in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize("user", ["me", "a-name-of-twenty-chars"])
+def test_on_macos_the_data_folder_is_short_enough_for_chromes_sockets(
+    monkeypatch: pytest.MonkeyPatch, user: str
+) -> None:
+    monkeypatch.setattr(Path, "home", lambda: Path("/Users") / user)
+    folder = default_data_dir("darwin")
+    assert folder == Path(f"/Users/{user}/.drover")
+    assert len(str(folder / "s" / "00000000" / "t")) <= 58
+
+
+def test_elsewhere_the_data_folder_is_the_systems_own() -> None:
+    assert default_data_dir("linux") == default_data_dir("win32") == user_data_path("drover", appauthor=False)
 
 
 def test_a_bad_token_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,50 @@
+"""Defunct processes that the kernel has given to us: who is the first process has to reap them.
+
+A container without an init makes the service the first process. Chrome starts its crash handlers twice
+removed on purpose, and every helper that outlives its parent comes to us as well: some ten for each session.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from processes.chrome_names import kind_of_cut_name
+from processes.ending import reap
+from processes.reading import ProcessStatus
+
+
+def reap_defunct_chrome(spared: Collection[int]) -> tuple[int, ...]:
+    """Reap our own children that are Chrome's and defunct, one by one; give their pids. On Linux alone.
+
+    Args:
+        spared: Pids of children that somebody else waits for.
+    """
+    return reap(pid for pid in _defunct_chrome() if pid not in spared)
+
+
+if sys.platform == "linux":
+    from processes.linux import read_stat
+
+    def _defunct_chrome() -> Iterator[int]:
+        for pid in _children():
+            stat = read_stat(pid)
+            if stat is None or stat.status is not ProcessStatus.ZOMBIE:
+                continue
+            if kind_of_cut_name(stat.name, "linux"):
+                yield pid
+
+    def _children() -> Iterator[int]:
+        # The kernel lists children by the thread that started them, or was given them.
+        for listed in Path("/proc/self/task").glob("*/children"):
+            try:
+                yield from map(int, listed.read_bytes().split())
+            except OSError:
+                # The thread has ended; its children were given to another one.
+                continue
+
+else:
+
+    def _defunct_chrome() -> Iterator[int]:
+        return iter(())

@@ -1,0 +1,33 @@
+"""A clock that is set back under a running service moves no end of anything, and makes nobody an orphan."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from process_cleanup import Trigger
+from processes.ownership import OwnerState, read_owner
+from tests.integration.house import opened
+from tests.machine import living, wait_until
+
+AN_HOUR = 3600.0
+
+
+def test_idle_ends_and_leases_go_on_by_the_clock_that_nobody_sets(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(folder, monkeypatch) as house:
+        kept = house.acquire("kept").session
+        house.acquire("idle", idle=0.5)
+        house.manager.lease("kept", 0.5, None, None)
+        now = time.time
+        monkeypatch.setattr(time, "time", lambda: now() - AN_HOUR)
+        names = house.manager.registry.sessions
+        wait_until(lambda: [one.session_id for one in names()] == ["kept"], "the idle one ends")
+        wait_until(lambda: not names()[0].in_use, "the lease ends")
+        assert house.service._cleaner.cleanup(Trigger.PERSON).killed == ()
+        assert kept.running is not None
+        assert living(kept.running.pids) == kept.running.pids
+        assert read_owner(str(house.data_dir), 0) is OwnerState.LIVING

@@ -1,0 +1,82 @@
+"""What the service makes of a machine without IPv6 and of a small or missing /dev/shm."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import app
+from errors import StartRefused
+
+GIGABYTE = 1 << 30
+Bind = Callable[[socket.AddressFamily, str, int], Any]
+
+
+def binding(refused: dict[str, int]) -> Bind:
+    """Give a stand-in for the binding of sockets, that gives their address, or refuses it."""
+
+    def bind(_: socket.AddressFamily, address: str, port: int) -> Any:  # noqa: ANN401
+        if address in refused:
+            raise OSError(refused[address], os.strerror(refused[address]))
+        return address
+
+    return bind
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
+def test_both_loopback_addresses_are_listened_on(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    monkeypatch.setattr(app, "_bound", binding({}))
+    assert list(map(str, app._listen(host, 5010))) == ["127.0.0.1", "::1"]
+
+
+@pytest.mark.parametrize("code", [errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT])
+def test_a_machine_without_ipv6_is_served_on_the_other_address(
+    monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    monkeypatch.setattr(app, "_bound", binding({"::1": code}))
+    assert list(map(str, app._listen("127.0.0.1", 5010))) == ["127.0.0.1"]
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_a_port_that_is_taken_on_either_address_is_named(
+    monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.setattr(app, "_bound", binding({address: errno.EADDRINUSE}))
+    with pytest.raises(StartRefused, match=rf"^DROVER_PORT is 5010: {address} port 5010 .*another port$"):
+        app._listen("127.0.0.1", 5010)
+
+
+def test_an_address_that_this_machine_has_not_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "_bound", binding({"192.0.2.1": errno.EADDRNOTAVAIL}))
+    with pytest.raises(StartRefused, match=r"192\.0\.2\.1"):
+        app._listen("192.0.2.1", 5010)
+
+
+@pytest.mark.parametrize(("size", "is_small"), [(64 << 20, True), (GIGABYTE - 1, True), (GIGABYTE, False)])
+def test_shared_memory_is_small_as_in_a_container(
+    monkeypatch: pytest.MonkeyPatch, size: int, is_small: bool
+) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=size))
+    assert app._is_shared_memory_small() is is_small
+
+
+def test_shared_memory_that_is_not_there_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(app, "SHARED_MEMORY", "/nowhere/shm")
+    assert app._is_shared_memory_small() is True
+
+
+@pytest.mark.parametrize("system", ["win32", "darwin"])
+def test_other_systems_have_no_such_folder(monkeypatch: pytest.MonkeyPatch, system: str) -> None:
+    monkeypatch.setattr(sys, "platform", system)
+    monkeypatch.setattr(app, "SHARED_MEMORY", "/nowhere/shm")
+    assert app._is_shared_memory_small() is False

@@ -1,0 +1,152 @@
+"""So many browsers start at a time, in the order in which they were asked for."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from browser import start_slots
+from browser.start_slots import StartSlots, starts_at_once, usable_cores
+from deadline import Deadline
+from errors import BrowserUnavailable, SessionLost
+from tests.machine import wait_until
+
+PATIENCE_S = 10.0
+
+
+class Start(threading.Thread):
+    """A start in a thread of its own: it waits for its slot and holds it until it is told to end."""
+
+    def __init__(self, slots: StartSlots, begun: list[str], name: str, *, gives_way: bool) -> None:
+        super().__init__(name=name, daemon=True)
+        self._slots = slots
+        self._begun = begun
+        self._gives_way = gives_way
+        self._end = threading.Event()
+        self.has_slot = threading.Event()
+        self.wanted = True
+        self.error: Exception | None = None
+
+    def run(self) -> None:
+        try:
+            with self._slots.slot(Deadline(PATIENCE_S), lambda: self.wanted, gives_way=self._gives_way):
+                self._begun.append(self.name)
+                self.has_slot.set()
+                assert self._end.wait(PATIENCE_S)
+        except (SessionLost, BrowserUnavailable) as error:
+            self.error = error
+
+    def finish(self) -> None:
+        self._end.set()
+        self.join(PATIENCE_S)
+
+
+class Starts:
+    """Starts that share their slots."""
+
+    def __init__(self, limit: int) -> None:
+        self.slots = StartSlots(limit)
+        self.begun: list[str] = []
+        self._all: list[Start] = []
+
+    def begin(self, name: str, *, gives_way: bool = False) -> Start:
+        """Let one start stand in line, or begin."""
+        start = Start(self.slots, self.begun, name, gives_way=gives_way)
+        self._all.append(start)
+        start.start()
+        wait_until(lambda: start.has_slot.is_set() or len(self.slots._line) == self._waiting(), "it waits")
+        return start
+
+    def running(self, name: str) -> Start:
+        """Give a start that has a slot."""
+        start = self.begin(name)
+        assert start.has_slot.wait(PATIENCE_S)
+        return start
+
+    def finish(self) -> None:
+        """End them all."""
+        for start in self._all:
+            start.wanted = False
+        for start in self._all:
+            start.finish()
+
+    def _waiting(self) -> int:
+        return sum(1 for start in self._all if start.is_alive() and not start.has_slot.is_set())
+
+
+@pytest.fixture
+def starts() -> Iterator[Starts]:
+    """Give starts of which one may run at a time."""
+    starts = Starts(1)
+    yield starts
+    starts.finish()
+
+
+def test_so_many_have_a_slot_and_the_next_waits() -> None:
+    slots = StartSlots(2)
+    with ExitStack() as held:
+        for _ in range(2):
+            held.enter_context(slots.slot(Deadline(0), lambda: True, gives_way=False))
+        with (
+            pytest.raises(BrowserUnavailable, match="turn did not come in time"),
+            slots.slot(Deadline(0), lambda: True, gives_way=False),
+        ):
+            pytest.fail("a third one got a slot")
+    with slots.slot(Deadline(0), lambda: True, gives_way=False):
+        assert len(slots._starting) == 1
+
+
+def test_who_came_first_starts_first(starts: Starts) -> None:
+    first = starts.running("first")
+    waiting = [starts.begin(name) for name in ("second", "third", "fourth")]
+    first.finish()
+    for start in waiting:
+        assert start.has_slot.wait(PATIENCE_S)
+        start.finish()
+    assert starts.begun == ["first", "second", "third", "fourth"]
+
+
+def test_what_nobody_waits_for_starts_last(starts: Starts) -> None:
+    first = starts.running("first")
+    warm, client = starts.begin("warm", gives_way=True), starts.begin("client")
+    first.finish()
+    assert client.has_slot.wait(PATIENCE_S)
+    client.finish()
+    assert warm.has_slot.wait(PATIENCE_S)
+    assert starts.begun == ["first", "client", "warm"]
+
+
+def test_who_is_not_wanted_any_more_leaves_the_line_at_once(starts: Starts) -> None:
+    first = starts.running("first")
+    lost, next_one = starts.begin("lost"), starts.begin("next")
+    lost.wanted = False
+    lost.join(PATIENCE_S)
+    assert isinstance(lost.error, SessionLost)
+    assert not next_one.has_slot.is_set()
+    first.finish()
+    assert next_one.has_slot.wait(PATIENCE_S)
+
+
+def test_a_start_that_fails_gives_its_slot_back() -> None:
+    slots = StartSlots(1)
+    with pytest.raises(OSError, match="no"), slots.slot(Deadline(0), lambda: True, gives_way=False):
+        raise OSError("no")
+    with slots.slot(Deadline(0), lambda: True, gives_way=False):
+        assert slots._line == []
+
+
+def test_a_start_that_hangs_keeps_nobody_waiting(starts: Starts, monkeypatch: pytest.MonkeyPatch) -> None:
+    hanging = starts.running("hanging")
+    monkeypatch.setattr(start_slots, "STUCK_S", 0.0)
+    next_one = starts.running("next")
+    hanging.finish()
+    next_one.finish()
+    assert starts.slots._starting == []
+
+
+def test_there_is_one_more_than_there_are_cores_but_never_a_crowd() -> None:
+    assert [starts_at_once(cores) for cores in (1, 2, 4, 64)] == [2, 3, 5, 8]
+    assert usable_cores() >= 1
