@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -67,17 +68,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> Iterator[None]:
-    """Add its group to each test's name while a worker tells the names; nothing else can be told."""
+    """Let a worker tell the group of each test with its name: it has no other way to tell."""
     if not worker_input(session.config):
         return (yield)
-    names = [item.nodeid for item in session.items]
-    for item in session.items:
-        item._nodeid = tagged(item.nodeid, group_of(item))  # type: ignore[attr-defined] # as xdist does
+    items = session.items
+    session.items = [cast("pytest.Item", Told(tagged(item.nodeid, group_of(item)))) for item in items]
     try:
         return (yield)
     finally:
-        for item, name in zip(session.items, names, strict=True):
-            item._nodeid = name  # type: ignore[attr-defined] # as above
+        session.items = items
+
+
+@dataclass(frozen=True)
+class Told:
+    """What pytest-xdist reads of a test that was collected."""
+
+    nodeid: str
 
 
 def group_of(item: pytest.Item) -> str | None:

@@ -53,12 +53,18 @@ class Work:
 
 def tagged(nodeid: str, group: str | None) -> str:
     """Give a test's name with its group; without one it belongs to its module."""
-    return f"{nodeid}@{group or nodeid.partition('::')[0]}"
+    return f"{group or nodeid.partition('::')[0]}\n{nodeid}"
 
 
 def untagged(name: str) -> tuple[str, str]:
-    """Give a test's name and its group."""
-    nodeid, _, group = name.rpartition("@")
+    """Give a test's name and its group.
+
+    Raises:
+        RuntimeError: The worker has told no group.
+    """
+    group, line_feed, nodeid = name.partition("\n")
+    if not line_feed:
+        raise RuntimeError(f"a worker has not told the group of {name}: see tests/conftest.py")
     return nodeid, group
 
 

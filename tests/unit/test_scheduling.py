@@ -144,6 +144,14 @@ def test_workers_that_found_different_tests_run_none() -> None:
         schedule.schedule()
 
 
+def test_a_test_of_which_no_group_was_told_is_not_run() -> None:
+    schedule, worker = SideBySide(1), Worker()
+    schedule.add_node(worker)
+    schedule.add_node_collection(worker, ["a::test"])
+    with pytest.raises(RuntimeError, match="has not told the group of a::test"):
+        schedule.schedule()
+
+
 def test_workers_choose_among_different_ports() -> None:
     shares = [set(own_ports(f"gw{number}")) for number in range(SHARES)]
     assert set().union(*shares) == set(PORTS) == set(own_ports(None))
