@@ -38,7 +38,8 @@ DRIVER_STARTS = 3
 ATTACH_S = 10.0
 GRACE_S = 2.0
 # ChromeDriver picks a free port of IPv6 and ends where that one is taken in IPv4; the next try picks another.
-_PORT_TAKEN = "Address already in use"
+# This it says on its output; what the system has said of it, only in its log.
+_PORT_TAKEN = "port not available"
 _PORT = re.compile(r"started successfully on port (\d+)")
 
 

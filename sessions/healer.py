@@ -132,7 +132,9 @@ class Healer:
             if session.evictable and (running is None or running.done()):
                 self._watching[session.session_id] = self._executor.submit(self._watch_one, session)
         over_before = time.monotonic() - MEMORY_EVERY_S
-        due = [one for one in sessions if self._measured_at.get(one.session_id, float("-inf")) <= over_before]
+        # Before it has a browser, what is measured would stand there for minutes as what the session holds.
+        whole = [one for one in sessions if one.running is not None]
+        due = [one for one in whole if self._measured_at.get(one.session_id, float("-inf")) <= over_before]
         if due:
             self._measured_at |= dict.fromkeys((one.session_id for one in due), time.monotonic())
             self._executor.submit(self._measure, due)

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, cast
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.machine import end_what_is_left, remove, run_folder, short_folder, what_is_left
+from tests.scheduling import ALONE, SideBySide, Worker, tagged
 
 PREFIX: Final = "DROVER_"
 SWITCH: Final = "DROVER_TEST_SYSTEM_WIDE"
 SYSTEM_WIDE: Final = pytest.StashKey[bool]()
-SKIPPED: Final = pytest.StashKey[int]()
+SKIP: Final = f"ends processes system-wide: set {SWITCH}=1"
+# Most of the time the tests wait for a browser; more workers than this only wait for each other.
+WORKERS: Final = 3
 
 
 # A machine under load is slow to make an example; that is no failure.
@@ -25,29 +29,77 @@ settings.register_profile("thorough", _PATIENT, max_examples=400)
 settings.load_profile("quick")
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Share the whole suite among some workers; what was picked out runs in this process, one by one."""
+    picked_out = config.option.file_or_dir or config.option.lf or config.option.usepdb
+    return 0 if picked_out else WORKERS
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config) -> SideBySide | None:
+    """Hand out the tests as `SideBySide` does, unless another way was asked for by `--dist`."""
+    return SideBySide(len(config.option.tx)) if config.option.dist == "load" else None
+
+
+def pytest_configure_node(node: Worker) -> None:
+    """Tell a worker whether tests that end processes system-wide may run: its environment does not."""
+    node.workerinput[SWITCH] = node.config.stash[SYSTEM_WIDE]
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Take every DROVER_ variable out of the environment; a developer's own are no part of a test."""
-    config.stash[SYSTEM_WIDE] = os.environ.get(SWITCH) == "1"
+    config.stash[SYSTEM_WIDE] = worker_input(config).get(SWITCH, os.environ.get(SWITCH) == "1")
     for name in [name for name in os.environ if name.startswith(PREFIX)]:
         del os.environ[name]
     config.addinivalue_line("markers", f"system_wide: may end a stranger's Chrome; runs only with {SWITCH}=1")
 
 
+def worker_input(config: pytest.Config) -> dict[str, Any]:
+    """Give what the controller has told this worker; nothing where there are no workers."""
+    return getattr(config, "workerinput", {})
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip what may end a stranger's processes, unless it was asked for."""
-    if config.stash[SYSTEM_WIDE]:
-        return
-    guarded = [item for item in items if item.get_closest_marker("system_wide")]
-    for item in guarded:
-        item.add_marker(pytest.mark.skip(reason=f"ends processes system-wide: set {SWITCH}=1"))
-    config.stash[SKIPPED] = len(guarded)
+    if not config.stash[SYSTEM_WIDE]:
+        for item in items:
+            if item.get_closest_marker("system_wide"):
+                item.add_marker(pytest.mark.skip(reason=SKIP))
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_finish(session: pytest.Session) -> Iterator[None]:
+    """Let a worker tell the group of each test with its name: it has no other way to tell."""
+    if not worker_input(session.config):
+        return (yield)
+    items = session.items
+    session.items = [cast("pytest.Item", Told(tagged(item.nodeid, group_of(item)))) for item in items]
+    try:
+        return (yield)
+    finally:
+        session.items = items
+
+
+@dataclass(frozen=True)
+class Told:
+    """What pytest-xdist reads of a test that was collected."""
+
+    nodeid: str
+
+
+def group_of(item: pytest.Item) -> str | None:
+    """Give the group that a test is marked as a part of."""
+    if item.get_closest_marker("system_wide"):
+        return ALONE
+    marker = item.get_closest_marker("xdist_group")
+    return marker.kwargs["name"] if marker else None
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say in one line what was skipped."""
-    if skipped := config.stash.get(SKIPPED, 0):
+    skipped = [report for report in terminalreporter.getreports("skipped") if SKIP in str(report.longrepr)]
+    if skipped:
         terminalreporter.write_line(
-            f"{skipped} tests that end processes system-wide were skipped: set {SWITCH}=1"
+            f"{len(skipped)} tests that end processes system-wide were skipped: set {SWITCH}=1"
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import os
 import random
 import shutil
 import socket
@@ -24,6 +25,8 @@ U = TypeVar("U")
 POLL_S: Final = 0.05
 # Below the range that the kernel gives to `--port=0`, so that no ChromeDriver takes it in between.
 PORTS: Final = range(20_000, 32_000)
+# Each worker of pytest-xdist has a share of its own, so that no two choose the same port at the same moment.
+SHARES: Final = 12
 
 _numbers: Final = itertools.count(1)
 _ports: Final[set[int]] = set()
@@ -45,12 +48,17 @@ def short_folder() -> Path:
 
 def free_port() -> int:
     """Find a TCP port that is free on both loopback addresses, and remember it for the end."""
-    for port in random.sample(PORTS, 200):
+    for port in random.sample(own_ports(os.environ.get("PYTEST_XDIST_WORKER")), 200):
         if port not in _ports and not is_listening(port) and _can_bind(port):
             _ports.add(port)
             return port
     message = "no free port among 200"
     raise AssertionError(message)
+
+
+def own_ports(worker: str | None) -> range:
+    """Give the ports that a worker of pytest-xdist may choose from: its name is `gw0`, `gw1` and so on."""
+    return PORTS if worker is None else PORTS[int(worker.removeprefix("gw")) % SHARES :: SHARES]
 
 
 def is_listening(port: int) -> bool:

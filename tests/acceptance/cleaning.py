@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterable
 from typing import Final
 
+import pytest
+
 from tests.acceptance.service import Json, Service, expect
 from tests.machine import living, wait_until
 
@@ -15,6 +17,9 @@ ROLES: Final = {"driver", "browser", "renderer", "gpu", "utility", "zygote", "cr
 ROW: Final = {"pid", "ppid", "name", "role", "verdict", "reason", "session_id", "memory_mb", "age_s"}
 KILLED: Final = {"pid", "name", "role", "reason"}
 LONG_AGO_S: Final = 3600.0
+JUDGE: Final = {"adopt_grace": 60}
+"""The settings of a service that ends what another one has left long ago; all others wait longer."""
+BESIDE_NO_OTHER_JUDGE: Final = pytest.mark.xdist_group(name="judges of what an instance has left")
 
 
 def clean(service: Service, query: str = "") -> Json:

@@ -24,7 +24,7 @@ import psutil
 import requests
 
 from tests.acceptance.strangers import CHROMES, SWITCHES, start_look_alikes
-from tests.machine import command_line, family, kill, marked, remove, wait_gone, wait_until
+from tests.machine import command_line, family, free_port, kill, marked, remove, wait_gone, wait_until
 
 START_S: Final = 20.0
 NOBODY: Final = "nobody"
@@ -134,7 +134,7 @@ def start_automation(
     setsid = "setsid " if own_session else ""
     script = f'{setsid}"$@" >"{output}" 2>&1 & echo $$ $!; read -r _'
     program = subprocess.Popen(
-        [*before, "sh", "-c", script, "sh", driver, "--port=0", *log, *switches],
+        [*before, "sh", "-c", script, "sh", driver, f"--port={free_port()}", *log, *switches],
         env=_environment(folder) | dict(environment or {}),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -297,7 +297,7 @@ def _of_nobody(stack: contextlib.ExitStack) -> tuple[set[int], set[int]]:
     chrome = start_chrome(folder, user=NOBODY)
     stack.callback(_end, chrome, folder)
     driver = subprocess.Popen(
-        ["chromedriver", "--port=0", f"--log-path={folder}/log"],
+        ["chromedriver", f"--port={free_port()}", f"--log-path={folder}/log"],
         user=NOBODY,
         stdout=subprocess.DEVNULL,
         start_new_session=True,

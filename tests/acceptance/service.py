@@ -37,6 +37,8 @@ START_S: Final = 20.0
 STOP_S: Final = 10.0
 ANSWER_S: Final = 60.0
 LOG_S: Final = 5.0
+GRACE_S: Final = 86_400.0
+"""Longer than `cleaning.LONG_AGO_S`: of what a test leaves behind, another test's service ends nothing."""
 STAMP: Final = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z")
 
 
@@ -53,7 +55,8 @@ class Service:
         self.port = free_port()
         self.data_dir = folder / "d"
         # A stranger's ChromeDriver on the developer's machine is none of the tests' business.
-        self.settings = {"port": self.port, "data_dir": self.data_dir, "cleanup_scope": "owned"} | settings
+        defaults = {"cleanup_scope": "owned", "adopt_grace": GRACE_S}
+        self.settings = {"port": self.port, "data_dir": self.data_dir} | defaults | settings
         self.environment: dict[str, str] = {}
         self.command = [sys.executable, str(APP)]
         self._process: subprocess.Popen[str] | None = None

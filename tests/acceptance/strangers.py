@@ -1,7 +1,8 @@
 """Processes that are not the service's: a script of somebody, a person's Chrome, and what looks like one.
 
-Run as a program, this file is the script of a stranger: `strangers.py FOLDER` starts a ChromeDriver and a
-Chrome through it, prints both pids as JSON, and ends without a word to either when its standard input ends.
+Run as a program, this file is the script of a stranger: `strangers.py FOLDER PORT OWN_GROUP` starts a
+ChromeDriver and a Chrome through it, prints both pids as JSON, and ends without a word to either when its
+standard input ends.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from tests.machine import family, wait_until
+from tests.machine import family, free_port, wait_until
 
 START_S: Final = 20.0
 CHROMES: Final = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -58,7 +59,14 @@ def start_script(folder: Path, *, own_group: bool = False) -> Stranger:
         own_group: Whether it gives its ChromeDriver a process group of its own.
     """
     script = subprocess.Popen(
-        [sys.executable, "-m", "tests.acceptance.strangers", str(folder), str(int(own_group))],
+        [
+            sys.executable,
+            "-m",
+            "tests.acceptance.strangers",
+            str(folder),
+            str(free_port()),
+            str(int(own_group)),
+        ],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -115,8 +123,8 @@ def _mentions_chrome(folder: Path) -> list[str]:
     return [sys.executable, "-c", "import time; time.sleep(600)", "/usr/lib/chromium/chromium", *switches]
 
 
-def _be_the_script(folder: Path, own_group: bool) -> None:
-    driver, url = _start_driver(folder, own_group)
+def _be_the_script(folder: Path, port: str, own_group: bool) -> None:
+    driver, url = _start_driver(folder, port, own_group)
     answer = _post(f"{url}/session", _capabilities(folder))
     browser = answer["value"]["capabilities"]["goog:processID"]
     sys.stdout.write(json.dumps({"driver": driver.pid, "browser": browser}) + "\n")
@@ -125,9 +133,9 @@ def _be_the_script(folder: Path, own_group: bool) -> None:
     os._exit(0)
 
 
-def _start_driver(folder: Path, own_group: bool) -> tuple[subprocess.Popen[bytes], str]:
+def _start_driver(folder: Path, port: str, own_group: bool) -> tuple[subprocess.Popen[bytes], str]:
     output = folder / "driver.out"
-    command = ["chromedriver", "--port=0", f"--log-path={folder}/driver.log"]
+    command = ["chromedriver", f"--port={port}", f"--log-path={folder}/driver.log"]
     with output.open("wb") as sink:
         driver = subprocess.Popen(
             command,
@@ -155,4 +163,4 @@ def _post(url: str, body: dict[str, Any]) -> Any:  # noqa: ANN401
 
 
 if __name__ == "__main__":
-    _be_the_script(Path(sys.argv[1]), sys.argv[2] == "1")
+    _be_the_script(Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "1")

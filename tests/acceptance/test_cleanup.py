@@ -3,22 +3,40 @@
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Protocol
 
 import psutil
 import pytest
 
-from tests.acceptance.cleaning import CLEANUP, abandon, assert_judged, clean, killed_pids, mains, verdicts
+from tests.acceptance.cleaning import (
+    BESIDE_NO_OTHER_JUDGE,
+    CLEANUP,
+    JUDGE,
+    abandon,
+    assert_judged,
+    clean,
+    killed_pids,
+    mains,
+    verdicts,
+)
 from tests.acceptance.conftest import StartService
 from tests.acceptance.driving import Driver
 from tests.acceptance.pages import Gate
-from tests.acceptance.service import Json, Service, expect, expect_error, pids_of
+from tests.acceptance.service import Json, Service, expect, expect_error, pids_of, running
 from tests.acceptance.strangers import Stranger, start_look_alikes, start_own_chrome, start_script
 from tests.machine import beside, is_living, kill, living, marked, together, wait_gone
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills with POSIX signals")
+pytestmark = [
+    BESIDE_NO_OTHER_JUDGE,
+    pytest.mark.skipif(sys.platform == "win32", reason="kills with POSIX signals"),
+]
 
-PIDS: Final = r"(\{\d+(, \d+)*\}|\{\}|set\(\))"
+
+@pytest.fixture(scope="module")
+def shared_service() -> Iterator[Service]:
+    """Run a service that ends what another one has left long ago."""
+    with running(**JUDGE) as service:
+        yield service
 
 
 class StartStranger(Protocol):
@@ -244,7 +262,7 @@ def test_two_cleanups_at_once_kill_nothing_twice(service: Service, start_service
 
 
 def test_a_cleanup_comes_by_itself_every_so_often(start_service: StartService) -> None:
-    start_service(cleanup_interval=1)
+    start_service(cleanup_interval=1, **JUDGE)
     other = start_service()
     other.create()
     wait_gone(abandon(other))

@@ -17,13 +17,16 @@ from typing import Final
 import pytest
 
 from processes.ownership import InstanceLock
-from tests.acceptance.cleaning import LONG_AGO_S, abandon, killed_pids, mains
+from tests.acceptance.cleaning import BESIDE_NO_OTHER_JUDGE, JUDGE, LONG_AGO_S, abandon, killed_pids, mains
 from tests.acceptance.conftest import StartService
 from tests.acceptance.crowd import start_automation, start_chrome
-from tests.acceptance.service import APP, Json, Service, variables
+from tests.acceptance.service import APP, Json, Service, running, variables
 from tests.machine import free_port, is_living, kill, living, marked
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills with POSIX signals")
+pytestmark = [
+    BESIDE_NO_OTHER_JUDGE,
+    pytest.mark.skipif(sys.platform == "win32", reason="kills with POSIX signals"),
+]
 
 DONE, INCOMPLETE, REFUSED, NO_ANSWER = range(4)
 PATIENCE_S: Final = 30.0
@@ -41,6 +44,13 @@ LEFT: Final = {
     "duration_ms": 1,
     "dry_run": False,
 }
+
+
+@pytest.fixture(scope="module")
+def shared_service() -> Iterator[Service]:
+    """Run a service that ends what another one has left long ago."""
+    with running(**JUDGE) as service:
+        yield service
 
 
 class Shell:

@@ -13,6 +13,8 @@ import pytest
 import requests
 
 from tests.acceptance.cleaning import (
+    BESIDE_NO_OTHER_JUDGE,
+    JUDGE,
     abandon,
     assert_judged,
     clean,
@@ -30,11 +32,21 @@ from tests.acceptance.crowd import (
     first_browser,
     stop,
 )
-from tests.acceptance.service import APP, Service
+from tests.acceptance.service import APP, Service, running
 from tests.acceptance.shapes import SHAPES, Shape, chromes
 from tests.machine import is_living, living, short_folder, wait_gone, wait_until
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="shapes of Linux")
+pytestmark = [
+    BESIDE_NO_OTHER_JUDGE,
+    pytest.mark.skipif(sys.platform != "linux", reason="shapes of Linux"),
+]
+
+
+@pytest.fixture(scope="module")
+def shared_service() -> Iterator[Service]:
+    """Run a service that ends what another one has left long ago."""
+    with running(**JUDGE) as service:
+        yield service
 
 
 @pytest.fixture

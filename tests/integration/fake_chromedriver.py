@@ -36,6 +36,7 @@ from typing import Any, Final
 ROOT: Final = Path(__file__).resolve().parents[2]
 VERSION: Final = "156.0.8078.79"
 LAST_WORDS: Final = "fake chromedriver: cannot find the shared library libnothing.so"
+BIND_FAILED: Final = "bind() failed: Address already in use (98)"
 CONTROL: Final = "FAKE_CHROMEDRIVER_CONTROL"
 COMMANDS: Final = "commands"
 FAULT: Final = "FAKE_CHROMEDRIVER_FAULT"
@@ -48,6 +49,7 @@ class Fault(str, Enum):
 
     NONE = "none"
     REFUSES_TO_START = "refuses_to_start"  # says its last words and exits with 1
+    PORT_TAKEN = "port_taken"  # finds its port taken, says so as the real one does, and exits with 1
     NEVER_READY = "never_ready"  # runs, but never says that it was started
     DEAF = "deaf"  # listens, never accepts
     HUNG = "hung"  # accepts, never answers
@@ -356,8 +358,12 @@ def _be_the_driver(port: int, log_path: str | None) -> None:
         sys.exit(LAST_WORDS)
     if current_fault() is Fault.IGNORES_TERM:
         _ignore_term()
+    taken = current_fault() is Fault.PORT_TAKEN
     if log_path:
-        Path(log_path).write_text("", encoding="utf-8")
+        Path(log_path).write_text(f"[SEVERE]: {BIND_FAILED}\n" if taken else "", encoding="utf-8")
+    if taken:
+        sys.stdout.write("IPv4 port not available. Exiting...\n")
+        sys.exit(1)
     server = Server(("127.0.0.1", port), DriverHandler)
     sys.stdout.write(f"Starting ChromeDriver {VERSION} (fake) on port {port}\n")
     if current_fault() is not Fault.NEVER_READY:

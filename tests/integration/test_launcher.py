@@ -22,7 +22,7 @@ from browser.running import RunningBrowser
 from deadline import Deadline
 from errors import BrowserUnavailable, SessionLost
 from processes.folders import SessionFolder, SessionFolders
-from tests.integration.fake_chromedriver import LAST_WORDS, Fault, install
+from tests.integration.fake_chromedriver import BIND_FAILED, LAST_WORDS, Fault, install
 from tests.machine import is_living, kill, living, marked, wait_gone
 
 
@@ -93,6 +93,7 @@ def test_chromedriver_has_a_process_session_and_a_temp_folder_of_its_own_and_non
     ("fault", "words"),
     [
         (Fault.REFUSES_TO_START, LAST_WORDS),
+        (Fault.PORT_TAKEN, BIND_FAILED),
         (Fault.NEVER_READY, "ChromeDriver did not start"),
         (Fault.DEAF, "did not answer within 1 s"),
         (Fault.HUNG, "did not answer within 1 s"),
@@ -124,6 +125,19 @@ def test_a_start_that_works_again_is_told_as_such(bench: Bench) -> None:
     running = bench.start()
     assert bench.launcher.unavailable is None
     bench.launcher.stop(bench.folder, running)
+
+
+def test_a_driver_that_found_its_port_taken_is_started_again(bench: Bench) -> None:
+    faults = iter([Fault.PORT_TAKEN, Fault.PORT_TAKEN, Fault.NONE])
+
+    def wanted() -> bool:
+        bench.become(next(faults))
+        return True
+
+    running = bench.launcher.start(bench.folder, Checked({}), Deadline(30), wanted)
+    assert next(faults, None) is None
+    bench.launcher.stop(bench.folder, running)
+    assert bench.pids() == set()
 
 
 def test_an_executable_that_cannot_be_run_is_named(bench: Bench) -> None:

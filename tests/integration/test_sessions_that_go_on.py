@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
@@ -198,3 +198,24 @@ def test_the_stop_during_the_pause_before_a_recovery_leaves_nothing(
 def _died(times: int, ago: float = 0.0) -> Change:
     streak = Streak(times, time.monotonic() - ago)
     return lambda session: replace(session, streak=streak)
+
+
+def test_a_session_is_measured_when_it_has_its_browser_and_not_before(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[set[int]] = []
+
+    def note(found: Iterable[int]) -> float:
+        measured.append(set(found))
+        return 1.0
+
+    monkeypatch.setattr("sessions.healer.memory_held_mb", note)
+    house.become(Fault.HUNG)
+    asked = house.begin(lambda: ask(house, "a"))
+    house.starting()
+    house.service._healer.watch()
+    house.become(Fault.NONE)
+    session = asked.result(PATIENCE_S).session
+    house.service._healer.watch()
+    wait_until(lambda: measured, "it is measured")
+    assert [found for found in measured if not found.issuperset(pids(session))] == []

@@ -300,7 +300,7 @@ def test_windows_chrome_is_not_asked_since_it_would_open_a_window(folder: Path) 
 def test_a_program_that_is_silent_fails_or_hangs_has_no_version(
     monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:
-    monkeypatch.setattr(binaries, "VERSION_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(binaries, "VERSION_TIMEOUT_S", 0.05)
     hanging = program(folder / "chrome", "exec sleep 60")
     assert binaries.versions(Binaries(hanging, folder / "missing")) == ("", "")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -42,9 +43,14 @@ def room_of(source: Path) -> str:
     return source.with_suffix("").parts[0]
 
 
-def imports_of(source: Path) -> Iterator[str]:
+@functools.cache
+def imports_of(source: Path) -> tuple[str, ...]:
     """Give the first part of every name imported, at the top or in a function; `.x` stays in its package."""
-    for node in ast.walk(ast.parse((ROOT / source).read_bytes())):
+    return tuple(_imports(ast.parse((ROOT / source).read_bytes())))
+
+
+def _imports(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name.partition(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:

@@ -178,7 +178,9 @@ def test_a_missing_browser_is_said_to_come_from_selenium_manager(
     assert lines[1].endswith("ChromeDriver: /usr/bin/chromedriver")
 
 
-def test_the_lock_is_waited_for_and_given_back(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_lock_is_waited_for_and_given_back(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     free = threading.Event()
     held = threading.Event()
 
@@ -190,7 +192,8 @@ def test_the_lock_is_waited_for_and_given_back(folder: Path, capsys: pytest.Capt
     holder = threading.Thread(target=hold)
     holder.start()
     held.wait(10)
-    threading.Timer(0.3, free.set).start()
+    # Who waits sleeps in between, and only then is the lock given back.
+    monkeypatch.setattr("run.time.sleep", lambda _: free.set())
     with run.exclusive(folder / "lock"):
         assert free.is_set()
     holder.join()

@@ -122,7 +122,7 @@ def test_a_session_whose_driver_rests_is_not_looked_at_again(
     assert browsers.looks == 3
 
 
-@pytest.mark.parametrize("state", set(SessionState) - {SessionState.READY})
+@pytest.mark.parametrize("state", [state for state in SessionState if state is not SessionState.READY])
 def test_only_what_is_ready_is_looked_at(
     keeper: StateKeeper, browsers: Browsers, state: SessionState
 ) -> None:
