@@ -32,6 +32,7 @@ GOING_AWAY, INTERNAL_ERROR = 1001, 1011
 MAX_REASON_BYTES = 123
 # Codes that only a program itself may note of a connection; they must not be sent.
 _NEVER_SENT = frozenset({1005, 1006, 1015})
+_TARGET = r"(?P<target_id>[A-Za-z0-9_-]+)"
 _SESSION = r"/sessions/(?P<session_id>[^/]+)"
 
 
@@ -65,9 +66,7 @@ class Sockets:
         """Give the routes."""
         return [
             Route("websocket", re.compile(f"{_SESSION}/cdp/?"), self._browser_socket),
-            Route(
-                "websocket", re.compile(f"{_SESSION}/devtools/page/(?P<target_id>[^/]+)"), self._page_socket
-            ),
+            Route("websocket", re.compile(f"{_SESSION}/devtools/page/{_TARGET}"), self._page_socket),
             # The address is the credential: it is told to nobody but the client that asked for it.
             Route("websocket", re.compile("/bidi/(?P<secret>[^/]+)"), self._bidi_socket, needs_token=False),
             Route("http", re.compile(f"{_SESSION}/json/version/?"), self._version),

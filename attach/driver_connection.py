@@ -100,7 +100,7 @@ def _request(method: str, path: str, host: str, port: int, body: bytes) -> bytes
         f"{method} {path} HTTP/1.1\r\nHost: {host}:{port}\r\n"
         f"Content-Type: application/json; charset=utf-8\r\nContent-Length: {len(body)}\r\n\r\n"
     )
-    return head.encode("ascii") + body
+    return head.encode("latin-1") + body
 
 
 def parse_head(head: bytes) -> Head:

@@ -213,7 +213,7 @@ class WebDriver:
 
 def _raw_command(scope: Scope) -> str:
     """Give what follows the session's id as the client has spelt it: ChromeDriver decodes it, not we."""
-    parts = scope["raw_path"].decode("ascii").rstrip("/").split("/")
+    parts = scope["raw_path"].decode("latin-1").rstrip("/").split("/")
     return "/" + "/".join(parts[len(("", "wd", "hub", "session", "id")) :])
 
 
