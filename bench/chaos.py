@@ -1,0 +1,256 @@
+"""Chance kills and stops ChromeDrivers, browsers, renderers and the service, under clients at every door.
+
+    python bench/chaos.py [--seconds 300] [--seed N] [--clients 8]
+
+Each client has a session of its own name and asks for it through every door by turns. What must hold: no
+session is lost, no innocent is hurt, every answer is one of the contract, and nothing is left at the end.
+The seed is printed, so that a run can be had again; the exit status is 0 when all held. Linux.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import random
+import signal
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, Final
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import psutil
+import requests
+from websockets.exceptions import WebSocketException
+from websockets.sync.client import connect
+
+from tests.acceptance.crowd import innocents
+from tests.acceptance.faults import browsers, drivers
+from tests.acceptance.service import Json, Service, running
+from tests.machine import command_line, living, short_folder
+
+ANSWER_S: Final = 120.0
+REST_S: Final = (0.02, 0.3)
+FAULT_EVERY_S: Final = (0.5, 4.0)
+SERVICE_DIES_IN: Final = 25
+"""One fault in so many ends the service itself."""
+PAGE: Final = "data:text/html,<title>chaos</title><p>here"
+# What a client may be told of its own session while everything around it dies.
+REST_ANSWERS: Final = {HTTPStatus.OK, HTTPStatus.SERVICE_UNAVAILABLE}
+COMMAND_ANSWERS: Final = {HTTPStatus.OK, HTTPStatus.INTERNAL_SERVER_ERROR}
+
+
+@dataclass
+class Findings:
+    """What was done and what went wrong; written by many threads."""
+
+    done: Counter[str] = field(default_factory=Counter)
+    wrong: list[str] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def count(self, what: str) -> None:
+        """Note that something was done."""
+        with self._lock:
+            self.done[what] += 1
+
+    def blame(self, what: str) -> None:
+        """Note what must not be."""
+        with self._lock:
+            self.wrong.append(what)
+
+
+class Client:
+    """One client with one session, at every door by turns.
+
+    Args:
+        service: Where it asks.
+        number: Names its session.
+        chance: Chooses the doors.
+        findings: Where it notes what it was told.
+    """
+
+    def __init__(self, service: Service, number: int, chance: random.Random, findings: Findings) -> None:
+        self._service = service
+        self.session_id = f"client-{number}"
+        self._chance = chance
+        self._findings = findings
+        self._doors: tuple[Callable[[], None], ...] = (
+            self._acquire,
+            self._look,
+            self._list,
+            self._screenshot,
+            self._command,
+            self._command,
+            self._devtools,
+            self._live,
+        )
+
+    def run(self, over: threading.Event) -> None:
+        """Ask through one door after the other until it is over."""
+        while not over.is_set():
+            door = self._chance.choice(self._doors)
+            try:
+                door()
+            except (
+                requests.ConnectionError,
+                requests.exceptions.ChunkedEncodingError,
+                WebSocketException,
+                OSError,
+            ):
+                # The service is down at this moment, or went down in the middle of an answer.
+                self._findings.count("no connection")
+            time.sleep(self._chance.uniform(*REST_S))
+
+    def _acquire(self) -> None:
+        asked = {"session_id": self.session_id, "key": f"key of {self.session_id}"}
+        self._judge("POST /sessions", self._ask("POST", "/sessions", json=asked), REST_ANSWERS)
+
+    def _look(self) -> None:
+        self._judge("GET /sessions/{id}", self._ask("GET", f"/sessions/{self.session_id}"), REST_ANSWERS)
+
+    def _list(self) -> None:
+        self._judge("GET /sessions", self._ask("GET", "/sessions"), {HTTPStatus.OK})
+
+    def _screenshot(self) -> None:
+        path = f"/sessions/{self.session_id}/screenshot"
+        self._judge("GET screenshot", self._ask("GET", path), REST_ANSWERS)
+
+    def _command(self) -> None:
+        hub = f"/wd/hub/session/{self.session_id}"
+        if self._chance.random() < 0.5:
+            answer = self._ask("POST", f"{hub}/url", json={"url": PAGE})
+        else:
+            answer = self._ask("GET", f"{hub}/title")
+        self._judge("WebDriver command", answer, COMMAND_ANSWERS)
+
+    def _devtools(self) -> None:
+        address = f"ws://127.0.0.1:{self._service.port}/sessions/{self.session_id}/cdp"
+        with connect(address, open_timeout=ANSWER_S, close_timeout=1, max_size=None, proxy=None) as socket:
+            socket.send('{"id": 1, "method": "Browser.getVersion"}')
+            socket.recv(timeout=ANSWER_S)
+        self._findings.count("CDP message")
+
+    def _live(self) -> None:
+        with requests.get(
+            f"{self._service.url}/sessions/{self.session_id}/live", stream=True, timeout=10
+        ) as answer:
+            if answer.status_code != HTTPStatus.OK:
+                self._findings.blame(f"live: {answer.status_code} {answer.text[:300]}")
+            next(answer.iter_content(1024), b"")
+        self._findings.count("live picture")
+
+    def _ask(self, method: str, path: str, **options: Any) -> requests.Response:  # noqa: ANN401 - requests' own
+        return self._service.request(method, path, timeout=ANSWER_S, **options)
+
+    def _judge(self, door: str, answer: requests.Response, allowed: set[HTTPStatus]) -> None:
+        self._findings.count(f"{door}: {answer.status_code}")
+        stopping = answer.status_code == HTTPStatus.SERVICE_UNAVAILABLE
+        if answer.status_code not in allowed or (stopping and "Retry-After" not in answer.headers):
+            self._findings.blame(f"{self.session_id}, {door}: {answer.status_code} {answer.text[:300]}")
+
+
+class Monkey:
+    """Does harm where chance says.
+
+    Args:
+        service: What it harms.
+        chance: Chooses the fault and its victim.
+        findings: Where it notes what it did.
+    """
+
+    def __init__(self, service: Service, chance: random.Random, findings: Findings) -> None:
+        self._service = service
+        self._chance = chance
+        self._findings = findings
+
+    def run(self, seconds: float) -> None:
+        """Do harm for so long."""
+        over = time.monotonic() + seconds
+        while time.monotonic() < over:
+            time.sleep(self._chance.uniform(*FAULT_EVERY_S))
+            if self._chance.randrange(SERVICE_DIES_IN) == 0:
+                self._service.kill()
+                self._service.start()
+                self._findings.count("fault: kill -9 of the service")
+            else:
+                self._strike()
+
+    def _strike(self) -> None:
+        kind = self._chance.choice(("ChromeDriver", "browser", "renderer"))
+        victims = sorted(self._victims(kind))
+        if not victims:
+            return
+        number = self._chance.choice((signal.SIGKILL, signal.SIGSTOP))
+        with contextlib.suppress(psutil.NoSuchProcess):
+            psutil.Process(self._chance.choice(victims)).send_signal(number)
+            self._findings.count(f"fault: {number.name} of a {kind}")
+
+    def _victims(self, kind: str) -> set[int]:
+        if kind == "ChromeDriver":
+            return drivers(self._service)
+        if kind == "browser":
+            return browsers(self._service)
+        return {one.pid for one in self._service.processes() if "--type=renderer" in command_line(one)}
+
+
+def sessions_that_are_lost(service: Service, clients: list[Client]) -> Iterator[str]:
+    """Give the sessions that do not come back under their name once the harm is over."""
+    for client in clients:
+        answer = service.get(f"/sessions/{client.session_id}", timeout=ANSWER_S)
+        if answer.status_code != HTTPStatus.OK:
+            yield f"{client.session_id} is lost: {answer.status_code} {answer.text[:300]}"
+            continue
+        session: Json = answer.json()["session"]
+        title = service.get(f"/wd/hub/session/{client.session_id}/title", timeout=ANSWER_S)
+        if session["health"]["status"] not in {"healthy", "busy"} or title.status_code != HTTPStatus.OK:
+            yield f"{client.session_id} is not well: {session['health']}, {title.text[:300]}"
+
+
+def run(seconds: float, seed: int, number: int) -> Findings:
+    """Have it all happen, and give what was found."""
+    findings, chance = Findings(), random.Random(seed)  # noqa: S311 - to be had again, not to be secret
+    settings = {"max_sessions": number, "watch_interval": 3, "health_timeout": 1}
+    with innocents(short_folder()) as crowd, running(**settings) as service:
+        clients = [Client(service, one, random.Random(seed + one), findings) for one in range(number)]  # noqa: S311
+        for client in clients:
+            service.create(session_id=client.session_id, key=f"key of {client.session_id}")
+        over = threading.Event()
+        with ThreadPoolExecutor(number) as pool:
+            running_clients = [pool.submit(client.run, over) for client in clients]
+            try:
+                Monkey(service, chance, findings).run(seconds)
+            finally:
+                over.set()
+            for one in running_clients:
+                one.result()
+        findings.wrong += sessions_that_are_lost(service, clients)
+        findings.wrong += [f"{name} was hurt" for name, pids in crowd.items() if living(pids) != pids]
+    return findings
+
+
+def main() -> int:
+    """Run, print what was found, and give the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=300.0)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
+    parser.add_argument("--clients", type=int, default=8)
+    asked = parser.parse_args()
+    print(f"{asked.seconds:g} s, {asked.clients} clients, --seed {asked.seed}", flush=True)
+    findings = run(asked.seconds, asked.seed, asked.clients)
+    for what, times in sorted(findings.done.items()):
+        print(f"{times:7d}  {what}")
+    for wrong in findings.wrong:
+        print(f"WRONG  {wrong}")
+    print(f"{len(findings.wrong)} things were wrong")
+    return min(1, len(findings.wrong))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
