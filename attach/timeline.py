@@ -37,7 +37,7 @@ def moment_json(moment: Moment, event: Event, time: str) -> dict[str, object]:
 
 
 @singledispatch
-def moment_of(event: Event) -> Moment | None:
+def moment_of(_event: Event) -> Moment | None:
     """Give the line that an event is worth; None where the log alone tells of it."""
     return None
 

@@ -1,0 +1,41 @@
+// From a list of processes to trees: one a session, and one for whatever else was started together. Pure.
+
+const RANK = { orphan: 0, foreign: 1, protected: 2 };
+
+/**
+ * Groups processes.
+ *
+ * A session's processes stand together, also those that the system has given another parent, such as crash
+ * reporters. Gives `[{key, sessionId, verdict, root, rows: [{process, depth}], memoryMb}]`: what is to be
+ * ended first, then what is foreign, then what is protected.
+ */
+export function grouped(processes) {
+  const children = new Map();
+  const roots = [];
+  for (const process of processes.values()) {
+    const parent = parentOf(process, processes);
+    if (parent) children.set(parent.pid, [...(children.get(parent.pid) ?? []), process]);
+    else roots.push(process);
+  }
+  const trees = new Map();
+  for (const root of roots) {
+    const key = root.session_id === null ? `pid ${root.pid}` : `session ${root.session_id}`;
+    const tree = trees.get(key) ?? { key, sessionId: root.session_id, root, verdict: root.verdict, rows: [], memoryMb: 0 };
+    trees.set(key, tree);
+    if (root.role === "driver" || (root.role === "browser" && tree.root.role !== "driver")) tree.root = root;
+    collect(tree, root, 0, children);
+  }
+  return [...trees.values()].sort((one, other) => RANK[one.verdict] - RANK[other.verdict] || one.root.pid - other.root.pid);
+}
+
+function parentOf(process, processes) {
+  const parent = processes.get(process.ppid);
+  return parent && parent.pid !== process.pid && parent.session_id === process.session_id ? parent : undefined;
+}
+
+function collect(tree, process, depth, children) {
+  tree.rows.push({ process, depth });
+  tree.memoryMb += process.memory_mb ?? 0;
+  if (RANK[process.verdict] < RANK[tree.verdict]) tree.verdict = process.verdict;
+  for (const child of children.get(process.pid) ?? []) collect(tree, child, depth + 1, children);
+}
