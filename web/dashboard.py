@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mimetypes
+
 from flask import Blueprint, Response, make_response, render_template
 
 from version import VERSION
@@ -14,6 +16,10 @@ CONTENT_SECURITY_POLICY = (
     "frame-ancestors 'none'; base-uri 'none'; form-action 'none'; "
     "require-trusted-types-for 'script'; trusted-types 'none'"
 )
+
+# Windows takes types from its registry, where any program may have made plain text of JavaScript; a browser
+# runs no such module.
+mimetypes.add_type("text/javascript", ".js")
 
 blueprint = Blueprint(
     "dashboard", __name__, static_folder="static", static_url_path="/static", template_folder="templates"

@@ -2,7 +2,7 @@
 
 import { call } from "./api.js";
 import { busyWhile, byId, closable, notice, setText, show, stamp } from "./dom.js";
-import { grouped } from "./process_grouping.js";
+import { grouped, hasBrowser } from "./process_grouping.js";
 import { titleOf } from "./process_trees.js";
 import { counted, duration, megabytes } from "./words.js";
 
@@ -49,7 +49,7 @@ async function endEverything(dialog) {
 /** Lists what would be ended: strangers and the operator's own first, since they are the surprise. */
 function tellWhoDies(processes) {
   const rows = new Map(processes.map((process) => [process.pid, process]));
-  const trees = grouped(rows);
+  const trees = grouped(rows).filter(hasBrowser);
   const orphans = processes.filter(({ verdict }) => verdict === "orphan").length;
   show(byId("emergency-instead"), orphans > 0);
   byId("emergency-list").replaceChildren(

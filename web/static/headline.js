@@ -21,7 +21,7 @@ export function findings({ sessions, processes, capacity }) {
   const orphans = [...processes.values()].filter(({ verdict }) => verdict === "orphan");
   if (orphans.length) {
     tell("warn", `${counted(orphans.length, "orphaned process", "orphaned processes")} on this machine`,
-      `Nobody owns them, and they hold about ${megabytes(heldMb(orphans))}. “Clean up orphans” ends them and nothing else.`);
+      `Nobody owns them, and they hold up to ${megabytes(heldMb(orphans))}. “Clean up orphans” ends them and nothing else.`);
   }
   if (capacity.waiting) {
     tell("warn", `${counted(capacity.waiting, "caller waits", "callers wait")} for a session`,

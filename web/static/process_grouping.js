@@ -2,12 +2,15 @@
 
 const RANK = { orphan: 0, foreign: 1, protected: 2 };
 
+const MAINS = ["driver", "browser"];
+
 /**
  * Groups processes.
  *
- * A session's processes stand together, also those that the system has given another parent, such as crash
- * reporters. Gives `[{key, sessionId, verdict, root, rows: [{process, depth}], memoryMb}]`: what is to be
- * ended first, then what is foreign, then what is protected.
+ * A session's processes stand together, also those that the system has given another parent. Helpers without a
+ * browser above them, such as crash reporters, stand with what has the same reason. Gives `[{key, sessionId,
+ * verdict, root, rows: [{process, depth}], memoryMb}]`: what is to be ended first, then what is foreign, then
+ * what is protected.
  */
 export function grouped(processes) {
   const children = new Map();
@@ -17,15 +20,30 @@ export function grouped(processes) {
     if (parent) children.set(parent.pid, [...(children.get(parent.pid) ?? []), process]);
     else roots.push(process);
   }
+  const mains = roots.filter(isMain);
+  const byReason = new Map(mains.map((root) => [root.reason, `pid ${root.pid}`]));
   const trees = new Map();
-  for (const root of roots) {
-    const key = root.session_id === null ? `pid ${root.pid}` : `session ${root.session_id}`;
+  for (const root of [...mains, ...roots.filter((root) => !isMain(root))]) {
+    const key = keyOf(root, byReason);
     const tree = trees.get(key) ?? { key, sessionId: root.session_id, root, verdict: root.verdict, rows: [], memoryMb: 0 };
     trees.set(key, tree);
-    if (root.role === "driver" || (root.role === "browser" && tree.root.role !== "driver")) tree.root = root;
+    if (root.role === "driver") tree.root = root;
     collect(tree, root, 0, children);
   }
   return [...trees.values()].sort((one, other) => RANK[one.verdict] - RANK[other.verdict] || one.root.pid - other.root.pid);
+}
+
+/** Tells whether something that a person would miss stands at the top of a tree. */
+export const hasBrowser = (tree) => tree.rows.some(({ process }) => isMain(process));
+
+function isMain(process) {
+  return MAINS.includes(process.role);
+}
+
+function keyOf(root, byReason) {
+  if (root.session_id !== null) return `session ${root.session_id}`;
+  if (isMain(root)) return `pid ${root.pid}`;
+  return byReason.get(root.reason) ?? `reason ${root.reason}`;
 }
 
 function parentOf(process, processes) {

@@ -3,7 +3,7 @@
 import { byId, setData, setText, show, stamp } from "./dom.js";
 import { KeyedList } from "./keyed_list.js";
 import { grouped } from "./process_grouping.js";
-import { VERDICT, counted, duration, megabytes, role } from "./words.js";
+import { VERDICT, ago, counted, duration, megabytes, role, secondsSince } from "./words.js";
 
 const OLD_S = 12;
 
@@ -28,8 +28,8 @@ export function processTrees() {
   };
   const tick = () => {
     if (!latest?.processesReadAt) return;
-    const age = (Date.now() - Date.parse(latest.processesReadAt)) / 1000;
-    setText(byId("processes-age"), age < OLD_S ? `read ${duration(age)} ago` : `OLD: read ${duration(age)} ago`);
+    const age = secondsSince(latest.processesReadAt);
+    setText(byId("processes-age"), age < OLD_S ? `read ${ago(latest.processesReadAt)}` : `OLD: read ${ago(latest.processesReadAt)}`);
   };
   for (const button of buttons) {
     button.addEventListener("click", () => {
@@ -42,10 +42,11 @@ export function processTrees() {
 }
 
 /** Gives what a tree is called. */
-export function titleOf({ sessionId, root }) {
+export function titleOf({ sessionId, root, rows }) {
   if (sessionId !== null) return `Session ${sessionId}`;
-  const kind = { driver: "ChromeDriver", browser: "Browser" }[root.role] ?? role(root.role);
-  return `${kind[0].toUpperCase()}${kind.slice(1)} ${root.name}, PID ${root.pid}`;
+  if (root.role === "driver") return `ChromeDriver, PID ${root.pid}`;
+  if (root.role === "browser") return `Browser ${root.name}, PID ${root.pid}`;
+  return `Without a browser: ${root.name}, PID ${root.pid}${rows.length > 1 ? ` and ${rows.length - 1} more` : ""}`;
 }
 
 function tree(first) {
