@@ -205,7 +205,7 @@ class EventStream:
         try:
             await _send_part(send, f"retry: {RETRY_MS}\n\n".encode())
             await self._feed(listener, send)
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            await send({"type": "http.response.body", "body": listener.take(), "more_body": False})
         finally:
             leaving.cancel()
             self._leave(listener)
@@ -253,6 +253,8 @@ class EventStream:
     def _end_all(self) -> None:
         for task in self._tasks:
             task.cancel()
+        # The last lines say that the service stops.
+        self._publish_rings()
         for listener in self._listeners:
             listener.end()
         self._threads.shutdown(wait=False, cancel_futures=True)

@@ -104,7 +104,9 @@ class Crowd:
             "last_used": rfc3339(self._now - timedelta(seconds=11 * number)),
             "idle_timeout": 1800,
             "keep_alive": None,
-            "lease": {"holder": f"job {number}", "expires_at": rfc3339(self._now)} if number % 3 == 0 else None,
+            "lease": {"holder": f"job {number}", "expires_at": rfc3339(self._now)}
+            if number % 3 == 0
+            else None,
             "recoveries": number % 4,
             "last_recovery": None,
             "health": {

@@ -11,17 +11,16 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import functools
 import http.server
 import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
@@ -31,6 +30,7 @@ from tests.acceptance.faults import kill
 from tests.acceptance.service import Json, Service, running
 from tests.machine import end_what_is_left, remove, run_folder, short_folder, wait_until
 
+ROOT = Path(__file__).resolve().parents[1]
 PATIENCE_MS = 60_000
 QUALITY = 72
 SETTLE_MS = 500
@@ -96,7 +96,7 @@ def take_all(browser: Browser, service: Service, folder: Path) -> None:
         Shot("dashboard-phone", 390, 844, "light"),
     ):
         with looking(browser, service, shot) as page:
-            wait_until(lambda page=page: page.evaluate(ALL_DRAWN), "every picture is drawn", PATIENCE_MS / 1000)  # type: ignore[misc]
+            wait_until(partial(page.evaluate, ALL_DRAWN), "every picture is drawn", PATIENCE_MS / 1000)
             save(page, folder / f"{shot.name}.webp")
     with looking(browser, service, Shot("", 1280, 900, "light")) as page:
         page.locator("#processes").scroll_into_view_if_needed()
@@ -155,11 +155,12 @@ class _Pages(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(_html(colour, title, text).encode())
 
-    log_message = functools.partialmethod(lambda *_: None)  # type: ignore[assignment]
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name that it has in Python
+        """Say nothing."""
 
 
 def _html(colour: str, title: str, text: str) -> str:
-    rows = "".join(f"<tr><td>{title.rstrip("s")} {number}<td>✓" for number in range(101, 109))
+    rows = "".join(f"<tr><td>{title.rstrip('s')} {number}<td>✓" for number in range(101, 109))
     return (
         f"<!doctype html><title>{title}</title><style>body{{margin:0;font:18px sans-serif}}"
         f"header{{background:{colour};color:#fff;padding:28px 36px;font-size:30px}}p{{padding:0 36px}}"

@@ -1,7 +1,7 @@
 // Clean up orphans, its dry run, and the report of either.
 
 import { call } from "./api.js";
-import { busyWhile, byId, notice, setText, show, stamp } from "./dom.js";
+import { busyWhile, byId, notice, setLabel, setText, show, stamp } from "./dom.js";
 import { VERDICT, counted, megabytes, milliseconds, role } from "./words.js";
 
 const PATH = "/cleanup_orphaned_processes";
@@ -63,6 +63,7 @@ function table(title, rows, open) {
   element.open = open;
   setText(parts.title, `${title} (${rows.length})`);
   setText(parts.caption, title);
+  setLabel(parts.frame, title);
   parts.rows.replaceChildren(...rows.map(reportRow));
   return [element];
 }

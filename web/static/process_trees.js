@@ -1,6 +1,6 @@
 // Every Chrome and ChromeDriver of the machine as trees, coloured by verdict, with the reason in words.
 
-import { byId, setData, setText, show, stamp } from "./dom.js";
+import { byId, setData, setLabel, setText, show, stamp } from "./dom.js";
 import { KeyedList } from "./keyed_list.js";
 import { grouped } from "./process_grouping.js";
 import { VERDICT, ago, counted, duration, megabytes, role, secondsSince } from "./words.js";
@@ -67,6 +67,7 @@ function tree(first) {
     setText(parts.verdict, VERDICT[now.verdict]);
     setText(parts.title, titleOf(now));
     setText(parts.caption, `Processes of ${titleOf(now)}`);
+    setLabel(parts.frame, `Table: ${titleOf(now)}`);
     setText(parts.numbers, `${counted(now.rows.length, "process", "processes")}, ${megabytes(now.memoryMb)}`);
     setText(parts.reason, now.root.reason);
     fill();
