@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from importlib.resources import files
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -40,8 +39,9 @@ GROUPED: Final = """
 async rows => {
   const { grouped } = await import("/static/process_grouping.js");
   const { titleOf } = await import("/static/process_trees.js");
-  return grouped(new Map(rows.map(row => [row.pid, row]))).map(tree =>
-    [titleOf(tree), tree.verdict, tree.rows.map(({ process, depth }) => [process.pid, depth]), tree.memoryMb]);
+  const brief = ({ process, depth }) => [process.pid, depth];
+  return grouped(new Map(rows.map(row => [row.pid, row])))
+    .map(tree => [titleOf(tree), tree.verdict, tree.rows.map(brief), tree.memoryMb]);
 }
 """
 
@@ -171,7 +171,7 @@ def test_a_crash_and_the_recovery_are_seen_without_a_click(service: Service, pag
     session = service.create(session_id="crashed")
     expect(card(page, "crashed")).to_contain_text("Recoveriesnone")
     kill(session["driver"]["pid"])
-    expect(card(page, "crashed")).to_contain_text("1 – its ChromeDriver had died")
+    expect(card(page, "crashed")).to_contain_text("its ChromeDriver had died; same browser kept")
     lately = page.locator("#moments > li").filter(has_text="crashed")
     expect(lately.filter(has_text="Found dead")).to_have_count(1)
     expect(lately.filter(has_text="Recovered in")).to_have_count(1)
@@ -235,7 +235,7 @@ def test_the_emergency_says_who_dies_and_does_nothing_without_the_word(service: 
     dialog = page.get_by_role("dialog", name="End every Chrome of this machine?")
     expect(dialog).to_contain_text("your own among them")
     # The browser that shows this page is the operator's own.
-    expect(dialog).to_contain_text("Not Drover’s: your own Chrome")
+    expect(dialog).to_contain_text(": your own Chrome and other programs")
     expect(dialog).to_contain_text("Session doomed")
     mark = service.mark()
     for typed in ("", "emergenc"):

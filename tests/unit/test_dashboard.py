@@ -19,17 +19,19 @@ FILES = [f"/static/{path.name}" for path in sorted(STATIC.iterdir())]
 LONGEST_MODULE = 400
 
 
-@pytest.fixture
-def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FlaskClient]:
-    monkeypatch.setattr("app.DevTools", object)
-    with Drover(Settings(data_dir=tmp_path))._flask().test_client() as client:
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlaskClient]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("app.DevTools", object)
+        flask = Drover(Settings(data_dir=tmp_path_factory.mktemp("d")))._flask()
+    with flask.test_client() as client:
         client.environ_base["HTTP_HOST"] = "localhost:5010"
         yield client
 
 
 @pytest.mark.parametrize("path", ["/", *FILES])
 def test_everything_of_the_page_is_served_with_a_strict_policy(client: FlaskClient, path: str) -> None:
-    answer = client.get(path)
+    answer = client.get(path, buffered=True)
     assert answer.status_code == 200
     policy = dict(rule.split(" ", 1) for rule in answer.headers["Content-Security-Policy"].split("; "))
     assert policy.pop("default-src") == policy.pop("frame-ancestors") == "'none'"
@@ -43,13 +45,13 @@ def test_everything_of_the_page_is_served_with_a_strict_policy(client: FlaskClie
 
 @pytest.mark.parametrize("path", FILES)
 def test_a_file_that_has_not_changed_is_not_sent_again(client: FlaskClient, path: str) -> None:
-    tag = client.get(path).headers["ETag"]
-    again = client.get(path, headers={"If-None-Match": tag})
+    tag = client.get(path, buffered=True).headers["ETag"]
+    again = client.get(path, buffered=True, headers={"If-None-Match": tag})
     assert (again.status_code, again.data) == (304, b"")
 
 
 def test_a_module_is_declared_as_javascript_on_every_system(client: FlaskClient) -> None:
-    assert client.get("/static/dashboard.js").mimetype == "text/javascript"
+    assert client.get("/static/dashboard.js", buffered=True).mimetype == "text/javascript"
 
 
 def test_a_file_that_is_none_of_the_pages_is_not_served(client: FlaskClient) -> None:

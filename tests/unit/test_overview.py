@@ -37,6 +37,7 @@ def test_a_session_is_made_anew_only_when_it_has_changed() -> None:
 
 def test_capacity_counts_places_callers_and_memory() -> None:
     registry = SessionRegistry(1, 2)
+    registry.evict_with(lambda _: None)
     with registry.command(ready(registry, "one")):
         queue(registry, "two")
         told = overview(registry, "no Chrome was found").capacity()
