@@ -35,6 +35,12 @@ AXE: Final = files("axe_playwright_python").joinpath("axe.min.js").read_text("ut
 LARGE_PICTURE: Final = """
 document.getElementById('viewer-live').naturalWidth > 0 || !document.getElementById('viewer-still').hidden
 """
+HIDE: Final = """
+hidden => {
+  Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+  document.dispatchEvent(new Event("visibilitychange"));
+}
+"""
 GROUPED: Final = """
 async rows => {
   const { grouped } = await import("/static/process_grouping.js");
@@ -312,6 +318,17 @@ def test_no_picture_is_taken_of_what_is_not_on_the_screen(service: Service, open
     expect(page.locator(".card .no-picture")).to_be_hidden()
     after = service.report("below")
     assert (after["last_used"], after["in_use"]) == (before["last_used"], False)
+
+
+def test_a_hidden_page_hears_nothing_until_it_is_seen_again(service: Service, page: Page) -> None:
+    page.evaluate(HIDE, True)
+    expect(page.locator("#link")).to_have_text("Paused")
+    service.create(session_id="meanwhile")
+    expect(page.locator(".card")).to_have_count(0)
+    page.evaluate(HIDE, False)
+    expect(card(page, "meanwhile")).to_be_visible()
+    expect(page.locator("#link")).to_have_text("Live")
+    expect(page.locator("#connection")).to_be_empty()
 
 
 def test_processes_stand_in_trees_with_what_is_to_be_ended_first(page: Page) -> None:

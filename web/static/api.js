@@ -21,7 +21,7 @@ export async function call(method, path, body) {
 /** Takes a still picture of a session's page. */
 export async function picture(sessionId) {
   const response = await reach(`/sessions/${encodeURIComponent(sessionId)}/screenshot`, {
-    signal: AbortSignal.timeout(20_000),
+    signal: AbortSignal.timeout(10_000),
   });
   if (!response.ok) throw new Refused((await response.json()).error);
   return response.blob();

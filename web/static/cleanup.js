@@ -6,11 +6,11 @@ import { VERDICT, counted, megabytes, milliseconds, role } from "./words.js";
 
 const PATH = "/cleanup_orphaned_processes";
 
-export function cleanupButtons(state) {
+export function cleanupButtons() {
   const run = (button, dryRun) => busyWhile(button, async () => {
     try {
-      const spared = [...state.processes.values()].filter(({ verdict }) => verdict !== "orphan");
-      report(await call("POST", dryRun ? `${PATH}?dry_run=true` : PATH), spared);
+      const answer = await call("POST", dryRun ? `${PATH}?dry_run=true` : PATH);
+      report(answer, (await call("GET", "/processes")).processes);
     } catch (error) {
       notice(`No cleanup: ${error.message}`, "bad");
     }
@@ -20,8 +20,8 @@ export function cleanupButtons(state) {
   byId("report-go").addEventListener("click", (event) => run(event.currentTarget, false));
 }
 
-/** Shows what a cleanup has done, or would do; `spared` are the processes that it leaves alone. */
-function report(answer, spared) {
+/** Shows what a cleanup has done, or would do; `processes` are those that there are now. */
+function report(answer, processes) {
   const would = answer.dry_run;
   setText(byId("report-title"), would ? "What a cleanup would do" : "What the cleanup did");
   setText(byId("report-summary"), summary(answer));
@@ -38,7 +38,7 @@ function report(answer, spared) {
     ...table("Could not be ended – end them by hand", answer.failed, true),
     ...table(would ? "Would be ended" : "Ended", answer.killed, true),
     ...["protected", "foreign"].flatMap((verdict) =>
-      table(`Spared: ${VERDICT[verdict].toLowerCase()}`, spared.filter((row) => row.verdict === verdict), false)),
+      table(`Spared: ${VERDICT[verdict].toLowerCase()}`, processes.filter((row) => row.verdict === verdict), false)),
   );
   show(byId("report-go"), would && (answer.killed.length > 0 || answer.removed_profiles > 0));
   if (!byId("report-dialog").open) byId("report-dialog").showModal();
@@ -64,14 +64,14 @@ function table(title, rows, open) {
   setText(parts.title, `${title} (${rows.length})`);
   setText(parts.caption, title);
   setLabel(parts.frame, title);
-  parts.rows.replaceChildren(...rows.map(reportRow));
+  parts.rows.replaceChildren(...rows.map((row, place) => reportRow(row, rows[place - 1])));
   return [element];
 }
 
-function reportRow(row) {
+function reportRow(row, before) {
   const { element, parts } = stamp("report-row");
   setText(parts.name, `${row.name} (${role(row.role)})`);
   setText(parts.pid, String(row.pid));
-  setText(parts.reason, row.reason);
+  setText(parts.reason, row.reason === before?.reason ? "as above" : row.reason);
   return element;
 }

@@ -30,7 +30,7 @@ state.watch(["sessions", "processes", "capacity"], headlineView());
 state.watch(["timeline"], timelineView());
 state.watch(["log"], logView());
 
-cleanupButtons(state);
+cleanupButtons();
 emergencyButton();
 openButton();
 

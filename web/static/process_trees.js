@@ -55,7 +55,7 @@ function tree(first) {
   let latest = first;
   // Rows are made when somebody opens the tree: of a thousand processes, few are ever looked at.
   const fill = () => {
-    if (element.open) rows.show(latest.rows.map((row) => [row.process.pid, row]));
+    if (element.open) rows.show(latest.rows.map((row) => [row.process.pid, { ...row, told: latest.root.reason }]));
   };
   element.addEventListener("toggle", fill);
   element.open = first.verdict === "orphan";
@@ -77,7 +77,7 @@ function tree(first) {
 
 function processRow() {
   const { element, parts } = stamp("process-row");
-  const update = ({ process, depth }) => {
+  const update = ({ process, depth, told }) => {
     setText(parts.name, `${process.name} (${role(process.role)})`);
     setData(parts.name, "depth", String(Math.min(depth, 5)));
     setText(parts.pid, String(process.pid));
@@ -85,7 +85,7 @@ function processRow() {
     setData(parts.verdict, "verdict", process.verdict);
     setText(parts.memory, process.memory_mb === null ? "–" : megabytes(process.memory_mb));
     setText(parts.age, duration((Date.now() - process.bornMs) / 1000));
-    setText(parts.reason, process.reason);
+    setText(parts.reason, process.reason === told ? "as above" : process.reason);
   };
   return { element, update };
 }

@@ -17,7 +17,7 @@ export function sessionCards(pictures, actions) {
     latest = sessions;
     const wanted = filter.value.trim().toLowerCase();
     const shown = [...sessions].filter(([, session]) => !wanted || spoken(session).includes(wanted));
-    list.show(shown);
+    list.show(shown.sort(([, one], [, other]) => urgency(other) - urgency(one)));
     const empty = sessions.size ? "No session fits what you look for." : "No session is open. Open one here, or with POST /sessions.";
     setText(byId("no-sessions"), empty);
     show(byId("no-sessions"), shown.length === 0);
@@ -25,6 +25,11 @@ export function sessionCards(pictures, actions) {
   filter.addEventListener("input", () => view({ sessions: latest }));
 
   return { view, tick: () => [...list.rows()].forEach((row) => row.tick()) };
+}
+
+/** Puts what needs a person first; all others stay in the order in which they were opened. */
+function urgency(session) {
+  return ["warn", "bad"].indexOf(condition(session)[1]);
 }
 
 function spoken(session) {
