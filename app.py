@@ -25,7 +25,6 @@ from flask import Flask
 import cli
 import events
 import security
-from addresses import Addresses
 from asgi import Application
 from attach.devtools import Sockets
 from attach.event_stream import EventStream, Sources
@@ -181,9 +180,9 @@ class Drover:
         self._stopping: Future[None] = Future()
         self._drivers = ThreadPoolExecutor(THREADS, thread_name_prefix="attach")
         self._driving = Driving(self._registry, self._devtools, self._archive)
-        overview = Overview(self.manager, self._cleaner, Addresses(f"localhost:{settings.port}"))
-        self.event_stream = EventStream(Sources(overview.sessions, overview.processes, overview.capacity))
-        self.hub.subscribe(self.event_stream.hear)
+        overview = Overview(self.manager, self._cleaner, settings.port)
+        self.stream = EventStream(Sources(overview.sessions, overview.processes, overview.capacity))
+        self.hub.subscribe(self.stream.hear)
 
     def take_possession(self) -> None:
         """Take the data folder, so that no other instance works in it, and look for a browser.
@@ -223,7 +222,7 @@ class Drover:
         self._cleaner.close()
         self._lock.release()
         self.hub.emit(events.ServiceStopped())
-        self.event_stream.close()
+        self.stream.close()
 
     def end_at_once(self) -> None:
         """Take no more requests and end what runs, within four seconds; the rest goes at the next start."""
@@ -254,7 +253,7 @@ class Drover:
             probe_timeout=self.settings.health_timeout,
         )
         live = Live(self._driving, self._drivers, self._stopping, probe_timeout=self.settings.health_timeout)
-        return [*webdriver.routes(), *sockets.routes(), *live.routes(), *self.event_stream.routes()]
+        return [*webdriver.routes(), *sockets.routes(), *live.routes(), *self.stream.routes()]
 
     def _flask(self) -> Flask:
         app = Flask("drover", static_folder=None)
@@ -300,8 +299,7 @@ def serve(settings: Settings) -> int:
     check_chrome_args(settings.chrome_args)
     security.check_bind(settings.host, _token(settings))
     drover = Drover(settings)
-    hear_line = drover.event_stream.hear_line
-    drover.hub.subscribe(set_up_logging(settings.log_format, settings.log_level, hear_line))
+    drover.hub.subscribe(set_up_logging(settings.log_format, settings.log_level, drover.stream.hear_line))
     for variable in unknown_variables(os.environ):
         drover.hub.emit(events.SettingIgnored(variable))
     drover.take_possession()

@@ -21,14 +21,14 @@ class Overview:
     Args:
         manager: Whose sessions they are.
         cleaner: Knows what a cleanup would do.
-        addresses: The doors for drivers, as this machine calls them.
+        port: Where drivers find their doors on this machine.
     """
 
-    def __init__(self, manager: SessionManager, cleaner: ProcessCleaner, addresses: Addresses) -> None:
+    def __init__(self, manager: SessionManager, cleaner: ProcessCleaner, port: int) -> None:
         self._manager = manager
         self._registry = manager.registry
         self._cleaner = cleaner
-        self._addresses = addresses
+        self._addresses = Addresses(f"localhost:{port}")
         self._known: dict[str, tuple[Session, Mapping[str, object]]] = {}
 
     def sessions(self) -> list[Mapping[str, object]]:

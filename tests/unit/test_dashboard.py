@@ -13,9 +13,8 @@ from app import Drover
 from settings import Settings
 
 STATIC = Path(__file__).parents[2] / "web" / "static"
-TEMPLATES = Path(__file__).parents[2] / "web" / "templates"
 MODULES = sorted(STATIC.glob("*.js"))
-FILES = [f"/static/{path.name}" for path in sorted(STATIC.iterdir())]
+FILES = [f"/static/{path.name}" for path in sorted(STATIC.glob("*.*"))]
 LONGEST_MODULE = 400
 
 

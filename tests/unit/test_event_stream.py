@@ -12,7 +12,7 @@ import pytest
 
 import attach.event_stream as module
 import events
-from attach.asgi import Message
+from asgi import Message
 from attach.event_stream import LONGEST_QUEUE, EventStream, Listener, Rows, Sources
 from errors import ShuttingDown
 from logs import LogLine

@@ -5,6 +5,7 @@ from typing import cast
 from browser.health import Health, HealthStatus
 from process_cleanup import ProcessCleaner
 from processes.verdicts import CleanupPlan
+from session_manager import SessionManager
 from sessions.registry import SessionRegistry
 from tests.unit.examples import queue, ready
 from tests.unit.test_web import judgement
@@ -18,8 +19,17 @@ class QuietCleaner:
         return CleanupPlan((judgement(7),))
 
 
+class DoubtfulManager:
+    """Has these sessions, and may not find a browser."""
+
+    def __init__(self, registry: SessionRegistry, unavailable: str | None) -> None:
+        self.registry = registry
+        self.unavailable = unavailable
+
+
 def overview(registry: SessionRegistry, doubt: str | None = None) -> Overview:
-    return Overview(registry, cast("ProcessCleaner", QuietCleaner()), lambda: doubt)
+    manager = cast("SessionManager", DoubtfulManager(registry, doubt))
+    return Overview(manager, cast("ProcessCleaner", QuietCleaner()), 5010)
 
 
 def test_a_session_is_made_anew_only_when_it_has_changed() -> None:
@@ -28,6 +38,7 @@ def test_a_session_is_made_anew_only_when_it_has_changed() -> None:
     seen = overview(registry)
     before = seen.sessions()
     assert [session["session_id"] for session in before] == ["one", "other"]
+    assert before[0]["webdriver_url"] == "http://localhost:5010/wd/hub"
     registry.note(other, health=Health(HealthStatus.HEALTHY))
     after = seen.sessions()
     assert (after[0] is before[0], after[1] is before[1]) == (True, False)

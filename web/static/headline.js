@@ -11,7 +11,7 @@ export function findings({ sessions, processes, capacity }) {
   const found = [];
   const tell = (tone, headline, advice) => found.push({ tone, headline, advice });
   if (capacity.stopping) tell("warn", "Drover is stopping", "Sessions are being closed; no new one starts.");
-  if (capacity.unavailable) tell("bad", "No browser can be started", capacity.unavailable);
+  else if (capacity.unavailable) tell("bad", "No browser can be started", capacity.unavailable);
   const dead = [...sessions.values()].filter(({ state, health }) => state === "ready" && health.status === "dead");
   if (dead.length) {
     const names = dead.slice(0, 3).map((session) => session.session_id).join(", ");
