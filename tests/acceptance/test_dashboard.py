@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from importlib.resources import files
 from typing import Any, Final
 
+import psutil
 import pytest
 import requests
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
@@ -138,6 +139,16 @@ def card(page: Page, session_id: str) -> Locator:
     return page.locator(".card").filter(has=page.get_by_role("heading", name=session_id, exact=True))
 
 
+def callers(service: Service) -> set[int]:
+    """Give the far ends of the connections that are open to a service."""
+    known = psutil.Process(service.process.pid).net_connections()
+    return {
+        one.raddr.port
+        for one in known
+        if one.status == psutil.CONN_ESTABLISHED and one.laddr.port == service.port
+    }
+
+
 def assert_accessible(page: Page) -> None:
     """Hold the page to the rules of axe-core."""
     page.evaluate(AXE)
@@ -202,7 +213,11 @@ def test_a_session_is_opened_recovered_looked_at_and_closed_by_clicks(
     button(page, "Look at by-hand large and live").click()
     expect(page.locator("#viewer")).to_contain_text(pages.url("/red"))
     wait_until(lambda: page.evaluate(LARGE_PICTURE), "a large picture")
+    # The events and the picture are what stays open; the picture no longer than somebody looks.
+    wait_until(lambda: len(callers(service)) == 2, "nothing else is asked for")
+    watching = callers(service)
     page.keyboard.press("Escape")
+    wait_until(lambda: len(callers(service) & watching) == 1, "the picture's connection is closed")
     button(page, "Close by-hand").click()
     button(page, "Keep it").click()
     assert "by-hand" in service.listed()

@@ -62,7 +62,7 @@ export class Pictures {
 async function take(card) {
   card.takenAt = Date.now();
   try {
-    await draw(card.canvas, await picture(card.subject().session_id), WIDTH);
+    await draw(card.canvas, await picture(card.subject().session_id));
     show(card.note, false);
   } catch (error) {
     setText(card.note, `No picture: ${error.message}`);
@@ -70,9 +70,9 @@ async function take(card) {
   }
 }
 
-/** Draws a picture into a canvas, no wider than `width`; the large original is let go at once. */
-export async function draw(canvas, blob, width) {
-  const drawn = await createImageBitmap(blob, { resizeWidth: width, resizeQuality: "medium" });
+/** Draws a picture into a canvas, small; the large original is let go at once. */
+async function draw(canvas, blob) {
+  const drawn = await createImageBitmap(blob, { resizeWidth: WIDTH, resizeQuality: "medium" });
   canvas.width = drawn.width;
   canvas.height = drawn.height;
   canvas.getContext("2d").drawImage(drawn, 0, 0);

@@ -1,17 +1,14 @@
 // One session, large and live.
 
-import { address, picture } from "./api.js";
-import { byId, setData, setText, show, stamp } from "./dom.js";
-import { draw } from "./pictures.js";
+import { address } from "./api.js";
+import { byId, setData, setText, stamp } from "./dom.js";
 import { ago, condition, megabytes, user } from "./words.js";
 
-const STILL_MS = 1500;
-const STILL_WIDTH = 1600;
+const AGAIN_MS = 2000;
 
 export class SessionViewer {
   #dialog = byId("viewer");
   #live = byId("viewer-live");
-  #still = byId("viewer-still");
   #note = byId("viewer-note");
   #pictures;
   #sessionId = null;
@@ -21,7 +18,8 @@ export class SessionViewer {
     this.#pictures = pictures;
     byId("viewer-close").addEventListener("click", () => this.#dialog.close());
     this.#dialog.addEventListener("close", () => this.#end());
-    this.#live.addEventListener("error", () => this.#showStills());
+    this.#live.addEventListener("error", () => this.#tryAgain());
+    this.#live.addEventListener("load", () => setText(this.#note, ""));
     document.addEventListener("visibilitychange", () => this.#follow());
   }
 
@@ -40,8 +38,13 @@ export class SessionViewer {
   view({ sessions }) {
     if (this.#sessionId === null) return;
     const session = sessions.get(this.#sessionId);
-    if (session) this.show(session);
-    else setText(this.#note, "This session is closed.");
+    if (session) {
+      this.show(session);
+    } else {
+      this.#sessionId = null;
+      this.#follow();
+      setText(this.#note, "This session is closed.");
+    }
   }
 
   show(session) {
@@ -61,26 +64,16 @@ export class SessionViewer {
   }
 
   #follow() {
-    const looked = this.#sessionId !== null && !document.hidden;
     clearTimeout(this.#timer);
-    show(this.#live, true);
-    show(this.#still, false);
-    if (looked) this.#live.src = address(`/sessions/${encodeURIComponent(this.#sessionId)}/live`).href;
-    else this.#live.removeAttribute("src");
+    // Without an address the browser closes the connection, and no more pictures are taken.
+    if (this.#sessionId === null || document.hidden) this.#live.removeAttribute("src");
+    else this.#live.src = address(`/sessions/${encodeURIComponent(this.#sessionId)}/live`).href;
   }
 
-  /** Falls back to still pictures where there is no live one. */
-  async #showStills() {
-    if (this.#sessionId === null || document.hidden) return;
-    const id = this.#sessionId;
-    try {
-      await draw(this.#still, await picture(id), STILL_WIDTH);
-      show(this.#live, false);
-      show(this.#still, true);
-    } catch (error) {
-      setText(this.#note, `No picture: ${error.message}`);
-    }
-    if (id === this.#sessionId) this.#timer = setTimeout(() => this.#showStills(), STILL_MS);
+  #tryAgain() {
+    if (this.#sessionId === null) return;
+    setText(this.#note, "No picture comes at this moment. Trying again by itself.");
+    this.#timer = setTimeout(() => this.#follow(), AGAIN_MS);
   }
 
   #end() {
