@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from browser.binaries import resolve
-from tests.acceptance.cleaning import abandon
+from tests.acceptance.cleaning import abandon, assert_judged
 from tests.acceptance.faults import kill
 from tests.acceptance.service import Json, Service, running
 from tests.machine import end_what_is_left, remove, run_folder, short_folder, wait_until
@@ -61,7 +61,10 @@ def main() -> None:
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "docs" / "pictures"
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with pages() as base, running(watch_interval=0, warm_sessions=1, max_sessions=12) as service:
+        with (
+            pages() as base,
+            running(watch_interval=0, warm_sessions=1, max_sessions=12, adopt_grace=60) as service,
+        ):
             prepare(service, base)
             with sync_playwright() as playwright:
                 chrome = str(resolve(None, None).chrome)
@@ -85,7 +88,7 @@ def prepare(service: Service, base: str) -> None:
     left = Service(short_folder())
     left.start()
     left.create(url=f"{base}/stock")
-    abandon(left)
+    assert_judged(service, abandon(left), "orphan")
 
 
 def take_all(browser: Browser, service: Service, folder: Path) -> None:

@@ -366,6 +366,7 @@ def test_processes_stand_in_trees_with_what_is_to_be_ended_first(page: Page) -> 
             process(33, 1, "crashpad", "orphan", reason="it has ended"),
             process(40, 1, "other", "foreign", reason="defunct"),
             process(41, 1, "other", "foreign", reason="defunct"),
+            process(50, 1, "driver", "protected", session_id="warm:7"),
         ],
     )
     assert trees == [
@@ -373,6 +374,7 @@ def test_processes_stand_in_trees_with_what_is_to_be_ended_first(page: Page) -> 
         ["Browser browser, PID 20", "foreign", [[20, 0]], 1],
         ["Without a browser: other, PID 40 and 1 more", "foreign", [[40, 0], [41, 0]], 2],
         ["Session s", "protected", [[10, 0], [11, 1], [12, 0]], 3],
+        ["Warm browser, PID 50", "protected", [[50, 0]], 1],
     ]
 
 

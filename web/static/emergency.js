@@ -2,7 +2,7 @@
 
 import { call } from "./api.js";
 import { busyWhile, byId, closable, notice, setText, show, stamp } from "./dom.js";
-import { grouped, hasBrowser } from "./process_grouping.js";
+import { grouped, hasBrowser, isWarm } from "./process_grouping.js";
 import { titleOf } from "./process_trees.js";
 import { counted, duration, megabytes } from "./words.js";
 
@@ -50,12 +50,15 @@ async function endEverything(dialog) {
 function tellWhoDies(processes) {
   const rows = new Map(processes.map((process) => [process.pid, process]));
   const trees = grouped(rows).filter(hasBrowser);
-  const orphans = processes.filter(({ verdict }) => verdict === "orphan").length;
-  show(byId("emergency-instead"), orphans > 0);
+  const of = (verdict) => trees.filter((tree) => tree.verdict === verdict);
+  const ours = of("protected").filter(({ sessionId }) => sessionId !== null);
+  show(byId("emergency-instead"), of("orphan").length > 0);
   byId("emergency-list").replaceChildren(
-    ...group("Not Drover’s: your own Chrome and other programs’", trees.filter(({ verdict }) => verdict === "foreign")),
-    ...group("Open sessions", trees.filter(({ verdict }) => verdict === "protected")),
-    ...group("Orphans", trees.filter(({ verdict }) => verdict === "orphan")),
+    ...group("Not Drover’s: your own Chrome and other programs’", of("foreign")),
+    ...group("Open sessions", ours.filter((tree) => !isWarm(tree))),
+    ...group("Sessions of another Drover on this machine", of("protected").filter(({ sessionId }) => sessionId === null)),
+    ...group("Warm browsers", ours.filter(isWarm)),
+    ...group("Orphans", of("orphan")),
     ...(trees.length ? [] : group("No Chrome runs on this machine", [], true)),
   );
 }

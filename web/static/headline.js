@@ -51,6 +51,7 @@ export function headlineView() {
     if (!state.capacity || !state.processesReadAt) return;
     const [first, ...others] = [...findings(state), allIsWell(state)].filter((found, place) => place === 0 || found.tone !== "good");
     setData(byId("verdict"), "tone", first.tone);
+    setData(byId("verdict"), "orphans", String([...state.processes.values()].some(({ verdict }) => verdict === "orphan")));
     setText(byId("headline"), first.headline);
     setText(byId("advice"), first.advice);
     list.show(others.map((found) => [found.headline, `${found.headline}. ${found.advice}`]));

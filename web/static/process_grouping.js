@@ -36,6 +36,9 @@ export function grouped(processes) {
 /** Tells whether something that a person would miss stands at the top of a tree. */
 export const hasBrowser = (tree) => tree.rows.some(({ process }) => isMain(process));
 
+/** Tells whether a tree is a browser of this Drover that is nobody's session yet. */
+export const isWarm = ({ sessionId }) => sessionId?.startsWith("warm:") ?? false;
+
 function isMain(process) {
   return MAINS.includes(process.role);
 }

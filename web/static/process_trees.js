@@ -2,7 +2,7 @@
 
 import { byId, setData, setLabel, setText, show, stamp } from "./dom.js";
 import { KeyedList } from "./keyed_list.js";
-import { grouped } from "./process_grouping.js";
+import { grouped, isWarm } from "./process_grouping.js";
 import { VERDICT, ago, counted, duration, megabytes, role, secondsSince } from "./words.js";
 
 const OLD_S = 12;
@@ -42,7 +42,9 @@ export function processTrees() {
 }
 
 /** Gives what a tree is called. */
-export function titleOf({ sessionId, root, rows }) {
+export function titleOf(tree) {
+  const { sessionId, root, rows } = tree;
+  if (isWarm(tree)) return `Warm browser, PID ${root.pid}`;
   if (sessionId !== null) return `Session ${sessionId}`;
   if (root.role === "driver") return `ChromeDriver, PID ${root.pid}`;
   if (root.role === "browser") return `Browser ${root.name}, PID ${root.pid}`;
