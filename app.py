@@ -27,6 +27,7 @@ import events
 import security
 from asgi import Application
 from attach.devtools import Sockets
+from attach.event_stream import EventStream, Sources
 from attach.live import Live
 from attach.router import Route, Router
 from attach.webdriver import WebDriver
@@ -59,10 +60,11 @@ from sessions.upkeep import Task, Upkeep
 from sessions.warm import WarmBrowsers
 from settings import Settings, unknown_variables
 from version import VERSION
-from web import docs, maintenance, service, sessions
+from web import dashboard, docs, maintenance, service, sessions
 from web.admission import admit_request
 from web.asgi import CallerWatch
 from web.failures import handle_failures
+from web.overview import Overview
 from web.services import Services, offer
 
 THREADS = 64
@@ -178,6 +180,9 @@ class Drover:
         self._stopping: Future[None] = Future()
         self._drivers = ThreadPoolExecutor(THREADS, thread_name_prefix="attach")
         self._driving = Driving(self._registry, self._devtools, self._archive)
+        overview = Overview(self.manager, self._cleaner, settings.port)
+        self.stream = EventStream(Sources(overview.sessions, overview.processes, overview.capacity))
+        self.hub.subscribe(self.stream.hear)
 
     def take_possession(self) -> None:
         """Take the data folder, so that no other instance works in it, and look for a browser.
@@ -217,6 +222,7 @@ class Drover:
         self._cleaner.close()
         self._lock.release()
         self.hub.emit(events.ServiceStopped())
+        self.stream.close()
 
     def end_at_once(self) -> None:
         """Take no more requests and end what runs, within four seconds; the rest goes at the next start."""
@@ -247,7 +253,7 @@ class Drover:
             probe_timeout=self.settings.health_timeout,
         )
         live = Live(self._driving, self._drivers, self._stopping, probe_timeout=self.settings.health_timeout)
-        return [*webdriver.routes(), *sockets.routes(), *live.routes()]
+        return [*webdriver.routes(), *sockets.routes(), *live.routes(), *self.stream.routes()]
 
     def _flask(self) -> Flask:
         app = Flask("drover", static_folder=None)
@@ -256,8 +262,8 @@ class Drover:
         app.url_map.strict_slashes = False
         app.url_map.merge_slashes = False
         app.before_request(admit_request)
-        for blueprint in (sessions.blueprint, maintenance.blueprint, service.blueprint, docs.blueprint):
-            app.register_blueprint(blueprint)
+        for room in (sessions, maintenance, service, docs, dashboard):
+            app.register_blueprint(room.blueprint)
         handle_failures(app)
         offer(app.extensions, self._services())
         return app
@@ -293,7 +299,7 @@ def serve(settings: Settings) -> int:
     check_chrome_args(settings.chrome_args)
     security.check_bind(settings.host, _token(settings))
     drover = Drover(settings)
-    drover.hub.subscribe(set_up_logging(settings.log_format, settings.log_level))
+    drover.hub.subscribe(set_up_logging(settings.log_format, settings.log_level, drover.stream.hear_line))
     for variable in unknown_variables(os.environ):
         drover.hub.emit(events.SettingIgnored(variable))
     drover.take_possession()

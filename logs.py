@@ -7,6 +7,8 @@ import json
 import logging
 import re
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from events import Emit, Event
@@ -57,8 +59,40 @@ class _JsonFormatter(logging.Formatter):
         return json.dumps(entry, ensure_ascii=False)
 
 
-def set_up_logging(log_format: str, log_level: str) -> Emit:
-    """Send all logging to standard error and give the listener that logs events.
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """A line of the log: when (RFC 3339), how serious (`INFO`, …) and what."""
+
+    time: str
+    level: str
+    message: str
+
+
+class LogTail(logging.Handler):
+    """Hands on every line that the log shows.
+
+    Args:
+        hand_on: Called in any thread; it must be quick.
+    """
+
+    def __init__(self, hand_on: Callable[[LogLine], None]) -> None:
+        super().__init__()
+        self._hand_on = hand_on
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Hand one line on."""
+        try:
+            line = LogLine(_moment(record), record.levelname, _on_one_line(record.getMessage()))
+        except Exception:  # noqa: BLE001 - a line that cannot be formatted is reported as logging does it
+            self.handleError(record)
+        else:
+            self._hand_on(line)
+
+
+def set_up_logging(
+    log_format: str, log_level: str, hear_line: Callable[[LogLine], None] | None = None
+) -> Emit:
+    """Send all logging to standard error, and to `hear_line`; give the listener that logs events.
 
     Standard error is switched to UTF-8: a Windows console or a file opened in another encoding
     could not take the emoji of the fixed log lines.
@@ -67,7 +101,8 @@ def set_up_logging(log_format: str, log_level: str) -> Emit:
         sys.stderr.reconfigure(encoding="utf-8", errors="backslashreplace")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonFormatter() if log_format == "json" else _TextFormatter())
-    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    handlers = [handler, *([LogTail(hear_line)] if hear_line else [])]
+    logging.basicConfig(level=logging.WARNING, handlers=handlers, force=True)
     # What a library says by Python's `warnings` would else be lines of another kind.
     logging.captureWarnings(capture=True)
     _logger.setLevel(log_level.upper())

@@ -174,7 +174,7 @@ class SessionManager:
         session = self.check(session_id, deadline).session
         if session.running is None:
             raise BrowserUnavailable(f"Session {session_id} is {session.state.value}; ask again")
-        with self.registry.command(session):
+        with self.registry.hold(session):
             return draw_page_in_front(self._devtools, session.running, deadline.within(SCREENSHOT_S))
 
     def lease(self, session_id: str, ttl_s: float, holder: str | None, token: str | None) -> Lease:

@@ -4,10 +4,25 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import psutil
 
 _BYTES_PER_MB = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class MachineMemory:
+    """The memory of the machine, in units of 1,000,000 bytes; what caches hold counts as free."""
+
+    total_mb: float
+    used_mb: float
+
+
+def machine_memory() -> MachineMemory:
+    """Give how much memory the machine has, and how much of it is taken."""
+    memory = psutil.virtual_memory()
+    return MachineMemory(memory.total / _BYTES_PER_MB, (memory.total - memory.available) / _BYTES_PER_MB)
 
 
 def memory_held_mb(pids: Iterable[int]) -> float:

@@ -195,6 +195,15 @@ class SessionRegistry:
         finally:
             self._count(session, commands=-1, is_use=is_use)
 
+    @contextmanager
+    def hold(self, session: Session) -> Iterator[None]:
+        """Keep a session from being evicted or idled out meanwhile; that is no use of it."""
+        self._count(session, callers=1)
+        try:
+            yield
+        finally:
+            self._count(session, callers=-1)
+
     def forget(self, session: Session) -> bool:
         """Take a session off the list, its processes being gone; False where it was lost meanwhile."""
         with self._changing():

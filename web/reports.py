@@ -38,7 +38,7 @@ def emergency_json(report: CleanupReport, active_sessions: int) -> dict[str, obj
 
 def processes_json(plan: CleanupPlan) -> dict[str, object]:
     """Give every Chrome-like process with its verdict."""
-    return {"success": True, "processes": [_process_json(judgement) for judgement in plan.judgements]}
+    return {"success": True, "processes": [process_json(judgement) for judgement in plan.judgements]}
 
 
 def _outcome(report: CleanupReport, message: str, *, complete: bool) -> dict[str, object]:
@@ -68,7 +68,8 @@ def _brief(judgement: Judgement) -> dict[str, object]:
     }
 
 
-def _process_json(judgement: Judgement) -> dict[str, object]:
+def process_json(judgement: Judgement) -> dict[str, object]:
+    """Give one Chrome-like process with its verdict."""
     row = judgement.row
     return {
         "pid": row.pid,

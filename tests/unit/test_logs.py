@@ -15,7 +15,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 import events
-from logs import rfc3339, set_up_logging
+from logs import LogLine, rfc3339, set_up_logging
 from tests.unit.test_events import EVERY, EXAMPLES
 
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
@@ -174,3 +174,15 @@ def test_a_moment_is_told_in_utc_with_milliseconds() -> None:
     there = datetime(2026, 11, 22, 20, 40, 0, 123_999, tzinfo=timezone(timedelta(hours=1)))
     assert rfc3339(there) == "2026-11-22T19:40:00.123Z"
     assert rfc3339(datetime(2026, 1, 1, tzinfo=timezone.utc)) == "2026-01-01T00:00:00.000Z"
+
+
+def test_the_tail_hands_on_what_the_log_shows_and_each_on_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    Stderr(monkeypatch)
+    lines: list[LogLine] = []
+    log = set_up_logging("json", "warning", lines.append)
+    log(events.CleanupTriggered())
+    log(events.SessionAppearsDead("a", "two\nlines"))
+    assert [(line.level, line.message) for line in lines] == [
+        ("WARNING", "Session a appears dead: two lines")
+    ]
+    assert re.fullmatch(TIME, lines[0].time)

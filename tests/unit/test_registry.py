@@ -88,6 +88,15 @@ def test_a_command_makes_a_session_in_use_also_when_it_fails(registry: SessionRe
     assert not registry.get("a").in_use
 
 
+def test_who_looks_keeps_a_session_from_being_evicted_and_does_not_use_it(registry: SessionRegistry) -> None:
+    looked_at = ready(registry, "a")
+    with registry.hold(looked_at):
+        assert not registry.get("a").evictable
+        assert not registry.get("a").in_use
+    assert registry.get("a").evictable
+    assert registry.get("a").last_used == looked_at.last_used
+
+
 def test_a_hold_on_a_session_that_is_gone_does_not_count_for_its_successor(registry: SessionRegistry) -> None:
     ready(registry, "a")
     old = hold(registry, "a")

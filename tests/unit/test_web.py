@@ -406,7 +406,7 @@ def test_a_wait_ends_when_the_caller_hangs_up(flask: Flask, client: FlaskClient)
     ("method", "path", "status", "code"),
     [
         ("GET", "/nothing", 404, "not_found"),
-        ("POST", "/", 404, "not_found"),
+        ("POST", "/", 405, "method_not_allowed"),
         ("GET", "/sessions/a/b/c", 404, "not_found"),
         ("PUT", "/sessions", 405, "method_not_allowed"),
         ("POST", "/sessions/a", 405, "method_not_allowed"),

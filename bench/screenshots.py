@@ -1,0 +1,176 @@
+"""Make the pictures of `docs/dashboard.md` from a service that runs.
+
+    python bench/screenshots.py [folder]
+
+Starts a service with some sessions on pages of its own, kills the ChromeDriver of one and leaves orphans of
+another service behind, looks at the dashboard with a browser, and writes WebP pictures into the folder
+(`docs/pictures` if none is named). POSIX: it ends processes with a signal.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import http.server
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from browser.binaries import resolve
+from tests.acceptance.cleaning import abandon, assert_judged
+from tests.acceptance.faults import kill
+from tests.acceptance.service import Json, Service, running
+from tests.machine import end_what_is_left, remove, run_folder, short_folder, wait_until
+
+ROOT = Path(__file__).resolve().parents[1]
+PATIENCE_MS = 60_000
+QUALITY = 72
+SETTLE_MS = 500
+# What is not on the screen is not drawn.
+ALL_DRAWN = """[...document.querySelectorAll(".no-picture:not([hidden])")]
+    .every(note => note.getBoundingClientRect().top > innerHeight)"""
+PAGES = {
+    "orders": ("#0b7285", "Orders", "214 open, 12 of them late"),
+    "invoices": ("#5f3dc4", "Invoices", "Sent this month: 1,318"),
+    "stock": ("#2b8a3e", "Stock", "All shelves counted on Monday"),
+    "tickets": ("#c92a2a", "Tickets", "7 wait for an answer"),
+    "freight": ("#d9480f", "Freight", "Three containers are at sea"),
+}
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One picture: its name, the width of the window, and the scheme of colours."""
+
+    name: str
+    width: int
+    height: int
+    scheme: Literal["light", "dark"]
+
+
+def main() -> None:
+    """Make all pictures."""
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "docs" / "pictures"
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with (
+            pages() as base,
+            running(watch_interval=0, warm_sessions=1, max_sessions=12, adopt_grace=60) as service,
+        ):
+            prepare(service, base)
+            with sync_playwright() as playwright:
+                chrome = str(resolve(None, None).chrome)
+                browser = playwright.chromium.launch(executable_path=chrome, args=["--no-sandbox"])
+                take_all(browser, service, folder)
+                browser.close()
+    finally:
+        end_what_is_left()
+        remove(run_folder())
+
+
+def prepare(service: Service, base: str) -> None:
+    """Open sessions, kill a part of one, and leave orphans behind."""
+    sessions: list[Json] = [
+        service.create(session_id=f"{name}-1", key=f"account-{number}", url=f"{base}/{name}")
+        for number, name in enumerate(PAGES, 17)
+    ]
+    service.post("/sessions/orders-1/lease", json={"ttl": 3600, "holder": "nightly export"})
+    kill(sessions[1]["driver"]["pid"])
+    service.get("/sessions/invoices-1")
+    left = Service(short_folder())
+    left.start()
+    left.create(url=f"{base}/stock")
+    assert_judged(service, abandon(left), "orphan")
+
+
+def take_all(browser: Browser, service: Service, folder: Path) -> None:
+    """Look at the dashboard in every way that the documentation shows."""
+    for shot in (
+        Shot("dashboard-light", 1280, 1000, "light"),
+        Shot("dashboard-dark", 1280, 1000, "dark"),
+        Shot("dashboard-phone", 390, 844, "light"),
+    ):
+        with looking(browser, service, shot) as page:
+            wait_until(partial(page.evaluate, ALL_DRAWN), "every picture is drawn", PATIENCE_MS / 1000)
+            save(page, folder / f"{shot.name}.webp")
+    with looking(browser, service, Shot("", 1280, 900, "light")) as page:
+        page.locator("#processes").scroll_into_view_if_needed()
+        page.evaluate("document.getElementById('processes').scrollIntoView()")
+        page.wait_for_timeout(SETTLE_MS)
+        save(page, folder / "dashboard-processes.webp")
+        page.get_by_role("button", name="Preview", exact=True).click()
+        expect(page.get_by_role("dialog")).to_be_visible()
+        save(page, folder / "dashboard-preview.webp")
+        page.keyboard.press("Escape")
+        page.get_by_role("button", name="Emergency recovery", exact=True).click()
+        expect(page.get_by_role("dialog")).to_be_visible()
+        save(page, folder / "dashboard-emergency.webp")
+
+
+@contextlib.contextmanager
+def looking(browser: Browser, service: Service, shot: Shot) -> Iterator[Page]:
+    """Open the dashboard in a window of its own, and wait until it is up to date."""
+    context = browser.new_context(
+        viewport={"width": shot.width, "height": shot.height},
+        color_scheme=shot.scheme,
+        reduced_motion="reduce",
+    )
+    page = context.new_page()
+    page.goto(service.url)
+    expect(page.locator("#link")).to_have_text("Live", timeout=PATIENCE_MS)
+    expect(page.locator("#verdict")).not_to_have_attribute("data-tone", "quiet", timeout=PATIENCE_MS)
+    yield page
+    context.close()
+
+
+def save(page: Page, path: Path) -> None:
+    """Write what the window shows, small enough for a page of documentation."""
+    session = page.context.new_cdp_session(page)
+    taken: dict[str, Any] = session.send("Page.captureScreenshot", {"format": "webp", "quality": QUALITY})
+    path.write_bytes(base64.b64decode(taken["data"]))
+    print(f"{path} {path.stat().st_size // 1024} KB")
+
+
+@contextlib.contextmanager
+def pages() -> Iterator[str]:
+    """Serve the pages that the sessions show; gives their address."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Pages)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://localhost:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+
+
+class _Pages(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        """Answer with the page of this name."""
+        colour, title, text = PAGES.get(self.path.strip("/"), ("#495057", "Nothing", "here"))
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html; charset=utf-8")
+        self.end_headers()
+        self.wfile.write(_html(colour, title, text).encode())
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name that it has in Python
+        """Say nothing."""
+
+
+def _html(colour: str, title: str, text: str) -> str:
+    rows = "".join(f"<tr><td>{title.rstrip('s')} {number}<td>✓" for number in range(101, 109))
+    return (
+        f"<!doctype html><title>{title}</title><style>body{{margin:0;font:18px sans-serif}}"
+        f"header{{background:{colour};color:#fff;padding:28px 36px;font-size:30px}}p{{padding:0 36px}}"
+        f"table{{margin:0 36px;width:80%}}td{{border-bottom:1px solid #ddd;padding:10px}}</style>"
+        f"<header>{title}</header><p>{text}</p><table>{rows}</table>"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,389 @@
+"""The dashboard as an operator sees it, in a browser of its own."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from importlib.resources import files
+from typing import Any, Final
+
+import psutil
+import pytest
+import requests
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
+
+from browser.binaries import resolve
+from tests.acceptance.conftest import StartService
+from tests.acceptance.faults import kill
+from tests.acceptance.pages import Pages
+from tests.acceptance.service import Service, running
+from tests.machine import is_living, wait_until
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills with POSIX signals")
+
+PATIENCE_MS: Final = 20_000
+DESKTOP: Final = {"width": 1280, "height": 900}
+PHONE: Final = {"width": 390, "height": 844}
+LOOKS: Final = {
+    "light": {"viewport": DESKTOP, "color_scheme": "light"},
+    "dark": {"viewport": DESKTOP, "color_scheme": "dark"},
+    "phone": {"viewport": PHONE, "color_scheme": "light"},
+    "dark phone": {"viewport": PHONE, "color_scheme": "dark"},
+}
+MARKUP: Final = "<img src=x onerror=alert(1)><script>alert(2)</script>"
+AXE: Final = files("axe_playwright_python").joinpath("axe.min.js").read_text("utf-8")
+LARGE_PICTURE: Final = "document.getElementById('viewer-live').naturalWidth > 0"
+HIDE: Final = """
+hidden => {
+  Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+  document.dispatchEvent(new Event("visibilitychange"));
+}
+"""
+GROUPED: Final = """
+async rows => {
+  const { grouped } = await import("/static/process_grouping.js");
+  const { titleOf } = await import("/static/process_trees.js");
+  const brief = ({ process, depth }) => [process.pid, depth];
+  return grouped(new Map(rows.map(row => [row.pid, row])))
+    .map(tree => [titleOf(tree), tree.verdict, tree.rows.map(brief), tree.memoryMb]);
+}
+"""
+
+OpenPage = Callable[..., Page]
+
+
+@pytest.fixture(scope="module")
+def shared_service() -> Iterator[Service]:
+    """Run a service that looks after its sessions every second."""
+    with running(watch_interval=1) as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Run the operator's own browser."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(resolve(None, None).chrome))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def complaints() -> list[str]:
+    """Give what the pages of this test have written to their console as errors, and what they threw."""
+    return []
+
+
+@pytest.fixture
+def open_page(browser: Browser, complaints: list[str]) -> Iterator[OpenPage]:
+    """Give a way to open the dashboard of a service; wait until it is up to date."""
+    contexts: list[BrowserContext] = []
+
+    def open_page(service: Service, **options: Any) -> Page:  # noqa: ANN401
+        contexts.append(browser.new_context(**(LOOKS["light"] | {"reduced_motion": "reduce"} | options)))
+        page = contexts[-1].new_page()
+        page.set_default_timeout(PATIENCE_MS)
+        page.on("console", lambda told: complaints.append(told.text) if told.type == "error" else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(service.url)
+        assert_live(page)
+        return page
+
+    expect.set_options(timeout=PATIENCE_MS)
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture
+def page(service: Service, open_page: OpenPage, complaints: list[str]) -> Iterator[Page]:
+    """Give the dashboard of the module's service, and hold it to a console without an error."""
+    yield open_page(service)
+    assert complaints == []
+
+
+@pytest.fixture
+def orphan(shared_service: Service) -> Iterator[int]:
+    """Leave a ChromeDriver with the mark of a session that is in no list; give its pid."""
+    folder = shared_service.data_dir / "s" / "stranded"
+    folder.mkdir()
+    driver = resolve(None, None).chromedriver
+    stranded = subprocess.Popen(
+        [driver, "--port=0", f"--log-path={folder / 'chromedriver.log'}"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    yield stranded.pid
+    stranded.kill()
+    stranded.wait()
+    for left in folder.glob("*"):
+        left.unlink()
+    folder.rmdir()
+
+
+def assert_live(page: Page) -> None:
+    """Wait until the page is told what happens, and has seen a process table."""
+    expect(page.locator("#link")).to_have_text("Live")
+    expect(page.locator("#verdict")).not_to_have_attribute("data-tone", "quiet")
+
+
+def button(within: Page | Locator, name: str) -> Locator:
+    """Give the button of exactly this name."""
+    return within.get_by_role("button", name=name, exact=True)
+
+
+def card(page: Page, session_id: str) -> Locator:
+    """Give the card of a session."""
+    return page.locator(".card").filter(has=page.get_by_role("heading", name=session_id, exact=True))
+
+
+def callers(service: Service) -> set[int]:
+    """Give the far ends of the connections that are open to a service."""
+    known = psutil.Process(service.process.pid).net_connections()
+    return {
+        one.raddr.port
+        for one in known
+        if one.status == psutil.CONN_ESTABLISHED and one.laddr.port == service.port
+    }
+
+
+def assert_accessible(page: Page) -> None:
+    """Hold the page to the rules of axe-core."""
+    page.evaluate(AXE)
+    found = page.evaluate("axe.run().then(results => results.violations)")
+    assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found] == []
+
+
+def assert_fits(page: Page) -> None:
+    """Hold the page to its window's width."""
+    width, room = page.evaluate(
+        "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+    )
+    assert width <= room
+
+
+def test_a_session_appears_with_all_that_is_known_of_it_and_goes(
+    service: Service, page: Page, pages: Pages
+) -> None:
+    expect(page.get_by_text("No session is open.", exact=False).last).to_be_visible()
+    service.create(session_id="seen", key=MARKUP, url=pages.url("/form"))
+    service.post("/sessions/seen/lease", json={"ttl": 60, "holder": "night shift"})
+    shown = card(page, "seen")
+    expect(shown).to_contain_text("Healthy")
+    expect(shown).to_contain_text(f"key {MARKUP}")
+    expect(shown).to_contain_text("night shift")
+    link = shown.get_by_role("link", name=pages.url("/form"))
+    expect(link).to_have_attribute("rel", "noopener noreferrer")
+    expect(shown.locator(".no-picture")).to_be_hidden()
+    expect(page.locator("#figure-sessions")).to_have_text("1 of 10")
+    service.delete("/sessions/seen")
+    expect(shown).to_have_count(0)
+
+
+def test_a_crash_and_the_recovery_are_seen_without_a_click(service: Service, page: Page) -> None:
+    session = service.create(session_id="crashed")
+    expect(card(page, "crashed")).to_contain_text("Recoveriesnone")
+    kill(session["driver"]["pid"])
+    expect(card(page, "crashed")).to_contain_text("its ChromeDriver had died; same browser kept")
+    lately = page.locator("#moments > li").filter(has_text="crashed")
+    expect(lately.filter(has_text="Found dead")).to_have_count(1)
+    expect(lately.filter(has_text="Recovered in")).to_have_count(1)
+    expect(page.locator("#log-lines")).to_contain_text("Session crashed recovered: reattached")
+
+
+def test_a_session_is_opened_recovered_looked_at_and_closed_by_clicks(
+    service: Service, open_page: OpenPage, pages: Pages, complaints: list[str]
+) -> None:
+    page = open_page(service)
+    button(page, "Open a session").click()
+    page.get_by_label("First page").fill(pages.url("/red"))
+    page.get_by_label("Session id").fill("-")
+    button(page, "Open").click()
+    expect(page.locator("#open-error")).to_contain_text("session_id")
+    # A browser writes every refused request to its console.
+    assert [text for text in complaints if "400" not in text] == []
+    complaints.clear()
+    page.get_by_label("Session id").fill("by-hand")
+    button(page, "Open").click()
+    expect(card(page, "by-hand")).to_contain_text("Healthy")
+    button(page, "Recover by-hand").click()
+    expect(page.locator("#notices")).to_contain_text("nothing had to be done")
+    button(page, "Look at by-hand large and live").click()
+    expect(page.locator("#viewer")).to_contain_text(pages.url("/red"))
+    wait_until(lambda: page.evaluate(LARGE_PICTURE), "a large picture")
+    # The events and the picture are what stays open; the picture no longer than somebody looks.
+    wait_until(lambda: len(callers(service)) == 2, "nothing else is asked for")
+    watching = callers(service)
+    page.keyboard.press("Escape")
+    wait_until(lambda: len(callers(service) & watching) == 1, "the picture's connection is closed")
+    button(page, "Close by-hand").click()
+    button(page, "Keep it").click()
+    assert "by-hand" in service.listed()
+    button(page, "Close by-hand").click()
+    button(page, "Close the session").click()
+    expect(card(page, "by-hand")).to_have_count(0)
+    assert service.listed() == {}
+    assert complaints == []
+
+
+def test_preview_does_nothing_and_the_cleanup_ends_the_orphan(
+    service: Service, page: Page, orphan: int
+) -> None:
+    service.create(session_id="spared")
+    expect(page.locator("#headline")).to_have_text("1 orphaned process on this machine")
+    tree = page.locator(".tree[data-verdict=orphan]")
+    expect(tree).to_contain_text("is no longer in any list")
+    button(page, "Preview").click()
+    report = page.get_by_role("dialog", name="What a cleanup would do")
+    expect(report.get_by_role("row", name=str(orphan))).to_be_visible()
+    expect(report).to_contain_text("Spared: protected")
+    assert is_living(orphan)
+    button(report, "Done").click()
+    button(page, "Clean up orphans").click()
+    report = page.get_by_role("dialog", name="What the cleanup did")
+    expect(report).to_contain_text("Ended1 process")
+    expect(report.get_by_role("row", name=str(orphan))).to_be_visible()
+    assert not is_living(orphan)
+    page.keyboard.press("Escape")
+    expect(page.locator("#headline")).to_have_text("All is well")
+    expect(page.locator("#moments")).to_contain_text("1 orphaned process ended")
+    assert list(service.listed()) == ["spared"]
+
+
+def test_the_emergency_says_who_dies_and_does_nothing_without_the_word(service: Service, page: Page) -> None:
+    service.create(session_id="doomed")
+    button(page, "Emergency recovery").click()
+    dialog = page.get_by_role("dialog", name="End every Chrome of this machine?")
+    expect(dialog).to_contain_text("your own among them")
+    # The browser that shows this page is the operator's own.
+    expect(dialog).to_contain_text(": your own Chrome and other programs")
+    expect(dialog).to_contain_text("Session doomed")
+    mark = service.mark()
+    for typed in ("", "emergenc"):
+        page.get_by_label("Type EMERGENCY to confirm").fill(typed)
+        button(dialog, "End all browsers").click()
+        expect(page.locator("#emergency-error")).to_contain_text("Nothing was done")
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    expect(button(page, "Emergency recovery")).to_be_focused()
+    assert not any("EMERGENCY" in line for line in service.logs(mark))
+    assert list(service.listed()) == ["doomed"]
+
+
+def test_a_lost_connection_is_said_and_so_is_its_return(
+    start_service: StartService, open_page: OpenPage
+) -> None:
+    service = start_service()
+    page = open_page(service)
+    assert service.stop() == 0
+    expect(page.locator("#connection")).to_contain_text("The connection to Drover is lost")
+    expect(page.locator("#link")).to_have_text("Not connected")
+    service.start()
+    expect(page.locator("#connection")).to_contain_text("Connected again")
+    assert_live(page)
+
+
+@pytest.mark.parametrize("way", ["asked for by the browser", "in the address"])
+def test_with_a_token_the_page_works_by_basic(
+    start_service: StartService, open_page: OpenPage, complaints: list[str], way: str
+) -> None:
+    service = start_service(api_token="open sesame")
+    assert service.get("/").status_code == service.get("/events").status_code == 401
+    if way == "in the address":
+        real = service.url
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Service, "url", real.replace("//", "//operator:open%20sesame@"))
+            page = open_page(service)
+    else:
+        page = open_page(service, http_credentials={"username": "operator", "password": "open sesame"})
+    button(page, "Preview").click()
+    expect(page.get_by_role("dialog", name="What a cleanup would do")).to_be_visible()
+    assert complaints == []
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_it_is_accessible_and_fits_its_window(
+    service: Service, open_page: OpenPage, complaints: list[str], orphan: int, look: str
+) -> None:
+    service.create(session_id="a", key="account-17")
+    page = open_page(service, **LOOKS[look])
+    expect(page.locator(".tree[data-verdict=orphan]")).to_be_visible()
+    assert_accessible(page)
+    assert_fits(page)
+    for name in ("Preview", "Emergency recovery", "Open a session", "Close a"):
+        button(page, name).click()
+        expect(page.locator("dialog[open]")).to_be_visible()
+        assert_accessible(page)
+        assert_fits(page)
+        page.keyboard.press("Escape")
+    assert complaints == []
+
+
+def test_no_picture_is_taken_of_what_is_not_on_the_screen(service: Service, open_page: OpenPage) -> None:
+    service.create(session_id="below")
+    asked: list[str] = []
+    page = open_page(service, viewport={"width": 1280, "height": 300})
+    page.on("request", lambda request: asked.append(request.url))
+    table = page.locator("#processes-age")
+    expect(table).to_have_text(re.compile("just now"))
+    expect(table).not_to_have_text(re.compile("just now"))
+    assert [url for url in asked if "screenshot" in url or "live" in url] == []
+    before = service.report("below")
+    page.locator(".card").scroll_into_view_if_needed()
+    expect(page.locator(".card .no-picture")).to_be_hidden()
+    after = service.report("below")
+    assert (after["last_used"], after["in_use"]) == (before["last_used"], False)
+
+
+def test_a_hidden_page_hears_nothing_until_it_is_seen_again(service: Service, page: Page) -> None:
+    page.evaluate(HIDE, True)
+    expect(page.locator("#link")).to_have_text("Paused")
+    service.create(session_id="meanwhile")
+    expect(page.locator(".card")).to_have_count(0)
+    page.evaluate(HIDE, False)
+    expect(card(page, "meanwhile")).to_be_visible()
+    expect(page.locator("#link")).to_have_text("Live")
+    expect(page.locator("#connection")).to_be_empty()
+
+
+def test_processes_stand_in_trees_with_what_is_to_be_ended_first(page: Page) -> None:
+    def process(pid: int, ppid: int, role: str, verdict: str, **fields: object) -> dict[str, object]:
+        plain = {"name": role, "reason": f"because of {pid}", "session_id": None, "memory_mb": 1}
+        return plain | {"pid": pid, "ppid": ppid, "role": role, "verdict": verdict} | fields
+
+    trees = page.evaluate(
+        GROUPED,
+        [
+            process(10, 1, "driver", "protected", session_id="s"),
+            process(11, 10, "browser", "protected", session_id="s"),
+            process(12, 1, "crashpad", "protected", session_id="s"),
+            process(20, 1, "browser", "foreign"),
+            process(30, 1, "driver", "orphan", reason="it has ended"),
+            process(31, 30, "browser", "orphan"),
+            process(32, 31, "renderer", "orphan"),
+            process(33, 1, "crashpad", "orphan", reason="it has ended"),
+            process(40, 1, "other", "foreign", reason="defunct"),
+            process(41, 1, "other", "foreign", reason="defunct"),
+            process(50, 1, "driver", "protected", session_id="warm:7"),
+        ],
+    )
+    assert trees == [
+        ["ChromeDriver, PID 30", "orphan", [[30, 0], [31, 1], [32, 2], [33, 0]], 4],
+        ["Browser browser, PID 20", "foreign", [[20, 0]], 1],
+        ["Without a browser: other, PID 40 and 1 more", "foreign", [[40, 0], [41, 0]], 2],
+        ["Session s", "protected", [[10, 0], [11, 1], [12, 0]], 3],
+        ["Warm browser, PID 50", "protected", [[50, 0]], 1],
+    ]
+
+
+def test_what_is_left_open_does_not_keep_the_service_from_stopping(start_service: StartService) -> None:
+    service = start_service()
+    with requests.get(f"{service.url}/events", stream=True, timeout=20) as events:
+        lines = events.iter_lines()
+        first = next(line for line in lines if line.startswith(b"data: "))
+        assert json.loads(first.removeprefix(b"data: "))["capacity"]["max_sessions"] == 10
+        assert service.stop() == 0
+        # An answer that was cut off would raise here.
+        assert "Stopped" in str(list(lines))

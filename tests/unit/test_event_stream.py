@@ -1,0 +1,339 @@
+"""`/events`: what a listener is told, when, and how little it costs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+import attach.event_stream as module
+import events
+from asgi import Message
+from attach.event_stream import LONGEST_QUEUE, EventStream, Listener, Rows, Sources
+from errors import ShuttingDown
+from logs import LogLine
+
+Told = tuple[str, dict[str, Any]]
+LINE = LogLine("2026-11-22T19:40:00.123Z", "WARNING", "look here")
+
+
+class House:
+    """A service whose state is set by the test; notes how often it was looked at."""
+
+    def __init__(self) -> None:
+        self.sessions: list[dict[str, object]] = [{"session_id": "a", "state": "ready"}]
+        self.processes: list[dict[str, object]] = [{"pid": 7, "verdict": "orphan", "age_s": 1.0}]
+        self.capacity: dict[str, object] = {"active_sessions": 1, "waiting": 0}
+        self.looks = 0
+        self.threads: set[str] = set()
+
+    def stream(self) -> EventStream:
+        return EventStream(Sources(self._look, lambda: list(self.processes), lambda: dict(self.capacity)))
+
+    def _look(self) -> list[dict[str, object]]:
+        self.looks += 1
+        self.threads.add(threading.current_thread().name)
+        return list(self.sessions)
+
+
+class FailingHouse(House):
+    """Cannot read its processes the first five times."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failures = 5
+
+    def stream(self) -> EventStream:
+        return EventStream(Sources(self._look, self._read, lambda: dict(self.capacity)))
+
+    def _read(self) -> list[dict[str, object]]:
+        if self.failures:
+            self.failures -= 1
+            raise OSError("no table today")
+        return list(self.processes)
+
+
+class Client:
+    """Reads an event stream; leaves when the test is done with it, and may stop reading for a while."""
+
+    def __init__(self, stream: EventStream) -> None:
+        self._left = asyncio.Event()
+        self._reads = asyncio.Event()
+        self._reads.set()
+        self._news = asyncio.Condition()
+        self._text = ""
+        self.start: Message = {}
+        self.ended = False
+        self.task = asyncio.create_task(stream.serve({}, self._receive, self._send))
+
+    @property
+    def told(self) -> list[Told]:
+        whole = [block for block in self._text.split("\n\n")[:-1] if "data: " in block]
+        fields = [dict(line.split(": ", 1) for line in block.split("\n")) for block in whole]
+        return [(field["event"], json.loads(field["data"])) for field in fields]
+
+    @property
+    def capacity(self) -> dict[str, Any]:
+        """Give what this client takes for the capacity."""
+        told = [(kind, data) for kind, data in self.told if kind in {"state", "capacity"}]
+        kind, data = told[-1]
+        found: dict[str, Any] = data["capacity"] if kind == "state" else data
+        return found
+
+    @property
+    def comments(self) -> list[str]:
+        return [block for block in self._text.split("\n\n") if block.startswith(":")]
+
+    async def wait_for(self, kind: str, number: int = 1) -> dict[str, Any]:
+        """Wait for the event of this kind that is the `number`th, and give its data."""
+        await self.wait_until(lambda: len(self._of(kind)) >= number)
+        return self._of(kind)[number - 1]
+
+    async def wait_until(self, condition: Callable[[], bool]) -> None:
+        async with self._news:
+            await asyncio.wait_for(self._news.wait_for(condition), 10)
+
+    def stop_reading(self) -> None:
+        self._reads.clear()
+
+    def read_on(self) -> None:
+        self._reads.set()
+
+    async def leave(self) -> None:
+        self._left.set()
+        self._reads.set()
+        await asyncio.wait_for(self.task, 10)
+
+    def _of(self, kind: str) -> list[dict[str, Any]]:
+        return [data for known, data in self.told if known == kind]
+
+    async def _receive(self) -> Message:
+        await self._left.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: Message) -> None:
+        await self._reads.wait()
+        async with self._news:
+            if message["type"] == "http.response.start":
+                self.start = message
+            else:
+                self._text += message["body"].decode()
+                self.ended = not message["more_body"]
+            self._news.notify_all()
+
+
+@pytest.fixture(autouse=True)
+def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DEBOUNCE_S", "SESSIONS_EVERY_S", "PROCESSES_REST_S", "PROCESSES_EVERY_S"):
+        monkeypatch.setattr(module, name, 0.001)
+
+
+@pytest.fixture
+def house() -> House:
+    return House()
+
+
+def run(test: Callable[[EventStream, Client], Awaitable[None]], house: House) -> None:
+    """Run a test with one client that has been told the state."""
+
+    async def whole() -> None:
+        stream = house.stream()
+        client = Client(stream)
+        try:
+            await client.wait_for("state")
+            await test(stream, client)
+        finally:
+            await client.leave()
+            stream.close()
+
+    asyncio.run(whole())
+
+
+def test_a_listener_is_told_the_whole_state_first(house: House) -> None:
+    async def test(stream: EventStream, client: Client) -> None:
+        kind, state = client.told[0]
+        assert kind == "state"
+        assert state["sessions"] == house.sessions
+        assert state["capacity"] == house.capacity
+        assert (state["timeline"], state["log"]) == ([], [])
+        assert (client.start["status"], dict(client.start["headers"])[b"content-type"]) == (
+            200,
+            b"text/event-stream; charset=utf-8",
+        )
+
+    run(test, house)
+
+
+def test_the_process_table_comes_by_itself_again_and_again_and_says_of_when_it_is(house: House) -> None:
+    async def test(stream: EventStream, client: Client) -> None:
+        assert (await client.wait_for("processes", 3))["read_at"].endswith("Z")
+
+    run(test, house)
+
+
+def test_only_what_has_changed_is_told(house: House) -> None:
+    house.sessions.append({"session_id": "b", "state": "ready"})
+
+    async def test(stream: EventStream, client: Client) -> None:
+        house.sessions[:] = [
+            {"session_id": "a", "state": "closing"},
+            {"session_id": "c", "state": "starting"},
+        ]
+        change = await client.wait_for("sessions")
+        assert change == {"changed": house.sessions, "removed": ["b"]}
+
+    run(test, house)
+
+
+def test_getting_older_is_no_news_of_a_process() -> None:
+    rows = Rows("pid", ageing=frozenset({"age_s"}))
+    assert rows.replace([{"pid": 7, "age_s": 1.0}]) == {"changed": [{"pid": 7, "age_s": 1.0}], "removed": []}
+    assert rows.replace([{"pid": 7, "age_s": 5.0}]) == {"changed": [], "removed": []}
+    assert rows.all == [{"pid": 7, "age_s": 5.0}]
+    assert rows.replace([]) == {"changed": [], "removed": [7]}
+
+
+def test_capacity_is_told_when_it_changes(house: House) -> None:
+    async def test(stream: EventStream, client: Client) -> None:
+        house.capacity["waiting"] = 3
+        assert (await client.wait_for("capacity"))["waiting"] == 3
+
+    run(test, house)
+
+
+def test_events_and_lines_of_any_thread_are_told_at_once(house: House) -> None:
+    async def test(stream: EventStream, client: Client) -> None:
+        moment = events.SessionRecovered("a", "driver_gone", "reattached", 131)
+        for hear in (lambda: stream.hear(moment), lambda: stream.hear_line(LINE)):
+            await asyncio.to_thread(hear)
+        told = (await client.wait_for("timeline"))["moments"][0]
+        assert (told["kind"], told["session_id"], told["number"]) == ("recovery", "a", 1)
+        line = (await client.wait_for("log"))["lines"][0]
+        assert line == {"number": 1, "time": LINE.time, "level": "warning", "message": "look here"}
+
+    run(test, house)
+
+
+def test_who_comes_later_is_told_what_was(house: House) -> None:
+    async def whole() -> None:
+        stream = house.stream()
+        stream.hear_line(LINE)
+        stream.hear(events.SessionClosed("a", "evicted"))
+        client = Client(stream)
+        state = await client.wait_for("state")
+        assert [line["message"] for line in state["log"]] == ["look here"]
+        assert [moment["kind"] for moment in state["timeline"]] == ["eviction"]
+        await client.leave()
+        stream.close()
+
+    asyncio.run(whole())
+
+
+def test_a_slow_reader_loses_messages_and_is_told_the_whole_state_instead(house: House) -> None:
+    async def test(stream: EventStream, client: Client) -> None:
+        client.stop_reading()
+        listener = stream._listeners[0]
+        number = 0
+        while not listener.behind:
+            number += 1
+            house.capacity["waiting"] = number
+            await asyncio.sleep(0)
+            assert len(listener._queue) <= LONGEST_QUEUE
+        client.read_on()
+        assert (await client.wait_for("state", 2))["sessions"] == house.sessions
+        await client.wait_until(lambda: client.capacity["waiting"] == number)
+
+    run(test, house)
+
+
+def test_a_full_queue_is_given_up() -> None:
+    listener = Listener()
+    listener.behind = False
+    for _ in range(LONGEST_QUEUE):
+        listener.tell(b"x")
+    assert not listener.behind
+    listener.tell(b"x")
+    assert (listener.behind, listener.take()) == (True, b"")
+    listener.tell(b"y")
+    assert listener.take() == b""
+
+
+def test_nothing_is_looked_at_while_nobody_listens(house: House) -> None:
+    async def whole() -> None:
+        stream = house.stream()
+        assert house.looks == 0
+        client = Client(stream)
+        await client.wait_for("state")
+        await client.leave()
+        assert (stream._tasks, stream._listeners) == ([], [])
+        looks = house.looks
+        stream.hear(events.SessionClosed("a", "idle"))
+        await asyncio.sleep(0)
+        assert house.looks == looks
+        stream.close()
+
+    asyncio.run(whole())
+
+
+def test_what_may_wait_runs_on_threads_of_its_own_and_once_for_all(house: House) -> None:
+    async def test(stream: EventStream, client: Client) -> None:
+        other = Client(stream)
+        await other.wait_for("state")
+        assert len(stream._tasks) == 2
+        await other.leave()
+        assert all(name.startswith("events") for name in house.threads)
+
+    run(test, house)
+
+
+def test_silence_is_broken_by_a_comment(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "HEARTBEAT_S", 0.001)
+    monkeypatch.setattr(module, "PROCESSES_EVERY_S", 60)
+
+    async def test(stream: EventStream, client: Client) -> None:
+        await client.wait_until(lambda: len(client.comments) >= 2)
+
+    run(test, house)
+
+
+def test_a_stop_ends_every_answer_and_takes_no_more(house: House) -> None:
+    async def whole() -> None:
+        stream = house.stream()
+        clients = [Client(stream), Client(stream)]
+        for client in clients:
+            await client.wait_for("state")
+        await asyncio.to_thread(stream.close)
+        for client in clients:
+            await asyncio.wait_for(client.task, 10)
+        assert all(client.ended for client in clients)
+        late = Client(stream)
+        with pytest.raises(ShuttingDown):
+            await late.task
+
+    asyncio.run(whole())
+
+
+def test_a_source_that_fails_is_logged_once_and_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+    house = FailingHouse()
+
+    async def test(stream: EventStream, client: Client) -> None:
+        await client.wait_for("processes")
+
+    run(test, house)
+    assert [record.getMessage() for record in caplog.records] == [
+        "The process table could not be read for /events"
+    ]
+
+
+def test_a_name_that_is_no_text_is_told_all_the_same(house: House) -> None:
+    house.processes = [{"pid": 7, "name": "chrome\udcff", "age_s": 1.0}]
+
+    async def test(stream: EventStream, client: Client) -> None:
+        assert (await client.wait_for("processes"))["read_at"]
+        assert "\\udcff" in client._text
+
+    run(test, house)

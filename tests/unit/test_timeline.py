@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+import events
+from attach.timeline import Moment, moment_json, moment_of
+from events import Event
+from sessions.lifecycle import Why
+
+
+@pytest.mark.parametrize(
+    ("event", "kind", "words"),
+    [
+        (events.ServiceStarted("http://localhost:5010", "1.0", "/d"), "service", "is ready"),
+        (events.ServiceStopping("SIGTERM"), "service", "closes all sessions"),
+        (events.BrowserDoubtful("no Chrome was found"), "trouble", "no Chrome was found"),
+        (events.SessionCreated("a", 1, 2, 940), "start", "Opened in 940 ms"),
+        (events.SessionAdopted("a", 1, 2), "start", "earlier run"),
+        (events.SessionForgotten("a", "its browser is gone"), "end", "its browser is gone"),
+        (events.SessionStartFailed("a", "no memory"), "trouble", "no memory"),
+        (events.FirstPageFailed("a", "no such host"), "trouble", "no such host"),
+        (events.KeepAliveFailed("a", "no such host"), "trouble", "no such host"),
+        (events.SessionAppearsDead("a", "connection refused"), "trouble", "connection refused"),
+        (events.SessionRecovered("a", "driver_gone", "reattached", 1310), "recovery", "1.3 s"),
+        (events.SessionRecoveryFailed("a", "browser_gone", "no room"), "trouble", "no room"),
+        (events.SessionClosed("a", "evicted"), "eviction", "make room"),
+        (events.SessionClosed("a", "deleted"), "end", "on request"),
+        (events.SessionCloseIncomplete("a", "PID 7 lives"), "trouble", "PID 7 lives"),
+        (events.CleanupFinished(1, 2), "cleanup", "1 orphaned process ended, 2 profile folders removed"),
+        (events.CleanupFailed("no table"), "trouble", "no table"),
+        (events.ProcessSurvived(7, "denied"), "trouble", "denied"),
+        (events.EmergencyStarted(), "emergency", "every Chrome"),
+        (events.EmergencyFinished(15), "emergency", "15 processes ended"),
+        (events.UpkeepFailed("watch", "broken"), "trouble", "broken"),
+        (events.StoreFailed("disk full"), "trouble", "disk full"),
+    ],
+)
+def test_what_an_operator_wants_to_read_is_a_moment(event: Event, kind: str, words: str) -> None:
+    moment = moment_of(event)
+    assert moment is not None
+    assert (moment.kind, moment.session_id) == (kind, getattr(event, "session_id", None))
+    assert words in moment.text
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        events.WarmBrowserReady("a", 1, 2, 900),
+        events.CleanupFinished(0, 0),
+        events.CleanupTriggered(),
+        events.ActiveDrivers((1, 2)),
+        events.KillingProcess(7, "driver", orphaned=True),
+    ],
+)
+def test_what_the_log_alone_tells_is_none(event: Event) -> None:
+    assert moment_of(event) is None
+
+
+@pytest.mark.parametrize("why", Why)
+def test_every_reason_for_a_close_reads_as_a_sentence(why: Why) -> None:
+    moment = moment_of(events.SessionClosed("a", why.value))
+    assert moment is not None
+    assert moment.text.startswith("Closed")
+
+
+def test_a_moment_tells_when_and_how_serious() -> None:
+    told = moment_json(Moment("trouble", "broken", "a"), events.CleanupFailed("x"), "2026-11-22T19:40:00Z")
+    assert told == {
+        "time": "2026-11-22T19:40:00Z",
+        "kind": "trouble",
+        "level": logging.getLevelName(logging.ERROR).lower(),
+        "text": "broken",
+        "session_id": "a",
+    }

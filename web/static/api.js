@@ -1,0 +1,36 @@
+// Calls of the REST routes. Addresses are built from the origin: a page opened as http://user:token@host/ has
+// credentials in its own address, and a browser refuses to fetch anything relative to that.
+
+export class Refused extends Error {}
+
+export const address = (path) => new URL(path, location.origin);
+
+/** Calls a route and gives its JSON; a cleanup's report is given also where something survived. */
+export async function call(method, path, body) {
+  const options = { method };
+  if (body !== undefined) {
+    options.headers = { "Content-Type": "application/json" };
+    options.body = JSON.stringify(body);
+  }
+  const response = await reach(path, options);
+  const answer = await response.json();
+  if (!response.ok && !("killed" in answer)) throw new Refused(answer.error);
+  return answer;
+}
+
+/** Takes a still picture of a session's page. */
+export async function picture(sessionId) {
+  const response = await reach(`/sessions/${encodeURIComponent(sessionId)}/screenshot`, {
+    signal: AbortSignal.timeout(10_000),
+  });
+  if (!response.ok) throw new Refused((await response.json()).error);
+  return response.blob();
+}
+
+async function reach(path, options) {
+  try {
+    return await fetch(address(path), options);
+  } catch (error) {
+    throw new Refused("Drover does not answer. Is it still running?", { cause: error });
+  }
+}

@@ -1,0 +1,33 @@
+// Says whether what is shown is true now: the pill at the top, and a banner when the connection is lost.
+
+import { byId, setData, setText } from "./dom.js";
+import { clock } from "./words.js";
+
+const WORD = { live: ["Live", "good"], lost: ["Not connected", "bad"], paused: ["Paused", "quiet"] };
+const BACK_MS = 6000;
+
+export function connectionView(lastHeard) {
+  const banner = byId("connection");
+  let lost = false;
+  let timer = 0;
+  const say = (text, tone) => {
+    clearTimeout(timer);
+    setText(banner, text);
+    setData(banner, "tone", tone);
+  };
+  return (link) => {
+    const [word, tone] = WORD[link];
+    setText(byId("link"), word);
+    setData(byId("link"), "tone", tone);
+    setData(document.body, "link", link);
+    if (link === "lost" && !lost) {
+      lost = true;
+      const since = lastHeard() ? ` What you see is from ${clock(lastHeard())}.` : "";
+      say(`The connection to Drover is lost.${since} Trying again by itself.`, "bad");
+    } else if (link === "live" && lost) {
+      lost = false;
+      say("Connected again: everything below is up to date.", "good");
+      timer = setTimeout(() => setText(banner, ""), BACK_MS);
+    }
+  };
+}

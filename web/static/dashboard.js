@@ -1,0 +1,43 @@
+// Wires the page: events go into the state, the state is shown by views, buttons call routes.
+
+import { cleanupButtons } from "./cleanup.js";
+import { connectionView } from "./connection.js";
+import { emergencyButton } from "./emergency.js";
+import { showCapacity, showProcessFigures } from "./figures.js";
+import { headlineView } from "./headline.js";
+import { logView } from "./log.js";
+import { Pictures } from "./pictures.js";
+import { processTrees } from "./process_trees.js";
+import { close, openButton, recover } from "./session_actions.js";
+import { sessionCards } from "./session_cards.js";
+import { SessionViewer } from "./session_viewer.js";
+import { State } from "./state.js";
+import { Stream } from "./stream.js";
+import { timelineView } from "./timeline.js";
+
+const state = new State();
+const pictures = new Pictures();
+const viewer = new SessionViewer(pictures);
+const cards = sessionCards(pictures, { look: (session) => viewer.open(session), recover, close });
+const trees = processTrees();
+
+state.watch(["sessions"], cards.view);
+state.watch(["sessions"], (now) => viewer.view(now));
+state.watch(["processes"], trees.view);
+state.watch(["processes"], showProcessFigures);
+state.watch(["capacity"], showCapacity);
+state.watch(["sessions", "processes", "capacity"], headlineView());
+state.watch(["timeline"], timelineView());
+state.watch(["log"], logView());
+
+cleanupButtons();
+emergencyButton();
+openButton();
+
+const stream = new Stream((kind, data) => state.take(kind, data), connectionView(() => stream?.heard));
+
+setInterval(() => {
+  if (document.hidden) return;
+  cards.tick();
+  trees.tick();
+}, 1000);

@@ -1,0 +1,30 @@
+// The row of numbers: how full the service and the machine are.
+
+import { byId, setText } from "./dom.js";
+import { megabytes } from "./words.js";
+
+export function showCapacity({ capacity }) {
+  const { active_sessions: active, max_sessions: most } = capacity;
+  setText(byId("figure-sessions"), `${active} of ${most}`);
+  setText(byId("figure-sessions-note"), active < most ? `${most - active} free` : "all taken");
+  fill(byId("meter-sessions"), active, most);
+  setText(byId("figure-waiting"), String(capacity.waiting));
+  setText(byId("figure-warm"), String(capacity.warm));
+  const { memory_used_mb: used, memory_total_mb: total } = capacity;
+  setText(byId("figure-memory"), megabytes(used));
+  setText(byId("figure-memory-note"), `of ${megabytes(total)} taken`);
+  fill(byId("meter-memory"), used, total);
+}
+
+export function showProcessFigures({ processes }) {
+  const counts = { orphan: 0, protected: 0, foreign: 0 };
+  for (const { verdict } of processes.values()) counts[verdict] += 1;
+  setText(byId("figure-processes"), String(processes.size));
+  setText(byId("figure-processes-note"), `${counts.orphan} orphans, ${counts.protected} protected, ${counts.foreign} foreign`);
+}
+
+function fill(meter, value, most) {
+  meter.max = most;
+  meter.high = 0.9 * most;
+  meter.value = value;
+}

@@ -1,0 +1,80 @@
+// Still pictures of the sessions that are on the screen, one at a time. Nothing is taken of what nobody sees:
+// not while the page is hidden, scrolled away or behind the large picture. Live streams are for the large
+// picture alone, since a browser keeps six connections to a host and no more.
+
+import { picture } from "./api.js";
+import { setText, show } from "./dom.js";
+
+const OLD_MS = 8000;
+const REST_MS = 1000;
+const WIDTH = 480;
+
+export class Pictures {
+  #seen = new Map();
+  #waits = false;
+  #paused = false;
+  #watch = new IntersectionObserver((entries) => this.#note(entries), { rootMargin: "0px" });
+  #subjects = new WeakMap();
+
+  constructor() {
+    document.addEventListener("visibilitychange", () => this.#next());
+  }
+
+  /** Keeps the picture of a card fresh while it is on the screen; `subject()` gives its session. */
+  follow({ element, canvas, note, subject }) {
+    this.#subjects.set(element, { canvas, note, subject, takenAt: 0 });
+    this.#watch.observe(element);
+  }
+
+  forget(element) {
+    this.#watch.unobserve(element);
+    this.#seen.delete(element);
+  }
+
+  /** Takes none while something covers the cards. */
+  pause(paused) {
+    this.#paused = paused;
+    this.#next();
+  }
+
+  #note(entries) {
+    for (const { target, isIntersecting } of entries) {
+      if (isIntersecting) this.#seen.set(target, this.#subjects.get(target));
+      else this.#seen.delete(target);
+    }
+    this.#next();
+  }
+
+  async #next() {
+    if (this.#waits || this.#paused || document.hidden || this.#seen.size === 0) return;
+    this.#waits = true;
+    const oldest = [...this.#seen.values()]
+      .filter(({ subject, takenAt }) => subject().state === "ready" && Date.now() - takenAt > OLD_MS)
+      .sort((one, other) => one.takenAt - other.takenAt)[0];
+    if (oldest) await take(oldest);
+    setTimeout(() => {
+      this.#waits = false;
+      this.#next();
+    }, REST_MS);
+  }
+}
+
+async function take(card) {
+  card.takenAt = Date.now();
+  try {
+    await draw(card.canvas, await picture(card.subject().session_id));
+    show(card.note, false);
+  } catch (error) {
+    setText(card.note, `No picture: ${error.message}`);
+    show(card.note, true);
+  }
+}
+
+/** Draws a picture into a canvas, small; the large original is let go at once. */
+async function draw(canvas, blob) {
+  const drawn = await createImageBitmap(blob, { resizeWidth: WIDTH, resizeQuality: "medium" });
+  canvas.width = drawn.width;
+  canvas.height = drawn.height;
+  canvas.getContext("2d").drawImage(drawn, 0, 0);
+  drawn.close();
+}

@@ -1,0 +1,91 @@
+// What the service has told so far. Views are called once a frame, with the kinds that have changed.
+
+const LOG_LINES = 500;
+const MOMENTS = 200;
+
+export class State {
+  sessions = new Map();
+  processes = new Map();
+  processesReadAt = null;
+  capacity = null;
+  moments = [];
+  lines = [];
+
+  #views = [];
+  #changed = new Set();
+
+  /** Calls `view(state)` after any of `kinds` has changed. */
+  watch(kinds, view) {
+    this.#views.push({ kinds, view });
+  }
+
+  /** Takes one event. */
+  take(kind, data) {
+    if (kind === "state") this.#takeAll(data);
+    else this.#takers[kind](data);
+  }
+
+  #takers = {
+    sessions: (data) => {
+      replaceRows(this.sessions, "session_id", data);
+      this.#tell("sessions");
+    },
+    processes: (data) => {
+      const born = Date.parse(data.read_at);
+      for (const row of data.changed) row.bornMs = born - row.age_s * 1000;
+      replaceRows(this.processes, "pid", data);
+      this.processesReadAt = data.read_at;
+      this.#tell("processes");
+    },
+    capacity: (data) => {
+      this.capacity = data;
+      this.#tell("capacity");
+    },
+    timeline: (data) => {
+      this.moments = joined(this.moments, data.moments, MOMENTS);
+      this.#tell("timeline");
+    },
+    log: (data) => {
+      this.lines = joined(this.lines, data.lines, LOG_LINES);
+      this.#tell("log");
+    },
+  };
+
+  #takeAll(data) {
+    this.sessions.clear();
+    this.processes.clear();
+    this.moments = [];
+    this.lines = [];
+    this.#takers.sessions({ changed: data.sessions, removed: [] });
+    this.#takers.capacity(data.capacity);
+    this.#takers.timeline({ moments: data.timeline });
+    this.#takers.log({ lines: data.log });
+    if (data.processes) {
+      this.#takers.processes({ read_at: data.processes.read_at, changed: data.processes.rows, removed: [] });
+    }
+  }
+
+  #tell(kind) {
+    if (this.#changed.size === 0) requestAnimationFrame(() => this.#show());
+    this.#changed.add(kind);
+  }
+
+  #show() {
+    const changed = this.#changed;
+    this.#changed = new Set();
+    for (const { kinds, view } of this.#views) {
+      if (kinds.some((kind) => changed.has(kind))) view(this);
+    }
+  }
+}
+
+function replaceRows(rows, key, { changed, removed }) {
+  for (const gone of removed) rows.delete(gone);
+  for (const row of changed) rows.set(row[key], row);
+}
+
+/** Puts new entries behind those known; one that is told twice is known by its number. */
+function joined(known, news, longest) {
+  const last = known.at(-1)?.number ?? 0;
+  return [...known, ...news.filter((entry) => entry.number > last)].slice(-longest);
+}

@@ -1,0 +1,70 @@
+// The connection to /events: kept while somebody looks, given up while the page is hidden.
+
+import { address } from "./api.js";
+
+const KINDS = ["state", "sessions", "processes", "capacity", "log", "timeline"];
+const AGAIN_MS = 2000;
+// The process table comes every four seconds, changed or not.
+const SILENCE_MS = 15_000;
+
+export class Stream {
+  #onEvent;
+  #onLink;
+  #source = null;
+  #again = 0;
+  #heard = 0;
+
+  /**
+   * @param onEvent called with the kind of an event and its data
+   * @param onLink called with `live`, `lost` or `paused` when that changes
+   */
+  constructor(onEvent, onLink) {
+    this.#onEvent = onEvent;
+    this.#onLink = onLink;
+    document.addEventListener("visibilitychange", () => this.#follow());
+    setInterval(() => this.#doubt(), 5000);
+    this.#follow();
+  }
+
+  /** Gives when something was heard last, in milliseconds since the epoch. */
+  get heard() {
+    return this.#heard;
+  }
+
+  #follow() {
+    if (document.hidden) {
+      this.#close();
+      this.#onLink("paused");
+    } else if (!this.#source) {
+      this.#open();
+    }
+  }
+
+  #open() {
+    const source = (this.#source = new EventSource(address("/events")));
+    for (const kind of KINDS) {
+      source.addEventListener(kind, (event) => {
+        this.#heard = Date.now();
+        if (kind === "state") this.#onLink("live");
+        this.#onEvent(kind, JSON.parse(event.data));
+      });
+    }
+    source.addEventListener("error", () => this.#lose());
+  }
+
+  #lose() {
+    this.#close();
+    this.#onLink("lost");
+    this.#again = setTimeout(() => this.#open(), AGAIN_MS);
+  }
+
+  #doubt() {
+    if (this.#source && this.#heard && Date.now() - this.#heard > SILENCE_MS) this.#lose();
+  }
+
+  #close() {
+    clearTimeout(this.#again);
+    this.#source?.close();
+    this.#source = null;
+  }
+}
