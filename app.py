@@ -54,7 +54,8 @@ from sessions.keep_alive import KeepAliveRounds
 from sessions.lifecycle import Lifecycle
 from sessions.registry import SessionRegistry
 from sessions.state_keeper import StateKeeper
-from sessions.store import SessionStore, StoredSession
+from sessions.store import SessionStore
+from sessions.stored import StoredSession
 from sessions.takeover import Takeover
 from sessions.upkeep import Task, Upkeep
 from sessions.warm import WarmBrowsers

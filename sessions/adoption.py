@@ -14,7 +14,7 @@ from pathlib import Path
 
 from browser.health import Cause, Readings, Silence, assess, browser_guid
 from browser.running import RunningBrowser
-from sessions.store import StoredSession
+from sessions.stored import StoredSession
 
 
 class Action(str, Enum):

@@ -15,7 +15,8 @@ from browser.saved_state import SavedState
 from errors import DroverError
 from events import Emit
 from sessions.session import Session
-from sessions.store import Loaded, SessionStore, StoredSession
+from sessions.store import Loaded, SessionStore
+from sessions.stored import StoredSession
 
 
 class Archive:

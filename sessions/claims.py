@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
+from errors import KeyConflict
 from sessions.session import Session
 
 
@@ -23,6 +24,26 @@ class Claim:
     make: Callable[[], Session]
     token: str | None = None
     takes_warm: bool = False
+
+
+def named(claim: Claim, by_id: Session | None, by_key: Session | None) -> Session | None:
+    """Give the session that a claim means, of those with its id and with its key; None where it is a new one.
+
+    Raises:
+        KeyConflict: Id and key name two sessions.
+    """
+    if claim.key is None:
+        return by_id
+    if by_key is not None and claim.session_id in {None, by_key.session_id}:
+        return by_key
+    if by_id is not None and by_key is None and by_id.key is None:
+        return by_id
+    if by_id is not None or by_key is not None:
+        raise KeyConflict(
+            f"session_id {claim.session_id} and key {claim.key} name two different sessions; "
+            "send only one of them"
+        )
+    return None
 
 
 @dataclass(frozen=True, slots=True)

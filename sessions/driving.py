@@ -72,7 +72,7 @@ class Driving:
     @contextmanager
     def use(self, session: Session) -> Iterator[None]:
         """Count a command or an open socket as use of a session for as long as it lasts."""
-        with self._registry.command(session, is_use=True):
+        with self._registry.command(session):
             yield
 
     def answered(self, session: Session) -> None:

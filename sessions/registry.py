@@ -15,10 +15,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from browser.running import RunningBrowser
-from errors import CleanupIncomplete, KeyConflict, SessionNotFound, ShuttingDown
+from errors import CleanupIncomplete, SessionNotFound, ShuttingDown
 from processes.verdicts import ProtectedSession
 from sessions.admission import idle_sessions, needs_warm, next_to_evict
-from sessions.claims import Answer, Claim, Ready, Reserved, Ticket, Working
+from sessions.claims import Answer, Claim, Ready, Reserved, Ticket, Working, named
 from sessions.leases import check_lease
 from sessions.line import WaitingLine
 from sessions.session import TRANSITIONS, Session, SessionState, changed, taken_by, used
@@ -184,16 +184,13 @@ class SessionRegistry:
                 entry.session = changed(entry.session, changes)
 
     @contextmanager
-    def command(self, session: Session, *, is_use: bool = False) -> Iterator[None]:
-        """Count a command that runs on the session meanwhile: it is in use.
-
-        `is_use` where a client drives it, so that the idle time counts from the end of the command.
-        """
-        self._count(session, commands=1, is_use=is_use)
+    def command(self, session: Session) -> Iterator[None]:
+        """Count a client's command, or open socket: the session is in use, and was used when it ends."""
+        self._count(session, commands=1)
         try:
             yield
         finally:
-            self._count(session, commands=-1, is_use=is_use)
+            self._count(session, commands=-1)
 
     @contextmanager
     def hold(self, session: Session) -> Iterator[None]:
@@ -330,18 +327,8 @@ class SessionRegistry:
     def _named(self, claim: Claim) -> _Entry | None:
         by_id = self._entries.get(claim.session_id) if claim.session_id else None
         by_key = self._by_key(claim.key) if claim.key else None
-        if claim.key is None:
-            return by_id
-        if by_key is not None and claim.session_id in {None, by_key.session.session_id}:
-            return by_key
-        if by_id is not None and by_key is None and by_id.session.key is None:
-            return by_id
-        if by_id is not None or by_key is not None:
-            raise KeyConflict(
-                f"session_id {claim.session_id} and key {claim.key} name two different sessions; "
-                "send only one of them"
-            )
-        return None
+        meant = named(claim, by_id.session if by_id else None, by_key.session if by_key else None)
+        return None if meant is None else self._entries[meant.session_id]
 
     def _by_key(self, key: str) -> _Entry | None:
         return next((entry for entry in self._entries.values() if entry.session.key == key), None)
@@ -361,7 +348,7 @@ class SessionRegistry:
         entry = self._entries.get(session.session_id)
         return entry if entry is not None and entry.session.folder == session.folder else None
 
-    def _count(self, session: Session, callers: int = 0, commands: int = 0, *, is_use: bool = False) -> None:
+    def _count(self, session: Session, callers: int = 0, commands: int = 0) -> None:
         with self._changing():
             entry = self._same(session)
             if entry is not None:
@@ -370,7 +357,7 @@ class SessionRegistry:
                     callers=entry.session.callers + callers,
                     commands=entry.session.commands + commands,
                 )
-                if is_use:
+                if commands:
                     entry.session = used(entry.session)
 
     def _hold(self, entry: _Entry) -> Ready | Working:

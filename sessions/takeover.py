@@ -26,7 +26,7 @@ from sessions.lifecycle import Lifecycle
 from sessions.registry import SessionRegistry
 from sessions.session import Session, SessionState
 from sessions.state_keeper import StateKeeper
-from sessions.store import StoredSession
+from sessions.stored import StoredSession
 
 LOOKERS = 16
 TAKE_BACK_S = 90.0

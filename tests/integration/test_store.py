@@ -28,7 +28,8 @@ from processes.folders import SessionFolder
 from processes.table import ProcessIdentity
 from sessions import store as store_module
 from sessions.session import KeepAlive, Session, SessionState
-from sessions.store import SCHEMA_VERSION, SessionStore, StoredLease, StoredSession
+from sessions.store import SCHEMA_VERSION, SessionStore
+from sessions.stored import StoredLease, StoredSession
 
 ROOT = Path(__file__).resolve().parents[2]
 NOW = datetime(2026, 11, 22, 19, 40, 0, 123456, tzinfo=timezone.utc)

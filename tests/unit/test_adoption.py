@@ -14,7 +14,7 @@ from browser.health import Cause, Probe, Readings, Reply
 from browser.running import RunningBrowser
 from processes.table import Liveness, ProcessIdentity
 from sessions.adoption import Action, AdoptionPlan, Decision, plan_adoption
-from sessions.store import StoredSession
+from sessions.stored import StoredSession
 from tests.unit import examples
 
 DATA = Path("/data")

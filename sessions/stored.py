@@ -1,0 +1,121 @@
+"""A session as it outlives the process: values that are written, and read back by another run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from pydantic import AwareDatetime
+
+from browser.capabilities import Checked
+from browser.recovery import Recovery
+from browser.running import RunningBrowser
+from processes.folders import SessionFolder
+from sessions.session import KeepAlive, Lease, Session, SessionState
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLease:
+    """A lease without what only this process understands."""
+
+    holder: str | None
+    token: str
+    expires_at: AwareDatetime
+
+    @classmethod
+    def of(cls, lease: Lease) -> StoredLease:
+        """Take from a lease what must outlive the process."""
+        return cls(lease.holder, lease.token, lease.expires_at)
+
+    def to_lease(self, now_mono: float, now: datetime) -> Lease:
+        """Give the lease back; one whose time is over ends at the next look."""
+        left_s = (self.expires_at - now).total_seconds()
+        return Lease(self.holder, self.token, self.expires_at, now_mono + left_s)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSession:
+    """What is known of a session after the service has died; fields as those of `Session`.
+
+    Attributes:
+        folder: The path of its folder, as it stands on the command lines of its processes.
+        dropped: Names of the switches that were taken out of its capabilities.
+        running: Its ChromeDriver and browser as last published; None where it had none.
+        boot_id: The run of the machine in which `running` was noted.
+    """
+
+    session_id: str
+    key: str | None
+    folder: str
+    capabilities: Mapping[str, object]
+    dropped: tuple[str, ...]
+    first_page: str | None
+    idle_timeout: float
+    created_at: AwareDatetime
+    last_used: AwareDatetime
+    generation: int
+    recoveries: int
+    last_recovery: Recovery | None
+    running: RunningBrowser | None
+    boot_id: str
+    keep_alive: KeepAlive | None = None
+    lease: StoredLease | None = None
+    window: str | None = None
+    bidi_secret: str | None = None
+    ends_with_last_window: bool = False
+
+    @classmethod
+    def of(cls, session: Session, boot_id: str) -> StoredSession:
+        """Take from a session what must outlive the process."""
+        return cls(
+            session_id=session.session_id,
+            key=session.key,
+            folder=str(session.folder.path),
+            capabilities=session.capabilities.capabilities,
+            dropped=session.capabilities.dropped,
+            first_page=session.first_page,
+            idle_timeout=session.idle_timeout,
+            created_at=session.created_at,
+            last_used=session.last_used,
+            generation=session.generation,
+            recoveries=session.recoveries,
+            last_recovery=session.last_recovery,
+            running=session.running,
+            boot_id=boot_id,
+            keep_alive=session.keep_alive,
+            lease=StoredLease.of(session.lease) if session.lease else None,
+            window=session.window,
+            bidi_secret=session.bidi_secret,
+            ends_with_last_window=session.ends_with_last_window,
+        )
+
+    def to_session(self, now_mono: float, now: datetime) -> Session:
+        """Give the session back as ready, its health unknown; the time without a service counts as unused.
+
+        A clock that was set back meanwhile makes it no younger, and its lease no longer.
+        """
+        now = max(now, self.last_used)
+        unused_for = (now - self.last_used).total_seconds()
+        return Session(
+            session_id=self.session_id,
+            key=self.key,
+            folder=SessionFolder(Path(self.folder)),
+            capabilities=Checked(self.capabilities, self.dropped),
+            first_page=self.first_page,
+            idle_timeout=self.idle_timeout,
+            created_at=self.created_at,
+            last_used=self.last_used,
+            last_used_mono=now_mono - unused_for,
+            state=SessionState.READY,
+            generation=self.generation,
+            running=self.running,
+            recoveries=self.recoveries,
+            last_recovery=self.last_recovery,
+            keep_alive=self.keep_alive,
+            lease=self.lease.to_lease(now_mono, now) if self.lease else None,
+            window=self.window,
+            bidi_secret=self.bidi_secret,
+            ends_with_last_window=self.ends_with_last_window,
+        )
