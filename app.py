@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import shutil
 import signal
@@ -36,7 +35,8 @@ from browser.capabilities import check_chrome_args
 from browser.devtools import DevTools
 from browser.launcher import Launcher
 from browser.recovery import Ladder
-from errors import StartRefused
+from doctor import ENOUGH_SHARED_MEMORY
+from listening import listen
 from logs import set_up_logging
 from metrics import Metrics
 from process_cleanup import ProcessCleaner, Trigger
@@ -72,7 +72,6 @@ THREADS = 64
 MAX_WAITING = THREADS // 2
 """Callers who wait for a place may take half of the threads, so that everybody else is still served."""
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 - it is looked at, nothing is made there
-ENOUGH_SHARED_MEMORY = 1 << 30
 _SPARING_SHARED_MEMORY = ("--disable-dev-shm-usage",)
 LINGER_S = 2
 MAX_MESSAGE_BYTES = 256 * 1024 * 1024
@@ -83,7 +82,6 @@ RETRY_CLOSE_S = 5.0
 SIGN_OF_LIFE_S = 10.0
 SAVE_TICK_S = 1.0
 REAP_TICK_S = 5.0
-_NO_SUCH_ADDRESS = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 
 
 class Drover:
@@ -304,7 +302,7 @@ def serve(settings: Settings) -> int:
     for variable in unknown_variables(os.environ):
         drover.hub.emit(events.SettingIgnored(variable))
     drover.take_possession()
-    _run(drover, _listen(settings.host, settings.port))
+    _run(drover, listen(settings.host, settings.port))
     return 0
 
 
@@ -351,47 +349,6 @@ def _stop_upon_signals(drover: Drover, server: _Server) -> None:
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), handle)
-
-
-def _listen(host: str, port: int) -> list[socket.socket]:
-    """Listen on `host`; on both loopback addresses where it is one of them.
-
-    On Windows `localhost` is tried as ::1 first, and a refused attempt costs its caller two seconds.
-    """
-    loopback = security.is_loopback(host)
-    sockets = []
-    for address in ("127.0.0.1", "::1") if loopback else (host,):
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        try:
-            sockets.append(_bound(family, address, port))
-        except OSError as error:
-            if sockets and error.errno in _NO_SUCH_ADDRESS:
-                # A machine or container without IPv6.
-                continue
-            raise StartRefused(
-                f"DROVER_PORT is {port}: {address} port {port} cannot be listened on ({error.strerror}); "
-                "stop what uses it, or choose another port"
-            ) from error
-    return sockets
-
-
-def _bound(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
-    # asyncio switches Nagle's algorithm off only for sockets that say that they are TCP; with it, an answer
-    # in two parts waits 40 ms for the client's delayed acknowledgement.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        if sys.platform == "win32":
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
-        else:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        listener.bind((address, port))
-        listener.listen(128)
-    except OSError:
-        listener.close()
-        raise
-    return listener
 
 
 def _door(settings: Settings) -> security.Door:

@@ -18,7 +18,18 @@ LAYERS = (
     ("session_manager", "metrics"),
     ("process_cleanup", "sessions", "browser"),
     ("processes",),
-    ("addresses", "asgi", "settings", "security", "events", "errors", "deadline", "logs", "version"),
+    (
+        "addresses",
+        "asgi",
+        "listening",
+        "settings",
+        "security",
+        "events",
+        "errors",
+        "deadline",
+        "logs",
+        "version",
+    ),
 )
 HEIGHT = {room: -depth for depth, rooms in enumerate(LAYERS) for room in rooms}
 HOMES = {

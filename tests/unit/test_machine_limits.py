@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import app
+import listening
 from errors import StartRefused
 
 GIGABYTE = 1 << 30
@@ -33,31 +34,31 @@ def binding(refused: dict[str, int]) -> Bind:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
 def test_both_loopback_addresses_are_listened_on(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
-    monkeypatch.setattr(app, "_bound", binding({}))
-    assert list(map(str, app._listen(host, 5010))) == ["127.0.0.1", "::1"]
+    monkeypatch.setattr(listening, "_bound", binding({}))
+    assert list(map(str, listening.listen(host, 5010))) == ["127.0.0.1", "::1"]
 
 
 @pytest.mark.parametrize("code", [errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT])
 def test_a_machine_without_ipv6_is_served_on_the_other_address(
     monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
-    monkeypatch.setattr(app, "_bound", binding({"::1": code}))
-    assert list(map(str, app._listen("127.0.0.1", 5010))) == ["127.0.0.1"]
+    monkeypatch.setattr(listening, "_bound", binding({"::1": code}))
+    assert list(map(str, listening.listen("127.0.0.1", 5010))) == ["127.0.0.1"]
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
 def test_a_port_that_is_taken_on_either_address_is_named(
     monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
-    monkeypatch.setattr(app, "_bound", binding({address: errno.EADDRINUSE}))
+    monkeypatch.setattr(listening, "_bound", binding({address: errno.EADDRINUSE}))
     with pytest.raises(StartRefused, match=rf"^DROVER_PORT is 5010: {address} port 5010 .*another port$"):
-        app._listen("127.0.0.1", 5010)
+        listening.listen("127.0.0.1", 5010)
 
 
 def test_an_address_that_this_machine_has_not_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app, "_bound", binding({"192.0.2.1": errno.EADDRNOTAVAIL}))
+    monkeypatch.setattr(listening, "_bound", binding({"192.0.2.1": errno.EADDRNOTAVAIL}))
     with pytest.raises(StartRefused, match=r"192\.0\.2\.1"):
-        app._listen("192.0.2.1", 5010)
+        listening.listen("192.0.2.1", 5010)
 
 
 @pytest.mark.parametrize(("size", "is_small"), [(64 << 20, True), (GIGABYTE - 1, True), (GIGABYTE, False)])
