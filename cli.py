@@ -100,7 +100,7 @@ def _doctor(settings: Settings, *, as_json: bool) -> int:
     found = doctor.worst(checks)
     if as_json:
         answer = {"success": found is not Status.PROBLEM, "status": found, "checks": [*map(asdict, checks)]}
-        _show(json.dumps(answer, ensure_ascii=False))
+        _show(json.dumps(answer))
     else:
         _show("\n".join(line for check in checks for line in _check_lines(check)))
     return {Status.OK: DONE, Status.WARNING: WARNED, Status.PROBLEM: INCOMPLETE}[found]
