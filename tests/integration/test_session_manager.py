@@ -386,6 +386,14 @@ def test_the_stop_during_a_start_leaves_nothing(folder: Path, monkeypatch: pytes
         assert house.said(r"Session ready closed \(stopping\)")
 
 
+def test_a_console_that_is_closed_ends_all_that_runs_and_lets_nothing_new_in(house: House) -> None:
+    running = pids(house.acquire("job").session)
+    house.service.end_at_once()
+    wait_gone(running)
+    with pytest.raises(ShuttingDown):
+        house.acquire("other")
+
+
 def test_a_kill_ends_what_runs_at_once(house: House) -> None:
     running = pids(house.acquire("job").session)
     house.manager.kill()
