@@ -94,7 +94,7 @@ def zombies(pid: int) -> set[int]:
 def test_as_the_first_process_of_a_container_it_reaps_what_the_kernel_gives_it() -> None:
     service = Service(short_folder())
     try:
-        within(["unshare", "--pid", "--fork", "--mount-proc"], service)
+        within(["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"], service)
         (app,) = psutil.Process(service.process.pid).children()
         for _ in range(2):
             session = service.create()
