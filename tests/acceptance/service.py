@@ -18,6 +18,7 @@ from typing import Any, Final, TypeAlias
 import psutil
 import requests
 
+from tests.integration.fake_chromedriver import install
 from tests.machine import (
     POLL_S,
     free_port,
@@ -244,6 +245,15 @@ def running(**settings: object) -> Iterator[Service]:
         service.finish()
     finally:
         service.reap()
+
+
+@contextlib.contextmanager
+def running_on_fakes(**settings: object) -> Iterator[Service]:
+    """Run a service whose browsers are fakes, for what it does whatever a browser is: they start at once."""
+    home = short_folder()
+    with running(chromedriver=install(home), **settings) as service:
+        yield service
+    remove(home)
 
 
 def variables(**settings: object) -> dict[str, str]:

@@ -13,7 +13,7 @@ import requests
 from tests.acceptance.conftest import StartService
 from tests.acceptance.driving import Driver
 from tests.acceptance.faults import kill
-from tests.acceptance.service import Json, Service, expect, expect_error, running
+from tests.acceptance.service import Json, Service, expect, expect_error, running_on_fakes
 from tests.machine import together, wait_until
 
 LONG_S: Final = 600
@@ -23,7 +23,7 @@ TOKEN: Final = "Lease-Token"
 @pytest.fixture(scope="module")
 def shared_service() -> Iterator[Service]:
     """Run a service whose sessions end soon when nobody uses them."""
-    with running(watch_interval=0) as service:
+    with running_on_fakes(watch_interval=0) as service:
         yield service
 
 
@@ -93,7 +93,8 @@ def test_who_shows_no_token_or_a_wrong_one_is_refused(service: Service) -> None:
     assert expect(ask(service, token, key="k"))["session_id"] == "mine"
 
 
-def test_reading_driving_healing_and_deleting_pass(service: Service) -> None:
+def test_reading_driving_healing_and_deleting_pass(start_service: StartService) -> None:
+    service = start_service(watch_interval=0)
     session = expect(ask(service, session_id="mine", lease={"ttl": LONG_S}), 201)["session"]
     assert expect(service.get("/sessions/mine"))["recovered"] is False
     assert service.get("/sessions/mine/screenshot").ok

@@ -15,7 +15,7 @@ import requests
 from tests.acceptance.belongings import assert_belongings, leave_belongings
 from tests.acceptance.conftest import StartService
 from tests.acceptance.pages import Pages
-from tests.acceptance.service import Json, Service, expect, expect_error, running
+from tests.acceptance.service import Json, Service, expect, expect_error, running_on_fakes
 from tests.machine import together, wait_until
 
 PLACES: Final = 2
@@ -29,7 +29,7 @@ MOMENT_S: Final = 0.5
 @pytest.fixture(scope="module")
 def shared_service() -> Iterator[Service]:
     """Run a service with two places."""
-    with running(max_sessions=PLACES, queue_timeout=LONG_S, watch_interval=0) as service:
+    with running_on_fakes(max_sessions=PLACES, queue_timeout=LONG_S, watch_interval=0) as service:
         yield service
 
 
@@ -132,7 +132,10 @@ def test_who_waits_while_the_service_stops_is_told_so(service: Service, tokens: 
     service.start()
 
 
-def test_an_evicted_session_with_a_key_comes_back_with_all_it_had(service: Service, pages: Pages) -> None:
+def test_an_evicted_session_with_a_key_comes_back_with_all_it_had(
+    start_service: StartService, pages: Pages
+) -> None:
+    service = start_service(max_sessions=PLACES, watch_interval=0)
     first = expect(service.post("/sessions", json={"key": "account-17"}), 201)["session"]
     leave_belongings(first, pages)
     together([service.create] * PLACES)
@@ -143,7 +146,10 @@ def test_an_evicted_session_with_a_key_comes_back_with_all_it_had(service: Servi
     assert_belongings(back, pages)
 
 
-def test_a_deleted_session_with_a_key_leaves_nothing_to_the_next(service: Service, pages: Pages) -> None:
+def test_a_deleted_session_with_a_key_leaves_nothing_to_the_next(
+    start_service: StartService, pages: Pages
+) -> None:
+    service = start_service(watch_interval=0)
     first = expect(service.post("/sessions", json={"key": "account-18"}), 201)["session"]
     leave_belongings(first, pages)
     expect(service.delete(f"/sessions/{first['session_id']}"))

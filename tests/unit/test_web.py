@@ -132,15 +132,18 @@ def killed(pid: int) -> Killed:
     return Killed(judgement(pid), Outcome.ENDED)
 
 
-@pytest.fixture(autouse=True)
-def _no_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module", autouse=True)
+def _no_event_loop() -> Iterator[None]:
     """Keep what talks to browsers out; it opens an event loop as soon as it is made."""
-    monkeypatch.setattr("app.DevTools", object)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("app.DevTools", object)
+        yield
 
 
-@pytest.fixture
-def flask(tmp_path: Path) -> Flask:
-    return Drover(Settings(data_dir=tmp_path))._flask()
+@pytest.fixture(scope="module")
+def flask(tmp_path_factory: pytest.TempPathFactory) -> Flask:
+    """Give the application; each test gives it a manager and a cleaner of its own."""
+    return Drover(Settings(data_dir=tmp_path_factory.mktemp("d")))._flask()
 
 
 @pytest.fixture
