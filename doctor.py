@@ -14,7 +14,6 @@ from browser.binaries import mismatch
 
 MB = 1_000_000
 ENOUGH_SHARED_MEMORY = 1 << 30
-NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "afpfs", "9p", "fuse.sshfs", "afs"})
 _INSTALL = "on Debian run `apt-get install chromium chromium-driver`, elsewhere install Google Chrome"
 
 
@@ -74,12 +73,17 @@ class Sandbox:
 
 @dataclass(frozen=True, slots=True)
 class DataFolder:
-    """The data folder, which need not exist yet; `refusal` says why its path will not do."""
+    """The data folder, which need not exist yet.
+
+    Attributes:
+        refusal: Why its path will not do.
+        share: The kind of the network share that it is on; None on a disk of this machine.
+    """
 
     path: Path
     refusal: str | None
     writable: bool
-    file_system: str
+    share: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,11 +213,10 @@ def _data_folder(folder: DataFolder) -> Check:
     if not folder.writable:
         advice = "give this user the right to write there, or set DROVER_DATA_DIR to another folder"
         return Check("data folder", Status.PROBLEM, f"{folder.path} cannot be written to", advice)
-    if folder.file_system in NETWORK_FILE_SYSTEMS:
-        found = f"{folder.path} is on a network ({folder.file_system}), where locks and sockets do not hold"
-        return Check("data folder", Status.PROBLEM, found, "set DROVER_DATA_DIR to a folder on a local disk")
-    kind = f" ({folder.file_system})" if folder.file_system else ""
-    return Check("data folder", Status.OK, f"{folder.path}{kind}")
+    if folder.share is not None:
+        found = f"{folder.path} is on a network share ({folder.share}): browsers are slow there"
+        return Check("data folder", Status.WARNING, found, "set DROVER_DATA_DIR to a folder on a local disk")
+    return Check("data folder", Status.OK, str(folder.path))
 
 
 def _port(port: int, holder: PortHolder) -> Check:

@@ -23,9 +23,9 @@ from doctor import DataFolder, PortHolder, Program, Readings, Sandbox
 from errors import DroverError, StartRefused
 from processes.folders import SessionFolders
 from processes.ownership import OwnerState, read_owner
+from processes.shares import network_share
 from processes.surroundings import (
     chromes_of_others,
-    file_system_of,
     may_end_processes_of_others,
     orphans_are_reaped,
     sees_processes_of_others,
@@ -136,7 +136,7 @@ def _data_folder(path: Path) -> DataFolder:
     # The service makes the folder at its start, with all above it; here nothing is made.
     there = next(one for one in (path, *path.parents) if one.exists())
     writable = there.is_dir() and os.access(there, os.W_OK | os.X_OK)
-    return DataFolder(path, refusal, writable, file_system_of(Path(os.path.realpath(there))))
+    return DataFolder(path, refusal, writable, network_share(there))
 
 
 def _port_holder(settings: Settings) -> PortHolder:

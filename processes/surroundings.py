@@ -81,15 +81,6 @@ def orphans_are_reaped() -> bool | None:
     return False if status == psutil.STATUS_ZOMBIE else None
 
 
-def file_system_of(path: Path) -> str:
-    """Give the type of the file system that a path is on, as the system names it; empty where unknown."""
-    mounts = {part.mountpoint: part.fstype for part in psutil.disk_partitions(all=True)}
-    for folder in (path, *path.parents):
-        if str(folder) in mounts:
-            return mounts[str(folder)].lower()
-    return ""
-
-
 def _has_capability(number: int) -> bool:
     with suppress(OSError, ValueError):
         for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():

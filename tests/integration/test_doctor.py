@@ -90,8 +90,7 @@ def test_a_port_that_no_kernel_gives_is_forbidden(home: Path, monkeypatch: pytes
 
 def test_the_data_folder_is_judged_without_being_made(home: Path) -> None:
     found = readings._data_folder(home / "deeper")
-    assert (found.refusal, found.writable) == (None, True)
-    assert found.file_system
+    assert (found.refusal, found.writable, found.share) == (None, True, None)
     assert not home.exists()
 
 
@@ -104,12 +103,6 @@ def test_a_path_that_is_too_long_for_sockets_is_told(home: Path) -> None:
 def test_a_file_in_the_place_of_the_data_folder_is_no_place_to_write(home: Path) -> None:
     home.touch()
     assert not readings._data_folder(home / "d").writable
-
-
-def test_the_file_system_is_that_of_the_nearest_mount() -> None:
-    mounts = {part.mountpoint: part.fstype for part in psutil.disk_partitions(all=True)}
-    assert surroundings.file_system_of(Path("/proc/sys")) == mounts["/proc"]
-    assert surroundings.file_system_of(Path("relative")) == ""
 
 
 def test_what_becomes_of_an_orphan_is_found_by_trying() -> None:

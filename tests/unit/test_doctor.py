@@ -19,7 +19,7 @@ from doctor import (
     worst,
 )
 
-FOLDER = DataFolder(Path("/data"), None, writable=True, file_system="ext4")
+FOLDER = DataFolder(Path("/data"), None, writable=True, share=None)
 SANDBOX = Sandbox(as_root=False, namespaces=True, helper=False, apparmor=False)
 WELL = Readings(
     system="linux",
@@ -109,9 +109,9 @@ def test_a_machine_that_is_well_has_nothing_to_be_done() -> None:
             "DROVER_DATA_DIR",
         ),
         (
-            replace(WELL, data_folder=replace(FOLDER, file_system="nfs4")),
+            replace(WELL, data_folder=replace(FOLDER, share="nfs4")),
             "data folder",
-            Status.PROBLEM,
+            Status.WARNING,
             "local disk",
         ),
         (replace(WELL, port_holder=PortHolder.A_STRANGER), "port", Status.PROBLEM, "DROVER_PORT"),
@@ -142,7 +142,6 @@ def test_what_is_wrong_is_named_with_what_to_do(
         replace(WELL, ends_others=True, chromes_of_others=3),
         replace(WELL, snap_notice="/snap/bin/chromium is not used"),
         replace(WELL, system="win32", chrome=Program(Path("c.exe"))),
-        replace(WELL, data_folder=replace(FOLDER, file_system="")),
     ],
 )
 def test_what_works_in_another_way_is_well(readings: Readings) -> None:
