@@ -33,7 +33,7 @@ from tests.acceptance.crowd import (
     stop,
 )
 from tests.acceptance.service import APP, Service, running
-from tests.acceptance.shapes import SHAPES, Shape, chromes
+from tests.acceptance.shapes import SHAPES, Shape, chromes, half_started
 from tests.machine import is_living, kill, living, short_folder, wait_gone, wait_until
 
 pytestmark = [
@@ -71,7 +71,8 @@ def test_what_strangers_have_left_is_ended_with_all_its_helpers(
     # The crash handlers hang on init from birth, and end by themselves a moment after their browser.
     wait_until(lambda: not chromes(folder), "the crash handlers end")
     assert stay & killed_pids(answer)
-    assert answer["freed_mb"] > 0
+    # A Chrome that was stopped at its very birth may hold next to nothing yet.
+    assert answer["freed_mb"] > 0 or shape is half_started
     assert living(mains(session)) == mains(session)
 
 
