@@ -214,7 +214,8 @@ class WebDriver:
 def _raw_command(scope: Scope) -> str:
     """Give what follows the session's id as the client has spelt it: ChromeDriver decodes it, not we."""
     parts = scope["raw_path"].decode("latin-1").rstrip("/").split("/")
-    return "/" + "/".join(parts[len(("", "wd", "hub", "session", "id")) :])
+    query = "?" + scope["query_string"].decode("latin-1") if scope["query_string"] else ""
+    return "/" + "/".join(parts[len(("", "wd", "hub", "session", "id")) :]) + query
 
 
 def _new_session(acquired: Acquired, addresses: Addresses) -> dict[str, Any]:

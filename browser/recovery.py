@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 
@@ -18,6 +20,9 @@ from processes.folders import SessionFolder, SessionFolders
 
 RELOAD_S = 5.0
 PAGES_S = 5.0
+LOADING_S = 3.0
+"""How long a new ChromeDriver may wait for pages that are loading before their loading is ended."""
+STOP_LOADING_S = 2.0
 
 
 class Method(str, Enum):
@@ -122,9 +127,21 @@ class Ladder:
             connection = self._devtools.of(casualty.running)
             for target_id in connection.seen.crashed_pages:
                 connection.reload_page(target_id, RELOAD_S)
-        return self._launcher.reattach(
-            casualty.folder, casualty.running, casualty.checked, casualty.window, deadline, wanted
-        )
+        # ChromeDriver 156 cannot attach while a page waits for its server, and that may be for minutes.
+        impatience = threading.Timer(LOADING_S, self._stop_loading, [casualty.running])
+        impatience.start()
+        try:
+            return self._launcher.reattach(
+                casualty.folder, casualty.running, casualty.checked, casualty.window, deadline, wanted
+            )
+        finally:
+            impatience.cancel()
+
+    def _stop_loading(self, running: RunningBrowser) -> None:
+        for page in health.pages(running, PAGES_S):
+            # A page that does not hear it is one that ChromeDriver cannot attach to either.
+            with suppress(DevToolsFailed):
+                self._devtools.of(running).call_page(page.target_id, "Page.stopLoading", STOP_LOADING_S)
 
     def _on_the_same_profile(self, casualty: Casualty, deadline: Deadline, wanted: Wanted) -> RunningBrowser:
         self._folders.keep_profile(casualty.folder)

@@ -1,0 +1,339 @@
+"""Selenium's own client at the WebDriver door: sessions begin, end, are shared and stand in line."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+import requests
+from selenium.common.exceptions import (
+    InvalidSessionIdException,
+    NoSuchElementException,
+    SessionNotCreatedException,
+    WebDriverException,
+)
+from selenium.webdriver import ChromeOptions, FirefoxOptions
+from selenium.webdriver.common.by import By
+
+from tests.acceptance.clients import RawCommand, attached, chrome_options, new_session
+from tests.acceptance.pages import Gate, Pages
+from tests.acceptance.service import Service, expect
+from tests.machine import beside, wait_until
+
+MANY = 70
+
+
+@pytest.fixture
+def idle_session(service: Service) -> str:
+    service.create(session_id="job")
+    return "job"
+
+
+@contextlib.contextmanager
+def busy(service: Service, gate: Gate) -> Iterator[RawCommand]:
+    """Keep session `job` busy with a page that does not come before the end."""
+    command = RawCommand(service, "POST", "/wd/hub/session/job/url", {"url": gate.url}).send()
+    with gate.while_it_loads():
+        yield command
+
+
+def refusal(answer: requests.Response) -> tuple[int, str, str]:
+    """Give status, error word and message of a refusal, which has the shape of the standard."""
+    assert answer.headers["Content-Type"].startswith("application/json")
+    value = answer.json()["value"]
+    assert value["stacktrace"] == ""
+    return answer.status_code, value["error"], value["message"]
+
+
+def test_a_program_opens_drives_and_quits_a_session_without_asking_for_anything(
+    service: Service, pages: Pages
+) -> None:
+    with new_session(service) as driver:
+        assert driver.session_id in service.listed()
+        assert driver.capabilities["browserName"].startswith("chrom")
+        cdp = f"ws://localhost:{service.port}/sessions/{driver.session_id}/cdp"
+        assert driver.capabilities["se:cdp"] == cdp
+        driver.get(pages.url("/form"))
+        assert driver.title == "Form"
+        driver.find_element(By.ID, "name").send_keys("Grace")
+        assert driver.find_element(By.ID, "name").get_property("value") == "Grace"
+        with pytest.raises(NoSuchElementException):
+            driver.find_element(By.ID, "nobody")
+        driver.quit()
+    assert service.listed() == {}
+
+
+def test_what_is_asked_of_chrome_takes_effect(service: Service) -> None:
+    options = chrome_options()
+    options.add_argument("--user-agent=Agent Smith")
+    options.page_load_strategy = "eager"
+    options.timeouts = {"script": 4321}
+    with new_session(service, options) as driver:
+        assert driver.execute_script("return navigator.userAgent") == "Agent Smith"
+        assert driver.capabilities["pageLoadStrategy"] == "eager"
+        assert driver.timeouts.script == 4.321
+
+
+# Selenium calls what it deprecates itself where it is given several options.
+@pytest.mark.filterwarnings("ignore:setting remote_server_addr:DeprecationWarning")
+def test_of_several_browsers_the_first_that_is_here_is_taken(service: Service) -> None:
+    with new_session(service, [FirefoxOptions(), ChromeOptions()]) as driver:
+        assert driver.capabilities["browserName"].startswith("chrom")
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"alwaysMatch": {"browserName": "firefox"}},
+        {"firstMatch": [{"browserName": "firefox"}, {"browserName": "safari"}]},
+        {"alwaysMatch": {"platformName": "plan9"}},
+    ],
+    ids=str,
+)
+def test_a_browser_that_is_not_here_is_no_session(service: Service, wanted: dict[str, object]) -> None:
+    status, word, message = refusal(service.post("/wd/hub/session", json={"capabilities": wanted}))
+    assert (status, word) == (500, "session not created")
+    assert "chrome" in message.lower()
+    assert service.listed() == {}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"desiredCapabilities": {"browserName": "chrome"}},
+        {"capabilities": 1},
+        {"capabilities": {"firstMatch": []}},
+        {"capabilities": {"firstMatch": {}}},
+        {"capabilities": {"alwaysMatch": []}},
+        {
+            "capabilities": {
+                "alwaysMatch": {"browserName": "chrome"},
+                "firstMatch": [{"browserName": "chrome"}],
+            }
+        },
+        {"capabilities": {"alwaysMatch": {"timeouts": {"script": -1}}}},
+        {"capabilities": {"alwaysMatch": {"pageLoadStrategy": "never"}}},
+        {"capabilities": {"alwaysMatch": {"acceptInsecureCerts": "yes"}}},
+        {"capabilities": {"alwaysMatch": {"drover:options": {"sesion_id": "typing-error"}}}},
+        {"capabilities": {"alwaysMatch": {"drover:options": {"session_id": "../up"}}}},
+    ],
+    ids=str,
+)
+def test_what_is_malformed_is_an_invalid_argument(service: Service, body: dict[str, object]) -> None:
+    status, word, _ = refusal(service.post("/wd/hub/session", json=body))
+    assert (status, word) == (400, "invalid argument")
+    assert service.listed() == {}
+
+
+def test_a_forbidden_capability_is_refused_by_name_in_the_shape_of_the_standard(service: Service) -> None:
+    options = ChromeOptions()
+    options.add_argument("--renderer-cmd-prefix=/bin/sh")
+    with (
+        pytest.raises(SessionNotCreatedException, match="renderer-cmd-prefix"),
+        new_session(service, options),
+    ):
+        pass
+    status, word, _ = refusal(
+        service.post("/wd/hub/session", json={"capabilities": {"alwaysMatch": options.to_capabilities()}})
+    )
+    assert (status, word) == (403, "session not created")
+    assert service.listed() == {}
+
+
+def test_the_options_of_drover_are_those_of_rest(service: Service, pages: Pages) -> None:
+    wish: dict[str, Any] = {
+        "session_id": "mine",
+        "key": "account-17",
+        "lease": {"ttl": 60, "holder": "selenium"},
+        "idle_timeout": 77,
+        "url": pages.url("/red"),
+    }
+    with new_session(service, **wish) as driver:
+        assert driver.session_id == "mine"
+        assert driver.title == "Red"
+        told = service.report("mine")
+        assert (told["key"], told["idle_timeout"]) == ("account-17", 77)
+        assert told["lease"]["holder"] == "selenium"
+        assert told["in_use"] is True
+
+
+def test_the_same_key_leads_two_programs_to_one_session(service: Service, pages: Pages) -> None:
+    with new_session(service, key="shared") as one:
+        one.get(pages.url("/form"))
+        with new_session(service, key="shared") as other:
+            assert other.session_id == one.session_id
+            assert other.title == "Form"
+    assert len(service.listed()) == 1
+
+
+def test_what_somebody_else_holds_is_not_handed_to_a_program(service: Service) -> None:
+    service.create(session_id="held", lease={"ttl": 60, "holder": "somebody"})
+    with pytest.raises(SessionNotCreatedException, match="somebody"), new_session(service, session_id="held"):
+        pass
+
+
+def test_a_session_made_over_rest_is_driven_and_ended_by_its_id(service: Service, pages: Pages) -> None:
+    service.create(session_id="rest")
+    with attached(service, "rest") as driver:
+        driver.get(pages.url("/form"))
+        assert driver.execute_script("return document.title") == "Form"
+        assert service.report("rest")["current_url"] == pages.url("/form")
+        driver.quit()
+        with pytest.raises(InvalidSessionIdException):
+            _ = driver.title
+    assert service.listed() == {}
+
+
+def test_of_an_unknown_session_the_error_is_that_of_the_standard(service: Service) -> None:
+    for method, path in (("GET", "/url"), ("POST", "/url"), ("DELETE", ""), ("GET", "/se/files")):
+        answer = service.request(method, f"/wd/hub/session/nobody{path}", json={"url": "about:blank"})
+        assert refusal(answer)[:2] == (404, "invalid session id"), (method, path)
+
+
+def test_a_new_session_is_answered_with_our_id_and_nowhere_with_that_of_chromedriver(
+    service: Service,
+) -> None:
+    with new_session(service) as driver:
+        own = service.listed()[str(driver.session_id)]["driver"]["session_id"]
+        assert driver.session_id != own
+        assert own not in str(driver.capabilities)
+        answer = service.get(f"/wd/hub/session/{driver.session_id}/no/such/command")
+        assert answer.json()["value"]["error"] == "unknown command"
+        assert own not in answer.text
+
+
+def test_closing_the_last_window_ends_a_session_of_a_webdriver_client(service: Service) -> None:
+    with new_session(service) as driver:
+        driver.switch_to.new_window("tab")
+        driver.close()
+        assert driver.session_id in service.listed()
+        driver.switch_to.window(driver.window_handles[0])
+        driver.close()
+        assert service.listed() == {}
+        assert service.processes() == []
+        driver.quit()
+
+
+def test_a_command_after_the_last_window_says_that_the_session_is_gone(service: Service) -> None:
+    with new_session(service) as driver:
+        driver.close()
+        with pytest.raises(InvalidSessionIdException):
+            _ = driver.title
+
+
+def test_closing_the_last_window_of_a_session_made_over_rest_has_it_put_right(
+    service: Service, idle_session: str, pages: Pages
+) -> None:
+    with attached(service, idle_session) as driver:
+        driver.get(pages.url())
+        driver.close()
+        assert idle_session in service.listed()
+        driver.get(pages.url("/form"))
+        assert driver.title == "Form"
+
+
+def test_a_client_that_hangs_up_in_a_slow_page_does_not_jam_the_session(
+    service: Service, idle_session: str, slow_page: Gate
+) -> None:
+    with busy(service, slow_page) as loading:
+        loading.hang_up()
+        late = RawCommand(service, "GET", f"/wd/hub/session/{idle_session}/title").send()
+    assert late.answer() == (200, "Slow")
+    wait_until(lambda: not service.report(idle_session)["in_use"], "nobody uses the session")
+
+
+def test_a_command_whose_client_left_while_it_waited_is_not_run(
+    service: Service, idle_session: str, pages: Pages, slow_page: Gate
+) -> None:
+    with busy(service, slow_page) as loading:
+        waits = RawCommand(
+            service, "POST", f"/wd/hub/session/{idle_session}/url", {"url": pages.url("/?left")}
+        )
+        waits.send().hang_up()
+    assert loading.answer()[0] == 200
+    assert RawCommand(service, "GET", f"/wd/hub/session/{idle_session}/title").send().answer() == (
+        200,
+        "Slow",
+    )
+    assert "/?left" not in pages.visits
+
+
+def test_the_commands_of_one_session_run_one_at_a_time_in_the_order_of_their_coming(
+    service: Service, idle_session: str, slow_page: Gate
+) -> None:
+    note = (
+        "const before = JSON.parse(name || '[]'); before.push(arguments[0]); name = JSON.stringify(before);"
+    )
+    with busy(service, slow_page) as loading:
+        path = f"/wd/hub/session/{idle_session}/execute/sync"
+        waiting = [
+            RawCommand(service, "POST", path, {"script": note, "args": [number]}).send()
+            for number in range(8)
+        ]
+    assert loading.answer()[0] == 200
+    assert {command.answer()[0] for command in waiting} == {200}
+    ran = RawCommand(service, "POST", path, {"script": "return JSON.parse(name)", "args": []}).send()
+    assert ran.answer() == (200, list(range(8)))
+
+
+def test_a_slow_page_holds_up_neither_another_session_nor_any_thread(
+    service: Service, idle_session: str, slow_page: Gate
+) -> None:
+    service.create(session_id="other")
+    with busy(service, slow_page) as loading:
+        waiting = [
+            RawCommand(service, "GET", f"/wd/hub/session/{idle_session}/title").send() for _ in range(MANY)
+        ]
+        with attached(service, "other") as driver:
+            assert driver.title == ""
+        assert service.listed()[idle_session]["in_use"] is True
+        expect(service.get("/sessions/other", timeout=20))
+        expect(service.get("/processes", timeout=20))
+        with new_session(service) as driver:
+            driver.quit()
+        assert slow_page.released.is_set() is False
+    assert loading.answer()[0] == 200
+    assert [command.answer() for command in waiting] == [(200, "Slow")] * MANY
+
+
+def test_one_driver_object_in_many_threads_gets_each_answer_for_its_question(
+    service: Service, idle_session: str
+) -> None:
+    def echo(number: int) -> object:
+        with attached(service, idle_session) as driver:
+            return [
+                driver.execute_script("return arguments[0]", number * 1000 + one) == number * 1000 + one
+                for one in range(20)
+            ]
+
+    first, second = beside(partial(echo, 1), partial(echo, 2))
+    assert first == second == [True] * 20
+
+
+def test_no_command_outside_the_standard_is_known(service: Service) -> None:
+    for method, path, word, status in [
+        ("GET", "/wd/hub", "unknown command", 404),
+        ("GET", "/wd/hub/sessions", "unknown command", 404),
+        ("POST", "/wd/hub/nothing", "unknown command", 404),
+        ("GET", "/wd/hub/session", "unknown method", 405),
+        ("POST", "/wd/hub/status", "unknown method", 405),
+        ("PUT", "/wd/hub/session/x/url", "unknown method", 405),
+        ("PATCH", "/wd/hub/session/x", "unknown method", 405),
+    ]:
+        assert refusal(service.request(method, path))[:2] == (status, word), (method, path)
+
+
+def test_the_remote_end_says_that_it_is_ready(service: Service) -> None:
+    assert service.get("/wd/hub/status").json()["value"]["ready"] is True
+
+
+def test_a_script_that_fails_is_the_clients_matter(service: Service, idle_session: str) -> None:
+    with attached(service, idle_session) as driver:
+        for script in ("throw new Error('invalid session id')", "throw new Error('tab crashed')"):
+            with pytest.raises(WebDriverException):
+                driver.execute_script(script)
+    assert service.report(idle_session)["recoveries"] == 0
