@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -71,6 +71,11 @@ def raw_headers(headers: Mapping[str, str]) -> tuple[Header, ...]:
 def failure_answer(error: DroverError) -> Answer:
     """Give the answer to a request that failed, as all REST routes give it."""
     return json_answer(failure_body(error), error.status, raw_headers(failure_headers(error)))
+
+
+def last_answer(answer: Answer) -> Answer:
+    """Give an answer that ends its connection, where a body is still to come that nobody wants to read."""
+    return replace(answer, headers=(*answer.headers, (b"connection", b"close")))
 
 
 async def send_answer(send: Send, answer: Answer) -> None:

@@ -16,10 +16,11 @@ from asgi import (
     Send,
     caller_of,
     failure_answer,
+    last_answer,
     send_answer,
     unexpected,
 )
-from errors import DroverError, MethodNotAllowed
+from errors import DroverError, MethodNotAllowed, NotFound, RequestTooLarge
 
 Handler = Callable[..., Awaitable[None]]
 """Handles one connection: scope, receive, send, and the named groups of its route's pattern."""
@@ -65,19 +66,23 @@ class Router:
         found = self._find(scope)
         if found is None:
             if scope["type"] == "websocket":
-                await refuse_socket(send, Answer(404))
+                await refuse_socket(send, failure_answer(NotFound(f"There is no socket at {scope['path']}")))
             else:
                 await self._otherwise(scope, receive, send)
             return
         route, match = found
         sending = _Watched(send)
+        caller = caller_of(scope)
+        admitted = False
         try:
-            door = self._door if route.needs_token else replace(self._door, token=None)
-            security.admit(caller_of(scope), door)
+            security.admit(caller, self._door if route.needs_token else replace(self._door, token=None))
             _check_method(route, scope)
+            admitted = True
             await route.handler(scope, receive, sending, **match.groupdict())
         except DroverError as error:
-            await _refuse(scope, sending, route.failure(error))
+            answer = route.failure(error)
+            unread = not admitted or isinstance(error, RequestTooLarge)
+            await _refuse(scope, sending, last_answer(answer) if caller.has_body and unread else answer)
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer and the log a trace
             await _refuse(scope, sending, route.failure(unexpected(error)))
 

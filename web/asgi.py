@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import Future
-from dataclasses import replace
 
 from asgi import (
     Application,
@@ -18,6 +17,7 @@ from asgi import (
     Send,
     caller_left,
     failure_answer,
+    last_answer,
     read_body,
     send_answer,
 )
@@ -49,8 +49,7 @@ class CallerWatch:
             # Half a request is none: without its body it could mean something else.
             return
         except RequestTooLarge as error:
-            answer = failure_answer(error)
-            await send_answer(send, replace(answer, headers=(*answer.headers, (b"connection", b"close"))))
+            await send_answer(send, last_answer(failure_answer(error)))
             return
         gone: Future[None] = Future()
         watch = asyncio.create_task(caller_left(receive, gone))
