@@ -71,6 +71,8 @@ _PROGRAM_PREF = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 
+# What WebdriverIO asks of itself and sends along.
+_OF_THE_CLIENT = "wdio:"
 # What Selenium's clients tell a remote end, and ask of it; here every session has its downloads.
 _FOR_A_REMOTE_END: Mapping[str, Check] = {
     "se:downloadsEnabled": values.boolean,
@@ -128,7 +130,7 @@ def check(capabilities: Mapping[str, object], *, allow_unsafe: bool) -> Checked:
     dropped: tuple[str, ...] = ()
     for name, value in mapping(values.plain_json(capabilities, "capabilities"), "capabilities").items():
         field = f"capabilities.{name}"
-        if value is None:  # by the standard as good as absent
+        if value is None or name.startswith(_OF_THE_CLIENT):  # null is as good as absent by the standard
             continue
         if name == CHROME_OPTIONS:
             cleaned[name], dropped = _check_options(mapping(value, field), field, allow_unsafe=allow_unsafe)

@@ -172,6 +172,12 @@ def test_nesting_without_end_is_refused_instead_of_ending_the_service() -> None:
         check_options(prefs=nested)
 
 
+def test_what_a_client_asks_of_itself_goes_no_further() -> None:
+    assert check({"wdio:enforceWebDriverClassic": True, "browserName": "chrome"}) == check(
+        {"browserName": "chrome"}
+    )
+
+
 @pytest.mark.parametrize(
     "name", ["ms:edgeOptions", "se:recordVideo", "drover:options", "browsername", "foo", ""]
 )

@@ -1,0 +1,125 @@
+"""Node's clients at the doors, unmodified: selenium-webdriver, WebdriverIO, Puppeteer."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import psutil
+import pytest
+
+from tests.acceptance.pages import Pages
+from tests.acceptance.service import Json, Service
+from tests.machine import kill, remove, short_folder, wait_until
+
+NODE, NPM = shutil.which("node"), shutil.which("npm")
+SCRIPTS: Final = Path(__file__).parent / "node"
+INSTALL_S: Final = 180.0
+END_S: Final = 30.0
+
+pytestmark = pytest.mark.skipif(not (NODE and NPM), reason="Node and npm are not there")
+
+
+class Script:
+    """A running script, which tells what it sees and has its pauses."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def seen(self) -> Json:
+        """Wait for what it tells next."""
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line, f"the script ended: {self._process.communicate()[1]}"
+        told: Json = json.loads(line)
+        return told
+
+    def go_on(self) -> None:
+        """End its pause."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+
+    def assert_ends_well(self) -> None:
+        """Wait for its end, which must be a good one."""
+        _, complaints = self._process.communicate(timeout=END_S)
+        assert self._process.returncode == 0, complaints
+
+
+@pytest.fixture(scope="module")
+def installed() -> Iterator[Path]:
+    """Give a folder with the scripts and the packages that they need."""
+    folder = short_folder()
+    for source in SCRIPTS.iterdir():
+        shutil.copy(source, folder)
+    command = [str(NPM), "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=INSTALL_S, check=False)
+    assert done.returncode == 0, done.stderr
+    yield folder
+    remove(folder)
+
+
+@contextlib.contextmanager
+def script(folder: Path, name: str, *arguments: str) -> Iterator[Script]:
+    """Run a script, and end it where the test does not come to its end."""
+    with subprocess.Popen(
+        [str(NODE), str(folder / name), *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=folder,
+        # What downloads browsers and phones home by itself has nothing to do here.
+        env=os.environ | {"WDIO_DISABLE_TELEMETRY": "1"},
+    ) as process:
+        try:
+            yield Script(process)
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("name", ["selenium.mjs", "webdriverio.mjs"])
+def test_a_driver_object_of_node_outlives_its_chromedriver(
+    service: Service, pages: Pages, installed: Path, name: str
+) -> None:
+    # A BiDi socket ends with its ChromeDriver, and WebdriverIO opens no other; plain WebDriver goes on.
+    with script(installed, name, f"{service.url}/wd/hub", pages.url("/form"), "classic") as running:
+        seen = running.seen()
+        assert seen["title"] == "Form"
+        driver = service.listed()[seen["session"]]["driver"]["pid"]
+        kill([psutil.Process(driver)])
+        running.go_on()
+        assert running.seen() == {"typed": "typed"}
+        running.assert_ends_well()
+    wait_until(lambda: seen["session"] not in service.listed(), "the session has ended with its client")
+
+
+def test_webdriverio_finds_the_bidi_that_it_asks_for_by_itself(
+    service: Service, pages: Pages, installed: Path
+) -> None:
+    with script(installed, "webdriverio.mjs", f"{service.url}/wd/hub", pages.url("/form")) as running:
+        assert running.seen()["bidi"] is True
+        running.go_on()
+        assert running.seen() == {"typed": "typed"}
+        running.assert_ends_well()
+
+
+def test_two_puppeteers_share_a_session_and_leave_it_alive(
+    service: Service, pages: Pages, installed: Path
+) -> None:
+    session = service.create(session_id="shared")
+    with script(installed, "puppeteer.mjs", session["cdp_url"], pages.url("/form")) as running:
+        seen = running.seen()
+        assert (seen["title"], seen["typed"]) == ("Form", "typed")
+        assert seen["picture"] > 0
+        assert service.listed()["shared"]["in_use"] is True
+        running.go_on()
+        running.assert_ends_well()
+    wait_until(lambda: service.listed()["shared"]["in_use"] is False, "nobody uses it any more")
+    assert service.report("shared")["health"]["status"] == "healthy"
