@@ -240,5 +240,5 @@ def is_watched(service: Service, session: Json) -> bool:
     """Tell whether the service has more than its one connection to a session's browser."""
     port = int(session["browser"]["debugger_address"].rpartition(":")[2])
     connections = psutil.Process(service.process.pid).net_connections("tcp")
-    open_ones = [one for one in connections if len(one.raddr) > 1 and one.raddr[1] == port]
+    open_ones = [one for one in connections if one.raddr[1:] == (port,)]
     return len([one for one in open_ones if one.status == psutil.CONN_ESTABLISHED]) > 1
