@@ -33,8 +33,10 @@ MAX_WIDTH, MAX_HEIGHT = 1280, 960
 LOOK_S = 1.0
 """How often it is seen whether another page has come to the front, or another browser has taken the place."""
 CONNECT_S = 5.0
+SHOWN_S = 0.3
+"""After so long without a new frame the last one is sent again: an `<img>` of Chrome's waits for the next."""
 AGAIN_S = 5.0
-"""After so long without a new frame the last one is sent again: else nobody would notice who has left."""
+"""After so long it is sent once more, and so on: else nobody would notice who has left."""
 BOUNDARY = b"frame"
 _HEADERS = [
     (b"content-type", b"multipart/x-mixed-replace; boundary=" + BOUNDARY),
@@ -159,15 +161,17 @@ class Live:
     async def _stream(self, cast: Screencast, session_id: str, left: asyncio.Task[None], send: Send) -> None:
         await send(_part(b"--" + BOUNDARY + b"\r\n"))
         ends: list[asyncio.Future[None]] = [left, asyncio.wrap_future(self._stopping)]
-        number, frame = 0, b""
+        number, frame, patience = 0, b"", AGAIN_S
         while self._driving.knows(session_id) and not any(end.done() for end in ends):
             coming = asyncio.create_task(cast.next_frame(number))
             waited: list[asyncio.Future[Any]] = [coming, *ends]
-            await asyncio.wait(waited, timeout=AGAIN_S, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waited, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
             if coming.done():
                 number, frame = coming.result()
+                patience = SHOWN_S
             else:
                 coming.cancel()
+                patience = AGAIN_S
             if frame and not left.done():
                 await send(_part(_picture(frame)))
         await send({"type": "http.response.body", "body": b"", "more_body": False})
