@@ -198,7 +198,10 @@ def _farewell(closed: ConnectionClosed) -> Message:
     if closed.rcvd is not None and closed.rcvd.code not in _NEVER_SENT:
         code, reason = closed.rcvd.code, closed.rcvd.reason
     else:
-        code, reason = INTERNAL_ERROR, "the browser is gone; connect again, and the session is healed"
+        code, reason = (
+            INTERNAL_ERROR,
+            "Chrome has ended this connection; connect again, and a dead session is healed",
+        )
     short = reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore")
     return {"type": "websocket.close", "code": code, "reason": short}
 

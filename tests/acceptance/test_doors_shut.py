@@ -15,6 +15,7 @@ from typing import Any, Final
 import psutil
 import pytest
 import requests
+from playwright.sync_api import Error, sync_playwright
 from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.remote.webdriver import WebDriver
 from websockets.sync.client import connect
@@ -217,6 +218,22 @@ def test_the_token_opens_sockets_in_a_header_and_in_the_address(guarded: Service
         with connect(url, additional_headers=headers, proxy=None) as opened:
             opened.send(json.dumps({"id": 1, "method": "Browser.getVersion"}))
             assert "Chrome" in opened.recv(timeout=20)
+
+
+def test_the_token_lets_playwright_in_by_both_addresses(guarded: Service) -> None:
+    http, socket_url = f"http://localhost:{guarded.port}/sessions/prey", prey(guarded)["cdp_url"]
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium
+        for browser in (
+            chromium.connect_over_cdp(http, headers=BEARER),
+            chromium.connect_over_cdp(socket_url, headers=BEARER),
+            chromium.connect_over_cdp(f"{socket_url}?token={TOKEN}"),
+        ):
+            assert browser.contexts[0].pages[0].evaluate("6 * 7") == 42
+            browser.close()
+        for address in (http, socket_url, f"{socket_url}?token=wrong"):
+            with pytest.raises(Error, match="401"):
+                chromium.connect_over_cdp(address)
 
 
 def test_no_secret_is_told_to_anybody_else(guarded: Service) -> None:
