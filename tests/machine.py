@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import functools
 import itertools
 import os
@@ -36,7 +38,9 @@ _ports: Final[set[int]] = set()
 def run_folder() -> Path:
     """Give the folder of this run; what the tests start has a path in it on its command line."""
     parent = None if sys.platform == "win32" else "/tmp"  # noqa: S108 - sockets need a short path
-    return Path(tempfile.mkdtemp(prefix="drv-", dir=parent)).resolve()
+    folder = Path(tempfile.mkdtemp(prefix="drv-", dir=parent)).resolve()
+    atexit.register(_remove_if_empty, folder)
+    return folder
 
 
 def short_folder() -> Path:
@@ -207,6 +211,12 @@ def _can_bind(port: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def _remove_if_empty(folder: Path) -> None:
+    # What is still in it is somebody's finding.
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def _removed(folder: Path) -> bool:

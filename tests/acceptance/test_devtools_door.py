@@ -162,6 +162,7 @@ def test_a_socket_that_does_not_exist_is_refused(service: Service, job: str, pat
     with pytest.raises(InvalidStatus) as refused, opened(socket_address(service, path)):
         pass
     assert refused.value.response.status_code == 404
+    assert json.loads(refused.value.response.body)["success"] is False
 
 
 def test_a_session_that_does_not_exist_has_no_socket(service: Service) -> None:
@@ -209,9 +210,10 @@ def test_events_at_a_fast_pace_come_all_though_the_client_reads_late(service: Se
     assert seen == list(range(MESSAGES))
 
 
-def test_a_close_goes_through_with_its_code_and_frees_the_session(service: Service, job: str) -> None:
+def test_a_ping_is_answered_and_a_close_frees_the_session(service: Service, job: str) -> None:
     with opened(socket_address(service)) as socket:
         assert is_in_use(service)
+        assert socket.ping().wait(ANSWER_S)
         socket.close(4321, "enough")
         assert socket.close_code == 4321
     wait_until_free(service)
@@ -253,6 +255,14 @@ def test_a_browser_that_dies_closes_its_sockets_with_a_reason_and_the_next_one_i
     with opened(socket_address(service)) as socket:
         assert "Chrome" in ask(socket, "Browser.getVersion")["product"]
     assert service.report(job)["last_recovery"]["method"] == "restored"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_a_socket_lives_on_while_chromedriver_dies(service: Service, job: str) -> None:
+    with opened(socket_address(service)) as socket:
+        faults.kill(service.listed()[job]["driver"]["pid"])
+        assert expect(service.get(f"/sessions/{job}"))["recovery"]["method"] == "reattached"
+        assert "Chrome" in ask(socket, "Browser.getVersion")["product"]
 
 
 def test_the_end_of_a_session_ends_its_sockets(service: Service) -> None:
