@@ -370,3 +370,23 @@ class W3cAnswer(Answer):
 
     value: Any = Field(examples=[None])
     """What the command gives; where it failed, an object of `error`, `message` and `stacktrace`."""
+
+
+class W3cError(Answer):
+    """Why a WebDriver command failed."""
+
+    model_config = ConfigDict(extra="allow")
+
+    error: str = Field(examples=["no such element"])
+    """The standard's word for it."""
+    message: str = Field(examples=["no such element: Unable to locate element"])
+    """One sentence for people."""
+    stacktrace: str = Field(examples=[""])
+    """ChromeDriver's own; empty where the failure is the service's."""
+
+
+class W3cFailure(Answer):
+    """What every WebDriver command that failed answers."""
+
+    value: W3cError
+    """What went wrong; `data.code` is as in all other routes where the service itself refused it."""

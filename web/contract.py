@@ -21,7 +21,7 @@ from errors import (
     Unauthorized,
     UnsupportedMediaType,
 )
-from web.answers import Answer, Failure
+from web.answers import Answer, Failure, W3cFailure
 from web.parsing import Strict
 
 JSON = "application/json"
@@ -39,6 +39,7 @@ _PATH_PARAMETERS = {
     "secret": "What nobody can guess",
     "command": "The rest of the command's path as W3C WebDriver has it, such as `url` or `element/…/click`",
 }
+_W3C_FAILURE = "The error of W3C WebDriver, with the status that the standard has for it."
 _HEADER_EXAMPLES = {"Retry-After": "Seconds after which asking again may help"}
 
 
@@ -184,6 +185,8 @@ def _responses(route: RouteDescription) -> Iterator[tuple[str, Response]]:
         if Unauthorized in errors:
             headers["WWW-Authenticate"] = "How to show the token"
         yield str(status), _response(" ".join(meanings), models, reply, headers, errors)
+    if route.speaks_w3c:
+        yield "default", _response(_W3C_FAILURE, [W3cFailure], None, {}, [])
 
 
 def _refusals(route: RouteDescription) -> dict[int, list[type[DroverError]]]:
@@ -208,7 +211,8 @@ def _response(
     if models:
         content[JSON] = _media_type(models, reply.example if reply else {}, errors)
     if reply is not None and reply.media_type is not None:
-        content[reply.media_type] = {"schema": {"type": "string"}}
+        # What Chrome answers in JSON is Chrome's to describe.
+        content[reply.media_type] = {"schema": {} if reply.media_type == JSON else {"type": "string"}}
     return Response.model_validate(
         {
             "description": meaning,
