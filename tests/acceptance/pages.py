@@ -16,6 +16,8 @@ PAGES: Final = {
     "/": "<title>Plain</title><p id=greeting>hello</p>",
     "/red": "<title>Red</title><body style='background:#f00'>",
     "/form": "<title>Form</title><form><input id=name><textarea id=text></textarea></form>",
+    "/desk": "<title>Desk</title><input id=name><input id=file type=file>"
+    "<button onclick=\"document.title = 'Clicked'\">go</button>",
     "/alert": "<title>Alert</title><script>setTimeout(() => alert('look here'), 50)</script>",
     "/big": "<title>Big</title>" + "<p>row</p>" * BIG_ROWS,
 }
