@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -74,7 +75,9 @@ def bare(folder: Path) -> Iterator[str]:
     binaries = resolve(None, None)
     with output.open("wb") as target:
         process = subprocess.Popen(
-            [str(binaries.chromedriver), "--port=0", f"--log-path={folder}/log"], stdout=target
+            [str(binaries.chromedriver), "--port=0", f"--log-path={folder}/log"],
+            stdout=target,
+            env=os.environ | {"TMPDIR": str(folder)},
         )
     try:
         port = wait_until(
