@@ -17,7 +17,7 @@ from processes.reading import Details, ProcessStatus, Stat
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 1e6
 _DELETED = " (deleted)"
-# Fields 9 and 31 of /proc/PID/stat: a kill shows in one of them as soon as it was sent (seen in 200 of 200
+# Fields 9 and 31 of /proc/PID/stat: a kill shows in one of them as good as at once (seen in 200 of 200
 # trials), while the end of a process as large as Chrome takes milliseconds more.
 _EXITING = 0x4
 _KILL_PENDING = 1 << (signal.SIGKILL - 1)
