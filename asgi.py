@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
-from concurrent.futures import Future
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 import security
@@ -20,6 +21,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 Header = tuple[bytes, bytes]
+Result = TypeVar("Result")
 
 _logger = logging.getLogger("drover")
 
@@ -117,6 +119,11 @@ async def caller_left(receive: Receive, gone: Future[None]) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
     gone.set_result(None)
+
+
+async def on_thread(executor: Executor, call: Callable[[], Result]) -> Result:
+    """Make a call that blocks on a thread of an executor, and give what it gives."""
+    return await asyncio.get_running_loop().run_in_executor(executor, call)
 
 
 def header(scope: Scope, name: bytes) -> str | None:

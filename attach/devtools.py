@@ -15,7 +15,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from addresses import Addresses
-from asgi import Message, Receive, Scope, Send, header, json_answer, send_answer
+from asgi import Message, Receive, Scope, Send, header, json_answer, on_thread, send_answer
 from attach.router import Route
 from browser.health import Probe, Reply, probe
 from browser.running import RunningBrowser
@@ -114,14 +114,14 @@ class Sockets:
     async def _attachable(self, session_id: str) -> tuple[Session, RunningBrowser]:
         """Give a session after the health check of every access, healed where it was dead."""
         call = partial(self._manager.check, session_id, Deadline(HEAL_S))
-        session = (await asyncio.get_running_loop().run_in_executor(self._executor, call)).session
+        session = (await on_thread(self._executor, call)).session
         if session.running is None:
             raise BrowserUnavailable(f"Session {session_id} is {session.state.value}; ask again")
         return session, session.running
 
     async def _ask(self, running: RunningBrowser, path: str) -> Any:  # noqa: ANN401 - Chrome's JSON, as it is
         call = partial(probe, f"http://{running.debugger_address}", path, self._probe_timeout)
-        found: Probe = await asyncio.get_running_loop().run_in_executor(self._executor, call)
+        found: Probe = await on_thread(self._executor, call)
         if found.reply is not Reply.ANSWERED:
             raise BrowserUnavailable(f"Chrome does not answer ({found.error}); ask again")
         return found.body

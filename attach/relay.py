@@ -13,9 +13,8 @@ from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Executor, Future
 from functools import partial
 from http import HTTPStatus
-from typing import TypeVar
 
-from asgi import JSON_TYPE, Answer
+from asgi import JSON_TYPE, Answer, on_thread
 from attach import w3c
 from attach.driver_connection import CutOff, DriverConnection, NotSent, Reply
 from browser.recovery import Method, Recovery
@@ -37,8 +36,6 @@ LOOK_AGAIN_S = 0.02
 _OF_THE_DEAD = (b"invalid session id", b"tab crashed", b"disconnected", b"not connected to DevTools")
 # These say nothing of how the browser is, and may be long.
 _ERRORS_FROM = HTTPStatus.BAD_REQUEST
-
-Result = TypeVar("Result")
 
 
 class SessionLine:
@@ -95,14 +92,13 @@ class SessionLine:
             self._connection = None
 
     async def _relay(self, method: str, path: str, body: bytes) -> Answer:
-        recovery: Recovery | None = None
         for _ in range(ATTEMPTS):
             session = await self._well()
             running = _running(session)
             try:
                 reply = await self._exchange(running, method, path, body)
             except NotSent:
-                recovery = await self._recovered(running)
+                await self._heal()
                 continue
             except CutOff as error:
                 recovery = await self._recovered(running)
@@ -125,7 +121,9 @@ class SessionLine:
         return session if self._driving.seems_well(session) else (await self._heal()).session
 
     async def _heal(self) -> Acquired:
-        return await self._run(partial(self._manager.check, self._session_id, Deadline(HEAL_S)))
+        return await on_thread(
+            self._executor, partial(self._manager.check, self._session_id, Deadline(HEAL_S))
+        )
 
     async def _recovered(self, before: RunningBrowser) -> Recovery | None:
         """Have the session looked at; gives the recovery that replaced what ran `before`, if any did."""
@@ -177,9 +175,6 @@ class SessionLine:
         over = loop.time() + TOLD_S
         while loop.time() < over and self._driving.seems_well(session):  # noqa: ASYNC110 - told on a thread
             await asyncio.sleep(LOOK_AGAIN_S)
-
-    async def _run(self, call: partial[Result]) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, call)
 
 
 class _Later:

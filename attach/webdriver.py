@@ -10,10 +10,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor, Future
 from functools import partial
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import Any
 
 from addresses import Addresses
-from asgi import Answer, Receive, Scope, Send, caller_left, header, read_body, send_answer
+from asgi import Answer, Receive, Scope, Send, caller_left, header, on_thread, read_body, send_answer
 from attach import files, w3c
 from attach.relay import SessionLine
 from attach.router import Route
@@ -24,9 +24,9 @@ from session_manager import SessionManager
 from sessions.driving import Driving
 from sessions.handover import Acquired
 from web.parsing import validated
+from web.services import REQUEST_S
 from web.sessions import LEASE_TOKEN, SessionRequest, granted_json, request_of
 
-REQUEST_S = 120.0
 MAX_NEW_SESSION_BYTES = 1024 * 1024
 MAX_COMMAND_BYTES = 64 * 1024 * 1024
 """What a command may have: a script, typed text, or a file in base64."""
@@ -34,7 +34,6 @@ MAX_COMMAND_BYTES = 64 * 1024 * 1024
 REMEMBERED = 1024
 """Of how many sessions that ended with their last window a client may still ask for the end."""
 
-Result = TypeVar("Result")
 _METHODS = ("GET", "POST", "DELETE")
 _COMMAND = re.compile(r"/wd/hub/session/(?P<session_id>[^/]+)(?P<command>/.*[^/])/*", re.DOTALL)
 
@@ -123,15 +122,21 @@ class WebDriver:
     async def _file(self, session_id: str, method: str, command: str, body: bytes) -> Answer:
         session = self._driving.session(session_id)
         with self._driving.use(session):
-            return await self._run(partial(files.answer, session.folder, method, command, body))
+            return await on_thread(
+                self._executor, partial(files.answer, session.folder, method, command, body)
+            )
 
     async def _note(self, session_id: str, method: str, command: str, body: bytes, answer: Answer) -> None:
         """Remember what a recovery has to set again, and end a session with its last window."""
         if (method, command) == ("POST", "/window"):
             handle = w3c.read_object(body).get("handle")
-            await self._run(partial(self._driving.client_chose_window, session_id, str(handle)))
+            await on_thread(
+                self._executor, partial(self._driving.client_chose_window, session_id, str(handle))
+            )
         elif (method, command) == ("POST", "/timeouts"):
-            await self._run(partial(self._driving.client_set_timeouts, session_id, w3c.read_object(body)))
+            await on_thread(
+                self._executor, partial(self._driving.client_set_timeouts, session_id, w3c.read_object(body))
+            )
         elif (method, command) == ("DELETE", "/window"):
             no_window_left = w3c.read_object(answer.body).get("value") == []
             if no_window_left and self._driving.session(session_id).ends_with_last_window:
@@ -148,7 +153,7 @@ class WebDriver:
         await send_answer(send, w3c.value(None))
 
     async def _close(self, session_id: str) -> None:
-        await self._run(partial(self._manager.close, session_id, Deadline(REQUEST_S)))
+        await on_thread(self._executor, partial(self._manager.close, session_id, Deadline(REQUEST_S)))
         self._forget(session_id)
 
     async def _new_session(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -174,10 +179,12 @@ class WebDriver:
     ) -> Acquired:
         wanted = validated(SessionRequest, options, f"field of {w3c.OPTIONS}", strict=True)
         request = request_of(wanted, checked, token, ends_with_last_window=True)
-        acquired = await self._run(partial(self._manager.acquire, request, Deadline(REQUEST_S, gone)))
+        acquired = await on_thread(
+            self._executor, partial(self._manager.acquire, request, Deadline(REQUEST_S, gone))
+        )
         if gone.done():
             # He left after it was handed over, and before he could hear of it.
-            await self._run(partial(self._manager.hand_back, acquired, request))
+            await on_thread(self._executor, partial(self._manager.hand_back, acquired, request))
             raise CallerGone
         return acquired
 
@@ -206,9 +213,6 @@ class WebDriver:
         line = self._lines.pop(session_id, None)
         if line is not None:
             line.close()
-
-    async def _run(self, call: partial[Result]) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, call)
 
 
 def _raw_command(scope: Scope) -> str:

@@ -160,6 +160,9 @@ class Lifecycle:
             if isinstance(begun, Reserved):
                 self._close_failed(begun.session, trouble)
                 begun.work.set_exception(trouble)
+            elif begun is None:
+                # It is in no list any more; what is left of it goes with the next cleanup.
+                self._emit(events.SessionCloseIncomplete(session.session_id, str(trouble)))
         else:
             self._registry.forget(session)
         return overtaken or error
