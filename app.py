@@ -79,6 +79,7 @@ MAX_MESSAGE_BYTES = 256 * 1024 * 1024
 IDLE_TICK_S = 0.5
 LEASE_TICK_S = 0.25
 RETRY_CLOSE_S = 5.0
+TIDY_TICK_S = 30.0
 SIGN_OF_LIFE_S = 10.0
 SAVE_TICK_S = 1.0
 REAP_TICK_S = 5.0
@@ -162,6 +163,7 @@ class Drover:
             Task("leases", LEASE_TICK_S, self.manager.expire_leases),
             Task("keep-alive", SAVE_TICK_S, self._keep_alive.tick),
             Task("close again", RETRY_CLOSE_S, closer.close_again),
+            Task("folders of nobody", TIDY_TICK_S, self._cleaner.tidy),
             Task("saved state", SAVE_TICK_S, lambda: keeper.tick(self._registry.sessions())),
             Task("defunct processes", REAP_TICK_S, self._launcher.reap),
             Task("sign of life", SIGN_OF_LIFE_S, self._lock.touch),
@@ -213,6 +215,7 @@ class Drover:
         self._stopping.set_result(None)
         self._upkeep.stop()
         self.manager.stop(keep_browsers=self.settings.keep_browsers)
+        self._cleaner.tidy()
         self._drivers.shutdown(wait=False, cancel_futures=True)
         self._healer.close()
         self._keep_alive.close()

@@ -191,6 +191,14 @@ class ProcessCleaner:
         """Begin a cleanup in the background; one that fails is logged, and the next comes when it is due."""
         self._begin().add_done_callback(self._log_failure)
 
+    def tidy(self) -> None:
+        """Begin a cleanup in the background where a folder is left that no session owns.
+
+        Such a one is left where a session was lost, as in an emergency, while its folder could not be removed.
+        """
+        if self._unowned_folders():
+            self.by_interval()
+
     def survey(self) -> CleanupPlan:
         """Judge every Chrome-like process of the machine, as a cleanup asked for by a person would."""
         return self._plan(snapshot(), self._scope(Trigger.PERSON))
@@ -209,8 +217,8 @@ class ProcessCleaner:
             )
 
     def close(self) -> None:
-        """Stop the thread of automatic cleanups."""
-        self._executor.shutdown(wait=False)
+        """End the thread of automatic cleanups, when what it has begun is done."""
+        self._executor.shutdown()
 
     def _scope(self, trigger: Trigger) -> Scope:
         if self._owned_only:
@@ -311,7 +319,8 @@ class ProcessCleaner:
     def _unowned_folders(self) -> tuple[SessionFolder, ...]:
         present = self._folders.present()
         owned = {session.folder for session in self._protected()}
-        return tuple(folder for folder in present if str(folder.path) not in owned)
+        # One that was owned until a moment ago was removed before its session left the list.
+        return tuple(one for one in present if str(one.path) not in owned and one.path.exists())
 
     def _sweep(self, watch: _Stopwatch) -> int:
         removed = sum(1 for folder in self._unowned_folders() if self._folders.remove(folder))

@@ -146,6 +146,38 @@ def test_a_folder_that_is_made_during_the_sweep_is_spared(shop: Shop) -> None:
     assert made[0].path.exists()
 
 
+def test_what_a_lost_session_has_left_is_tidied_away_before_the_cleaner_is_closed(shop: Shop) -> None:
+    lost = shop.session()
+    orphan = shop.driver(lost)
+    shop.cleaner.tidy()
+    shop.cleaner.close()
+    assert not is_living(orphan)
+    assert not lost.path.exists()
+
+
+def test_where_every_folder_is_owned_there_is_nothing_to_tidy(shop: Shop) -> None:
+    kept = shop.session()
+    shop.protect(kept)
+    shop.cleaner.tidy()
+    shop.cleaner.close()
+    assert kept.path.exists()
+    assert "snapshot" not in shop.steps
+
+
+def test_a_folder_that_goes_with_its_session_during_the_look_is_not_counted(shop: Shop) -> None:
+    closing = shop.session()
+    present = shop.folders.present
+
+    def closed_meanwhile() -> tuple[SessionFolder, ...]:
+        found = present()
+        shop.folders.remove(closing)
+        return found
+
+    shop.folders.present = closed_meanwhile  # type: ignore[method-assign]
+    shop.cleaner.tidy()
+    assert "snapshot" not in shop.steps
+
+
 def test_nothing_to_do_is_said_so(shop: Shop) -> None:
     report = shop.cleaner.cleanup(Trigger.PERSON)
     assert (report.killed_count, report.killed, report.failed) == (0, (), ())
