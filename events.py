@@ -18,11 +18,12 @@ class Event:
     """Something that happened, with the level and the one line that a log shows of it."""
 
     level: ClassVar[int] = logging.INFO
+    text: ClassVar[str]
 
     @property
     def message(self) -> str:
-        """Give the log line."""
-        raise NotImplementedError
+        """Give the log line: `text`, with what the event carries by its name."""
+        return self.text.format_map(vars(self))
 
 
 Emit = Callable[[Event], None]
@@ -48,33 +49,25 @@ class EventHub:
 class ServiceStarted(Event):
     """The service answers requests."""
 
+    text = "Drover {version} is ready at {url} (data folder {data_dir})"
     url: str
     version: str
     data_dir: str
-
-    @property
-    def message(self) -> str:
-        return f"Drover {self.version} is ready at {self.url} (data folder {self.data_dir})"
 
 
 @dataclass(frozen=True)
 class ServiceStopping(Event):
     """The service was told to stop; `signal` names what told it."""
 
+    text = "Stopping upon {signal}: closing all sessions"
     signal: str
-
-    @property
-    def message(self) -> str:
-        return f"Stopping upon {self.signal}: closing all sessions"
 
 
 @dataclass(frozen=True)
 class ServiceStopped(Event):
     """All sessions are closed."""
 
-    @property
-    def message(self) -> str:
-        return "Stopped"
+    text = "Stopped"
 
 
 @dataclass(frozen=True)
@@ -82,11 +75,8 @@ class SettingIgnored(Event):
     """A `DROVER_` variable that is no setting."""
 
     level = logging.WARNING
+    text = "{variable} is not a setting and is ignored; `python app.py --help` lists them all"
     variable: str
-
-    @property
-    def message(self) -> str:
-        return f"{self.variable} is not a setting and is ignored; `python app.py --help` lists them all"
 
 
 @dataclass(frozen=True)
@@ -94,10 +84,7 @@ class SandboxDisabled(Event):
     """Chrome runs without its sandbox, since it cannot start with it here."""
 
     level = logging.WARNING
-
-    @property
-    def message(self) -> str:
-        return "Running as root: Chrome is started with --no-sandbox; a normal user keeps its sandbox"
+    text = "Running as root: Chrome is started with --no-sandbox; a normal user keeps its sandbox"
 
 
 @dataclass(frozen=True)
@@ -105,12 +92,9 @@ class SwitchDropped(Event):
     """A client asked for a switch that is Drover's to decide."""
 
     level = logging.WARNING
+    text = "Session {session_id}: the switch {switch} is Drover's to decide and was dropped"
     session_id: str
     switch: str
-
-    @property
-    def message(self) -> str:
-        return f"Session {self.session_id}: the switch {self.switch} is Drover's to decide and was dropped"
 
 
 @dataclass(frozen=True)
@@ -118,11 +102,8 @@ class BrowserDoubtful(Event):
     """No browser can be started, or ChromeDriver's version does not match Chrome's."""
 
     level = logging.WARNING
+    text = "{explanation}"
     explanation: str
-
-    @property
-    def message(self) -> str:
-        return self.explanation
 
 
 @dataclass(frozen=True)
@@ -130,15 +111,12 @@ class DataFolderOnShare(Event):
     """The data folder is on a network share, where locks and sockets may not work."""
 
     level = logging.WARNING
+    text = (
+        "The data folder {data_dir} is on a network share ({file_system}): browsers are slow there, and "
+        "locks and sockets may fail; set DROVER_DATA_DIR to a folder on a local disk"
+    )
     data_dir: str
     file_system: str
-
-    @property
-    def message(self) -> str:
-        return (
-            f"The data folder {self.data_dir} is on a network share ({self.file_system}): browsers are slow "
-            "there, and locks and sockets may fail; set DROVER_DATA_DIR to a folder on a local disk"
-        )
 
 
 @dataclass(frozen=True)
@@ -146,14 +124,9 @@ class StoreSetAside(Event):
     """The database could not be used and was set aside; the service starts with a new one."""
 
     level = logging.WARNING
+    text = "The list of sessions on disk could not be used ({reason}) and was set aside as {path}"
     path: str
     reason: str
-
-    @property
-    def message(self) -> str:
-        return (
-            f"The list of sessions on disk could not be used ({self.reason}) and was set aside as {self.path}"
-        )
 
 
 @dataclass(frozen=True)
@@ -161,68 +134,50 @@ class StoreFailed(Event):
     """Something could not be written to the database, or read from it."""
 
     level = logging.ERROR
+    text = "The list of sessions on disk: {error}"
     error: str
-
-    @property
-    def message(self) -> str:
-        return f"The list of sessions on disk: {self.error}"
 
 
 @dataclass(frozen=True)
 class SessionAdopted(Event):
     """A session of an earlier run goes on with its own processes."""
 
+    text = "Session {session_id} taken back (ChromeDriver PID {driver_pid}, Chrome PID {browser_pid})"
     session_id: str
     driver_pid: int
     browser_pid: int
-
-    @property
-    def message(self) -> str:
-        return (
-            f"Session {self.session_id} taken back "
-            f"(ChromeDriver PID {self.driver_pid}, Chrome PID {self.browser_pid})"
-        )
 
 
 @dataclass(frozen=True)
 class SessionForgotten(Event):
     """A session of an earlier run is not taken back."""
 
+    text = "Session {session_id} of an earlier run is forgotten: {reason}"
     session_id: str
     reason: str
-
-    @property
-    def message(self) -> str:
-        return f"Session {self.session_id} of an earlier run is forgotten: {self.reason}"
 
 
 @dataclass(frozen=True)
 class SessionCreated(Event):
     """A session has its first browser."""
 
+    text = (
+        "Session {session_id} created in {duration_ms} ms "
+        "(ChromeDriver PID {driver_pid}, Chrome PID {browser_pid})"
+    )
     session_id: str
     driver_pid: int
     browser_pid: int
     duration_ms: int
-
-    @property
-    def message(self) -> str:
-        return (
-            f"Session {self.session_id} created in {self.duration_ms} ms "
-            f"(ChromeDriver PID {self.driver_pid}, Chrome PID {self.browser_pid})"
-        )
 
 
 @dataclass(frozen=True)
 class WarmBrowserReady(SessionCreated):
     """A browser stands ready for whoever asks next."""
 
-    @property
-    def message(self) -> str:
-        return (
-            f"Warm browser ready after {self.duration_ms} ms "
-            f"(ChromeDriver PID {self.driver_pid}, Chrome PID {self.browser_pid})"
-        )
+    text = (
+        "Warm browser ready after {duration_ms} ms (ChromeDriver PID {driver_pid}, Chrome PID {browser_pid})"
+    )
 
 
 @dataclass(frozen=True)
@@ -230,12 +185,9 @@ class SessionStartFailed(Event):
     """No browser could be started for a new session."""
 
     level = logging.ERROR
+    text = "Session {session_id} could not be started: {error}"
     session_id: str
     error: str
-
-    @property
-    def message(self) -> str:
-        return f"Session {self.session_id} could not be started: {self.error}"
 
 
 @dataclass(frozen=True)
@@ -243,12 +195,9 @@ class FirstPageFailed(Event):
     """The first page of a new session could not be loaded; the session stands."""
 
     level = logging.WARNING
+    text = "Session {session_id}: its first page did not load: {error}"
     session_id: str
     error: str
-
-    @property
-    def message(self) -> str:
-        return f"Session {self.session_id}: its first page did not load: {self.error}"
 
 
 @dataclass(frozen=True)
@@ -256,12 +205,9 @@ class KeepAliveFailed(Event):
     """The page that keeps a session's login from lapsing did not load; it is tried again when it is due."""
 
     level = logging.WARNING
+    text = "Session {session_id}: its keep-alive page did not load: {error}"
     session_id: str
     error: str
-
-    @property
-    def message(self) -> str:
-        return f"Session {self.session_id}: its keep-alive page did not load: {self.error}"
 
 
 @dataclass(frozen=True)
@@ -269,12 +215,9 @@ class SessionAppearsDead(Event):
     """A health check found ChromeDriver or the browser of a session dead or hung."""
 
     level = logging.WARNING
+    text = "Session {session_id} appears dead: {reason}"
     session_id: str
     reason: str
-
-    @property
-    def message(self) -> str:
-        return f"Session {self.session_id} appears dead: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -282,27 +225,19 @@ class ConnectionErrorDetected(Event):
     """A dead session asks for a cleanup of orphans before it is recovered."""
 
     level = logging.WARNING
+    text = "🔧 Connection error detected - attempting to clean up orphaned processes"
     session_id: str
-
-    @property
-    def message(self) -> str:
-        return "🔧 Connection error detected - attempting to clean up orphaned processes"
 
 
 @dataclass(frozen=True)
 class SessionRecovered(Event):
     """A dead session is alive again under the same id."""
 
+    text = "Session {session_id} recovered: {method} after {cause} in {duration_ms} ms"
     session_id: str
     cause: str
     method: str
     duration_ms: int
-
-    @property
-    def message(self) -> str:
-        return (
-            f"Session {self.session_id} recovered: {self.method} after {self.cause} in {self.duration_ms} ms"
-        )
 
 
 @dataclass(frozen=True)
@@ -310,25 +245,19 @@ class SessionRecoveryFailed(Event):
     """A dead session could not be brought back this time."""
 
     level = logging.ERROR
+    text = "Session {session_id} could not be recovered after {cause}: {error}"
     session_id: str
     cause: str
     error: str
-
-    @property
-    def message(self) -> str:
-        return f"Session {self.session_id} could not be recovered after {self.cause}: {self.error}"
 
 
 @dataclass(frozen=True)
 class SessionClosed(Event):
     """A session's processes are gone, its folder is removed; `why` is deleted, idle, evicted or stopping."""
 
+    text = "Session {session_id} closed ({why})"
     session_id: str
     why: str
-
-    @property
-    def message(self) -> str:
-        return f"Session {self.session_id} closed ({self.why})"
 
 
 @dataclass(frozen=True)
@@ -336,21 +265,16 @@ class SessionCloseIncomplete(Event):
     """Something of a session survived its closing; the session stays in the list."""
 
     level = logging.ERROR
+    text = "Session {session_id} is not closed yet: {error}"
     session_id: str
     error: str
-
-    @property
-    def message(self) -> str:
-        return f"Session {self.session_id} is not closed yet: {self.error}"
 
 
 @dataclass(frozen=True)
 class CleanupTriggered(Event):
     """A cleanup of orphans was asked for."""
 
-    @property
-    def message(self) -> str:
-        return "🔧 Orphaned process cleanup triggered"
+    text = "🔧 Orphaned process cleanup triggered"
 
 
 @dataclass(frozen=True)
@@ -383,12 +307,9 @@ class ProcessSurvived(Event):
     """A process that was to be ended could not be."""
 
     level = logging.WARNING
+    text = "Process PID {pid} could not be ended: {why}"
     pid: int
     why: str
-
-    @property
-    def message(self) -> str:
-        return f"Process PID {self.pid} could not be ended: {self.why}"
 
 
 @dataclass(frozen=True)
@@ -413,11 +334,8 @@ class CleanupFailed(Event):
     """A cleanup broke off or took too long; what asked for it goes on."""
 
     level = logging.ERROR
+    text = "Orphaned process cleanup failed: {error}"
     error: str
-
-    @property
-    def message(self) -> str:
-        return f"Orphaned process cleanup failed: {self.error}"
 
 
 @dataclass(frozen=True)
@@ -425,10 +343,7 @@ class EmergencyStarted(Event):
     """Every Chrome of the machine is about to be ended."""
 
     level = logging.WARNING
-
-    @property
-    def message(self) -> str:
-        return "🚨 EMERGENCY RECOVERY: Killing ALL Chrome instances"
+    text = "🚨 EMERGENCY RECOVERY: Killing ALL Chrome instances"
 
 
 @dataclass(frozen=True)
@@ -436,20 +351,15 @@ class EmergencyFinished(Event):
     """The emergency recovery is done: so many processes seen dead."""
 
     level = logging.WARNING
+    text = "🚨 Emergency recovery killed {killed_count} processes"
     killed_count: int
-
-    @property
-    def message(self) -> str:
-        return f"🚨 Emergency recovery killed {self.killed_count} processes"
 
 
 @dataclass(frozen=True)
 class SessionDataCleared(Event):
     """All sessions and mappings are forgotten."""
 
-    @property
-    def message(self) -> str:
-        return "🗑️ Cleared all session data"
+    text = "🗑️ Cleared all session data"
 
 
 @dataclass(frozen=True)
@@ -457,9 +367,6 @@ class UpkeepFailed(Event):
     """A background task broke off; it runs again when it is next due."""
 
     level = logging.ERROR
+    text = "Background task {task} failed: {error}"
     task: str
     error: str
-
-    @property
-    def message(self) -> str:
-        return f"Background task {self.task} failed: {self.error}"
