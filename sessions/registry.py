@@ -21,7 +21,7 @@ from sessions.admission import idle_sessions, needs_warm, next_to_evict
 from sessions.claims import Answer, Claim, Ready, Reserved, Ticket, Working, named
 from sessions.leases import check_lease
 from sessions.line import WaitingLine
-from sessions.session import TRANSITIONS, Session, SessionState, changed, taken_by, used
+from sessions.session import TRANSITIONS, Session, SessionState, changed, counted, taken_by
 
 Change = Callable[[Session], Session]
 
@@ -352,13 +352,7 @@ class SessionRegistry:
         with self._changing():
             entry = self._same(session)
             if entry is not None:
-                entry.session = replace(
-                    entry.session,
-                    callers=entry.session.callers + callers,
-                    commands=entry.session.commands + commands,
-                )
-                if commands:
-                    entry.session = used(entry.session)
+                entry.session = counted(entry.session, callers, commands)
 
     def _hold(self, entry: _Entry) -> Ready | Working:
         if entry.work is not None:

@@ -173,6 +173,12 @@ def used(session: Session) -> Session:
     return replace(session, last_used=datetime.now(timezone.utc), last_used_mono=time.monotonic())
 
 
+def counted(session: Session, callers: int, commands: int) -> Session:
+    """Give a session with so many callers and commands more, or fewer; a command is a use of it."""
+    held = replace(session, callers=session.callers + callers, commands=session.commands + commands)
+    return used(held) if commands else held
+
+
 def taken_by(warm: Session, wanted: Session) -> Session:
     """Give a warm session as the one that was wanted: with its browser, under the new id."""
     return replace(
