@@ -194,7 +194,7 @@ class ProcessCleaner:
     def tidy(self) -> None:
         """Begin a cleanup in the background where a folder is left that no session owns.
 
-        Such a one is left where a session was lost, as in an emergency, while its folder could not be removed.
+        One is left where a session was lost, as in an emergency, and its folder could not be removed then.
         """
         if self._unowned_folders():
             self.by_interval()

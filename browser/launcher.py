@@ -1,4 +1,4 @@
-"""Start, re-attach and stop one browser: the only place that starts a process.
+"""Start, re-attach and stop one browser.
 
 One ChromeDriver and one Chrome for each session. Both carry the session's folder on their command
 lines (`--log-path=`, `--user-data-dir=`, and through BREAKPAD_DUMP_LOCATION the crash handlers'
@@ -7,44 +7,27 @@ lines (`--log-path=`, `--user-data-dir=`, and through BREAKPAD_DUMP_LOCATION the
 
 from __future__ import annotations
 
-import os
-import re
-import socket
-import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from browser import capabilities, driver_client, last_words
 from browser.binaries import Binaries, mismatch, versions
 from browser.capabilities import Checked
+from browser.driver_processes import DriverProcesses, Wanted
 from browser.health import Reply, browser_guid, pages, probe
 from browser.running import RunningBrowser
 from browser.start_slots import StartSlots, starts_at_once, usable_cores
 from deadline import Deadline
-from errors import BrowserUnavailable, CleanupIncomplete, InvalidRequest, SessionLost
-from processes.defunct import reap_defunct_chrome
+from errors import BrowserUnavailable, CleanupIncomplete, InvalidRequest
 from processes.ending import end
 from processes.folders import SessionFolder
 from processes.ownership import session_mark
 from processes.table import Liveness, ProcessIdentity, ProcessTable, identify, liveness, snapshot
 
-DRIVER_START_S = 10.0
-DRIVER_STARTS = 3
 ATTACH_S = 10.0
 GRACE_S = 2.0
-# ChromeDriver picks a free port of IPv6 and ends where that one is taken in IPv4; the next try picks another.
-# This it says on its output; what the system has said of it, only in its log.
-_PORT_TAKEN = "port not available"
-_PORT = re.compile(r"started successfully on port (\d+)")
-
-
-Wanted = Callable[[], bool]
-"""Tells whether the session still wants what is being started for it."""
 
 
 class Launcher:
@@ -66,8 +49,7 @@ class Launcher:
         self._headless = headless
         self._no_sandbox = no_sandbox
         self._chrome_args = tuple(chrome_args)
-        self._children: dict[int, subprocess.Popen[bytes]] = {}
-        self._children_lock = threading.Lock()
+        self._drivers = DriverProcesses()
         self._slots = StartSlots(starts_at_once(usable_cores()))
 
     def check(self) -> str | None:
@@ -127,7 +109,7 @@ class Launcher:
         self, folder: SessionFolder, wish: Mapping[str, object], deadline: Deadline, wanted: Wanted
     ) -> RunningBrowser:
         try:
-            driver, url = self._start_driver(folder, deadline, wanted)
+            driver, url = self._drivers.start(self._binaries().chromedriver, folder, deadline, wanted)
             answer = driver_client.new_session(url, wish, max(1.0, deadline.remaining()))
             browser = _started_browser(answer)
             address = _debugger_address(answer)
@@ -168,9 +150,9 @@ class Launcher:
             SessionLost: The session is not wanted any more.
         """
         end([running.driver])
-        self._reap(running.driver.pid)
+        self._drivers.reap(running.driver.pid)
         _same_browser_or_none(running)
-        driver, url = self._start_driver(folder, deadline, wanted)
+        driver, url = self._drivers.start(self._binaries().chromedriver, folder, deadline, wanted)
         try:
             wish = capabilities.for_reattach(checked, running.debugger_address)
             answer = driver_client.new_session(url, wish, deadline.within(ATTACH_S).remaining())
@@ -181,7 +163,7 @@ class Launcher:
             _choose_window(attached, window)
         except driver_client.CommandFailed as error:
             end([driver])
-            self._reap(driver.pid)
+            self._drivers.reap(driver.pid)
             raise BrowserUnavailable(last_words.story(error, folder)) from error
         return attached
 
@@ -208,123 +190,13 @@ class Launcher:
             raise CleanupIncomplete(f"These processes could not be ended: PID {pids}; end them by hand")
 
     def reap(self) -> None:
-        """Take what has ended off the process table: our ChromeDrivers, and Chrome that was given to us.
-
-        In a container without an init the service is the first process, and the kernel gives it every
-        helper of Chrome that outlives its parent.
-        """
-        with self._children_lock:
-            pids = tuple(self._children)
-        for pid in pids:
-            self._reap(pid)
-        with self._children_lock:
-            reap_defunct_chrome(spared=self._children.keys())
+        """Take what has ended off the process table: our ChromeDrivers, and Chrome that was given to us."""
+        self._drivers.reap_all()
 
     def _binaries(self) -> Binaries:
         if self._found is None:
             self._found = self._find()
         return self._found
-
-    def _start_driver(
-        self, folder: SessionFolder, deadline: Deadline, wanted: Wanted
-    ) -> tuple[ProcessIdentity, str]:
-        for _ in range(DRIVER_STARTS):
-            if not wanted():
-                raise SessionLost("The session was closed while its browser was being started; ask again")
-            process = self._spawn(folder)
-            identity = identify(process.pid)
-            port = _await_port(process, folder.driver_output, deadline.within(DRIVER_START_S))
-            if identity is not None and port is not None:
-                return identity, f"http://127.0.0.1:{port}"
-            process.kill()
-            process.wait(DRIVER_START_S)
-            self._reap(process.pid)
-            if _PORT_TAKEN not in folder.driver_output.read_text(encoding="utf-8", errors="replace"):
-                break
-        raise BrowserUnavailable(last_words.story("ChromeDriver did not start", folder))
-
-    def _spawn(self, folder: SessionFolder) -> subprocess.Popen[bytes]:
-        command = [
-            str(self._binaries().chromedriver),
-            f"--port={_port_to_ask_for()}",
-            f"--log-path={folder.driver_log}",
-            "--append-log",
-            # At a finer level ChromeDriver logs what is typed, passwords included.
-            "--log-level=WARNING",
-        ]
-        with _written(folder.driver_output) as output:
-            try:
-                process = subprocess.Popen(  # noqa: S603 - our own executable and switches
-                    command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=output,
-                    cwd=folder.path,
-                    env=_environment(os.environ, folder),
-                    **_OWN_PROCESS_GROUP,
-                )
-            except OSError as error:
-                raise BrowserUnavailable(
-                    f"ChromeDriver ({command[0]}) cannot be run: {error}; set DROVER_CHROMEDRIVER"
-                ) from error
-        with self._children_lock:
-            self._children[process.pid] = process
-        return process
-
-    def _reap(self, pid: int) -> None:
-        with self._children_lock:
-            process = self._children.get(pid)
-            if process is not None and process.poll() is not None:
-                del self._children[pid]
-
-
-if sys.platform == "win32":
-    _OWN_PROCESS_GROUP: dict[str, Any] = {
-        "creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
-    }
-else:
-    # A Ctrl-C in the terminal goes to the foreground process group, and must not hit ChromeDriver first.
-    _OWN_PROCESS_GROUP: dict[str, Any] = {"start_new_session": True}
-
-
-def _environment(environ: Mapping[str, str], folder: SessionFolder) -> dict[str, str]:
-    ours = {name: value for name, value in environ.items() if not name.upper().startswith("DROVER_")}
-    temp = dict.fromkeys(("TMPDIR", "MAC_CHROMIUM_TMPDIR", "TMP", "TEMP"), str(folder.temp))
-    return ours | temp | {"BREAKPAD_DUMP_LOCATION": str(folder.crashes)}
-
-
-def _port_to_ask_for() -> int:
-    """Give 0, upon which ChromeDriver chooses a port itself; without IPv6 it would not tell which."""
-    try:
-        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
-            probe.bind(("::1", 0))
-    except OSError:
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-            probe.bind(("127.0.0.1", 0))
-            return int(probe.getsockname()[1])
-    return 0
-
-
-def _written(path: Path) -> BinaryIO:
-    try:
-        return path.open("wb")
-    except OSError as error:
-        raise BrowserUnavailable(
-            f"{path} cannot be written ({error.strerror}): free some disk space, then ask again"
-        ) from error
-
-
-def _await_port(process: subprocess.Popen[bytes], output: Path, deadline: Deadline) -> int | None:
-    pause = 0.002
-    while deadline.remaining() > 0:
-        found = _PORT.search(output.read_text(encoding="utf-8", errors="replace"))
-        if found:
-            return int(found[1])
-        if process.poll() is not None:
-            return None
-        time.sleep(pause)
-        pause = min(pause * 1.5, 0.05)
-    return None
 
 
 def _started_browser(answer: Mapping[str, Any]) -> ProcessIdentity:

@@ -10,8 +10,9 @@ from enum import Enum
 from browser import health
 from browser.capabilities import Checked
 from browser.devtools import DevTools, DevToolsFailed
+from browser.driver_processes import Wanted
 from browser.health import Cause
-from browser.launcher import Launcher, Wanted
+from browser.launcher import Launcher
 from browser.running import RunningBrowser
 from browser.saved_state import SavedState, put_back
 from deadline import Deadline

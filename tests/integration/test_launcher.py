@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
+from browser import driver_processes
 from browser import launcher as module
 from browser.binaries import Binaries
 from browser.capabilities import Checked
@@ -107,7 +108,7 @@ def test_chromedriver_has_a_process_session_and_a_temp_folder_of_its_own_and_non
 def test_a_start_that_fails_leaves_no_process_and_says_why_and_what_to_do(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, fault: Fault, words: str
 ) -> None:
-    monkeypatch.setattr(module, "DRIVER_START_S", 1.0 if fault is Fault.NEVER_READY else 10.0)
+    monkeypatch.setattr(driver_processes, "DRIVER_START_S", 1.0 if fault is Fault.NEVER_READY else 10.0)
     bench.become(fault)
     with pytest.raises(BrowserUnavailable) as failure:
         bench.start(seconds=1.0 if fault in {Fault.DEAF, Fault.HUNG} else 30.0)
@@ -170,7 +171,7 @@ def test_without_ipv6_chromedriver_is_told_its_port_since_it_would_not_tell_ours
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(socket, "socket", WithoutIPv6)
-    port = module._port_to_ask_for()
+    port = driver_processes._port_to_ask_for()
     assert port > 0
     running = bench.start()
     arguments = psutil.Process(running.driver.pid).cmdline()
