@@ -14,7 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from browser import values
-from browser.values import Check, cut, fields, invalid, mapping, one_of, strings
+from browser.preferences import check_preferences
+from browser.values import Check, cut, fields, forbidden, invalid, mapping, one_of, shown, strings
 from errors import ForbiddenCapability, StartRefused
 
 CHROME_OPTIONS = "goog:chromeOptions"
@@ -55,21 +56,6 @@ _OUR_OPTIONS = {
 _LOG_LEVELS = ("ALL", "DEBUG", "FINE", "FINER", "FINEST", "INFO", "OFF", "SEVERE", "WARNING")
 # Drivers send these unasked; empty or false, they ask for nothing.
 _NOTHING_WHEN_EMPTY = ("binary", "detach", "extensions", "localState", "useAutomationExtension")
-
-_PATH = re.compile(
-    r"""(?:^|["'\s,;|])(?:[/~\\]|\.{1,2}[/\\]|[a-z]:[/\\]|%\w+%)|(?<![a-z])file(?:system)?:""",
-    re.IGNORECASE,
-)
-_PATH_WORD = re.compile(
-    r"(?<![a-z])(?:binary|command|dir|director(?:y|ies)|exec|executable|file(?:name|s)?|folders?|library"
-    r"|paths?|programs?)(?![a-z])"
-)
-# Whatever their value, these start a program for what a page links to or downloads, or load code.
-_PROGRAM_PREF = re.compile(
-    r"(?:custom_handlers|download\.extensions_to_open(?:_by_policy)?|download\.open_pdf_in_system_reader"
-    r"|extensions\.settings|protocol_handler)(?:\..*)?",
-    re.IGNORECASE | re.DOTALL,
-)
 
 # What WebdriverIO asks of itself and sends along.
 _OF_THE_CLIENT = "wdio:"
@@ -139,7 +125,7 @@ def check(capabilities: Mapping[str, object], *, allow_unsafe: bool) -> Checked:
         elif allow_unsafe and ":" in name:
             cleaned[name] = value
         else:
-            raise _forbidden(field, f"The capability {_shown(name)}")
+            raise forbidden(field, f"The capability {shown(name)}")
     _check_performance_log(cleaned)
     return Checked(cleaned, dropped)
 
@@ -225,7 +211,7 @@ def _check_options(
         if name == "args":
             cleaned[name], dropped = _check_args(strings(value, inner), inner, allow_unsafe=allow_unsafe)
         elif name == "prefs":
-            cleaned[name] = mapping(value, inner) if allow_unsafe else _prefs(value, inner)
+            cleaned[name] = mapping(value, inner) if allow_unsafe else check_preferences(value, inner)
         elif name in _OPTIONS:
             cleaned[name] = _OPTIONS[name](value, inner)
         else:
@@ -235,13 +221,13 @@ def _check_options(
 
 
 def _check_other_option(name: str, field: str, *, allow_unsafe: bool) -> None:
-    what = f"The Chrome option {_shown(name)}"
+    what = f"The Chrome option {shown(name)}"
     if name in _OUR_OPTIONS:
-        raise _forbidden(field, what, _OUR_OPTIONS[name])
+        raise forbidden(field, what, _OUR_OPTIONS[name])
     if name.startswith("android"):
-        raise _forbidden(field, what, "every session runs on this machine")
+        raise forbidden(field, what, "every session runs on this machine")
     if not allow_unsafe:
-        raise _forbidden(field, what)
+        raise forbidden(field, what)
 
 
 def _check_args(args: Iterable[str], field: str, *, allow_unsafe: bool) -> tuple[list[str], tuple[str, ...]]:
@@ -256,7 +242,7 @@ def _check_args(args: Iterable[str], field: str, *, allow_unsafe: bool) -> tuple
             kept.append(_spell(name, value))
         else:
             has_other_form = _TOGGLE.fullmatch(name) or _ALLOWED_SWITCH.fullmatch(name)
-            raise _forbidden(field, f"The switch --{cut(name)}{' with this value' if has_other_form else ''}")
+            raise forbidden(field, f"The switch --{cut(name)}{' with this value' if has_other_form else ''}")
     return kept, tuple(dict.fromkeys(dropped))
 
 
@@ -275,7 +261,7 @@ def _read_switch(arg: str, field: str) -> tuple[str, str]:
     """
     name, _, value = arg.strip().lstrip("-/").partition("=")
     if values.has_control(arg) or not _SWITCH_NAME.fullmatch(name.rstrip()):
-        raise _forbidden(field, f"The argument {_shown(arg)}", "it is not a switch of Chrome")
+        raise forbidden(field, f"The argument {shown(arg)}", "it is not a switch of Chrome")
     return name.rstrip().lower(), value
 
 
@@ -285,7 +271,7 @@ def _spell(name: str, value: str) -> str:
 
 def _refuse_ours(name: str, field: str) -> None:
     if name in _OUR_SWITCHES:
-        raise _forbidden(field, f"The switch --{name}", _OUR_SWITCHES[name])
+        raise forbidden(field, f"The switch --{name}", _OUR_SWITCHES[name])
 
 
 def _join_features(first: str, second: str) -> str:
@@ -298,35 +284,6 @@ def _excluded_switches(value: object, field: str) -> object:
     for name in names:
         _refuse_ours(name, field)
     return names
-
-
-def _prefs(value: object, field: str) -> object:
-    prefs = mapping(value, field)
-    for name, leaf in _leaves(prefs):
-        if _PROGRAM_PREF.fullmatch(name) or _names_path(name, leaf):
-            raise _forbidden(field, f"The preference {_shown(name)}, which names a path or a program,")
-    return prefs
-
-
-def _leaves(value: object, name: str = "") -> Iterable[tuple[str, object]]:
-    """Every value within the preferences, with its name as Chrome joins it from the levels above."""
-    if isinstance(value, dict):
-        for key, part in value.items():
-            yield from _leaves(part, f"{name}.{key}" if name else key)
-    elif isinstance(value, list):
-        for part in value:
-            yield from _leaves(part, name)
-    else:
-        yield name, value
-
-
-def _names_path(name: str, value: object) -> bool:
-    if _PATH.search(name.replace(".", " ")):
-        return True
-    if not isinstance(value, str):
-        return False
-    words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
-    return bool(_PATH_WORD.search(words) or _PATH.search(value))
 
 
 def _check_performance_log(cleaned: Mapping[str, object]) -> None:
@@ -361,24 +318,13 @@ def _proxy(value: object, field: str) -> object:
 
 def _pac_url(value: object, field: str) -> object:
     if not values.has_scheme(values.text(value, field), "http", "https"):
-        raise _forbidden(field, "This proxyAutoconfigUrl", "it must be an http or https address")
+        raise forbidden(field, "This proxyAutoconfigUrl", "it must be an http or https address")
     return value
 
 
 def _no_proxy(value: object, field: str) -> object:
     # The standard wants a list; Selenium's Python client sends one text, which ChromeDriver takes.
     return values.text(value, field) if isinstance(value, str) else strings(value, field)
-
-
-def _forbidden(field: str, what: str, reason: str | None = None) -> ForbiddenCapability:
-    advice = "leave it out, or start the service with DROVER_ALLOW_UNSAFE_CAPABILITIES=1"
-    if reason is not None:
-        advice = f"{reason}; leave it out"
-    return ForbiddenCapability(f"{what} is not allowed: {advice}.", {cut(field): f"{what} is not allowed"})
-
-
-def _shown(name: str) -> str:
-    return ascii(cut(name))
 
 
 _PROXY = fields(

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 
-from errors import InvalidRequest
+from errors import ForbiddenCapability, InvalidRequest
 
 Check = Callable[[object, str], object]
 """Gives a value back, cleaned, or raises InvalidRequest; the text is the field's name, for the error."""
@@ -26,6 +26,19 @@ def invalid(field: str, problem: str) -> InvalidRequest:
 def cut(text: str) -> str:
     """Give a text that a client chose, short enough for a message."""
     return text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "..."
+
+
+def forbidden(field: str, what: str, reason: str | None = None) -> ForbiddenCapability:
+    """Give the error for something that is not allowed, `what` as in "The switch --x"; with what to do."""
+    advice = "leave it out, or start the service with DROVER_ALLOW_UNSAFE_CAPABILITIES=1"
+    if reason is not None:
+        advice = f"{reason}; leave it out"
+    return ForbiddenCapability(f"{what} is not allowed: {advice}.", {cut(field): f"{what} is not allowed"})
+
+
+def shown(name: str) -> str:
+    """Give a name that a client chose, short and in ASCII, as it stands in a message."""
+    return ascii(cut(name))
 
 
 def plain_json(value: object, field: str, depth: int = 0) -> object:
