@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hmac
 from dataclasses import replace
 
 import pytest
@@ -238,6 +239,21 @@ def test_a_token_in_the_query_opens_where_the_door_passes_it() -> None:
     security.admit(replace(CURL, query_token="s3cret"), LOCKED)
     with pytest.raises(Unauthorized):
         security.admit(replace(CURL, query_token="wrong"), LOCKED)
+
+
+def test_every_token_shown_is_compared_in_constant_time_also_after_one_that_fits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compared: list[bytes] = []
+
+    def compare(shown: bytes, expected: bytes) -> bool:
+        compared.append(shown)
+        return in_constant_time(shown, expected)
+
+    in_constant_time = hmac.compare_digest
+    monkeypatch.setattr(hmac, "compare_digest", compare)
+    security.admit(replace(CURL, query_token="s3cret", authorization=basic("me:wrong")), LOCKED)
+    assert compared == [b"s3cret", b"wrong"]
 
 
 @pytest.mark.parametrize(
