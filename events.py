@@ -262,7 +262,7 @@ class SessionClosed(Event):
 
 @dataclass(frozen=True)
 class SessionCloseIncomplete(Event):
-    """Something of a session survived its closing; the session stays in the list."""
+    """Something of a session survived its closing; it is tried again until nothing is left."""
 
     level = logging.ERROR
     text = "Session {session_id} is not closed yet: {error}"

@@ -190,7 +190,7 @@ class SessionFolders:
             if self._is_ours(folder.path):
                 _remove_marked(folder.path)
             elif not self._in_our_place(folder.path) or not _remove_empty(folder.path):
-                return False
+                break
             if pause is not None and os.path.lexists(folder.path):
                 time.sleep(pause)
         return not os.path.lexists(folder.path)

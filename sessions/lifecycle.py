@@ -205,7 +205,7 @@ class Lifecycle:
         overtaken = self._overtaken(session)
         if overtaken is not None:
             self._archive.forget(session.session_id)
-            self._clear(session)
+            self._clear_overtaken(session)
             return overtaken
         cause = found.cause.value if found.cause else ""
         self._emit(events.SessionRecoveryFailed(session.session_id, cause, str(error)))
@@ -317,6 +317,13 @@ class Lifecycle:
             raise CleanupIncomplete(
                 f"The folder {session.folder.path} could not be removed; see who holds it, and DELETE again"
             )
+
+    def _clear_overtaken(self, session: Session) -> None:
+        try:
+            self._clear(session)
+        except Exception as trouble:  # noqa: BLE001 - who waits is told that it was overtaken
+            # The close that has overtaken it, or the next cleanup, tries again.
+            self._emit(events.SessionCloseIncomplete(session.session_id, str(trouble)))
 
     def _wanted(self, session: Session) -> Callable[[], bool]:
         return partial(self._registry.is_current, session)
