@@ -2,10 +2,10 @@
 
     python bench/sessions_soak.py [--sessions 1000] [--seed N]
 
-Processes and folders must be back at none, threads and file handles of the service at what they were, and its
-memory at most a tenth above. The base line is taken after a first tenth of the sessions, eight at a time, when
-every pool of threads has grown beyond what four need. The seed is printed; the exit status is 0 when all held.
-Linux.
+Processes and folders must be back at none, threads and file handles of the service at what they were, and
+its memory at most a tenth above. The base line is taken after a first tenth of the sessions, eight at a time,
+when every pool of threads has grown beyond what four need. The seed is printed; the exit status is 0 when all
+held. Linux.
 """
 
 from __future__ import annotations
