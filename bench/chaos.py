@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import random
 import signal
 import sys
@@ -37,6 +38,7 @@ from tests.acceptance.service import Json, Service, running
 from tests.machine import command_line, living, short_folder
 
 ANSWER_S: Final = 120.0
+STREAM_S: Final = 30.0
 REST_S: Final = (0.02, 0.3)
 FAULT_EVERY_S: Final = (0.5, 4.0)
 SERVICE_DIES_IN: Final = 25
@@ -89,7 +91,10 @@ class Client:
             self._command,
             self._command,
             self._devtools,
+            self._page,
             self._live,
+            self._events,
+            self._cleanup,
         )
 
     def run(self, over: threading.Event) -> None:
@@ -131,20 +136,34 @@ class Client:
         self._judge("WebDriver command", answer, COMMAND_ANSWERS)
 
     def _devtools(self) -> None:
-        address = f"ws://127.0.0.1:{self._service.port}/sessions/{self.session_id}/cdp"
+        self._talk("cdp", "Browser.getVersion")
+
+    def _page(self) -> None:
+        self._talk("page", "Page.enable")
+
+    def _talk(self, door: str, method: str) -> None:
+        address = f"ws://127.0.0.1:{self._service.port}/sessions/{self.session_id}/{door}"
         with connect(address, open_timeout=ANSWER_S, close_timeout=1, max_size=None, proxy=None) as socket:
-            socket.send('{"id": 1, "method": "Browser.getVersion"}')
+            socket.send(json.dumps({"id": 1, "method": method}))
             socket.recv(timeout=ANSWER_S)
-        self._findings.count("CDP message")
+        self._findings.count(f"{door} message")
 
     def _live(self) -> None:
-        with requests.get(
-            f"{self._service.url}/sessions/{self.session_id}/live", stream=True, timeout=10
-        ) as answer:
+        self._stream(f"/sessions/{self.session_id}/live")
+
+    def _events(self) -> None:
+        self._stream("/events")
+
+    def _stream(self, path: str) -> None:
+        door = path.rpartition("/")[2]
+        with requests.get(f"{self._service.url}{path}", stream=True, timeout=STREAM_S) as answer:
             if answer.status_code != HTTPStatus.OK:
-                self._findings.blame(f"live: {answer.status_code} {answer.text[:300]}")
+                self._findings.blame(f"{self.session_id}, {door}: {answer.status_code} {answer.text[:300]}")
             next(answer.iter_content(1024), b"")
-        self._findings.count("live picture")
+        self._findings.count(f"{door} stream")
+
+    def _cleanup(self) -> None:
+        self._judge("POST cleanup", self._ask("POST", "/cleanup_orphaned_processes"), {HTTPStatus.OK})
 
     def _ask(self, method: str, path: str, **options: Any) -> requests.Response:  # noqa: ANN401 - requests' own
         return self._service.request(method, path, timeout=ANSWER_S, **options)
