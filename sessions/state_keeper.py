@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from browser import health
 from browser.devtools import Connection, DevTools, DevToolsFailed
 from browser.saved_state import SavedState, put_back_cookies, take
+from deadline import Deadline
 from processes.activity import activity_of
 from processes.helpers import network_process
 from processes.table import Liveness, ProcessIdentity, liveness
@@ -105,17 +106,22 @@ class StateKeeper:
 
     def save_now(self, sessions: Iterable[Session]) -> None:
         """Save sessions a last time, side by side, and wait for it a little."""
+        browsers = [(one, one.running) for one in sessions if one.running is not None]
+        deadline = Deadline(LAST_SAVE_S)
+        # A save that is under way may have looked before the last command was done.
+        wait(self._under_way(one for one, _ in browsers), timeout=deadline.remaining())
         now = time.monotonic()
-        begun = [
-            self._begin(session, _Seen(activity_of(session.running.driver), now))
-            for session in sessions
-            if session.running is not None
-        ]
-        wait(begun, timeout=LAST_SAVE_S)
+        begun = [self._begin(one, _Seen(activity_of(running.driver), now)) for one, running in browsers]
+        wait(begun, timeout=deadline.remaining())
 
     def close(self) -> None:
         """Take no more saves."""
         self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def _under_way(self, sessions: Iterable[Session]) -> tuple[Future[None], ...]:
+        with self._lock:
+            ids = [session.session_id for session in sessions]
+            return tuple(self._busy[one] for one in ids if one in self._busy)
 
     def _begin(self, session: Session, seen: _Seen) -> Future[None]:
         with self._lock:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import Future
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, wait
 from dataclasses import replace
 from typing import cast
 
@@ -102,6 +102,23 @@ def test_what_is_taken_is_remembered_and_goes_to_disk_once(
     keeper.save_now([living()])
     assert keeper.state_of("one") == OLD
     assert disk == [("one", OLD)]
+
+
+def test_the_last_save_takes_what_was_done_while_another_was_under_way(
+    keeper: StateKeeper, browsers: Browsers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    browsers.go_on.clear()
+    keeper.tick([living()])
+    assert browsers.begun.acquire(timeout=PATIENCE_S)
+    browsers.state = NEW
+
+    def waits_for_the_other(saves: Iterable[Future[None]], timeout: float) -> None:
+        browsers.go_on.set()
+        wait(saves, timeout)
+
+    monkeypatch.setattr(state_keeper, "wait", waits_for_the_other)
+    keeper.save_now([living()])
+    assert keeper.state_of("one") == NEW
 
 
 def test_a_session_whose_driver_rests_is_not_looked_at_again(
