@@ -9,7 +9,7 @@ from typing import Final
 
 import psutil
 
-from processes.table import Liveness, ProcessIdentity, identify, liveness
+from processes.table import Liveness, ProcessIdentity, identify, is_ending_chrome, liveness
 
 _NETWORK: Final = "network.mojom.NetworkService"
 
@@ -22,6 +22,16 @@ def stopped_helpers(browser: ProcessIdentity) -> tuple[ProcessIdentity, ...]:
     if sys.platform != "linux":
         return ()
     return tuple(one for one in _helpers(browser) if liveness(one) is Liveness.STOPPED)
+
+
+def has_ending_helper(browser: ProcessIdentity) -> bool:
+    """Tell whether a helper of a living Chrome is ending at this moment; on Linux alone.
+
+    Chrome tells of a tab whose renderer has ended within the 20 to 30 ms until the renderer is off the table.
+    """
+    if sys.platform != "linux":
+        return False
+    return any(is_ending_chrome(pid) for pid in _pids_below(browser.pid))
 
 
 def network_process(browser: ProcessIdentity) -> ProcessIdentity | None:

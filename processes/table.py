@@ -186,6 +186,13 @@ def liveness(identity: ProcessIdentity) -> Liveness:
     return Liveness.STOPPED if stat.status is ProcessStatus.STOPPED else Liveness.ALIVE
 
 
+def is_ending_chrome(pid: int) -> bool:
+    """Tell whether this is a Chrome-like process that is dying, or dead and not taken off the table yet."""
+    stat = reader.read_stat(pid)
+    ends = stat is not None and (stat.dying or stat.status is ProcessStatus.ZOMBIE)
+    return stat is not None and ends and may_be_chrome(stat.name)
+
+
 def _read_with_kin(pids: set[int]) -> dict[int, Stat]:
     stats: dict[int, Stat] = {}
     asked: set[int] = set()

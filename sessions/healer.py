@@ -19,7 +19,7 @@ from browser.running import RunningBrowser
 from deadline import Deadline, DeadlineExceeded
 from errors import RecoveryFailed
 from processes.ending import end
-from processes.helpers import stopped_helpers
+from processes.helpers import has_ending_helper, stopped_helpers
 from processes.memory import memory_held_mb
 from processes.ownership import session_mark
 from processes.table import snapshot
@@ -72,7 +72,7 @@ class Healer:
         Raises:
             RecoveryFailed: It could not be brought back, or not in time, or dies again and again.
         """
-        self._end_stopped_helpers(session)
+        self._settle_helpers(session)
         work = self._recovery_of(session, self.assess(session, deadline))
         if not isinstance(work, Future):
             return work
@@ -110,15 +110,20 @@ class Healer:
     def _look(self, running: RunningBrowser) -> Readings:
         return health.read(running, self._devtools.seen(running), self._probe_timeout)
 
-    def _end_stopped_helpers(self, session: Session) -> None:
-        """End helpers that somebody has stopped: Chrome waits for them, but starts dead ones anew."""
+    def _settle_helpers(self, session: Session) -> None:
+        """End helpers that somebody has stopped, and let Chrome take note of those that are ending.
+
+        Chrome waits for stopped ones, but starts dead ones anew.
+        """
         running = session.running
-        stopped = stopped_helpers(running.browser) if running is not None else ()
-        if running is None or not stopped:
+        if running is None:
             return
+        stopped = stopped_helpers(running.browser)
         end(stopped)
         over = time.monotonic() + CRASH_TOLD_S
-        while time.monotonic() < over and not self._devtools.seen(running).crashed_pages:
+        while time.monotonic() < over and (
+            has_ending_helper(running.browser) or (stopped and not self._devtools.seen(running).crashed_pages)
+        ):
             time.sleep(LOOK_AGAIN_S)
 
     def watch(self) -> None:
@@ -156,7 +161,7 @@ class Healer:
 
     def _watch_one(self, session: Session) -> None:
         try:
-            self._end_stopped_helpers(session)
+            self._settle_helpers(session)
             self._recovery_of(session, self.assess(session, Deadline(WATCH_S)))
         except RecoveryFailed:
             # It dies again and again and rests now; whoever asks for it is told.
