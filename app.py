@@ -83,6 +83,7 @@ TIDY_TICK_S = 30.0
 SIGN_OF_LIFE_S = 10.0
 SAVE_TICK_S = 1.0
 REAP_TICK_S = 5.0
+LOOK_AGAIN_S = 15.0
 
 
 class Drover:
@@ -165,6 +166,7 @@ class Drover:
             Task("close again", RETRY_CLOSE_S, closer.close_again),
             Task("folders of nobody", TIDY_TICK_S, self._cleaner.tidy),
             Task("saved state", SAVE_TICK_S, lambda: keeper.tick(self._registry.sessions())),
+            Task("look for a browser", LOOK_AGAIN_S, lifecycle.look_for_a_browser),
             Task("defunct processes", REAP_TICK_S, self._launcher.reap),
             Task("sign of life", SIGN_OF_LIFE_S, self._lock.touch),
         ]

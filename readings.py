@@ -134,7 +134,8 @@ def _data_folder(path: Path) -> DataFolder:
     except StartRefused as error:
         refusal = error.message
     # The service makes the folder at its start, with all above it; here nothing is made.
-    there = next(one for one in (path, *path.parents) if one.exists())
+    # Path.exists() raises below a folder that may not be searched, and for a name that is too long.
+    there = next(one for one in (path, *path.parents) if os.path.exists(one))  # noqa: PTH110
     writable = there.is_dir() and os.access(there, os.W_OK | os.X_OK)
     return DataFolder(path, refusal, writable, network_share(there))
 

@@ -49,7 +49,10 @@ def default_data_dir(system: str) -> Path:
 
 
 def _absolute(path: Path) -> Path:
-    return Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 - Path.absolute() keeps `..`
+    try:
+        return Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 - Path.absolute() keeps `..`
+    except RuntimeError as error:
+        raise ValueError("no such home is known, give the full path") from error
 
 
 class Settings(BaseSettings):

@@ -6,13 +6,14 @@ Selenium Manager is imported where it is called.
 
 from __future__ import annotations
 
+import json
 import ntpath
 import os
 import posixpath
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from errors import BrowserUnavailable, StartRefused
 CHROME_VARIABLE = "DROVER_CHROME_BINARY"
 CHROMEDRIVER_VARIABLE = "DROVER_CHROMEDRIVER"
 VERSION_TIMEOUT_S = 10.0
+FETCH_TIMEOUT_S = 300.0
 # Long enough for the stub script by which Ubuntu's deb package leads to the snap.
 SCRIPT_HEAD_BYTES = 4096
 
@@ -152,20 +154,28 @@ def snap_notice(machine: Machine | None = None) -> str | None:
 
 
 def resolve(
-    chrome_setting: str | None, chromedriver_setting: str | None, machine: Machine | None = None
+    chrome_setting: str | None,
+    chromedriver_setting: str | None,
+    machine: Machine | None = None,
+    *,
+    may_fetch: bool = True,
 ) -> Binaries:
-    """Find both programs; what is missing is fetched by Selenium Manager (its network limit is 300 s).
+    """Find both programs; what is missing is fetched by Selenium Manager, where it may, within five minutes.
 
     Raises:
         StartRefused: A setting names no executable file, or a snap's.
-        BrowserUnavailable: Not found here, and Selenium Manager could not fetch it.
+        BrowserUnavailable: Not found here, and not fetched.
     """
     machine = machine or this_machine()
     chrome = find_chrome(chrome_setting, machine)
     chromedriver = find_chromedriver(chromedriver_setting, machine)
     if chrome and chromedriver:
         return Binaries(chrome, chromedriver)
-    fetched = _fetch(chrome, chromedriver, machine)
+    passed_over = None if chrome else snap_notice(machine)
+    try:
+        fetched = _fetch(chrome, chromedriver, machine, may_fetch=may_fetch)
+    except _NotFetched as error:
+        raise BrowserUnavailable(_nothing_to_run(chrome, chromedriver, str(error), passed_over)) from error
     return Binaries(chrome or fetched.chrome, chromedriver or fetched.chromedriver)
 
 
@@ -189,6 +199,8 @@ def mismatch(chrome: str, driver: str) -> str | None:
     )
 
 
+_OF_A_SNAP = re.compile(r"(/var/lib/snapd)?/snap/")
+_RUNS_A_SNAP = re.compile(rb"/snap/bin/|\bsnap run\b")
 _SNAP_REASON = "it comes from snap, so its /tmp is private and hidden folders are closed to it"
 
 
@@ -241,19 +253,24 @@ def _is_snap(path: str, machine: Machine) -> bool:
     if not machine.system.startswith("linux"):
         return False
     real = machine.real_path(path)
-    if path.startswith("/snap/") or real.startswith("/snap/") or posixpath.basename(real) == "snap":
+    if any(_OF_A_SNAP.match(one) for one in (path, real)) or posixpath.basename(real) == "snap":
         return True
     head = machine.read_head(path)
-    return head.startswith(b"#!") and b"/snap/bin/" in head
+    return head.startswith(b"#!") and _RUNS_A_SNAP.search(head) is not None
 
 
-def _fetch(chrome: Path | None, chromedriver: Path | None, machine: Machine) -> Binaries:
-    passed_over = None if chrome else snap_notice(machine)
-    answer = _ask_selenium_manager(_manager_arguments(chrome, chromedriver), passed_over)
-    fetched = Binaries(Path(answer.get("browser_path", "")), Path(answer.get("driver_path", "")))
+class _NotFetched(Exception):
+    """Selenium Manager could not help; the message says why."""
+
+
+def _fetch(chrome: Path | None, chromedriver: Path | None, machine: Machine, *, may_fetch: bool) -> Binaries:
+    if not may_fetch:
+        raise _NotFetched("it was not asked this time")
+    answer = _ask_selenium_manager(_manager_arguments(chrome, chromedriver))
+    fetched = Binaries(Path(answer["browser_path"]), Path(answer["driver_path"]))
     for path, needed in ((fetched.chrome, chrome is None), (fetched.chromedriver, chromedriver is None)):
         if needed and (not machine.is_program(str(path)) or _is_snap(str(path), machine)):
-            raise BrowserUnavailable(_nothing_to_run(f"Selenium Manager answered {str(path)!r}", passed_over))
+            raise _NotFetched(f"Selenium Manager answered {str(path)!r}")
     return fetched
 
 
@@ -266,50 +283,61 @@ def _manager_arguments(chrome: Path | None, chromedriver: Path | None) -> list[s
     return [*arguments, "--browser-version", _major(version)] if version else arguments
 
 
-def _ask_selenium_manager(arguments: list[str], passed_over: str | None) -> Mapping[str, str]:
+def _ask_selenium_manager(arguments: Sequence[str]) -> Mapping[str, str]:
     # Here, since run.py imports this module before Selenium is installed.
     from selenium.common import WebDriverException  # noqa: PLC0415
     from selenium.webdriver.common.selenium_manager import SeleniumManager  # noqa: PLC0415
 
     try:
-        answer: Mapping[str, str] = SeleniumManager().binary_paths(arguments)
+        # Selenium's own way to run it knows no limit of time, and hands our token on.
+        manager = SeleniumManager._get_binary()  # noqa: SLF001
+        done = _run([str(manager), *arguments, "--output", "json"], FETCH_TIMEOUT_S)
+        answer = json.loads(done.stdout)["result"]
+        told = {name: str(answer.get(name) or "") for name in ("browser_path", "driver_path", "message")}
     except WebDriverException as error:
-        raise BrowserUnavailable(_nothing_to_run(_cause(error.msg or ""), passed_over)) from error
-    return answer
+        raise _NotFetched(error.msg) from error
+    except (OSError, subprocess.TimeoutExpired, ValueError, LookupError, AttributeError) as error:
+        raise _NotFetched(f"{type(error).__name__}: {error}") from error
+    if done.returncode:
+        raise _NotFetched(told["message"] or f"it ended with {done.returncode}")
+    return told
 
 
-def _cause(message: str) -> str:
-    """Give the manager's own words out of Selenium's message, which holds its whole answer as text."""
-    said = re.search(r"'message': (['\"])(.+?)\1, '", message)
-    return said.group(2) if said else message.strip().partition("\n")[0]
-
-
-def _nothing_to_run(cause: str, passed_over: str | None) -> str:
+def _nothing_to_run(
+    chrome: Path | None, chromedriver: Path | None, cause: str, passed_over: str | None
+) -> str:
     if passed_over is not None:
         return f"{passed_over} (this time it could not: {cause})"
-    return (
-        f"no Chrome with its ChromeDriver was found, and Selenium Manager could not fetch them ({cause}): "
-        "on Debian run `apt-get install chromium chromium-driver`, elsewhere install Google Chrome"
-    )
+    debian = "on Debian run `apt-get install chromium chromium-driver`"
+    if chrome is None:
+        missing = "Chrome" if chromedriver else "Chrome with its ChromeDriver"
+        advice = f"{debian}, elsewhere install Google Chrome"
+    else:
+        missing = f"ChromeDriver for {chrome}"
+        advice = f"{debian}, elsewhere name one of Chrome's version in {CHROMEDRIVER_VARIABLE}"
+    return f"no {missing} was found, and Selenium Manager could not fetch what is missing ({cause}): {advice}"
 
 
 def _version(program: Path) -> str:
     """Give what `--version` says, or nothing where the program fails or says none within ten seconds."""
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("DROVER_")}
-    command = [str(program), "--version"]
     try:
-        said = subprocess.run(  # noqa: S603 - a program that was found or set
-            command,
-            capture_output=True,
-            check=False,
-            env=environ,
-            stdin=subprocess.DEVNULL,
-            timeout=VERSION_TIMEOUT_S,
-        ).stdout
+        said = _run([str(program), "--version"], VERSION_TIMEOUT_S).stdout
     except (OSError, subprocess.TimeoutExpired):
         return ""
     found = re.search(rb"\d+(\.\d+)+", said)
     return found.group().decode() if found else ""
+
+
+def _run(command: Sequence[str], timeout: float) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(  # noqa: S603 - a program that was found or set
+        command,
+        capture_output=True,
+        check=False,
+        env={name: value for name, value in os.environ.items() if not name.startswith("DROVER_")},
+        stdin=subprocess.DEVNULL,
+        timeout=timeout,
+        creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+    )
 
 
 def _major(version: str) -> str:
@@ -317,7 +345,8 @@ def _major(version: str) -> str:
 
 
 def _is_program(path: str) -> bool:
-    return Path(path).is_file() and os.access(path, os.X_OK)
+    # Path.is_file() raises where a folder on the way may not be searched, as root's on an inherited PATH.
+    return os.path.isfile(path) and os.access(path, os.X_OK)  # noqa: PTH113
 
 
 def _read_head(path: str) -> bytes:

@@ -14,35 +14,40 @@ _ENDED_AT_ONCE = "Chrome instance exited"
 _GREETINGS = ("Starting ChromeDriver", "Only local connections", "Please see", "ChromeDriver was started")
 
 
-def story(error: object, folder: SessionFolder, *, sandboxed: bool = False) -> str:
+def story(error: object, folder: SessionFolder, *, sandboxed: bool = False, doubt: str | None = None) -> str:
     """Tell why a browser did not start: ChromeDriver's reason, its last log lines, and what to do.
 
     Args:
         error: What ChromeDriver said.
         folder: The session's folder.
         sandboxed: Whether Chrome was to make its sandbox.
+        doubt: What speaks against these programs, and what to do about it.
     """
     words = [_tail(folder.driver_log), _tail(folder.driver_output)]
     last_words = " | ".join(word for word in words if word)
     told = f" ChromeDriver's last words: {last_words}." if last_words else ""
-    advice = _advice(str(error), folder, sandboxed)
+    advice = (
+        want_of_room(folder.path.parent)
+        or _sandbox_advice(str(error), sandboxed)
+        or doubt
+        or "Check that Chrome and ChromeDriver are of the same version and start by hand"
+    )
     return f"No browser could be started: {str(error).rstrip('.')}.{told} {advice}, then ask again"
 
 
-def _advice(error: str, folder: SessionFolder, sandboxed: bool) -> str:
-    free_mb = _free_mb(folder.path)
-    if free_mb is not None and free_mb < ENOUGH_DISK_MB:
-        return f"The disk of {folder.path.parent} is full ({free_mb:.0f} MB are free): make room"
-    if sandboxed and _ENDED_AT_ONCE in error and sandbox.is_forbidden():
-        return sandbox.ADVICE
-    return "Check that Chrome and ChromeDriver are of the same version and start by hand"
-
-
-def _free_mb(path: Path) -> float | None:
+def want_of_room(path: Path) -> str | None:
+    """Tell that the disk of a folder is full, and what to do; None where it is not, or cannot be told."""
     try:
-        return shutil.disk_usage(path).free / 1e6
+        free_mb = shutil.disk_usage(path).free / 1e6
     except OSError:
         return None
+    if free_mb >= ENOUGH_DISK_MB:
+        return None
+    return f"The disk of {path} is full ({free_mb:.0f} MB are free): make room"
+
+
+def _sandbox_advice(error: str, sandboxed: bool) -> str | None:
+    return sandbox.ADVICE if sandboxed and _ENDED_AT_ONCE in error and sandbox.is_forbidden() else None
 
 
 def _tail(log: Path) -> str:

@@ -8,9 +8,11 @@ lines (`--log-path=`, `--user-data-dir=`, and through BREAKPAD_DUMP_LOCATION the
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 from browser import capabilities, driver_client, last_words
 from browser.binaries import Binaries, mismatch, versions
@@ -30,21 +32,29 @@ ATTACH_S = 10.0
 GRACE_S = 2.0
 
 
+class Find(Protocol):
+    """Gives the executables of Chrome and ChromeDriver, or raises `BrowserUnavailable`."""
+
+    def __call__(self, *, may_fetch: bool = True) -> Binaries:
+        """Find them; where they are not here, they may be fetched."""
+
+
 class Launcher:
     """Starts, re-attaches and stops browsers with one pair of executables.
 
     Args:
-        find: Gives the executables of Chrome and ChromeDriver, or raises `BrowserUnavailable`.
+        find: Finds them, once.
         headless: Whether Chrome runs without windows.
         no_sandbox: Whether Chrome has to run without its sandbox.
         chrome_args: More switches for every Chrome.
     """
 
-    def __init__(
-        self, find: Callable[[], Binaries], *, headless: bool, no_sandbox: bool, chrome_args: Sequence[str]
-    ) -> None:
+    def __init__(self, find: Find, *, headless: bool, no_sandbox: bool, chrome_args: Sequence[str]) -> None:
         self._find = find
         self._found: Binaries | None = None
+        self._finding = threading.Lock()
+        self._doubt: str | None = None
+        self._failed_in: Path | None = None
         self.unavailable: str | None = None
         self._headless = headless
         self._no_sandbox = no_sandbox
@@ -52,21 +62,32 @@ class Launcher:
         self._drivers = DriverProcesses()
         self._slots = StartSlots(starts_at_once(usable_cores()))
 
-    def check(self) -> str | None:
+    def check(self, *, may_fetch: bool = True) -> str | None:
         """See whether browsers can be started; gives a warning where their versions do not match.
 
-        Sets `unavailable` to the reason when they cannot.
+        Sets `unavailable` to the reason where they cannot, and to None where nothing speaks against it.
         """
         try:
-            binaries = self._binaries()
+            binaries = self._binaries(may_fetch=may_fetch)
         except BrowserUnavailable as error:
             self.unavailable = error.message
             return None
         chrome, driver = versions(binaries)
+        self._doubt = mismatch(chrome, driver)
         if not driver or (not chrome and sys.platform != "win32"):
             program = binaries.chrome if driver else binaries.chromedriver
             self.unavailable = f"{program} does not tell its version: start it by hand to see why"
-        return mismatch(chrome, driver)
+        else:
+            self.unavailable = last_words.want_of_room(self._failed_in) if self._failed_in else None
+        return self._doubt
+
+    def look_again(self) -> None:
+        """See whether browsers can be started, where the last look or start said that they cannot.
+
+        Nothing is fetched for that. A start that failed for some other reason is given another chance.
+        """
+        if self.unavailable is not None:
+            self.check(may_fetch=False)
 
     def start(
         self,
@@ -121,7 +142,7 @@ class Launcher:
             story = error.message if isinstance(error, BrowserUnavailable) else self._story(error, folder)
             if wanted():
                 # A start that was overtaken, and ended under its own hands, says nothing about the next one.
-                self.unavailable = story
+                self.unavailable, self._failed_in = story, folder.path.parent
             self.stop(folder, None)
             raise BrowserUnavailable(story) from error
         self.unavailable = None
@@ -129,7 +150,7 @@ class Launcher:
 
     def _story(self, error: Exception, folder: SessionFolder) -> str:
         sandboxed = not self._no_sandbox and "--no-sandbox" not in self._chrome_args
-        return last_words.story(error, folder, sandboxed=sandboxed)
+        return last_words.story(error, folder, sandboxed=sandboxed, doubt=self._doubt)
 
     def reattach(
         self,
@@ -193,10 +214,11 @@ class Launcher:
         """Take what has ended off the process table: our ChromeDrivers, and Chrome that was given to us."""
         self._drivers.reap_all()
 
-    def _binaries(self) -> Binaries:
-        if self._found is None:
-            self._found = self._find()
-        return self._found
+    def _binaries(self, *, may_fetch: bool = True) -> Binaries:
+        with self._finding:
+            if self._found is None:
+                self._found = self._find(may_fetch=may_fetch)
+            return self._found
 
 
 def _started_browser(answer: Mapping[str, Any]) -> ProcessIdentity:

@@ -115,6 +115,11 @@ class Lifecycle:
         """Begin to close a session that has to give up its place."""
         self.close(reserved, Why.EVICTED)
 
+    def look_for_a_browser(self) -> None:
+        """Begin to see whether browsers can be started again, where the last start said that they cannot."""
+        if self._launcher.unavailable is not None:
+            self._executor.submit(self._launcher.look_again)
+
     def shut_down(self) -> None:
         """Take no more work; what runs ends by itself."""
         self._executor.shutdown(wait=False, cancel_futures=True)

@@ -53,7 +53,8 @@ def test_a_full_disk_costs_the_new_session_alone_and_passes_with_the_next_room()
         with suppress(OSError), ballast.open("wb", buffering=0) as file:
             while file.write(b"x" * 4096):
                 pass
-        assert "disk" in expect_error(service.post("/sessions"), 503, "browser_unavailable")
+        told = expect_error(service.post("/sessions"), 503, "browser_unavailable")
+        assert "free some disk space" in told or "make room" in told
         assert service.listed().keys() == {old["session_id"]}
         assert expect(service.get(f"/sessions/{old['session_id']}"))["recovered"] is False
         assert {process.pid for process in service.processes()} <= pids_of(old)
@@ -76,7 +77,9 @@ def test_a_dev_shm_as_small_as_in_a_container_crashes_no_page() -> None:
     script = 'mount -t tmpfs -o size=1m tmpfs /dev/shm && exec "$@"'
     try:
         within(["unshare", "--mount", "sh", "-c", script, "sh"], service)
-        driver = Driver(service.create())
+        session = service.create()
+        assert "--disable-dev-shm-usage" in psutil.Process(session["browser"]["pid"]).cmdline()
+        driver = Driver(session)
         drawn = "const c = document.createElement('canvas'); c.width = c.height = 3000; "
         assert driver.run(drawn + "document.body.append(c); return c.toDataURL().length") > 0
         assert Driver(service.listed().popitem()[1]).run("return 6 * 7") == 42

@@ -196,6 +196,43 @@ def test_health_says_when_and_why_no_browser_can_be_started(
     assert service.get("/health").json()["status"] == "healthy"
 
 
+def program(path: Path, script: str) -> Path:
+    """Make a program of a script."""
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o700)
+    return path
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the programs are scripts")
+def test_programs_that_do_not_fit_are_said_at_the_start_with_what_to_do(
+    start_service: StartService, folder: Path
+) -> None:
+    service = start_service(chromedriver=program(folder / "chromedriver", "echo ChromeDriver 100.0.4896.20"))
+    service.wait_for_log("ChromeDriver 100.0.4896.20, but their first numbers must be equal: on Debian run ")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the programs are scripts")
+def test_a_program_that_does_not_even_tell_its_version_makes_the_service_unhealthy(folder: Path) -> None:
+    service = Service(folder, chromedriver=program(folder / "chromedriver", "exit 127"))
+    try:
+        service.launch()
+        service.wait_for_log("is ready at")
+        answer = service.get("/health")
+        assert (answer.status_code, answer.json()["status"]) == (503, "unhealthy")
+        assert f"{folder / 'chromedriver'} does not tell its version" in answer.json()["reason"]
+        assert service.stop() == 0
+    finally:
+        service.reap()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="snaps are Linux's")
+def test_a_chromium_that_leads_to_a_snap_is_refused(folder: Path) -> None:
+    chromium = program(folder / "chromium", 'exec /snap/bin/chromium "$@"')
+    line = one_line(folder, chrome_binary=chromium)
+    for word in ("DROVER_CHROME_BINARY", str(chromium), "snap", "Google Chrome", "Selenium Manager"):
+        assert word in line
+
+
 def test_every_line_of_the_log_has_a_time_and_a_level(start_service: StartService) -> None:
     service = start_service()
     service.create()

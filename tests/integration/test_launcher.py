@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from browser import driver_processes
+from browser import driver_processes, last_words
 from browser import launcher as module
 from browser.binaries import Binaries
 from browser.capabilities import Checked
@@ -34,7 +34,7 @@ class Bench:
         home = folder / "fake"
         home.mkdir()
         binaries = Binaries(chrome=home / "bin" / "chromium", chromedriver=install(home))
-        self.launcher = Launcher(lambda: binaries, headless=True, no_sandbox=True, chrome_args=())
+        self.launcher = Launcher(lambda **_: binaries, headless=True, no_sandbox=True, chrome_args=())
         self.data_dir = folder / "d"
         self.folders = SessionFolders(self.data_dir)
         self.folders.check()
@@ -127,6 +127,74 @@ def test_a_start_that_works_again_is_told_as_such(bench: Bench) -> None:
     running = bench.start()
     assert bench.launcher.unavailable is None
     bench.launcher.stop(bench.folder, running)
+
+
+def test_after_a_start_that_failed_a_look_gives_the_next_one_a_chance(bench: Bench) -> None:
+    bench.become(Fault.REFUSES_SESSION)
+    with pytest.raises(BrowserUnavailable):
+        bench.start()
+    assert bench.launcher.unavailable is not None
+    bench.launcher.look_again()
+    assert bench.launcher.unavailable is None
+
+
+def test_while_the_disk_is_full_a_look_says_so(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.become(Fault.REFUSES_SESSION)
+    with pytest.raises(BrowserUnavailable):
+        bench.start()
+    monkeypatch.setattr(last_words, "ENOUGH_DISK_MB", 10**9)
+    bench.launcher.look_again()
+    assert f"The disk of {bench.folder.path.parent} is full" in str(bench.launcher.unavailable)
+
+
+class Shop:
+    """Where Chrome and ChromeDriver are to be found, once they have come."""
+
+    def __init__(self, binaries: Binaries) -> None:
+        self.binaries = binaries
+        self.have_come = False
+        self.fetches: list[bool] = []
+
+    def find(self, *, may_fetch: bool = True) -> Binaries:
+        self.fetches.append(may_fetch)
+        if not self.have_come:
+            raise BrowserUnavailable("no Chrome was found")
+        return self.binaries
+
+
+def test_a_browser_that_is_installed_later_is_found_by_a_look_that_fetches_nothing(bench: Bench) -> None:
+    shop = Shop(bench.launcher._binaries())
+    launcher = Launcher(shop.find, headless=True, no_sandbox=True, chrome_args=())
+    launcher.look_again()
+    assert shop.fetches == []
+    launcher.check()
+    launcher.look_again()
+    assert launcher.unavailable == "no Chrome was found"
+    shop.have_come = True
+    launcher.look_again()
+    assert shop.fetches == [True, False, False]
+    assert not launcher.unavailable
+
+
+def test_programs_that_do_not_fit_are_what_a_failed_start_is_put_down_to(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "versions", lambda _: ("156.0", "100.0"))
+    doubt = bench.launcher.check()
+    assert doubt is not None
+    assert bench.launcher.unavailable is None
+    bench.become(Fault.REFUSES_SESSION)
+    with pytest.raises(BrowserUnavailable) as failure:
+        bench.start()
+    assert failure.value.message.endswith(f"{doubt}, then ask again")
+
+
+def test_a_program_that_tells_no_version_cannot_be_started(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "versions", lambda _: ("156.0", ""))
+    assert bench.launcher.check() is None
+    assert "chromedriver does not tell its version" in str(bench.launcher.unavailable)
 
 
 def test_a_driver_that_found_its_port_taken_is_started_again(bench: Bench) -> None:

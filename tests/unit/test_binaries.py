@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -143,6 +146,8 @@ def test_a_real_file_that_is_not_executable_is_refused(folder: Path) -> None:
 
 SNAPS = {
     "the snap itself": ("/snap/chromium/current/usr/lib/chromium-browser/chrome", b"\x7fELF", {}),
+    "a snap of Fedora": ("/var/lib/snapd/snap/bin/chromium", b"\x7fELF", {}),
+    "a script that runs one": ("/usr/bin/chromium", b'#!/bin/sh\nexec snap run chromium "$@"\n', {}),
     "snap's command": ("/snap/bin/chromium", b"\x7fELF", {"/snap/bin/chromium": "/usr/bin/snap"}),
     "a link to it": ("/usr/bin/chromium", b"\x7fELF", {"/usr/bin/chromium": "/snap/chromium/current/chrome"}),
     "a link to snap": ("/usr/bin/chromium", b"\x7fELF", {"/usr/bin/chromium": "/usr/bin/snap"}),
@@ -163,7 +168,9 @@ def test_a_setting_that_names_a_snap_is_refused_with_what_to_take_instead(case: 
 @pytest.mark.parametrize("case", [case for case in SNAPS if case != "the snap itself"])
 def test_a_snap_on_path_is_passed_over_and_said(case: str) -> None:
     path, content, links = SNAPS[case]
-    where = machine({path: content}, links=links, environ={"PATH": "/snap/bin:/usr/bin"})
+    where = machine(
+        {path: content}, links=links, environ={"PATH": "/snap/bin:/var/lib/snapd/snap/bin:/usr/bin"}
+    )
     notice = binaries.snap_notice(where)
     assert found(where) is None
     assert notice is not None
@@ -186,78 +193,91 @@ def test_debians_wrapper_is_no_snap() -> None:
 
 
 class FakeManager:
-    """Stands for Selenium Manager: notes what it is asked, and answers or fails."""
+    """Stands for Selenium Manager: a program that notes what it is asked and given, and answers or fails."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, answer: Mapping[str, str] | Exception) -> None:
-        self.asked: list[list[str]] = []
-        self.answer = answer
-        monkeypatch.setattr(
-            SeleniumManager, "binary_paths", lambda _manager, arguments: self.reply(arguments)
-        )
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, folder: Path, answer: Mapping[str, str], code: int = 0
+    ) -> None:
+        self._notes = folder / "asked"
+        told = folder / "told"
+        told.write_text(json.dumps({"logs": [], "result": answer}))
+        script = f"printf '%s\\n' \"$@\" > {self._notes}; env > {folder}/given; cat {told}; exit {code}"
+        manager = program(folder / "selenium-manager", script)
+        monkeypatch.setattr(SeleniumManager, "_get_binary", lambda: manager)
 
-    def reply(self, arguments: list[str]) -> Mapping[str, str]:
-        self.asked.append(arguments)
-        if isinstance(self.answer, Exception):
-            raise self.answer
-        return self.answer
+    @property
+    def asked(self) -> list[str]:
+        return self._notes.read_text().splitlines() if self._notes.exists() else []
 
 
 FETCHED = {"browser_path": "/cache/chrome", "driver_path": "/cache/chromedriver"}
 
 
-def test_what_is_found_needs_no_manager(monkeypatch: pytest.MonkeyPatch) -> None:
-    manager = FakeManager(monkeypatch, FETCHED)
+def test_what_is_found_needs_no_manager(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    manager = FakeManager(monkeypatch, folder, FETCHED)
     pair = binaries.resolve(None, None, machine(["/usr/bin/chromium", "/usr/bin/chromedriver"]))
     assert pair == Binaries(Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver"))
     assert manager.asked == []
 
 
-def test_a_missing_pair_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
-    manager = FakeManager(monkeypatch, FETCHED)
+def test_a_missing_pair_is_fetched(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    manager = FakeManager(monkeypatch, folder, FETCHED)
     pair = binaries.resolve(None, None, machine([*FETCHED.values()]))
     assert pair == Binaries(Path("/cache/chrome"), Path("/cache/chromedriver"))
-    assert "--browser-path" not in manager.asked[0]
-    assert "--avoid-stats" in manager.asked[0]
+    assert "--browser-path" not in manager.asked
+    assert {"--avoid-stats", "--skip-driver-in-path", "--skip-browser-in-path"} <= {*manager.asked}
+
+
+def test_the_manager_is_told_none_of_our_settings(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    monkeypatch.setenv("DROVER_API_TOKEN", "s3cret")
+    FakeManager(monkeypatch, folder, FETCHED)
+    binaries.resolve(None, None, machine([*FETCHED.values()]))
+    given = (folder / "given").read_text()
+    assert "PATH=" in given
+    assert "DROVER_" not in given
+
+
+def test_where_nothing_may_be_fetched_the_manager_is_not_asked(
+    monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    manager = FakeManager(monkeypatch, folder, FETCHED)
+    with pytest.raises(BrowserUnavailable, match="it was not asked this time"):
+        binaries.resolve(None, None, machine([*FETCHED.values()]), may_fetch=False)
+    assert manager.asked == []
 
 
 def test_a_missing_chromedriver_is_fetched_for_the_chrome_that_was_found(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:
-    manager = FakeManager(monkeypatch, {"browser_path": "", "driver_path": "/cache/chromedriver"})
+    manager = FakeManager(monkeypatch, folder, {"browser_path": "", "driver_path": "/cache/chromedriver"})
     pair = binaries.resolve(None, None, machine(["/opt/google/chrome/chrome", "/cache/chromedriver"]))
     assert pair == Binaries(Path("/opt/google/chrome/chrome"), Path("/cache/chromedriver"))
-    assert manager.asked[0][-2:] == ["--browser-path", "/opt/google/chrome/chrome"]
+    assert manager.asked[5:7] == ["--browser-path", "/opt/google/chrome/chrome"]
 
 
 def test_a_missing_chrome_is_fetched_in_the_version_of_the_chromedriver_that_was_found(
     monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:
-    manager = FakeManager(monkeypatch, FETCHED)
+    manager = FakeManager(monkeypatch, folder, FETCHED)
     driver = program(folder / "chromedriver", "echo 'ChromeDriver 156.0.8078.79 (abc)'")
     pair = binaries.resolve(None, str(driver), machine([str(driver), *FETCHED.values()]))
     assert pair == Binaries(Path("/cache/chrome"), driver)
-    assert manager.asked[0][-2:] == ["--browser-version", "156"]
+    assert manager.asked[5:7] == ["--browser-version", "156"]
 
 
-OFFLINE = (
-    "Unsuccessful command executed: /x/selenium-manager --browser chrome; code: 65\n"
-    "{'code': 65, 'message': 'error sending request', 'driver_path': '', 'browser_path': ''}\n\n"
-)
+OFFLINE = {"code": "65", "message": "error sending request", "driver_path": "", "browser_path": ""}
+DRIVER_ALONE = {"browser_path": "", "driver_path": "/cache/chromedriver"}
+OF_A_SNAP = {"browser_path": "/snap/bin/chromium", "driver_path": "/cache/chromedriver"}
 
 
 @pytest.mark.parametrize(
-    ("answer", "cause"),
-    [
-        (WebDriverException(OFFLINE), "error sending request"),
-        (WebDriverException("Unsupported platform/architecture combination"), "Unsupported platform"),
-        ({"browser_path": "", "driver_path": "/cache/chromedriver"}, "answered"),
-        ({"browser_path": "/snap/bin/chromium", "driver_path": "/cache/chromedriver"}, "answered"),
-    ],
+    ("answer", "code", "cause"),
+    [(OFFLINE, 65, "error sending request"), (DRIVER_ALONE, 0, "answered"), (OF_A_SNAP, 0, "answered")],
 )
 def test_a_manager_that_cannot_help_becomes_a_line_that_says_what_to_do(
-    monkeypatch: pytest.MonkeyPatch, answer: Mapping[str, str] | Exception, cause: str
+    monkeypatch: pytest.MonkeyPatch, folder: Path, answer: Mapping[str, str], code: int, cause: str
 ) -> None:
-    FakeManager(monkeypatch, answer)
+    FakeManager(monkeypatch, folder, answer, code)
     with pytest.raises(BrowserUnavailable) as unavailable:
         binaries.resolve(None, None, machine(["/cache/chromedriver", "/snap/bin/chromium"]))
     for words in (cause, "apt-get install chromium chromium-driver", "install Google Chrome"):
@@ -265,17 +285,59 @@ def test_a_manager_that_cannot_help_becomes_a_line_that_says_what_to_do(
     assert "\n" not in unavailable.value.message
 
 
-def test_where_only_a_snap_is_there_and_nothing_can_be_fetched_the_snap_is_named(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("script", "cause"), [("echo nonsense", "JSONDecodeError"), ("sleep 30", "TimeoutExpired")]
+)
+def test_a_manager_that_talks_nonsense_or_never_ends_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, script: str, cause: str
 ) -> None:
-    FakeManager(monkeypatch, WebDriverException("Message: no network"))
+    monkeypatch.setattr(binaries, "FETCH_TIMEOUT_S", 0.2)
+    manager = program(folder / "selenium-manager", f"exec {script}")
+    monkeypatch.setattr(SeleniumManager, "_get_binary", lambda: manager)
+    with pytest.raises(BrowserUnavailable, match=cause):
+        binaries.resolve(None, None, machine([]))
+
+
+def test_a_system_that_the_manager_does_not_know_is_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown() -> Path:
+        raise WebDriverException("Unsupported platform/architecture combination")
+
+    monkeypatch.setattr(SeleniumManager, "_get_binary", unknown)
+    with pytest.raises(BrowserUnavailable, match="Unsupported platform"):
+        binaries.resolve(None, None, machine([]))
+
+
+def test_where_chrome_is_there_and_chromedriver_is_not_it_is_chromedriver_that_is_missed(
+    monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    FakeManager(monkeypatch, folder, OFFLINE, 65)
+    with pytest.raises(BrowserUnavailable) as unavailable:
+        binaries.resolve(None, None, machine(["/opt/google/chrome/chrome"]))
+    said = unavailable.value.message
+    assert said.startswith("no ChromeDriver for /opt/google/chrome/chrome was found")
+    assert "DROVER_CHROMEDRIVER" in said
+    assert "install Google Chrome" not in said
+
+
+def test_where_only_a_snap_is_there_and_nothing_can_be_fetched_the_snap_is_named(
+    monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    FakeManager(monkeypatch, folder, OFFLINE, 65)
     with pytest.raises(BrowserUnavailable) as unavailable:
         binaries.resolve(None, None, machine({"/usr/bin/chromium-browser": UBUNTU_STUB}))
     said = unavailable.value.message
     assert said.startswith("/usr/bin/chromium-browser is not used: it comes from snap")
-    for words in ("Google Chrome", "Selenium Manager", "no network"):
+    for words in ("Google Chrome", "Selenium Manager", "error sending request"):
         assert words in said
     assert "\n" not in said
+
+
+def test_a_folder_of_path_that_may_not_be_searched_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(_path: str) -> os.stat_result:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(os, "stat", forbidden)
+    assert not binaries.this_machine().is_program("/root/bin/chromium")
 
 
 def program(path: Path, script: str) -> Path:

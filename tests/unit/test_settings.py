@@ -56,6 +56,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
         ("LOG_FORMAT", "xml", "'text' or 'json'"),
         ("LOG_LEVEL", "loud", "'debug', 'info', 'warning' or 'error'"),
         ("CHROME_ARGS", "--lang='en", "No closing quotation"),
+        ("DATA_DIR", "~nobody-of-this-name/d", "give the full path"),
     ],
 )
 def test_a_bad_value_is_refused_with_its_name_its_value_and_what_is_allowed(
