@@ -3,7 +3,8 @@
     python bench/chaos.py [--seconds 300] [--seed N] [--clients 8]
 
 Each client has a session of its own name and asks for it through every door by turns. What must hold: no
-session is lost, no innocent is hurt, every answer is one of the contract, and nothing is left at the end.
+session is lost, no innocent is hurt, every answer is one of the contract and comes in time, and nothing is
+left at the end.
 The seed is printed, so that a run can be had again; the exit status is 0 when all held. Linux.
 """
 
@@ -29,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import psutil
 import requests
-from websockets.exceptions import WebSocketException
+from websockets.exceptions import InvalidStatus, WebSocketException
 from websockets.sync.client import connect
 
 from tests.acceptance.crowd import innocents
@@ -41,11 +42,12 @@ ANSWER_S: Final = 120.0
 STREAM_S: Final = 30.0
 REST_S: Final = (0.02, 0.3)
 FAULT_EVERY_S: Final = (0.5, 4.0)
-SERVICE_DIES_IN: Final = 25
-"""One fault in so many ends the service itself."""
+SERVICE_STRUCK_IN: Final = 20
+"""One fault in so many hits the service itself."""
 PAGE: Final = "data:text/html,<title>chaos</title><p>here"
 # What a client may be told of its own session while everything around it dies.
 REST_ANSWERS: Final = {HTTPStatus.OK, HTTPStatus.SERVICE_UNAVAILABLE}
+SOCKET_ANSWERS: Final = {HTTPStatus.SERVICE_UNAVAILABLE}
 COMMAND_ANSWERS: Final = {HTTPStatus.OK, HTTPStatus.INTERNAL_SERVER_ERROR}
 
 
@@ -83,8 +85,11 @@ class Client:
         self.session_id = f"client-{number}"
         self._chance = chance
         self._findings = findings
+        self._is_there = True
         self._doors: tuple[Callable[[], None], ...] = (
             self._acquire,
+            self._begin_anew,
+            self._webdriver_session,
             self._look,
             self._list,
             self._screenshot,
@@ -98,24 +103,50 @@ class Client:
         )
 
     def run(self, over: threading.Event) -> None:
-        """Ask through one door after the other until it is over."""
-        while not over.is_set():
-            door = self._chance.choice(self._doors)
+        """Ask through one door after the other until it is over, and have a session then."""
+        while not over.is_set() or not self._is_there:
+            door = self._chance.choice(self._doors) if self._is_there else self._acquire
             try:
                 door()
-            except (
-                requests.ConnectionError,
-                requests.exceptions.ChunkedEncodingError,
-                WebSocketException,
-                OSError,
-            ):
+            except (requests.Timeout, TimeoutError) as error:
+                self._findings.blame(f"{self.session_id}, {door.__name__}: no answer, {error}")
+            except InvalidStatus as error:
+                status = error.response.status_code
+                self._findings.count(f"{door.__name__} socket: {status}")
+                # A page goes with its browser, also between the list and the socket.
+                allowed = SOCKET_ANSWERS | ({HTTPStatus.NOT_FOUND} if door == self._page else set())
+                if status not in allowed:
+                    self._findings.blame(f"{self.session_id}, {door.__name__}: refused with {status}")
+            except (requests.RequestException, WebSocketException, OSError):
                 # The service is down at this moment, or went down in the middle of an answer.
                 self._findings.count("no connection")
             time.sleep(self._chance.uniform(*REST_S))
 
     def _acquire(self) -> None:
         asked = {"session_id": self.session_id, "key": f"key of {self.session_id}"}
-        self._judge("POST /sessions", self._ask("POST", "/sessions", json=asked), REST_ANSWERS)
+        allowed = REST_ANSWERS if self._is_there else {*REST_ANSWERS, HTTPStatus.CREATED}
+        answer = self._ask("POST", "/sessions", json=asked)
+        self._judge("POST /sessions", answer, allowed)
+        self._is_there = self._is_there or answer.ok
+
+    def _begin_anew(self) -> None:
+        # Whether it is gone is not known until there is an answer.
+        self._is_there = False
+        answer = self._ask("DELETE", f"/sessions/{self.session_id}")
+        self._judge("DELETE /sessions/{id}", answer, {HTTPStatus.OK})
+
+    def _webdriver_session(self) -> None:
+        asked = {"capabilities": {"alwaysMatch": {"webSocketUrl": True}}}
+        answer = self._ask("POST", "/wd/hub/session", json=asked)
+        self._judge("WebDriver new session", answer, COMMAND_ANSWERS)
+        if not answer.ok:
+            return
+        made = answer.json()["value"]
+        try:
+            self._talk(made["capabilities"]["webSocketUrl"], "session.status")
+        finally:
+            gone = self._ask("DELETE", f"/wd/hub/session/{made['sessionId']}")
+            self._judge("WebDriver delete session", gone, COMMAND_ANSWERS)
 
     def _look(self) -> None:
         self._judge("GET /sessions/{id}", self._ask("GET", f"/sessions/{self.session_id}"), REST_ANSWERS)
@@ -136,17 +167,22 @@ class Client:
         self._judge("WebDriver command", answer, COMMAND_ANSWERS)
 
     def _devtools(self) -> None:
-        self._talk("cdp", "Browser.getVersion")
+        address = f"ws://127.0.0.1:{self._service.port}/sessions/{self.session_id}/cdp"
+        self._talk(address, "Browser.getVersion")
 
     def _page(self) -> None:
-        self._talk("page", "Page.enable")
+        listed = self._ask("GET", f"/sessions/{self.session_id}/json/list")
+        self._judge("GET json/list", listed, REST_ANSWERS)
+        pages = [one for one in listed.json() if one["type"] == "page"] if listed.ok else []
+        # A command to a page whose renderer is stopped waits for ever, also without a service in between.
+        for page in pages:
+            self._talk(page["webSocketDebuggerUrl"], "Target.getTargetInfo")
 
-    def _talk(self, door: str, method: str) -> None:
-        address = f"ws://127.0.0.1:{self._service.port}/sessions/{self.session_id}/{door}"
+    def _talk(self, address: str, method: str) -> None:
         with connect(address, open_timeout=ANSWER_S, close_timeout=1, max_size=None, proxy=None) as socket:
-            socket.send(json.dumps({"id": 1, "method": method}))
+            socket.send(json.dumps({"id": 1, "method": method, "params": {}}))
             socket.recv(timeout=ANSWER_S)
-        self._findings.count(f"{door} message")
+        self._findings.count(f"{method} over a socket")
 
     def _live(self) -> None:
         self._stream(f"/sessions/{self.session_id}/live")
@@ -194,12 +230,21 @@ class Monkey:
         over = time.monotonic() + seconds
         while time.monotonic() < over:
             time.sleep(self._chance.uniform(*FAULT_EVERY_S))
-            if self._chance.randrange(SERVICE_DIES_IN) == 0:
-                self._service.kill()
-                self._service.start()
-                self._findings.count("fault: kill -9 of the service")
+            if self._chance.randrange(SERVICE_STRUCK_IN) == 0:
+                self._strike_service()
             else:
                 self._strike()
+
+    def _strike_service(self) -> None:
+        if self._chance.choice((signal.SIGKILL, signal.SIGSTOP)) is signal.SIGKILL:
+            self._service.kill()
+            self._service.start()
+            self._findings.count("fault: SIGKILL of the service")
+        else:
+            self._service.process.send_signal(signal.SIGSTOP)
+            time.sleep(self._chance.uniform(*FAULT_EVERY_S))
+            self._service.process.send_signal(signal.SIGCONT)
+            self._findings.count("fault: SIGSTOP of the service, SIGCONT later")
 
     def _strike(self) -> None:
         kind = self._chance.choice(("ChromeDriver", "browser", "renderer"))
@@ -235,7 +280,7 @@ def sessions_that_are_lost(service: Service, clients: list[Client]) -> Iterator[
 def run(seconds: float, seed: int, number: int) -> Findings:
     """Have it all happen, and give what was found."""
     findings, chance = Findings(), random.Random(seed)  # noqa: S311 - to be had again, not to be secret
-    settings = {"max_sessions": number, "watch_interval": 3, "health_timeout": 1}
+    settings = {"max_sessions": 2 * number, "watch_interval": 3, "health_timeout": 1}
     with innocents(short_folder()) as crowd, running(**settings) as service:
         clients = [Client(service, one, random.Random(seed + one), findings) for one in range(number)]  # noqa: S311
         for client in clients:
