@@ -20,7 +20,7 @@ from typing import Any
 import doctor
 import events
 from doctor import Check, Status
-from errors import CleanupIncomplete, StartRefused
+from errors import CleanupIncomplete, StartObstructed, StartRefused
 from logs import set_up_logging
 from process_cleanup import ProcessCleaner, Trigger
 from processes.folders import SessionFolders
@@ -33,6 +33,7 @@ from version import VERSION
 from web.reports import cleanup_json, processes_json
 
 DONE, INCOMPLETE, REFUSED, NO_ANSWER, WARNED = range(5)
+OBSTRUCTED = 75
 ANSWER_S = 60
 
 _EXIT_CODES = """exit codes:
@@ -40,7 +41,9 @@ _EXIT_CODES = """exit codes:
   1  a process could not be ended, the report says why; for doctor: a problem that stops the service
   2  a setting or an argument is wrong
   3  an instance of Drover runs on this data folder, but does not answer
-  4  for doctor: a warning, and no problem"""
+  4  for doctor: a warning, and no problem
+  75  nothing is wrong with the settings, but the port or the folder is taken, the disk is full, or the
+      address is not there yet: a later start may succeed"""
 
 Answer = Mapping[str, Any]
 
@@ -69,7 +72,7 @@ def run(arguments: Sequence[str], serve: Callable[[Settings], int]) -> int:
         return serve(settings)
     except StartRefused as refusal:
         _complain(refusal.message)
-        return REFUSED
+        return OBSTRUCTED if isinstance(refusal, StartObstructed) else REFUSED
     except NoAnswer as error:
         _complain(str(error))
         return NO_ANSWER

@@ -6,6 +6,8 @@ Library exceptions are translated into these where they enter (`browser`, `proce
 
 from __future__ import annotations
 
+import errno
+import socket
 from typing import ClassVar
 
 
@@ -167,5 +169,26 @@ class StartRefused(DroverError):
     """The set-up does not allow the service to start; the message is the one line that is shown."""
 
 
-class DataDirInUse(StartRefused):
+class StartObstructed(StartRefused):
+    """Nothing is wrong with the set-up: what stands in the way may pass, and a later start may succeed."""
+
+
+class DataDirInUse(StartObstructed):
     """Another instance of the service holds the lock on the data folder."""
+
+
+_MAY_PASS = {
+    errno.ENOSPC,
+    getattr(errno, "EDQUOT", errno.ENOSPC),
+    errno.EIO,
+    errno.EADDRINUSE,
+    errno.EADDRNOTAVAIL,
+    errno.ENFILE,
+    errno.ENOMEM,
+}
+
+
+def start_refused(message: str, error: OSError) -> StartRefused:
+    """Give the refusal of a start that `error` has stopped: for now, where such a thing may pass."""
+    obstructed = error.errno in _MAY_PASS or isinstance(error, socket.gaierror)
+    return StartObstructed(message) if obstructed else StartRefused(message)

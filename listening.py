@@ -7,8 +7,9 @@ import socket
 import sys
 
 import security
-from errors import StartRefused
+from errors import start_refused
 
+_OF_THE_PORT = {errno.EADDRINUSE, errno.EACCES}
 _NO_SUCH_ADDRESS = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 
 
@@ -30,11 +31,19 @@ def listen(host: str, port: int) -> list[socket.socket]:
             if sockets and error.errno in _NO_SUCH_ADDRESS:
                 # A machine or container without IPv6.
                 continue
-            raise StartRefused(
-                f"DROVER_PORT is {port}: {address} port {port} cannot be listened on ({error.strerror}); "
-                "stop what uses it, or choose another port"
-            ) from error
+            raise start_refused(_why_not(host, address, port, error), error) from error
     return sockets
+
+
+def _why_not(host: str, address: str, port: int, error: OSError) -> str:
+    if error.errno in _OF_THE_PORT:
+        return (
+            f"DROVER_PORT is {port}: {address} port {port} cannot be listened on ({error.strerror}); "
+            "stop what uses it, or choose another port"
+        )
+    return (
+        f"DROVER_HOST is {host}: nobody can listen there ({error.strerror}); name an address of this machine"
+    )
 
 
 def _bound(family: socket.AddressFamily, address: str, port: int) -> socket.socket:

@@ -5,13 +5,15 @@
 
 Makes `.venv` beside this file, installs the requirements when they changed, finds Chrome and
 ChromeDriver, then becomes `app.py` (or pytest) with the arguments it was given. What it does
-is said on standard output, a line a step; what failed, and what to do, on standard error.
+is said on standard output, a line a step (before a command whose output others read: on standard
+error); what failed, and what to do, on standard error.
 Needs the standard library only, and parses on old Pythons, so that they can be told what is missing.
 """
 
 import contextlib
 import hashlib
 import importlib.util
+import io
 import os
 import shutil
 import signal
@@ -46,6 +48,8 @@ LOCK_PATIENCE_S = 900.0
 PIP_PATIENCE_S = 5.0
 # Long, since a package manager that is killed half-way leaves its data base to be repaired by hand.
 APT_PATIENCE_S = 60.0
+REPORTS = (["cleanup"], ["processes"], ["doctor"])
+REFUSED = 2
 LATER = "none found, so Selenium Manager will fetch it"
 SOUND = "import sys, pip._internal.cli.main; sys.exit(sys.version_info < (3, 10))"
 
@@ -100,16 +104,20 @@ def main(arguments: Sequence[str]) -> int:
     """Set up, then become the program; returns only where that failed, and on Windows."""
     clone = Clone(Path(__file__).resolve().parent)
     _end_cleanly_by_signals()
-    # The doctor says what is missing; it is not brought before he has looked.
-    browser = not {"-h", "--help", "--version"}.intersection(arguments) and arguments[:1] != ["doctor"]
+    # The doctor says what is missing, before anything is brought; a cleanup needs no browser.
+    report = bool({"-h", "--help", "--version"}.intersection(arguments)) or arguments[:1] in REPORTS
+    _let_every_character_out()
     try:
         if arguments[:1] == ["test"]:
-            prepare(clone, DEVELOPMENT, browser=browser)
+            prepare(clone, DEVELOPMENT, browser=not report)
             os.chdir(clone.root)
             return become([str(clone.python), "-m", "pytest", *arguments[1:]])
-        prepare(clone, RUNTIME, browser=browser)
+        with contextlib.redirect_stdout(sys.stderr if report else sys.stdout):
+            prepare(clone, RUNTIME, browser=not report)
         return become([str(clone.python), str(clone.root / "app.py"), *arguments])
-    except (SetupError, StartRefused) as error:
+    except StartRefused as error:
+        return _failed(error.message, REFUSED)
+    except SetupError as error:
         return _failed(str(error))
     except OSError as error:
         return _failed(f"{error}: make sure that this user may write in {clone.root} and start programs")
@@ -353,9 +361,16 @@ def _try_lock(descriptor: int) -> bool:
     return True
 
 
-def _failed(message: str) -> int:
+def _failed(message: str, code: int = 1) -> int:
     sys.stderr.write(f"run.py: {message}\n")
-    return 1
+    return code
+
+
+def _let_every_character_out() -> None:
+    """Let a console that cannot show a character show its number: a name must not end a program."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 if __name__ == "__main__":

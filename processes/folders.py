@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from errors import BrowserUnavailable, StartRefused
+from errors import BrowserUnavailable, StartRefused, start_refused
 from processes.ownership import SessionMark, session_mark
 
 _MARKER: Final = ".drover"
@@ -230,8 +230,8 @@ class SessionFolders:
             probe.touch(exist_ok=False)
             probe.unlink()
         except OSError as error:
-            reason = f"{error.strerror}, choose a folder that can be written to"
-            raise StartRefused(f"DROVER_DATA_DIR is {self._data_dir}: {reason}") from error
+            reason = f"{error.strerror}, make room, or choose a folder that can be written to"
+            raise start_refused(f"DROVER_DATA_DIR is {self._data_dir}: {reason}", error) from error
 
 
 def _is_real(path: Path, kind: Callable[[int], bool]) -> bool:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from errors import DataDirInUse, StartRefused
+from errors import DataDirInUse, StartRefused, start_refused
 
 _MARK = re.compile(
     r"""(?:^|[\s"])--(?P<switch>user-data-dir|log-path|database)=
@@ -143,7 +143,11 @@ class InstanceLock:
         try:
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
         except OSError as error:
-            raise StartRefused(f"the lock {self._path} cannot be opened: {error.strerror}") from error
+            raise start_refused(
+                f"DROVER_DATA_DIR is {self._data_dir}: its lock {self._path} cannot be opened "
+                f"({error.strerror}); make room, or choose a folder that this user can write to",
+                error,
+            ) from error
         try:
             taken = _take(descriptor) and _is_still(self._path, descriptor)
         except OSError as error:

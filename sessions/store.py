@@ -21,7 +21,7 @@ from typing import Final
 
 from pydantic import TypeAdapter, ValidationError
 
-from errors import BrowserUnavailable, StartRefused
+from errors import BrowserUnavailable, StartObstructed, StartRefused
 from sessions.stored import StoredSession
 
 APPLICATION_ID: Final = 0x44525652
@@ -240,7 +240,7 @@ class SessionStore:
         return aside
 
     def _refusal(self, error: object) -> StartRefused:
-        return StartRefused(
+        return StartObstructed(
             f"{self._path} cannot be used ({error}): see that the disk is not full, that the folder can be "
             "written to, and that no other program has the file open"
         )

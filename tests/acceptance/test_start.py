@@ -5,6 +5,7 @@ import json
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
@@ -40,10 +41,23 @@ SETTINGS = [
 ]
 
 
+WRONG_SETTING, IN_THE_WAY = 2, 75
+
+
 def one_line(folder: Path, **settings: object) -> str:
-    """Start a service that must not come up; give the one line that says why."""
+    """Start a service that its settings keep from coming up; give the one line that says why."""
+    return refusal(folder, WRONG_SETTING, settings)
+
+
+def line_of_what_may_pass(folder: Path, **settings: object) -> str:
+    """Start a service that cannot come up now; give the one line that says why."""
+    return refusal(folder, IN_THE_WAY, settings)
+
+
+def refusal(folder: Path, expected: int, settings: Mapping[str, object]) -> str:
+    """Give the one line that a start which ends with this exit code has said."""
     code, lines = refused_start(folder, **settings)
-    assert code != 0
+    assert code == expected
     assert len(lines) == 1, lines
     return lines[0]
 
@@ -66,14 +80,14 @@ def test_it_listens_on_loopback_only(service: Service) -> None:
 
 def test_a_second_instance_on_the_same_folder_is_refused(service: Service, folder: Path) -> None:
     session = service.create()
-    line = one_line(folder, data_dir=service.data_dir)
+    line = line_of_what_may_pass(folder, data_dir=service.data_dir)
     assert str(service.data_dir) in line
     assert service.listed().keys() == {session["session_id"]}
     assert living([session["driver"]["pid"], session["browser"]["pid"]])
 
 
 def test_a_port_that_is_taken_is_named(service: Service, folder: Path) -> None:
-    assert str(service.port) in one_line(folder, port=service.port)
+    assert str(service.port) in line_of_what_may_pass(folder, port=service.port)
 
 
 @pytest.mark.parametrize(
@@ -109,6 +123,11 @@ def test_an_address_for_all_needs_a_token(folder: Path) -> None:
 def test_an_address_for_all_with_a_token_is_served(start_service: StartService) -> None:
     service = start_service(host="0.0.0.0", api_token="s3cret-token")  # noqa: S104
     expect(service.get("/sessions", headers={"Authorization": "Bearer s3cret-token"}))
+
+
+def test_an_address_that_this_machine_has_not_may_still_come(folder: Path) -> None:
+    line = line_of_what_may_pass(folder, host="192.0.2.1", api_token="s3cret-token")
+    assert "DROVER_HOST is 192.0.2.1" in line
 
 
 def test_a_folder_that_is_too_long_for_sockets_is_refused(folder: Path) -> None:

@@ -144,5 +144,6 @@ def test_a_file_system_without_locks_refuses_the_start_in_words(
 
 def test_a_lock_that_cannot_be_opened_refuses_the_start(folder: Path) -> None:
     (folder / "lock").mkdir()
-    with pytest.raises(StartRefused, match="cannot be opened"):
+    advice = "DROVER_DATA_DIR is .*cannot be opened .*choose a folder that this user can write to"
+    with pytest.raises(StartRefused, match=advice):
         InstanceLock(folder).acquire()

@@ -123,11 +123,23 @@ def test_a_run_with_nothing_to_do_says_and_changes_nothing(clone: Clone) -> None
     assert fingerprint(clone.folder) == before
 
 
+def test_what_is_read_by_programs_has_nothing_of_the_set_up_in_it(clone: Clone) -> None:
+    more = wheel(clone.folder, "another", "")
+    clone.require(str(clone.folder / "greeting-1.0-py3-none-any.whl"), str(more))
+    code, out, err = clone.run("processes", "--json")
+    assert (code, out) == (7, ["app processes --json"])
+    assert "Installing requirements.txt into .venv" in err
+
+
 def test_the_doctor_is_asked_before_any_browser_is_brought(clone: Clone) -> None:
     clone.browser = {"DROVER_CHROME_BINARY": "/nonexistent/chrome"}
     try:
-        assert clone.run("serve")[0] == 1
+        code, _, err = clone.run("--headless")
+        assert code == 2
+        assert "DROVER_CHROME_BINARY" in err
         assert clone.run("doctor", "--json") == (7, ["app doctor --json"], "")
+        assert clone.run("cleanup", "--dry-run") == (7, ["app cleanup --dry-run"], "")
+        assert clone.run("processes", "--json") == (7, ["app processes --json"], "")
     finally:
         clone.browser = SET
 

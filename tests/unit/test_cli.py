@@ -194,7 +194,7 @@ def test_help_lists_every_setting_command_and_exit_code(capsys: pytest.CaptureFi
         assert str(field.description) in said
     for command in ("serve", "cleanup", "processes", "doctor"):
         assert re.search(rf"^    {command}\b", said, re.MULTILINE)
-    for code in (cli.DONE, cli.INCOMPLETE, cli.REFUSED, cli.NO_ANSWER, cli.WARNED):
+    for code in (cli.DONE, cli.INCOMPLETE, cli.REFUSED, cli.NO_ANSWER, cli.WARNED, cli.OBSTRUCTED):
         assert f"\n  {code}  " in said
 
 

@@ -15,7 +15,7 @@ import pytest
 
 import app
 import listening
-from errors import StartRefused
+from errors import StartObstructed, StartRefused
 
 GIGABYTE = 1 << 30
 Bind = Callable[[socket.AddressFamily, str, int], Any]
@@ -51,14 +51,28 @@ def test_a_port_that_is_taken_on_either_address_is_named(
     monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
     monkeypatch.setattr(listening, "_bound", binding({address: errno.EADDRINUSE}))
-    with pytest.raises(StartRefused, match=rf"^DROVER_PORT is 5010: {address} port 5010 .*another port$"):
+    with pytest.raises(StartObstructed, match=rf"^DROVER_PORT is 5010: {address} port 5010 .*another port$"):
         listening.listen("127.0.0.1", 5010)
+
+
+def test_a_port_that_only_root_may_have_is_a_wrong_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listening, "_bound", binding({"127.0.0.1": errno.EACCES}))
+    with pytest.raises(StartRefused, match=r"^DROVER_PORT is 80: ") as refusal:
+        listening.listen("127.0.0.1", 80)
+    assert not isinstance(refusal.value, StartObstructed)
 
 
 def test_an_address_that_this_machine_has_not_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listening, "_bound", binding({"192.0.2.1": errno.EADDRNOTAVAIL}))
-    with pytest.raises(StartRefused, match=r"192\.0\.2\.1"):
+    with pytest.raises(
+        StartObstructed, match=r"^DROVER_HOST is 192\.0\.2\.1: .* an address of this machine$"
+    ):
         listening.listen("192.0.2.1", 5010)
+
+
+def test_a_name_that_nobody_knows_is_no_matter_of_the_port() -> None:
+    with pytest.raises(StartObstructed, match=r"^DROVER_HOST is no-such-host\.invalid: "):
+        listening.listen("no-such-host.invalid", 5010)
 
 
 @pytest.mark.parametrize(("size", "is_small"), [(64 << 20, True), (GIGABYTE - 1, True), (GIGABYTE, False)])
