@@ -59,7 +59,7 @@ from sessions.stored import StoredSession
 from sessions.takeover import Takeover
 from sessions.upkeep import Task, Upkeep
 from sessions.warm import WarmBrowsers
-from settings import Settings, unknown_variables
+from settings import Settings, named_variables, unknown_variables
 from version import VERSION
 from web import dashboard, docs, maintenance, service, sessions
 from web.admission import admit_request
@@ -304,7 +304,7 @@ def serve(settings: Settings) -> int:
     security.check_bind(settings.host, _token(settings))
     drover = Drover(settings)
     drover.hub.subscribe(set_up_logging(settings.log_format, settings.log_level, drover.stream.hear_line))
-    for variable in unknown_variables(os.environ):
+    for variable in unknown_variables(named_variables()):
         drover.hub.emit(events.SettingIgnored(variable))
     drover.take_possession()
     _run(drover, listen(settings.host, settings.port))

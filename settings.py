@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
 from platformdirs import user_data_path
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, SettingsConfigDict
 
 from errors import StartRefused
 
@@ -151,10 +151,15 @@ def load_settings() -> Settings:
         raise StartRefused(f"{name} is {shown}: {_allowed(first['msg'], str(first['loc'][0]))}") from error
 
 
-def unknown_variables(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """Give the `DROVER_` variables of `environ` that are no setting, most likely typing errors."""
+def unknown_variables(names: Iterable[str]) -> tuple[str, ...]:
+    """Give those of the names that begin with `DROVER_` and are no setting, most likely typing errors."""
     known = {PREFIX + name.upper() for name in Settings.model_fields}
-    return tuple(sorted(name for name in environ if name.startswith(PREFIX) and name.upper() not in known))
+    return tuple(sorted({name for name in names if name.startswith(PREFIX) and name.upper() not in known}))
+
+
+def named_variables() -> tuple[str, ...]:
+    """Give the names of all variables that are set, in the environment or in `.env`."""
+    return (*os.environ, *map(str.upper, DotEnvSettingsSource(Settings).env_vars))
 
 
 def describe_settings() -> Iterable[tuple[str, str, str]]:

@@ -100,6 +100,10 @@ def test_a_path_that_is_too_long_for_sockets_is_told(home: Path) -> None:
     assert "too long" in found.refusal
 
 
+def test_a_name_that_is_too_long_for_any_disk_is_told_too(home: Path) -> None:
+    assert "too long" in str(readings._data_folder(home / ("x" * 300)).refusal)
+
+
 def test_a_file_in_the_place_of_the_data_folder_is_no_place_to_write(home: Path) -> None:
     home.touch()
     assert not readings._data_folder(home / "d").writable

@@ -13,6 +13,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+import cli
 from settings import PREFIX, Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,7 +50,8 @@ def test_systemd_leaves_the_browsers_to_drover_and_restarts_after_a_crash_only()
     service = unit()["Service"]
     assert service["KillMode"] == "process"
     assert service["OOMPolicy"] == "continue"
-    assert (service["Restart"], service["RestartPreventExitStatus"]) == ("on-failure", "2")
+    assert (service["Restart"], service["RestartPreventExitStatus"]) == ("on-failure", str(cli.REFUSED))
+    assert unit()["Unit"]["StartLimitIntervalSec"] == "0"
     assert service["User"] not in {"root", ""}
     assert int(service["TimeoutStopSec"]) >= 15
 
@@ -85,6 +87,15 @@ def test_launchd_leaves_the_browsers_to_drover_and_restarts_after_a_crash_only()
     assert agent["KeepAlive"] == {"SuccessfulExit": False}
     assert agent["ProgramArguments"][-1].endswith("/app.py")
     assert agent["ExitTimeOut"] >= 15
+
+
+def test_the_task_of_windows_starts_again_what_has_ended() -> None:
+    task = ET.fromstring((DEPLOY / "drover-task.xml").read_text(encoding="utf-8"))  # noqa: S314 - our own file
+    repetition = task.find(f"{TASK}Triggers/{TASK}LogonTrigger/{TASK}Repetition")
+    assert repetition is not None
+    assert repetition.findtext(f"{TASK}Interval") == "PT1M"
+    # Without a duration it goes on for ever.
+    assert repetition.find(f"{TASK}Duration") is None
 
 
 def test_the_task_of_windows_runs_without_end_without_rights_and_once() -> None:

@@ -13,9 +13,12 @@ from browser.recovery import Method
 from errors import DroverError
 from settings import describe_settings
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
 ROW = re.compile(r"^\| `(?P<first>[^`]+)` \| (?P<second>[^|]+?) \|(?: (?P<third>[^|]+?) \|)?", re.MULTILINE)
+SAYS = re.compile(r"^\| (`[^|]+`[^|]*) \|", re.MULTILINE)
+JOINED = re.compile(r'"\s*\n\s*f?"')
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)")
 
 
@@ -37,6 +40,20 @@ def test_every_error_is_told_with_its_code_and_status() -> None:
     tree = [one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, DroverError)]
     told = {code: cells[0] for code, cells in rows("troubleshooting.md").items() if cells[0].isdigit()}
     assert told == {one.code: str(one.status) for one in tree}
+
+
+def test_what_drover_is_said_to_say_is_what_it_says() -> None:
+    sources = [
+        ROOT.glob("*.py"),
+        *((ROOT / room).glob("*.py") for room in ("browser", "processes", "sessions")),
+    ]
+    code = "\n".join(path.read_text(encoding="utf-8") for paths in sources for path in paths)
+    said = JOINED.sub("", code)
+    tables = (DOCS / "troubleshooting.md").read_text(encoding="utf-8").split("### Things are slow")[0]
+    quoted = [quote for first in SAYS.findall(tables) for quote in re.findall(r"`([^`]+)`", first)]
+    parts = [part.strip() for quote in quoted for part in quote.split("…")]
+    assert len(parts) > 20
+    assert [part for part in parts if part not in said] == []
 
 
 def test_every_cause_and_method_of_a_recovery_is_told() -> None:

@@ -8,7 +8,14 @@ import pytest
 from platformdirs import user_data_path
 
 from errors import StartRefused
-from settings import Settings, default_data_dir, describe_settings, load_settings, unknown_variables
+from settings import (
+    Settings,
+    default_data_dir,
+    describe_settings,
+    load_settings,
+    named_variables,
+    unknown_variables,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -142,6 +149,15 @@ def test_an_env_file_that_is_no_text_is_refused_in_one_line(tmp_path: Path) -> N
 def test_variables_that_are_no_setting_are_named() -> None:
     environ = {"DROVER_PROT": "1", "DROVER_PORT": "1", "DROVER_ZZZ": "", "PATH": "/bin", "DROVER_TEST": "1"}
     assert unknown_variables(environ) == ("DROVER_PROT", "DROVER_TEST", "DROVER_ZZZ")
+
+
+def test_variables_are_named_in_the_environment_and_in_the_env_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DROVER_PROT", "1")
+    (tmp_path / ".env").write_text("DROVER_MAX_SESIONS=3\nOTHER=1\n", encoding="utf-8")
+    assert unknown_variables(named_variables()) == ("DROVER_MAX_SESIONS", "DROVER_PROT")
 
 
 def test_every_setting_is_described_with_its_default() -> None:
