@@ -57,6 +57,7 @@ from sessions.state_keeper import StateKeeper
 from sessions.store import SessionStore
 from sessions.stored import StoredSession
 from sessions.takeover import Takeover
+from sessions.trials import Trials
 from sessions.upkeep import Task, Upkeep
 from sessions.warm import WarmBrowsers
 from settings import Settings, named_variables, unknown_variables
@@ -83,7 +84,6 @@ TIDY_TICK_S = 30.0
 SIGN_OF_LIFE_S = 10.0
 SAVE_TICK_S = 1.0
 REAP_TICK_S = 5.0
-LOOK_AGAIN_S = 15.0
 
 
 class Drover:
@@ -159,6 +159,7 @@ class Drover:
             idle_timeout=settings.idle_timeout,
             hands_out_warm=settings.warm_sessions > 0,
         )
+        trials = Trials(self._registry, self._launcher, lifecycle, self._folders)
         tasks = [
             Task("idle end", IDLE_TICK_S, closer.close_idle),
             Task("leases", LEASE_TICK_S, self.manager.expire_leases),
@@ -166,7 +167,7 @@ class Drover:
             Task("close again", RETRY_CLOSE_S, closer.close_again),
             Task("folders of nobody", TIDY_TICK_S, self._cleaner.tidy),
             Task("saved state", SAVE_TICK_S, lambda: keeper.tick(self._registry.sessions())),
-            Task("look for a browser", LOOK_AGAIN_S, lifecycle.look_for_a_browser),
+            Task("trials", IDLE_TICK_S, trials.begin),
             Task("defunct processes", REAP_TICK_S, self._launcher.reap),
             Task("sign of life", SIGN_OF_LIFE_S, self._lock.touch),
         ]

@@ -62,32 +62,31 @@ class Launcher:
         self._drivers = DriverProcesses()
         self._slots = StartSlots(starts_at_once(usable_cores()))
 
-    def check(self, *, may_fetch: bool = True) -> str | None:
+    def check(self) -> str | None:
         """See whether browsers can be started; gives a warning where their versions do not match.
 
-        Sets `unavailable` to the reason where they cannot, and to None where nothing speaks against it.
+        Sets `unavailable` to the reason when they cannot.
         """
         try:
-            binaries = self._binaries(may_fetch=may_fetch)
+            self._binaries()
         except BrowserUnavailable as error:
             self.unavailable = error.message
             return None
+        self.unavailable = self.obstacle()
+        return self._doubt
+
+    def obstacle(self) -> str | None:
+        """Tell what speaks against a start; None where only a start can tell. Nothing is fetched for that."""
+        try:
+            binaries = self._binaries(may_fetch=False)
+        except BrowserUnavailable as error:
+            return error.message
         chrome, driver = versions(binaries)
         self._doubt = mismatch(chrome, driver)
         if not driver or (not chrome and sys.platform != "win32"):
             program = binaries.chrome if driver else binaries.chromedriver
-            self.unavailable = f"{program} does not tell its version: start it by hand to see why"
-        else:
-            self.unavailable = last_words.want_of_room(self._failed_in) if self._failed_in else None
-        return self._doubt
-
-    def look_again(self) -> None:
-        """See whether browsers can be started, where the last look or start said that they cannot.
-
-        Nothing is fetched for that. A start that failed for some other reason is given another chance.
-        """
-        if self.unavailable is not None:
-            self.check(may_fetch=False)
+            return f"{program} does not tell its version: start it by hand to see why"
+        return last_words.want_of_room(self._failed_in) if self._failed_in else None
 
     def start(
         self,

@@ -56,6 +56,7 @@ class Why(Enum):
     STOPPING = "stopping"
     UNWANTED = "nobody waited for it"
     RETRIED = "tried again"
+    TRIED = "the trial is over"
 
 
 class Lifecycle:
@@ -114,11 +115,6 @@ class Lifecycle:
     def evict(self, reserved: Reserved) -> None:
         """Begin to close a session that has to give up its place."""
         self.close(reserved, Why.EVICTED)
-
-    def look_for_a_browser(self) -> None:
-        """Begin to see whether browsers can be started again, where the last start said that they cannot."""
-        if self._launcher.unavailable is not None:
-            self._executor.submit(self._launcher.look_again)
 
     def shut_down(self) -> None:
         """Take no more work; what runs ends by itself."""

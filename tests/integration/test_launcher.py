@@ -129,22 +129,13 @@ def test_a_start_that_works_again_is_told_as_such(bench: Bench) -> None:
     bench.launcher.stop(bench.folder, running)
 
 
-def test_after_a_start_that_failed_a_look_gives_the_next_one_a_chance(bench: Bench) -> None:
+def test_a_full_disk_speaks_against_the_next_start(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.become(Fault.REFUSES_SESSION)
     with pytest.raises(BrowserUnavailable):
         bench.start()
-    assert bench.launcher.unavailable is not None
-    bench.launcher.look_again()
-    assert bench.launcher.unavailable is None
-
-
-def test_while_the_disk_is_full_a_look_says_so(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    bench.become(Fault.REFUSES_SESSION)
-    with pytest.raises(BrowserUnavailable):
-        bench.start()
+    assert bench.launcher.obstacle() is None
     monkeypatch.setattr(last_words, "ENOUGH_DISK_MB", 10**9)
-    bench.launcher.look_again()
-    assert f"The disk of {bench.folder.path.parent} is full" in str(bench.launcher.unavailable)
+    assert f"The disk of {bench.folder.path.parent} is full" in str(bench.launcher.obstacle())
 
 
 class Shop:
@@ -162,18 +153,14 @@ class Shop:
         return self.binaries
 
 
-def test_a_browser_that_is_installed_later_is_found_by_a_look_that_fetches_nothing(bench: Bench) -> None:
+def test_a_browser_that_is_installed_later_is_found_without_fetching_one(bench: Bench) -> None:
     shop = Shop(bench.launcher._binaries())
     launcher = Launcher(shop.find, headless=True, no_sandbox=True, chrome_args=())
-    launcher.look_again()
-    assert shop.fetches == []
     launcher.check()
-    launcher.look_again()
-    assert launcher.unavailable == "no Chrome was found"
+    assert launcher.unavailable == launcher.obstacle() == "no Chrome was found"
     shop.have_come = True
-    launcher.look_again()
+    assert launcher.obstacle() is None
     assert shop.fetches == [True, False, False]
-    assert not launcher.unavailable
 
 
 def test_programs_that_do_not_fit_are_what_a_failed_start_is_put_down_to(

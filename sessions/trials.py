@@ -1,0 +1,74 @@
+"""After a start that failed: can browsers be started again? Only a start can tell.
+
+So while the service is not well, one is begun now and then that nobody waits for, and closed when it has
+worked. Without it the service would stay unhealthy until a client asked, and clients that wait for it to be
+healthy would wait for ever.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import Future
+from functools import partial
+from typing import Any
+
+from browser.launcher import Launcher
+from processes.folders import SessionFolders
+from sessions.claims import Reserved
+from sessions.handover import new_warm_session
+from sessions.lifecycle import Lifecycle, Why
+from sessions.registry import SessionRegistry
+from sessions.session import SessionState
+
+REST_S = 30.0
+
+
+class Trials:
+    """Starts a browser on trial where the last start failed and nothing is known to speak against another.
+
+    Args:
+        registry: The list of sessions, where a trial has its place while it lasts.
+        launcher: Knows how the last start went.
+        lifecycle: Starts and closes it.
+        folders: Chooses its folder.
+    """
+
+    def __init__(
+        self, registry: SessionRegistry, launcher: Launcher, lifecycle: Lifecycle, folders: SessionFolders
+    ) -> None:
+        self._registry = registry
+        self._launcher = launcher
+        self._lifecycle = lifecycle
+        self._make = partial(new_warm_session, folders, 0.0)
+        self._rests_until = 0.0
+
+    def begin(self) -> None:
+        """Begin a trial in the background where one is due."""
+        now = time.monotonic()
+        if self._launcher.unavailable is None:
+            # The first one comes some time after the start that failed.
+            self._rests_until = now + REST_S
+        elif self._rests_until <= now:
+            self._rests_until = now + REST_S
+            threading.Thread(target=self._try, name="trial", daemon=True).start()
+
+    def _try(self) -> None:
+        obstacle = self._launcher.obstacle()
+        if self._launcher.unavailable is None:
+            # A client's start has worked meanwhile.
+            return
+        if obstacle is not None:
+            self._launcher.unavailable = obstacle
+            return
+        reserved = self._registry.reserve_warm(self._make, self._registry.warm_count() + 1)
+        if reserved is not None:
+            reserved.work.add_done_callback(self._close)
+            self._lifecycle.start(reserved)
+
+    def _close(self, work: Future[Any]) -> None:
+        # One that failed was closed by that, and has said why.
+        if work.exception() is None:
+            begun = self._registry.begin(work.result(), SessionState.CLOSING)
+            if isinstance(begun, Reserved):
+                self._lifecycle.close(begun, Why.TRIED)
