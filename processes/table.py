@@ -151,6 +151,15 @@ class Liveness(str, Enum):
     GONE = "gone"
 
 
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """What one cheap look tells of a process; one that is gone is defunct, but stands in the table."""
+
+    identity: ProcessIdentity
+    name: str
+    liveness: Liveness
+
+
 def snapshot() -> ProcessTable:
     """Read every Chrome-like process and ourselves, with all ancestors and leaders of groups and sessions.
 
@@ -176,21 +185,26 @@ def identify(pid: int) -> ProcessIdentity | None:
 def liveness(identity: ProcessIdentity) -> Liveness:
     """Tell whether this very process lives: another start time or a zombie is `GONE`. One cheap look."""
     stat = reader.read_stat(identity.pid)
-    if stat is None or stat.status is ProcessStatus.ZOMBIE:
-        return Liveness.GONE
     # What hides its start time is not proven to be another process, so it is not called gone.
-    if stat.started not in (None, identity.started):
+    if stat is None or stat.started not in (None, identity.started):
+        return Liveness.GONE
+    return _liveness_of(stat)
+
+
+def glance(pid: int) -> Glance | None:
+    """Give whatever has this pid now, defunct or not; None if there is nothing, or it hides its start."""
+    stat = reader.read_stat(pid)
+    if stat is None or stat.started is None:
+        return None
+    return Glance(ProcessIdentity(pid, stat.started), stat.name, _liveness_of(stat))
+
+
+def _liveness_of(stat: Stat) -> Liveness:
+    if stat.status is ProcessStatus.ZOMBIE:
         return Liveness.GONE
     if stat.dying:
         return Liveness.DYING
     return Liveness.STOPPED if stat.status is ProcessStatus.STOPPED else Liveness.ALIVE
-
-
-def is_ending_chrome(pid: int) -> bool:
-    """Tell whether this is a Chrome-like process that is dying, or dead and not taken off the table yet."""
-    stat = reader.read_stat(pid)
-    ends = stat is not None and (stat.dying or stat.status is ProcessStatus.ZOMBIE)
-    return stat is not None and ends and may_be_chrome(stat.name)
 
 
 def _read_with_kin(pids: set[int]) -> dict[int, Stat]:

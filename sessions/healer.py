@@ -19,7 +19,7 @@ from browser.running import RunningBrowser
 from deadline import Deadline, DeadlineExceeded
 from errors import RecoveryFailed
 from processes.ending import end
-from processes.helpers import has_ending_helper, stopped_helpers
+from processes.helpers import look_at_helpers
 from processes.memory import memory_held_mb
 from processes.ownership import session_mark
 from processes.table import snapshot
@@ -118,13 +118,15 @@ class Healer:
         running = session.running
         if running is None:
             return
-        stopped = stopped_helpers(running.browser)
+        helpers = look_at_helpers(running.browser)
+        stopped = helpers.stopped
         end(stopped)
         over = time.monotonic() + CRASH_TOLD_S
         while time.monotonic() < over and (
-            has_ending_helper(running.browser) or (stopped and not self._devtools.seen(running).crashed_pages)
+            helpers.ending or (stopped and not self._devtools.seen(running).crashed_pages)
         ):
             time.sleep(LOOK_AGAIN_S)
+            helpers = look_at_helpers(running.browser)
 
     def watch(self) -> None:
         """Begin to check every session that nobody uses, side by side; one that hangs delays no other."""
