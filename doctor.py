@@ -11,7 +11,6 @@ from enum import Enum
 from pathlib import Path
 
 from browser.binaries import mismatch
-from browser.last_words import ENOUGH_DISK_MB
 
 MB = 1_000_000
 ENOUGH_SHARED_MEMORY = 1 << 30
@@ -79,14 +78,14 @@ class DataFolder:
     Attributes:
         refusal: Why its path will not do.
         share: The kind of the network share that it is on; None on a disk of this machine.
-        free_mb: How much room its disk has.
+        full: Its disk is full, and what to do.
     """
 
     path: Path
     refusal: str | None
     writable: bool
     share: str | None
-    free_mb: int
+    full: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,9 +215,8 @@ def _data_folder(folder: DataFolder) -> Check:
     if not folder.writable:
         advice = "give this user the right to write there, or set DROVER_DATA_DIR to another folder"
         return Check("data folder", Status.PROBLEM, f"{folder.path} cannot be written to", advice)
-    if folder.free_mb < ENOUGH_DISK_MB:
-        found = f"the disk of {folder.path} is full: {folder.free_mb} MB are free"
-        return Check("data folder", Status.PROBLEM, found, "make room, also for what pages leave there")
+    if folder.full is not None:
+        return Check("data folder", Status.PROBLEM, f"{folder.path} has no room", folder.full)
     if folder.share is not None:
         found = f"{folder.path} is on a network share ({folder.share}): browsers are slow there"
         return Check("data folder", Status.WARNING, found, "set DROVER_DATA_DIR to a folder on a local disk")

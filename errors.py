@@ -190,5 +190,6 @@ _MAY_PASS = {
 
 def start_refused(message: str, error: OSError) -> StartRefused:
     """Give the refusal of a start that `error` has stopped: for now, where such a thing may pass."""
-    obstructed = error.errno in _MAY_PASS or isinstance(error, socket.gaierror)
+    unresolved = isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN
+    obstructed = unresolved or error.errno in _MAY_PASS
     return StartObstructed(message) if obstructed else StartRefused(message)

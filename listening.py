@@ -9,7 +9,6 @@ import sys
 import security
 from errors import start_refused
 
-_OF_THE_PORT = {errno.EADDRINUSE, errno.EACCES}
 _NO_SUCH_ADDRESS = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 
 
@@ -36,13 +35,14 @@ def listen(host: str, port: int) -> list[socket.socket]:
 
 
 def _why_not(host: str, address: str, port: int, error: OSError) -> str:
-    if error.errno in _OF_THE_PORT:
+    if error.errno in _NO_SUCH_ADDRESS or isinstance(error, socket.gaierror):
         return (
-            f"DROVER_PORT is {port}: {address} port {port} cannot be listened on ({error.strerror}); "
-            "stop what uses it, or choose another port"
+            f"DROVER_HOST is {host}: nobody can listen there ({error.strerror}); "
+            "name an address of this machine"
         )
     return (
-        f"DROVER_HOST is {host}: nobody can listen there ({error.strerror}); name an address of this machine"
+        f"DROVER_PORT is {port}: {address} port {port} cannot be listened on ({error.strerror}); "
+        "stop what uses it, or choose another port"
     )
 
 

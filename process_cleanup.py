@@ -6,6 +6,7 @@ session that was born in between.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Collection
@@ -157,6 +158,7 @@ class ProcessCleaner:
         self._emit = emit
         self._adopt_grace = adopt_grace
         self._owned_only = owned_only
+        self._tidied: frozenset[SessionFolder] = frozenset()
         self._one_at_a_time = threading.Lock()
         self._shared_lock = threading.Lock()
         self._shared: Future[CleanupReport] | None = None
@@ -196,8 +198,11 @@ class ProcessCleaner:
 
         One is left where a session was lost, as in an emergency, and its folder could not be removed then.
         """
-        if self._unowned_folders():
+        left = frozenset(self._unowned_folders())
+        # What one cleanup could not remove, the next one that somebody asks for tries again.
+        if left - self._tidied:
             self.by_interval()
+        self._tidied = left
 
     def survey(self) -> CleanupPlan:
         """Judge every Chrome-like process of the machine, as a cleanup asked for by a person would."""
@@ -320,7 +325,7 @@ class ProcessCleaner:
         present = self._folders.present()
         owned = {session.folder for session in self._protected()}
         # One that was owned until a moment ago was removed before its session left the list.
-        return tuple(one for one in present if str(one.path) not in owned and one.path.exists())
+        return tuple(one for one in present if str(one.path) not in owned and os.path.lexists(one.path))
 
     def _sweep(self, watch: _Stopwatch) -> int:
         removed = sum(1 for folder in self._unowned_folders() if self._folders.remove(folder))

@@ -6,7 +6,6 @@ import errno
 import http.client
 import json
 import os
-import shutil
 import socket
 import stat
 import subprocess
@@ -20,7 +19,8 @@ from pathlib import Path
 import security
 from browser.binaries import Binaries, find_chrome, find_chromedriver, snap_notice, versions
 from browser.capabilities import check_chrome_args
-from doctor import MB, DataFolder, PortHolder, Program, Readings, Sandbox
+from browser.last_words import want_of_room
+from doctor import DataFolder, PortHolder, Program, Readings, Sandbox
 from errors import DroverError, StartRefused
 from processes.folders import SessionFolders
 from processes.ownership import OwnerState, read_owner
@@ -138,8 +138,7 @@ def _data_folder(path: Path) -> DataFolder:
     # Path.exists() raises below a folder that may not be searched, and for a name that is too long.
     there = next(one for one in (path, *path.parents) if os.path.exists(one))  # noqa: PTH110
     writable = there.is_dir() and os.access(there, os.W_OK | os.X_OK)
-    free_mb = shutil.disk_usage(there).free // MB
-    return DataFolder(path, refusal, writable, network_share(there), free_mb)
+    return DataFolder(path, refusal, writable, network_share(there), want_of_room(there))
 
 
 def _port_holder(settings: Settings) -> PortHolder:

@@ -104,7 +104,13 @@ class Client:
 
     def run(self, over: threading.Event) -> None:
         """Ask through one door after the other until it is over, and have a session then."""
+        had_by = float("inf")
         while not over.is_set() or not self._is_there:
+            if over.is_set():
+                had_by = min(had_by, time.monotonic() + ANSWER_S)
+            if time.monotonic() > had_by:
+                self._findings.blame(f"{self.session_id} cannot be had again")
+                return
             door = self._chance.choice(self._doors) if self._is_there else self._acquire
             try:
                 door()

@@ -154,17 +154,13 @@ def snap_notice(machine: Machine | None = None) -> str | None:
 
 
 def resolve(
-    chrome_setting: str | None,
-    chromedriver_setting: str | None,
-    machine: Machine | None = None,
-    *,
-    may_fetch: bool = True,
+    chrome_setting: str | None, chromedriver_setting: str | None, machine: Machine | None = None
 ) -> Binaries:
-    """Find both programs; what is missing is fetched by Selenium Manager, where it may, within five minutes.
+    """Find both programs; what is missing is fetched by Selenium Manager, within five minutes.
 
     Raises:
         StartRefused: A setting names no executable file, or a snap's.
-        BrowserUnavailable: Not found here, and not fetched.
+        BrowserUnavailable: Not found here, and Selenium Manager could not fetch it.
     """
     machine = machine or this_machine()
     chrome = find_chrome(chrome_setting, machine)
@@ -173,9 +169,10 @@ def resolve(
         return Binaries(chrome, chromedriver)
     passed_over = None if chrome else snap_notice(machine)
     try:
-        fetched = _fetch(chrome, chromedriver, machine, may_fetch=may_fetch)
+        fetched = _fetch(chrome, chromedriver, machine)
     except _NotFetched as error:
-        raise BrowserUnavailable(_nothing_to_run(chrome, chromedriver, str(error), passed_over)) from error
+        cause = " ".join(str(error).split())
+        raise BrowserUnavailable(_nothing_to_run(chrome, chromedriver, cause, passed_over)) from error
     return Binaries(chrome or fetched.chrome, chromedriver or fetched.chromedriver)
 
 
@@ -263,9 +260,7 @@ class _NotFetched(Exception):
     """Selenium Manager could not help; the message says why."""
 
 
-def _fetch(chrome: Path | None, chromedriver: Path | None, machine: Machine, *, may_fetch: bool) -> Binaries:
-    if not may_fetch:
-        raise _NotFetched("it was not asked this time")
+def _fetch(chrome: Path | None, chromedriver: Path | None, machine: Machine) -> Binaries:
     answer = _ask_selenium_manager(_manager_arguments(chrome, chromedriver))
     fetched = Binaries(Path(answer["browser_path"]), Path(answer["driver_path"]))
     for path, needed in ((fetched.chrome, chrome is None), (fetched.chromedriver, chromedriver is None)):
@@ -292,15 +287,26 @@ def _ask_selenium_manager(arguments: Sequence[str]) -> Mapping[str, str]:
         # Selenium's own way to run it knows no limit of time, and hands our token on.
         manager = SeleniumManager._get_binary()  # noqa: SLF001
         done = _run([str(manager), *arguments, "--output", "json"], FETCH_TIMEOUT_S)
-        answer = json.loads(done.stdout)["result"]
-        told = {name: str(answer.get(name) or "") for name in ("browser_path", "driver_path", "message")}
     except WebDriverException as error:
         raise _NotFetched(error.msg) from error
-    except (OSError, subprocess.TimeoutExpired, ValueError, LookupError, AttributeError) as error:
-        raise _NotFetched(f"{type(error).__name__}: {error}") from error
-    if done.returncode:
-        raise _NotFetched(told["message"] or f"it ended with {done.returncode}")
+    except subprocess.TimeoutExpired as error:
+        raise _NotFetched(f"no answer within {FETCH_TIMEOUT_S:g} s") from error
+    except OSError as error:
+        raise _NotFetched(f"it cannot be run: {error}") from error
+    told = _manager_answer(done.stdout)
+    if done.returncode or not told:
+        said = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        raise _NotFetched(told.get("message") or said or f"it ended with {done.returncode}")
     return told
+
+
+def _manager_answer(said: bytes) -> Mapping[str, str]:
+    """Give the texts of Selenium Manager's answer by their names; none where it is no answer."""
+    try:
+        result = json.loads(said)["result"]
+        return {name: str(result.get(name) or "") for name in ("browser_path", "driver_path", "message")}
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return {}
 
 
 def _nothing_to_run(

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from browser import capabilities, driver_client, last_words
-from browser.binaries import Binaries, mismatch, versions
+from browser.binaries import FETCH_TIMEOUT_S, Binaries, mismatch, versions
 from browser.capabilities import Checked
 from browser.driver_processes import DriverProcesses, Wanted
 from browser.health import Reply, browser_guid, pages, probe
@@ -32,27 +33,24 @@ ATTACH_S = 10.0
 GRACE_S = 2.0
 
 
-class Find(Protocol):
-    """Gives the executables of Chrome and ChromeDriver, or raises `BrowserUnavailable`."""
-
-    def __call__(self, *, may_fetch: bool = True) -> Binaries:
-        """Find them; where they are not here, they may be fetched."""
-
-
 class Launcher:
     """Starts, re-attaches and stops browsers with one pair of executables.
 
     Args:
-        find: Finds them, once.
+        find: Gives the executables of Chrome and ChromeDriver, or raises `BrowserUnavailable`.
         headless: Whether Chrome runs without windows.
         no_sandbox: Whether Chrome has to run without its sandbox.
         chrome_args: More switches for every Chrome.
     """
 
-    def __init__(self, find: Find, *, headless: bool, no_sandbox: bool, chrome_args: Sequence[str]) -> None:
+    def __init__(
+        self, find: Callable[[], Binaries], *, headless: bool, no_sandbox: bool, chrome_args: Sequence[str]
+    ) -> None:
         self._find = find
         self._found: Binaries | None = None
         self._finding = threading.Lock()
+        self._not_found: str | None = None
+        self._not_found_at = 0.0
         self._doubt: str | None = None
         self._failed_in: Path | None = None
         self.unavailable: str | None = None
@@ -67,18 +65,16 @@ class Launcher:
 
         Sets `unavailable` to the reason when they cannot.
         """
-        try:
-            self._binaries()
-        except BrowserUnavailable as error:
-            self.unavailable = error.message
-            return None
         self.unavailable = self.obstacle()
         return self._doubt
 
     def obstacle(self) -> str | None:
-        """Tell what speaks against a start; None where only a start can tell. Nothing is fetched for that."""
+        """Tell what speaks against a start; None where only a start can tell.
+
+        Where Chrome has to be fetched for that, it takes minutes.
+        """
         try:
-            binaries = self._binaries(may_fetch=False)
+            binaries = self._binaries(Deadline(FETCH_TIMEOUT_S))
         except BrowserUnavailable as error:
             return error.message
         chrome, driver = versions(binaries)
@@ -115,7 +111,7 @@ class Launcher:
         """
         wish = capabilities.merge(
             checked,
-            binary=str(self._binaries().chrome),
+            binary=str(self._binaries(deadline).chrome),
             profile=str(folder.profile),
             downloads=str(folder.downloads),
             headless=self._headless,
@@ -129,7 +125,7 @@ class Launcher:
         self, folder: SessionFolder, wish: Mapping[str, object], deadline: Deadline, wanted: Wanted
     ) -> RunningBrowser:
         try:
-            driver, url = self._drivers.start(self._binaries().chromedriver, folder, deadline, wanted)
+            driver, url = self._drivers.start(self._binaries(deadline).chromedriver, folder, deadline, wanted)
             answer = driver_client.new_session(url, wish, max(1.0, deadline.remaining()))
             browser = _started_browser(answer)
             address = _debugger_address(answer)
@@ -172,7 +168,7 @@ class Launcher:
         end([running.driver])
         self._drivers.reap(running.driver.pid)
         _same_browser_or_none(running)
-        driver, url = self._drivers.start(self._binaries().chromedriver, folder, deadline, wanted)
+        driver, url = self._drivers.start(self._binaries(deadline).chromedriver, folder, deadline, wanted)
         try:
             wish = capabilities.for_reattach(checked, running.debugger_address)
             answer = driver_client.new_session(url, wish, deadline.within(ATTACH_S).remaining())
@@ -213,11 +209,26 @@ class Launcher:
         """Take what has ended off the process table: our ChromeDrivers, and Chrome that was given to us."""
         self._drivers.reap_all()
 
-    def _binaries(self, *, may_fetch: bool = True) -> Binaries:
-        with self._finding:
+    def _binaries(self, deadline: Deadline) -> Binaries:
+        asked_at = time.monotonic()
+        if not self._finding.acquire(timeout=deadline.remaining()):
+            raise BrowserUnavailable("Chrome and ChromeDriver are still being fetched; ask again later")
+        try:
             if self._found is None:
-                self._found = self._find(may_fetch=may_fetch)
+                self._found = self._find_since(asked_at)
             return self._found
+        finally:
+            self._finding.release()
+
+    def _find_since(self, asked_at: float) -> Binaries:
+        if self._not_found and self._not_found_at > asked_at:
+            # Whoever was here before us has just looked.
+            raise BrowserUnavailable(self._not_found)
+        try:
+            return self._find()
+        except BrowserUnavailable as error:
+            self._not_found, self._not_found_at = error.message, time.monotonic()
+            raise
 
 
 def _started_browser(answer: Mapping[str, Any]) -> ProcessIdentity:

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from browser import health
 from browser.devtools import Connection, DevTools, DevToolsFailed
 from browser.saved_state import SavedState, put_back_cookies, take
-from deadline import Deadline
 from processes.activity import activity_of
 from processes.helpers import network_process
 from processes.table import Liveness, ProcessIdentity, liveness
@@ -106,22 +105,27 @@ class StateKeeper:
 
     def save_now(self, sessions: Iterable[Session]) -> None:
         """Save sessions a last time, side by side, and wait for it a little."""
-        browsers = [(one, one.running) for one in sessions if one.running is not None]
-        deadline = Deadline(LAST_SAVE_S)
-        # A save that is under way may have looked before the last command was done.
-        wait(self._under_way(one for one, _ in browsers), timeout=deadline.remaining())
-        now = time.monotonic()
-        begun = [self._begin(one, _Seen(activity_of(running.driver), now)) for one, running in browsers]
-        wait(begun, timeout=deadline.remaining())
+        wait([self._begin_last(one) for one in sessions if one.running is not None], timeout=LAST_SAVE_S)
 
     def close(self) -> None:
         """Take no more saves."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
-    def _under_way(self, sessions: Iterable[Session]) -> tuple[Future[None], ...]:
+    def _begin_last(self, session: Session) -> Future[None]:
         with self._lock:
-            ids = [session.session_id for session in sessions]
-            return tuple(self._busy[one] for one in ids if one in self._busy)
+            under_way = self._busy.get(session.session_id)
+            last = self._busy[session.session_id] = self._executor.submit(self._save_last, session, under_way)
+            return last
+
+    def _save_last(self, session: Session, under_way: Future[None] | None) -> None:
+        assert session.running is not None
+        if under_way is not None:
+            # It may have looked before the last command was done.
+            wait([under_way], timeout=LAST_SAVE_S)
+        seen = _Seen(activity_of(session.running.driver), time.monotonic())
+        with self._lock:
+            self._seen[session.session_id] = seen
+        self._save(session, seen)
 
     def _begin(self, session: Session, seen: _Seen) -> Future[None]:
         with self._lock:

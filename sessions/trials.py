@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from browser.launcher import Launcher
+from errors import DroverError
 from processes.folders import SessionFolders
 from sessions.claims import Reserved
 from sessions.handover import new_warm_session
@@ -22,10 +23,13 @@ from sessions.registry import SessionRegistry
 from sessions.session import SessionState
 
 REST_S = 30.0
+LONGEST_REST_S = 600.0
 
 
 class Trials:
     """Starts a browser on trial where the last start failed and nothing is known to speak against another.
+
+    It is a warm browser that nobody is given.
 
     Args:
         registry: The list of sessions, where a trial has its place while it lasts.
@@ -41,20 +45,26 @@ class Trials:
         self._launcher = launcher
         self._lifecycle = lifecycle
         self._make = partial(new_warm_session, folders, 0.0)
+        self._rest_s = REST_S
         self._rests_until = 0.0
+        self._trying: threading.Thread | None = None
 
     def begin(self) -> None:
-        """Begin a trial in the background where one is due."""
+        """Begin a trial in the background where one is due: after 30 s, then at growing intervals."""
         now = time.monotonic()
         if self._launcher.unavailable is None:
-            # The first one comes some time after the start that failed.
-            self._rests_until = now + REST_S
-        elif self._rests_until <= now:
-            self._rests_until = now + REST_S
-            threading.Thread(target=self._try, name="trial", daemon=True).start()
+            self._rest_s, self._rests_until = REST_S, now + REST_S
+        elif self._rests_until <= now and (self._trying is None or not self._trying.is_alive()):
+            self._rests_until = now + self._rest_s
+            self._rest_s = min(2 * self._rest_s, LONGEST_REST_S)
+            self._trying = threading.Thread(target=self._try, name="trial", daemon=True)
+            self._trying.start()
 
     def _try(self) -> None:
-        obstacle = self._launcher.obstacle()
+        try:
+            obstacle = self._launcher.obstacle()
+        except DroverError as error:
+            obstacle = error.message
         if self._launcher.unavailable is None:
             # A client's start has worked meanwhile.
             return

@@ -6,7 +6,10 @@ import errno
 import os
 import signal
 import socket
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +27,7 @@ from deadline import Deadline
 from errors import BrowserUnavailable, SessionLost
 from processes.folders import SessionFolder, SessionFolders
 from tests.integration.fake_chromedriver import BIND_FAILED, LAST_WORDS, Fault, install
-from tests.machine import is_living, kill, living, marked, wait_gone
+from tests.machine import is_living, kill, living, marked, wait_gone, wait_until
 
 
 class Bench:
@@ -33,8 +36,8 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         home = folder / "fake"
         home.mkdir()
-        binaries = Binaries(chrome=home / "bin" / "chromium", chromedriver=install(home))
-        self.launcher = Launcher(lambda **_: binaries, headless=True, no_sandbox=True, chrome_args=())
+        self.binaries = Binaries(chrome=home / "bin" / "chromium", chromedriver=install(home))
+        self.launcher = Launcher(lambda: self.binaries, headless=True, no_sandbox=True, chrome_args=())
         self.data_dir = folder / "d"
         self.folders = SessionFolders(self.data_dir)
         self.folders.check()
@@ -139,28 +142,59 @@ def test_a_full_disk_speaks_against_the_next_start(bench: Bench, monkeypatch: py
 
 
 class Shop:
-    """Where Chrome and ChromeDriver are to be found, once they have come."""
+    """Where Chrome and ChromeDriver are to be had, once they have come; a look there takes its time."""
 
     def __init__(self, binaries: Binaries) -> None:
         self.binaries = binaries
         self.have_come = False
-        self.fetches: list[bool] = []
+        self.asked = 0
+        self.open = threading.Event()
+        self.open.set()
 
-    def find(self, *, may_fetch: bool = True) -> Binaries:
-        self.fetches.append(may_fetch)
+    def find(self) -> Binaries:
+        self.asked += 1
+        assert self.open.wait(30)
         if not self.have_come:
             raise BrowserUnavailable("no Chrome was found")
         return self.binaries
 
 
-def test_a_browser_that_is_installed_later_is_found_without_fetching_one(bench: Bench) -> None:
-    shop = Shop(bench.launcher._binaries())
+def test_a_browser_that_comes_later_is_found(bench: Bench) -> None:
+    shop = Shop(bench.binaries)
     launcher = Launcher(shop.find, headless=True, no_sandbox=True, chrome_args=())
     launcher.check()
-    assert launcher.unavailable == launcher.obstacle() == "no Chrome was found"
+    assert launcher.unavailable == "no Chrome was found"
     shop.have_come = True
     assert launcher.obstacle() is None
-    assert shop.fetches == [True, False, False]
+    assert launcher.obstacle() is None
+    assert shop.asked == 2
+
+
+def test_who_waits_for_somebody_elses_look_shares_what_it_found(bench: Bench) -> None:
+    shop = Shop(bench.binaries)
+    launcher = Launcher(shop.find, headless=True, no_sandbox=True, chrome_args=())
+    shop.open.clear()
+    with ThreadPoolExecutor(3) as pool:
+        looks = [pool.submit(launcher.obstacle) for _ in range(3)]
+        wait_until(lambda: shop.asked == 1, "the first looks")
+        wait_until(lambda: sum(look.running() for look in looks) == 3, "the others wait")
+        time.sleep(0.1)
+        shop.open.set()
+        assert {look.result(30) for look in looks} == {"no Chrome was found"}
+    assert shop.asked == 1
+
+
+def test_nobody_waits_longer_for_somebody_elses_look_than_he_has_time(bench: Bench) -> None:
+    shop = Shop(bench.binaries)
+    launcher = Launcher(shop.find, headless=True, no_sandbox=True, chrome_args=())
+    shop.open.clear()
+    with ThreadPoolExecutor(1) as pool:
+        look = pool.submit(launcher.obstacle)
+        wait_until(lambda: shop.asked == 1, "the first looks")
+        with pytest.raises(BrowserUnavailable, match="still being fetched; ask again later"):
+            launcher.start(bench.folder, Checked({}), Deadline(0.1), lambda: True)
+        shop.open.set()
+        assert look.result(30) == "no Chrome was found"
 
 
 def test_programs_that_do_not_fit_are_what_a_failed_start_is_put_down_to(
@@ -198,7 +232,7 @@ def test_a_driver_that_found_its_port_taken_is_started_again(bench: Bench) -> No
 
 
 def test_an_executable_that_cannot_be_run_is_named(bench: Bench) -> None:
-    path = bench.launcher._binaries().chromedriver
+    path = bench.binaries.chromedriver
     path.chmod(0o600)
     with pytest.raises(BrowserUnavailable, match=f"{path}.*DROVER_CHROMEDRIVER"):
         bench.start()

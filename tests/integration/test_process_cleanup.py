@@ -155,6 +155,17 @@ def test_what_a_lost_session_has_left_is_tidied_away_before_the_cleaner_is_close
     assert not lost.path.exists()
 
 
+def test_what_one_cleanup_could_not_remove_is_left_to_the_next_that_is_asked_for(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.session()
+    monkeypatch.setattr(shop.folders, "remove", lambda _: False)
+    shop.cleaner.tidy()
+    shop.cleaner.tidy()
+    shop.cleaner.close()
+    assert len([line for line in shop.ear.lines if line.startswith("Active ChromeDriver")]) == 1
+
+
 def test_where_every_folder_is_owned_there_is_nothing_to_tidy(shop: Shop) -> None:
     kept = shop.session()
     shop.protect(kept)

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Semaphore
+from typing import cast
 
 import pytest
 
-from browser import last_words, launcher
+from browser import launcher
+from browser.launcher import Launcher
 from errors import BrowserUnavailable
+from processes.folders import SessionFolders
 from sessions import trials
+from sessions.lifecycle import Lifecycle
+from sessions.trials import Trials
 from tests.integration.fake_chromedriver import Fault
-from tests.integration.house import House, opened
+from tests.integration.house import PATIENCE_S, House, opened
 from tests.machine import wait_until
 
 TRIED = r"Warm browser ready after .*"
@@ -54,18 +61,39 @@ def test_while_starts_fail_the_service_is_not_well(house: House) -> None:
 def test_while_something_speaks_against_a_start_none_is_tried(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fail_once(house)
-    monkeypatch.setattr(last_words, "ENOUGH_DISK_MB", 10**9)
-    wait_until(lambda: "make room" in str(house.manager.unavailable), "the full disk is told")
-    starts = len([line for line in house.ear.lines if "could not be started" in line])
-    house.become(Fault.NONE)
-    assert not house.said(TRIED)
-    monkeypatch.undo()
-    wait_until(lambda: house.manager.unavailable is None, "there is room, and a trial has worked")
-    assert len([line for line in house.ear.lines if "could not be started" in line]) == starts
+    looks = Semaphore(0)
+
+    def obstacle(_: Launcher) -> str:
+        looks.release()
+        return "nothing works here"
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Launcher, "obstacle", obstacle)
+        fail_once(house)
+        house.become(Fault.NONE)
+        for _ in range(2):
+            assert looks.acquire(timeout=PATIENCE_S)
+        assert house.manager.unavailable == "nothing works here"
+        assert not house.said(TRIED)
+    wait_until(lambda: house.manager.unavailable is None, "a trial has worked")
 
 
-def test_a_service_that_is_well_tries_nothing(house: House) -> None:
-    house.acquire("one")
-    assert not house.said(TRIED)
-    assert not house.said(FAILED)
+class WellLauncher:
+    """A launcher whose last start has worked, and that is not to be asked."""
+
+    unavailable = None
+
+    def obstacle(self) -> str:
+        raise AssertionError("a service that is well has looked for an obstacle")
+
+
+def test_a_service_that_is_well_tries_nothing(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trials, "REST_S", 0.0)
+    registry = house.manager.registry
+    well = Trials(
+        registry, cast("Launcher", WellLauncher()), cast("Lifecycle", None), SessionFolders(house.data_dir)
+    )
+    for _ in range(3):
+        well.begin()
+    assert not [thread for thread in threading.enumerate() if thread.name == "trial"]
+    assert registry.works() == ()

@@ -237,15 +237,6 @@ def test_the_manager_is_told_none_of_our_settings(monkeypatch: pytest.MonkeyPatc
     assert "DROVER_" not in given
 
 
-def test_where_nothing_may_be_fetched_the_manager_is_not_asked(
-    monkeypatch: pytest.MonkeyPatch, folder: Path
-) -> None:
-    manager = FakeManager(monkeypatch, folder, FETCHED)
-    with pytest.raises(BrowserUnavailable, match="it was not asked this time"):
-        binaries.resolve(None, None, machine([*FETCHED.values()]), may_fetch=False)
-    assert manager.asked == []
-
-
 def test_a_missing_chromedriver_is_fetched_for_the_chrome_that_was_found(
     monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:
@@ -286,13 +277,18 @@ def test_a_manager_that_cannot_help_becomes_a_line_that_says_what_to_do(
 
 
 @pytest.mark.parametrize(
-    ("script", "cause"), [("echo nonsense", "JSONDecodeError"), ("sleep 30", "TimeoutExpired")]
+    ("script", "cause"),
+    [
+        ("echo nonsense", "it ended with 0"),
+        ("echo 'x: cannot execute' >&2; exit 126", "x: cannot execute"),
+        ("exec sleep 30", "no answer within 0.2 s"),
+    ],
 )
 def test_a_manager_that_talks_nonsense_or_never_ends_is_given_up(
     monkeypatch: pytest.MonkeyPatch, folder: Path, script: str, cause: str
 ) -> None:
     monkeypatch.setattr(binaries, "FETCH_TIMEOUT_S", 0.2)
-    manager = program(folder / "selenium-manager", f"exec {script}")
+    manager = program(folder / "selenium-manager", script)
     monkeypatch.setattr(SeleniumManager, "_get_binary", lambda: manager)
     with pytest.raises(BrowserUnavailable, match=cause):
         binaries.resolve(None, None, machine([]))

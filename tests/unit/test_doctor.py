@@ -19,7 +19,7 @@ from doctor import (
     worst,
 )
 
-FOLDER = DataFolder(Path("/data"), None, writable=True, share=None, free_mb=5_000)
+FOLDER = DataFolder(Path("/data"), None, writable=True, share=None, full=None)
 SANDBOX = Sandbox(as_root=False, namespaces=True, helper=False, apparmor=False)
 WELL = Readings(
     system="linux",
@@ -109,7 +109,7 @@ def test_a_machine_that_is_well_has_nothing_to_be_done() -> None:
             "DROVER_DATA_DIR",
         ),
         (
-            replace(WELL, data_folder=replace(FOLDER, free_mb=3)),
+            replace(WELL, data_folder=replace(FOLDER, full="make room")),
             "data folder",
             Status.PROBLEM,
             "make room",

@@ -70,9 +70,17 @@ def test_an_address_that_this_machine_has_not_is_refused(monkeypatch: pytest.Mon
         listening.listen("192.0.2.1", 5010)
 
 
-def test_a_name_that_nobody_knows_is_no_matter_of_the_port() -> None:
-    with pytest.raises(StartObstructed, match=r"^DROVER_HOST is no-such-host\.invalid: "):
-        listening.listen("no-such-host.invalid", 5010)
+@pytest.mark.parametrize(("code", "may_pass"), [(socket.EAI_AGAIN, True), (socket.EAI_NONAME, False)])
+def test_a_name_that_is_not_known_is_no_matter_of_the_port(
+    monkeypatch: pytest.MonkeyPatch, code: int, may_pass: bool
+) -> None:
+    def unknown(*_: object) -> None:
+        raise socket.gaierror(code, "not known")
+
+    monkeypatch.setattr(listening, "_bound", unknown)
+    with pytest.raises(StartRefused, match=r"^DROVER_HOST is drover\.example: ") as refusal:
+        listening.listen("drover.example", 5010)
+    assert isinstance(refusal.value, StartObstructed) is may_pass
 
 
 @pytest.mark.parametrize(("size", "is_small"), [(64 << 20, True), (GIGABYTE - 1, True), (GIGABYTE, False)])

@@ -121,6 +121,20 @@ def test_the_last_save_takes_what_was_done_while_another_was_under_way(
     assert keeper.state_of("one") == NEW
 
 
+def test_the_last_save_of_one_session_waits_for_no_other(
+    keeper: StateKeeper, browsers: Browsers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state_keeper, "LAST_SAVE_S", 0.5)
+    browsers.go_on.clear()
+    keeper.tick([living("one")])
+    assert browsers.begun.acquire(timeout=PATIENCE_S)
+    hung, browsers.go_on = browsers.go_on, threading.Event()
+    browsers.go_on.set()
+    keeper.save_now([living("one"), living("two"), living("three")])
+    assert (keeper.state_of("two"), keeper.state_of("three")) == (OLD, OLD)
+    hung.set()
+
+
 def test_a_session_whose_driver_rests_is_not_looked_at_again(
     keeper: StateKeeper, browsers: Browsers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
