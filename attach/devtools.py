@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, WebSocketException
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
 from addresses import Addresses
 from asgi import Message, Receive, Scope, Send, header, json_answer, on_thread, send_answer
@@ -140,9 +140,14 @@ class Sockets:
                 ping_interval=None,
                 proxy=None,
             )
-        except (WebSocketException, OSError, TimeoutError) as error:
+        except InvalidStatus as error:
             raise NotFound(
                 f"Session {session.session_id} has no such socket ({error}); see its json/list"
+            ) from error
+        except (WebSocketException, OSError, TimeoutError) as error:
+            # It was well a moment ago.
+            raise BrowserUnavailable(
+                f"The browser of session {session.session_id} takes no socket ({error}); ask again"
             ) from error
         with self._driving.use(session):
             await send({"type": "websocket.accept"})

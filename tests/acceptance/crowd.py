@@ -23,7 +23,7 @@ from typing import Any, Final
 import psutil
 import requests
 
-from tests.acceptance.strangers import CHROMES, SWITCHES, start_look_alikes
+from tests.acceptance.strangers import CHROMES, LONG_S, SWITCHES, start_look_alikes
 from tests.machine import command_line, family, free_port, kill, marked, remove, wait_gone, wait_until
 
 START_S: Final = 20.0
@@ -272,7 +272,7 @@ def _left_behind(stack: contextlib.ExitStack, folder: Path) -> int:
 def _crash_handler(stack: contextlib.ExitStack, folder: Path) -> int:
     program = copied("sleep", folder / "chrome_crashpad_handler")
     started = subprocess.run(
-        ["sh", "-c", '"$@" >/dev/null 2>&1 & echo $!', "sh", program, "3000"],
+        ["sh", "-c", '"$@" >/dev/null 2>&1 & echo $!', "sh", program, LONG_S],
         capture_output=True,
         text=True,
         check=True,
@@ -283,7 +283,7 @@ def _crash_handler(stack: contextlib.ExitStack, folder: Path) -> int:
 
 def _look_alikes(stack: contextlib.ExitStack, folder: Path) -> set[int]:
     names = ("chrome-native-host", "chrome-remote-desktop-host", "chromecast")
-    renamed = [subprocess.Popen([copied("sleep", folder / name), "3000"]) for name in names]
+    renamed = [subprocess.Popen([copied("sleep", folder / name), LONG_S]) for name in names]
     started = [*renamed, *start_look_alikes(folder)]
     for process in started:
         stack.callback(_end, process, folder)

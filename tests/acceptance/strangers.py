@@ -24,6 +24,8 @@ from tests.machine import family, free_port, wait_until
 START_S: Final = 20.0
 CHROMES: Final = ("chromium", "chromium-browser", "google-chrome", "chrome")
 SWITCHES: Final = ("--headless=new", "--no-sandbox", "--no-first-run", "--disable-gpu")
+LONG_S: Final = "86400"
+"""How long they live in seconds, unless they are ended: longer than any run."""
 ROOT: Final = Path(__file__).resolve().parents[2]
 
 
@@ -107,20 +109,26 @@ def _renamed_sleeps(folder: Path) -> list[list[str]]:
     sleep = shutil.which("sleep")
     assert sleep is not None
     names = ("chrome-helper-script", "chromedriver-wrapper", "my-chrome", "chrome-editor", "chromium-notes")
-    return [[shutil.copy(os.path.realpath(sleep), str(folder / name)), "600"] for name in names]
+    return [[shutil.copy(os.path.realpath(sleep), str(folder / name)), LONG_S] for name in names]
 
 
 def _named_scripts(folder: Path) -> list[list[str]]:
     scripts = [folder / name for name in ("chrome-gnome-shell", "chrome_metrics.py")]
     for script in scripts:
-        script.write_text(f"#!{sys.executable}\nimport time\ntime.sleep(600)\n", encoding="utf-8")
+        script.write_text(f"#!{sys.executable}\nimport time\ntime.sleep({LONG_S})\n", encoding="utf-8")
         script.chmod(0o700)
     return [[str(script)] for script in scripts]
 
 
 def _mentions_chrome(folder: Path) -> list[str]:
     switches = ["--type=renderer", "--test-type=webdriver", f"--user-data-dir={folder}/p", "chromedriver"]
-    return [sys.executable, "-c", "import time; time.sleep(600)", "/usr/lib/chromium/chromium", *switches]
+    return [
+        sys.executable,
+        "-c",
+        f"import time; time.sleep({LONG_S})",
+        "/usr/lib/chromium/chromium",
+        *switches,
+    ]
 
 
 def _be_the_script(folder: Path, port: str, own_group: bool) -> None:
