@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -9,21 +10,26 @@ import psutil
 import pytest
 
 from processes.helpers import Helpers, look_at_helpers
-from tests.integration.children import children, identity, state
+from tests.integration.children import Children, children, identity, state
 from tests.machine import wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux lists children and their ends")
 
 
-def with_a_helper(program: Path) -> str:
-    """Give the script of a main process that has one helper and takes no note of its end."""
-    return f"'{program}' -c read <&0 & echo ready; exec sleep 600"
+def with_a_helper(kids: Children, name: str) -> tuple[subprocess.Popen[str], psutil.Process]:
+    """Start a main process that takes no note of its one helper's end, and give both."""
+    main = kids.start(script=f"'{kids.program(name)}' -c read <&0 & echo ready; exec sleep 600")
+    process = psutil.Process(main.pid)
+    # A shell would reap its child.
+    wait_until(lambda: process.name() == "sleep", "the main process is no shell any more")
+    (helper,) = process.children()
+    return main, helper
 
 
 def test_a_helper_that_has_ended_is_seen_until_it_is_off_the_table(folder: Path) -> None:
     with children(folder) as kids:
-        main = kids.start(script=with_a_helper(kids.program("chrome")))
-        browser, (helper,) = identity(main), psutil.Process(main.pid).children()
+        main, helper = with_a_helper(kids, "chrome")
+        browser = identity(main)
         assert look_at_helpers(browser) == Helpers()
         helper.kill()
         wait_until(lambda: state(helper.pid) == "Z", "a defunct helper")
@@ -35,8 +41,8 @@ def test_a_helper_that_has_ended_is_seen_until_it_is_off_the_table(folder: Path)
 
 def test_a_helper_that_is_no_chrome_may_end_as_it_likes(folder: Path) -> None:
     with children(folder) as kids:
-        main = kids.start(script=with_a_helper(kids.program("cat")))
-        browser, (helper,) = identity(main), psutil.Process(main.pid).children()
+        main, helper = with_a_helper(kids, "cat")
+        browser = identity(main)
         helper.kill()
         wait_until(lambda: state(helper.pid) == "Z", "a defunct cat")
         assert look_at_helpers(browser) == Helpers()
@@ -44,8 +50,8 @@ def test_a_helper_that_is_no_chrome_may_end_as_it_likes(folder: Path) -> None:
 
 def test_a_helper_that_somebody_has_stopped_is_found(folder: Path) -> None:
     with children(folder) as kids:
-        main = kids.start(script=with_a_helper(kids.program("chrome")))
-        browser, (helper,) = identity(main), psutil.Process(main.pid).children()
+        main, helper = with_a_helper(kids, "chrome")
+        browser = identity(main)
         assert look_at_helpers(browser) == Helpers()
         helper.suspend()
         wait_until(lambda: state(helper.pid) == "T", "a stopped helper")

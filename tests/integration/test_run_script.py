@@ -132,6 +132,7 @@ def test_what_is_read_by_programs_has_nothing_of_the_set_up_in_it(clone: Clone) 
 
 
 def test_the_doctor_is_asked_before_any_browser_is_brought(clone: Clone) -> None:
+    clone.run()
     clone.browser = {"DROVER_CHROME_BINARY": "/nonexistent/chrome"}
     try:
         code, _, err = clone.run("--headless")
