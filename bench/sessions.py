@@ -30,7 +30,7 @@ import requests
 from browser.binaries import resolve
 from tests.acceptance.service import Json, Service, running
 
-ROUNDS = 9
+ROUNDS = 21
 TEN = 10
 REST_S = 30.0
 PORT = re.compile(r"successfully on port (\d+)")
