@@ -112,18 +112,26 @@ class StateKeeper:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _begin_last(self, session: Session) -> Future[None]:
+        assert session.running is not None
+        seen = _Seen(activity_of(session.running.driver), time.monotonic())
         with self._lock:
-            under_way = self._busy.get(session.session_id)
-            last = self._busy[session.session_id] = self._executor.submit(self._save_last, session, under_way)
+            known, under_way = (
+                self._seen.setdefault(session.session_id, seen),
+                self._busy.get(session.session_id),
+            )
+            last = self._busy[session.session_id] = self._executor.submit(
+                self._save_last, session, seen, known, under_way
+            )
             return last
 
-    def _save_last(self, session: Session, under_way: Future[None] | None) -> None:
-        assert session.running is not None
+    def _save_last(self, session: Session, seen: _Seen, known: _Seen, under_way: Future[None] | None) -> None:
         if under_way is not None:
             # It may have looked before the last command was done.
             wait([under_way], timeout=LAST_SAVE_S)
-        seen = _Seen(activity_of(session.running.driver), time.monotonic())
         with self._lock:
+            if self._seen.get(session.session_id) is not known:
+                # It was forgotten meanwhile, as in `_save`.
+                return
             self._seen[session.session_id] = seen
         self._save(session, seen)
 

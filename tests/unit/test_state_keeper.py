@@ -121,6 +121,22 @@ def test_the_last_save_takes_what_was_done_while_another_was_under_way(
     assert keeper.state_of("one") == NEW
 
 
+def test_a_last_save_that_comes_after_its_session_was_forgotten_takes_nothing(
+    keeper: StateKeeper,
+    browsers: Browsers,
+    disk: list[tuple[str, SavedState]],
+) -> None:
+    browsers.go_on.clear()
+    keeper.tick([living()])
+    assert browsers.begun.acquire(timeout=PATIENCE_S)
+    last = keeper._begin_last(living())
+    keeper.forget("one")
+    browsers.go_on.set()
+    last.result(PATIENCE_S)
+    assert keeper.state_of("one") is None
+    assert disk == []
+
+
 def test_the_last_save_of_one_session_waits_for_no_other(
     keeper: StateKeeper, browsers: Browsers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
