@@ -115,10 +115,8 @@ class StateKeeper:
         assert session.running is not None
         seen = _Seen(activity_of(session.running.driver), time.monotonic())
         with self._lock:
-            known, under_way = (
-                self._seen.setdefault(session.session_id, seen),
-                self._busy.get(session.session_id),
-            )
+            known = self._seen.setdefault(session.session_id, seen)
+            under_way = self._busy.get(session.session_id)
             last = self._busy[session.session_id] = self._executor.submit(
                 self._save_last, session, seen, known, under_way
             )

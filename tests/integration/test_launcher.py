@@ -150,6 +150,7 @@ class Shop:
         self.asked = 0
         self.open = threading.Event()
         self.open.set()
+        self.launcher = Launcher(self.find, headless=True, no_sandbox=True, chrome_args=())
 
     def find(self) -> Binaries:
         self.asked += 1
@@ -161,7 +162,7 @@ class Shop:
 
 def test_a_browser_that_comes_later_is_found(bench: Bench) -> None:
     shop = Shop(bench.binaries)
-    launcher = Launcher(shop.find, headless=True, no_sandbox=True, chrome_args=())
+    launcher = shop.launcher
     launcher.check()
     assert launcher.unavailable == "no Chrome was found"
     shop.have_come = True
@@ -172,7 +173,7 @@ def test_a_browser_that_comes_later_is_found(bench: Bench) -> None:
 
 def test_who_waits_for_somebody_elses_look_shares_what_it_found(bench: Bench) -> None:
     shop = Shop(bench.binaries)
-    launcher = Launcher(shop.find, headless=True, no_sandbox=True, chrome_args=())
+    launcher = shop.launcher
     shop.open.clear()
     with ThreadPoolExecutor(3) as pool:
         looks = [pool.submit(launcher.obstacle) for _ in range(3)]
@@ -186,7 +187,7 @@ def test_who_waits_for_somebody_elses_look_shares_what_it_found(bench: Bench) ->
 
 def test_nobody_waits_longer_for_somebody_elses_look_than_he_has_time(bench: Bench) -> None:
     shop = Shop(bench.binaries)
-    launcher = Launcher(shop.find, headless=True, no_sandbox=True, chrome_args=())
+    launcher = shop.launcher
     shop.open.clear()
     with ThreadPoolExecutor(1) as pool:
         look = pool.submit(launcher.obstacle)
