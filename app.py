@@ -124,7 +124,7 @@ class Drover:
             keeper,
             self._archive,
             self._folders,
-            self._cleaner,
+            self._cleaner.upon_connection_error,
             self.hub.emit,
             settings.health_timeout,
         )

@@ -32,7 +32,6 @@ from errors import (
     ShuttingDown,
 )
 from events import Emit
-from process_cleanup import ProcessCleaner
 from processes.folders import SessionFolders
 from sessions.archive import Archive
 from sessions.claims import Reserved, complete
@@ -70,7 +69,7 @@ class Lifecycle:
         keeper: Holds what was taken from the sessions' browsers.
         archive: Keeps on disk what must outlive the process.
         folders: The sessions' folders.
-        cleaner: Ends orphans before a recovery.
+        end_orphans: Ends orphaned processes before a recovery; returns how many were seen dead.
         emit: Hears what happens.
         probe_timeout: Seconds that one health probe waits.
     """
@@ -84,7 +83,7 @@ class Lifecycle:
         keeper: StateKeeper,
         archive: Archive,
         folders: SessionFolders,
-        cleaner: ProcessCleaner,
+        end_orphans: Callable[[], int],
         emit: Emit,
         probe_timeout: float,
     ) -> None:
@@ -95,7 +94,7 @@ class Lifecycle:
         self._keeper = keeper
         self._archive = archive
         self._folders = folders
-        self._cleaner = cleaner
+        self._end_orphans = end_orphans
         self._emit = emit
         self._probe_timeout = probe_timeout
         self._executor = ThreadPoolExecutor(2 * registry.max_sessions + 4, thread_name_prefix="session")
@@ -174,7 +173,7 @@ class Lifecycle:
         self._emit(events.SessionAppearsDead(session.session_id, found.reason or found.cause.value))
         self._emit(events.ConnectionErrorDetected(session.session_id))
         self._pause(session, pause_s)
-        orphans_killed = self._cleaner.upon_connection_error()
+        orphans_killed = self._end_orphans()
         try:
             casualty = Casualty(
                 session.folder,
