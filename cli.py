@@ -24,7 +24,8 @@ from errors import CleanupIncomplete, StartObstructed, StartRefused
 from logs import set_up_logging
 from process_cleanup import ProcessCleaner, Trigger
 from processes.folders import SessionFolders
-from processes.ownership import OwnerState, read_owner
+from processes.ownership import read_owner
+from processes.session_mark import OwnerState
 from processes.verdicts import ProtectedSession
 from readings import read_set_up
 from security import is_loopback

@@ -23,7 +23,8 @@ from browser.last_words import want_of_room
 from doctor import DataFolder, PortHolder, Program, Readings, Sandbox
 from errors import DroverError, StartRefused
 from processes.folders import SessionFolders
-from processes.ownership import OwnerState, read_owner
+from processes.ownership import read_owner
+from processes.session_mark import OwnerState
 from processes.shares import network_share
 from processes.surroundings import (
     chromes_of_others,

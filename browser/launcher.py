@@ -26,7 +26,7 @@ from deadline import Deadline
 from errors import BrowserUnavailable, CleanupIncomplete, InvalidRequest
 from processes.ending import end
 from processes.folders import SessionFolder
-from processes.ownership import session_mark
+from processes.session_mark import session_mark
 from processes.table import Liveness, ProcessIdentity, ProcessTable, identify, liveness, snapshot
 
 ATTACH_S = 10.0

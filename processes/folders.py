@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from errors import BrowserUnavailable, StartRefused, start_refused
-from processes.ownership import SessionMark, session_mark
+from processes.session_mark import SessionMark, session_mark
 
 _MARKER: Final = ".drover"
 _NAME = re.compile(r"[a-z0-9]{8}")

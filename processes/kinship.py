@@ -18,7 +18,7 @@ from processes.chrome_names import (
     may_be_chrome,
     role_of,
 )
-from processes.ownership import session_mark
+from processes.session_mark import session_mark
 from processes.table import ProcessRow, ProcessStatus, ProcessTable
 
 _Value = TypeVar("_Value")

@@ -1,72 +1,24 @@
-"""Whose a process is: the mark on its command line, and the lock of the instance that put it there.
+"""The lock of an instance on its data folder.
 
-Every session has a folder `<data_dir>/s/<name>`. ChromeDriver carries it in `--log-path=`, Chrome with all
-its helpers in `--user-data-dir=`, the crash handlers in `--database=`: a path on the command line can be read
-on every system, and Chrome's helpers keep it when they re-write their arguments. The instance holds an
-operating-system lock on `<data_dir>/lock` while it lives, so anybody can tell from a command line whether the
-owner lives.
+The instance holds an operating-system lock on `<data_dir>/lock` while it lives. A session's mark names the
+data folder, so anybody can read from a command line whether the owner of a process lives.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import stat
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 
 from errors import DataDirInUse, StartRefused, start_refused
-
-_MARK = re.compile(
-    r"""(?:^|[\s"])--(?P<switch>user-data-dir|log-path|database)=
-    "?(?P<data_dir>(?:/|[A-Za-z]:[\\/]|\\\\)(?:(?!\s--).)*?)
-    (?P<sessions>[\\/]s[\\/])(?P<name>[a-z0-9]{8})[\\/](?P<part>p|chromedriver\.log|c)(?=["\s]|$)""",
-    re.VERBOSE,
-)
-_PART_OF_SWITCH = {"user-data-dir": "p", "log-path": "chromedriver.log", "database": "c"}
+from processes.session_mark import OwnerState
 
 _ACQUIRE_PATIENCE_S = 2.0
 _ACQUIRE_PAUSE_S = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class SessionMark:
-    """A session's folder as a command line names it.
-
-    Attributes:
-        folder: `<data_dir>/s/<name>`, with the separators that the command line has.
-    """
-
-    data_dir: str
-    folder: str
-
-
-def session_mark(cmdline: Sequence[str] | None) -> SessionMark | None:
-    """Give the mark that a command line carries, or None.
-
-    Chrome's helpers re-write their arguments as one string joined by spaces, so paths with spaces are found
-    in the joined text; none of our paths holds a space followed by two dashes.
-    """
-    if not cmdline:
-        return None
-    for found in _MARK.finditer(" ".join(cmdline)):
-        if _PART_OF_SWITCH[found["switch"]] == found["part"]:
-            return SessionMark(found["data_dir"], f"{found['data_dir']}{found['sessions']}{found['name']}")
-    return None
-
-
-class OwnerState(str, Enum):
-    """What the lock of a data folder says about the instance that uses it."""
-
-    LIVING = "living"
-    RECENT = "recent"
-    DEAD = "dead"
-    UNREADABLE = "unreadable"
 
 
 def read_owner(data_dir: str, adopt_grace: float) -> OwnerState:

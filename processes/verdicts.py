@@ -13,7 +13,7 @@ from enum import Enum
 
 from processes.chrome_names import Kind, Role, is_webdriver_test
 from processes.kinship import Kinship, is_given_away, is_service_manager, takes_orphans_in
-from processes.ownership import OwnerState, SessionMark, session_mark
+from processes.session_mark import OwnerState, SessionMark, session_mark
 from processes.table import ProcessRow, ProcessStatus, ProcessTable
 
 __all__ = [

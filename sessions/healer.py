@@ -21,7 +21,7 @@ from errors import RecoveryFailed
 from processes.ending import end
 from processes.helpers import look_at_helpers
 from processes.memory import memory_held_mb
-from processes.ownership import session_mark
+from processes.session_mark import session_mark
 from processes.table import snapshot
 from sessions.claims import Reserved
 from sessions.lifecycle import Lifecycle

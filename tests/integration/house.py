@@ -18,7 +18,7 @@ from browser.capabilities import Checked
 from browser.devtools import DevToolsFailed, Seen
 from browser.running import RunningBrowser
 from deadline import Deadline
-from processes.ownership import session_mark
+from processes.session_mark import session_mark
 from processes.table import ProcessTable, snapshot
 from sessions.handover import Acquired, Request
 from settings import Settings

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from process_cleanup import Trigger
-from processes.ownership import OwnerState, read_owner
+from processes.ownership import read_owner
+from processes.session_mark import OwnerState
 from tests.integration.house import opened
 from tests.machine import living, wait_until
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from processes.ending import Outcome, end, reap
-from processes.ownership import OwnerState
+from processes.session_mark import OwnerState
 from processes.table import ProcessIdentity, snapshot
 from processes.verdicts import Protection, Scope, plan_cleanup
 from tests.integration.children import IGNORE_TERM, Children, children, identity, state, stop

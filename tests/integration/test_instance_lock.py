@@ -13,7 +13,8 @@ import pytest
 
 from errors import DataDirInUse, StartRefused
 from processes import ownership
-from processes.ownership import InstanceLock, OwnerState, read_owner
+from processes.ownership import InstanceLock, read_owner
+from processes.session_mark import OwnerState
 
 ROOT = Path(__file__).resolve().parents[2]
 HOLDER = """

@@ -13,7 +13,7 @@ import pytest
 
 from processes import portable
 from processes import table as module
-from processes.ownership import session_mark
+from processes.session_mark import session_mark
 from processes.table import Liveness, ProcessStatus, identify, liveness, snapshot
 from processes.verdicts import Protection, Role, Scope, Verdict, plan_cleanup
 from tests.integration.children import WAIT, Children, children, identity, state, stop

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from processes.chrome_names import System, base_name
-from processes.ownership import OwnerState
+from processes.session_mark import OwnerState
 from processes.table import ProcessRow, ProcessStatus, ProcessTable
 from processes.verdicts import (
     CleanupPlan,

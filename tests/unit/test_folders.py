@@ -10,7 +10,7 @@ import pytest
 from errors import BrowserUnavailable, StartRefused
 from processes import folders as module
 from processes.folders import SessionFolder, SessionFolders
-from processes.ownership import SessionMark, session_mark
+from processes.session_mark import SessionMark, session_mark
 
 
 def made(folders: SessionFolders) -> SessionFolder:

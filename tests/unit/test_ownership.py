@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from processes.ownership import InstanceLock, OwnerState, SessionMark, read_owner, session_mark
+from processes.ownership import InstanceLock, read_owner
+from processes.session_mark import OwnerState, SessionMark, session_mark
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from processes.chrome_names import may_be_chrome
-from processes.ownership import OwnerState
+from processes.session_mark import OwnerState
 from processes.table import ProcessRow, ProcessStatus, ProcessTable
 from processes.verdicts import CleanupPlan, ProtectedSession, Protection, Scope, Verdict, plan_cleanup
 from tests.unit.tables import CRASHPAD, DEBIAN, DRIVER, GOOGLE

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from processes.ownership import OwnerState
+from processes.session_mark import OwnerState
 from processes.table import ProcessRow, ProcessStatus
 from processes.verdicts import (
     ProtectedSession,
