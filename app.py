@@ -22,7 +22,6 @@ from a2wsgi import WSGIMiddleware
 from flask import Flask
 
 import cli
-import events
 import security
 from asgi import Application
 from attach.devtools import Sockets
@@ -36,8 +35,11 @@ from browser.devtools import DevTools
 from browser.launcher import Launcher
 from browser.recovery import Ladder
 from doctor import ENOUGH_SHARED_MEMORY
+from drover.core import events
+from drover.core.logs import set_up_logging
+from drover.core.settings import Settings, named_variables, unknown_variables
+from drover.core.version import VERSION
 from listening import listen
-from logs import set_up_logging
 from metrics import Metrics
 from process_cleanup import ProcessCleaner, Trigger
 from processes.boot import boot_id
@@ -60,8 +62,6 @@ from sessions.takeover import Takeover
 from sessions.trials import Trials
 from sessions.upkeep import Task, Upkeep
 from sessions.warm import WarmBrowsers
-from settings import Settings, named_variables, unknown_variables
-from version import VERSION
 from web import dashboard, docs, maintenance, service, sessions
 from web.admission import admit_request
 from web.asgi import CallerWatch

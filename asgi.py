@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 import security
-from deadline import CallerGone
-from errors import DroverError, RequestTooLarge, Unauthorized
+from drover.core.deadline import CallerGone
+from drover.core.errors import DroverError, RequestTooLarge, Unauthorized
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

@@ -18,10 +18,12 @@ from dataclasses import asdict
 from typing import Any
 
 import doctor
-import events
 from doctor import Check, Status
-from errors import CleanupIncomplete, StartObstructed, StartRefused
-from logs import set_up_logging
+from drover.core import events
+from drover.core.errors import CleanupIncomplete, StartObstructed, StartRefused
+from drover.core.logs import set_up_logging
+from drover.core.settings import Settings, describe_settings, load_settings
+from drover.core.version import VERSION
 from process_cleanup import ProcessCleaner, Trigger
 from processes.folders import SessionFolders
 from processes.ownership import read_owner
@@ -29,8 +31,6 @@ from processes.session_mark import OwnerState
 from processes.verdicts import ProtectedSession
 from readings import read_set_up
 from security import is_loopback
-from settings import Settings, describe_settings, load_settings
-from version import VERSION
 from web.reports import cleanup_json, processes_json
 
 DONE, INCOMPLETE, REFUSED, NO_ANSWER, WARNED = range(5)

@@ -7,7 +7,7 @@ import socket
 import sys
 
 import security
-from errors import start_refused
+from drover.core.errors import start_refused
 
 _NO_SUCH_ADDRESS = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 

@@ -15,14 +15,14 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.registry import Collector
 
-import events
 from browser.health import Cause
 from browser.recovery import Method
-from events import Event
+from drover.core import events
+from drover.core.events import Event
+from drover.core.version import VERSION
 from sessions.lifecycle import Why
 from sessions.registry import SessionRegistry
 from sessions.session import SessionState
-from version import VERSION
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 BYTES_PER_MB = 1_000_000

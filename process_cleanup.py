@@ -14,9 +14,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from enum import Enum
 
-import events
-from deadline import Deadline, DeadlineExceeded
-from events import Emit
+from drover.core import events
+from drover.core.deadline import Deadline, DeadlineExceeded
+from drover.core.events import Emit
 from processes.ending import Ending, Outcome, end, reap
 from processes.folders import SessionFolder, SessionFolders
 from processes.memory import memory_held_mb

@@ -21,7 +21,8 @@ from browser.binaries import Binaries, find_chrome, find_chromedriver, snap_noti
 from browser.capabilities import check_chrome_args
 from browser.last_words import want_of_room
 from doctor import DataFolder, PortHolder, Program, Readings, Sandbox
-from errors import DroverError, StartRefused
+from drover.core.errors import DroverError, StartRefused
+from drover.core.settings import Settings
 from processes.folders import SessionFolders
 from processes.ownership import read_owner
 from processes.session_mark import OwnerState
@@ -32,7 +33,6 @@ from processes.surroundings import (
     orphans_are_reaped,
     sees_processes_of_others,
 )
-from settings import Settings
 
 _ANSWER_S = 3.0
 _TRIAL_S = 10.0

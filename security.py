@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
-import errors
+from drover.core import errors
 
 # Basic stands first: browsers offer the prompt for the first challenge that they know.
 WWW_AUTHENTICATE = 'Basic realm="Drover", charset="UTF-8", Bearer realm="Drover"'

@@ -14,20 +14,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 
-import events
 from browser.devtools import DevTools
 from browser.launcher import Launcher
 from browser.picture import draw_page_in_front
 from browser.recovery import Recovery
-from deadline import CallerGone, Deadline, DeadlineExceeded
-from errors import (
-    AtCapacity,
-    BrowserUnavailable,
-    RecoveryFailed,
-    SessionLost,
-    SessionNotFound,
-)
-from events import Emit
+from drover.core import events
+from drover.core.deadline import CallerGone, Deadline, DeadlineExceeded
+from drover.core.errors import AtCapacity, BrowserUnavailable, RecoveryFailed, SessionLost, SessionNotFound
+from drover.core.events import Emit
 from process_cleanup import CleanupReport, ProcessCleaner
 from processes.ending import end
 from processes.folders import SessionFolders

@@ -19,8 +19,8 @@ from asgi import Message, Receive, Scope, Send, header, json_answer, on_thread, 
 from attach.router import Route
 from browser.health import Probe, Reply, probe
 from browser.running import RunningBrowser
-from deadline import Deadline
-from errors import BrowserUnavailable, NotFound
+from drover.core.deadline import Deadline
+from drover.core.errors import BrowserUnavailable, NotFound
 from session_manager import SessionManager
 from sessions.driving import Driving
 from sessions.session import Session

@@ -19,14 +19,14 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TypeVar
 
-import events
 from asgi import Header, Receive, Scope, Send
 from attach.ring import Ring
 from attach.router import Route
 from attach.timeline import moment_json, moment_of
-from errors import ShuttingDown
-from events import Event
-from logs import LogLine, rfc3339
+from drover.core import events
+from drover.core.errors import ShuttingDown
+from drover.core.events import Event
+from drover.core.logs import LogLine, rfc3339
 
 T = TypeVar("T")
 Json = Mapping[str, object]

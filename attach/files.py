@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from asgi import Answer
 from attach import w3c
-from errors import InvalidRequest, MethodNotAllowed
+from drover.core.errors import InvalidRequest, MethodNotAllowed
 from processes.folders import SessionFolder
 from sessions.files import delete_downloads, downloads, read_download, store_upload
 

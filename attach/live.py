@@ -24,7 +24,7 @@ from asgi import Receive, Scope, Send, caller_left
 from attach.router import Route
 from browser import health
 from browser.running import RunningBrowser
-from errors import SessionNotFound
+from drover.core.errors import SessionNotFound
 from sessions.driving import Driving
 
 FRAMES_PER_S = 8

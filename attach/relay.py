@@ -19,8 +19,8 @@ from attach import w3c
 from attach.driver_connection import CutOff, DriverConnection, NotSent, Reply
 from browser.recovery import Method, Recovery
 from browser.running import RunningBrowser
-from deadline import CallerGone, Deadline
-from errors import RecoveryFailed
+from drover.core.deadline import CallerGone, Deadline
+from drover.core.errors import RecoveryFailed
 from session_manager import SessionManager
 from sessions.driving import Driving
 from sessions.handover import Acquired

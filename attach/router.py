@@ -20,7 +20,7 @@ from asgi import (
     send_answer,
     unexpected,
 )
-from errors import DroverError, MethodNotAllowed, NotFound, RequestTooLarge
+from drover.core.errors import DroverError, MethodNotAllowed, NotFound, RequestTooLarge
 
 Handler = Callable[..., Awaitable[None]]
 """Handles one connection: scope, receive, send, and the named groups of its route's pattern."""

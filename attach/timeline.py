@@ -6,8 +6,8 @@ import logging
 from dataclasses import dataclass
 from functools import singledispatch
 
-import events
-from events import Event
+from drover.core import events
+from drover.core.events import Event
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,8 @@ from attach import files, w3c
 from attach.relay import SessionLine
 from attach.router import Route
 from browser.capabilities import Checked
-from deadline import CallerGone, Deadline
-from errors import InvalidRequest, MethodNotAllowed, NotFound, SessionNotFound
+from drover.core.deadline import CallerGone, Deadline
+from drover.core.errors import InvalidRequest, MethodNotAllowed, NotFound, SessionNotFound
 from session_manager import SessionManager
 from sessions.driving import Driving
 from sessions.handover import Acquired

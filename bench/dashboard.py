@@ -32,8 +32,8 @@ from app import Drover
 from attach.event_stream import EventStream, Sources
 from attach.router import Route, Router
 from browser.binaries import resolve
-from logs import rfc3339
-from settings import Settings
+from drover.core.logs import rfc3339
+from drover.core.settings import Settings
 from tests.machine import free_port
 
 SESSIONS = 100

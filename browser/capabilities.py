@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from browser import values
 from browser.preferences import check_preferences
 from browser.values import Check, cut, fields, forbidden, invalid, mapping, one_of, shown, strings
-from errors import ForbiddenCapability, StartRefused
+from drover.core.errors import ForbiddenCapability, StartRefused
 
 CHROME_OPTIONS = "goog:chromeOptions"
 LOGGING_PREFS = "goog:loggingPrefs"

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from browser import last_words
-from deadline import Deadline
-from errors import BrowserUnavailable, SessionLost
+from drover.core.deadline import Deadline
+from drover.core.errors import BrowserUnavailable, SessionLost
 from processes.defunct import reap_defunct_chrome
 from processes.folders import SessionFolder
 from processes.table import ProcessIdentity, identify

@@ -22,8 +22,8 @@ from browser.driver_processes import DriverProcesses, Wanted
 from browser.health import Reply, browser_guid, pages, probe
 from browser.running import RunningBrowser
 from browser.start_slots import StartSlots, starts_at_once, usable_cores
-from deadline import Deadline
-from errors import BrowserUnavailable, CleanupIncomplete, InvalidRequest
+from drover.core.deadline import Deadline
+from drover.core.errors import BrowserUnavailable, CleanupIncomplete, InvalidRequest
 from processes.ending import end
 from processes.folders import SessionFolder
 from processes.session_mark import session_mark

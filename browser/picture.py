@@ -10,8 +10,8 @@ import base64
 from browser import health
 from browser.devtools import DevTools, DevToolsFailed
 from browser.running import RunningBrowser
-from deadline import Deadline
-from errors import BrowserUnavailable
+from drover.core.deadline import Deadline
+from drover.core.errors import BrowserUnavailable
 
 
 def draw_page_in_front(devtools: DevTools, running: RunningBrowser, deadline: Deadline) -> bytes:

@@ -15,8 +15,8 @@ from browser.health import Cause
 from browser.launcher import Launcher
 from browser.running import RunningBrowser
 from browser.saved_state import SavedState, put_back
-from deadline import Deadline
-from errors import BrowserUnavailable
+from drover.core.deadline import Deadline
+from drover.core.errors import BrowserUnavailable
 from processes.folders import SessionFolder, SessionFolders
 
 RELOAD_S = 5.0

@@ -20,8 +20,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from deadline import Deadline
-from errors import BrowserUnavailable, SessionLost
+from drover.core.deadline import Deadline
+from drover.core.errors import BrowserUnavailable, SessionLost
 
 MOST = 8
 STUCK_S = 10.0

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 
-from errors import ForbiddenCapability, InvalidRequest
+from drover.core.errors import ForbiddenCapability, InvalidRequest
 
 Check = Callable[[object, str], object]
 """Gives a value back, cleaned, or raises InvalidRequest; the text is the field's name, for the error."""

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from errors import BrowserUnavailable, StartRefused, start_refused
+from drover.core.errors import BrowserUnavailable, StartRefused, start_refused
 from processes.session_mark import SessionMark, session_mark
 
 _MARKER: Final = ".drover"

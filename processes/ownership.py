@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from errors import DataDirInUse, StartRefused, start_refused
+from drover.core.errors import DataDirInUse, StartRefused, start_refused
 from processes.session_mark import OwnerState
 
 _ACQUIRE_PATIENCE_S = 2.0

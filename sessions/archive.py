@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
 
-import events
 from browser.saved_state import SavedState
-from errors import DroverError
-from events import Emit
+from drover.core import events
+from drover.core.errors import DroverError
+from drover.core.events import Emit
 from sessions.session import Session
 from sessions.store import Loaded, SessionStore
 from sessions.stored import StoredSession

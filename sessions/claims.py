@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from errors import KeyConflict
+from drover.core.errors import KeyConflict
 from sessions.session import Session
 
 

@@ -8,8 +8,8 @@ from concurrent.futures import Future, wait
 from contextlib import suppress
 from typing import Any
 
-from deadline import Deadline, DeadlineExceeded
-from errors import CleanupIncomplete, SessionNotFound
+from drover.core.deadline import Deadline, DeadlineExceeded
+from drover.core.errors import CleanupIncomplete, SessionNotFound
 from sessions.claims import Reserved
 from sessions.lifecycle import Lifecycle, Why
 from sessions.registry import SessionRegistry

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from browser.devtools import DevTools
-from errors import SessionNotFound
+from drover.core.errors import SessionNotFound
 from processes.table import Liveness, liveness
 from sessions.archive import Archive
 from sessions.patience import NO_STREAK

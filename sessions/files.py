@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from errors import InvalidRequest, RequestTooLarge
+from drover.core.errors import InvalidRequest, RequestTooLarge
 from processes.folders import SessionFolder
 
 MAX_FILE_BYTES = 128 * 1024 * 1024

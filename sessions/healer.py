@@ -16,8 +16,8 @@ from browser.devtools import DevTools
 from browser.health import Assessment, Cause, Health, HealthStatus, Readings, Silence
 from browser.recovery import Recovery
 from browser.running import RunningBrowser
-from deadline import Deadline, DeadlineExceeded
-from errors import RecoveryFailed
+from drover.core.deadline import Deadline, DeadlineExceeded
+from drover.core.errors import RecoveryFailed
 from processes.ending import end
 from processes.helpers import look_at_helpers
 from processes.memory import memory_held_mb

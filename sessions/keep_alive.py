@@ -6,11 +6,11 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
-import events
 from browser.background import visit
 from browser.devtools import DevTools, DevToolsFailed
-from errors import SessionNotFound
-from events import Emit
+from drover.core import events
+from drover.core.errors import SessionNotFound
+from drover.core.events import Emit
 from sessions.registry import SessionRegistry
 from sessions.session import Session
 

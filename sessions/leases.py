@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from dataclasses import replace
 
-from errors import SessionInUse, SessionLost
+from drover.core.errors import SessionInUse, SessionLost
 from sessions.session import Lease, Session, SessionState, used
 
 

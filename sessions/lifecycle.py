@@ -15,15 +15,15 @@ from enum import Enum
 from functools import partial
 from typing import Any
 
-import events
 from browser import driver_client, health
 from browser.devtools import DevTools, DevToolsFailed
 from browser.health import Assessment, Health, Silence
 from browser.launcher import Launcher
 from browser.recovery import Casualty, Ladder, Recovery
 from browser.running import RunningBrowser
-from deadline import Deadline
-from errors import (
+from drover.core import events
+from drover.core.deadline import Deadline
+from drover.core.errors import (
     BrowserUnavailable,
     CleanupIncomplete,
     DroverError,
@@ -31,7 +31,7 @@ from errors import (
     SessionLost,
     ShuttingDown,
 )
-from events import Emit
+from drover.core.events import Emit
 from processes.folders import SessionFolders
 from sessions.archive import Archive
 from sessions.claims import Reserved, complete

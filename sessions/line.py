@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from errors import AtCapacity, DroverError
+from drover.core.errors import AtCapacity, DroverError
 from sessions.claims import Answer, Claim, Ticket
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from browser.running import RunningBrowser
-from errors import CleanupIncomplete, SessionNotFound, ShuttingDown
+from drover.core.errors import CleanupIncomplete, SessionNotFound, ShuttingDown
 from processes.verdicts import ProtectedSession
 from sessions.admission import idle_sessions, needs_warm, next_to_evict
 from sessions.claims import Answer, Claim, Ready, Reserved, Ticket, Working, named

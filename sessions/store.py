@@ -21,7 +21,7 @@ from typing import Final
 
 from pydantic import TypeAdapter, ValidationError
 
-from errors import BrowserUnavailable, StartObstructed, StartRefused
+from drover.core.errors import BrowserUnavailable, StartObstructed, StartRefused
 from sessions.stored import StoredSession
 
 APPLICATION_ID: Final = 0x44525652

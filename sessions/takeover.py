@@ -14,11 +14,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import events
 from browser import health
 from browser.devtools import NOTHING_SEEN, DevTools, DevToolsFailed
 from browser.health import Assessment, HealthStatus, Readings, Silence
-from events import Emit
+from drover.core import events
+from drover.core.events import Emit
 from sessions.adoption import Action, Decision, plan_adoption
 from sessions.archive import Archive
 from sessions.claims import Reserved

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from browser.launcher import Launcher
-from errors import DroverError
+from drover.core.errors import DroverError
 from processes.folders import SessionFolders
 from sessions.claims import Reserved
 from sessions.handover import new_warm_session

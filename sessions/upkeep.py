@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from events import Emit, UpkeepFailed
+from drover.core.events import Emit, UpkeepFailed
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
-import errors
 from browser.health import Cause, HealthStatus
 from browser.recovery import Method
-from errors import DroverError
+from drover.core import errors
+from drover.core.errors import DroverError
 from processes.verdicts import Role, Verdict
 from sessions.session import SessionState
 

@@ -21,8 +21,8 @@ from asgi import (
     read_body,
     send_answer,
 )
-from deadline import CallerGone
-from errors import RequestTooLarge
+from drover.core.deadline import CallerGone
+from drover.core.errors import RequestTooLarge
 from web.services import CALLER_GONE
 
 MAX_BODY_BYTES = 1024 * 1024

@@ -12,7 +12,7 @@ from openapi_pydantic import MediaType, Operation, Parameter, Response
 from openapi_pydantic.util import PydanticSchema
 from pydantic import BaseModel
 
-from errors import (
+from drover.core.errors import (
     DroverError,
     ForbiddenHost,
     ForbiddenOrigin,

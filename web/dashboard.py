@@ -6,7 +6,7 @@ import mimetypes
 
 from flask import Blueprint, Response, make_response, render_template
 
-from version import VERSION
+from drover.core.version import VERSION
 from web.parsing import Nothing, read_query
 from web.services import services
 

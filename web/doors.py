@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ConfigDict, Field
 
-from errors import BrowserUnavailable, RecoveryFailed, SessionNotFound, ShuttingDown
+from drover.core.errors import BrowserUnavailable, RecoveryFailed, SessionNotFound, ShuttingDown
 from web.answers import W3cAnswer
 from web.contract import Reply, RouteDescription
 from web.parsing import Strict

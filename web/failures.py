@@ -8,8 +8,8 @@ from flask import Flask, Response, jsonify
 from werkzeug.exceptions import HTTPException
 
 from asgi import failure_body, failure_headers, unexpected
-from deadline import CallerGone, DeadlineExceeded
-from errors import BrowserUnavailable, DroverError, InvalidRequest, MethodNotAllowed, NotFound
+from drover.core.deadline import CallerGone, DeadlineExceeded
+from drover.core.errors import BrowserUnavailable, DroverError, InvalidRequest, MethodNotAllowed, NotFound
 
 CLIENT_CLOSED_REQUEST = 499
 

@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from flask import Blueprint, Response, jsonify
 
-from errors import CleanupIncomplete
+from drover.core.errors import CleanupIncomplete
 from process_cleanup import Trigger
 from web.parsing import Nothing, Strict, read_body, read_query
 from web.reports import cleanup_json, emergency_json, processes_json

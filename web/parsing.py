@@ -9,7 +9,7 @@ from typing import TypeVar
 from flask import request
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from errors import InvalidRequest
+from drover.core.errors import InvalidRequest
 
 
 class Strict(BaseModel):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from errors import CleanupIncomplete
+from drover.core.errors import CleanupIncomplete
 from process_cleanup import CleanupReport
 from processes.verdicts import CleanupPlan, Judgement
 

@@ -5,7 +5,7 @@ Those of the drivers' doors and of the streams are answered in `attach/`, all ot
 
 from __future__ import annotations
 
-from errors import (
+from drover.core.errors import (
     AtCapacity,
     BrowserUnavailable,
     CleanupIncomplete,

@@ -8,9 +8,9 @@ from http import HTTPStatus
 
 from flask import Blueprint, Response, jsonify
 
-from logs import rfc3339
+from drover.core.logs import rfc3339
+from drover.core.version import VERSION
 from metrics import CONTENT_TYPE
-from version import VERSION
 from web.parsing import Nothing, read_query
 from web.services import services
 

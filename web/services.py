@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from flask import current_app, request
 
 from addresses import Addresses
-from deadline import Deadline
+from drover.core.deadline import Deadline
+from drover.core.settings import Settings
 from metrics import Metrics
 from process_cleanup import ProcessCleaner
 from security import Door
 from session_manager import SessionManager
-from settings import Settings
 
 REQUEST_S = 120.0
 CALLER_GONE = "drover.caller_gone"

@@ -14,7 +14,7 @@ from browser import capabilities
 from browser.capabilities import Checked
 from browser.health import Health
 from browser.recovery import Recovery
-from logs import rfc3339
+from drover.core.logs import rfc3339
 from sessions.handover import Acquired, Request
 from sessions.session import MAX_HOLDER, SESSION_ID, KeepAlive, Lease, Session
 from web.parsing import Nothing, Strict, read_body, read_query

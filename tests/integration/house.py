@@ -17,11 +17,11 @@ from app import Drover
 from browser.capabilities import Checked
 from browser.devtools import DevToolsFailed, Seen
 from browser.running import RunningBrowser
-from deadline import Deadline
+from drover.core.deadline import Deadline
+from drover.core.settings import Settings
 from processes.session_mark import session_mark
 from processes.table import ProcessTable, snapshot
 from sessions.handover import Acquired, Request
-from settings import Settings
 from tests.integration.fake_chromedriver import COMMANDS, Fault, install
 from tests.machine import marked, wait_until
 from tests.unit.examples import Ear

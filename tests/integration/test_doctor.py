@@ -17,9 +17,9 @@ import pytest
 import cli
 import readings
 from doctor import PortHolder, Readings
+from drover.core.settings import Settings
 from processes import surroundings
 from processes.ownership import InstanceLock
-from settings import Settings
 from tests.machine import free_port
 
 

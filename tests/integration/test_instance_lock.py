@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from errors import DataDirInUse, StartRefused
+from drover.core.errors import DataDirInUse, StartRefused
 from processes import ownership
 from processes.ownership import InstanceLock, read_owner
 from processes.session_mark import OwnerState

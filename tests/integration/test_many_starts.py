@@ -10,8 +10,8 @@ import psutil
 import pytest
 
 from browser import launcher
-from deadline import Deadline
-from errors import BrowserUnavailable, SessionLost
+from drover.core.deadline import Deadline
+from drover.core.errors import BrowserUnavailable, SessionLost
 from sessions.handover import Acquired
 from tests.integration.fake_chromedriver import Fault
 from tests.integration.house import PATIENCE_S, House, opened

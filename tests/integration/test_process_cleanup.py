@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-import events
 import process_cleanup
+from drover.core import events
 from process_cleanup import CleanupReport, ProcessCleaner, Trigger
 from processes.ending import Ending, Outcome, end
 from processes.folders import SessionFolder, SessionFolders

@@ -20,6 +20,13 @@ import run
 from tests.machine import marked, remove, short_folder, together, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
+NEEDED = (
+    "run.py",
+    "drover/__init__.py",
+    "drover/core/__init__.py",
+    "drover/core/errors.py",
+    "browser/binaries.py",
+)
 APP = "import sys, greeting; print('app', *sys.argv[1:]); sys.exit(7)"
 PYTEST = "import os, sys; print('pytest', *sys.argv[1:], os.getcwd())"
 
@@ -50,8 +57,8 @@ class Clone:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.browser = SET
-        (folder / "browser").mkdir()
-        for name in ("run.py", "errors.py", "browser/binaries.py"):
+        for name in NEEDED:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
         (folder / "app.py").write_text(APP)
         self.require(str(wheel(folder, "greeting", "")))

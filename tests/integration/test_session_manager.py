@@ -14,8 +14,8 @@ import pytest
 from browser import launcher
 from browser.health import Cause, HealthStatus
 from browser.recovery import Method
-from deadline import CallerGone, Deadline
-from errors import (
+from drover.core.deadline import CallerGone, Deadline
+from drover.core.errors import (
     AtCapacity,
     BrowserUnavailable,
     CleanupIncomplete,

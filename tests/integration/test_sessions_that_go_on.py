@@ -13,8 +13,8 @@ import pytest
 
 from browser import launcher
 from browser.capabilities import Checked
-from deadline import CallerGone, Deadline
-from errors import BrowserUnavailable, RecoveryFailed, SessionInUse, SessionNotFound
+from drover.core.deadline import CallerGone, Deadline
+from drover.core.errors import BrowserUnavailable, RecoveryFailed, SessionInUse, SessionNotFound
 from sessions.handover import Acquired, Request
 from sessions.patience import IN_A_ROW, REST_S, Streak
 from sessions.registry import Change

@@ -21,7 +21,7 @@ from browser.capabilities import Checked
 from browser.health import Cause
 from browser.recovery import Method, Recovery
 from browser.running import RunningBrowser
-from errors import BrowserUnavailable, StartRefused
+from drover.core.errors import BrowserUnavailable, StartRefused
 from processes import boot
 from processes.boot import boot_id
 from processes.folders import SessionFolder

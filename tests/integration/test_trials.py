@@ -12,7 +12,7 @@ import pytest
 
 from browser import launcher
 from browser.launcher import Launcher
-from errors import BrowserUnavailable
+from drover.core.errors import BrowserUnavailable
 from processes.folders import SessionFolders
 from sessions import trials
 from sessions.lifecycle import Lifecycle

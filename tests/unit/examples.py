@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from browser.capabilities import Checked
 from browser.running import RunningBrowser
-from events import Event
+from drover.core.events import Event
 from processes.folders import SessionFolder
 from processes.table import ProcessIdentity
 from sessions.claims import Claim, Ready, Reserved, Ticket, Working

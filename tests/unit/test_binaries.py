@@ -16,7 +16,7 @@ from selenium.webdriver.common.selenium_manager import SeleniumManager
 
 from browser import binaries
 from browser.binaries import Binaries, Machine
-from errors import BrowserUnavailable, StartRefused
+from drover.core.errors import BrowserUnavailable, StartRefused
 
 DEBIAN_WRAPPER = b"#!/bin/sh\n\nAPPNAME=chromium\nexec $LIBDIR/$APPNAME $CHROMIUM_FLAGS\n"
 UBUNTU_STUB = b'#!/bin/sh\nif ! [ -x /snap/bin/chromium ]; then\n  exit 1\nfi\nexec /snap/bin/chromium "$@"\n'

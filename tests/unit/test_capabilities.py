@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from browser import capabilities
 from browser.capabilities import Checked
-from errors import DroverError, ForbiddenCapability, InvalidRequest, StartRefused
+from drover.core.errors import DroverError, ForbiddenCapability, InvalidRequest, StartRefused
 
 OPTIONS = "goog:chromeOptions"
 

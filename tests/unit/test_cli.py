@@ -18,13 +18,13 @@ import pytest
 
 import cli
 from doctor import Check, Status
-from errors import StartRefused
+from drover.core.errors import StartRefused
+from drover.core.settings import Settings
 from process_cleanup import CleanupReport, Failed, Killed, ProcessCleaner
 from processes.ending import Outcome
 from processes.folders import SessionFolders
 from processes.ownership import InstanceLock
 from processes.verdicts import CleanupPlan, Judgement, Role, Verdict
-from settings import Settings
 from tests.unit.tables import DRIVER, proc
 from web.reports import cleanup_json
 

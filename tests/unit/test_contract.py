@@ -14,10 +14,10 @@ from flask.testing import FlaskClient
 from jsonschema import Draft202012Validator
 
 from app import Drover
-from errors import DroverError
+from drover.core.errors import DroverError
+from drover.core.settings import Settings
 from process_cleanup import CleanupReport, Failed
 from sessions.handover import new_lease
-from settings import Settings
 from tests.unit.examples import ready
 from tests.unit.test_errors import ALL
 from tests.unit.test_web import (

@@ -10,7 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from app import Drover
-from settings import Settings
+from drover.core.settings import Settings
 
 STATIC = Path(__file__).parents[2] / "web" / "static"
 MODULES = sorted(STATIC.glob("*.js"))

@@ -6,7 +6,7 @@ from concurrent.futures import Future
 
 import pytest
 
-from deadline import CallerGone, Deadline, DeadlineExceeded
+from drover.core.deadline import CallerGone, Deadline, DeadlineExceeded
 
 
 def done(result: object = None) -> Future[object]:

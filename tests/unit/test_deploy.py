@@ -14,7 +14,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 import cli
-from settings import PREFIX, Settings
+from drover.core.settings import PREFIX, Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-import errors
 from browser.health import Cause
 from browser.recovery import Method
-from errors import DroverError
-from settings import describe_settings
+from drover.core import errors
+from drover.core.errors import DroverError
+from drover.core.settings import describe_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"

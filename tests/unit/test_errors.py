@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from errors import BrowserUnavailable, DroverError, SessionLost, StartRefused
+from drover.core.errors import BrowserUnavailable, DroverError, SessionLost, StartRefused
 
 CONTRACT = {
     "invalid_request": 400,

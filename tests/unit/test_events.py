@@ -7,8 +7,8 @@ import logging
 
 import pytest
 
-import events
-from events import Event, EventHub
+from drover.core import events
+from drover.core.events import Event, EventHub
 from tests.unit.examples import Ear
 
 FIXED: list[tuple[Event, str]] = [

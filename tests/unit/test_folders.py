@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from errors import BrowserUnavailable, StartRefused
+from drover.core.errors import BrowserUnavailable, StartRefused
 from processes import folders as module
 from processes.folders import SessionFolder, SessionFolders
 from processes.session_mark import SessionMark, session_mark

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from browser.capabilities import Checked
-from errors import SessionInUse, SessionLost
+from drover.core.errors import SessionInUse, SessionLost
 from sessions.handover import Request, new_lease, taken
 from sessions.leases import check_lease, expired, given_back, leased
 from sessions.session import Lease, SessionState

@@ -14,8 +14,8 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-import events
-from logs import LogLine, rfc3339, set_up_logging
+from drover.core import events
+from drover.core.logs import LogLine, rfc3339, set_up_logging
 from tests.unit.test_events import EVERY, EXAMPLES
 
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"

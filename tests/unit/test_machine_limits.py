@@ -15,7 +15,7 @@ import pytest
 
 import app
 import listening
-from errors import StartObstructed, StartRefused
+from drover.core.errors import StartObstructed, StartRefused
 
 GIGABYTE = 1 << 30
 Bind = Callable[[socket.AddressFamily, str, int], Any]

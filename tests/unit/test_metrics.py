@@ -10,10 +10,10 @@ import pytest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-import events
 from browser.health import Cause
 from browser.recovery import Method
-from events import Event, EventHub
+from drover.core import events
+from drover.core.events import Event, EventHub
 from metrics import Metrics
 from sessions.lifecycle import Why
 from sessions.registry import SessionRegistry

@@ -15,8 +15,8 @@ from browser.launcher import Launcher
 from browser.recovery import Casualty, Ladder, Method
 from browser.running import RunningBrowser
 from browser.saved_state import SavedState
-from deadline import Deadline
-from errors import BrowserUnavailable, CleanupIncomplete, SessionLost
+from drover.core.deadline import Deadline
+from drover.core.errors import BrowserUnavailable, CleanupIncomplete, SessionLost
 from processes.folders import SessionFolders
 from tests.unit.examples import RUNNING, session
 

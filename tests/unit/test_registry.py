@@ -8,7 +8,14 @@ from dataclasses import replace
 
 import pytest
 
-from errors import AtCapacity, CleanupIncomplete, KeyConflict, SessionLost, SessionNotFound, ShuttingDown
+from drover.core.errors import (
+    AtCapacity,
+    CleanupIncomplete,
+    KeyConflict,
+    SessionLost,
+    SessionNotFound,
+    ShuttingDown,
+)
 from sessions.claims import Claim, Ready, Reserved, Ticket, Working
 from sessions.registry import SessionRegistry
 from sessions.session import Session, SessionState

@@ -10,7 +10,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from errors import AtCapacity, CleanupIncomplete, KeyConflict, SessionInUse, SessionLost, SessionNotFound
+from drover.core.errors import (
+    AtCapacity,
+    CleanupIncomplete,
+    KeyConflict,
+    SessionInUse,
+    SessionLost,
+    SessionNotFound,
+)
 from sessions.claims import Ready, Reserved, Ticket, Working
 from sessions.leases import expired, given_back, leased
 from sessions.registry import SessionRegistry

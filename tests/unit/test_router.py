@@ -12,7 +12,7 @@ import pytest
 import security
 from asgi import Answer, Header, Message, Receive, Scope, Send, send_answer
 from attach.router import Route, Router
-from errors import SessionNotFound
+from drover.core.errors import SessionNotFound
 
 DOOR = security.door("127.0.0.1", 5010, (), "secret")
 PASS = [(b"host", b"localhost:5010"), (b"authorization", b"Bearer secret")]

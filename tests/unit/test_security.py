@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import security
-from errors import (
+from drover.core.errors import (
     DroverError,
     ForbiddenHost,
     ForbiddenOrigin,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from errors import InvalidRequest, RequestTooLarge
+from drover.core.errors import InvalidRequest, RequestTooLarge
 from processes.folders import SessionFolder
 from sessions import files
 from sessions.files import delete_downloads, downloads, read_download, store_upload

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from platformdirs import user_data_path
 
-from errors import StartRefused
-from settings import (
+from drover.core.errors import StartRefused
+from drover.core.settings import (
     Settings,
     default_data_dir,
     describe_settings,

@@ -14,7 +14,7 @@ from websockets.http11 import Response
 from asgi import Message
 from attach import devtools
 from attach.devtools import Sockets
-from errors import BrowserUnavailable, DroverError, NotFound
+from drover.core.errors import BrowserUnavailable, DroverError, NotFound
 from session_manager import SessionManager
 from sessions.driving import Driving
 from tests.unit.examples import session

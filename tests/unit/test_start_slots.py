@@ -10,8 +10,8 @@ import pytest
 
 from browser import start_slots
 from browser.start_slots import StartSlots, starts_at_once, usable_cores
-from deadline import Deadline
-from errors import BrowserUnavailable, SessionLost
+from drover.core.deadline import Deadline
+from drover.core.errors import BrowserUnavailable, SessionLost
 from tests.machine import wait_until
 
 PATIENCE_S = 10.0

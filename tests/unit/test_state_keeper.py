@@ -16,7 +16,7 @@ from browser.devtools import DevTools, DevToolsFailed
 from browser.health import Page
 from browser.running import RunningBrowser
 from browser.saved_state import SavedState
-from events import KeepAliveFailed
+from drover.core.events import KeepAliveFailed
 from sessions import keep_alive, state_keeper
 from sessions.keep_alive import KeepAliveRounds
 from sessions.registry import SessionRegistry

@@ -4,9 +4,9 @@ import logging
 
 import pytest
 
-import events
 from attach.timeline import Moment, moment_json, moment_of
-from events import Event
+from drover.core import events
+from drover.core.events import Event
 from sessions.lifecycle import Why
 
 

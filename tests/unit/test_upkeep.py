@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from events import UpkeepFailed
+from drover.core.events import UpkeepFailed
 from sessions.upkeep import Task, Upkeep
 from tests.unit.examples import Ear
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import errors
 from attach import w3c
 from attach.w3c import NoMatch, creation_failure, failure, match
-from errors import DroverError, ForbiddenCapability, InvalidRequest, SessionNotFound
+from drover.core import errors
+from drover.core.errors import DroverError, ForbiddenCapability, InvalidRequest, SessionNotFound
 
 OPTIONS = "goog:chromeOptions"
 

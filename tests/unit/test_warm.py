@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from errors import CleanupIncomplete, KeyConflict, SessionInUse, SessionNotFound
+from drover.core.errors import CleanupIncomplete, KeyConflict, SessionInUse, SessionNotFound
 from processes.folders import SessionFolders
 from sessions.claims import Claim, Ready, Reserved, Ticket
 from sessions.handover import new_warm_session

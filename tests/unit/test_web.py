@@ -13,12 +13,13 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-import errors
 from app import Drover
 from browser.health import Cause, Health, HealthStatus
 from browser.recovery import Method, Recovery
-from deadline import CallerGone, Deadline, DeadlineExceeded
-from errors import DroverError
+from drover.core import errors
+from drover.core.deadline import CallerGone, Deadline, DeadlineExceeded
+from drover.core.errors import DroverError
+from drover.core.settings import Settings
 from process_cleanup import CleanupReport, Failed, Killed, ProcessCleaner, Trigger
 from processes.ending import Outcome
 from processes.table import ProcessRow
@@ -27,7 +28,6 @@ from session_manager import SessionManager
 from sessions.handover import Acquired, Request
 from sessions.registry import SessionRegistry
 from sessions.session import Session, SessionState
-from settings import Settings
 from tests.unit.examples import NOW, RUNNING, ready, session
 from tests.unit.test_errors import ALL
 from web.services import CALLER_GONE, Services, offer

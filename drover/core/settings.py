@@ -16,7 +16,7 @@ from platformdirs import user_data_path
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, SettingsConfigDict
 
-from errors import StartRefused
+from drover.core.errors import StartRefused
 
 PREFIX = "DROVER_"
 

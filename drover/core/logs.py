@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
-from events import Emit, Event
+from drover.core.events import Emit, Event
 
 _logger = logging.getLogger("drover")
 
