@@ -22,8 +22,6 @@ from a2wsgi import WSGIMiddleware
 from flask import Flask
 
 import cli
-import security
-from asgi import Application
 from attach.devtools import Sockets
 from attach.event_stream import EventStream, Sources
 from attach.live import Live
@@ -39,7 +37,9 @@ from drover.core import events
 from drover.core.logs import set_up_logging
 from drover.core.settings import Settings, named_variables, unknown_variables
 from drover.core.version import VERSION
-from listening import listen
+from drover.net import security
+from drover.net.asgi import Application
+from drover.net.listening import listen
 from metrics import Metrics
 from process_cleanup import ProcessCleaner, Trigger
 from processes.boot import boot_id

@@ -16,13 +16,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-import security
 from browser.binaries import Binaries, find_chrome, find_chromedriver, snap_notice, versions
 from browser.capabilities import check_chrome_args
 from browser.last_words import want_of_room
 from doctor import DataFolder, PortHolder, Program, Readings, Sandbox
 from drover.core.errors import DroverError, StartRefused
 from drover.core.settings import Settings
+from drover.net import security
 from processes.folders import SessionFolders
 from processes.ownership import read_owner
 from processes.session_mark import OwnerState

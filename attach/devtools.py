@@ -14,13 +14,13 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
-from addresses import Addresses
-from asgi import Message, Receive, Scope, Send, header, json_answer, on_thread, send_answer
 from attach.router import Route
 from browser.health import Probe, Reply, probe
 from browser.running import RunningBrowser
 from drover.core.deadline import Deadline
 from drover.core.errors import BrowserUnavailable, NotFound
+from drover.net.addresses import Addresses
+from drover.net.asgi import Message, Receive, Scope, Send, header, json_answer, on_thread, send_answer
 from session_manager import SessionManager
 from sessions.driving import Driving
 from sessions.session import Session

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TypeVar
 
-from asgi import Header, Receive, Scope, Send
 from attach.ring import Ring
 from attach.router import Route
 from attach.timeline import moment_json, moment_of
@@ -27,6 +26,7 @@ from drover.core import events
 from drover.core.errors import ShuttingDown
 from drover.core.events import Event
 from drover.core.logs import LogLine, rfc3339
+from drover.net.asgi import Header, Receive, Scope, Send
 
 T = TypeVar("T")
 Json = Mapping[str, object]

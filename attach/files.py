@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Mapping
 
-from asgi import Answer
 from attach import w3c
 from drover.core.errors import InvalidRequest, MethodNotAllowed
+from drover.net.asgi import Answer
 from processes.folders import SessionFolder
 from sessions.files import delete_downloads, downloads, read_download, store_upload
 

@@ -20,11 +20,11 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
-from asgi import Receive, Scope, Send, caller_left
 from attach.router import Route
 from browser import health
 from browser.running import RunningBrowser
 from drover.core.errors import SessionNotFound
+from drover.net.asgi import Receive, Scope, Send, caller_left
 from sessions.driving import Driving
 
 FRAMES_PER_S = 8

@@ -14,13 +14,13 @@ from concurrent.futures import Executor, Future
 from functools import partial
 from http import HTTPStatus
 
-from asgi import JSON_TYPE, Answer, on_thread
 from attach import w3c
 from attach.driver_connection import CutOff, DriverConnection, NotSent, Reply
 from browser.recovery import Method, Recovery
 from browser.running import RunningBrowser
 from drover.core.deadline import CallerGone, Deadline
 from drover.core.errors import RecoveryFailed
+from drover.net.asgi import JSON_TYPE, Answer, on_thread
 from session_manager import SessionManager
 from sessions.driving import Driving
 from sessions.handover import Acquired

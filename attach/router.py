@@ -6,8 +6,9 @@ import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-import security
-from asgi import (
+from drover.core.errors import DroverError, MethodNotAllowed, NotFound, RequestTooLarge
+from drover.net import security
+from drover.net.asgi import (
     Answer,
     Application,
     Message,
@@ -20,7 +21,6 @@ from asgi import (
     send_answer,
     unexpected,
 )
-from drover.core.errors import DroverError, MethodNotAllowed, NotFound, RequestTooLarge
 
 Handler = Callable[..., Awaitable[None]]
 """Handles one connection: scope, receive, send, and the named groups of its route's pattern."""

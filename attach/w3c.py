@@ -7,12 +7,12 @@ import sys
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 
-from asgi import Answer, failure_headers, json_answer, raw_headers
 from browser import capabilities
 from browser.capabilities import Checked
 from browser.values import mapping
 from drover.core import errors
 from drover.core.errors import DroverError, ForbiddenCapability, InvalidRequest
+from drover.net.asgi import Answer, failure_headers, json_answer, raw_headers
 
 OPTIONS = "drover:options"
 

@@ -12,14 +12,24 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any
 
-from addresses import Addresses
-from asgi import Answer, Receive, Scope, Send, caller_left, header, on_thread, read_body, send_answer
 from attach import files, w3c
 from attach.relay import SessionLine
 from attach.router import Route
 from browser.capabilities import Checked
 from drover.core.deadline import CallerGone, Deadline
 from drover.core.errors import InvalidRequest, MethodNotAllowed, NotFound, SessionNotFound
+from drover.net.addresses import Addresses
+from drover.net.asgi import (
+    Answer,
+    Receive,
+    Scope,
+    Send,
+    caller_left,
+    header,
+    on_thread,
+    read_body,
+    send_answer,
+)
 from session_manager import SessionManager
 from sessions.driving import Driving
 from sessions.handover import Acquired

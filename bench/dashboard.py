@@ -27,13 +27,13 @@ import uvicorn
 from a2wsgi import WSGIMiddleware
 from playwright.sync_api import Page, sync_playwright
 
-import security
 from app import Drover
 from attach.event_stream import EventStream, Sources
 from attach.router import Route, Router
 from browser.binaries import resolve
 from drover.core.logs import rfc3339
 from drover.core.settings import Settings
+from drover.net import security
 from tests.machine import free_port
 
 SESSIONS = 100

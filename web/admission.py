@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import request
 
-import security
+from drover.net import security
 from web.services import services
 
 

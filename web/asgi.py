@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import Future
 
-from asgi import (
+from drover.core.deadline import CallerGone
+from drover.core.errors import RequestTooLarge
+from drover.net.asgi import (
     Application,
     Message,
     Receive,
@@ -21,8 +23,6 @@ from asgi import (
     read_body,
     send_answer,
 )
-from drover.core.deadline import CallerGone
-from drover.core.errors import RequestTooLarge
 from web.services import CALLER_GONE
 
 MAX_BODY_BYTES = 1024 * 1024

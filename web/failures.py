@@ -7,9 +7,9 @@ from http import HTTPStatus
 from flask import Flask, Response, jsonify
 from werkzeug.exceptions import HTTPException
 
-from asgi import failure_body, failure_headers, unexpected
 from drover.core.deadline import CallerGone, DeadlineExceeded
 from drover.core.errors import BrowserUnavailable, DroverError, InvalidRequest, MethodNotAllowed, NotFound
+from drover.net.asgi import failure_body, failure_headers, unexpected
 
 CLIENT_CLOSED_REQUEST = 499
 

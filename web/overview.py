@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from addresses import Addresses
+from drover.net.addresses import Addresses
 from process_cleanup import ProcessCleaner
 from processes.memory import machine_memory
 from session_manager import SessionManager

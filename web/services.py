@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from flask import current_app, request
 
-from addresses import Addresses
 from drover.core.deadline import Deadline
 from drover.core.settings import Settings
+from drover.net.addresses import Addresses
+from drover.net.security import Door
 from metrics import Metrics
 from process_cleanup import ProcessCleaner
-from security import Door
 from session_manager import SessionManager
 
 REQUEST_S = 120.0

@@ -9,12 +9,12 @@ from typing import Annotated, Any
 from flask import Blueprint, Response, jsonify, request, url_for
 from pydantic import AfterValidator, Field, HttpUrl, TypeAdapter
 
-from addresses import Addresses
 from browser import capabilities
 from browser.capabilities import Checked
 from browser.health import Health
 from browser.recovery import Recovery
 from drover.core.logs import rfc3339
+from drover.net.addresses import Addresses
 from sessions.handover import Acquired, Request
 from sessions.session import MAX_HOLDER, SESSION_ID, KeepAlive, Lease, Session
 from web.parsing import Nothing, Strict, read_body, read_query

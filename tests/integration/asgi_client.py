@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from asgi import Application, Message, Scope
+from drover.net.asgi import Application, Message, Scope
 
 PATIENCE_S = 60.0
 

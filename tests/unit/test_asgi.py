@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from asgi import Message, Receive, Scope, Send
+from drover.net.asgi import Message, Receive, Scope, Send
 from web.asgi import MAX_BODY_BYTES, CallerWatch
 from web.services import CALLER_GONE
 

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 import attach.event_stream as module
-from asgi import Message
 from attach.event_stream import LONGEST_QUEUE, EventStream, Listener, Rows, Sources
 from drover.core import events
 from drover.core.errors import ShuttingDown
 from drover.core.logs import LogLine
+from drover.net.asgi import Message
 
 Told = tuple[str, dict[str, Any]]
 LINE = LogLine("2026-11-22T19:40:00.123Z", "WARNING", "look here")

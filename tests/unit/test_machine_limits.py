@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 import app
-import listening
 from drover.core.errors import StartObstructed, StartRefused
+from drover.net import listening
 
 GIGABYTE = 1 << 30
 Bind = Callable[[socket.AddressFamily, str, int], Any]

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 import pytest
 
-import security
-from asgi import Answer, Header, Message, Receive, Scope, Send, send_answer
 from attach.router import Route, Router
 from drover.core.errors import SessionNotFound
+from drover.net import security
+from drover.net.asgi import Answer, Header, Message, Receive, Scope, Send, send_answer
 
 DOOR = security.door("127.0.0.1", 5010, (), "secret")
 PASS = [(b"host", b"localhost:5010"), (b"authorization", b"Bearer secret")]

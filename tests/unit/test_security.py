@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import security
 from drover.core.errors import (
     DroverError,
     ForbiddenHost,
@@ -19,7 +18,8 @@ from drover.core.errors import (
     Unauthorized,
     UnsupportedMediaType,
 )
-from security import Caller, Door
+from drover.net import security
+from drover.net.security import Caller, Door
 
 OPEN = security.door("127.0.0.1", 5010, (), None)
 LOCKED = security.door("127.0.0.1", 5010, (), "s3cret")

@@ -11,10 +11,10 @@ from websockets.datastructures import Headers
 from websockets.exceptions import InvalidMessage, InvalidStatus
 from websockets.http11 import Response
 
-from asgi import Message
 from attach import devtools
 from attach.devtools import Sockets
 from drover.core.errors import BrowserUnavailable, DroverError, NotFound
+from drover.net.asgi import Message
 from session_manager import SessionManager
 from sessions.driving import Driving
 from tests.unit.examples import session

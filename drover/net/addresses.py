@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import security
+from drover.net import security
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ import errno
 import socket
 import sys
 
-import security
 from drover.core.errors import start_refused
+from drover.net import security
 
 _NO_SUCH_ADDRESS = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 

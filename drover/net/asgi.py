@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
-import security
 from drover.core.deadline import CallerGone
 from drover.core.errors import DroverError, RequestTooLarge, Unauthorized
+from drover.net import security
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

@@ -1,0 +1,1 @@
+"""HTTP below any web framework: access control, addresses, listening sockets, ASGI helpers."""
