@@ -25,11 +25,11 @@ from drover.core.logs import set_up_logging
 from drover.core.settings import Settings, describe_settings, load_settings
 from drover.core.version import VERSION
 from drover.net.security import is_loopback
+from drover.processes.cleanup.verdicts import ProtectedSession
+from drover.processes.session_mark import OwnerState
 from process_cleanup import ProcessCleaner, Trigger
 from processes.folders import SessionFolders
 from processes.ownership import read_owner
-from processes.session_mark import OwnerState
-from processes.verdicts import ProtectedSession
 from readings import read_set_up
 from web.reports import cleanup_json, processes_json
 

@@ -17,12 +17,7 @@ from enum import Enum
 from drover.core import events
 from drover.core.deadline import Deadline, DeadlineExceeded
 from drover.core.events import Emit
-from processes.ending import Ending, Outcome, end, reap
-from processes.folders import SessionFolder, SessionFolders
-from processes.memory import memory_held_mb
-from processes.ownership import read_owner
-from processes.table import ProcessIdentity, ProcessStatus, ProcessTable, snapshot
-from processes.verdicts import (
+from drover.processes.cleanup.verdicts import (
     CleanupPlan,
     Judgement,
     ProtectedSession,
@@ -33,6 +28,11 @@ from processes.verdicts import (
     marked_data_dirs,
     plan_cleanup,
 )
+from drover.processes.ending import Ending, Outcome, end, reap
+from drover.processes.table import ProcessIdentity, ProcessStatus, ProcessTable, snapshot
+from processes.folders import SessionFolder, SessionFolders
+from processes.memory import memory_held_mb
+from processes.ownership import read_owner
 
 PASSES = 3
 """A process may fork while it is being killed, so a plan is carried out until nothing is left of it."""

@@ -23,9 +23,9 @@ from doctor import DataFolder, PortHolder, Program, Readings, Sandbox
 from drover.core.errors import DroverError, StartRefused
 from drover.core.settings import Settings
 from drover.net import security
+from drover.processes.session_mark import OwnerState
 from processes.folders import SessionFolders
 from processes.ownership import read_owner
-from processes.session_mark import OwnerState
 from processes.shares import network_share
 from processes.surroundings import (
     chromes_of_others,

@@ -22,8 +22,8 @@ from drover.core import events
 from drover.core.deadline import CallerGone, Deadline, DeadlineExceeded
 from drover.core.errors import AtCapacity, BrowserUnavailable, RecoveryFailed, SessionLost, SessionNotFound
 from drover.core.events import Emit
+from drover.processes.ending import end
 from process_cleanup import CleanupReport, ProcessCleaner
-from processes.ending import end
 from processes.folders import SessionFolders
 from sessions.archive import Archive
 from sessions.claims import Claim, Ready, Reserved, Ticket, Working

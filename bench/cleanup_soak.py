@@ -28,9 +28,9 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from drover.processes.cleanup.verdicts import ProtectedSession
 from process_cleanup import CleanupReport, ProcessCleaner, Trigger
 from processes.folders import SessionFolder, SessionFolders
-from processes.verdicts import ProtectedSession
 from tests.acceptance.crowd import (
     OWN_NAMESPACE,
     Automation,

@@ -20,8 +20,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from processes.table import ProcessRow, ProcessTable, snapshot
-from processes.verdicts import Protection, Scope, plan_cleanup
+from drover.processes.cleanup.verdicts import Protection, Scope, plan_cleanup
+from drover.processes.table import ProcessRow, ProcessTable, snapshot
 
 PROCESSES = 5000
 CANDIDATES = 500

@@ -20,9 +20,9 @@ from typing import Any, BinaryIO
 from browser import last_words
 from drover.core.deadline import Deadline
 from drover.core.errors import BrowserUnavailable, SessionLost
-from processes.defunct import reap_defunct_chrome
+from drover.processes.defunct import reap_defunct_chrome
+from drover.processes.table import ProcessIdentity, identify
 from processes.folders import SessionFolder
-from processes.table import ProcessIdentity, identify
 
 DRIVER_START_S = 10.0
 DRIVER_STARTS = 3

@@ -18,7 +18,7 @@ from enum import Enum
 
 from browser.devtools import NOTHING_SEEN, Seen
 from browser.running import RunningBrowser
-from processes.table import Liveness, liveness
+from drover.processes.table import Liveness, liveness
 
 PROBES_UNTIL_HUNG = 3
 _OUR_OWN_TROUBLES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}

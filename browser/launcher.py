@@ -24,10 +24,10 @@ from browser.running import RunningBrowser
 from browser.start_slots import StartSlots, starts_at_once, usable_cores
 from drover.core.deadline import Deadline
 from drover.core.errors import BrowserUnavailable, CleanupIncomplete, InvalidRequest
-from processes.ending import end
+from drover.processes.ending import end
+from drover.processes.session_mark import session_mark
+from drover.processes.table import Liveness, ProcessIdentity, ProcessTable, identify, liveness, snapshot
 from processes.folders import SessionFolder
-from processes.session_mark import session_mark
-from processes.table import Liveness, ProcessIdentity, ProcessTable, identify, liveness, snapshot
 
 ATTACH_S = 10.0
 GRACE_S = 2.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from processes.table import ProcessIdentity
+from drover.processes.table import ProcessIdentity
 
 
 @dataclass(frozen=True, slots=True)

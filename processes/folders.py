@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from drover.core.errors import BrowserUnavailable, StartRefused, start_refused
-from processes.session_mark import SessionMark, session_mark
+from drover.processes.session_mark import SessionMark, session_mark
 
 _MARKER: Final = ".drover"
 _NAME = re.compile(r"[a-z0-9]{8}")

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from drover.core.errors import DataDirInUse, StartRefused, start_refused
-from processes.session_mark import OwnerState
+from drover.processes.session_mark import OwnerState
 
 _ACQUIRE_PATIENCE_S = 2.0
 _ACQUIRE_PAUSE_S = 0.05

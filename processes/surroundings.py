@@ -11,8 +11,8 @@ from pathlib import Path
 
 import psutil
 
-from processes.chrome_names import may_be_chrome
-from processes.table import snapshot
+from drover.processes.cleanup.chrome_names import may_be_chrome
+from drover.processes.table import snapshot
 
 _CAP_KILL = 5
 _ORPHAN_S = 2.0

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from browser.devtools import DevTools
 from drover.core.errors import SessionNotFound
-from processes.table import Liveness, liveness
+from drover.processes.table import Liveness, liveness
 from sessions.archive import Archive
 from sessions.patience import NO_STREAK
 from sessions.registry import SessionRegistry

@@ -18,11 +18,11 @@ from browser.recovery import Recovery
 from browser.running import RunningBrowser
 from drover.core.deadline import Deadline, DeadlineExceeded
 from drover.core.errors import RecoveryFailed
-from processes.ending import end
-from processes.helpers import look_at_helpers
+from drover.processes.ending import end
+from drover.processes.helpers import look_at_helpers
+from drover.processes.session_mark import session_mark
+from drover.processes.table import snapshot
 from processes.memory import memory_held_mb
-from processes.session_mark import session_mark
-from processes.table import snapshot
 from sessions.claims import Reserved
 from sessions.lifecycle import Lifecycle
 from sessions.looks import SharedLooks

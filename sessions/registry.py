@@ -16,7 +16,7 @@ from typing import Any
 
 from browser.running import RunningBrowser
 from drover.core.errors import CleanupIncomplete, SessionNotFound, ShuttingDown
-from processes.verdicts import ProtectedSession
+from drover.processes.cleanup.verdicts import ProtectedSession
 from sessions.admission import idle_sessions, needs_warm, next_to_evict
 from sessions.claims import Answer, Claim, Ready, Reserved, Ticket, Working, named
 from sessions.leases import check_lease

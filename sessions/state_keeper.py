@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from browser import health
 from browser.devtools import Connection, DevTools, DevToolsFailed
 from browser.saved_state import SavedState, put_back_cookies, take
-from processes.activity import activity_of
-from processes.helpers import network_process
-from processes.table import Liveness, ProcessIdentity, liveness
+from drover.processes.activity import activity_of
+from drover.processes.helpers import network_process
+from drover.processes.table import Liveness, ProcessIdentity, liveness
 from sessions.session import Session, SessionState
 
 SAVERS = 4

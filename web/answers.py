@@ -16,7 +16,7 @@ from browser.health import Cause, HealthStatus
 from browser.recovery import Method
 from drover.core import errors
 from drover.core.errors import DroverError
-from processes.verdicts import Role, Verdict
+from drover.processes.cleanup.verdicts import Role, Verdict
 from sessions.session import SessionState
 
 Moment = Annotated[

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from drover.core.errors import CleanupIncomplete
+from drover.processes.cleanup.verdicts import CleanupPlan, Judgement
 from process_cleanup import CleanupReport
-from processes.verdicts import CleanupPlan, Judgement
 
 
 def cleanup_json(report: CleanupReport, active_sessions: int) -> dict[str, object]:

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from processes.table import ProcessIdentity, identify
+from drover.processes.table import ProcessIdentity, identify
 from tests.machine import wait_until
 
 WAIT = "echo ready; read"

@@ -19,8 +19,8 @@ from browser.devtools import DevToolsFailed, Seen
 from browser.running import RunningBrowser
 from drover.core.deadline import Deadline
 from drover.core.settings import Settings
-from processes.session_mark import session_mark
-from processes.table import ProcessTable, snapshot
+from drover.processes.session_mark import session_mark
+from drover.processes.table import ProcessTable, snapshot
 from sessions.handover import Acquired, Request
 from tests.integration.fake_chromedriver import COMMANDS, Fault, install
 from tests.machine import marked, wait_until

@@ -20,11 +20,11 @@ from typing import Final
 import pytest
 
 import process_cleanup
+from drover.processes.cleanup.verdicts import ProtectedSession
+from drover.processes.ending import Outcome
+from drover.processes.table import ProcessTable, snapshot
 from process_cleanup import CleanupReport, ProcessCleaner, Trigger
-from processes.ending import Outcome
 from processes.folders import SessionFolder, SessionFolders
-from processes.table import ProcessTable, snapshot
-from processes.verdicts import ProtectedSession
 from tests.integration.children import IGNORE_TERM, WAIT, Children, children
 from tests.machine import is_living, living, marked, together, wait_until
 from tests.unit.examples import Ear

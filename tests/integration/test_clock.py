@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from drover.processes.session_mark import OwnerState
 from process_cleanup import Trigger
 from processes.ownership import read_owner
-from processes.session_mark import OwnerState
 from tests.integration.house import opened
 from tests.machine import living, wait_until
 

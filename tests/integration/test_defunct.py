@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from processes.defunct import reap_defunct_chrome
+from drover.processes.defunct import reap_defunct_chrome
 from tests.integration.children import Children, children, state
 from tests.machine import living, wait_until
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from processes.ending import Outcome, end, reap
-from processes.session_mark import OwnerState
-from processes.table import ProcessIdentity, snapshot
-from processes.verdicts import Protection, Scope, plan_cleanup
+from drover.processes.cleanup.verdicts import Protection, Scope, plan_cleanup
+from drover.processes.ending import Outcome, end, reap
+from drover.processes.session_mark import OwnerState
+from drover.processes.table import ProcessIdentity, snapshot
 from tests.integration.children import IGNORE_TERM, Children, children, identity, state, stop
 from tests.machine import living, wait_until
 

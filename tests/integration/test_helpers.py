@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from processes.helpers import Helpers, look_at_helpers
+from drover.processes.helpers import Helpers, look_at_helpers
 from tests.integration.children import Children, children, identity, state
 from tests.machine import wait_until
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from drover.core.errors import DataDirInUse, StartRefused
+from drover.processes.session_mark import OwnerState
 from processes import ownership
 from processes.ownership import InstanceLock, read_owner
-from processes.session_mark import OwnerState
 
 ROOT = Path(__file__).resolve().parents[2]
 HOLDER = """

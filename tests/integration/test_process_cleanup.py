@@ -14,11 +14,11 @@ import pytest
 
 import process_cleanup
 from drover.core import events
+from drover.processes.cleanup.verdicts import ProtectedSession
+from drover.processes.ending import Ending, Outcome, end
+from drover.processes.table import ProcessIdentity, ProcessTable, snapshot
 from process_cleanup import CleanupReport, ProcessCleaner, Trigger
-from processes.ending import Ending, Outcome, end
 from processes.folders import SessionFolder, SessionFolders
-from processes.table import ProcessIdentity, ProcessTable, snapshot
-from processes.verdicts import ProtectedSession
 from tests.integration.children import IGNORE_TERM, WAIT, Children, children, state
 from tests.machine import is_living, together, wait_until
 from tests.unit.examples import Ear

@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from processes import portable
-from processes import table as module
-from processes.session_mark import session_mark
-from processes.table import Liveness, ProcessStatus, identify, liveness, snapshot
-from processes.verdicts import Protection, Role, Scope, Verdict, plan_cleanup
+from drover.processes import portable
+from drover.processes import table as module
+from drover.processes.cleanup.verdicts import Protection, Role, Scope, Verdict, plan_cleanup
+from drover.processes.session_mark import session_mark
+from drover.processes.table import Liveness, ProcessStatus, identify, liveness, snapshot
 from tests.integration.children import WAIT, Children, children, identity, state, stop
 from tests.machine import wait_until
 
 if sys.platform == "linux":
-    from processes import linux
+    from drover.processes import linux
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the children are made for Linux")
 NOBODY_USER = 65534

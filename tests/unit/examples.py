@@ -11,8 +11,8 @@ from typing import Any, Final
 from browser.capabilities import Checked
 from browser.running import RunningBrowser
 from drover.core.events import Event
+from drover.processes.table import ProcessIdentity
 from processes.folders import SessionFolder
-from processes.table import ProcessIdentity
 from sessions.claims import Claim, Ready, Reserved, Ticket, Working
 from sessions.registry import SessionRegistry
 from sessions.session import Session

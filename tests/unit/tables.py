@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from processes.chrome_names import System, base_name
-from processes.session_mark import OwnerState
-from processes.table import ProcessRow, ProcessStatus, ProcessTable
-from processes.verdicts import (
+from drover.processes.cleanup.chrome_names import System, base_name
+from drover.processes.cleanup.verdicts import (
     CleanupPlan,
     Judgement,
     ProtectedSession,
@@ -17,6 +15,8 @@ from processes.verdicts import (
     Verdict,
     plan_cleanup,
 )
+from drover.processes.session_mark import OwnerState
+from drover.processes.table import ProcessRow, ProcessStatus, ProcessTable
 
 SELF = 900
 DATA = "/data"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from browser.devtools import Seen
 from browser.health import Cause, Probe, Readings, Reply
 from browser.running import RunningBrowser
-from processes.table import Liveness, ProcessIdentity
+from drover.processes.table import Liveness, ProcessIdentity
 from sessions.adoption import Action, AdoptionPlan, Decision, plan_adoption
 from sessions.stored import StoredSession
 from tests.unit import examples

@@ -20,11 +20,11 @@ import cli
 from doctor import Check, Status
 from drover.core.errors import StartRefused
 from drover.core.settings import Settings
+from drover.processes.cleanup.verdicts import CleanupPlan, Judgement, Role, Verdict
+from drover.processes.ending import Outcome
 from process_cleanup import CleanupReport, Failed, Killed, ProcessCleaner
-from processes.ending import Outcome
 from processes.folders import SessionFolders
 from processes.ownership import InstanceLock
-from processes.verdicts import CleanupPlan, Judgement, Role, Verdict
 from tests.unit.tables import DRIVER, proc
 from web.reports import cleanup_json
 

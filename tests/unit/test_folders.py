@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from drover.core.errors import BrowserUnavailable, StartRefused
+from drover.processes.session_mark import SessionMark, session_mark
 from processes import folders as module
 from processes.folders import SessionFolder, SessionFolders
-from processes.session_mark import SessionMark, session_mark
 
 
 def made(folders: SessionFolders) -> SessionFolder:

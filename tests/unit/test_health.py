@@ -25,7 +25,7 @@ from browser.health import (
     probe,
     read,
 )
-from processes.table import Liveness, ProcessIdentity
+from drover.processes.table import Liveness, ProcessIdentity
 from tests.unit.examples import RUNNING
 
 TIMEOUT = 2.0

@@ -3,8 +3,8 @@ from __future__ import annotations
 from typing import cast
 
 from browser.health import Health, HealthStatus
+from drover.processes.cleanup.verdicts import CleanupPlan
 from process_cleanup import ProcessCleaner
-from processes.verdicts import CleanupPlan
 from session_manager import SessionManager
 from sessions.registry import SessionRegistry
 from tests.unit.examples import queue, ready

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from drover.processes.session_mark import OwnerState, SessionMark, session_mark
 from processes.ownership import InstanceLock, read_owner
-from processes.session_mark import OwnerState, SessionMark, session_mark
 
 
 @pytest.mark.parametrize(

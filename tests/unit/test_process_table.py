@@ -2,8 +2,15 @@ from __future__ import annotations
 
 import pytest
 
-from processes.chrome_names import Kind, Role, kind_of_name, lies_in_chrome_folder, may_be_chrome, role_of
-from processes.table import ProcessIdentity, ProcessRow, ProcessTable
+from drover.processes.cleanup.chrome_names import (
+    Kind,
+    Role,
+    kind_of_name,
+    lies_in_chrome_folder,
+    may_be_chrome,
+    role_of,
+)
+from drover.processes.table import ProcessIdentity, ProcessRow, ProcessTable
 
 
 def row(pid: int, ppid: int, started: float | None = 1.0) -> ProcessRow:

@@ -6,10 +6,17 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processes.chrome_names import may_be_chrome
-from processes.session_mark import OwnerState
-from processes.table import ProcessRow, ProcessStatus, ProcessTable
-from processes.verdicts import CleanupPlan, ProtectedSession, Protection, Scope, Verdict, plan_cleanup
+from drover.processes.cleanup.chrome_names import may_be_chrome
+from drover.processes.cleanup.verdicts import (
+    CleanupPlan,
+    ProtectedSession,
+    Protection,
+    Scope,
+    Verdict,
+    plan_cleanup,
+)
+from drover.processes.session_mark import OwnerState
+from drover.processes.table import ProcessRow, ProcessStatus, ProcessTable
 from tests.unit.tables import CRASHPAD, DEBIAN, DRIVER, GOOGLE
 
 PIDS = st.integers(0, 14)

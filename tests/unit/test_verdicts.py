@@ -4,9 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from processes.session_mark import OwnerState
-from processes.table import ProcessRow, ProcessStatus
-from processes.verdicts import (
+from drover.processes.cleanup.verdicts import (
     ProtectedSession,
     Protection,
     Role,
@@ -15,6 +13,8 @@ from processes.verdicts import (
     marked_data_dirs,
     plan_cleanup,
 )
+from drover.processes.session_mark import OwnerState
+from drover.processes.table import ProcessRow, ProcessStatus
 from tests.unit.tables import (
     CRASHPAD,
     DEBIAN,

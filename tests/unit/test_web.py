@@ -20,10 +20,10 @@ from drover.core import errors
 from drover.core.deadline import CallerGone, Deadline, DeadlineExceeded
 from drover.core.errors import DroverError
 from drover.core.settings import Settings
+from drover.processes.cleanup.verdicts import CleanupPlan, Judgement, Role, Verdict
+from drover.processes.ending import Outcome
+from drover.processes.table import ProcessRow
 from process_cleanup import CleanupReport, Failed, Killed, ProcessCleaner, Trigger
-from processes.ending import Outcome
-from processes.table import ProcessRow
-from processes.verdicts import CleanupPlan, Judgement, Role, Verdict
 from session_manager import SessionManager
 from sessions.handover import Acquired, Request
 from sessions.registry import SessionRegistry

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import psutil
 
-from processes.table import ProcessIdentity
+from drover.processes.table import ProcessIdentity
 
 
 def activity_of(identity: ProcessIdentity) -> int:

@@ -11,13 +11,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from processes.chrome_names import System, base_name, kind_of_name, may_be_chrome
-from processes.reading import Details, ProcessStatus, Stat
+from drover.processes.cleanup.chrome_names import System, base_name, kind_of_name, may_be_chrome
+from drover.processes.reading import Details, ProcessStatus, Stat
 
 if sys.platform == "linux":
-    from processes import linux as reader
+    from drover.processes import linux as reader
 else:
-    from processes import portable as reader
+    from drover.processes import portable as reader
 
 __all__ = [
     "Liveness",

@@ -10,8 +10,8 @@ from typing import Final
 
 import psutil
 
-from processes.chrome_names import may_be_chrome
-from processes.table import Liveness, ProcessIdentity, glance, identify, liveness
+from drover.processes.cleanup.chrome_names import may_be_chrome
+from drover.processes.table import Liveness, ProcessIdentity, glance, identify, liveness
 
 _ENDING: Final = {Liveness.DYING, Liveness.GONE}
 _NETWORK: Final = "network.mojom.NetworkService"

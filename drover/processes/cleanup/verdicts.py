@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from processes.chrome_names import Kind, Role, is_webdriver_test
-from processes.kinship import Kinship, is_given_away, is_service_manager, takes_orphans_in
-from processes.session_mark import OwnerState, SessionMark, session_mark
-from processes.table import ProcessRow, ProcessStatus, ProcessTable
+from drover.processes.cleanup.chrome_names import Kind, Role, is_webdriver_test
+from drover.processes.cleanup.kinship import Kinship, is_given_away, is_service_manager, takes_orphans_in
+from drover.processes.session_mark import OwnerState, SessionMark, session_mark
+from drover.processes.table import ProcessRow, ProcessStatus, ProcessTable
 
 __all__ = [
     "CleanupPlan",

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Final, TypeVar
 
-from processes.chrome_names import (
+from drover.processes.cleanup.chrome_names import (
     Kind,
     Role,
     System,
@@ -18,8 +18,8 @@ from processes.chrome_names import (
     may_be_chrome,
     role_of,
 )
-from processes.session_mark import session_mark
-from processes.table import ProcessRow, ProcessStatus, ProcessTable
+from drover.processes.session_mark import session_mark
+from drover.processes.table import ProcessRow, ProcessStatus, ProcessTable
 
 _Value = TypeVar("_Value")
 

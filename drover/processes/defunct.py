@@ -10,9 +10,9 @@ import sys
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from processes.chrome_names import kind_of_cut_name
-from processes.ending import reap
-from processes.reading import ProcessStatus
+from drover.processes.cleanup.chrome_names import kind_of_cut_name
+from drover.processes.ending import reap
+from drover.processes.reading import ProcessStatus
 
 
 def reap_defunct_chrome(spared: Collection[int]) -> tuple[int, ...]:
@@ -25,7 +25,7 @@ def reap_defunct_chrome(spared: Collection[int]) -> tuple[int, ...]:
 
 
 if sys.platform == "linux":
-    from processes.linux import read_stat
+    from drover.processes.linux import read_stat
 
     def _defunct_chrome() -> Iterator[int]:
         for pid in _children():

@@ -21,7 +21,7 @@ from typing import Protocol
 
 import psutil
 
-from processes.table import Liveness, ProcessIdentity, liveness
+from drover.processes.table import Liveness, ProcessIdentity, liveness
 
 _POLL_PAUSE_S = 0.02
 

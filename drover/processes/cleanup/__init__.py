@@ -1,0 +1,1 @@
+"""Which process belongs to whom: Chrome's names, the process tree, verdicts. Pure functions."""
