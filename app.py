@@ -40,13 +40,13 @@ from drover.core.version import VERSION
 from drover.net import security
 from drover.net.asgi import Application
 from drover.net.listening import listen
+from drover.processes.host.boot import boot_id
+from drover.processes.host.console import end_with_console
+from drover.processes.host.shares import network_share
 from metrics import Metrics
 from process_cleanup import ProcessCleaner, Trigger
-from processes.boot import boot_id
-from processes.console import end_with_console
 from processes.folders import SessionFolders
 from processes.ownership import InstanceLock
-from processes.shares import network_share
 from session_manager import SessionManager
 from sessions.archive import Archive
 from sessions.closing import Closer

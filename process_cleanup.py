@@ -29,9 +29,9 @@ from drover.processes.cleanup.verdicts import (
     plan_cleanup,
 )
 from drover.processes.ending import Ending, Outcome, end, reap
+from drover.processes.host.memory import memory_held_mb
 from drover.processes.table import ProcessIdentity, ProcessStatus, ProcessTable, snapshot
 from processes.folders import SessionFolder, SessionFolders
-from processes.memory import memory_held_mb
 from processes.ownership import read_owner
 
 PASSES = 3

@@ -23,16 +23,16 @@ from doctor import DataFolder, PortHolder, Program, Readings, Sandbox
 from drover.core.errors import DroverError, StartRefused
 from drover.core.settings import Settings
 from drover.net import security
-from drover.processes.session_mark import OwnerState
-from processes.folders import SessionFolders
-from processes.ownership import read_owner
-from processes.shares import network_share
-from processes.surroundings import (
+from drover.processes.host.shares import network_share
+from drover.processes.host.surroundings import (
     chromes_of_others,
     may_end_processes_of_others,
     orphans_are_reaped,
     sees_processes_of_others,
 )
+from drover.processes.session_mark import OwnerState
+from processes.folders import SessionFolders
+from processes.ownership import read_owner
 
 _ANSWER_S = 3.0
 _TRIAL_S = 10.0

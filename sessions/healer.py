@@ -20,9 +20,9 @@ from drover.core.deadline import Deadline, DeadlineExceeded
 from drover.core.errors import RecoveryFailed
 from drover.processes.ending import end
 from drover.processes.helpers import look_at_helpers
+from drover.processes.host.memory import memory_held_mb
 from drover.processes.session_mark import session_mark
 from drover.processes.table import snapshot
-from processes.memory import memory_held_mb
 from sessions.claims import Reserved
 from sessions.lifecycle import Lifecycle
 from sessions.looks import SharedLooks

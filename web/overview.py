@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from drover.net.addresses import Addresses
+from drover.processes.host.memory import machine_memory
 from process_cleanup import ProcessCleaner
-from processes.memory import machine_memory
 from session_manager import SessionManager
 from sessions.session import Session
 from web.reports import process_json

@@ -18,7 +18,7 @@ import cli
 import readings
 from doctor import PortHolder, Readings
 from drover.core.settings import Settings
-from processes import surroundings
+from drover.processes.host import surroundings
 from processes.ownership import InstanceLock
 from tests.machine import free_port
 

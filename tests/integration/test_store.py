@@ -22,9 +22,9 @@ from browser.health import Cause
 from browser.recovery import Method, Recovery
 from browser.running import RunningBrowser
 from drover.core.errors import BrowserUnavailable, StartRefused
+from drover.processes.host import boot
+from drover.processes.host.boot import boot_id
 from drover.processes.table import ProcessIdentity
-from processes import boot
-from processes.boot import boot_id
 from processes.folders import SessionFolder
 from sessions import store as store_module
 from sessions.session import KeepAlive, Session, SessionState
