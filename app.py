@@ -43,10 +43,10 @@ from drover.net.listening import listen
 from drover.processes.host.boot import boot_id
 from drover.processes.host.console import end_with_console
 from drover.processes.host.shares import network_share
+from drover.storage.folders import SessionFolders
+from drover.storage.ownership import InstanceLock
 from metrics import Metrics
 from process_cleanup import ProcessCleaner, Trigger
-from processes.folders import SessionFolders
-from processes.ownership import InstanceLock
 from session_manager import SessionManager
 from sessions.archive import Archive
 from sessions.closing import Closer

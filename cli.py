@@ -27,9 +27,9 @@ from drover.core.version import VERSION
 from drover.net.security import is_loopback
 from drover.processes.cleanup.verdicts import ProtectedSession
 from drover.processes.session_mark import OwnerState
+from drover.storage.folders import SessionFolders
+from drover.storage.ownership import read_owner
 from process_cleanup import ProcessCleaner, Trigger
-from processes.folders import SessionFolders
-from processes.ownership import read_owner
 from readings import read_set_up
 from web.reports import cleanup_json, processes_json
 

@@ -31,8 +31,8 @@ from drover.processes.cleanup.verdicts import (
 from drover.processes.ending import Ending, Outcome, end, reap
 from drover.processes.host.memory import memory_held_mb
 from drover.processes.table import ProcessIdentity, ProcessStatus, ProcessTable, snapshot
-from processes.folders import SessionFolder, SessionFolders
-from processes.ownership import read_owner
+from drover.storage.folders import SessionFolder, SessionFolders
+from drover.storage.ownership import read_owner
 
 PASSES = 3
 """A process may fork while it is being killed, so a plan is carried out until nothing is left of it."""

@@ -31,8 +31,8 @@ from drover.processes.host.surroundings import (
     sees_processes_of_others,
 )
 from drover.processes.session_mark import OwnerState
-from processes.folders import SessionFolders
-from processes.ownership import read_owner
+from drover.storage.folders import SessionFolders
+from drover.storage.ownership import read_owner
 
 _ANSWER_S = 3.0
 _TRIAL_S = 10.0

@@ -23,8 +23,8 @@ from drover.core.deadline import CallerGone, Deadline, DeadlineExceeded
 from drover.core.errors import AtCapacity, BrowserUnavailable, RecoveryFailed, SessionLost, SessionNotFound
 from drover.core.events import Emit
 from drover.processes.ending import end
+from drover.storage.folders import SessionFolders
 from process_cleanup import CleanupReport, ProcessCleaner
-from processes.folders import SessionFolders
 from sessions.archive import Archive
 from sessions.claims import Claim, Ready, Reserved, Ticket, Working
 from sessions.closing import Closer

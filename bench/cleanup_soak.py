@@ -29,8 +29,8 @@ import psutil
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from drover.processes.cleanup.verdicts import ProtectedSession
+from drover.storage.folders import SessionFolder, SessionFolders
 from process_cleanup import CleanupReport, ProcessCleaner, Trigger
-from processes.folders import SessionFolder, SessionFolders
 from tests.acceptance.crowd import (
     OWN_NAMESPACE,
     Automation,

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from browser import sandbox
-from processes.folders import SessionFolder
+from drover.storage.folders import SessionFolder
 
 LINES = 8
 ENOUGH_DISK_MB = 16

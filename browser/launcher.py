@@ -27,7 +27,7 @@ from drover.core.errors import BrowserUnavailable, CleanupIncomplete, InvalidReq
 from drover.processes.ending import end
 from drover.processes.session_mark import session_mark
 from drover.processes.table import Liveness, ProcessIdentity, ProcessTable, identify, liveness, snapshot
-from processes.folders import SessionFolder
+from drover.storage.folders import SessionFolder
 
 ATTACH_S = 10.0
 GRACE_S = 2.0

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta, timezone
 
 from browser.capabilities import Checked
 from browser.recovery import Recovery
-from processes.folders import SessionFolders
+from drover.storage.folders import SessionFolders
 from sessions.leases import check_lease, leased
 from sessions.session import KeepAlive, Lease, Session, used
 

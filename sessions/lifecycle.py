@@ -32,7 +32,7 @@ from drover.core.errors import (
     ShuttingDown,
 )
 from drover.core.events import Emit
-from processes.folders import SessionFolders
+from drover.storage.folders import SessionFolders
 from sessions.archive import Archive
 from sessions.claims import Reserved, complete
 from sessions.registry import SessionRegistry

@@ -14,7 +14,7 @@ from browser.capabilities import Checked
 from browser.health import Health
 from browser.recovery import Recovery
 from browser.running import RunningBrowser
-from processes.folders import SessionFolder
+from drover.storage.folders import SessionFolder
 from sessions.patience import NO_STREAK, Streak
 
 MAX_HOLDER = 256

@@ -12,7 +12,7 @@ from pydantic import AwareDatetime
 from browser.capabilities import Checked
 from browser.recovery import Recovery
 from browser.running import RunningBrowser
-from processes.folders import SessionFolder
+from drover.storage.folders import SessionFolder
 from sessions.session import KeepAlive, Lease, Session, SessionState
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from browser.launcher import Launcher
 from drover.core.errors import DroverError
-from processes.folders import SessionFolders
+from drover.storage.folders import SessionFolders
 from sessions.claims import Reserved
 from sessions.handover import new_warm_session
 from sessions.lifecycle import Lifecycle, Why

@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
-from processes.folders import SessionFolders
+from drover.storage.folders import SessionFolders
 from sessions.handover import new_warm_session
 from sessions.lifecycle import Lifecycle
 from sessions.registry import SessionRegistry

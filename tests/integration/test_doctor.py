@@ -19,7 +19,7 @@ import readings
 from doctor import PortHolder, Readings
 from drover.core.settings import Settings
 from drover.processes.host import surroundings
-from processes.ownership import InstanceLock
+from drover.storage.ownership import InstanceLock
 from tests.machine import free_port
 
 

@@ -13,8 +13,8 @@ import pytest
 
 from drover.core.errors import DataDirInUse, StartRefused
 from drover.processes.session_mark import OwnerState
-from processes import ownership
-from processes.ownership import InstanceLock, read_owner
+from drover.storage import ownership
+from drover.storage.ownership import InstanceLock, read_owner
 
 ROOT = Path(__file__).resolve().parents[2]
 HOLDER = """

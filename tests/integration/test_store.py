@@ -25,7 +25,7 @@ from drover.core.errors import BrowserUnavailable, StartRefused
 from drover.processes.host import boot
 from drover.processes.host.boot import boot_id
 from drover.processes.table import ProcessIdentity
-from processes.folders import SessionFolder
+from drover.storage.folders import SessionFolder
 from sessions import store as store_module
 from sessions.session import KeepAlive, Session, SessionState
 from sessions.store import SCHEMA_VERSION, SessionStore

@@ -13,7 +13,7 @@ import pytest
 from browser import launcher
 from browser.launcher import Launcher
 from drover.core.errors import BrowserUnavailable
-from processes.folders import SessionFolders
+from drover.storage.folders import SessionFolders
 from sessions import trials
 from sessions.lifecycle import Lifecycle
 from sessions.trials import Trials

@@ -12,7 +12,7 @@ from browser.capabilities import Checked
 from browser.running import RunningBrowser
 from drover.core.events import Event
 from drover.processes.table import ProcessIdentity
-from processes.folders import SessionFolder
+from drover.storage.folders import SessionFolder
 from sessions.claims import Claim, Ready, Reserved, Ticket, Working
 from sessions.registry import SessionRegistry
 from sessions.session import Session

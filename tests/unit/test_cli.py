@@ -22,9 +22,9 @@ from drover.core.errors import StartRefused
 from drover.core.settings import Settings
 from drover.processes.cleanup.verdicts import CleanupPlan, Judgement, Role, Verdict
 from drover.processes.ending import Outcome
+from drover.storage.folders import SessionFolders
+from drover.storage.ownership import InstanceLock
 from process_cleanup import CleanupReport, Failed, Killed, ProcessCleaner
-from processes.folders import SessionFolders
-from processes.ownership import InstanceLock
 from tests.unit.tables import DRIVER, proc
 from web.reports import cleanup_json
 

@@ -11,7 +11,7 @@ import pytest
 
 from browser import sandbox
 from browser.last_words import story
-from processes.folders import SessionFolder
+from drover.storage.folders import SessionFolder
 
 
 @pytest.fixture

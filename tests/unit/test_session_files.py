@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from drover.core.errors import InvalidRequest, RequestTooLarge
-from processes.folders import SessionFolder
-from sessions import files
-from sessions.files import delete_downloads, downloads, read_download, store_upload
+from drover.storage import files
+from drover.storage.files import delete_downloads, downloads, read_download, store_upload
+from drover.storage.folders import SessionFolder
 
 
 @pytest.fixture

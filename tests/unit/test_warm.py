@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from drover.core.errors import CleanupIncomplete, KeyConflict, SessionInUse, SessionNotFound
-from processes.folders import SessionFolders
+from drover.storage.folders import SessionFolders
 from sessions.claims import Claim, Ready, Reserved, Ticket
 from sessions.handover import new_warm_session
 from sessions.leases import leased
