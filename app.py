@@ -27,12 +27,12 @@ from attach.event_stream import EventStream, Sources
 from attach.live import Live
 from attach.router import Route, Router
 from attach.webdriver import WebDriver
-from browser.binaries import resolve
-from browser.capabilities import check_chrome_args
-from browser.devtools import DevTools
-from browser.launcher import Launcher
-from browser.recovery import Ladder
 from doctor import ENOUGH_SHARED_MEMORY
+from drover.browser.binaries import resolve
+from drover.browser.capabilities.policy import check_chrome_args
+from drover.browser.devtools import DevTools
+from drover.browser.launcher import Launcher
+from drover.browser.recovery import Ladder
 from drover.core import events
 from drover.core.logs import set_up_logging
 from drover.core.settings import Settings, named_variables, unknown_variables

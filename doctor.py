@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from browser.binaries import mismatch
+from drover.browser.binaries import mismatch
 
 MB = 1_000_000
 ENOUGH_SHARED_MEMORY = 1 << 30

@@ -15,8 +15,8 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.registry import Collector
 
-from browser.health import Cause
-from browser.recovery import Method
+from drover.browser.health import Cause
+from drover.browser.recovery import Method
 from drover.core import events
 from drover.core.events import Event
 from drover.core.version import VERSION

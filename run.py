@@ -32,7 +32,7 @@ if sys.version_info < (3, 10):  # noqa: UP036 - this is the file that an old Pyt
 
 from dataclasses import dataclass
 
-from browser import binaries
+from drover.browser import binaries
 from drover.core.errors import StartRefused
 
 if sys.platform == "win32":

@@ -14,10 +14,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 
-from browser.devtools import DevTools
-from browser.launcher import Launcher
-from browser.picture import draw_page_in_front
-from browser.recovery import Recovery
+from drover.browser.devtools import DevTools
+from drover.browser.launcher import Launcher
+from drover.browser.picture import draw_page_in_front
+from drover.browser.recovery import Recovery
 from drover.core import events
 from drover.core.deadline import CallerGone, Deadline, DeadlineExceeded
 from drover.core.errors import AtCapacity, BrowserUnavailable, RecoveryFailed, SessionLost, SessionNotFound

@@ -15,8 +15,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
 from attach.router import Route
-from browser.health import Probe, Reply, probe
-from browser.running import RunningBrowser
+from drover.browser.health import Probe, Reply, probe
+from drover.browser.running import RunningBrowser
 from drover.core.deadline import Deadline
 from drover.core.errors import BrowserUnavailable, NotFound
 from drover.net.addresses import Addresses

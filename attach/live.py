@@ -21,8 +21,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
 from attach.router import Route
-from browser import health
-from browser.running import RunningBrowser
+from drover.browser import health
+from drover.browser.running import RunningBrowser
 from drover.core.errors import SessionNotFound
 from drover.net.asgi import Receive, Scope, Send, caller_left
 from sessions.driving import Driving

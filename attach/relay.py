@@ -16,8 +16,8 @@ from http import HTTPStatus
 
 from attach import w3c
 from attach.driver_connection import CutOff, DriverConnection, NotSent, Reply
-from browser.recovery import Method, Recovery
-from browser.running import RunningBrowser
+from drover.browser.recovery import Method, Recovery
+from drover.browser.running import RunningBrowser
 from drover.core.deadline import CallerGone, Deadline
 from drover.core.errors import RecoveryFailed
 from drover.net.asgi import JSON_TYPE, Answer, on_thread

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 
-from browser import capabilities
-from browser.capabilities import Checked
-from browser.values import mapping
+from drover.browser.capabilities import policy
+from drover.browser.capabilities.policy import Checked
+from drover.browser.capabilities.values import mapping
 from drover.core import errors
 from drover.core.errors import DroverError, ForbiddenCapability, InvalidRequest
 from drover.net.asgi import Answer, failure_headers, json_answer, raw_headers
@@ -108,7 +108,7 @@ def match(asked: object, *, allow_unsafe: bool) -> tuple[Checked, Mapping[str, o
         options = mapping(merged.pop(OPTIONS, {}), OPTIONS)
         within = mapping(options.get("capabilities") or {}, f"{OPTIONS}.capabilities")
         try:
-            checked = capabilities.check(_joined(merged, within, OPTIONS), allow_unsafe=allow_unsafe)
+            checked = policy.check(_joined(merged, within, OPTIONS), allow_unsafe=allow_unsafe)
         except ForbiddenCapability as error:
             forbidden = forbidden or error
             continue

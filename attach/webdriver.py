@@ -15,7 +15,7 @@ from typing import Any
 from attach import files, w3c
 from attach.relay import SessionLine
 from attach.router import Route
-from browser.capabilities import Checked
+from drover.browser.capabilities.policy import Checked
 from drover.core.deadline import CallerGone, Deadline
 from drover.core.errors import InvalidRequest, MethodNotAllowed, NotFound, SessionNotFound
 from drover.net.addresses import Addresses

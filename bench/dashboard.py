@@ -30,7 +30,7 @@ from playwright.sync_api import Page, sync_playwright
 from app import Drover
 from attach.event_stream import EventStream, Sources
 from attach.router import Route, Router
-from browser.binaries import resolve
+from drover.browser.binaries import resolve
 from drover.core.logs import rfc3339
 from drover.core.settings import Settings
 from drover.net import security

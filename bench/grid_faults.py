@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import psutil
 import requests
 
-from browser.binaries import resolve
+from drover.browser.binaries import resolve
 from tests.acceptance.faults import kill, stop
 from tests.acceptance.service import Service, running
 from tests.machine import command_line, free_port, is_living, remove, short_folder, wait_until

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from browser.binaries import resolve
+from drover.browser.binaries import resolve
 from tests.acceptance.cleaning import abandon, assert_judged
 from tests.acceptance.faults import kill
 from tests.acceptance.service import Json, Service, running

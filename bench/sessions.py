@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import psutil
 import requests
 
-from browser.binaries import resolve
+from drover.browser.binaries import resolve
 from tests.acceptance.service import Json, Service, running
 
 ROUNDS = 21

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 
-from browser.health import Cause, Readings, Silence, assess, browser_guid
-from browser.running import RunningBrowser
+from drover.browser.health import Cause, Readings, Silence, assess, browser_guid
+from drover.browser.running import RunningBrowser
 from sessions.stored import StoredSession
 
 

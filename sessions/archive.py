@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
 
-from browser.saved_state import SavedState
+from drover.browser.saved_state import SavedState
 from drover.core import events
 from drover.core.errors import DroverError
 from drover.core.events import Emit

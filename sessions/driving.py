@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
-from browser.devtools import DevTools
+from drover.browser.devtools import DevTools
 from drover.core.errors import SessionNotFound
 from drover.processes.table import Liveness, liveness
 from sessions.archive import Archive

@@ -7,8 +7,8 @@ import time
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 
-from browser.capabilities import Checked
-from browser.recovery import Recovery
+from drover.browser.capabilities.policy import Checked
+from drover.browser.recovery import Recovery
 from drover.storage.folders import SessionFolders
 from sessions.leases import check_lease, leased
 from sessions.session import KeepAlive, Lease, Session, used

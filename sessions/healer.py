@@ -11,11 +11,11 @@ from functools import partial
 from math import ceil
 from typing import Any
 
-from browser import health
-from browser.devtools import DevTools
-from browser.health import Assessment, Cause, Health, HealthStatus, Readings, Silence
-from browser.recovery import Recovery
-from browser.running import RunningBrowser
+from drover.browser import health
+from drover.browser.devtools import DevTools
+from drover.browser.health import Assessment, Cause, Health, HealthStatus, Readings, Silence
+from drover.browser.recovery import Recovery
+from drover.browser.running import RunningBrowser
 from drover.core.deadline import Deadline, DeadlineExceeded
 from drover.core.errors import RecoveryFailed
 from drover.processes.ending import end

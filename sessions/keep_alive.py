@@ -6,8 +6,8 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
-from browser.background import visit
-from browser.devtools import DevTools, DevToolsFailed
+from drover.browser.background import visit
+from drover.browser.devtools import DevTools, DevToolsFailed
 from drover.core import events
 from drover.core.errors import SessionNotFound
 from drover.core.events import Emit

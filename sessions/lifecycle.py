@@ -15,12 +15,12 @@ from enum import Enum
 from functools import partial
 from typing import Any
 
-from browser import driver_client, health
-from browser.devtools import DevTools, DevToolsFailed
-from browser.health import Assessment, Health, Silence
-from browser.launcher import Launcher
-from browser.recovery import Casualty, Ladder, Recovery
-from browser.running import RunningBrowser
+from drover.browser import driver_client, health
+from drover.browser.devtools import DevTools, DevToolsFailed
+from drover.browser.health import Assessment, Health, Silence
+from drover.browser.launcher import Launcher
+from drover.browser.recovery import Casualty, Ladder, Recovery
+from drover.browser.running import RunningBrowser
 from drover.core import events
 from drover.core.deadline import Deadline
 from drover.core.errors import (

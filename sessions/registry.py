@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from browser.running import RunningBrowser
+from drover.browser.running import RunningBrowser
 from drover.core.errors import CleanupIncomplete, SessionNotFound, ShuttingDown
 from drover.processes.cleanup.verdicts import ProtectedSession
 from sessions.admission import idle_sessions, needs_warm, next_to_evict

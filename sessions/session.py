@@ -10,10 +10,10 @@ from datetime import datetime, timezone
 from enum import Enum
 from typing import Any
 
-from browser.capabilities import Checked
-from browser.health import Health
-from browser.recovery import Recovery
-from browser.running import RunningBrowser
+from drover.browser.capabilities.policy import Checked
+from drover.browser.health import Health
+from drover.browser.recovery import Recovery
+from drover.browser.running import RunningBrowser
 from drover.storage.folders import SessionFolder
 from sessions.patience import NO_STREAK, Streak
 

@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
-from browser import health
-from browser.devtools import Connection, DevTools, DevToolsFailed
-from browser.saved_state import SavedState, put_back_cookies, take
+from drover.browser import health
+from drover.browser.devtools import Connection, DevTools, DevToolsFailed
+from drover.browser.saved_state import SavedState, put_back_cookies, take
 from drover.processes.activity import activity_of
 from drover.processes.helpers import network_process
 from drover.processes.table import Liveness, ProcessIdentity, liveness

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from pydantic import AwareDatetime
 
-from browser.capabilities import Checked
-from browser.recovery import Recovery
-from browser.running import RunningBrowser
+from drover.browser.capabilities.policy import Checked
+from drover.browser.recovery import Recovery
+from drover.browser.running import RunningBrowser
 from drover.storage.folders import SessionFolder
 from sessions.session import KeepAlive, Lease, Session, SessionState
 

@@ -14,9 +14,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from browser import health
-from browser.devtools import NOTHING_SEEN, DevTools, DevToolsFailed
-from browser.health import Assessment, HealthStatus, Readings, Silence
+from drover.browser import health
+from drover.browser.devtools import NOTHING_SEEN, DevTools, DevToolsFailed
+from drover.browser.health import Assessment, HealthStatus, Readings, Silence
 from drover.core import events
 from drover.core.events import Emit
 from sessions.adoption import Action, Decision, plan_adoption

@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
-from browser.launcher import Launcher
+from drover.browser.launcher import Launcher
 from drover.core.errors import DroverError
 from drover.storage.folders import SessionFolders
 from sessions.claims import Reserved

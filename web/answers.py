@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
-from browser.health import Cause, HealthStatus
-from browser.recovery import Method
+from drover.browser.health import Cause, HealthStatus
+from drover.browser.recovery import Method
 from drover.core import errors
 from drover.core.errors import DroverError
 from drover.processes.cleanup.verdicts import Role, Verdict

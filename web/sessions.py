@@ -9,10 +9,10 @@ from typing import Annotated, Any
 from flask import Blueprint, Response, jsonify, request, url_for
 from pydantic import AfterValidator, Field, HttpUrl, TypeAdapter
 
-from browser import capabilities
-from browser.capabilities import Checked
-from browser.health import Health
-from browser.recovery import Recovery
+from drover.browser.capabilities import policy
+from drover.browser.capabilities.policy import Checked
+from drover.browser.health import Health
+from drover.browser.recovery import Recovery
 from drover.core.logs import rfc3339
 from drover.net.addresses import Addresses
 from sessions.handover import Acquired, Request
@@ -103,7 +103,7 @@ def acquire_session() -> Response:
     read_query(Nothing)
     body = read_body(SessionRequest)
     allow_unsafe = services().settings.allow_unsafe_capabilities
-    checked = capabilities.check(body.capabilities or {}, allow_unsafe=allow_unsafe)
+    checked = policy.check(body.capabilities or {}, allow_unsafe=allow_unsafe)
     wanted = request_of(body, checked, request.headers.get(LEASE_TOKEN))
     return _handed_over(services().manager.acquire(wanted, request_deadline()))
 

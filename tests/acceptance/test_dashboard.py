@@ -13,7 +13,7 @@ import pytest
 import requests
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
 
-from browser.binaries import resolve
+from drover.browser.binaries import resolve
 from tests.acceptance.conftest import StartService
 from tests.acceptance.faults import kill
 from tests.acceptance.pages import Pages

@@ -14,7 +14,7 @@ from typing import Any, Final
 import pytest
 import requests
 
-from browser.binaries import resolve
+from drover.browser.binaries import resolve
 from tests.acceptance.pages import Pages
 from tests.acceptance.service import Service, running
 from tests.acceptance.strangers import SWITCHES

@@ -14,9 +14,9 @@ import psutil
 import pytest
 
 from app import Drover
-from browser.capabilities import Checked
-from browser.devtools import DevToolsFailed, Seen
-from browser.running import RunningBrowser
+from drover.browser.capabilities.policy import Checked
+from drover.browser.devtools import DevToolsFailed, Seen
+from drover.browser.running import RunningBrowser
 from drover.core.deadline import Deadline
 from drover.core.settings import Settings
 from drover.processes.session_mark import session_mark

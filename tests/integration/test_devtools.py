@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from browser import devtools as devtools_module
-from browser.background import visit
-from browser.devtools import NOTHING_SEEN, DevTools, DevToolsFailed, DevToolsRefused
-from browser.saved_state import SavedState, put_back, take
+from drover.browser import devtools as devtools_module
+from drover.browser.background import visit
+from drover.browser.devtools import NOTHING_SEEN, DevTools, DevToolsFailed, DevToolsRefused
+from drover.browser.saved_state import SavedState, put_back, take
 from tests.integration.devtools_server import FakeDevTools, fake_devtools
 from tests.machine import together, wait_until
 from tests.unit.examples import RUNNING
@@ -314,6 +314,6 @@ def test_one_cookie_that_chrome_refuses_does_not_lose_the_others(
 
 
 def _storage(value: str) -> Any:  # noqa: ANN401
-    from browser.saved_state import OriginStorage  # noqa: PLC0415
+    from drover.browser.saved_state import OriginStorage  # noqa: PLC0415
 
     return OriginStorage({"name": value}, {})

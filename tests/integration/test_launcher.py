@@ -17,12 +17,12 @@ from typing import Any
 import psutil
 import pytest
 
-from browser import driver_processes, last_words
-from browser import launcher as module
-from browser.binaries import Binaries
-from browser.capabilities import Checked
-from browser.launcher import Launcher
-from browser.running import RunningBrowser
+from drover.browser import driver_processes, last_words
+from drover.browser import launcher as module
+from drover.browser.binaries import Binaries
+from drover.browser.capabilities.policy import Checked
+from drover.browser.launcher import Launcher
+from drover.browser.running import RunningBrowser
 from drover.core.deadline import Deadline
 from drover.core.errors import BrowserUnavailable, SessionLost
 from drover.storage.folders import SessionFolder, SessionFolders

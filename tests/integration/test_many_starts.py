@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from browser import launcher
+from drover.browser import launcher
 from drover.core.deadline import Deadline
 from drover.core.errors import BrowserUnavailable, SessionLost
 from sessions.handover import Acquired

@@ -13,8 +13,8 @@ import pytest
 
 from attach.router import Router
 from attach.webdriver import WebDriver
-from browser import launcher
-from browser.recovery import Method
+from drover.browser import launcher
+from drover.browser.recovery import Method
 from sessions.session import Session
 from tests.integration.asgi_client import Call, Client
 from tests.integration.fake_chromedriver import Fault

@@ -25,7 +25,8 @@ NEEDED = (
     "drover/__init__.py",
     "drover/core/__init__.py",
     "drover/core/errors.py",
-    "browser/binaries.py",
+    "drover/browser/__init__.py",
+    "drover/browser/binaries.py",
 )
 APP = "import sys, greeting; print('app', *sys.argv[1:]); sys.exit(7)"
 PYTEST = "import os, sys; print('pytest', *sys.argv[1:], os.getcwd())"

@@ -11,9 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from browser import launcher
-from browser.health import Cause, HealthStatus
-from browser.recovery import Method
+from drover.browser import launcher
+from drover.browser.health import Cause, HealthStatus
+from drover.browser.recovery import Method
 from drover.core.deadline import CallerGone, Deadline
 from drover.core.errors import (
     AtCapacity,

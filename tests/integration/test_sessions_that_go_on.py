@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from browser import launcher
-from browser.capabilities import Checked
+from drover.browser import launcher
+from drover.browser.capabilities.policy import Checked
 from drover.core.deadline import CallerGone, Deadline
 from drover.core.errors import BrowserUnavailable, RecoveryFailed, SessionInUse, SessionNotFound
 from sessions.handover import Acquired, Request

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from browser.capabilities import Checked
-from browser.health import Cause
-from browser.recovery import Method, Recovery
-from browser.running import RunningBrowser
+from drover.browser.capabilities.policy import Checked
+from drover.browser.health import Cause
+from drover.browser.recovery import Method, Recovery
+from drover.browser.running import RunningBrowser
 from drover.core.errors import BrowserUnavailable, StartRefused
 from drover.processes.host import boot
 from drover.processes.host.boot import boot_id

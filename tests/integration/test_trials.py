@@ -10,8 +10,8 @@ from typing import cast
 
 import pytest
 
-from browser import launcher
-from browser.launcher import Launcher
+from drover.browser import launcher
+from drover.browser.launcher import Launcher
 from drover.core.errors import BrowserUnavailable
 from drover.storage.folders import SessionFolders
 from sessions import trials

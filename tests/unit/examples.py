@@ -8,8 +8,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Final
 
-from browser.capabilities import Checked
-from browser.running import RunningBrowser
+from drover.browser.capabilities.policy import Checked
+from drover.browser.running import RunningBrowser
 from drover.core.events import Event
 from drover.processes.table import ProcessIdentity
 from drover.storage.folders import SessionFolder

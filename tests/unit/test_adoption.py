@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from browser.devtools import Seen
-from browser.health import Cause, Probe, Readings, Reply
-from browser.running import RunningBrowser
+from drover.browser.devtools import Seen
+from drover.browser.health import Cause, Probe, Readings, Reply
+from drover.browser.running import RunningBrowser
 from drover.processes.table import Liveness, ProcessIdentity
 from sessions.adoption import Action, AdoptionPlan, Decision, plan_adoption
 from sessions.stored import StoredSession

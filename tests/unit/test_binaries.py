@@ -14,8 +14,8 @@ import pytest
 from selenium.common import WebDriverException
 from selenium.webdriver.common.selenium_manager import SeleniumManager
 
-from browser import binaries
-from browser.binaries import Binaries, Machine
+from drover.browser import binaries
+from drover.browser.binaries import Binaries, Machine
 from drover.core.errors import BrowserUnavailable, StartRefused
 
 DEBIAN_WRAPPER = b"#!/bin/sh\n\nAPPNAME=chromium\nexec $LIBDIR/$APPNAME $CHROMIUM_FLAGS\n"
@@ -388,5 +388,5 @@ def test_versions_that_do_not_fit_are_named_with_what_to_do() -> None:
 
 def test_the_module_needs_the_standard_library_only() -> None:
     root = Path(__file__).resolve().parents[2]
-    command = [sys.executable, "-S", "-c", "import browser.binaries, run"]
+    command = [sys.executable, "-S", "-c", "import drover.browser.binaries, run"]
     subprocess.run(command, cwd=root, check=True, timeout=30)

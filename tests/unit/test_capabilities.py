@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from browser import capabilities
-from browser.capabilities import Checked
+from drover.browser.capabilities import policy
+from drover.browser.capabilities.policy import Checked
 from drover.core.errors import DroverError, ForbiddenCapability, InvalidRequest, StartRefused
 
 OPTIONS = "goog:chromeOptions"
 
 
 def check(wanted: object, *, allow_unsafe: bool = False) -> Checked:
-    return capabilities.check(wanted, allow_unsafe=allow_unsafe)  # type: ignore[arg-type]  # from outside
+    return policy.check(wanted, allow_unsafe=allow_unsafe)  # type: ignore[arg-type]  # from outside
 
 
 def check_options(*, allow_unsafe: bool = False, **options: object) -> Checked:
@@ -42,7 +42,7 @@ def merged(
     wanted: dict[str, object] | None = None,
 ) -> dict[str, object]:
     checked = check({OPTIONS: {"args": list(args)}, **(wanted or {})})
-    return capabilities.merge(
+    return policy.merge(
         checked,
         binary="/chrome",
         profile="/p",
@@ -479,7 +479,7 @@ def test_a_reattach_asks_again_only_for_what_costs_the_page_nothing() -> None:
             },
         }
     )
-    assert capabilities.for_reattach(checked, "127.0.0.1:9") == {
+    assert policy.for_reattach(checked, "127.0.0.1:9") == {
         "timeouts": {"implicit": 5},
         "unhandledPromptBehavior": "ignore",
         "goog:loggingPrefs": {"performance": "ALL"},
@@ -488,10 +488,10 @@ def test_a_reattach_asks_again_only_for_what_costs_the_page_nothing() -> None:
 
 
 def test_the_operators_own_switches_may_be_any_but_ours() -> None:
-    capabilities.check_chrome_args(["--no-sandbox", "--load-extension=/x", "--disk-cache-dir=/y"])
+    policy.check_chrome_args(["--no-sandbox", "--load-extension=/x", "--disk-cache-dir=/y"])
     for arg in ("--user-data-dir=/x", "remote-debugging-port=9222", "--remote-debugging-pipe", "http://x/"):
         with pytest.raises(StartRefused, match="DROVER_CHROME_ARGS"):
-            capabilities.check_chrome_args([arg])
+            policy.check_chrome_args([arg])
 
 
 JSON = st.recursive(
@@ -537,10 +537,10 @@ def test_no_junk_gets_more_than_an_answer_and_what_is_clean_stays_as_it_is(
         assert refusal.status in {400, 403}  # noqa: PT017 - most of it is refused, some is not
         return
     assert check(checked.capabilities, allow_unsafe=allow_unsafe) == Checked(checked.capabilities)
-    capabilities.merge(
+    policy.merge(
         checked, binary="/b", profile="/p", downloads="/d", headless=True, no_sandbox=False, extra_args=()
     )
-    capabilities.for_reattach(checked, "127.0.0.1:9")
+    policy.for_reattach(checked, "127.0.0.1:9")
 
 
 @given(st.lists(ARGS))

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from browser.health import Cause
-from browser.recovery import Method
+from drover.browser.health import Cause
+from drover.browser.recovery import Method
 from drover.core import errors
 from drover.core.errors import DroverError
 from drover.core.settings import describe_settings

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from browser import health
-from browser.devtools import Seen
-from browser.health import (
+from drover.browser import health
+from drover.browser.devtools import Seen
+from drover.browser.health import (
     Assessment,
     Cause,
     HealthStatus,

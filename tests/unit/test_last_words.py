@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from browser import sandbox
-from browser.last_words import story
+from drover.browser import sandbox
+from drover.browser.last_words import story
 from drover.storage.folders import SessionFolder
 
 

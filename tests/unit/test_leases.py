@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from browser.capabilities import Checked
+from drover.browser.capabilities.policy import Checked
 from drover.core.errors import SessionInUse, SessionLost
 from sessions.handover import Request, new_lease, taken
 from sessions.leases import check_lease, expired, given_back, leased

@@ -10,8 +10,8 @@ import pytest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from browser.health import Cause
-from browser.recovery import Method
+from drover.browser.health import Cause
+from drover.browser.recovery import Method
 from drover.core import events
 from drover.core.events import Event, EventHub
 from metrics import Metrics

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from browser.health import Health, HealthStatus
+from drover.browser.health import Health, HealthStatus
 from drover.processes.cleanup.verdicts import CleanupPlan
 from process_cleanup import ProcessCleaner
 from session_manager import SessionManager

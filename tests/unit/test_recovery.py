@@ -8,13 +8,13 @@ from typing import Any, cast
 
 import pytest
 
-from browser import recovery
-from browser.devtools import DevTools, DevToolsFailed, Seen
-from browser.health import Cause, Page
-from browser.launcher import Launcher
-from browser.recovery import Casualty, Ladder, Method
-from browser.running import RunningBrowser
-from browser.saved_state import SavedState
+from drover.browser import recovery
+from drover.browser.devtools import DevTools, DevToolsFailed, Seen
+from drover.browser.health import Cause, Page
+from drover.browser.launcher import Launcher
+from drover.browser.recovery import Casualty, Ladder, Method
+from drover.browser.running import RunningBrowser
+from drover.browser.saved_state import SavedState
 from drover.core.deadline import Deadline
 from drover.core.errors import BrowserUnavailable, CleanupIncomplete, SessionLost
 from drover.storage.folders import SessionFolders
@@ -66,7 +66,7 @@ class House:
 
 @pytest.fixture(autouse=True)
 def _pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("browser.health.pages", lambda *_: (Page("P9", "data:,"),))
+    monkeypatch.setattr("drover.browser.health.pages", lambda *_: (Page("P9", "data:,"),))
     monkeypatch.setattr(recovery, "put_back", lambda connection, *_: connection.put_back())
 
 

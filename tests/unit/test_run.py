@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import run
-from browser import binaries
+from drover.browser import binaries
 
 ROOT = Path(run.__file__).parent
 

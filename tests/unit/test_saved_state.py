@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from browser.devtools import Connection, DevToolsFailed, DevToolsRefused
-from browser.saved_state import MAX_ORIGINS, OriginStorage, SavedState, put_back, take
+from drover.browser.devtools import Connection, DevToolsFailed, DevToolsRefused
+from drover.browser.saved_state import MAX_ORIGINS, OriginStorage, SavedState, put_back, take
 
 TEXTS = st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=3)
 COOKIES = st.lists(st.dictionaries(st.sampled_from(["name", "value"]), st.text(max_size=5)), max_size=3)

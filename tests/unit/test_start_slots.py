@@ -8,8 +8,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from browser import start_slots
-from browser.start_slots import StartSlots, starts_at_once, usable_cores
+from drover.browser import start_slots
+from drover.browser.start_slots import StartSlots, starts_at_once, usable_cores
 from drover.core.deadline import Deadline
 from drover.core.errors import BrowserUnavailable, SessionLost
 from tests.machine import wait_until

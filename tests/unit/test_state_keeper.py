@@ -11,11 +11,11 @@ from typing import cast
 
 import pytest
 
-from browser import health
-from browser.devtools import DevTools, DevToolsFailed
-from browser.health import Page
-from browser.running import RunningBrowser
-from browser.saved_state import SavedState
+from drover.browser import health
+from drover.browser.devtools import DevTools, DevToolsFailed
+from drover.browser.health import Page
+from drover.browser.running import RunningBrowser
+from drover.browser.saved_state import SavedState
 from drover.core.events import KeepAliveFailed
 from sessions import keep_alive, state_keeper
 from sessions.keep_alive import KeepAliveRounds

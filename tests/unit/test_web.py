@@ -14,8 +14,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from app import Drover
-from browser.health import Cause, Health, HealthStatus
-from browser.recovery import Method, Recovery
+from drover.browser.health import Cause, Health, HealthStatus
+from drover.browser.recovery import Method, Recovery
 from drover.core import errors
 from drover.core.deadline import CallerGone, Deadline, DeadlineExceeded
 from drover.core.errors import DroverError

@@ -15,13 +15,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from browser import capabilities, driver_client, last_words
-from browser.binaries import FETCH_TIMEOUT_S, Binaries, mismatch, versions
-from browser.capabilities import Checked
-from browser.driver_processes import DriverProcesses, Wanted
-from browser.health import Reply, browser_guid, pages, probe
-from browser.running import RunningBrowser
-from browser.start_slots import StartSlots, starts_at_once, usable_cores
+from drover.browser import driver_client, last_words
+from drover.browser.binaries import FETCH_TIMEOUT_S, Binaries, mismatch, versions
+from drover.browser.capabilities import policy
+from drover.browser.capabilities.policy import Checked
+from drover.browser.driver_processes import DriverProcesses, Wanted
+from drover.browser.health import Reply, browser_guid, pages, probe
+from drover.browser.running import RunningBrowser
+from drover.browser.start_slots import StartSlots, starts_at_once, usable_cores
 from drover.core.deadline import Deadline
 from drover.core.errors import BrowserUnavailable, CleanupIncomplete, InvalidRequest
 from drover.processes.ending import end
@@ -109,7 +110,7 @@ class Launcher:
             InvalidRequest: ChromeDriver takes the capabilities for nonsense.
             SessionLost: The session is not wanted any more.
         """
-        wish = capabilities.merge(
+        wish = policy.merge(
             checked,
             binary=str(self._binaries(deadline).chrome),
             profile=str(folder.profile),
@@ -170,7 +171,7 @@ class Launcher:
         _same_browser_or_none(running)
         driver, url = self._drivers.start(self._binaries(deadline).chromedriver, folder, deadline, wanted)
         try:
-            wish = capabilities.for_reattach(checked, running.debugger_address)
+            wish = policy.for_reattach(checked, running.debugger_address)
             answer = driver_client.new_session(url, wish, deadline.within(ATTACH_S).remaining())
             attached = replace(
                 _running(driver, url, answer, running.browser, running.debugger_address),

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import base64
 
-from browser import health
-from browser.devtools import DevTools, DevToolsFailed
-from browser.running import RunningBrowser
+from drover.browser import health
+from drover.browser.devtools import DevTools, DevToolsFailed
+from drover.browser.running import RunningBrowser
 from drover.core.deadline import Deadline
 from drover.core.errors import BrowserUnavailable
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from browser.values import forbidden, mapping, shown
+from drover.browser.capabilities.values import forbidden, mapping, shown
 
 _PATH = re.compile(
     r"""(?:^|["'\s,;|])(?:[/~\\]|\.{1,2}[/\\]|[a-z]:[/\\]|%\w+%)|(?<![a-z])file(?:system)?:""",

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
-from browser.devtools import NOTHING_SEEN, Seen
-from browser.running import RunningBrowser
+from drover.browser.devtools import NOTHING_SEEN, Seen
+from drover.browser.running import RunningBrowser
 from drover.processes.table import Liveness, liveness
 
 PROBES_UNTIL_HUNG = 3

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from browser import sandbox
+from drover.browser import sandbox
 from drover.storage.folders import SessionFolder
 
 LINES = 8

@@ -13,9 +13,19 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from browser import values
-from browser.preferences import check_preferences
-from browser.values import Check, cut, fields, forbidden, invalid, mapping, one_of, shown, strings
+from drover.browser.capabilities import values
+from drover.browser.capabilities.preferences import check_preferences
+from drover.browser.capabilities.values import (
+    Check,
+    cut,
+    fields,
+    forbidden,
+    invalid,
+    mapping,
+    one_of,
+    shown,
+    strings,
+)
 from drover.core.errors import ForbiddenCapability, StartRefused
 
 CHROME_OPTIONS = "goog:chromeOptions"

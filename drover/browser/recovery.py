@@ -7,14 +7,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 
-from browser import health
-from browser.capabilities import Checked
-from browser.devtools import DevTools, DevToolsFailed
-from browser.driver_processes import Wanted
-from browser.health import Cause
-from browser.launcher import Launcher
-from browser.running import RunningBrowser
-from browser.saved_state import SavedState, put_back
+from drover.browser import health
+from drover.browser.capabilities.policy import Checked
+from drover.browser.devtools import DevTools, DevToolsFailed
+from drover.browser.driver_processes import Wanted
+from drover.browser.health import Cause
+from drover.browser.launcher import Launcher
+from drover.browser.running import RunningBrowser
+from drover.browser.saved_state import SavedState, put_back
 from drover.core.deadline import Deadline
 from drover.core.errors import BrowserUnavailable
 from drover.storage.folders import SessionFolder, SessionFolders

@@ -1,0 +1,1 @@
+"""One browser from start to stop: launcher, DevTools, health, saved state, recovery."""
