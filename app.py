@@ -43,25 +43,25 @@ from drover.net.listening import listen
 from drover.processes.host.boot import boot_id
 from drover.processes.host.console import end_with_console
 from drover.processes.host.shares import network_share
+from drover.sessions.background.keep_alive import KeepAliveRounds
+from drover.sessions.background.trials import Trials
+from drover.sessions.background.upkeep import Task, Upkeep
+from drover.sessions.background.warm import WarmBrowsers
+from drover.sessions.lifecycle.closing import Closer
+from drover.sessions.lifecycle.healer import Healer
+from drover.sessions.lifecycle.lifecycle import Lifecycle
+from drover.sessions.lifecycle.takeover import Takeover
+from drover.sessions.persistence.archive import Archive
+from drover.sessions.persistence.state_keeper import StateKeeper
+from drover.sessions.persistence.store import SessionStore
+from drover.sessions.persistence.stored import StoredSession
+from drover.sessions.pool.driving import Driving
+from drover.sessions.pool.registry import SessionRegistry
 from drover.storage.folders import SessionFolders
 from drover.storage.ownership import InstanceLock
 from metrics import Metrics
 from process_cleanup import ProcessCleaner, Trigger
 from session_manager import SessionManager
-from sessions.archive import Archive
-from sessions.closing import Closer
-from sessions.driving import Driving
-from sessions.healer import Healer
-from sessions.keep_alive import KeepAliveRounds
-from sessions.lifecycle import Lifecycle
-from sessions.registry import SessionRegistry
-from sessions.state_keeper import StateKeeper
-from sessions.store import SessionStore
-from sessions.stored import StoredSession
-from sessions.takeover import Takeover
-from sessions.trials import Trials
-from sessions.upkeep import Task, Upkeep
-from sessions.warm import WarmBrowsers
 from web import dashboard, docs, maintenance, service, sessions
 from web.admission import admit_request
 from web.asgi import CallerWatch

@@ -20,9 +20,9 @@ from drover.browser.recovery import Method
 from drover.core import events
 from drover.core.events import Event
 from drover.core.version import VERSION
-from sessions.lifecycle import Why
-from sessions.registry import SessionRegistry
-from sessions.session import SessionState
+from drover.sessions.lifecycle.lifecycle import Why
+from drover.sessions.pool.registry import SessionRegistry
+from drover.sessions.pool.session import SessionState
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 BYTES_PER_MB = 1_000_000

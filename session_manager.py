@@ -23,25 +23,18 @@ from drover.core.deadline import CallerGone, Deadline, DeadlineExceeded
 from drover.core.errors import AtCapacity, BrowserUnavailable, RecoveryFailed, SessionLost, SessionNotFound
 from drover.core.events import Emit
 from drover.processes.ending import end
+from drover.sessions.lifecycle.closing import Closer
+from drover.sessions.lifecycle.healer import Healer
+from drover.sessions.lifecycle.lifecycle import Lifecycle
+from drover.sessions.persistence.archive import Archive
+from drover.sessions.persistence.state_keeper import StateKeeper
+from drover.sessions.pool.claims import Claim, Ready, Reserved, Ticket, Working
+from drover.sessions.pool.handover import Acquired, Request, lease_asked_for, new_lease, new_session, taken
+from drover.sessions.pool.leases import expired, given_back, leased
+from drover.sessions.pool.registry import SessionRegistry
+from drover.sessions.pool.session import Lease, Session, SessionState, used
 from drover.storage.folders import SessionFolders
 from process_cleanup import CleanupReport, ProcessCleaner
-from sessions.archive import Archive
-from sessions.claims import Claim, Ready, Reserved, Ticket, Working
-from sessions.closing import Closer
-from sessions.handover import (
-    Acquired,
-    Request,
-    lease_asked_for,
-    new_lease,
-    new_session,
-    taken,
-)
-from sessions.healer import Healer
-from sessions.leases import expired, given_back, leased
-from sessions.lifecycle import Lifecycle
-from sessions.registry import SessionRegistry
-from sessions.session import Lease, Session, SessionState, used
-from sessions.state_keeper import StateKeeper
 
 ROOM_S = 10.0
 STOP_S = 7.0

@@ -21,9 +21,9 @@ from drover.core.deadline import Deadline
 from drover.core.errors import BrowserUnavailable, NotFound
 from drover.net.addresses import Addresses
 from drover.net.asgi import Message, Receive, Scope, Send, header, json_answer, on_thread, send_answer
+from drover.sessions.pool.driving import Driving
+from drover.sessions.pool.session import Session
 from session_manager import SessionManager
-from sessions.driving import Driving
-from sessions.session import Session
 
 HEAL_S = 120.0
 CONNECT_S = 5.0

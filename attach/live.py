@@ -25,7 +25,7 @@ from drover.browser import health
 from drover.browser.running import RunningBrowser
 from drover.core.errors import SessionNotFound
 from drover.net.asgi import Receive, Scope, Send, caller_left
-from sessions.driving import Driving
+from drover.sessions.pool.driving import Driving
 
 FRAMES_PER_S = 8
 QUALITY = 60

@@ -21,10 +21,10 @@ from drover.browser.running import RunningBrowser
 from drover.core.deadline import CallerGone, Deadline
 from drover.core.errors import RecoveryFailed
 from drover.net.asgi import JSON_TYPE, Answer, on_thread
+from drover.sessions.pool.driving import Driving
+from drover.sessions.pool.handover import Acquired
+from drover.sessions.pool.session import Session
 from session_manager import SessionManager
-from sessions.driving import Driving
-from sessions.handover import Acquired
-from sessions.session import Session
 
 HEAL_S = 120.0
 ATTEMPTS = 3

@@ -30,9 +30,9 @@ from drover.net.asgi import (
     read_body,
     send_answer,
 )
+from drover.sessions.pool.driving import Driving
+from drover.sessions.pool.handover import Acquired
 from session_manager import SessionManager
-from sessions.driving import Driving
-from sessions.handover import Acquired
 from web.parsing import validated
 from web.services import REQUEST_S
 from web.sessions import LEASE_TOKEN, SessionRequest, granted_json, request_of

@@ -17,7 +17,7 @@ from drover.browser.recovery import Method
 from drover.core import errors
 from drover.core.errors import DroverError
 from drover.processes.cleanup.verdicts import Role, Verdict
-from sessions.session import SessionState
+from drover.sessions.pool.session import SessionState
 
 Moment = Annotated[
     str, Field(json_schema_extra={"format": "date-time"}, examples=["2026-11-22T19:40:00.123Z"])

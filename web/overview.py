@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from drover.net.addresses import Addresses
 from drover.processes.host.memory import machine_memory
+from drover.sessions.pool.session import Session
 from process_cleanup import ProcessCleaner
 from session_manager import SessionManager
-from sessions.session import Session
 from web.reports import process_json
 from web.sessions import session_json
 

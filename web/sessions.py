@@ -15,8 +15,8 @@ from drover.browser.health import Health
 from drover.browser.recovery import Recovery
 from drover.core.logs import rfc3339
 from drover.net.addresses import Addresses
-from sessions.handover import Acquired, Request
-from sessions.session import MAX_HOLDER, SESSION_ID, KeepAlive, Lease, Session
+from drover.sessions.pool.handover import Acquired, Request
+from drover.sessions.pool.session import MAX_HOLDER, SESSION_ID, KeepAlive, Lease, Session
 from web.parsing import Nothing, Strict, read_body, read_query
 from web.services import own_addresses, request_deadline, services
 

@@ -21,7 +21,7 @@ from drover.core.deadline import Deadline
 from drover.core.settings import Settings
 from drover.processes.session_mark import session_mark
 from drover.processes.table import ProcessTable, snapshot
-from sessions.handover import Acquired, Request
+from drover.sessions.pool.handover import Acquired, Request
 from tests.integration.fake_chromedriver import COMMANDS, Fault, install
 from tests.machine import marked, wait_until
 from tests.unit.examples import Ear

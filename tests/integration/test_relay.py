@@ -15,7 +15,7 @@ from attach.router import Router
 from attach.webdriver import WebDriver
 from drover.browser import launcher
 from drover.browser.recovery import Method
-from sessions.session import Session
+from drover.sessions.pool.session import Session
 from tests.integration.asgi_client import Call, Client
 from tests.integration.fake_chromedriver import Fault
 from tests.integration.house import House, opened

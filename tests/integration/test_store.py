@@ -25,11 +25,11 @@ from drover.core.errors import BrowserUnavailable, StartRefused
 from drover.processes.host import boot
 from drover.processes.host.boot import boot_id
 from drover.processes.table import ProcessIdentity
+from drover.sessions.persistence import store as store_module
+from drover.sessions.persistence.store import SCHEMA_VERSION, SessionStore
+from drover.sessions.persistence.stored import StoredLease, StoredSession
+from drover.sessions.pool.session import KeepAlive, Session, SessionState
 from drover.storage.folders import SessionFolder
-from sessions import store as store_module
-from sessions.session import KeepAlive, Session, SessionState
-from sessions.store import SCHEMA_VERSION, SessionStore
-from sessions.stored import StoredLease, StoredSession
 
 ROOT = Path(__file__).resolve().parents[2]
 NOW = datetime(2026, 11, 22, 19, 40, 0, 123456, tzinfo=timezone.utc)

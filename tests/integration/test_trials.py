@@ -13,10 +13,10 @@ import pytest
 from drover.browser import launcher
 from drover.browser.launcher import Launcher
 from drover.core.errors import BrowserUnavailable
+from drover.sessions.background import trials
+from drover.sessions.background.trials import Trials
+from drover.sessions.lifecycle.lifecycle import Lifecycle
 from drover.storage.folders import SessionFolders
-from sessions import trials
-from sessions.lifecycle import Lifecycle
-from sessions.trials import Trials
 from tests.integration.fake_chromedriver import Fault
 from tests.integration.house import PATIENCE_S, House, opened
 from tests.machine import wait_until

@@ -12,10 +12,10 @@ from drover.browser.capabilities.policy import Checked
 from drover.browser.running import RunningBrowser
 from drover.core.events import Event
 from drover.processes.table import ProcessIdentity
+from drover.sessions.pool.claims import Claim, Ready, Reserved, Ticket, Working
+from drover.sessions.pool.registry import SessionRegistry
+from drover.sessions.pool.session import Session
 from drover.storage.folders import SessionFolder
-from sessions.claims import Claim, Ready, Reserved, Ticket, Working
-from sessions.registry import SessionRegistry
-from sessions.session import Session
 
 NOW: Final = datetime(2026, 11, 22, 19, 40, 0, 123_000, tzinfo=timezone.utc)
 RUNNING: Final = RunningBrowser(

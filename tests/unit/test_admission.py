@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sessions.admission import idle_sessions, next_to_evict
-from sessions.session import Session, SessionState
+from drover.sessions.pool.admission import idle_sessions, next_to_evict
+from drover.sessions.pool.session import Session, SessionState
 from tests.unit.examples import session
 
 READY, CLOSING = SessionState.READY, SessionState.CLOSING

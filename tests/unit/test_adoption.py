@@ -13,8 +13,8 @@ from drover.browser.devtools import Seen
 from drover.browser.health import Cause, Probe, Readings, Reply
 from drover.browser.running import RunningBrowser
 from drover.processes.table import Liveness, ProcessIdentity
-from sessions.adoption import Action, AdoptionPlan, Decision, plan_adoption
-from sessions.stored import StoredSession
+from drover.sessions.persistence.adoption import Action, AdoptionPlan, Decision, plan_adoption
+from drover.sessions.persistence.stored import StoredSession
 from tests.unit import examples
 
 DATA = Path("/data")

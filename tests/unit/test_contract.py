@@ -16,8 +16,8 @@ from jsonschema import Draft202012Validator
 from app import Drover
 from drover.core.errors import DroverError
 from drover.core.settings import Settings
+from drover.sessions.pool.handover import new_lease
 from process_cleanup import CleanupReport, Failed
-from sessions.handover import new_lease
 from tests.unit.examples import ready
 from tests.unit.test_errors import ALL
 from tests.unit.test_web import (

@@ -9,9 +9,9 @@ import pytest
 
 from drover.browser.capabilities.policy import Checked
 from drover.core.errors import SessionInUse, SessionLost
-from sessions.handover import Request, new_lease, taken
-from sessions.leases import check_lease, expired, given_back, leased
-from sessions.session import Lease, SessionState
+from drover.sessions.pool.handover import Request, new_lease, taken
+from drover.sessions.pool.leases import check_lease, expired, given_back, leased
+from drover.sessions.pool.session import Lease, SessionState
 from tests.unit.examples import NOW, session
 
 MINE = Lease("me", "mine", NOW + timedelta(seconds=60), 160.0)

@@ -14,9 +14,9 @@ from drover.browser.health import Cause
 from drover.browser.recovery import Method
 from drover.core import events
 from drover.core.events import Event, EventHub
+from drover.sessions.lifecycle.lifecycle import Why
+from drover.sessions.pool.registry import SessionRegistry
 from metrics import Metrics
-from sessions.lifecycle import Why
-from sessions.registry import SessionRegistry
 from tests.unit.examples import hold, queue, ready, reserve
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]

@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from sessions.session import TRANSITIONS, SessionState
+from drover.sessions.pool.session import TRANSITIONS, SessionState
 
 README = Path(__file__).parents[2] / "README.md"
 

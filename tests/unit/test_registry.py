@@ -16,9 +16,9 @@ from drover.core.errors import (
     SessionNotFound,
     ShuttingDown,
 )
-from sessions.claims import Claim, Ready, Reserved, Ticket, Working
-from sessions.registry import SessionRegistry
-from sessions.session import Session, SessionState
+from drover.sessions.pool.claims import Claim, Ready, Reserved, Ticket, Working
+from drover.sessions.pool.registry import SessionRegistry
+from drover.sessions.pool.session import Session, SessionState
 from tests.machine import together
 from tests.unit.examples import RUNNING, answer_of, claim, hold, queue, ready, reserve, session
 

@@ -18,10 +18,10 @@ from drover.core.errors import (
     SessionLost,
     SessionNotFound,
 )
-from sessions.claims import Ready, Reserved, Ticket, Working
-from sessions.leases import expired, given_back, leased
-from sessions.registry import SessionRegistry
-from sessions.session import Lease, Session, SessionState
+from drover.sessions.pool.claims import Ready, Reserved, Ticket, Working
+from drover.sessions.pool.leases import expired, given_back, leased
+from drover.sessions.pool.registry import SessionRegistry
+from drover.sessions.pool.session import Lease, Session, SessionState
 from tests.unit import examples
 from tests.unit.examples import NOW, RUNNING, claim
 

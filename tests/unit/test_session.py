@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sessions.session import SESSION_ID, TRANSITIONS, IllegalTransition, SessionState
+from drover.sessions.pool.session import SESSION_ID, TRANSITIONS, IllegalTransition, SessionState
 from tests.unit.examples import session
 
 STARTING, READY, RECOVERING, CLOSING = SessionState

@@ -15,8 +15,8 @@ from attach import devtools
 from attach.devtools import Sockets
 from drover.core.errors import BrowserUnavailable, DroverError, NotFound
 from drover.net.asgi import Message
+from drover.sessions.pool.driving import Driving
 from session_manager import SessionManager
-from sessions.driving import Driving
 from tests.unit.examples import session
 
 

@@ -17,11 +17,12 @@ from drover.browser.health import Page
 from drover.browser.running import RunningBrowser
 from drover.browser.saved_state import SavedState
 from drover.core.events import KeepAliveFailed
-from sessions import keep_alive, state_keeper
-from sessions.keep_alive import KeepAliveRounds
-from sessions.registry import SessionRegistry
-from sessions.session import KeepAlive, Session, SessionState
-from sessions.state_keeper import SLOW_TICK_S, StateKeeper
+from drover.sessions.background import keep_alive
+from drover.sessions.background.keep_alive import KeepAliveRounds
+from drover.sessions.persistence import state_keeper
+from drover.sessions.persistence.state_keeper import SLOW_TICK_S, StateKeeper
+from drover.sessions.pool.registry import SessionRegistry
+from drover.sessions.pool.session import KeepAlive, Session, SessionState
 from tests.unit.examples import RUNNING, Ear, ready, session
 
 PATIENCE_S = 10.0

@@ -7,7 +7,7 @@ import pytest
 from attach.timeline import Moment, moment_json, moment_of
 from drover.core import events
 from drover.core.events import Event
-from sessions.lifecycle import Why
+from drover.sessions.lifecycle.lifecycle import Why
 
 
 @pytest.mark.parametrize(

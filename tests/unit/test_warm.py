@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from drover.core.errors import CleanupIncomplete, KeyConflict, SessionInUse, SessionNotFound
+from drover.sessions.pool.claims import Claim, Ready, Reserved, Ticket
+from drover.sessions.pool.handover import new_warm_session
+from drover.sessions.pool.leases import leased
+from drover.sessions.pool.registry import SessionRegistry
+from drover.sessions.pool.session import SESSION_ID, Lease, Session, SessionState
 from drover.storage.folders import SessionFolders
-from sessions.claims import Claim, Ready, Reserved, Ticket
-from sessions.handover import new_warm_session
-from sessions.leases import leased
-from sessions.registry import SessionRegistry
-from sessions.session import SESSION_ID, Lease, Session, SessionState
 from tests.unit.examples import NOW, RUNNING, answer_of, claim, hold, ready, reserve, session
 
 FOLDERS = SessionFolders(Path("/data"))

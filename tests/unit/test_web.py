@@ -23,11 +23,11 @@ from drover.core.settings import Settings
 from drover.processes.cleanup.verdicts import CleanupPlan, Judgement, Role, Verdict
 from drover.processes.ending import Outcome
 from drover.processes.table import ProcessRow
+from drover.sessions.pool.handover import Acquired, Request
+from drover.sessions.pool.registry import SessionRegistry
+from drover.sessions.pool.session import Session, SessionState
 from process_cleanup import CleanupReport, Failed, Killed, ProcessCleaner, Trigger
 from session_manager import SessionManager
-from sessions.handover import Acquired, Request
-from sessions.registry import SessionRegistry
-from sessions.session import Session, SessionState
 from tests.unit.examples import NOW, RUNNING, ready, session
 from tests.unit.test_errors import ALL
 from web.services import CALLER_GONE, Services, offer

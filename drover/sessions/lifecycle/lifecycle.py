@@ -32,12 +32,12 @@ from drover.core.errors import (
     ShuttingDown,
 )
 from drover.core.events import Emit
+from drover.sessions.persistence.archive import Archive
+from drover.sessions.persistence.state_keeper import StateKeeper
+from drover.sessions.pool.claims import Reserved, complete
+from drover.sessions.pool.registry import SessionRegistry
+from drover.sessions.pool.session import Session, SessionState, changed
 from drover.storage.folders import SessionFolders
-from sessions.archive import Archive
-from sessions.claims import Reserved, complete
-from sessions.registry import SessionRegistry
-from sessions.session import Session, SessionState, changed
-from sessions.state_keeper import StateKeeper
 
 START_S = 90.0
 FIRST_PAGE_S = 30.0

@@ -10,10 +10,10 @@ from typing import Any
 
 from drover.core.deadline import Deadline, DeadlineExceeded
 from drover.core.errors import CleanupIncomplete, SessionNotFound
-from sessions.claims import Reserved
-from sessions.lifecycle import Lifecycle, Why
-from sessions.registry import SessionRegistry
-from sessions.session import Session, SessionState
+from drover.sessions.lifecycle.lifecycle import Lifecycle, Why
+from drover.sessions.pool.claims import Reserved
+from drover.sessions.pool.registry import SessionRegistry
+from drover.sessions.pool.session import Session, SessionState
 
 STOP_S = 7.0
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from drover.core.errors import KeyConflict
-from sessions.session import Session
+from drover.sessions.pool.session import Session
 
 
 @dataclass(frozen=True, slots=True)

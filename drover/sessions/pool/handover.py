@@ -9,9 +9,9 @@ from datetime import datetime, timedelta, timezone
 
 from drover.browser.capabilities.policy import Checked
 from drover.browser.recovery import Recovery
+from drover.sessions.pool.leases import check_lease, leased
+from drover.sessions.pool.session import KeepAlive, Lease, Session, used
 from drover.storage.folders import SessionFolders
-from sessions.leases import check_lease, leased
-from sessions.session import KeepAlive, Lease, Session, used
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from pydantic import AwareDatetime
 from drover.browser.capabilities.policy import Checked
 from drover.browser.recovery import Recovery
 from drover.browser.running import RunningBrowser
+from drover.sessions.pool.session import KeepAlive, Lease, Session, SessionState
 from drover.storage.folders import SessionFolder
-from sessions.session import KeepAlive, Lease, Session, SessionState
 
 
 @dataclass(frozen=True, slots=True)

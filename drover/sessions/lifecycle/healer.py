@@ -23,12 +23,12 @@ from drover.processes.helpers import look_at_helpers
 from drover.processes.host.memory import memory_held_mb
 from drover.processes.session_mark import session_mark
 from drover.processes.table import snapshot
-from sessions.claims import Reserved
-from sessions.lifecycle import Lifecycle
-from sessions.looks import SharedLooks
-from sessions.patience import NO_STREAK, GiveUp, decide
-from sessions.registry import SessionRegistry
-from sessions.session import Session, SessionState
+from drover.sessions.lifecycle.lifecycle import Lifecycle
+from drover.sessions.lifecycle.looks import SharedLooks
+from drover.sessions.lifecycle.patience import NO_STREAK, GiveUp, decide
+from drover.sessions.pool.claims import Reserved
+from drover.sessions.pool.registry import SessionRegistry
+from drover.sessions.pool.session import Session, SessionState
 
 WATCHERS = 4
 WATCH_S = 30.0

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from drover.browser.health import Cause, Readings, Silence, assess, browser_guid
 from drover.browser.running import RunningBrowser
-from sessions.stored import StoredSession
+from drover.sessions.persistence.stored import StoredSession
 
 
 class Action(str, Enum):

@@ -15,12 +15,12 @@ from typing import Any
 
 from drover.browser.launcher import Launcher
 from drover.core.errors import DroverError
+from drover.sessions.lifecycle.lifecycle import Lifecycle, Why
+from drover.sessions.pool.claims import Reserved
+from drover.sessions.pool.handover import new_warm_session
+from drover.sessions.pool.registry import SessionRegistry
+from drover.sessions.pool.session import SessionState
 from drover.storage.folders import SessionFolders
-from sessions.claims import Reserved
-from sessions.handover import new_warm_session
-from sessions.lifecycle import Lifecycle, Why
-from sessions.registry import SessionRegistry
-from sessions.session import SessionState
 
 REST_S = 30.0
 LONGEST_REST_S = 600.0

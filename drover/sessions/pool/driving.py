@@ -10,10 +10,10 @@ from dataclasses import replace
 from drover.browser.devtools import DevTools
 from drover.core.errors import SessionNotFound
 from drover.processes.table import Liveness, liveness
-from sessions.archive import Archive
-from sessions.patience import NO_STREAK
-from sessions.registry import SessionRegistry
-from sessions.session import Session, SessionState
+from drover.sessions.lifecycle.patience import NO_STREAK
+from drover.sessions.persistence.archive import Archive
+from drover.sessions.pool.registry import SessionRegistry
+from drover.sessions.pool.session import Session, SessionState
 
 
 class Driving:

@@ -11,8 +11,8 @@ from drover.browser.devtools import DevTools, DevToolsFailed
 from drover.core import events
 from drover.core.errors import SessionNotFound
 from drover.core.events import Emit
-from sessions.registry import SessionRegistry
-from sessions.session import Session
+from drover.sessions.pool.registry import SessionRegistry
+from drover.sessions.pool.session import Session
 
 VISITORS = 2
 VISIT_S = 20.0

@@ -14,9 +14,9 @@ from drover.browser.saved_state import SavedState
 from drover.core import events
 from drover.core.errors import DroverError
 from drover.core.events import Emit
-from sessions.session import Session
-from sessions.store import Loaded, SessionStore
-from sessions.stored import StoredSession
+from drover.sessions.persistence.store import Loaded, SessionStore
+from drover.sessions.persistence.stored import StoredSession
+from drover.sessions.pool.session import Session
 
 
 class Archive:

@@ -17,11 +17,11 @@ from typing import Any
 from drover.browser.running import RunningBrowser
 from drover.core.errors import CleanupIncomplete, SessionNotFound, ShuttingDown
 from drover.processes.cleanup.verdicts import ProtectedSession
-from sessions.admission import idle_sessions, needs_warm, next_to_evict
-from sessions.claims import Answer, Claim, Ready, Reserved, Ticket, Working, named
-from sessions.leases import check_lease
-from sessions.line import WaitingLine
-from sessions.session import TRANSITIONS, Session, SessionState, changed, counted, taken_by
+from drover.sessions.pool.admission import idle_sessions, needs_warm, next_to_evict
+from drover.sessions.pool.claims import Answer, Claim, Ready, Reserved, Ticket, Working, named
+from drover.sessions.pool.leases import check_lease
+from drover.sessions.pool.line import WaitingLine
+from drover.sessions.pool.session import TRANSITIONS, Session, SessionState, changed, counted, taken_by
 
 Change = Callable[[Session], Session]
 

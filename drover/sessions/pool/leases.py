@@ -6,7 +6,7 @@ import secrets
 from dataclasses import replace
 
 from drover.core.errors import SessionInUse, SessionLost
-from sessions.session import Lease, Session, SessionState, used
+from drover.sessions.pool.session import Lease, Session, SessionState, used
 
 
 def check_lease(session: Session, token: str | None) -> None:

@@ -22,7 +22,7 @@ from drover.browser.saved_state import SavedState, put_back_cookies, take
 from drover.processes.activity import activity_of
 from drover.processes.helpers import network_process
 from drover.processes.table import Liveness, ProcessIdentity, liveness
-from sessions.session import Session, SessionState
+from drover.sessions.pool.session import Session, SessionState
 
 SAVERS = 4
 SLOW_TICK_S = 15.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from sessions.session import Session, SessionState
+from drover.sessions.pool.session import Session, SessionState
 
 
 def next_to_evict(sessions: Collection[Session], waiting: int) -> Session | None:

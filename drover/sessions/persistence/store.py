@@ -22,7 +22,7 @@ from typing import Final
 from pydantic import TypeAdapter, ValidationError
 
 from drover.core.errors import BrowserUnavailable, StartObstructed, StartRefused
-from sessions.stored import StoredSession
+from drover.sessions.persistence.stored import StoredSession
 
 APPLICATION_ID: Final = 0x44525652
 """In the header of our databases: "DRVR"."""

@@ -7,10 +7,10 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
+from drover.sessions.lifecycle.lifecycle import Lifecycle
+from drover.sessions.pool.handover import new_warm_session
+from drover.sessions.pool.registry import SessionRegistry
 from drover.storage.folders import SessionFolders
-from sessions.handover import new_warm_session
-from sessions.lifecycle import Lifecycle
-from sessions.registry import SessionRegistry
 
 REST_S = 10.0
 

@@ -19,14 +19,14 @@ from drover.browser.devtools import NOTHING_SEEN, DevTools, DevToolsFailed
 from drover.browser.health import Assessment, HealthStatus, Readings, Silence
 from drover.core import events
 from drover.core.events import Emit
-from sessions.adoption import Action, Decision, plan_adoption
-from sessions.archive import Archive
-from sessions.claims import Reserved
-from sessions.lifecycle import Lifecycle
-from sessions.registry import SessionRegistry
-from sessions.session import Session, SessionState
-from sessions.state_keeper import StateKeeper
-from sessions.stored import StoredSession
+from drover.sessions.lifecycle.lifecycle import Lifecycle
+from drover.sessions.persistence.adoption import Action, Decision, plan_adoption
+from drover.sessions.persistence.archive import Archive
+from drover.sessions.persistence.state_keeper import StateKeeper
+from drover.sessions.persistence.stored import StoredSession
+from drover.sessions.pool.claims import Reserved
+from drover.sessions.pool.registry import SessionRegistry
+from drover.sessions.pool.session import Session, SessionState
 
 LOOKERS = 16
 TAKE_BACK_S = 90.0

@@ -1,0 +1,1 @@
+"""What a session is, how it lives, and how it is kept."""

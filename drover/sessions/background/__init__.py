@@ -1,0 +1,1 @@
+"""What runs by itself: periodic tasks, warm pool, start probe, keep-alive."""

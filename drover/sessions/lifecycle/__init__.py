@@ -1,0 +1,1 @@
+"""Starting, checking, recovering, adopting and closing sessions."""

@@ -1,1 +1,0 @@
-"""What a session is, and the list of all of them."""
