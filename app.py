@@ -21,18 +21,18 @@ import uvicorn
 from a2wsgi import WSGIMiddleware
 from flask import Flask
 
-import cli
 from attach.devtools import Sockets
 from attach.event_stream import EventStream, Sources
 from attach.live import Live
 from attach.router import Route, Router
 from attach.webdriver import WebDriver
-from doctor import ENOUGH_SHARED_MEMORY
 from drover.browser.binaries import resolve
 from drover.browser.capabilities.policy import check_chrome_args
 from drover.browser.devtools import DevTools
 from drover.browser.launcher import Launcher
 from drover.browser.recovery import Ladder
+from drover.cli import commands
+from drover.cli.doctor import ENOUGH_SHARED_MEMORY
 from drover.core import events
 from drover.core.logs import set_up_logging
 from drover.core.settings import Settings, named_variables, unknown_variables
@@ -380,4 +380,4 @@ def _is_root() -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(sys.argv[1:], serve))
+    sys.exit(commands.run(sys.argv[1:], serve))

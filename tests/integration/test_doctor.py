@@ -14,9 +14,8 @@ from typing import Any
 import psutil
 import pytest
 
-import cli
-import readings
-from doctor import PortHolder, Readings
+from drover.cli import commands, readings
+from drover.cli.doctor import PortHolder, Readings
 from drover.core.settings import Settings
 from drover.processes.host import surroundings
 from drover.storage.ownership import InstanceLock
@@ -135,7 +134,7 @@ def test_a_port_that_is_taken_is_a_problem_told_by_the_exit_code(
 ) -> None:
     with listening(200, b"{}") as port:
         monkeypatch.setenv("DROVER_PORT", str(port))
-        assert cli.run(["doctor", *(["--json"] if as_json else [])], _never) == 1
+        assert commands.run(["doctor", *(["--json"] if as_json else [])], _never) == 1
     said = capsys.readouterr().out
     if not as_json:
         assert f"problem  port           {port} is held by another program\n" in said
@@ -151,7 +150,7 @@ def test_settings_that_do_not_fit_together_are_a_problem(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("DROVER_HOST", "0.0.0.0")  # noqa: S104 - that it is refused is the test
-    assert cli.run(["doctor"], _never) == 1
+    assert commands.run(["doctor"], _never) == 1
     assert "set DROVER_API_TOKEN" in capsys.readouterr().out
 
 
@@ -159,7 +158,7 @@ def test_a_setting_that_names_no_program_is_a_problem(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("DROVER_CHROME_BINARY", "/nonexistent/chrome")
-    assert cli.run(["doctor"], _never) == 1
+    assert commands.run(["doctor"], _never) == 1
     assert "DROVER_CHROME_BINARY is '/nonexistent/chrome'" in capsys.readouterr().out
 
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-import cli
-from doctor import Check, Status
+from drover.cli import commands
+from drover.cli.doctor import Check, Status
 from drover.core.errors import StartRefused
 from drover.core.settings import Settings
 from drover.processes.cleanup.verdicts import CleanupPlan, Judgement, Role, Verdict
@@ -101,15 +101,15 @@ def held(home: Path) -> Iterator[None]:
 
 
 def test_without_a_command_the_service_is_run_and_its_exit_code_is_given() -> None:
-    assert cli.run([], lambda settings: 42) == 42
-    assert cli.run(["serve"], lambda settings: settings.port) == 1
+    assert commands.run([], lambda settings: 42) == 42
+    assert commands.run(["serve"], lambda settings: settings.port) == 1
 
 
 def test_a_cleanup_alone_shows_a_table_and_says_done(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dry = alone(monkeypatch, KILLED)
-    assert cli.run(["cleanup"], never) == 0
+    assert commands.run(["cleanup"], never) == 0
     assert dry == [False]
     assert capsys.readouterr().out == (
         "Cleaned up 1 orphaned processes\n\n"
@@ -123,7 +123,7 @@ def test_a_process_that_could_not_be_ended_is_shown_and_told_by_the_exit_code(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     alone(monkeypatch, STUBBORN)
-    assert cli.run(["cleanup"], never) == 1
+    assert commands.run(["cleanup"], never) == 1
     said = capsys.readouterr().out
     assert "Could not be ended:" in said
     assert "17   driver  chromedriver  it survived" in said
@@ -133,14 +133,14 @@ def test_json_is_what_the_http_api_answers(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     alone(monkeypatch, STUBBORN)
-    assert cli.run(["cleanup", "--json"], never) == 1
+    assert commands.run(["cleanup", "--json"], never) == 1
     answer = json.loads(capsys.readouterr().out)
     assert (answer["success"], answer["code"]) == (False, "cleanup_incomplete")
 
 
 def test_a_dry_run_is_one(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     dry = alone(monkeypatch, CleanupReport(dry_run=True, killed=KILLED.killed))
-    assert cli.run(["cleanup", "--dry-run"], never) == 0
+    assert commands.run(["cleanup", "--dry-run"], never) == 0
     assert dry == [True]
     said = capsys.readouterr().out
     assert said.startswith("Would clean up 1 orphaned processes\n")
@@ -151,7 +151,7 @@ def test_processes_are_shown_with_their_verdicts(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     alone(monkeypatch, KILLED, CleanupPlan((ORPHAN,)))
-    assert cli.run(["processes"], never) == 0
+    assert commands.run(["processes"], never) == 0
     head, line = capsys.readouterr().out.splitlines()
     assert head.split() == ["PID", "VERDICT", "ROLE", "NAME", "MEMORY_MB", "WHY"]
     assert line.split()[:4] == ["17", "orphan", "driver", "chromedriver"]
@@ -162,7 +162,7 @@ def test_where_no_chrome_runs_that_is_said(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     alone(monkeypatch, KILLED, CleanupPlan(()))
-    assert cli.run(["processes"], never) == 0
+    assert commands.run(["processes"], never) == 0
     assert capsys.readouterr().out == "No Chrome or ChromeDriver process runs on this machine.\n"
 
 
@@ -172,7 +172,7 @@ def test_alone_it_spares_every_folder_of_its_own_data_folder(home: Path) -> None
     kept = [folders.choose(), folders.choose()]
     for folder in kept:
         folders.make(folder)
-    cleaner = cli._cleaner_alone(Settings())
+    cleaner = commands._cleaner_alone(Settings())
     assert {one.folder for one in cleaner._protected()} == {str(folder.path) for folder in kept}
     assert cleaner._unowned_folders() == ()
 
@@ -180,13 +180,13 @@ def test_alone_it_spares_every_folder_of_its_own_data_folder(home: Path) -> None
 @pytest.mark.parametrize("arguments", [["nonsense"], ["cleanup", "--jsn"], ["processes", "--dry-run"]])
 def test_a_wrong_argument_is_refused(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        cli.run(arguments, never)
+        commands.run(arguments, never)
     assert ended.value.code == 2
 
 
 def test_help_lists_every_setting_command_and_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        cli.run(["--help"], never)
+        commands.run(["--help"], never)
     assert ended.value.code == 0
     said = capsys.readouterr().out
     for name, field in Settings.model_fields.items():
@@ -194,7 +194,14 @@ def test_help_lists_every_setting_command_and_exit_code(capsys: pytest.CaptureFi
         assert str(field.description) in said
     for command in ("serve", "cleanup", "processes", "doctor"):
         assert re.search(rf"^    {command}\b", said, re.MULTILINE)
-    for code in (cli.DONE, cli.INCOMPLETE, cli.REFUSED, cli.NO_ANSWER, cli.WARNED, cli.OBSTRUCTED):
+    for code in (
+        commands.DONE,
+        commands.INCOMPLETE,
+        commands.REFUSED,
+        commands.NO_ANSWER,
+        commands.WARNED,
+        commands.OBSTRUCTED,
+    ):
         assert f"\n  {code}  " in said
 
 
@@ -205,15 +212,15 @@ def test_the_doctor_tells_by_his_exit_code_how_it_stands(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], status: Status, code: int
 ) -> None:
     checks = (Check("port", Status.OK, "5010 is free"), Check("init", status, "so it is", "do this"))
-    monkeypatch.setattr("cli.read_set_up", lambda _: None)
-    monkeypatch.setattr("doctor.judge", lambda _: checks)
-    assert cli.run(["doctor"], never) == code
+    monkeypatch.setattr("drover.cli.commands.read_set_up", lambda _: None)
+    monkeypatch.setattr("drover.cli.doctor.judge", lambda _: checks)
+    assert commands.run(["doctor"], never) == code
     assert capsys.readouterr().out.splitlines() == [
         "ok       port           5010 is free",
         f"{status.value:<8} init           so it is",
         "                        -> do this",
     ]
-    assert cli.run(["doctor", "--json"], never) == code
+    assert commands.run(["doctor", "--json"], never) == code
     told = json.loads(capsys.readouterr().out)
     assert (told["success"], told["status"]) == (status is not Status.PROBLEM, status.value)
     assert told["checks"][1] == {
@@ -228,7 +235,7 @@ def test_a_wrong_setting_is_told_in_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("DROVER_MAX_SESSIONS", "many")
-    assert cli.run(["cleanup"], never) == 2
+    assert commands.run(["cleanup"], never) == 2
     assert capsys.readouterr().err.startswith("DROVER_MAX_SESSIONS is 'many'")
 
 
@@ -236,7 +243,7 @@ def test_a_start_that_is_refused_is_told_in_one_line(capsys: pytest.CaptureFixtu
     def refuse(_: Settings) -> int:
         raise StartRefused("the port is taken")
 
-    assert cli.run([], refuse) == 2
+    assert commands.run([], refuse) == 2
     assert capsys.readouterr().err == "the port is taken\n"
 
 
@@ -249,7 +256,7 @@ def test_a_console_that_cannot_show_a_character_ends_no_program(
     for arguments in (["processes"], ["processes", "--json"]):
         said = io.BytesIO()
         monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(said, encoding=encoding, write_through=True))
-        assert cli.run(arguments, never) == 0
+        assert commands.run(arguments, never) == 0
         shown = said.getvalue().decode(encoding)
         name = json.loads(shown)["processes"][0]["name"] if "--json" in arguments else shown
         assert "chrome-\U0001f600" in name.replace(r"\U0001f600", "\U0001f600")
@@ -262,7 +269,7 @@ def test_a_running_instance_is_asked_with_its_token(
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     body = json.dumps({"success": True, "processes": []}).encode()
     with instance(home, monkeypatch, 200, body) as asked:
-        assert cli.run(["processes", "--json"], never) == 0
+        assert commands.run(["processes", "--json"], never) == 0
     assert asked == ["GET /processes Bearer secret"]
     assert json.loads(capsys.readouterr().out) == {"success": True, "processes": []}
 
@@ -272,7 +279,7 @@ def test_what_a_running_instance_could_not_end_is_shown(
 ) -> None:
     body = json.dumps(cleanup_json(STUBBORN, active_sessions=3)).encode()
     with instance(home, monkeypatch, 500, body) as asked:
-        assert cli.run(["cleanup", "--dry-run"], never) == 1
+        assert commands.run(["cleanup", "--dry-run"], never) == 1
     assert asked == ["POST /cleanup_orphaned_processes?dry_run=true None"]
     assert "it survived" in capsys.readouterr().out
 
@@ -282,7 +289,7 @@ def test_an_instance_that_refuses_is_no_answer(
 ) -> None:
     body = json.dumps({"success": False, "error": "Show the token", "code": "unauthorized"}).encode()
     with instance(home, monkeypatch, 401, body):
-        assert cli.run(["cleanup"], never) == 3
+        assert commands.run(["cleanup"], never) == 3
     assert "refuses: Show the token" in capsys.readouterr().err
 
 
@@ -292,7 +299,7 @@ def test_another_program_on_that_port_is_no_answer(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], status: int, body: bytes
 ) -> None:
     with instance(home, monkeypatch, status, body):
-        assert cli.run(["cleanup"], never) == 3
+        assert commands.run(["cleanup"], never) == 3
     assert capsys.readouterr().err.count("\n") == 1
 
 
@@ -301,7 +308,7 @@ def test_something_that_speaks_no_http_is_no_answer(
 ) -> None:
     monkeypatch.setattr("urllib.request.build_opener", _mumbling)
     with held(home):
-        assert cli.run(["processes"], never) == 3
+        assert commands.run(["processes"], never) == 3
     assert "does not answer" in capsys.readouterr().err
 
 
@@ -309,7 +316,7 @@ def test_an_instance_whose_port_is_closed_is_no_answer_and_the_port_is_named(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with held(home):
-        assert cli.run(["cleanup"], never) == 3
+        assert commands.run(["cleanup"], never) == 3
     said = capsys.readouterr().err
     assert "http://127.0.0.1:1/cleanup_orphaned_processes does not answer" in said
     assert "DROVER_PORT" in said
@@ -320,7 +327,7 @@ def test_an_instance_whose_port_is_closed_is_no_answer_and_the_port_is_named(
     [("127.0.0.1", "127.0.0.1"), ("::1", "127.0.0.1"), ("::", "127.0.0.1"), ("fd00::5", "[fd00::5]")],
 )
 def test_an_instance_is_reached_where_it_listens(host: str, reached: str) -> None:
-    assert cli._reachable(host) == reached
+    assert commands._reachable(host) == reached
 
 
 def _mumbling(*_: object) -> Any:  # noqa: ANN401

@@ -13,7 +13,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-import cli
+from drover.cli import commands
 from drover.core.settings import PREFIX, Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,7 +50,7 @@ def test_systemd_leaves_the_browsers_to_drover_and_restarts_after_a_crash_only()
     service = unit()["Service"]
     assert service["KillMode"] == "process"
     assert service["OOMPolicy"] == "continue"
-    assert (service["Restart"], service["RestartPreventExitStatus"]) == ("on-failure", str(cli.REFUSED))
+    assert (service["Restart"], service["RestartPreventExitStatus"]) == ("on-failure", str(commands.REFUSED))
     assert unit()["Unit"]["StartLimitIntervalSec"] == "0"
     assert service["User"] not in {"root", ""}
     assert int(service["TimeoutStopSec"]) >= 15

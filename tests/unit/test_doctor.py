@@ -7,17 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from doctor import (
-    Check,
-    DataFolder,
-    PortHolder,
-    Program,
-    Readings,
-    Sandbox,
-    Status,
-    judge,
-    worst,
-)
+from drover.cli.doctor import Check, DataFolder, PortHolder, Program, Readings, Sandbox, Status, judge, worst
 
 FOLDER = DataFolder(Path("/data"), None, writable=True, share=None, full=None)
 SANDBOX = Sandbox(as_root=False, namespaces=True, helper=False, apparmor=False)

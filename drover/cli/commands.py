@@ -17,8 +17,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-import doctor
-from doctor import Check, Status
+from drover.cli import doctor
+from drover.cli.doctor import Check, Status
+from drover.cli.readings import read_set_up
 from drover.core import events
 from drover.core.errors import CleanupIncomplete, StartObstructed, StartRefused
 from drover.core.logs import set_up_logging
@@ -30,7 +31,6 @@ from drover.processes.session_mark import OwnerState
 from drover.storage.folders import SessionFolders
 from drover.storage.ownership import read_owner
 from process_cleanup import ProcessCleaner, Trigger
-from readings import read_set_up
 from web.reports import cleanup_json, processes_json
 
 DONE, INCOMPLETE, REFUSED, NO_ANSWER, WARNED = range(5)
