@@ -15,8 +15,11 @@ from typing import Any
 from attach import files, w3c
 from attach.relay import SessionLine
 from attach.router import Route
+from drover.api.serializers import granted_json
+from drover.api.session_requests import LEASE_TOKEN, SessionRequest, request_of
+from drover.api.validation import validated
 from drover.browser.capabilities.policy import Checked
-from drover.core.deadline import CallerGone, Deadline
+from drover.core.deadline import REQUEST_S, CallerGone, Deadline
 from drover.core.errors import InvalidRequest, MethodNotAllowed, NotFound, SessionNotFound
 from drover.net.addresses import Addresses
 from drover.net.asgi import (
@@ -33,9 +36,6 @@ from drover.net.asgi import (
 from drover.sessions.pool.driving import Driving
 from drover.sessions.pool.handover import Acquired
 from session_manager import SessionManager
-from web.parsing import validated
-from web.services import REQUEST_S
-from web.sessions import LEASE_TOKEN, SessionRequest, granted_json, request_of
 
 MAX_NEW_SESSION_BYTES = 1024 * 1024
 MAX_COMMAND_BYTES = 64 * 1024 * 1024

@@ -6,8 +6,9 @@ import mimetypes
 
 from flask import Blueprint, Response, make_response, render_template
 
+from drover.api.validation import Nothing
 from drover.core.version import VERSION
-from web.parsing import Nothing, read_query
+from web.parsing import read_query
 from web.services import services
 
 # With Trusted Types the browser itself refuses to make markup of a text, should a script ever try.

@@ -9,9 +9,10 @@ from flask import Blueprint, Response, jsonify, make_response, render_template
 from openapi_pydantic import Info, OpenAPI, PathItem, Server, Tag
 from openapi_pydantic.util import construct_open_api_with_schema_class
 
+from drover.api.validation import Nothing
 from drover.core.version import VERSION
 from web.contract import extensions, operation
-from web.parsing import Nothing, read_query
+from web.parsing import read_query
 from web.routes import ROUTES
 
 blueprint = Blueprint(

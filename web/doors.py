@@ -6,10 +6,10 @@ from typing import Any
 
 from pydantic import ConfigDict, Field
 
+from drover.api.validation import Strict
 from drover.core.errors import BrowserUnavailable, RecoveryFailed, SessionNotFound, ShuttingDown
 from web.answers import W3cAnswer
 from web.contract import Reply, RouteDescription
-from web.parsing import Strict
 
 ATTACH, STREAMS = "Attach", "Streams"
 _UNAVAILABLE = (SessionNotFound, BrowserUnavailable, RecoveryFailed, ShuttingDown)

@@ -5,6 +5,7 @@ Those of the drivers' doors and of the streams are answered in `attach/`, all ot
 
 from __future__ import annotations
 
+from drover.api.session_requests import LEASE_TOKEN, LeaseRequest, LookQuery, SessionRequest
 from drover.core.errors import (
     AtCapacity,
     BrowserUnavailable,
@@ -32,7 +33,6 @@ from web.answers import (
 from web.contract import Reply, RouteDescription
 from web.doors import DOORS
 from web.maintenance import CleanupQuery
-from web.sessions import LEASE_TOKEN, LeaseRequest, LookQuery, SessionRequest
 
 SESSIONS, PROCESSES, SERVICE = "Sessions", "Processes", "Service"
 _TOKEN = ((LEASE_TOKEN, "The token of the lease that the caller already has"),)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from flask import current_app, request
 
-from drover.core.deadline import Deadline
+from drover.core.deadline import REQUEST_S, Deadline
 from drover.core.settings import Settings
 from drover.net.addresses import Addresses
 from drover.net.security import Door
@@ -15,7 +15,6 @@ from metrics import Metrics
 from process_cleanup import ProcessCleaner
 from session_manager import SessionManager
 
-REQUEST_S = 120.0
 CALLER_GONE = "drover.caller_gone"
 """Key in the ASGI scope of the future that is done when the caller has hung up."""
 

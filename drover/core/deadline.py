@@ -8,6 +8,9 @@ from typing import Any, TypeVar
 
 Result = TypeVar("Result")
 
+REQUEST_S = 120.0
+"""Seconds that one request may take, whatever it waits for."""
+
 
 class DeadlineExceeded(Exception):
     """The time that the caller gave is over."""

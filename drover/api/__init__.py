@@ -1,0 +1,1 @@
+"""The contract as data: schemas of requests and answers. Imports no web framework."""

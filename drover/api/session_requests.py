@@ -1,0 +1,104 @@
+"""What clients may send about sessions."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, HttpUrl, TypeAdapter
+
+from drover.api.validation import Strict
+from drover.browser.capabilities.policy import Checked
+from drover.sessions.pool.handover import Request
+from drover.sessions.pool.session import MAX_HOLDER, SESSION_ID, KeepAlive
+
+LEASE_TOKEN = "Lease-Token"  # noqa: S105 - the name of a header
+MAX_LEASE_S = 7 * 24 * 3600
+
+_HTTP_URL: TypeAdapter[HttpUrl] = TypeAdapter(HttpUrl)
+
+
+def _session_id(value: str) -> str:
+    if not SESSION_ID.fullmatch(value):
+        raise ValueError("1 to 64 letters, digits, `_` or `-`, and no `_` or `-` at its beginning")
+    return value
+
+
+def _http_url(value: str) -> str:
+    _HTTP_URL.validate_python(value)
+    return value
+
+
+SessionName = Annotated[
+    str,
+    AfterValidator(_session_id),
+    Field(json_schema_extra={"pattern": f"^{SESSION_ID.pattern}$"}, examples=["first"]),
+]
+Url = Annotated[
+    str,
+    AfterValidator(_http_url),
+    Field(json_schema_extra={"format": "uri"}, examples=["https://example.org/"]),
+]
+
+
+class KeepAliveRequest(Strict):
+    """A page to open in the background every `interval` seconds, while nobody uses the session."""
+
+    url: Url
+    """The page's address."""
+    interval: Annotated[float, Field(ge=1, examples=[300])]
+    """Seconds between two visits."""
+
+
+class LeaseRequest(Strict):
+    """A lease of `ttl` seconds; `holder` is for people."""
+
+    ttl: Annotated[float, Field(gt=0, le=MAX_LEASE_S, examples=[60])]
+    """Seconds until it ends by itself."""
+    holder: Annotated[str, Field(min_length=1, max_length=MAX_HOLDER, examples=["nightly-report"])] | None = (
+        None
+    )
+    """Who holds it, for people."""
+
+
+class SessionRequest(Strict):
+    """The body of `POST /sessions`; every field is optional."""
+
+    session_id: SessionName | None = None
+    """Retrieve this session, or create it under this name."""
+    key: Annotated[str, Field(min_length=1, max_length=256, examples=["account-17"])] | None = None
+    """Persistent mapping: the same key always leads to the same session."""
+    url: Url | None = None
+    """First page, opened only when the session is created."""
+    capabilities: dict[str, Any] | None = Field(default=None, examples=[{"pageLoadStrategy": "eager"}])
+    """W3C capabilities as in `alwaysMatch`; checked against an allow-list."""
+    idle_timeout: Annotated[float, Field(ge=0, examples=[1800])] | None = None
+    """Seconds unused after which it is closed; 0 = never; default from the settings."""
+    keep_alive: KeepAliveRequest | None = None
+    """A page to open in a background tab while nobody uses the session."""
+    lease: LeaseRequest | None = None
+    """Hand it over already in use."""
+
+
+class LookQuery(Strict):
+    """The parameters of `GET /sessions/{id}`."""
+
+    recover: bool = True
+    """Heal the session where it is dead; false only reports."""
+
+
+def request_of(
+    body: SessionRequest, checked: Checked, token: str | None, *, ends_with_last_window: bool = False
+) -> Request:
+    """Give what a client asks for: its body, its checked capabilities, and the token of its lease."""
+    return Request(
+        session_id=body.session_id,
+        key=body.key,
+        url=body.url,
+        capabilities=checked,
+        idle_timeout=body.idle_timeout,
+        keep_alive=KeepAlive(body.keep_alive.url, body.keep_alive.interval) if body.keep_alive else None,
+        lease_s=body.lease.ttl if body.lease else None,
+        holder=body.lease.holder if body.lease else None,
+        token=token,
+        ends_with_last_window=ends_with_last_window,
+    )
