@@ -12,6 +12,7 @@ from openapi_pydantic import MediaType, Operation, Parameter, Response
 from openapi_pydantic.util import PydanticSchema
 from pydantic import BaseModel
 
+from drover.api.answers import Answer, Failure, W3cFailure
 from drover.api.validation import Strict
 from drover.core.errors import (
     DroverError,
@@ -22,7 +23,6 @@ from drover.core.errors import (
     Unauthorized,
     UnsupportedMediaType,
 )
-from web.answers import Answer, Failure, W3cFailure
 
 JSON = "application/json"
 OF_ALL_ROUTES: tuple[type[DroverError], ...] = (

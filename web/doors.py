@@ -6,9 +6,9 @@ from typing import Any
 
 from pydantic import ConfigDict, Field
 
+from drover.api.answers import W3cAnswer
 from drover.api.validation import Strict
 from drover.core.errors import BrowserUnavailable, RecoveryFailed, SessionNotFound, ShuttingDown
-from web.answers import W3cAnswer
 from web.contract import Reply, RouteDescription
 
 ATTACH, STREAMS = "Attach", "Streams"

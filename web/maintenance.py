@@ -6,11 +6,11 @@ from http import HTTPStatus
 
 from flask import Blueprint, Response, jsonify
 
+from drover.api.reports import cleanup_json, emergency_json, processes_json
 from drover.api.validation import Nothing, Strict
 from drover.core.errors import CleanupIncomplete
 from process_cleanup import Trigger
 from web.parsing import read_body, read_query
-from web.reports import cleanup_json, emergency_json, processes_json
 from web.services import services
 
 blueprint = Blueprint("maintenance", __name__)

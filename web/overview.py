@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from drover.api.reports import process_json
 from drover.api.serializers import session_json
 from drover.net.addresses import Addresses
 from drover.processes.host.memory import machine_memory
 from drover.sessions.pool.session import Session
 from process_cleanup import ProcessCleaner
 from session_manager import SessionManager
-from web.reports import process_json
 
 _MEMORY_STEP_MB = 10
 

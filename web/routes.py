@@ -5,19 +5,7 @@ Those of the drivers' doors and of the streams are answered in `attach/`, all ot
 
 from __future__ import annotations
 
-from drover.api.session_requests import LEASE_TOKEN, LeaseRequest, LookQuery, SessionRequest
-from drover.core.errors import (
-    AtCapacity,
-    BrowserUnavailable,
-    CleanupIncomplete,
-    ForbiddenCapability,
-    KeyConflict,
-    RecoveryFailed,
-    SessionInUse,
-    SessionNotFound,
-    ShuttingDown,
-)
-from web.answers import (
+from drover.api.answers import (
     CleanupAnswer,
     CleanupIncompleteAnswer,
     EmergencyAnswer,
@@ -29,6 +17,18 @@ from web.answers import (
     SessionAnswer,
     SessionClosed,
     SessionList,
+)
+from drover.api.session_requests import LEASE_TOKEN, LeaseRequest, LookQuery, SessionRequest
+from drover.core.errors import (
+    AtCapacity,
+    BrowserUnavailable,
+    CleanupIncomplete,
+    ForbiddenCapability,
+    KeyConflict,
+    RecoveryFailed,
+    SessionInUse,
+    SessionNotFound,
+    ShuttingDown,
 )
 from web.contract import Reply, RouteDescription
 from web.doors import DOORS

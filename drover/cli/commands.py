@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from drover.api.reports import cleanup_json, processes_json
 from drover.cli import doctor
 from drover.cli.doctor import Check, Status
 from drover.cli.readings import read_set_up
@@ -31,7 +32,6 @@ from drover.processes.session_mark import OwnerState
 from drover.storage.folders import SessionFolders
 from drover.storage.ownership import read_owner
 from process_cleanup import ProcessCleaner, Trigger
-from web.reports import cleanup_json, processes_json
 
 DONE, INCOMPLETE, REFUSED, NO_ANSWER, WARNED = range(5)
 OBSTRUCTED = 75

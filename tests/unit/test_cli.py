@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from drover.api.reports import cleanup_json
 from drover.cli import commands
 from drover.cli.doctor import Check, Status
 from drover.core.errors import StartRefused
@@ -26,7 +27,6 @@ from drover.storage.folders import SessionFolders
 from drover.storage.ownership import InstanceLock
 from process_cleanup import CleanupReport, Failed, Killed, ProcessCleaner
 from tests.unit.tables import DRIVER, proc
-from web.reports import cleanup_json
 
 ORPHAN = Judgement(proc(17, 1, DRIVER), Role.DRIVER, Verdict.ORPHAN, "of no session", None)
 KILLED = CleanupReport(killed=(Killed(ORPHAN, Outcome.ENDED),), removed_profiles=2, freed_mb=81.24)
