@@ -59,15 +59,15 @@ from drover.sessions.pool.driving import Driving
 from drover.sessions.pool.registry import SessionRegistry
 from drover.storage.folders import SessionFolders
 from drover.storage.ownership import InstanceLock
-from metrics import Metrics
+from drover.web import dashboard, docs, maintenance, service, sessions
+from drover.web.admission import admit_request
+from drover.web.asgi import CallerWatch
+from drover.web.failures import handle_failures
+from drover.web.metrics import Metrics
+from drover.web.overview import Overview
+from drover.web.services import Services, offer
 from process_cleanup import ProcessCleaner, Trigger
 from session_manager import SessionManager
-from web import dashboard, docs, maintenance, service, sessions
-from web.admission import admit_request
-from web.asgi import CallerWatch
-from web.failures import handle_failures
-from web.overview import Overview
-from web.services import Services, offer
 
 THREADS = 64
 MAX_WAITING = THREADS // 2

@@ -11,7 +11,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from drover.sessions.pool.registry import SessionRegistry
-from metrics import Metrics
+from drover.web.metrics import Metrics
 
 FILE = Path(__file__).parents[2] / "deploy" / "alerts.yml"
 RULES: list[dict[str, Any]] = [

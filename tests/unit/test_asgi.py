@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from drover.net.asgi import Message, Receive, Scope, Send
-from web.asgi import MAX_BODY_BYTES, CallerWatch
-from web.services import CALLER_GONE
+from drover.web.asgi import MAX_BODY_BYTES, CallerWatch
+from drover.web.services import CALLER_GONE
 
 GONE: Message = {"type": "http.disconnect"}
 HTTP: Scope = {"type": "http", "headers": [(b"host", b"localhost"), (b"transfer-encoding", b"chunked")]}

@@ -17,6 +17,8 @@ from app import Drover
 from drover.core.errors import DroverError
 from drover.core.settings import Settings
 from drover.sessions.pool.handover import new_lease
+from drover.web.routes import ROUTES
+from drover.web.services import Services, offer
 from process_cleanup import CleanupReport, Failed
 from tests.unit.examples import ready
 from tests.unit.test_errors import ALL
@@ -30,8 +32,6 @@ from tests.unit.test_web import (
     killed,
     serve,
 )
-from web.routes import ROUTES
-from web.services import Services, offer
 
 Json = dict[str, Any]
 # What `attach/` answers.

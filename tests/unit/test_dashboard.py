@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from app import Drover
 from drover.core.settings import Settings
 
-STATIC = Path(__file__).parents[2] / "web" / "static"
+STATIC = Path(__file__).parents[2] / "drover" / "web" / "static"
 MODULES = sorted(STATIC.glob("*.js"))
 FILES = [f"/static/{path.name}" for path in sorted(STATIC.glob("*.*"))]
 LONGEST_MODULE = 400

@@ -41,7 +41,7 @@ HEIGHT = {prefix: -depth for depth, prefixes in enumerate(LAYERS) for prefix in 
 # Where a library may be imported, and which folders may not reach it, not even through a third module.
 HOMES = {
     "flask": ("web", "app.py", "drover/web", "drover/server"),
-    "prometheus_client": ("metrics.py", "drover/web/metrics.py"),
+    "prometheus_client": ("drover/web/metrics.py",),
     "psutil": ("processes", "drover/processes"),
     "selenium": ("browser", "drover/browser"),
     "sqlite3": ("drover/sessions/persistence/store.py", "drover/storage"),

@@ -16,7 +16,7 @@ from drover.core import events
 from drover.core.events import Event, EventHub
 from drover.sessions.lifecycle.lifecycle import Why
 from drover.sessions.pool.registry import SessionRegistry
-from metrics import Metrics
+from drover.web.metrics import Metrics
 from tests.unit.examples import hold, queue, ready, reserve
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]

@@ -5,11 +5,11 @@ from typing import cast
 from drover.browser.health import Health, HealthStatus
 from drover.processes.cleanup.verdicts import CleanupPlan
 from drover.sessions.pool.registry import SessionRegistry
+from drover.web.overview import Overview
 from process_cleanup import ProcessCleaner
 from session_manager import SessionManager
 from tests.unit.examples import queue, ready
 from tests.unit.test_web import judgement
-from web.overview import Overview
 
 
 class QuietCleaner:

@@ -26,11 +26,11 @@ from drover.processes.table import ProcessRow
 from drover.sessions.pool.handover import Acquired, Request
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Session, SessionState
+from drover.web.services import CALLER_GONE, Services, offer
 from process_cleanup import CleanupReport, Failed, Killed, ProcessCleaner, Trigger
 from session_manager import SessionManager
 from tests.unit.examples import NOW, RUNNING, ready, session
 from tests.unit.test_errors import ALL
-from web.services import CALLER_GONE, Services, offer
 
 STAMP = "2026-11-22T19:40:00.123Z"
 RECOVERY = Recovery(Cause.DRIVER_GONE, Method.REATTACHED, 2, 131)

@@ -11,8 +11,8 @@ from drover.api.session_requests import LEASE_TOKEN, LeaseRequest, LookQuery, Se
 from drover.api.validation import Nothing
 from drover.browser.capabilities import policy
 from drover.sessions.pool.handover import Acquired
-from web.parsing import read_body, read_query
-from web.services import own_addresses, request_deadline, services
+from drover.web.parsing import read_body, read_query
+from drover.web.services import own_addresses, request_deadline, services
 
 blueprint = Blueprint("sessions", __name__)
 

@@ -30,9 +30,9 @@ from drover.core.errors import (
     SessionNotFound,
     ShuttingDown,
 )
-from web.contract import Reply, RouteDescription
-from web.doors import DOORS
-from web.maintenance import CleanupQuery
+from drover.web.contract import Reply, RouteDescription
+from drover.web.doors import DOORS
+from drover.web.maintenance import CleanupQuery
 
 SESSIONS, PROCESSES, SERVICE = "Sessions", "Processes", "Service"
 _TOKEN = ((LEASE_TOKEN, "The token of the lease that the caller already has"),)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import request
 
 from drover.net import security
-from web.services import services
+from drover.web.services import services
 
 
 def admit_request() -> None:

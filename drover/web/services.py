@@ -11,7 +11,7 @@ from drover.core.deadline import REQUEST_S, Deadline
 from drover.core.settings import Settings
 from drover.net.addresses import Addresses
 from drover.net.security import Door
-from metrics import Metrics
+from drover.web.metrics import Metrics
 from process_cleanup import ProcessCleaner
 from session_manager import SessionManager
 

@@ -11,9 +11,9 @@ from flask import Blueprint, Response, jsonify
 from drover.api.validation import Nothing
 from drover.core.logs import rfc3339
 from drover.core.version import VERSION
-from metrics import CONTENT_TYPE
-from web.parsing import read_query
-from web.services import services
+from drover.web.metrics import CONTENT_TYPE
+from drover.web.parsing import read_query
+from drover.web.services import services
 
 blueprint = Blueprint("service", __name__)
 

@@ -23,7 +23,7 @@ from drover.net.asgi import (
     read_body,
     send_answer,
 )
-from web.services import CALLER_GONE
+from drover.web.services import CALLER_GONE
 
 MAX_BODY_BYTES = 1024 * 1024
 

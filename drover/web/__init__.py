@@ -1,0 +1,1 @@
+"""REST in Flask: parse a request, call the manager, return an answer; and the dashboard."""

@@ -1,1 +1,0 @@
-"""The REST face: parse a request, call the manager, answer."""
