@@ -21,11 +21,11 @@ import uvicorn
 from a2wsgi import WSGIMiddleware
 from flask import Flask
 
-from attach.devtools import Sockets
-from attach.event_stream import EventStream, Sources
-from attach.live import Live
-from attach.router import Route, Router
-from attach.webdriver import WebDriver
+from drover.attach.devtools import Sockets
+from drover.attach.event_stream import EventStream, Sources
+from drover.attach.live import Live
+from drover.attach.router import Route, Router
+from drover.attach.webdriver import WebDriver
 from drover.browser.binaries import resolve
 from drover.browser.capabilities.policy import check_chrome_args
 from drover.browser.devtools import DevTools

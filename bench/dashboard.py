@@ -28,8 +28,8 @@ from a2wsgi import WSGIMiddleware
 from playwright.sync_api import Page, sync_playwright
 
 from app import Drover
-from attach.event_stream import EventStream, Sources
-from attach.router import Route, Router
+from drover.attach.event_stream import EventStream, Sources
+from drover.attach.router import Route, Router
 from drover.browser.binaries import resolve
 from drover.core.logs import rfc3339
 from drover.core.settings import Settings

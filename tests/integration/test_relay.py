@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from attach.router import Router
-from attach.webdriver import WebDriver
+from drover.attach.router import Router
+from drover.attach.webdriver import WebDriver
 from drover.browser import launcher
 from drover.browser.recovery import Method
 from drover.sessions.pool.session import Session

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-import attach.event_stream as module
-from attach.event_stream import LONGEST_QUEUE, EventStream, Listener, Rows, Sources
+from drover.attach import event_stream as module
+from drover.attach.event_stream import LONGEST_QUEUE, EventStream, Listener, Rows, Sources
 from drover.core import events
 from drover.core.errors import ShuttingDown
 from drover.core.logs import LogLine

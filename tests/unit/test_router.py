@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from attach.router import Route, Router
+from drover.attach.router import Route, Router
 from drover.core.errors import SessionNotFound
 from drover.net import security
 from drover.net.asgi import Answer, Header, Message, Receive, Scope, Send, send_answer

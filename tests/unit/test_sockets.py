@@ -11,8 +11,8 @@ from websockets.datastructures import Headers
 from websockets.exceptions import InvalidMessage, InvalidStatus
 from websockets.http11 import Response
 
-from attach import devtools
-from attach.devtools import Sockets
+from drover.attach import devtools
+from drover.attach.devtools import Sockets
 from drover.core.errors import BrowserUnavailable, DroverError, NotFound
 from drover.net.asgi import Message
 from drover.sessions.pool.driving import Driving

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from attach.timeline import Moment, moment_json, moment_of
+from drover.attach.timeline import Moment, moment_json, moment_of
 from drover.core import events
 from drover.core.events import Event
 from drover.sessions.lifecycle.lifecycle import Why

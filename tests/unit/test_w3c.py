@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attach import w3c
-from attach.w3c import NoMatch, creation_failure, failure, match
+from drover.attach import w3c
+from drover.attach.w3c import NoMatch, creation_failure, failure, match
 from drover.core import errors
 from drover.core.errors import DroverError, ForbiddenCapability, InvalidRequest, SessionNotFound
 

@@ -14,8 +14,8 @@ from concurrent.futures import Executor, Future
 from functools import partial
 from http import HTTPStatus
 
-from attach import w3c
-from attach.driver_connection import CutOff, DriverConnection, NotSent, Reply
+from drover.attach import w3c
+from drover.attach.driver_connection import CutOff, DriverConnection, NotSent, Reply
 from drover.browser.recovery import Method, Recovery
 from drover.browser.running import RunningBrowser
 from drover.core.deadline import CallerGone, Deadline

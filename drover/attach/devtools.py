@@ -14,7 +14,7 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
-from attach.router import Route
+from drover.attach.router import Route
 from drover.browser.health import Probe, Reply, probe
 from drover.browser.running import RunningBrowser
 from drover.core.deadline import Deadline

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TypeVar
 
-from attach.ring import Ring
-from attach.router import Route
-from attach.timeline import moment_json, moment_of
+from drover.attach.ring import Ring
+from drover.attach.router import Route
+from drover.attach.timeline import moment_json, moment_of
 from drover.core import events
 from drover.core.errors import ShuttingDown
 from drover.core.events import Event

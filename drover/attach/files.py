@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Mapping
 
-from attach import w3c
+from drover.attach import w3c
 from drover.core.errors import InvalidRequest, MethodNotAllowed
 from drover.net.asgi import Answer
 from drover.storage.files import delete_downloads, downloads, read_download, store_upload

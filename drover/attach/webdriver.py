@@ -12,12 +12,12 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any
 
-from attach import files, w3c
-from attach.relay import SessionLine
-from attach.router import Route
 from drover.api.serializers import granted_json
 from drover.api.session_requests import LEASE_TOKEN, SessionRequest, request_of
 from drover.api.validation import validated
+from drover.attach import files, w3c
+from drover.attach.relay import SessionLine
+from drover.attach.router import Route
 from drover.browser.capabilities.policy import Checked
 from drover.core.deadline import REQUEST_S, CallerGone, Deadline
 from drover.core.errors import InvalidRequest, MethodNotAllowed, NotFound, SessionNotFound

@@ -20,7 +20,7 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
-from attach.router import Route
+from drover.attach.router import Route
 from drover.browser import health
 from drover.browser.running import RunningBrowser
 from drover.core.errors import SessionNotFound
