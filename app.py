@@ -53,10 +53,10 @@ from drover.sessions.lifecycle.lifecycle import Lifecycle
 from drover.sessions.lifecycle.takeover import Takeover
 from drover.sessions.persistence.archive import Archive
 from drover.sessions.persistence.state_keeper import StateKeeper
-from drover.sessions.persistence.store import SessionStore
 from drover.sessions.persistence.stored import StoredSession
 from drover.sessions.pool.driving import Driving
 from drover.sessions.pool.registry import SessionRegistry
+from drover.storage.database import SessionStore
 from drover.storage.folders import SessionFolders
 from drover.storage.ownership import InstanceLock
 from drover.web import dashboard, docs, maintenance, service, sessions

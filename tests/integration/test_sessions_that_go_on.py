@@ -16,6 +16,7 @@ from drover.browser.capabilities.policy import Checked
 from drover.core.deadline import CallerGone, Deadline
 from drover.core.errors import BrowserUnavailable, RecoveryFailed, SessionInUse, SessionNotFound
 from drover.sessions.lifecycle.patience import IN_A_ROW, REST_S, Streak
+from drover.sessions.persistence.stored import from_rows
 from drover.sessions.pool.handover import Acquired, Request
 from drover.sessions.pool.registry import Change
 from drover.sessions.pool.session import Session, SessionState
@@ -150,7 +151,7 @@ def test_a_lease_that_came_during_a_recovery_is_on_disk(house: House) -> None:
     token = house.manager.lease("job", 600, "me", None).token
     with pytest.raises(SessionInUse):
         healing.result(PATIENCE_S)
-    (stored,) = house.manager._archive._store.load_all().sessions
+    (stored,) = from_rows(house.manager._archive._store.load_all()).sessions
     assert stored.lease is not None
     assert stored.lease.token == token
 

@@ -25,10 +25,10 @@ from drover.core.errors import BrowserUnavailable, StartRefused
 from drover.processes.host import boot
 from drover.processes.host.boot import boot_id
 from drover.processes.table import ProcessIdentity
-from drover.sessions.persistence import store as store_module
-from drover.sessions.persistence.store import SCHEMA_VERSION, SessionStore
-from drover.sessions.persistence.stored import StoredLease, StoredSession
+from drover.sessions.persistence.stored import StoredLease, StoredSession, from_rows, to_row
 from drover.sessions.pool.session import KeepAlive, Session, SessionState
+from drover.storage import database as store_module
+from drover.storage.database import SCHEMA_VERSION, SessionStore
 from drover.storage.folders import SessionFolder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,13 +65,14 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from tests.integration.test_store import STORED
-from sessions.store import SessionStore
+from drover.sessions.persistence.stored import to_row
+from drover.storage.database import SessionStore
 store = SessionStore(Path(sys.argv[1]))
 assert store.open() is None
 now = datetime.now(timezone.utc)
 for number in range(1_000_000):
     name = f"session_{number % 7}"
-    store.save(replace(STORED, session_id=name, key=None, generation=number))
+    store.save(to_row(replace(STORED, session_id=name, key=None, generation=number)))
     store.save_state(name, "x" * 20_000 + str(number), now)
     print(name, number, flush=True)
 """
@@ -94,7 +95,7 @@ def made(path: Path, sessions: int = 1) -> bytes:
     with closing(SessionStore(path)) as store:
         store.open()
         for number in range(sessions):
-            store.save(replace(STORED, session_id=f"session_{number}", key=None))
+            store.save(to_row(replace(STORED, session_id=f"session_{number}", key=None)))
             store.save_state(f"session_{number}", "s" * 9000, NOW)
     return path.read_bytes()
 
@@ -108,8 +109,8 @@ def is_set_aside(path: Path) -> str:
         assert found.path.parent == path.parent
         assert found.path.name.startswith("sessions.db.set-aside-")
         assert content is None or found.path.read_bytes() == content
-        assert store.load_all().sessions == ()
-        store.save(STORED)
+        assert from_rows(store.load_all()).sessions == ()
+        store.save(to_row(STORED))
     return found.reason
 
 
@@ -119,10 +120,10 @@ def test_a_session_comes_back_as_it_was(path: Path, store: SessionStore) -> None
         keep_alive=KeepAlive("https://example.org/", 60.5),
         lease=StoredLease(None, "t", NOW),
     )
-    store.save(whole)
+    store.save(to_row(whole))
     with closing(SessionStore(path)) as again:
         assert again.open() is None
-        assert again.load_all().sessions == (whole,)
+        assert from_rows(again.load_all()).sessions == (whole,)
 
 
 def test_what_is_taken_from_a_session_makes_the_same_session_again() -> None:
@@ -144,48 +145,48 @@ def test_a_clock_that_was_set_back_makes_no_lease_longer_than_it_was() -> None:
 
 def test_sessions_come_in_the_order_of_their_birth_and_the_last_save_counts(store: SessionStore) -> None:
     for name in ("b", "a", "c"):
-        store.save(replace(STORED, session_id=name, key=None))
+        store.save(to_row(replace(STORED, session_id=name, key=None)))
     changed = replace(STORED, session_id="b", key="k", generation=4)
-    store.save(changed)
-    loaded = store.load_all().sessions
+    store.save(to_row(changed))
+    loaded = from_rows(store.load_all()).sessions
     assert [session.session_id for session in loaded] == ["b", "a", "c"]
     assert loaded[0] == changed
 
 
 def test_a_save_that_comes_late_does_not_undo_a_later_one(store: SessionStore) -> None:
     later = replace(STORED, generation=5, recoveries=2)
-    store.save(later)
-    store.save(STORED)
-    store.update(STORED)
-    assert store.load_all().sessions == (later,)
+    store.save(to_row(later))
+    store.save(to_row(STORED))
+    store.update(to_row(STORED))
+    assert from_rows(store.load_all()).sessions == (later,)
 
 
 def test_an_update_changes_a_session_but_brings_no_deleted_one_back(store: SessionStore) -> None:
-    store.save(STORED)
+    store.save(to_row(STORED))
     used = replace(STORED, last_used=NOW)
-    store.update(used)
-    assert store.load_all().sessions == (used,)
+    store.update(to_row(used))
+    assert from_rows(store.load_all()).sessions == (used,)
     store.delete(STORED.session_id)
-    store.update(used)
+    store.update(to_row(used))
     store.save_state(STORED.session_id, "{}", NOW)
-    assert store.load_all().sessions == ()
+    assert from_rows(store.load_all()).sessions == ()
     assert store.load_state(STORED.session_id) is None
 
 
 def test_a_deleted_session_takes_its_state_with_it(store: SessionStore) -> None:
-    store.save(STORED)
+    store.save(to_row(STORED))
     store.save_state(STORED.session_id, '{"cookies": 1}', NOW)
     store.save_state(STORED.session_id, '{"cookies": 2}', NOW)
     state = store.load_state(STORED.session_id)
     assert state
     assert (state.state, state.taken_at) == ('{"cookies": 2}', NOW)
     store.delete(STORED.session_id)
-    store.save(STORED)
+    store.save(to_row(STORED))
     assert store.load_state(STORED.session_id) is None
 
 
 def test_what_is_kept_for_a_key_outlives_its_session_until_it_is_forgotten(store: SessionStore) -> None:
-    store.save(STORED)
+    store.save(to_row(STORED))
     store.keep_for_key("k", "{}", NOW)
     store.delete(STORED.session_id)
     kept = store.load_for_key("k")
@@ -197,11 +198,11 @@ def test_what_is_kept_for_a_key_outlives_its_session_until_it_is_forgotten(store
 
 def test_nothing_is_left_in_the_files_after_all_was_cleared(path: Path, store: SessionStore) -> None:
     secret = "session-cookie-4711"
-    store.save(STORED)
+    store.save(to_row(STORED))
     store.save_state(STORED.session_id, secret * 3000, NOW)
     store.keep_for_key("k", secret, NOW)
     store.clear()
-    assert store.load_all().sessions == ()
+    assert from_rows(store.load_all()).sessions == ()
     assert store.load_state(STORED.session_id) is None
     assert store.load_for_key("k") is None
     for file in path.parent.iterdir():
@@ -211,13 +212,13 @@ def test_nothing_is_left_in_the_files_after_all_was_cleared(path: Path, store: S
 def test_many_threads_may_save_at_once(store: SessionStore) -> None:
     def work(thread: int) -> None:
         for number in range(20):
-            store.save(replace(STORED, session_id=f"s{thread}", key=None, generation=number))
+            store.save(to_row(replace(STORED, session_id=f"s{thread}", key=None, generation=number)))
             store.save_state(f"s{thread}", str(number), NOW)
             store.load_all()
 
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(work, range(8)))
-    assert [session.generation for session in store.load_all().sessions] == [19] * 8
+    assert [session.generation for session in from_rows(store.load_all()).sessions] == [19] * 8
 
 
 @pytest.mark.parametrize("patience_s", [0.0, 0.05, 0.2, 0.4])
@@ -235,13 +236,13 @@ def test_a_writer_that_is_killed_loses_nothing_that_save_has_returned_from(
     newest = {name: int(number) for name, number in told}
     with closing(SessionStore(path)) as store:
         assert store.open() is None
-        found = {session.session_id: session.generation for session in store.load_all().sessions}
+        found = {session.session_id: session.generation for session in from_rows(store.load_all()).sessions}
         for name, number in newest.items():
             assert found[name] >= number
             state = store.load_state(name)
             assert state
             assert int(state.state.lstrip("x")) >= number
-        store.save(STORED)
+        store.save(to_row(STORED))
 
 
 @pytest.mark.parametrize("mask", [0o022, 0o000, 0o077])
@@ -250,7 +251,7 @@ def test_its_files_are_for_our_user_alone_from_the_first_byte(path: Path, mask: 
     try:
         with closing(SessionStore(path)) as store:
             store.open()
-            store.save(STORED)
+            store.save(to_row(STORED))
             modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
     finally:
         os.umask(before)
@@ -275,7 +276,7 @@ def test_an_empty_file_is_a_new_database(path: Path) -> None:
     path.touch()
     with closing(SessionStore(path)) as store:
         assert store.open() is None
-        store.save(STORED)
+        store.save(to_row(STORED))
 
 
 def test_a_folder_in_its_place_is_set_aside(path: Path) -> None:
@@ -338,11 +339,11 @@ def test_whatever_is_damaged_the_store_opens_and_works(path: Path, seed: int) ->
     path.write_bytes(content)
     with closing(SessionStore(path)) as store:
         store.open()
-        loaded = store.load_all()
+        loaded = from_rows(store.load_all())
         for session in loaded.sessions:
             store.load_state(session.session_id)
-        store.save(STORED)
-        assert STORED in store.load_all().sessions
+        store.save(to_row(STORED))
+        assert STORED in from_rows(store.load_all()).sessions
 
 
 @pytest.mark.parametrize("document", ["{}", "nonsense", None, 7, b"\xff\xfe", "[]"])
@@ -355,22 +356,22 @@ def test_one_row_that_cannot_be_understood_does_not_take_the_others_with_it(
         other.commit()
     with closing(SessionStore(path)) as store:
         assert store.open() is None
-        loaded = store.load_all()
+        loaded = from_rows(store.load_all())
         assert [session.session_id for session in loaded.sessions] == ["session_0", "session_2"]
         assert loaded.unreadable == ("session_1",)
         store.delete("session_1")
-        assert store.load_all().unreadable == ()
+        assert from_rows(store.load_all()).unreadable == ()
 
 
 def test_damage_at_run_time_is_told_and_does_not_end_the_service(path: Path, store: SessionStore) -> None:
     for number in range(50):
-        store.save(replace(STORED, session_id=f"s{number}", key=None))
+        store.save(to_row(replace(STORED, session_id=f"s{number}", key=None)))
     # What another connection changes is read again from the file.
     with closing(SessionStore(path)) as other:
         other.open()
         other.clear()
     path.write_bytes(b"\xff" * path.stat().st_size)
-    for use in (store.load_all, store.clear, lambda: store.save(STORED), lambda: store.delete("s1")):
+    for use in (store.load_all, store.clear, lambda: store.save(to_row(STORED)), lambda: store.delete("s1")):
         with pytest.raises(BrowserUnavailable, match="see that the disk is not full"):
             use()
     store.close()
@@ -378,17 +379,17 @@ def test_damage_at_run_time_is_told_and_does_not_end_the_service(path: Path, sto
 
 
 def test_a_full_disk_fails_the_save_and_nothing_else(path: Path, store: SessionStore) -> None:
-    store.save(STORED)
+    store.save(to_row(STORED))
     assert store._connection
     pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
     store._connection.execute(f"PRAGMA max_page_count = {pages}").fetchall()
     with pytest.raises(BrowserUnavailable, match="disk is full"):
         store.save_state(STORED.session_id, "x" * 100_000, NOW)
-    assert store.load_all().sessions == (STORED,)
+    assert from_rows(store.load_all()).sessions == (STORED,)
     assert store.load_state(STORED.session_id) is None
     store.delete(STORED.session_id)
     store._connection.execute("PRAGMA max_page_count = 100000").fetchall()
-    store.save(STORED)
+    store.save(to_row(STORED))
     store.save_state(STORED.session_id, "x" * 100_000, NOW)
 
 
@@ -428,8 +429,9 @@ def test_a_database_that_another_program_has_locked_refuses_the_start_and_stays(
 READ_ONLY = """
 import os, sys
 from pathlib import Path
-from errors import BrowserUnavailable, StartRefused
-from sessions.store import SessionStore
+from drover.core.errors import BrowserUnavailable, StartRefused
+from drover.sessions.persistence.stored import to_row
+from drover.storage.database import SessionStore
 path = Path(sys.argv[1])
 if os.geteuid() == 0:
     os.setuid(65534)
@@ -465,7 +467,7 @@ def test_what_is_asked_after_the_end_is_refused_in_words(store: SessionStore) ->
     store.close()
     store.close()
     with pytest.raises(BrowserUnavailable, match="closed"):
-        store.save(STORED)
+        store.save(to_row(STORED))
 
 
 def test_two_files_set_aside_in_a_row_have_two_names(path: Path) -> None:

@@ -44,7 +44,7 @@ HOMES = {
     "prometheus_client": ("drover/web/metrics.py",),
     "psutil": ("processes", "drover/processes"),
     "selenium": ("browser", "drover/browser"),
-    "sqlite3": ("drover/sessions/persistence/store.py", "drover/storage"),
+    "sqlite3": ("drover/storage",),
 }
 UNREACHABLE = {"drover.attach": ("flask",), "drover.api": ("flask",), "drover.cluster": ("flask",)}
 NOT_PRODUCT = ("tests", "bench", "build")

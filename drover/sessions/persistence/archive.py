@@ -14,9 +14,9 @@ from drover.browser.saved_state import SavedState
 from drover.core import events
 from drover.core.errors import DroverError
 from drover.core.events import Emit
-from drover.sessions.persistence.store import Loaded, SessionStore
-from drover.sessions.persistence.stored import StoredSession
+from drover.sessions.persistence.stored import Loaded, StoredSession, from_rows, to_row
 from drover.sessions.pool.session import Session
+from drover.storage.database import SessionStore
 
 
 class Archive:
@@ -42,7 +42,7 @@ class Archive:
         set_aside = self._store.open()
         if set_aside is not None:
             self._emit(events.StoreSetAside(str(set_aside.path), set_aside.reason))
-        loaded = self._store.load_all()
+        loaded = from_rows(self._store.load_all())
         for session_id in loaded.unreadable:
             self._emit(events.StoreFailed(f"session {session_id} cannot be understood and is forgotten"))
             self._store.delete(session_id)
@@ -58,12 +58,12 @@ class Archive:
         Raises:
             BrowserUnavailable: It could not be written.
         """
-        self._store.save(StoredSession.of(session, self._boot_id))
+        self._store.save(to_row(StoredSession.of(session, self._boot_id)))
 
     def note(self, session: Session) -> None:
         """Note changes of a session that is in the store."""
         with self._logged():
-            self._store.update(StoredSession.of(session, self._boot_id))
+            self._store.update(to_row(StoredSession.of(session, self._boot_id)))
 
     def note_state(self, session_id: str, state: SavedState) -> None:
         """Note what was taken from a session's browser."""

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, TypeAdapter, ValidationError
 
 from drover.browser.capabilities.policy import Checked
 from drover.browser.recovery import Recovery
 from drover.browser.running import RunningBrowser
 from drover.sessions.pool.session import KeepAlive, Lease, Session, SessionState
+from drover.storage.database import SessionRow
 from drover.storage.folders import SessionFolder
 
 
@@ -119,3 +121,35 @@ class StoredSession:
             bidi_secret=self.bidi_secret,
             ends_with_last_window=self.ends_with_last_window,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The sessions in the database, the oldest first, and the ids of rows that could not be read."""
+
+    sessions: tuple[StoredSession, ...]
+    unreadable: tuple[str, ...] = ()
+
+
+_STORED: Final = TypeAdapter(StoredSession)
+
+
+def to_row(session: StoredSession) -> SessionRow:
+    """Return a session as a row of the database."""
+    return SessionRow(session.session_id, session.generation, _STORED.dump_json(session).decode())
+
+
+def from_rows(rows: Iterable[SessionRow]) -> Loaded:
+    """Return the sessions in rows; one row that cannot be read does not keep the others away."""
+    found = {row.session_id: _read(row.document) for row in rows}
+    return Loaded(
+        tuple(session for session in found.values() if session is not None),
+        tuple(session_id for session_id, session in found.items() if session is None),
+    )
+
+
+def _read(document: str) -> StoredSession | None:
+    try:
+        return _STORED.validate_json(document, strict=True)
+    except ValidationError:
+        return None

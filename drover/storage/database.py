@@ -13,16 +13,13 @@ import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from typing import Final
 
-from pydantic import TypeAdapter, ValidationError
-
 from drover.core.errors import BrowserUnavailable, StartObstructed, StartRefused
-from drover.sessions.persistence.stored import StoredSession
 
 APPLICATION_ID: Final = 0x44525652
 """In the header of our databases: "DRVR"."""
@@ -35,7 +32,7 @@ _SCHEMA: Final = (
     "CREATE TABLE states (session_id TEXT PRIMARY KEY, state TEXT, taken_at TEXT)",
     "CREATE TABLE kept (key TEXT PRIMARY KEY, state TEXT, taken_at TEXT)",
 )
-_ALL_SESSIONS: Final = "SELECT session_id, document FROM sessions ORDER BY place"
+_ALL_SESSIONS: Final = "SELECT session_id, generation, document FROM sessions ORDER BY place"
 _CHANGE: Final = (
     "UPDATE sessions SET generation = :generation, document = :document"
     " WHERE session_id = :session_id AND generation <= :generation"
@@ -60,11 +57,12 @@ class SetAside:
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
-    """The sessions in the store, the oldest first, and the ids of rows that could not be understood."""
+class SessionRow:
+    """One session as the database holds it; `document` is JSON text that only its reader interprets."""
 
-    sessions: tuple[StoredSession, ...]
-    unreadable: tuple[str, ...] = ()
+    session_id: str
+    generation: int
+    document: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,27 +112,23 @@ class SessionStore:
             with suppress(sqlite3.Error):
                 connection.close()
 
-    def save(self, session: StoredSession) -> None:
-        """Note a session; it is on the disk when this returns. A later generation is never overwritten."""
-        values = _row(session)
+    def save(self, row: SessionRow) -> None:
+        """Save a session; it is on the disk when this returns. A later generation is never overwritten."""
+        values = asdict(row)
         with self._transaction() as connection:
             if connection.execute(_CHANGE, values).rowcount == 0:
                 connection.execute(_INSERT, values)
 
-    def update(self, session: StoredSession) -> None:
-        """Note changes of a session that is in the store; one that was deleted meanwhile stays so."""
+    def update(self, row: SessionRow) -> None:
+        """Save changes of a session that is in the database; one that was deleted in between stays deleted."""
         with self._transaction() as connection:
-            connection.execute(_CHANGE, _row(session))
+            connection.execute(_CHANGE, asdict(row))
 
-    def load_all(self) -> Loaded:
-        """Give all sessions; one row that cannot be understood does not keep the others away."""
+    def load_all(self) -> tuple[SessionRow, ...]:
+        """Return all sessions, the oldest first."""
         with self._transaction() as connection:
             rows = connection.execute(_ALL_SESSIONS).fetchall()
-        understood = {str(session_id): _understood(document) for session_id, document in rows}
-        return Loaded(
-            tuple(session for session in understood.values() if session is not None),
-            tuple(session_id for session_id, session in understood.items() if session is None),
-        )
+        return tuple(SessionRow(str(name), generation, str(document)) for name, generation, document in rows)
 
     def delete(self, session_id: str) -> None:
         """Forget a session and its saved state."""
@@ -304,21 +298,3 @@ def _create(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     connection.execute("COMMIT")
-
-
-_STORED: Final = TypeAdapter(StoredSession)
-
-
-def _row(session: StoredSession) -> dict[str, object]:
-    return {
-        "session_id": session.session_id,
-        "generation": session.generation,
-        "document": _STORED.dump_json(session).decode(),
-    }
-
-
-def _understood(document: object) -> StoredSession | None:
-    try:
-        return _STORED.validate_json(str(document), strict=True)
-    except ValidationError:
-        return None
