@@ -27,13 +27,13 @@ import uvicorn
 from a2wsgi import WSGIMiddleware
 from playwright.sync_api import Page, sync_playwright
 
-from app import Drover
 from drover.attach.event_stream import EventStream, Sources
 from drover.attach.router import Route, Router
 from drover.browser.binaries import resolve
 from drover.core.logs import rfc3339
 from drover.core.settings import Settings
 from drover.net import security
+from drover.server.service import Drover
 from tests.machine import free_port
 
 SESSIONS = 100

@@ -1,1 +1,1 @@
-"""Endpoints for drivers and whatever stays open, in plain ASGI: WebDriver, DevTools, BiDi, live view, events."""
+"""Endpoints for drivers and streams, in plain ASGI: WebDriver, DevTools, BiDi, live view, events."""

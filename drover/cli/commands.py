@@ -29,6 +29,7 @@ from drover.core.version import VERSION
 from drover.net.security import is_loopback
 from drover.processes.cleanup.verdicts import ProtectedSession
 from drover.processes.session_mark import OwnerState
+from drover.server.serve import serve
 from drover.storage.folders import SessionFolders
 from drover.storage.ownership import read_owner
 from process_cleanup import ProcessCleaner, Trigger
@@ -51,6 +52,11 @@ Answer = Mapping[str, Any]
 
 class NoAnswer(Exception):
     """The running instance cannot be asked; the message says why."""
+
+
+def main() -> int:
+    """Run the command that the program's arguments name; return the exit code."""
+    return run(sys.argv[1:], serve)
 
 
 def run(arguments: Sequence[str], serve: Callable[[Settings], int]) -> int:
@@ -227,7 +233,6 @@ def _cell(value: object) -> str:
 def _parser() -> argparse.ArgumentParser:
     settings = [f"  {name} ({default})\n      {meaning}" for name, default, meaning in describe_settings()]
     parser = argparse.ArgumentParser(
-        prog="app.py",
         description="Drover hands out Chrome sessions over HTTP and keeps them alive.",
         epilog="settings (environment variables or a .env file, with their defaults):\n"
         + "\n".join(settings)

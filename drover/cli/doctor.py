@@ -11,9 +11,9 @@ from enum import Enum
 from pathlib import Path
 
 from drover.browser.binaries import mismatch
+from drover.processes.host.memory import ENOUGH_SHARED_MEMORY
 
 MB = 1_000_000
-ENOUGH_SHARED_MEMORY = 1 << 30
 _INSTALL = "on Debian run `apt-get install chromium chromium-driver`, elsewhere install Google Chrome"
 
 

@@ -120,7 +120,7 @@ class SessionStore:
                 connection.execute(_INSERT, values)
 
     def update(self, row: SessionRow) -> None:
-        """Save changes of a session that is in the database; one that was deleted in between stays deleted."""
+        """Save changes of a session that is in the database; a deleted one stays deleted."""
         with self._transaction() as connection:
             connection.execute(_CHANGE, asdict(row))
 

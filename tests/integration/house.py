@@ -13,7 +13,6 @@ from typing import TypeVar
 import psutil
 import pytest
 
-from app import Drover
 from drover.browser.capabilities.policy import Checked
 from drover.browser.devtools import DevToolsFailed, Seen
 from drover.browser.running import RunningBrowser
@@ -21,6 +20,7 @@ from drover.core.deadline import Deadline
 from drover.core.settings import Settings
 from drover.processes.session_mark import session_mark
 from drover.processes.table import ProcessTable, snapshot
+from drover.server.service import Drover
 from drover.sessions.pool.handover import Acquired, Request
 from tests.integration.fake_chromedriver import COMMANDS, Fault, install
 from tests.machine import marked, wait_until
@@ -73,7 +73,7 @@ class House:
         self.data_dir = folder / "d"
         self.ear = Ear()
         monkeypatch.setattr("process_cleanup.snapshot", self.own_snapshot)
-        monkeypatch.setattr("app.DevTools", QuietDevTools)
+        monkeypatch.setattr("drover.server.service.DevTools", QuietDevTools)
         values = {
             "data_dir": self.data_dir,
             "chromedriver": str(self.chromedriver),

@@ -13,9 +13,9 @@ from flask import Flask
 from flask.testing import FlaskClient
 from jsonschema import Draft202012Validator
 
-from app import Drover
 from drover.core.errors import DroverError
 from drover.core.settings import Settings
+from drover.server.service import Drover
 from drover.sessions.pool.handover import new_lease
 from drover.web.routes import ROUTES
 from drover.web.services import Services, offer
@@ -42,7 +42,7 @@ ELSEWHERE = {(route.method, route.path) for route in ROUTES if route.tag in {"At
 def drover(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drover]:
     with pytest.MonkeyPatch.context() as patch:
         # What talks to browsers opens an event loop as soon as it is made.
-        patch.setattr("app.DevTools", object)
+        patch.setattr("drover.server.service.DevTools", object)
         yield Drover(Settings(data_dir=tmp_path_factory.mktemp("d")))
 
 

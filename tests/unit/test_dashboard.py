@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 
-from app import Drover
 from drover.core.settings import Settings
+from drover.server.service import Drover
 
 STATIC = Path(__file__).parents[2] / "drover" / "web" / "static"
 MODULES = sorted(STATIC.glob("*.js"))
@@ -21,7 +21,7 @@ LONGEST_MODULE = 400
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlaskClient]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("app.DevTools", object)
+        patch.setattr("drover.server.service.DevTools", object)
         flask = Drover(Settings(data_dir=tmp_path_factory.mktemp("d")))._flask()
     with flask.test_client() as client:
         client.environ_base["HTTP_HOST"] = "localhost:5010"

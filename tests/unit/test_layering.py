@@ -40,10 +40,10 @@ LAYERS = (
 HEIGHT = {prefix: -depth for depth, prefixes in enumerate(LAYERS) for prefix in prefixes}
 # Where a library may be imported, and which folders may not reach it, not even through a third module.
 HOMES = {
-    "flask": ("web", "app.py", "drover/web", "drover/server"),
+    "flask": ("drover/web", "drover/server"),
     "prometheus_client": ("drover/web/metrics.py",),
-    "psutil": ("processes", "drover/processes"),
-    "selenium": ("browser", "drover/browser"),
+    "psutil": ("drover/processes",),
+    "selenium": ("drover/browser",),
     "sqlite3": ("drover/storage",),
 }
 UNREACHABLE = {"drover.attach": ("flask",), "drover.api": ("flask",), "drover.cluster": ("flask",)}

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-import app
 from drover.core.errors import StartObstructed, StartRefused
 from drover.net import listening
+from drover.processes.host import memory
 
 GIGABYTE = 1 << 30
 Bind = Callable[[socket.AddressFamily, str, int], Any]
@@ -89,17 +89,17 @@ def test_shared_memory_is_small_as_in_a_container(
 ) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=size))
-    assert app._is_shared_memory_small() is is_small
+    assert memory.is_shared_memory_small() is is_small
 
 
 def test_shared_memory_that_is_not_there_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
-    monkeypatch.setattr(app, "SHARED_MEMORY", "/nowhere/shm")
-    assert app._is_shared_memory_small() is True
+    monkeypatch.setattr(memory, "SHARED_MEMORY", "/nowhere/shm")
+    assert memory.is_shared_memory_small() is True
 
 
 @pytest.mark.parametrize("system", ["win32", "darwin"])
 def test_other_systems_have_no_such_folder(monkeypatch: pytest.MonkeyPatch, system: str) -> None:
     monkeypatch.setattr(sys, "platform", system)
-    monkeypatch.setattr(app, "SHARED_MEMORY", "/nowhere/shm")
-    assert app._is_shared_memory_small() is False
+    monkeypatch.setattr(memory, "SHARED_MEMORY", "/nowhere/shm")
+    assert memory.is_shared_memory_small() is False

@@ -13,7 +13,6 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from app import Drover
 from drover.browser.health import Cause, Health, HealthStatus
 from drover.browser.recovery import Method, Recovery
 from drover.core import errors
@@ -23,6 +22,7 @@ from drover.core.settings import Settings
 from drover.processes.cleanup.verdicts import CleanupPlan, Judgement, Role, Verdict
 from drover.processes.ending import Outcome
 from drover.processes.table import ProcessRow
+from drover.server.service import Drover
 from drover.sessions.pool.handover import Acquired, Request
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Session, SessionState
@@ -136,7 +136,7 @@ def killed(pid: int) -> Killed:
 def _no_event_loop() -> Iterator[None]:
     """Keep what talks to browsers out; it opens an event loop as soon as it is made."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("app.DevTools", object)
+        patch.setattr("drover.server.service.DevTools", object)
         yield
 
 

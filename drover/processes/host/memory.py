@@ -1,7 +1,8 @@
-"""How much memory processes hold."""
+"""How much memory the machine has, how much processes hold, and how large shared memory is."""
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,6 +10,9 @@ from dataclasses import dataclass
 import psutil
 
 _BYTES_PER_MB = 1_000_000
+ENOUGH_SHARED_MEMORY = 1 << 30
+"""Bytes of shared memory below which Chrome is told to use files instead."""
+SHARED_MEMORY = "/dev/shm"  # noqa: S108 - it is looked at, nothing is made there
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,16 @@ def machine_memory() -> MachineMemory:
     """Give how much memory the machine has, and how much of it is taken."""
     memory = psutil.virtual_memory()
     return MachineMemory(memory.total / _BYTES_PER_MB, (memory.total - memory.available) / _BYTES_PER_MB)
+
+
+def is_shared_memory_small() -> bool:
+    """Return whether `/dev/shm` is missing or as small as in a container, where Chrome's tabs crash."""
+    if sys.platform != "linux":
+        return False
+    try:
+        return shutil.disk_usage(SHARED_MEMORY).total < ENOUGH_SHARED_MEMORY
+    except OSError:
+        return True
 
 
 def memory_held_mb(pids: Iterable[int]) -> float:

@@ -1,0 +1,1 @@
+"""The running service: builds the object graph, runs uvicorn, handles signals."""

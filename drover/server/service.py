@@ -1,0 +1,282 @@
+"""The service: its object graph, and how it starts and stops."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import Any, cast
+
+from a2wsgi import WSGIMiddleware
+from flask import Flask
+
+from drover.attach.devtools import Sockets
+from drover.attach.event_stream import EventStream, Sources
+from drover.attach.live import Live
+from drover.attach.router import Route, Router
+from drover.attach.webdriver import WebDriver
+from drover.browser.binaries import resolve
+from drover.browser.devtools import DevTools
+from drover.browser.launcher import Launcher
+from drover.browser.recovery import Ladder
+from drover.core import events
+from drover.core.settings import Settings
+from drover.net import security
+from drover.net.asgi import Application
+from drover.processes.host.boot import boot_id
+from drover.processes.host.memory import is_shared_memory_small
+from drover.processes.host.shares import network_share
+from drover.sessions.background.keep_alive import KeepAliveRounds
+from drover.sessions.background.trials import Trials
+from drover.sessions.background.upkeep import Task, Upkeep
+from drover.sessions.background.warm import WarmBrowsers
+from drover.sessions.lifecycle.closing import Closer
+from drover.sessions.lifecycle.healer import Healer
+from drover.sessions.lifecycle.lifecycle import Lifecycle
+from drover.sessions.lifecycle.takeover import Takeover
+from drover.sessions.persistence.archive import Archive
+from drover.sessions.persistence.state_keeper import StateKeeper
+from drover.sessions.persistence.stored import StoredSession
+from drover.sessions.pool.driving import Driving
+from drover.sessions.pool.registry import SessionRegistry
+from drover.storage.database import SessionStore
+from drover.storage.folders import SessionFolders
+from drover.storage.ownership import InstanceLock
+from drover.web import dashboard, docs, maintenance, service, sessions
+from drover.web.admission import admit_request
+from drover.web.asgi import CallerWatch
+from drover.web.failures import handle_failures
+from drover.web.metrics import Metrics
+from drover.web.overview import Overview
+from drover.web.services import Services, offer
+from process_cleanup import ProcessCleaner, Trigger
+from session_manager import SessionManager
+
+THREADS = 64
+MAX_WAITING = THREADS // 2
+"""Callers who wait for a place may take half of the threads, so that everybody else is still served."""
+_SPARING_SHARED_MEMORY = ("--disable-dev-shm-usage",)
+IDLE_TICK_S = 0.5
+LEASE_TICK_S = 0.25
+RETRY_CLOSE_S = 5.0
+TIDY_TICK_S = 30.0
+SIGN_OF_LIFE_S = 10.0
+SAVE_TICK_S = 1.0
+REAP_TICK_S = 5.0
+
+
+class Drover:
+    """The whole service, wired from its settings; nothing runs before `start`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.hub = events.EventHub()
+        self._folders = SessionFolders(settings.data_dir)
+        self._lock = InstanceLock(settings.data_dir)
+        self._stored: tuple[StoredSession, ...] = ()
+        self._registry = SessionRegistry(settings.max_sessions, MAX_WAITING)
+        self._launcher = Launcher(
+            partial(resolve, settings.chrome_binary, settings.chromedriver),
+            headless=settings.headless,
+            no_sandbox=_is_root(),
+            chrome_args=(*_SPARING_SHARED_MEMORY, *settings.chrome_args)
+            if is_shared_memory_small()
+            else settings.chrome_args,
+        )
+        self._metrics = Metrics(self._registry, self._is_healthy)
+        self.hub.subscribe(self._metrics.hear)
+        self._cleaner = ProcessCleaner(
+            self._folders,
+            self._registry.protected,
+            self.hub.emit,
+            adopt_grace=settings.adopt_grace,
+            owned_only=settings.cleanup_scope == "owned",
+        )
+        self._devtools = DevTools()
+        self._archive = Archive(SessionStore(settings.data_dir / "drover.db"), boot_id(), self.hub.emit)
+        keeper = StateKeeper(self._devtools, self._archive.note_state)
+        lifecycle = Lifecycle(
+            self._registry,
+            self._launcher,
+            Ladder(self._launcher, self._devtools, self._folders),
+            self._devtools,
+            keeper,
+            self._archive,
+            self._folders,
+            self._cleaner.upon_connection_error,
+            self.hub.emit,
+            settings.health_timeout,
+        )
+        self._registry.evict_with(lifecycle.evict)
+        self._takeover = Takeover(
+            self._registry,
+            lifecycle,
+            self._archive,
+            keeper,
+            self._devtools,
+            self.hub.emit,
+            probe_timeout=settings.health_timeout,
+            data_dir=settings.data_dir,
+            boot_id=boot_id(),
+        )
+        self._healer = healer = Healer(self._registry, lifecycle, self._devtools, settings.health_timeout)
+        closer = Closer(self._registry, lifecycle)
+        self._keep_alive = KeepAliveRounds(self._registry, self._devtools, self.hub.emit)
+        self.manager = SessionManager(
+            self._registry,
+            lifecycle,
+            self._launcher,
+            self._devtools,
+            keeper,
+            self._archive,
+            self._folders,
+            self._cleaner,
+            self.hub.emit,
+            healer=healer,
+            closer=closer,
+            queue_timeout=settings.queue_timeout,
+            idle_timeout=settings.idle_timeout,
+            hands_out_warm=settings.warm_sessions > 0,
+        )
+        trials = Trials(self._registry, self._launcher, lifecycle, self._folders)
+        tasks = [
+            Task("idle end", IDLE_TICK_S, closer.close_idle),
+            Task("leases", LEASE_TICK_S, self.manager.expire_leases),
+            Task("keep-alive", SAVE_TICK_S, self._keep_alive.tick),
+            Task("close again", RETRY_CLOSE_S, closer.close_again),
+            Task("folders of nobody", TIDY_TICK_S, self._cleaner.tidy),
+            Task("saved state", SAVE_TICK_S, lambda: keeper.tick(self._registry.sessions())),
+            Task("trials", IDLE_TICK_S, trials.begin),
+            Task("defunct processes", REAP_TICK_S, self._launcher.reap),
+            Task("sign of life", SIGN_OF_LIFE_S, self._lock.touch),
+        ]
+        if settings.watch_interval > 0:
+            tasks.append(Task("watch", settings.watch_interval, healer.watch))
+        if settings.warm_sessions > 0:
+            warm = WarmBrowsers(
+                self._registry, lifecycle, self._folders, settings.warm_sessions, settings.idle_timeout
+            )
+            tasks.append(Task("warm browsers", IDLE_TICK_S, warm.refill))
+        if settings.cleanup_interval > 0:
+            tasks.append(Task("cleanup", settings.cleanup_interval, self._cleaner.by_interval))
+        self._upkeep = Upkeep(tasks, self.hub.emit)
+        self._stopping: Future[None] = Future()
+        self._drivers = ThreadPoolExecutor(THREADS, thread_name_prefix="attach")
+        self._driving = Driving(self._registry, self._devtools, self._archive)
+        overview = Overview(self.manager, self._cleaner, settings.port)
+        self.stream = EventStream(Sources(overview.sessions, overview.processes, overview.capacity))
+        self.hub.subscribe(self.stream.hear)
+
+    def take_possession(self) -> None:
+        """Take the data folder, so that no other instance works in it, and look for a browser.
+
+        Raises:
+            StartRefused: The folder cannot be used, another instance uses it, or a setting names no browser.
+        """
+        self._folders.check()
+        self._lock.acquire()
+        share = network_share(self.settings.data_dir)
+        if share is not None:
+            self.hub.emit(events.DataFolderOnShare(str(self.settings.data_dir), share))
+        self._stored = self._archive.open().sessions
+        doubt = self._launcher.check() or self._launcher.unavailable
+        if doubt:
+            self.hub.emit(events.BrowserDoubtful(doubt))
+
+    def start(self) -> None:
+        """Take back what an earlier run has left, reap what nobody owns, and begin the upkeep."""
+        if _is_root():
+            self.hub.emit(events.SandboxDisabled())
+        self._devtools.start()
+        self._takeover.take_back(self._stored)
+        self._cleaner.cleanup(Trigger.ITSELF)
+        self._upkeep.start()
+
+    def stop(self) -> None:
+        """Close all sessions and give the data folder back."""
+        self._stopping.set_result(None)
+        self._upkeep.stop()
+        self.manager.stop(keep_browsers=self.settings.keep_browsers)
+        self._cleaner.tidy()
+        self._drivers.shutdown(wait=False, cancel_futures=True)
+        self._healer.close()
+        self._keep_alive.close()
+        self._devtools.stop()
+        self._archive.close()
+        self._cleaner.close()
+        self._lock.release()
+        self.hub.emit(events.ServiceStopped())
+        self.stream.close()
+
+    def end_at_once(self) -> None:
+        """Take no more requests and end what runs, within four seconds; the rest goes at the next start."""
+        self._registry.stop()
+        self.manager.kill()
+
+    def asgi(self) -> Application:
+        """Give the ASGI application: drivers' doors and what stays open; Flask on threads for the rest."""
+        flask_on_threads = WSGIMiddleware(cast("Any", self._flask()), workers=THREADS)
+        rest = CallerWatch(cast("Application", flask_on_threads))
+        return Router(self._routes(), access_door(self.settings), rest)
+
+    def _routes(self) -> list[Route]:
+        webdriver = WebDriver(
+            self.manager,
+            self._driving,
+            self._drivers,
+            port=self.settings.port,
+            allow_unsafe=self.settings.allow_unsafe_capabilities,
+            watch_s=self.settings.health_timeout,
+            observe=self._metrics.observe_relay,
+        )
+        sockets = Sockets(
+            self.manager,
+            self._driving,
+            self._drivers,
+            port=self.settings.port,
+            probe_timeout=self.settings.health_timeout,
+        )
+        live = Live(self._driving, self._drivers, self._stopping, probe_timeout=self.settings.health_timeout)
+        return [*webdriver.routes(), *sockets.routes(), *live.routes(), *self.stream.routes()]
+
+    def _flask(self) -> Flask:
+        app = Flask("drover", static_folder=None)
+        app.json.sort_keys = False  # type: ignore[attr-defined]
+        app.json.ensure_ascii = False  # type: ignore[attr-defined]
+        app.url_map.strict_slashes = False
+        app.url_map.merge_slashes = False
+        app.before_request(admit_request)
+        for room in (sessions, maintenance, service, docs, dashboard):
+            app.register_blueprint(room.blueprint)
+        handle_failures(app)
+        offer(app.extensions, self._services())
+        return app
+
+    def _is_healthy(self) -> bool:
+        return not self.manager.unavailable
+
+    def _services(self) -> Services:
+        return Services(
+            self.settings,
+            access_door(self.settings),
+            self.manager,
+            self._cleaner,
+            self._metrics,
+            time.monotonic(),
+        )
+
+
+def access_door(settings: Settings) -> security.Door:
+    """Return what the access check compares requests with."""
+    return security.door(settings.host, settings.port, settings.allowed_hosts, token_of(settings))
+
+
+def token_of(settings: Settings) -> str | None:
+    """Return the token that clients have to present, if one is configured."""
+    return settings.api_token.get_secret_value() if settings.api_token else None
+
+
+def _is_root() -> bool:
+    return sys.platform == "linux" and os.geteuid() == 0
