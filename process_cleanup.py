@@ -28,11 +28,11 @@ from drover.processes.cleanup.verdicts import (
     marked_data_dirs,
     plan_cleanup,
 )
-from drover.processes.ending import Ending, Outcome, end, reap
 from drover.processes.host.memory import memory_held_mb
 from drover.processes.table import ProcessIdentity, ProcessStatus, ProcessTable, snapshot
-from drover.storage.folders import SessionFolder, SessionFolders
-from drover.storage.ownership import read_owner
+from drover.processes.termination import Ending, Outcome, end, reap
+from drover.storage.instance_lock import read_owner
+from drover.storage.session_folders import SessionFolder, SessionFolders
 
 PASSES = 3
 """A process may fork while it is being killed, so a plan is carried out until nothing is left of it."""

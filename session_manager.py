@@ -22,7 +22,7 @@ from drover.core import events
 from drover.core.deadline import CallerGone, Deadline, DeadlineExceeded
 from drover.core.errors import AtCapacity, BrowserUnavailable, RecoveryFailed, SessionLost, SessionNotFound
 from drover.core.events import Emit
-from drover.processes.ending import end
+from drover.processes.termination import end
 from drover.sessions.lifecycle.closing import Closer
 from drover.sessions.lifecycle.healer import Healer
 from drover.sessions.lifecycle.lifecycle import Lifecycle
@@ -33,7 +33,7 @@ from drover.sessions.pool.handover import Acquired, Request, lease_asked_for, ne
 from drover.sessions.pool.leases import expired, given_back, leased
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Lease, Session, SessionState, used
-from drover.storage.folders import SessionFolders
+from drover.storage.session_folders import SessionFolders
 from process_cleanup import CleanupReport, ProcessCleaner
 
 ROOM_S = 10.0

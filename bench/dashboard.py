@@ -32,7 +32,7 @@ from drover.attach.router import Route, Router
 from drover.browser.binaries import resolve
 from drover.core.logs import rfc3339
 from drover.core.settings import Settings
-from drover.net import security
+from drover.net import access
 from drover.server.service import Drover
 from tests.machine import free_port
 
@@ -173,7 +173,7 @@ def _serve(crowd: Crowd, port: int, folder: Path) -> uvicorn.Server:
     drover = Drover(settings)
     stream = EventStream(Sources(crowd.sessions, crowd.processes, crowd.capacity))
     flask = WSGIMiddleware(cast("Any", drover._flask()))  # noqa: SLF001 - the page without the rest
-    door = security.door("127.0.0.1", port, (), None)
+    door = access.door("127.0.0.1", port, (), None)
     router = Router([Route("http", re.compile("/events"), stream.serve)], door, cast("Any", flask))
     server = uvicorn.Server(uvicorn.Config(router, port=port, log_level="warning", lifespan="off"))
     threading.Thread(target=lambda: asyncio.run(server.serve()), daemon=True).start()

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from drover.attach import w3c
 from drover.core.errors import InvalidRequest, MethodNotAllowed
 from drover.net.asgi import Answer
-from drover.storage.files import delete_downloads, downloads, read_download, store_upload
-from drover.storage.folders import SessionFolder
+from drover.storage.session_files import delete_downloads, downloads, read_download, store_upload
+from drover.storage.session_folders import SessionFolder
 
 _UPLOADS = ("/se/file", "/file")
 _DOWNLOADS = "/se/files"

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from drover.core.errors import DroverError, MethodNotAllowed, NotFound, RequestTooLarge
-from drover.net import security
+from drover.net import access
 from drover.net.asgi import (
     Answer,
     Application,
@@ -56,7 +56,7 @@ class Router:
         otherwise: What answers everything else.
     """
 
-    def __init__(self, routes: Sequence[Route], door: security.Door, otherwise: Application) -> None:
+    def __init__(self, routes: Sequence[Route], door: access.Door, otherwise: Application) -> None:
         self._routes = tuple(routes)
         self._door = door
         self._otherwise = otherwise
@@ -75,7 +75,7 @@ class Router:
         caller = caller_of(scope)
         admitted = False
         try:
-            security.admit(caller, self._door if route.needs_token else replace(self._door, token=None))
+            access.admit(caller, self._door if route.needs_token else replace(self._door, token=None))
             _check_method(route, scope)
             admitted = True
             await route.handler(scope, receive, sending, **match.groupdict())

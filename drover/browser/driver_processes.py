@@ -22,7 +22,7 @@ from drover.core.deadline import Deadline
 from drover.core.errors import BrowserUnavailable, SessionLost
 from drover.processes.defunct import reap_defunct_chrome
 from drover.processes.table import ProcessIdentity, identify
-from drover.storage.folders import SessionFolder
+from drover.storage.session_folders import SessionFolder
 
 DRIVER_START_S = 10.0
 DRIVER_STARTS = 3

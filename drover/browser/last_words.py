@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from drover.browser import sandbox
-from drover.storage.folders import SessionFolder
+from drover.storage.session_folders import SessionFolder
 
 LINES = 8
 ENOUGH_DISK_MB = 16

@@ -25,10 +25,10 @@ from drover.browser.running import RunningBrowser
 from drover.browser.start_slots import StartSlots, starts_at_once, usable_cores
 from drover.core.deadline import Deadline
 from drover.core.errors import BrowserUnavailable, CleanupIncomplete, InvalidRequest
-from drover.processes.ending import end
 from drover.processes.session_mark import session_mark
 from drover.processes.table import Liveness, ProcessIdentity, ProcessTable, identify, liveness, snapshot
-from drover.storage.folders import SessionFolder
+from drover.processes.termination import end
+from drover.storage.session_folders import SessionFolder
 
 ATTACH_S = 10.0
 GRACE_S = 2.0

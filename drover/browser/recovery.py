@@ -17,7 +17,7 @@ from drover.browser.running import RunningBrowser
 from drover.browser.saved_state import SavedState, put_back
 from drover.core.deadline import Deadline
 from drover.core.errors import BrowserUnavailable
-from drover.storage.folders import SessionFolder, SessionFolders
+from drover.storage.session_folders import SessionFolder, SessionFolders
 
 RELOAD_S = 5.0
 PAGES_S = 5.0

@@ -26,12 +26,12 @@ from drover.core.errors import CleanupIncomplete, StartObstructed, StartRefused
 from drover.core.logs import set_up_logging
 from drover.core.settings import Settings, describe_settings, load_settings
 from drover.core.version import VERSION
-from drover.net.security import is_loopback
+from drover.net.access import is_loopback
 from drover.processes.cleanup.verdicts import ProtectedSession
 from drover.processes.session_mark import OwnerState
 from drover.server.serve import serve
-from drover.storage.folders import SessionFolders
-from drover.storage.ownership import read_owner
+from drover.storage.instance_lock import read_owner
+from drover.storage.session_folders import SessionFolders
 from process_cleanup import ProcessCleaner, Trigger
 
 DONE, INCOMPLETE, REFUSED, NO_ANSWER, WARNED = range(5)

@@ -22,17 +22,17 @@ from drover.browser.last_words import want_of_room
 from drover.cli.doctor import DataFolder, PortHolder, Program, Readings, Sandbox
 from drover.core.errors import DroverError, StartRefused
 from drover.core.settings import Settings
-from drover.net import security
-from drover.processes.host.shares import network_share
-from drover.processes.host.surroundings import (
+from drover.net import access
+from drover.processes.host.network_shares import network_share
+from drover.processes.host.permissions import (
     chromes_of_others,
     may_end_processes_of_others,
     orphans_are_reaped,
     sees_processes_of_others,
 )
 from drover.processes.session_mark import OwnerState
-from drover.storage.folders import SessionFolders
-from drover.storage.ownership import read_owner
+from drover.storage.instance_lock import read_owner
+from drover.storage.session_folders import SessionFolders
 
 _ANSWER_S = 3.0
 _TRIAL_S = 10.0
@@ -75,8 +75,8 @@ def _refusal(settings: Settings) -> str | None:
     token = settings.api_token.get_secret_value() if settings.api_token else None
     try:
         check_chrome_args(settings.chrome_args)
-        security.check_bind(settings.host, token)
-        security.door(settings.host, settings.port, settings.allowed_hosts, token)
+        access.check_bind(settings.host, token)
+        access.door(settings.host, settings.port, settings.allowed_hosts, token)
     except DroverError as error:
         return error.message
     return None
@@ -143,7 +143,7 @@ def _data_folder(path: Path) -> DataFolder:
 
 
 def _port_holder(settings: Settings) -> PortHolder:
-    loopback = security.is_loopback(settings.host)
+    loopback = access.is_loopback(settings.host)
     for address in ("127.0.0.1", "::1") if loopback else (settings.host,):
         error = _bind_error(address, settings.port)
         if error == errno.EADDRINUSE:
@@ -175,7 +175,7 @@ def _who_listens(settings: Settings) -> PortHolder:
 
 def _is_drover(host: str, port: int) -> bool:
     """Tell whether `GET /health`, which needs no token, is answered as Drover does, healthy or not."""
-    address = "127.0.0.1" if security.is_loopback(host) or host in {"0.0.0.0", "::"} else host  # noqa: S104 - compared
+    address = "127.0.0.1" if access.is_loopback(host) or host in {"0.0.0.0", "::"} else host  # noqa: S104 - compared
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     url = f"http://{f'[{address}]' if ':' in address else address}:{port}/health"
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from drover.net import security
+from drover.net import access
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +25,8 @@ class Addresses:
 
         On loopback they are always those of `localhost`, which the service listens on in both families.
         """
-        name, given = security.split_host(host or "", port)
-        shown = f"localhost:{given}" if security.is_loopback(name) else str(host)
+        name, given = access.split_host(host or "", port)
+        shown = f"localhost:{given}" if access.is_loopback(name) else str(host)
         return cls(shown, scheme in {"https", "wss"})
 
     @property

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 
 from drover.core.deadline import CallerGone
 from drover.core.errors import DroverError, RequestTooLarge, Unauthorized
-from drover.net import security
+from drover.net import access
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -55,7 +55,7 @@ def failure_headers(error: DroverError) -> dict[str, str]:
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(error.retry_after_s)
     if isinstance(error, Unauthorized):
-        headers["WWW-Authenticate"] = security.WWW_AUTHENTICATE
+        headers["WWW-Authenticate"] = access.WWW_AUTHENTICATE
     return headers
 
 
@@ -148,7 +148,7 @@ _ASKED_ABOUT = {
 }
 
 
-def caller_of(scope: Scope) -> security.Caller:
+def caller_of(scope: Scope) -> access.Caller:
     """Give what a request says about who sends it."""
     said: dict[str, Any] = {}
     has_body = False
@@ -161,5 +161,5 @@ def caller_of(scope: Scope) -> security.Caller:
             has_body = True
     if scope["type"] == "websocket":
         # A browser cannot set headers there, so the token may stand in the address.
-        return security.Caller("GET", scope["path"], query_token=query(scope).get("token"), **said)
-    return security.Caller(scope["method"], scope["path"], has_body=has_body, **said)
+        return access.Caller("GET", scope["path"], query_token=query(scope).get("token"), **said)
+    return access.Caller(scope["method"], scope["path"], has_body=has_body, **said)

@@ -7,7 +7,7 @@ import socket
 import sys
 
 from drover.core.errors import start_refused
-from drover.net import security
+from drover.net import access
 
 _NO_SUCH_ADDRESS = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 
@@ -20,7 +20,7 @@ def listen(host: str, port: int) -> list[socket.socket]:
     Raises:
         StartRefused: The port is taken, or this machine has no such address.
     """
-    loopback = security.is_loopback(host)
+    loopback = access.is_loopback(host)
     sockets = []
     for address in ("127.0.0.1", "::1") if loopback else (host,):
         family = socket.AF_INET6 if ":" in address else socket.AF_INET

@@ -11,8 +11,8 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from drover.processes.cleanup.chrome_names import kind_of_cut_name
-from drover.processes.ending import reap
-from drover.processes.reading import ProcessStatus
+from drover.processes.termination import reap
+from drover.processes.values import ProcessStatus
 
 
 def reap_defunct_chrome(spared: Collection[int]) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from drover.processes.reading import Details, ProcessStatus, Stat
+from drover.processes.values import Details, ProcessStatus, Stat
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 1e6

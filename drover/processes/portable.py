@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import psutil
 
-from drover.processes.reading import Details, ProcessStatus, Stat
+from drover.processes.values import Details, ProcessStatus, Stat
 
 _Value = TypeVar("_Value")
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from drover.processes.cleanup.chrome_names import System, base_name, kind_of_name, may_be_chrome
-from drover.processes.reading import Details, ProcessStatus, Stat
+from drover.processes.values import Details, ProcessStatus, Stat
 
 if sys.platform == "linux":
     from drover.processes import linux as reader

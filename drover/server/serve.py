@@ -18,9 +18,9 @@ from drover.core import events
 from drover.core.logs import set_up_logging
 from drover.core.settings import Settings, named_variables, unknown_variables
 from drover.core.version import VERSION
-from drover.net import security
+from drover.net import access
 from drover.net.listening import listen
-from drover.processes.host.console import end_with_console
+from drover.processes.host.windows_console import end_with_console
 from drover.server.service import Drover, token_of
 
 LINGER_S = 2
@@ -54,7 +54,7 @@ def prepare(settings: Settings) -> Drover:
         StartRefused: The set-up does not allow it.
     """
     check_chrome_args(settings.chrome_args)
-    security.check_bind(settings.host, token_of(settings))
+    access.check_bind(settings.host, token_of(settings))
     drover = Drover(settings)
     drover.hub.subscribe(set_up_logging(settings.log_format, settings.log_level, drover.stream.hear_line))
     for variable in unknown_variables(named_variables()):

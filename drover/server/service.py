@@ -23,11 +23,11 @@ from drover.browser.launcher import Launcher
 from drover.browser.recovery import Ladder
 from drover.core import events
 from drover.core.settings import Settings
-from drover.net import security
+from drover.net import access
 from drover.net.asgi import Application
 from drover.processes.host.boot import boot_id
 from drover.processes.host.memory import is_shared_memory_small
-from drover.processes.host.shares import network_share
+from drover.processes.host.network_shares import network_share
 from drover.sessions.background.keep_alive import KeepAliveRounds
 from drover.sessions.background.trials import Trials
 from drover.sessions.background.upkeep import Task, Upkeep
@@ -42,8 +42,8 @@ from drover.sessions.persistence.stored import StoredSession
 from drover.sessions.pool.driving import Driving
 from drover.sessions.pool.registry import SessionRegistry
 from drover.storage.database import SessionStore
-from drover.storage.folders import SessionFolders
-from drover.storage.ownership import InstanceLock
+from drover.storage.instance_lock import InstanceLock
+from drover.storage.session_folders import SessionFolders
 from drover.web import dashboard, docs, maintenance, service, sessions
 from drover.web.admission import admit_request
 from drover.web.asgi import CallerWatch
@@ -268,9 +268,9 @@ class Drover:
         )
 
 
-def access_door(settings: Settings) -> security.Door:
+def access_door(settings: Settings) -> access.Door:
     """Return what the access check compares requests with."""
-    return security.door(settings.host, settings.port, settings.allowed_hosts, token_of(settings))
+    return access.door(settings.host, settings.port, settings.allowed_hosts, token_of(settings))
 
 
 def token_of(settings: Settings) -> str | None:

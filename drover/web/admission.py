@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from flask import request
 
-from drover.net import security
+from drover.net import access
 from drover.web.services import services
 
 
 def admit_request() -> None:
     """Let the current request in, or raise what refuses it."""
     headers = request.headers
-    caller = security.Caller(
+    caller = access.Caller(
         method=request.method,
         path=request.path,
         host=headers.get("Host"),
@@ -21,4 +21,4 @@ def admit_request() -> None:
         content_type=headers.get("Content-Type"),
         has_body=bool(request.content_length),
     )
-    security.admit(caller, services().door)
+    access.admit(caller, services().door)

@@ -9,8 +9,8 @@ from flask import current_app, request
 
 from drover.core.deadline import REQUEST_S, Deadline
 from drover.core.settings import Settings
+from drover.net.access import Door
 from drover.net.addresses import Addresses
-from drover.net.security import Door
 from drover.web.metrics import Metrics
 from process_cleanup import ProcessCleaner
 from session_manager import SessionManager

@@ -16,7 +16,7 @@ from typing import Final
 
 import pytest
 
-from drover.storage.ownership import InstanceLock
+from drover.storage.instance_lock import InstanceLock
 from tests.acceptance.cleaning import BESIDE_NO_OTHER_JUDGE, JUDGE, LONG_AGO_S, abandon, killed_pids, mains
 from tests.acceptance.conftest import StartService
 from tests.acceptance.crowd import start_automation, start_chrome

@@ -21,9 +21,9 @@ import pytest
 
 import process_cleanup
 from drover.processes.cleanup.verdicts import ProtectedSession
-from drover.processes.ending import Outcome
 from drover.processes.table import ProcessTable, snapshot
-from drover.storage.folders import SessionFolder, SessionFolders
+from drover.processes.termination import Outcome
+from drover.storage.session_folders import SessionFolder, SessionFolders
 from process_cleanup import CleanupReport, ProcessCleaner, Trigger
 from tests.integration.children import IGNORE_TERM, WAIT, Children, children
 from tests.machine import is_living, living, marked, together, wait_until

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from drover.processes.session_mark import OwnerState
-from drover.storage.ownership import read_owner
+from drover.storage.instance_lock import read_owner
 from process_cleanup import Trigger
 from tests.integration.house import opened
 from tests.machine import living, wait_until

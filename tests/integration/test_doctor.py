@@ -17,8 +17,8 @@ import pytest
 from drover.cli import commands, readings
 from drover.cli.doctor import PortHolder, Readings
 from drover.core.settings import Settings
-from drover.processes.host import surroundings
-from drover.storage.ownership import InstanceLock
+from drover.processes.host import permissions
+from drover.storage.instance_lock import InstanceLock
 from tests.machine import free_port
 
 
@@ -110,14 +110,14 @@ def test_a_file_in_the_place_of_the_data_folder_is_no_place_to_write(home: Path)
 
 def test_what_becomes_of_an_orphan_is_found_by_trying() -> None:
     before = set(psutil.pids())
-    assert surroundings.orphans_are_reaped() is True
-    left = [pid for pid in set(psutil.pids()) - before if surroundings._MAKE_ORPHAN in _arguments(pid)]
+    assert permissions.orphans_are_reaped() is True
+    left = [pid for pid in set(psutil.pids()) - before if permissions._MAKE_ORPHAN in _arguments(pid)]
     assert left == []
 
 
 def test_where_no_orphan_can_be_made_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.executable", "/nonexistent")
-    assert surroundings.orphans_are_reaped() is None
+    assert permissions.orphans_are_reaped() is None
 
 
 def test_everything_is_read_without_an_error(home: Path) -> None:

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from drover.processes.cleanup.verdicts import Protection, Scope, plan_cleanup
-from drover.processes.ending import Outcome, end, reap
 from drover.processes.session_mark import OwnerState
 from drover.processes.table import ProcessIdentity, snapshot
+from drover.processes.termination import Outcome, end, reap
 from tests.integration.children import IGNORE_TERM, Children, children, identity, state, stop
 from tests.machine import living, wait_until
 

@@ -13,14 +13,14 @@ import pytest
 
 from drover.core.errors import DataDirInUse, StartRefused
 from drover.processes.session_mark import OwnerState
-from drover.storage import ownership
-from drover.storage.ownership import InstanceLock, read_owner
+from drover.storage import instance_lock
+from drover.storage.instance_lock import InstanceLock, read_owner
 
 ROOT = Path(__file__).resolve().parents[2]
 HOLDER = """
 import sys
 from pathlib import Path
-from drover.storage.ownership import InstanceLock
+from drover.storage.instance_lock import InstanceLock
 lock = InstanceLock(Path(sys.argv[1]))
 lock.acquire()
 print("held", flush=True)
@@ -31,7 +31,7 @@ lock.release()
 
 @pytest.fixture(name="_impatient")
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ownership, "_ACQUIRE_PATIENCE_S", 0.1)
+    monkeypatch.setattr(instance_lock, "_ACQUIRE_PATIENCE_S", 0.1)
 
 
 @pytest.fixture(name="holder")
@@ -134,7 +134,7 @@ def test_a_file_system_without_locks_refuses_the_start_in_words(
     def no_locks(_: int) -> bool:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr(ownership, "_take", no_locks)
+    monkeypatch.setattr(instance_lock, "_take", no_locks)
     with pytest.raises(StartRefused, match=r"cannot be locked \(No locks available\).*a local disk"):
         InstanceLock(folder).acquire()
     monkeypatch.undo()

@@ -25,7 +25,7 @@ from drover.browser.launcher import Launcher
 from drover.browser.running import RunningBrowser
 from drover.core.deadline import Deadline
 from drover.core.errors import BrowserUnavailable, SessionLost
-from drover.storage.folders import SessionFolder, SessionFolders
+from drover.storage.session_folders import SessionFolder, SessionFolders
 from tests.integration.fake_chromedriver import BIND_FAILED, LAST_WORDS, Fault, install
 from tests.machine import is_living, kill, living, marked, wait_gone, wait_until
 

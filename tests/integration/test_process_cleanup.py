@@ -15,9 +15,9 @@ import pytest
 import process_cleanup
 from drover.core import events
 from drover.processes.cleanup.verdicts import ProtectedSession
-from drover.processes.ending import Ending, Outcome, end
 from drover.processes.table import ProcessIdentity, ProcessTable, snapshot
-from drover.storage.folders import SessionFolder, SessionFolders
+from drover.processes.termination import Ending, Outcome, end
+from drover.storage.session_folders import SessionFolder, SessionFolders
 from process_cleanup import CleanupReport, ProcessCleaner, Trigger
 from tests.integration.children import IGNORE_TERM, WAIT, Children, children, state
 from tests.machine import is_living, together, wait_until

@@ -29,7 +29,7 @@ from drover.sessions.persistence.stored import StoredLease, StoredSession, from_
 from drover.sessions.pool.session import KeepAlive, Session, SessionState
 from drover.storage import database as store_module
 from drover.storage.database import SCHEMA_VERSION, SessionStore
-from drover.storage.folders import SessionFolder
+from drover.storage.session_folders import SessionFolder
 
 ROOT = Path(__file__).resolve().parents[2]
 NOW = datetime(2026, 11, 22, 19, 40, 0, 123456, tzinfo=timezone.utc)

@@ -16,7 +16,7 @@ from drover.core.errors import BrowserUnavailable
 from drover.sessions.background import trials
 from drover.sessions.background.trials import Trials
 from drover.sessions.lifecycle.lifecycle import Lifecycle
-from drover.storage.folders import SessionFolders
+from drover.storage.session_folders import SessionFolders
 from tests.integration.fake_chromedriver import Fault
 from tests.integration.house import PATIENCE_S, House, opened
 from tests.machine import wait_until

@@ -15,7 +15,7 @@ from drover.processes.table import ProcessIdentity
 from drover.sessions.pool.claims import Claim, Ready, Reserved, Ticket, Working
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Session
-from drover.storage.folders import SessionFolder
+from drover.storage.session_folders import SessionFolder
 
 NOW: Final = datetime(2026, 11, 22, 19, 40, 0, 123_000, tzinfo=timezone.utc)
 RUNNING: Final = RunningBrowser(

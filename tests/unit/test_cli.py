@@ -22,9 +22,9 @@ from drover.cli.doctor import Check, Status
 from drover.core.errors import StartRefused
 from drover.core.settings import Settings
 from drover.processes.cleanup.verdicts import CleanupPlan, Judgement, Role, Verdict
-from drover.processes.ending import Outcome
-from drover.storage.folders import SessionFolders
-from drover.storage.ownership import InstanceLock
+from drover.processes.termination import Outcome
+from drover.storage.instance_lock import InstanceLock
+from drover.storage.session_folders import SessionFolders
 from process_cleanup import CleanupReport, Failed, Killed, ProcessCleaner
 from tests.unit.tables import DRIVER, proc
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from drover.processes.host.console import farewell
+from drover.processes.host.windows_console import farewell
 
 CTRL_C, CTRL_BREAK, CLOSE, LOGOFF, SHUTDOWN = 0, 1, 2, 5, 6
 

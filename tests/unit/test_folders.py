@@ -9,8 +9,8 @@ import pytest
 
 from drover.core.errors import BrowserUnavailable, StartRefused
 from drover.processes.session_mark import SessionMark, session_mark
-from drover.storage import folders as module
-from drover.storage.folders import SessionFolder, SessionFolders
+from drover.storage import session_folders as module
+from drover.storage.session_folders import SessionFolder, SessionFolders
 
 
 def made(folders: SessionFolders) -> SessionFolder:

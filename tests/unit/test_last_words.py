@@ -11,7 +11,7 @@ import pytest
 
 from drover.browser import sandbox
 from drover.browser.last_words import story
-from drover.storage.folders import SessionFolder
+from drover.storage.session_folders import SessionFolder
 
 
 @pytest.fixture

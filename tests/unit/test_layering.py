@@ -50,7 +50,7 @@ UNREACHABLE = {"drover.attach": ("flask",), "drover.api": ("flask",), "drover.cl
 NOT_PRODUCT = ("tests", "bench", "build")
 # Modules that may read the wall clock, which can be set back: the sign of life that another instance left in
 # a file, and the start times of processes on systems that have no other.
-WALL_CLOCK = ("ownership.py", "portable.py")
+WALL_CLOCK = ("instance_lock.py", "portable.py")
 SOURCES = [
     path.relative_to(ROOT)
     for path in sorted(ROOT.rglob("*.py"))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from drover.processes.session_mark import OwnerState, SessionMark, session_mark
-from drover.storage.ownership import InstanceLock, read_owner
+from drover.storage.instance_lock import InstanceLock, read_owner
 
 
 @pytest.mark.parametrize(

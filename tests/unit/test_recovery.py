@@ -17,7 +17,7 @@ from drover.browser.running import RunningBrowser
 from drover.browser.saved_state import SavedState
 from drover.core.deadline import Deadline
 from drover.core.errors import BrowserUnavailable, CleanupIncomplete, SessionLost
-from drover.storage.folders import SessionFolders
+from drover.storage.session_folders import SessionFolders
 from tests.unit.examples import RUNNING, session
 
 REATTACHED = replace(RUNNING, driver_url="http://127.0.0.1:2")

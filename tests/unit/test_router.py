@@ -11,10 +11,10 @@ import pytest
 
 from drover.attach.router import Route, Router
 from drover.core.errors import SessionNotFound
-from drover.net import security
+from drover.net import access
 from drover.net.asgi import Answer, Header, Message, Receive, Scope, Send, send_answer
 
-DOOR = security.door("127.0.0.1", 5010, (), "secret")
+DOOR = access.door("127.0.0.1", 5010, (), "secret")
 PASS = [(b"host", b"localhost:5010"), (b"authorization", b"Bearer secret")]
 
 

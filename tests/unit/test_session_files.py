@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from drover.core.errors import InvalidRequest, RequestTooLarge
-from drover.storage import files
-from drover.storage.files import delete_downloads, downloads, read_download, store_upload
-from drover.storage.folders import SessionFolder
+from drover.storage import session_files
+from drover.storage.session_files import delete_downloads, downloads, read_download, store_upload
+from drover.storage.session_folders import SessionFolder
 
 
 @pytest.fixture
@@ -75,14 +75,14 @@ def test_a_damaged_archive_is_refused(session: SessionFolder) -> None:
 def test_a_file_that_swells_beyond_the_bound_is_refused_whatever_it_says(
     session: SessionFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "MAX_FILE_BYTES", 1000)
+    monkeypatch.setattr(session_files, "MAX_FILE_BYTES", 1000)
     with pytest.raises(RequestTooLarge):
         store_upload(session, packed(("bomb.txt", bytes(100_000))))
     assert not session.uploads.exists()
 
 
 def test_all_uploads_together_are_bounded(session: SessionFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "MAX_UPLOADS_BYTES", 1000)
+    monkeypatch.setattr(session_files, "MAX_UPLOADS_BYTES", 1000)
     store_upload(session, packed(("one.txt", bytes(600))))
     with pytest.raises(RequestTooLarge):
         store_upload(session, packed(("two.txt", bytes(600))))
@@ -112,7 +112,7 @@ def test_a_download_comes_as_an_archive_with_one_file(session: SessionFolder) ->
 def test_a_download_larger_than_an_answer_is_refused_with_its_place(
     session: SessionFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "MAX_FILE_BYTES", 4)
+    monkeypatch.setattr(session_files, "MAX_FILE_BYTES", 4)
     (session.downloads / "b.txt").write_bytes(b"12345")
     with pytest.raises(RequestTooLarge, match=r"b\.txt"):
         read_download(session, "b.txt")

@@ -7,7 +7,7 @@ from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 import psutil
 import pytest
 
-from drover.processes.host.shares import Mount, network_share, share_among
+from drover.processes.host.network_shares import Mount, network_share, share_among
 
 ROOT = Mount(PurePosixPath("/"), "ext4", "rw,relatime")
 

@@ -14,7 +14,7 @@ from drover.sessions.pool.handover import new_warm_session
 from drover.sessions.pool.leases import leased
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import SESSION_ID, Lease, Session, SessionState
-from drover.storage.folders import SessionFolders
+from drover.storage.session_folders import SessionFolders
 from tests.unit.examples import NOW, RUNNING, answer_of, claim, hold, ready, reserve, session
 
 FOLDERS = SessionFolders(Path("/data"))

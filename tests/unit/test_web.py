@@ -20,8 +20,8 @@ from drover.core.deadline import CallerGone, Deadline, DeadlineExceeded
 from drover.core.errors import DroverError
 from drover.core.settings import Settings
 from drover.processes.cleanup.verdicts import CleanupPlan, Judgement, Role, Verdict
-from drover.processes.ending import Outcome
 from drover.processes.table import ProcessRow
+from drover.processes.termination import Outcome
 from drover.server.service import Drover
 from drover.sessions.pool.handover import Acquired, Request
 from drover.sessions.pool.registry import SessionRegistry

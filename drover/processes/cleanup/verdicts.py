@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from drover.processes.cleanup.chrome_names import Kind, Role, is_webdriver_test
-from drover.processes.cleanup.kinship import Kinship, is_given_away, is_service_manager, takes_orphans_in
+from drover.processes.cleanup.process_tree import Kinship, is_given_away, is_service_manager, takes_orphans_in
 from drover.processes.session_mark import OwnerState, SessionMark, session_mark
 from drover.processes.table import ProcessRow, ProcessStatus, ProcessTable
 

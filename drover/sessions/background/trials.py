@@ -20,7 +20,7 @@ from drover.sessions.pool.claims import Reserved
 from drover.sessions.pool.handover import new_warm_session
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import SessionState
-from drover.storage.folders import SessionFolders
+from drover.storage.session_folders import SessionFolders
 
 REST_S = 30.0
 LONGEST_REST_S = 600.0

@@ -10,7 +10,7 @@ from typing import Any
 from drover.sessions.lifecycle.lifecycle import Lifecycle
 from drover.sessions.pool.handover import new_warm_session
 from drover.sessions.pool.registry import SessionRegistry
-from drover.storage.folders import SessionFolders
+from drover.storage.session_folders import SessionFolders
 
 REST_S = 10.0
 

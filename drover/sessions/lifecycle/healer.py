@@ -18,11 +18,11 @@ from drover.browser.recovery import Recovery
 from drover.browser.running import RunningBrowser
 from drover.core.deadline import Deadline, DeadlineExceeded
 from drover.core.errors import RecoveryFailed
-from drover.processes.ending import end
 from drover.processes.helpers import look_at_helpers
 from drover.processes.host.memory import memory_held_mb
 from drover.processes.session_mark import session_mark
 from drover.processes.table import snapshot
+from drover.processes.termination import end
 from drover.sessions.lifecycle.lifecycle import Lifecycle
 from drover.sessions.lifecycle.looks import SharedLooks
 from drover.sessions.lifecycle.patience import NO_STREAK, GiveUp, decide

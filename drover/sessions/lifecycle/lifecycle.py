@@ -37,7 +37,7 @@ from drover.sessions.persistence.state_keeper import StateKeeper
 from drover.sessions.pool.claims import Reserved, complete
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Session, SessionState, changed
-from drover.storage.folders import SessionFolders
+from drover.storage.session_folders import SessionFolders
 
 START_S = 90.0
 FIRST_PAGE_S = 30.0

@@ -15,7 +15,7 @@ from drover.browser.recovery import Recovery
 from drover.browser.running import RunningBrowser
 from drover.sessions.pool.session import KeepAlive, Lease, Session, SessionState
 from drover.storage.database import SessionRow
-from drover.storage.folders import SessionFolder
+from drover.storage.session_folders import SessionFolder
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from drover.browser.capabilities.policy import Checked
 from drover.browser.recovery import Recovery
 from drover.sessions.pool.leases import check_lease, leased
 from drover.sessions.pool.session import KeepAlive, Lease, Session, used
-from drover.storage.folders import SessionFolders
+from drover.storage.session_folders import SessionFolders
 
 
 @dataclass(frozen=True, slots=True)

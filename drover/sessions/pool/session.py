@@ -15,7 +15,7 @@ from drover.browser.health import Health
 from drover.browser.recovery import Recovery
 from drover.browser.running import RunningBrowser
 from drover.sessions.lifecycle.patience import NO_STREAK, Streak
-from drover.storage.folders import SessionFolder
+from drover.storage.session_folders import SessionFolder
 
 MAX_HOLDER = 256
 SESSION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from drover.core.errors import InvalidRequest, RequestTooLarge
-from drover.storage.folders import SessionFolder
+from drover.storage.session_folders import SessionFolder
 
 MAX_FILE_BYTES = 128 * 1024 * 1024
 MAX_UPLOADS_BYTES = 512 * 1024 * 1024
