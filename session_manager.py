@@ -16,20 +16,27 @@ from functools import partial
 
 from drover.browser.devtools import DevTools
 from drover.browser.launcher import Launcher
-from drover.browser.picture import draw_page_in_front
 from drover.browser.recovery import Recovery
+from drover.browser.screenshot import draw_page_in_front
 from drover.core import events
 from drover.core.deadline import CallerGone, Deadline, DeadlineExceeded
 from drover.core.errors import AtCapacity, BrowserUnavailable, RecoveryFailed, SessionLost, SessionNotFound
 from drover.core.events import Emit
 from drover.processes.termination import end
-from drover.sessions.lifecycle.closing import Closer
-from drover.sessions.lifecycle.healer import Healer
-from drover.sessions.lifecycle.lifecycle import Lifecycle
-from drover.sessions.persistence.archive import Archive
-from drover.sessions.persistence.state_keeper import StateKeeper
-from drover.sessions.pool.claims import Claim, Ready, Reserved, Ticket, Working
-from drover.sessions.pool.handover import Acquired, Request, lease_asked_for, new_lease, new_session, taken
+from drover.sessions.lifecycle.closer import Closer
+from drover.sessions.lifecycle.health_monitor import Healer
+from drover.sessions.lifecycle.session_worker import Lifecycle
+from drover.sessions.persistence.repository import Archive
+from drover.sessions.persistence.state_saver import StateKeeper
+from drover.sessions.pool.acquire import Claim, Ready, Reserved, Ticket, Working
+from drover.sessions.pool.acquire_request import (
+    Acquired,
+    Request,
+    lease_asked_for,
+    new_lease,
+    new_session,
+    taken,
+)
 from drover.sessions.pool.leases import expired, given_back, leased
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Lease, Session, SessionState, used

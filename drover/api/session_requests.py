@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, HttpUrl, TypeAdapter
 
 from drover.api.validation import Strict
 from drover.browser.capabilities.policy import Checked
-from drover.sessions.pool.handover import Request
+from drover.sessions.pool.acquire_request import Request
 from drover.sessions.pool.session import MAX_HOLDER, SESSION_ID, KeepAlive
 
 LEASE_TOKEN = "Lease-Token"  # noqa: S105 - the name of a header

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TypeVar
 
-from drover.attach.ring import Ring
+from drover.attach.ring_buffer import Ring
 from drover.attach.router import Route
 from drover.attach.timeline import moment_json, moment_of
 from drover.core import events

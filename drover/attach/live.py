@@ -22,10 +22,10 @@ from websockets.exceptions import WebSocketException
 
 from drover.attach.router import Route
 from drover.browser import health
-from drover.browser.running import RunningBrowser
+from drover.browser.running_browser import RunningBrowser
 from drover.core.errors import SessionNotFound
 from drover.net.asgi import Receive, Scope, Send, caller_left
-from drover.sessions.pool.driving import Driving
+from drover.sessions.pool.driver_access import Driving
 
 FRAMES_PER_S = 8
 QUALITY = 60

@@ -17,12 +17,12 @@ from http import HTTPStatus
 from drover.attach import w3c
 from drover.attach.driver_connection import CutOff, DriverConnection, NotSent, Reply
 from drover.browser.recovery import Method, Recovery
-from drover.browser.running import RunningBrowser
+from drover.browser.running_browser import RunningBrowser
 from drover.core.deadline import CallerGone, Deadline
 from drover.core.errors import RecoveryFailed
 from drover.net.asgi import JSON_TYPE, Answer, on_thread
-from drover.sessions.pool.driving import Driving
-from drover.sessions.pool.handover import Acquired
+from drover.sessions.pool.acquire_request import Acquired
+from drover.sessions.pool.driver_access import Driving
 from drover.sessions.pool.session import Session
 from session_manager import SessionManager
 

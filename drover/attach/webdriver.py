@@ -15,7 +15,7 @@ from typing import Any
 from drover.api.serializers import granted_json
 from drover.api.session_requests import LEASE_TOKEN, SessionRequest, request_of
 from drover.api.validation import validated
-from drover.attach import files, w3c
+from drover.attach import file_commands, w3c
 from drover.attach.relay import SessionLine
 from drover.attach.router import Route
 from drover.browser.capabilities.policy import Checked
@@ -33,8 +33,8 @@ from drover.net.asgi import (
     read_body,
     send_answer,
 )
-from drover.sessions.pool.driving import Driving
-from drover.sessions.pool.handover import Acquired
+from drover.sessions.pool.acquire_request import Acquired
+from drover.sessions.pool.driver_access import Driving
 from session_manager import SessionManager
 
 MAX_NEW_SESSION_BYTES = 1024 * 1024
@@ -106,7 +106,7 @@ class WebDriver:
         self, scope: Scope, receive: Receive, send: Send, session_id: str, command: str
     ) -> None:
         body = await read_body(receive, MAX_COMMAND_BYTES)
-        if command in files.COMMANDS:
+        if command in file_commands.COMMANDS:
             await send_answer(send, await self._file(session_id, scope["method"], command, body))
             return
         begun = time.monotonic()
@@ -133,7 +133,7 @@ class WebDriver:
         session = self._driving.session(session_id)
         with self._driving.use(session):
             return await on_thread(
-                self._executor, partial(files.answer, session.folder, method, command, body)
+                self._executor, partial(file_commands.answer, session.folder, method, command, body)
             )
 
     async def _note(self, session_id: str, method: str, command: str, body: bytes, answer: Answer) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
-from drover.browser.running import RunningBrowser
+from drover.browser.running_browser import RunningBrowser
 
 CONNECT_S = 5.0
 LOOK_S = 1.0

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from drover.browser import last_words
+from drover.browser import start_diagnostics
 from drover.core.deadline import Deadline
 from drover.core.errors import BrowserUnavailable, SessionLost
 from drover.processes.defunct import reap_defunct_chrome
@@ -73,7 +73,7 @@ class DriverProcesses:
             self.reap(process.pid)
             if _PORT_TAKEN not in folder.driver_output.read_text(encoding="utf-8", errors="replace"):
                 break
-        raise BrowserUnavailable(last_words.story("ChromeDriver did not start", folder))
+        raise BrowserUnavailable(start_diagnostics.story("ChromeDriver did not start", folder))
 
     def reap(self, pid: int) -> None:
         """Take one off the process table, if it has ended."""

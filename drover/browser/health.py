@@ -17,7 +17,7 @@ from datetime import datetime
 from enum import Enum
 
 from drover.browser.devtools import NOTHING_SEEN, Seen
-from drover.browser.running import RunningBrowser
+from drover.browser.running_browser import RunningBrowser
 from drover.processes.table import Liveness, liveness
 
 PROBES_UNTIL_HUNG = 3

@@ -15,13 +15,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from drover.browser import driver_client, last_words
+from drover.browser import driver_client, start_diagnostics
 from drover.browser.binaries import FETCH_TIMEOUT_S, Binaries, mismatch, versions
 from drover.browser.capabilities import policy
 from drover.browser.capabilities.policy import Checked
 from drover.browser.driver_processes import DriverProcesses, Wanted
 from drover.browser.health import Reply, browser_guid, pages, probe
-from drover.browser.running import RunningBrowser
+from drover.browser.running_browser import RunningBrowser
 from drover.browser.start_slots import StartSlots, starts_at_once, usable_cores
 from drover.core.deadline import Deadline
 from drover.core.errors import BrowserUnavailable, CleanupIncomplete, InvalidRequest
@@ -83,7 +83,7 @@ class Launcher:
         if not driver or (not chrome and sys.platform != "win32"):
             program = binaries.chrome if driver else binaries.chromedriver
             return f"{program} does not tell its version: start it by hand to see why"
-        return last_words.want_of_room(self._failed_in) if self._failed_in else None
+        return start_diagnostics.want_of_room(self._failed_in) if self._failed_in else None
 
     def start(
         self,
@@ -146,7 +146,7 @@ class Launcher:
 
     def _story(self, error: Exception, folder: SessionFolder) -> str:
         sandboxed = not self._no_sandbox and "--no-sandbox" not in self._chrome_args
-        return last_words.story(error, folder, sandboxed=sandboxed, doubt=self._doubt)
+        return start_diagnostics.story(error, folder, sandboxed=sandboxed, doubt=self._doubt)
 
     def reattach(
         self,
@@ -181,7 +181,7 @@ class Launcher:
         except driver_client.CommandFailed as error:
             end([driver])
             self._drivers.reap(driver.pid)
-            raise BrowserUnavailable(last_words.story(error, folder)) from error
+            raise BrowserUnavailable(start_diagnostics.story(error, folder)) from error
         return attached
 
     def stop(self, folder: SessionFolder, running: RunningBrowser | None) -> None:

@@ -13,7 +13,7 @@ from drover.browser.devtools import DevTools, DevToolsFailed
 from drover.browser.driver_processes import Wanted
 from drover.browser.health import Cause
 from drover.browser.launcher import Launcher
-from drover.browser.running import RunningBrowser
+from drover.browser.running_browser import RunningBrowser
 from drover.browser.saved_state import SavedState, put_back
 from drover.core.deadline import Deadline
 from drover.core.errors import BrowserUnavailable

@@ -20,7 +20,7 @@ from typing import Any
 from drover.api.reports import cleanup_json, processes_json
 from drover.cli import doctor
 from drover.cli.doctor import Check, Status
-from drover.cli.readings import read_set_up
+from drover.cli.system_checks import read_set_up
 from drover.core import events
 from drover.core.errors import CleanupIncomplete, StartObstructed, StartRefused
 from drover.core.logs import set_up_logging

@@ -12,7 +12,7 @@ from typing import Any, cast
 from a2wsgi import WSGIMiddleware
 from flask import Flask
 
-from drover.attach.devtools import Sockets
+from drover.attach.devtools_sockets import Sockets
 from drover.attach.event_stream import EventStream, Sources
 from drover.attach.live import Live
 from drover.attach.router import Route, Router
@@ -29,25 +29,25 @@ from drover.processes.host.boot import boot_id
 from drover.processes.host.memory import is_shared_memory_small
 from drover.processes.host.network_shares import network_share
 from drover.sessions.background.keep_alive import KeepAliveRounds
-from drover.sessions.background.trials import Trials
-from drover.sessions.background.upkeep import Task, Upkeep
-from drover.sessions.background.warm import WarmBrowsers
-from drover.sessions.lifecycle.closing import Closer
-from drover.sessions.lifecycle.healer import Healer
-from drover.sessions.lifecycle.lifecycle import Lifecycle
-from drover.sessions.lifecycle.takeover import Takeover
-from drover.sessions.persistence.archive import Archive
-from drover.sessions.persistence.state_keeper import StateKeeper
-from drover.sessions.persistence.stored import StoredSession
-from drover.sessions.pool.driving import Driving
+from drover.sessions.background.periodic_tasks import Task, Upkeep
+from drover.sessions.background.start_probe import Trials
+from drover.sessions.background.warm_pool import WarmBrowsers
+from drover.sessions.lifecycle.adopter import Takeover
+from drover.sessions.lifecycle.closer import Closer
+from drover.sessions.lifecycle.health_monitor import Healer
+from drover.sessions.lifecycle.session_worker import Lifecycle
+from drover.sessions.persistence.records import StoredSession
+from drover.sessions.persistence.repository import Archive
+from drover.sessions.persistence.state_saver import StateKeeper
+from drover.sessions.pool.driver_access import Driving
 from drover.sessions.pool.registry import SessionRegistry
 from drover.storage.database import SessionStore
 from drover.storage.instance_lock import InstanceLock
 from drover.storage.session_folders import SessionFolders
-from drover.web import dashboard, docs, maintenance, service, sessions
-from drover.web.admission import admit_request
-from drover.web.asgi import CallerWatch
-from drover.web.failures import handle_failures
+from drover.web import dashboard, docs, process_routes, service_routes, session_routes
+from drover.web.access_check import admit_request
+from drover.web.disconnects import CallerWatch
+from drover.web.error_handlers import handle_failures
 from drover.web.metrics import Metrics
 from drover.web.overview import Overview
 from drover.web.services import Services, offer
@@ -248,8 +248,8 @@ class Drover:
         app.url_map.strict_slashes = False
         app.url_map.merge_slashes = False
         app.before_request(admit_request)
-        for room in (sessions, maintenance, service, docs, dashboard):
-            app.register_blueprint(room.blueprint)
+        for routes in (session_routes, process_routes, service_routes, docs, dashboard):
+            app.register_blueprint(routes.blueprint)
         handle_failures(app)
         offer(app.extensions, self._services())
         return app

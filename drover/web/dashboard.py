@@ -8,7 +8,7 @@ from flask import Blueprint, Response, make_response, render_template
 
 from drover.api.validation import Nothing
 from drover.core.version import VERSION
-from drover.web.parsing import read_query
+from drover.web.request_parsing import read_query
 from drover.web.services import services
 
 # With Trusted Types the browser itself refuses to make markup of a text, should a script ever try.

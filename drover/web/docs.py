@@ -11,9 +11,9 @@ from openapi_pydantic.util import construct_open_api_with_schema_class
 
 from drover.api.validation import Nothing
 from drover.core.version import VERSION
-from drover.web.contract import extensions, operation
-from drover.web.parsing import read_query
-from drover.web.routes import ROUTES
+from drover.web.request_parsing import read_query
+from drover.web.route_descriptions import extensions, operation
+from drover.web.route_table import ROUTES
 
 blueprint = Blueprint(
     "docs", __name__, template_folder="templates", static_folder="static/docs", static_url_path="/docs/assets"

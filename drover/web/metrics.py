@@ -20,7 +20,7 @@ from drover.browser.recovery import Method
 from drover.core import events
 from drover.core.events import Event
 from drover.core.version import VERSION
-from drover.sessions.lifecycle.lifecycle import Why
+from drover.sessions.lifecycle.session_worker import Why
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import SessionState
 

@@ -12,7 +12,7 @@ from typing import Any
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import Server, ServerConnection, serve
 
-from drover.browser.running import RunningBrowser
+from drover.browser.running_browser import RunningBrowser
 from tests.unit.examples import RUNNING
 
 FLOOD = 5_000

@@ -15,13 +15,13 @@ import pytest
 
 from drover.browser.capabilities.policy import Checked
 from drover.browser.devtools import DevToolsFailed, Seen
-from drover.browser.running import RunningBrowser
+from drover.browser.running_browser import RunningBrowser
 from drover.core.deadline import Deadline
 from drover.core.settings import Settings
 from drover.processes.session_mark import session_mark
 from drover.processes.table import ProcessTable, snapshot
 from drover.server.service import Drover
-from drover.sessions.pool.handover import Acquired, Request
+from drover.sessions.pool.acquire_request import Acquired, Request
 from tests.integration.fake_chromedriver import COMMANDS, Fault, install
 from tests.machine import marked, wait_until
 from tests.unit.examples import Ear

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from drover.browser import devtools as devtools_module
-from drover.browser.background import visit
+from drover.browser.background_tab import visit
 from drover.browser.devtools import NOTHING_SEEN, DevTools, DevToolsFailed, DevToolsRefused
 from drover.browser.saved_state import SavedState, put_back, take
 from tests.integration.devtools_server import FakeDevTools, fake_devtools

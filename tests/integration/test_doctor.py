@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from drover.cli import commands, readings
+from drover.cli import commands, system_checks
 from drover.cli.doctor import PortHolder, Readings
 from drover.core.settings import Settings
 from drover.processes.host import permissions
@@ -57,18 +57,18 @@ def settings_on(port: int) -> Settings:
 
 
 def test_a_free_port_is_free_and_stays_so(home: Path) -> None:
-    assert readings._port_holder(Settings()) is PortHolder.NOBODY
-    assert readings._port_holder(Settings()) is PortHolder.NOBODY
+    assert system_checks._port_holder(Settings()) is PortHolder.NOBODY
+    assert system_checks._port_holder(Settings()) is PortHolder.NOBODY
 
 
 @pytest.mark.parametrize("status", [200, 503])
 def test_an_instance_of_drover_is_told_from_ours_by_the_lock(home: Path, status: int) -> None:
     with listening(status, json.dumps({"service": "drover"}).encode()) as port:
-        assert readings._port_holder(settings_on(port)) is PortHolder.ANOTHER_DROVER
+        assert system_checks._port_holder(settings_on(port)) is PortHolder.ANOTHER_DROVER
         home.mkdir()
         lock = InstanceLock(home)
         lock.acquire()
-        assert readings._port_holder(settings_on(port)) is PortHolder.OURS
+        assert system_checks._port_holder(settings_on(port)) is PortHolder.OURS
         lock.release()
 
 
@@ -76,7 +76,7 @@ def test_an_instance_of_drover_is_told_from_ours_by_the_lock(home: Path, status:
 @pytest.mark.parametrize("status", [200, 404])
 def test_another_program_on_the_port_is_a_stranger(home: Path, status: int, body: bytes) -> None:
     with listening(status, body) as port:
-        assert readings._port_holder(settings_on(port)) is PortHolder.A_STRANGER
+        assert system_checks._port_holder(settings_on(port)) is PortHolder.A_STRANGER
 
 
 def test_a_port_that_no_kernel_gives_is_forbidden(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,28 +84,28 @@ def test_a_port_that_no_kernel_gives_is_forbidden(home: Path, monkeypatch: pytes
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(socket.socket, "bind", refuse)
-    assert readings._port_holder(Settings()) is PortHolder.FORBIDDEN
+    assert system_checks._port_holder(Settings()) is PortHolder.FORBIDDEN
 
 
 def test_the_data_folder_is_judged_without_being_made(home: Path) -> None:
-    found = readings._data_folder(home / "deeper")
+    found = system_checks._data_folder(home / "deeper")
     assert (found.refusal, found.writable, found.share) == (None, True, None)
     assert not home.exists()
 
 
 def test_a_path_that_is_too_long_for_sockets_is_told(home: Path) -> None:
-    found = readings._data_folder(home / ("x" * 60))
+    found = system_checks._data_folder(home / ("x" * 60))
     assert found.refusal is not None
     assert "too long" in found.refusal
 
 
 def test_a_name_that_is_too_long_for_any_disk_is_told_too(home: Path) -> None:
-    assert "too long" in str(readings._data_folder(home / ("x" * 300)).refusal)
+    assert "too long" in str(system_checks._data_folder(home / ("x" * 300)).refusal)
 
 
 def test_a_file_in_the_place_of_the_data_folder_is_no_place_to_write(home: Path) -> None:
     home.touch()
-    assert not readings._data_folder(home / "d").writable
+    assert not system_checks._data_folder(home / "d").writable
 
 
 def test_what_becomes_of_an_orphan_is_found_by_trying() -> None:
@@ -121,7 +121,7 @@ def test_where_no_orphan_can_be_made_nothing_is_said(monkeypatch: pytest.MonkeyP
 
 
 def test_everything_is_read_without_an_error(home: Path) -> None:
-    found = readings.read_set_up(Settings())
+    found = system_checks.read_set_up(Settings())
     assert isinstance(found, Readings)
     assert found.refusal is None
     assert found.data_folder.path == home

@@ -17,12 +17,12 @@ from typing import Any
 import psutil
 import pytest
 
-from drover.browser import driver_processes, last_words
+from drover.browser import driver_processes, start_diagnostics
 from drover.browser import launcher as module
 from drover.browser.binaries import Binaries
 from drover.browser.capabilities.policy import Checked
 from drover.browser.launcher import Launcher
-from drover.browser.running import RunningBrowser
+from drover.browser.running_browser import RunningBrowser
 from drover.core.deadline import Deadline
 from drover.core.errors import BrowserUnavailable, SessionLost
 from drover.storage.session_folders import SessionFolder, SessionFolders
@@ -137,7 +137,7 @@ def test_a_full_disk_speaks_against_the_next_start(bench: Bench, monkeypatch: py
     with pytest.raises(BrowserUnavailable):
         bench.start()
     assert bench.launcher.obstacle() is None
-    monkeypatch.setattr(last_words, "ENOUGH_DISK_MB", 10**9)
+    monkeypatch.setattr(start_diagnostics, "ENOUGH_DISK_MB", 10**9)
     assert f"The disk of {bench.folder.path.parent} is full" in str(bench.launcher.obstacle())
 
 

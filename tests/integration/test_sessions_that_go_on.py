@@ -15,9 +15,9 @@ from drover.browser import launcher
 from drover.browser.capabilities.policy import Checked
 from drover.core.deadline import CallerGone, Deadline
 from drover.core.errors import BrowserUnavailable, RecoveryFailed, SessionInUse, SessionNotFound
-from drover.sessions.lifecycle.patience import IN_A_ROW, REST_S, Streak
-from drover.sessions.persistence.stored import from_rows
-from drover.sessions.pool.handover import Acquired, Request
+from drover.sessions.lifecycle.crash_backoff import IN_A_ROW, REST_S, Streak
+from drover.sessions.persistence.records import from_rows
+from drover.sessions.pool.acquire_request import Acquired, Request
 from drover.sessions.pool.registry import Change
 from drover.sessions.pool.session import Session, SessionState
 from tests.integration.fake_chromedriver import Fault
@@ -210,7 +210,7 @@ def test_a_session_is_measured_when_it_has_its_browser_and_not_before(
         measured.append(set(found))
         return 1.0
 
-    monkeypatch.setattr("drover.sessions.lifecycle.healer.memory_held_mb", note)
+    monkeypatch.setattr("drover.sessions.lifecycle.health_monitor.memory_held_mb", note)
     house.become(Fault.HUNG)
     asked = house.begin(lambda: ask(house, "a"))
     house.starting()

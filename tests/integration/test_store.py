@@ -20,12 +20,12 @@ import pytest
 from drover.browser.capabilities.policy import Checked
 from drover.browser.health import Cause
 from drover.browser.recovery import Method, Recovery
-from drover.browser.running import RunningBrowser
+from drover.browser.running_browser import RunningBrowser
 from drover.core.errors import BrowserUnavailable, StartRefused
 from drover.processes.host import boot
 from drover.processes.host.boot import boot_id
 from drover.processes.table import ProcessIdentity
-from drover.sessions.persistence.stored import StoredLease, StoredSession, from_rows, to_row
+from drover.sessions.persistence.records import StoredLease, StoredSession, from_rows, to_row
 from drover.sessions.pool.session import KeepAlive, Session, SessionState
 from drover.storage import database as store_module
 from drover.storage.database import SCHEMA_VERSION, SessionStore

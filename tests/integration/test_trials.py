@@ -13,9 +13,9 @@ import pytest
 from drover.browser import launcher
 from drover.browser.launcher import Launcher
 from drover.core.errors import BrowserUnavailable
-from drover.sessions.background import trials
-from drover.sessions.background.trials import Trials
-from drover.sessions.lifecycle.lifecycle import Lifecycle
+from drover.sessions.background import start_probe
+from drover.sessions.background.start_probe import Trials
+from drover.sessions.lifecycle.session_worker import Lifecycle
 from drover.storage.session_folders import SessionFolders
 from tests.integration.fake_chromedriver import Fault
 from tests.integration.house import PATIENCE_S, House, opened
@@ -29,7 +29,7 @@ FAILED = r"Session warm:\w+ could not be started: .*"
 @pytest.fixture
 def house(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
     monkeypatch.setattr(launcher, "GRACE_S", 0.5)
-    monkeypatch.setattr(trials, "REST_S", 0.2)
+    monkeypatch.setattr(start_probe, "REST_S", 0.2)
     with opened(folder, monkeypatch) as house:
         yield house
 
@@ -88,7 +88,7 @@ class WellLauncher:
 
 
 def test_a_service_that_is_well_tries_nothing(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trials, "REST_S", 0.0)
+    monkeypatch.setattr(start_probe, "REST_S", 0.0)
     registry = house.manager.registry
     well = Trials(
         registry, cast("Launcher", WellLauncher()), cast("Lifecycle", None), SessionFolders(house.data_dir)

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from drover.browser.capabilities.policy import Checked
-from drover.browser.running import RunningBrowser
+from drover.browser.running_browser import RunningBrowser
 from drover.core.events import Event
 from drover.processes.table import ProcessIdentity
-from drover.sessions.pool.claims import Claim, Ready, Reserved, Ticket, Working
+from drover.sessions.pool.acquire import Claim, Ready, Reserved, Ticket, Working
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Session
 from drover.storage.session_folders import SessionFolder

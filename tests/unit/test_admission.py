@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from drover.sessions.pool.admission import idle_sessions, next_to_evict
+from drover.sessions.pool.eviction import idle_sessions, next_to_evict
 from drover.sessions.pool.session import Session, SessionState
 from tests.unit.examples import session
 

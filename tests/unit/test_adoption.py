@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from drover.browser.devtools import Seen
 from drover.browser.health import Cause, Probe, Readings, Reply
-from drover.browser.running import RunningBrowser
+from drover.browser.running_browser import RunningBrowser
 from drover.processes.table import Liveness, ProcessIdentity
-from drover.sessions.persistence.adoption import Action, AdoptionPlan, Decision, plan_adoption
-from drover.sessions.persistence.stored import StoredSession
+from drover.sessions.persistence.adoption_plan import Action, AdoptionPlan, Decision, plan_adoption
+from drover.sessions.persistence.records import StoredSession
 from tests.unit import examples
 
 DATA = Path("/data")

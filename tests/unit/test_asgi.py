@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from drover.net.asgi import Message, Receive, Scope, Send
-from drover.web.asgi import MAX_BODY_BYTES, CallerWatch
+from drover.web.disconnects import MAX_BODY_BYTES, CallerWatch
 from drover.web.services import CALLER_GONE
 
 GONE: Message = {"type": "http.disconnect"}

@@ -16,8 +16,8 @@ from jsonschema import Draft202012Validator
 from drover.core.errors import DroverError
 from drover.core.settings import Settings
 from drover.server.service import Drover
-from drover.sessions.pool.handover import new_lease
-from drover.web.routes import ROUTES
+from drover.sessions.pool.acquire_request import new_lease
+from drover.web.route_table import ROUTES
 from drover.web.services import Services, offer
 from process_cleanup import CleanupReport, Failed
 from tests.unit.examples import ready

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from drover.browser import sandbox
-from drover.browser.last_words import story
+from drover.browser.start_diagnostics import story
 from drover.storage.session_folders import SessionFolder
 
 
@@ -30,7 +30,7 @@ def test_the_reason_the_last_words_and_what_to_do_are_one_line(
     session_folder.driver_log.write_text("Starting ChromeDriver 156\n[SEVERE]: it went\n\n[SEVERE]: wrong\n")
     said = story("session not created.", session_folder)
     assert said == (
-        "No browser could be started: session not created. ChromeDriver's last words: [SEVERE]: it went / "
+        "No browser could be started: session not created. ChromeDriver's last log lines: [SEVERE]: it went / "
         "[SEVERE]: wrong. Check that Chrome and ChromeDriver are of the same version and start by hand, "
         "then ask again"
     )
@@ -40,7 +40,7 @@ def test_without_last_words_none_are_told(
     monkeypatch: pytest.MonkeyPatch, session_folder: SessionFolder
 ) -> None:
     room(monkeypatch, 10**9)
-    assert "last words" not in story("it is gone", session_folder)
+    assert "last log lines" not in story("it is gone", session_folder)
 
 
 def test_a_full_disk_is_named_as_the_cause(

@@ -9,7 +9,7 @@ import pytest
 
 from drover.browser.capabilities.policy import Checked
 from drover.core.errors import SessionInUse, SessionLost
-from drover.sessions.pool.handover import Request, new_lease, taken
+from drover.sessions.pool.acquire_request import Request, new_lease, taken
 from drover.sessions.pool.leases import check_lease, expired, given_back, leased
 from drover.sessions.pool.session import Lease, SessionState
 from tests.unit.examples import NOW, session

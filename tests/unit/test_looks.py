@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from drover.sessions.lifecycle.looks import SharedLooks
+from drover.sessions.lifecycle.single_flight import SharedLooks
 from tests.machine import wait_until
 
 PATIENCE_S = 10.0

@@ -14,7 +14,7 @@ from drover.browser.health import Cause
 from drover.browser.recovery import Method
 from drover.core import events
 from drover.core.events import Event, EventHub
-from drover.sessions.lifecycle.lifecycle import Why
+from drover.sessions.lifecycle.session_worker import Why
 from drover.sessions.pool.registry import SessionRegistry
 from drover.web.metrics import Metrics
 from tests.unit.examples import hold, queue, ready, reserve

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drover.sessions.lifecycle.patience import (
+from drover.sessions.lifecycle.crash_backoff import (
     FIRST_PAUSE_S,
     IN_A_ROW,
     NO_STREAK,

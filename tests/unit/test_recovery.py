@@ -13,7 +13,7 @@ from drover.browser.devtools import DevTools, DevToolsFailed, Seen
 from drover.browser.health import Cause, Page
 from drover.browser.launcher import Launcher
 from drover.browser.recovery import Casualty, Ladder, Method
-from drover.browser.running import RunningBrowser
+from drover.browser.running_browser import RunningBrowser
 from drover.browser.saved_state import SavedState
 from drover.core.deadline import Deadline
 from drover.core.errors import BrowserUnavailable, CleanupIncomplete, SessionLost

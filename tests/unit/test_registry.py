@@ -16,7 +16,7 @@ from drover.core.errors import (
     SessionNotFound,
     ShuttingDown,
 )
-from drover.sessions.pool.claims import Claim, Ready, Reserved, Ticket, Working
+from drover.sessions.pool.acquire import Claim, Ready, Reserved, Ticket, Working
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Session, SessionState
 from tests.machine import together

@@ -18,7 +18,7 @@ from drover.core.errors import (
     SessionLost,
     SessionNotFound,
 )
-from drover.sessions.pool.claims import Ready, Reserved, Ticket, Working
+from drover.sessions.pool.acquire import Ready, Reserved, Ticket, Working
 from drover.sessions.pool.leases import expired, given_back, leased
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Lease, Session, SessionState

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from drover.attach.ring import Ring
+from drover.attach.ring_buffer import Ring
 
 
 def numbers(ring: Ring, since: int) -> list[object]:

@@ -11,11 +11,11 @@ from websockets.datastructures import Headers
 from websockets.exceptions import InvalidMessage, InvalidStatus
 from websockets.http11 import Response
 
-from drover.attach import devtools
-from drover.attach.devtools import Sockets
+from drover.attach import devtools_sockets
+from drover.attach.devtools_sockets import Sockets
 from drover.core.errors import BrowserUnavailable, DroverError, NotFound
 from drover.net.asgi import Message
-from drover.sessions.pool.driving import Driving
+from drover.sessions.pool.driver_access import Driving
 from session_manager import SessionManager
 from tests.unit.examples import session
 
@@ -42,7 +42,7 @@ def test_a_browser_that_went_down_meanwhile_is_told_from_a_page_that_is_not_ther
     async def send(_: Message) -> None:
         raise AssertionError("a socket that there is not was accepted")
 
-    monkeypatch.setattr(devtools, "connect", connect)
+    monkeypatch.setattr(devtools_sockets, "connect", connect)
     with ThreadPoolExecutor(1) as pool:
         nobody = cast("SessionManager", None), cast("Driving", None)
         sockets = Sockets(*nobody, pool, port=5010, probe_timeout=1.0)

@@ -14,13 +14,13 @@ import pytest
 from drover.browser import health
 from drover.browser.devtools import DevTools, DevToolsFailed
 from drover.browser.health import Page
-from drover.browser.running import RunningBrowser
+from drover.browser.running_browser import RunningBrowser
 from drover.browser.saved_state import SavedState
 from drover.core.events import KeepAliveFailed
 from drover.sessions.background import keep_alive
 from drover.sessions.background.keep_alive import KeepAliveRounds
-from drover.sessions.persistence import state_keeper
-from drover.sessions.persistence.state_keeper import SLOW_TICK_S, StateKeeper
+from drover.sessions.persistence import state_saver
+from drover.sessions.persistence.state_saver import SLOW_TICK_S, StateKeeper
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import KeepAlive, Session, SessionState
 from tests.unit.examples import RUNNING, Ear, ready, session
@@ -42,9 +42,9 @@ class Browsers:
         self.go_on.set()
         self.begun = threading.Semaphore(0)
         self.visits: list[str] = []
-        monkeypatch.setattr(state_keeper, "activity_of", lambda _: self.activity)
+        monkeypatch.setattr(state_saver, "activity_of", lambda _: self.activity)
         monkeypatch.setattr(health, "pages", lambda *_: self.pages)
-        monkeypatch.setattr(state_keeper, "take", lambda *_: self._look())
+        monkeypatch.setattr(state_saver, "take", lambda *_: self._look())
         monkeypatch.setattr(keep_alive, "visit", lambda _, url, __: self._visit(url))
 
     def of(self, _: RunningBrowser) -> None:
@@ -117,7 +117,7 @@ def test_the_last_save_takes_what_was_done_while_another_was_under_way(
         browsers.go_on.set()
         wait(saves, timeout)
 
-    monkeypatch.setattr(state_keeper, "wait", waits_for_the_other)
+    monkeypatch.setattr(state_saver, "wait", waits_for_the_other)
     keeper.save_now([living()])
     assert keeper.state_of("one") == NEW
 
@@ -141,7 +141,7 @@ def test_a_last_save_that_comes_after_its_session_was_forgotten_takes_nothing(
 def test_the_last_save_of_one_session_waits_for_no_other(
     keeper: StateKeeper, browsers: Browsers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(state_keeper, "LAST_SAVE_S", 0.5)
+    monkeypatch.setattr(state_saver, "LAST_SAVE_S", 0.5)
     browsers.go_on.clear()
     keeper.tick([living("one")])
     assert browsers.begun.acquire(timeout=PATIENCE_S)
@@ -164,7 +164,7 @@ def test_a_session_whose_driver_rests_is_not_looked_at_again(
     finish(keeper)
     assert browsers.looks == 2
     later = time.monotonic() + SLOW_TICK_S
-    monkeypatch.setattr(state_keeper.time, "monotonic", lambda: later)  # type: ignore[attr-defined]
+    monkeypatch.setattr(state_saver.time, "monotonic", lambda: later)  # type: ignore[attr-defined]
     keeper.tick([living()])
     finish(keeper)
     assert browsers.looks == 3
@@ -245,7 +245,7 @@ def test_an_emergency_forgets_every_state(keeper: StateKeeper) -> None:
 def test_the_last_save_is_waited_for_no_longer_than_a_little(
     keeper: StateKeeper, browsers: Browsers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(state_keeper, "LAST_SAVE_S", 0.01)
+    monkeypatch.setattr(state_saver, "LAST_SAVE_S", 0.01)
     browsers.go_on.clear()
     keeper.save_now([living()])
     assert keeper.state_of("one") is None

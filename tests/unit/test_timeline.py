@@ -7,7 +7,7 @@ import pytest
 from drover.attach.timeline import Moment, moment_json, moment_of
 from drover.core import events
 from drover.core.events import Event
-from drover.sessions.lifecycle.lifecycle import Why
+from drover.sessions.lifecycle.session_worker import Why
 
 
 @pytest.mark.parametrize(

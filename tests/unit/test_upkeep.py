@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from drover.core.events import UpkeepFailed
-from drover.sessions.background.upkeep import Task, Upkeep
+from drover.sessions.background.periodic_tasks import Task, Upkeep
 from tests.unit.examples import Ear
 
 PATIENCE_S = 10.0

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from drover.core.errors import CleanupIncomplete, KeyConflict, SessionInUse, SessionNotFound
-from drover.sessions.pool.claims import Claim, Ready, Reserved, Ticket
-from drover.sessions.pool.handover import new_warm_session
+from drover.sessions.pool.acquire import Claim, Ready, Reserved, Ticket
+from drover.sessions.pool.acquire_request import new_warm_session
 from drover.sessions.pool.leases import leased
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import SESSION_ID, Lease, Session, SessionState

@@ -23,7 +23,7 @@ from drover.processes.cleanup.verdicts import CleanupPlan, Judgement, Role, Verd
 from drover.processes.table import ProcessRow
 from drover.processes.termination import Outcome
 from drover.server.service import Drover
-from drover.sessions.pool.handover import Acquired, Request
+from drover.sessions.pool.acquire_request import Acquired, Request
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Session, SessionState
 from drover.web.services import CALLER_GONE, Services, offer

@@ -6,7 +6,7 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
-from drover.browser.background import visit
+from drover.browser.background_tab import visit
 from drover.browser.devtools import DevTools, DevToolsFailed
 from drover.core import events
 from drover.core.errors import SessionNotFound

@@ -14,14 +14,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from drover.browser.running import RunningBrowser
+from drover.browser.running_browser import RunningBrowser
 from drover.core.errors import CleanupIncomplete, SessionNotFound, ShuttingDown
 from drover.processes.cleanup.verdicts import ProtectedSession
-from drover.sessions.pool.admission import idle_sessions, needs_warm, next_to_evict
-from drover.sessions.pool.claims import Answer, Claim, Ready, Reserved, Ticket, Working, named
+from drover.sessions.pool.acquire import Answer, Claim, Ready, Reserved, Ticket, Working, named
+from drover.sessions.pool.eviction import idle_sessions, needs_warm, next_to_evict
 from drover.sessions.pool.leases import check_lease
-from drover.sessions.pool.line import WaitingLine
 from drover.sessions.pool.session import TRANSITIONS, Session, SessionState, changed, counted, taken_by
+from drover.sessions.pool.wait_queue import WaitingLine
 
 Change = Callable[[Session], Session]
 

@@ -13,8 +13,8 @@ from typing import Any
 from drover.browser.capabilities.policy import Checked
 from drover.browser.health import Health
 from drover.browser.recovery import Recovery
-from drover.browser.running import RunningBrowser
-from drover.sessions.lifecycle.patience import NO_STREAK, Streak
+from drover.browser.running_browser import RunningBrowser
+from drover.sessions.lifecycle.crash_backoff import NO_STREAK, Streak
 from drover.storage.session_folders import SessionFolder
 
 MAX_HOLDER = 256

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from drover.core.errors import AtCapacity, DroverError
-from drover.sessions.pool.claims import Answer, Claim, Ticket
+from drover.sessions.pool.acquire import Answer, Claim, Ticket
 
 
 @dataclass(frozen=True, slots=True)

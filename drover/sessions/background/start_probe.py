@@ -15,9 +15,9 @@ from typing import Any
 
 from drover.browser.launcher import Launcher
 from drover.core.errors import DroverError
-from drover.sessions.lifecycle.lifecycle import Lifecycle, Why
-from drover.sessions.pool.claims import Reserved
-from drover.sessions.pool.handover import new_warm_session
+from drover.sessions.lifecycle.session_worker import Lifecycle, Why
+from drover.sessions.pool.acquire import Reserved
+from drover.sessions.pool.acquire_request import new_warm_session
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import SessionState
 from drover.storage.session_folders import SessionFolders

@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field
 from drover.api.answers import W3cAnswer
 from drover.api.validation import Strict
 from drover.core.errors import BrowserUnavailable, RecoveryFailed, SessionNotFound, ShuttingDown
-from drover.web.contract import Reply, RouteDescription
+from drover.web.route_descriptions import Reply, RouteDescription
 
 ATTACH, STREAMS = "Attach", "Streams"
 _UNAVAILABLE = (SessionNotFound, BrowserUnavailable, RecoveryFailed, ShuttingDown)

@@ -30,9 +30,9 @@ from drover.core.errors import (
     SessionNotFound,
     ShuttingDown,
 )
-from drover.web.contract import Reply, RouteDescription
-from drover.web.doors import DOORS
-from drover.web.maintenance import CleanupQuery
+from drover.web.driver_routes import DOORS
+from drover.web.process_routes import CleanupQuery
+from drover.web.route_descriptions import Reply, RouteDescription
 
 SESSIONS, PROCESSES, SERVICE = "Sessions", "Processes", "Service"
 _TOKEN = ((LEASE_TOKEN, "The token of the lease that the caller already has"),)

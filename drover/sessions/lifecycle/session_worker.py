@@ -20,7 +20,7 @@ from drover.browser.devtools import DevTools, DevToolsFailed
 from drover.browser.health import Assessment, Health, Silence
 from drover.browser.launcher import Launcher
 from drover.browser.recovery import Casualty, Ladder, Recovery
-from drover.browser.running import RunningBrowser
+from drover.browser.running_browser import RunningBrowser
 from drover.core import events
 from drover.core.deadline import Deadline
 from drover.core.errors import (
@@ -32,9 +32,9 @@ from drover.core.errors import (
     ShuttingDown,
 )
 from drover.core.events import Emit
-from drover.sessions.persistence.archive import Archive
-from drover.sessions.persistence.state_keeper import StateKeeper
-from drover.sessions.pool.claims import Reserved, complete
+from drover.sessions.persistence.repository import Archive
+from drover.sessions.persistence.state_saver import StateKeeper
+from drover.sessions.pool.acquire import Reserved, complete
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Session, SessionState, changed
 from drover.storage.session_folders import SessionFolders

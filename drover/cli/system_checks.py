@@ -18,7 +18,7 @@ from pathlib import Path
 
 from drover.browser.binaries import Binaries, find_chrome, find_chromedriver, snap_notice, versions
 from drover.browser.capabilities.policy import check_chrome_args
-from drover.browser.last_words import want_of_room
+from drover.browser.start_diagnostics import want_of_room
 from drover.cli.doctor import DataFolder, PortHolder, Program, Readings, Sandbox
 from drover.core.errors import DroverError, StartRefused
 from drover.core.settings import Settings

@@ -9,7 +9,7 @@ import base64
 
 from drover.browser import health
 from drover.browser.devtools import DevTools, DevToolsFailed
-from drover.browser.running import RunningBrowser
+from drover.browser.running_browser import RunningBrowser
 from drover.core.deadline import Deadline
 from drover.core.errors import BrowserUnavailable
 

@@ -19,12 +19,12 @@ from drover.browser.devtools import NOTHING_SEEN, DevTools, DevToolsFailed
 from drover.browser.health import Assessment, HealthStatus, Readings, Silence
 from drover.core import events
 from drover.core.events import Emit
-from drover.sessions.lifecycle.lifecycle import Lifecycle
-from drover.sessions.persistence.adoption import Action, Decision, plan_adoption
-from drover.sessions.persistence.archive import Archive
-from drover.sessions.persistence.state_keeper import StateKeeper
-from drover.sessions.persistence.stored import StoredSession
-from drover.sessions.pool.claims import Reserved
+from drover.sessions.lifecycle.session_worker import Lifecycle
+from drover.sessions.persistence.adoption_plan import Action, Decision, plan_adoption
+from drover.sessions.persistence.records import StoredSession
+from drover.sessions.persistence.repository import Archive
+from drover.sessions.persistence.state_saver import StateKeeper
+from drover.sessions.pool.acquire import Reserved
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Session, SessionState
 

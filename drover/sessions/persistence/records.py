@@ -12,7 +12,7 @@ from pydantic import AwareDatetime, TypeAdapter, ValidationError
 
 from drover.browser.capabilities.policy import Checked
 from drover.browser.recovery import Recovery
-from drover.browser.running import RunningBrowser
+from drover.browser.running_browser import RunningBrowser
 from drover.sessions.pool.session import KeepAlive, Lease, Session, SessionState
 from drover.storage.database import SessionRow
 from drover.storage.session_folders import SessionFolder

@@ -9,7 +9,7 @@ from flask import Blueprint, Response, jsonify
 from drover.api.reports import cleanup_json, emergency_json, processes_json
 from drover.api.validation import Nothing, Strict
 from drover.core.errors import CleanupIncomplete
-from drover.web.parsing import read_body, read_query
+from drover.web.request_parsing import read_body, read_query
 from drover.web.services import services
 from process_cleanup import Trigger
 

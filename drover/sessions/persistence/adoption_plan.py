@@ -13,8 +13,8 @@ from enum import Enum
 from pathlib import Path
 
 from drover.browser.health import Cause, Readings, Silence, assess, browser_guid
-from drover.browser.running import RunningBrowser
-from drover.sessions.persistence.stored import StoredSession
+from drover.browser.running_browser import RunningBrowser
+from drover.sessions.persistence.records import StoredSession
 
 
 class Action(str, Enum):

@@ -10,8 +10,8 @@ from drover.api.serializers import granted_json, recovery_json, session_json
 from drover.api.session_requests import LEASE_TOKEN, LeaseRequest, LookQuery, SessionRequest, request_of
 from drover.api.validation import Nothing
 from drover.browser.capabilities import policy
-from drover.sessions.pool.handover import Acquired
-from drover.web.parsing import read_body, read_query
+from drover.sessions.pool.acquire_request import Acquired
+from drover.web.request_parsing import read_body, read_query
 from drover.web.services import own_addresses, request_deadline, services
 
 blueprint = Blueprint("sessions", __name__)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable
 from concurrent.futures import Future, wait
 from typing import Generic, TypeVar
 
-from drover.sessions.pool.claims import complete
+from drover.sessions.pool.acquire import complete
 
 Seen = TypeVar("Seen")
 

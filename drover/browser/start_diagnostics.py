@@ -24,8 +24,8 @@ def story(error: object, folder: SessionFolder, *, sandboxed: bool = False, doub
         doubt: What speaks against these programs, and what to do about it.
     """
     words = [_tail(folder.driver_log), _tail(folder.driver_output)]
-    last_words = " | ".join(word for word in words if word)
-    told = f" ChromeDriver's last words: {last_words}." if last_words else ""
+    lines = " | ".join(word for word in words if word)
+    told = f" ChromeDriver's last log lines: {lines}." if lines else ""
     advice = (
         want_of_room(folder.path.parent)
         or _sandbox_advice(str(error), sandboxed)

@@ -12,7 +12,7 @@ from drover.api.validation import Nothing
 from drover.core.logs import rfc3339
 from drover.core.version import VERSION
 from drover.web.metrics import CONTENT_TYPE
-from drover.web.parsing import read_query
+from drover.web.request_parsing import read_query
 from drover.web.services import services
 
 blueprint = Blueprint("service", __name__)

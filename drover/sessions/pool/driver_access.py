@@ -10,8 +10,8 @@ from dataclasses import replace
 from drover.browser.devtools import DevTools
 from drover.core.errors import SessionNotFound
 from drover.processes.table import Liveness, liveness
-from drover.sessions.lifecycle.patience import NO_STREAK
-from drover.sessions.persistence.archive import Archive
+from drover.sessions.lifecycle.crash_backoff import NO_STREAK
+from drover.sessions.persistence.repository import Archive
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Session, SessionState
 

@@ -14,7 +14,7 @@ from drover.browser.saved_state import SavedState
 from drover.core import events
 from drover.core.errors import DroverError
 from drover.core.events import Emit
-from drover.sessions.persistence.stored import Loaded, StoredSession, from_rows, to_row
+from drover.sessions.persistence.records import Loaded, StoredSession, from_rows, to_row
 from drover.sessions.pool.session import Session
 from drover.storage.database import SessionStore
 

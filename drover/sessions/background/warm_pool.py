@@ -7,8 +7,8 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
-from drover.sessions.lifecycle.lifecycle import Lifecycle
-from drover.sessions.pool.handover import new_warm_session
+from drover.sessions.lifecycle.session_worker import Lifecycle
+from drover.sessions.pool.acquire_request import new_warm_session
 from drover.sessions.pool.registry import SessionRegistry
 from drover.storage.session_folders import SessionFolders
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from drover.core.deadline import Deadline, DeadlineExceeded
 from drover.core.errors import CleanupIncomplete, SessionNotFound
-from drover.sessions.lifecycle.lifecycle import Lifecycle, Why
-from drover.sessions.pool.claims import Reserved
+from drover.sessions.lifecycle.session_worker import Lifecycle, Why
+from drover.sessions.pool.acquire import Reserved
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Session, SessionState
 

@@ -15,7 +15,7 @@ from drover.browser import health
 from drover.browser.devtools import DevTools
 from drover.browser.health import Assessment, Cause, Health, HealthStatus, Readings, Silence
 from drover.browser.recovery import Recovery
-from drover.browser.running import RunningBrowser
+from drover.browser.running_browser import RunningBrowser
 from drover.core.deadline import Deadline, DeadlineExceeded
 from drover.core.errors import RecoveryFailed
 from drover.processes.helpers import look_at_helpers
@@ -23,10 +23,10 @@ from drover.processes.host.memory import memory_held_mb
 from drover.processes.session_mark import session_mark
 from drover.processes.table import snapshot
 from drover.processes.termination import end
-from drover.sessions.lifecycle.lifecycle import Lifecycle
-from drover.sessions.lifecycle.looks import SharedLooks
-from drover.sessions.lifecycle.patience import NO_STREAK, GiveUp, decide
-from drover.sessions.pool.claims import Reserved
+from drover.sessions.lifecycle.crash_backoff import NO_STREAK, GiveUp, decide
+from drover.sessions.lifecycle.session_worker import Lifecycle
+from drover.sessions.lifecycle.single_flight import SharedLooks
+from drover.sessions.pool.acquire import Reserved
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Session, SessionState
 

@@ -16,12 +16,12 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketExce
 
 from drover.attach.router import Route
 from drover.browser.health import Probe, Reply, probe
-from drover.browser.running import RunningBrowser
+from drover.browser.running_browser import RunningBrowser
 from drover.core.deadline import Deadline
 from drover.core.errors import BrowserUnavailable, NotFound
 from drover.net.addresses import Addresses
 from drover.net.asgi import Message, Receive, Scope, Send, header, json_answer, on_thread, send_answer
-from drover.sessions.pool.driving import Driving
+from drover.sessions.pool.driver_access import Driving
 from drover.sessions.pool.session import Session
 from session_manager import SessionManager
 
