@@ -19,18 +19,18 @@ from drover.core.deadline import Deadline, DeadlineExceeded
 from drover.core.events import Emit
 from drover.processes.cleanup.verdicts import (
     CleanupPlan,
+    CleanupScope,
     Judgement,
     ProtectedSession,
     Protection,
     Role,
-    Scope,
     Verdict,
     marked_data_dirs,
     plan_cleanup,
 )
 from drover.processes.host.memory import memory_held_mb
 from drover.processes.table import ProcessIdentity, ProcessStatus, ProcessTable, snapshot
-from drover.processes.termination import Ending, Outcome, end, reap
+from drover.processes.termination import Outcome, Termination, end, reap
 from drover.storage.instance_lock import read_owner
 from drover.storage.session_folders import SessionFolder, SessionFolders
 
@@ -215,7 +215,7 @@ class ProcessCleaner:
         """
         with self._one_at_a_time:
             watch = _Stopwatch()
-            report = self._carry_out(Scope.EVERYTHING, watch)
+            report = self._carry_out(CleanupScope.EVERYTHING, watch)
             removed = self._sweep(watch)
             return replace(
                 report, removed_profiles=removed, duration_ms=watch.total(), phases_ms=watch.phases()
@@ -225,10 +225,10 @@ class ProcessCleaner:
         """End the thread of automatic cleanups, when what it has begun is done."""
         self._executor.shutdown()
 
-    def _scope(self, trigger: Trigger) -> Scope:
+    def _scope(self, trigger: Trigger) -> CleanupScope:
         if self._owned_only:
-            return Scope.OWNED
-        return Scope.SYSTEM if trigger is Trigger.PERSON else Scope.ABANDONED
+            return CleanupScope.OWNED
+        return CleanupScope.SYSTEM if trigger is Trigger.PERSON else CleanupScope.ABANDONED
 
     def _begin(self) -> Future[CleanupReport]:
         with self._shared_lock:
@@ -245,7 +245,7 @@ class ProcessCleaner:
         with self._one_at_a_time:
             return self._cleanup(self._scope(Trigger.ITSELF), dry_run=False)
 
-    def _cleanup(self, scope: Scope, *, dry_run: bool) -> CleanupReport:
+    def _cleanup(self, scope: CleanupScope, *, dry_run: bool) -> CleanupReport:
         watch = _Stopwatch()
         if dry_run:
             return self._would_do(scope, watch)
@@ -257,7 +257,7 @@ class ProcessCleaner:
         self._emit(events.CleanupFinished(report.killed_count, report.removed_profiles, len(report.failed)))
         return report
 
-    def _would_do(self, scope: Scope, watch: _Stopwatch) -> CleanupReport:
+    def _would_do(self, scope: CleanupScope, watch: _Stopwatch) -> CleanupReport:
         table = snapshot()
         watch.lap("scan")
         plan = self._plan(table, scope)
@@ -274,7 +274,7 @@ class ProcessCleaner:
             phases_ms=watch.phases(),
         )
 
-    def _carry_out(self, scope: Scope, watch: _Stopwatch) -> CleanupReport:
+    def _carry_out(self, scope: CleanupScope, watch: _Stopwatch) -> CleanupReport:
         killed: dict[ProcessIdentity, Killed] = {}
         failed: dict[ProcessIdentity, Failed] = {}
         reaped: list[int] = []
@@ -285,7 +285,7 @@ class ProcessCleaner:
             watch.lap("scan")
             plan = self._plan(table, scope)
             watch.lap("plan")
-            if number == 0 and scope is not Scope.EVERYTHING:
+            if number == 0 and scope is not CleanupScope.EVERYTHING:
                 self._emit(events.ActiveDrivers(_active_drivers(plan)))
             targets = tuple(j for j in plan.orphans if j.row.identity not in failed)
             if not targets and not plan.reapable:
@@ -307,12 +307,12 @@ class ProcessCleaner:
             freed_mb=freed_mb,
         )
 
-    def _announce(self, targets: Collection[Judgement], scope: Scope) -> None:
-        orphaned = scope is not Scope.EVERYTHING
+    def _announce(self, targets: Collection[Judgement], scope: CleanupScope) -> None:
+        orphaned = scope is not CleanupScope.EVERYTHING
         for judgement in targets:
             self._emit(events.KillingProcess(judgement.row.pid, judgement.role.value, orphaned))
 
-    def _plan(self, table: ProcessTable, scope: Scope) -> CleanupPlan:
+    def _plan(self, table: ProcessTable, scope: CleanupScope) -> CleanupPlan:
         owners = {
             data_dir: read_owner(data_dir, self._adopt_grace)
             for data_dir in marked_data_dirs(table)
@@ -350,7 +350,7 @@ def _spared(plan: CleanupPlan) -> tuple[tuple[Verdict, int], ...]:
 
 def _sort_out(
     targets: Collection[Judgement],
-    endings: Collection[Ending],
+    endings: Collection[Termination],
     killed: dict[ProcessIdentity, Killed],
     failed: dict[ProcessIdentity, Failed],
 ) -> None:

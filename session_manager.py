@@ -17,21 +17,21 @@ from functools import partial
 from drover.browser.devtools import DevTools
 from drover.browser.launcher import Launcher
 from drover.browser.recovery import Recovery
-from drover.browser.screenshot import draw_page_in_front
+from drover.browser.screenshot import capture_front_page
 from drover.core import events
-from drover.core.deadline import CallerGone, Deadline, DeadlineExceeded
+from drover.core.deadline import ClientDisconnected, Deadline, DeadlineExceeded
 from drover.core.errors import AtCapacity, BrowserUnavailable, RecoveryFailed, SessionLost, SessionNotFound
 from drover.core.events import Emit
 from drover.processes.termination import end
 from drover.sessions.lifecycle.closer import Closer
-from drover.sessions.lifecycle.health_monitor import Healer
-from drover.sessions.lifecycle.session_worker import Lifecycle
-from drover.sessions.persistence.repository import Archive
-from drover.sessions.persistence.state_saver import StateKeeper
-from drover.sessions.pool.acquire import Claim, Ready, Reserved, Ticket, Working
+from drover.sessions.lifecycle.health_monitor import HealthMonitor
+from drover.sessions.lifecycle.session_worker import SessionWorker
+from drover.sessions.persistence.repository import SessionRepository
+from drover.sessions.persistence.state_saver import StateSaver
+from drover.sessions.pool.acquire import Available, Claim, InProgress, Reserved, Waiter
 from drover.sessions.pool.acquire_request import (
     Acquired,
-    Request,
+    AcquireRequest,
     lease_asked_for,
     new_lease,
     new_session,
@@ -54,15 +54,15 @@ class SessionManager:
 
     Args:
         registry: The list of sessions.
-        lifecycle: Starts, recovers and closes them in the background.
+        worker: Starts, recovers and closes them in the background.
         launcher: Starts and stops browsers.
         devtools: The DevTools connections to them.
-        keeper: Holds what was taken from them.
-        archive: Keeps on disk what must outlive the process.
+        state_saver: Holds what was taken from them.
+        repository: Keeps on disk what must outlive the process.
         folders: The sessions' folders.
         cleaner: Ends every browser in an emergency.
         emit: Hears what happens.
-        healer: Checks sessions and has them recovered.
+        monitor: Checks sessions and has them recovered.
         closer: Ends sessions.
         queue_timeout: Seconds that a caller waits for a place.
         idle_timeout: Seconds unused after which a session that names no other is closed; 0 = never.
@@ -72,43 +72,43 @@ class SessionManager:
     def __init__(
         self,
         registry: SessionRegistry,
-        lifecycle: Lifecycle,
+        worker: SessionWorker,
         launcher: Launcher,
         devtools: DevTools,
-        keeper: StateKeeper,
-        archive: Archive,
+        state_saver: StateSaver,
+        repository: SessionRepository,
         folders: SessionFolders,
         cleaner: ProcessCleaner,
         emit: Emit,
         *,
-        healer: Healer,
+        monitor: HealthMonitor,
         closer: Closer,
         queue_timeout: float,
         idle_timeout: float,
         hands_out_warm: bool,
     ) -> None:
         self.registry = registry
-        self._lifecycle = lifecycle
+        self._worker = worker
         self._launcher = launcher
         self._devtools = devtools
-        self._keeper = keeper
-        self._archive = archive
+        self._state_saver = state_saver
+        self._repository = repository
         self._folders = folders
         self._cleaner = cleaner
         self._emit = emit
-        self._healer = healer
+        self._monitor = monitor
         self._queue_timeout = queue_timeout
         self._closer = closer
         self._idle_timeout = idle_timeout
         self._hands_out_warm = hands_out_warm
         self._emergency = threading.Lock()
 
-    def acquire(self, request: Request, deadline: Deadline) -> Acquired:
+    def acquire(self, request: AcquireRequest, deadline: Deadline) -> Acquired:
         """Get or create a session: found, checked, healed where it is dead; that is a use of it.
 
         Raises:
             DroverError: As the contract has it; nobody waits longer than the deadline.
-            CallerGone: The caller hung up.
+            ClientDisconnected: The caller hung up.
         """
         self.expire_leases()
         make = partial(new_session, request, self._folders, self._idle_timeout)
@@ -120,11 +120,11 @@ class SessionManager:
                 return self._create(answer, request, deadline)
             # Whoever asks for a session that is lost meanwhile asks again, and so gets another.
             with suppress(SessionLost, SessionNotFound):
-                if isinstance(answer, Working):
+                if isinstance(answer, InProgress):
                     recovery = self._await(answer, deadline) or recovery
                     continue
                 with self._held(answer), self._closed_unless_handed_over(answer, request):
-                    healed = self._healer.heal(answer.session, deadline)
+                    healed = self._monitor.heal(answer.session, deadline)
                     if healed is not None:
                         return self._taken(answer, request, healed.recovery or recovery)
 
@@ -139,11 +139,11 @@ class SessionManager:
         while True:
             answer = self.registry.find(session_id)
             with suppress(SessionLost):
-                if isinstance(answer, Working):
+                if isinstance(answer, InProgress):
                     recovery = self._await(answer, deadline) or recovery
                     continue
                 with self._held(answer):
-                    healed = self._healer.heal(answer.session, deadline)
+                    healed = self._monitor.heal(answer.session, deadline)
                     if healed is not None:
                         return self._handed_over(answer, healed.recovery or recovery)
 
@@ -155,7 +155,7 @@ class SessionManager:
         """
         session = self.registry.get(session_id)
         if session.state is SessionState.READY:
-            self._healer.assess(session, deadline)
+            self._monitor.assess(session, deadline)
         return self.registry.get(session_id)
 
     def screenshot(self, session_id: str, deadline: Deadline) -> bytes:
@@ -169,7 +169,7 @@ class SessionManager:
         if session.running is None:
             raise BrowserUnavailable(f"Session {session_id} is {session.state.value}; ask again")
         with self.registry.hold(session):
-            return draw_page_in_front(self._devtools, session.running, deadline.within(SCREENSHOT_S))
+            return capture_front_page(self._devtools, session.running, deadline.within(SCREENSHOT_S))
 
     def lease(self, session_id: str, ttl_s: float, holder: str | None, token: str | None) -> Lease:
         """Lease a session, or renew the lease of this token; that is a use of it.
@@ -181,7 +181,7 @@ class SessionManager:
         self.expire_leases()
         wanted = new_lease(ttl_s, holder)
         session = self.registry.update(session_id, lambda known: used(leased(known, wanted, token)))
-        self._archive.note(session)
+        self._repository.save(session)
         return session.lease or wanted
 
     def end_lease(self, session_id: str, token: str | None) -> None:
@@ -191,7 +191,7 @@ class SessionManager:
             SessionNotFound: There is none of this id.
             SessionInUse: Somebody else holds it.
         """
-        self._archive.note(self.registry.update(session_id, lambda known: given_back(known, token)))
+        self._repository.save(self.registry.update(session_id, lambda known: given_back(known, token)))
 
     def expire_leases(self) -> None:
         """End the leases whose time is over."""
@@ -207,7 +207,7 @@ class SessionManager:
         """
         self._closer.close(session_id, deadline)
 
-    def hand_back(self, acquired: Acquired, request: Request) -> None:
+    def hand_back(self, acquired: Acquired, request: AcquireRequest) -> None:
         """Take a session back whose caller has left before he could hear of it; one that has a name stays."""
         if acquired.created and request.session_id is None and request.key is None:
             self._closer.close_unwanted(acquired.session)
@@ -231,8 +231,8 @@ class SessionManager:
                     wait(works, timeout=EMERGENCY_WAIT_S)
                     report = report.followed_by(self._cleaner.end_everything())
                 self._launcher.reap()
-                self._keeper.forget_all()
-                self._archive.forget_all()
+                self._state_saver.forget_all()
+                self._repository.forget_all()
             finally:
                 self.registry.open_gate()
             self._emit(events.EmergencyFinished(report.killed_count))
@@ -248,56 +248,56 @@ class SessionManager:
         sessions = self.registry.stop()
         if keep_browsers:
             wait(self.registry.works(), timeout=STOP_S)
-            self._keeper.save_now(sessions)
+            self._state_saver.save_now(sessions)
             self._closer.close_all(session for session in sessions if session.warm)
         else:
             self._closer.close_all(sessions)
             self.kill()
-        self._keeper.close()
-        self._lifecycle.shut_down()
+        self._state_saver.close()
+        self._worker.shut_down()
 
     def kill(self) -> None:
         """End at once whatever still runs; what is left on disk goes at the next start."""
         alive = self.registry.running()
         end([identity for running in alive for identity in (running.browser, running.driver)], grace=0)
 
-    def _takes_warm(self, request: Request) -> bool:
+    def _takes_warm(self, request: AcquireRequest) -> bool:
         if request.capabilities.capabilities or request.url is not None or not self._hands_out_warm:
             return False
-        return request.key is None or self._archive.kept_for_key(request.key) is None
+        return request.key is None or self._repository.kept_for_key(request.key) is None
 
-    def _claim(self, claim: Claim, deadline: Deadline) -> Ready | Working | Reserved:
+    def _claim(self, claim: Claim, deadline: Deadline) -> Available | InProgress | Reserved:
         answer = self.registry.claim(claim)
-        if not isinstance(answer, Ticket):
+        if not isinstance(answer, Waiter):
             return answer
         # Where a session gives up its place already, its end is awaited even by those who would not queue.
         patience = max(self._queue_timeout, ROOM_S) if self.registry.makes_room else self._queue_timeout
         try:
-            return deadline.within(patience).wait(answer.turn)
-        except (DeadlineExceeded, CallerGone) as error:
+            return deadline.within(patience).wait(answer.granted)
+        except (DeadlineExceeded, ClientDisconnected) as error:
             self._decline(self.registry.leave(answer))
-            if isinstance(error, CallerGone):
+            if isinstance(error, ClientDisconnected):
                 raise
             raise AtCapacity(
                 f"All {self.registry.max_sessions} sessions are in use and none became free in time; "
                 "close one, or ask again later"
             ) from error
 
-    def _decline(self, answer: Ready | Working | Reserved | None) -> None:
+    def _decline(self, answer: Available | InProgress | Reserved | None) -> None:
         """Give back what came at the very moment at which its caller left the line."""
         if isinstance(answer, Reserved):
             self.registry.forget(answer.session)
             answer.work.set_result(None)  # whoever waits for it asks again
-        elif isinstance(answer, Ready):
+        elif isinstance(answer, Available):
             self.registry.release(answer.session)
             if answer.created:
                 self._closer.close_unwanted(answer.session)
 
-    def _create(self, reserved: Reserved, request: Request, deadline: Deadline) -> Acquired:
+    def _create(self, reserved: Reserved, request: AcquireRequest, deadline: Deadline) -> Acquired:
         session_id = reserved.session.session_id
         with self._held(reserved):
-            self._lifecycle.start(reserved)
-            answer = Ready(reserved.session, created=True)
+            self._worker.start(reserved)
+            answer = Available(reserved.session, created=True)
             with self._closed_unless_handed_over(answer, request):
                 try:
                     deadline.wait(reserved.work)
@@ -308,16 +308,16 @@ class SessionManager:
                 return self._taken(answer, request, None)
 
     @contextmanager
-    def _closed_unless_handed_over(self, answer: Ready, request: Request) -> Iterator[None]:
+    def _closed_unless_handed_over(self, answer: Available, request: AcquireRequest) -> Iterator[None]:
         """Close a new session without a name when its caller does not get it: nobody else can ask for it."""
         try:
             yield
-        except (CallerGone, BrowserUnavailable, RecoveryFailed):
+        except (ClientDisconnected, BrowserUnavailable, RecoveryFailed):
             if answer.created and request.session_id is None and request.key is None:
                 self._closer.close_unwanted(answer.session)
             raise
 
-    def _taken(self, answer: Ready, request: Request, recovery: Recovery | None) -> Acquired:
+    def _taken(self, answer: Available, request: AcquireRequest, recovery: Recovery | None) -> Acquired:
         """Hand a session over: note the use, what the client changes of it, and the lease that it gets."""
         wanted = lease_asked_for(request)
         if answer.created and answer.session.lease is not None:
@@ -328,17 +328,17 @@ class SessionManager:
         )
         if answer.created:
             try:
-                self._archive.promise(session)
+                self._repository.save_durably(session)
             except BrowserUnavailable:
                 # A session that is not on disk would be lost without a word at the next start.
                 self._closer.close_unwanted(session)
                 raise
         else:
-            self._archive.note(session)
+            self._repository.save(session)
         granted = session.lease if wanted is not None else None
         return Acquired(session, answer.created, recovery, granted)
 
-    def _await(self, working: Working, deadline: Deadline) -> Recovery | None:
+    def _await(self, working: InProgress, deadline: Deadline) -> Recovery | None:
         """Wait for somebody else's work; gives the recovery, where it was one."""
         try:
             result = deadline.wait(working.work)
@@ -350,11 +350,11 @@ class SessionManager:
         recovering = working.session.state is SessionState.RECOVERING
         return result.last_recovery if recovering and isinstance(result, Session) else None
 
-    def _handed_over(self, answer: Ready, recovery: Recovery | None) -> Acquired:
+    def _handed_over(self, answer: Available, recovery: Recovery | None) -> Acquired:
         return Acquired(self.registry.get(answer.session.session_id), created=False, recovery=recovery)
 
     @contextmanager
-    def _held(self, answer: Ready | Reserved) -> Iterator[None]:
+    def _held(self, answer: Available | Reserved) -> Iterator[None]:
         try:
             yield
         finally:

@@ -27,7 +27,7 @@ import uvicorn
 from a2wsgi import WSGIMiddleware
 from playwright.sync_api import Page, sync_playwright
 
-from drover.attach.event_stream import EventStream, Sources
+from drover.attach.event_stream import EventStream, StateProviders
 from drover.attach.router import Route, Router
 from drover.browser.binaries import resolve
 from drover.core.logs import rfc3339
@@ -171,9 +171,9 @@ def main() -> None:
 def _serve(crowd: Crowd, port: int, folder: Path) -> uvicorn.Server:
     settings = Settings(data_dir=folder, port=port)
     drover = Drover(settings)
-    stream = EventStream(Sources(crowd.sessions, crowd.processes, crowd.capacity))
+    stream = EventStream(StateProviders(crowd.sessions, crowd.processes, crowd.capacity))
     flask = WSGIMiddleware(cast("Any", drover._flask()))  # noqa: SLF001 - the page without the rest
-    door = access.door("127.0.0.1", port, (), None)
+    door = access.access_policy("127.0.0.1", port, (), None)
     router = Router([Route("http", re.compile("/events"), stream.serve)], door, cast("Any", flask))
     server = uvicorn.Server(uvicorn.Config(router, port=port, log_level="warning", lifespan="off"))
     threading.Thread(target=lambda: asyncio.run(server.serve()), daemon=True).start()

@@ -20,7 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from drover.processes.cleanup.verdicts import Protection, Scope, plan_cleanup
+from drover.processes.cleanup.verdicts import CleanupScope, Protection, plan_cleanup
 from drover.processes.table import ProcessRow, ProcessTable, snapshot
 
 PROCESSES = 5000
@@ -57,7 +57,7 @@ def read_names() -> None:
 
 def scan_and_plan() -> None:
     """Do what a cleanup does before it ends anything."""
-    plan_cleanup(snapshot(), NOBODY, Scope.ABANDONED)
+    plan_cleanup(snapshot(), NOBODY, CleanupScope.ABANDONED)
 
 
 def candidates(number: int) -> ProcessTable:
@@ -105,7 +105,7 @@ def measure_plan(most: int) -> bool:
     last = 0.0
     for number in (most // 4, most // 2, most):
         table = candidates(number)
-        last = median_ms(lambda table=table: plan_cleanup(table, NOBODY, Scope.ABANDONED))  # type: ignore[misc]
+        last = median_ms(lambda table=table: plan_cleanup(table, NOBODY, CleanupScope.ABANDONED))  # type: ignore[misc]
         print(f"{number} candidates: plan {last:.2f} ms, {1000 * last / number:.1f} us each")
     return last < MOST_PLAN_MS
 

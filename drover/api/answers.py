@@ -19,12 +19,12 @@ from drover.core.errors import DroverError
 from drover.processes.cleanup.verdicts import Role, Verdict
 from drover.sessions.pool.session import SessionState
 
-Moment = Annotated[
+Timestamp = Annotated[
     str, Field(json_schema_extra={"format": "date-time"}, examples=["2026-11-22T19:40:00.123Z"])
 ]
 """A time in UTC, as RFC 3339 has it."""
 Pid = Annotated[int, Field(description="Process id", examples=[4711])]
-SessionName = Annotated[str, Field(examples=["session_3f9c0a1b2c4d"])]
+SessionIdField = Annotated[str, Field(examples=["session_3f9c0a1b2c4d"])]
 
 
 def error_codes() -> Iterator[str]:
@@ -34,20 +34,20 @@ def error_codes() -> Iterator[str]:
             yield kind.code
 
 
-class Answer(BaseModel):
+class ApiModel(BaseModel):
     """Base of what the service answers."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
-class Success(Answer):
+class Success(ApiModel):
     """Base of the answers to what went well."""
 
     success: Literal[True] = Field(default=..., examples=[True])
     """Whether it went well."""
 
 
-class Failure(Answer):
+class Failure(ApiModel):
     """What every failure looks like."""
 
     success: Literal[False] = Field(default=..., examples=[False])
@@ -60,7 +60,7 @@ class Failure(Answer):
     """Where fields are at fault: what is wrong with each."""
 
 
-class RecoveryObject(Answer):
+class RecoveryObject(ApiModel):
     """How a session was brought back."""
 
     cause: Cause = Field(examples=["driver_gone"])
@@ -73,25 +73,25 @@ class RecoveryObject(Answer):
     """Milliseconds from finding the session dead to its being ready again."""
 
 
-class HealthObject(Answer):
+class HealthObject(ApiModel):
     """What the last check of a session found."""
 
     status: HealthStatus = Field(examples=["healthy"])
     """`busy` is alive: a command is running."""
     reason: str | None = Field(examples=[None])
     """Why, in words, where it is not healthy."""
-    checked_at: Moment | None = Field(examples=["2026-11-22T19:40:00.123Z"])
+    checked_at: Timestamp | None = Field(examples=["2026-11-22T19:40:00.123Z"])
     """When it was checked last."""
     latency_ms: int | None = Field(examples=[3])
     """Milliseconds that the check took."""
 
 
-class LeaseObject(Answer):
+class LeaseObject(ApiModel):
     """Who holds a session."""
 
     holder: str | None = Field(examples=["nightly-report"])
     """The holder, in its own words."""
-    expires_at: Moment
+    expires_at: Timestamp
     """When the lease ends by itself."""
 
 
@@ -102,7 +102,7 @@ class GrantedLease(LeaseObject):
     """What renews the lease or gives it back, in the header `Lease-Token`."""
 
 
-class KeepAliveObject(Answer):
+class KeepAliveObject(ApiModel):
     """The page that keeps a login from lapsing."""
 
     url: str = Field(examples=["https://example.org/account"])
@@ -111,7 +111,7 @@ class KeepAliveObject(Answer):
     """Seconds between two visits."""
 
 
-class DriverObject(Answer):
+class DriverObject(ApiModel):
     """The session's ChromeDriver; a recovery may replace it."""
 
     pid: Pid
@@ -121,7 +121,7 @@ class DriverObject(Answer):
     """ChromeDriver's own id of the session."""
 
 
-class BrowserObject(Answer):
+class BrowserObject(ApiModel):
     """The session's browser; a recovery may replace it."""
 
     pid: Pid
@@ -131,10 +131,10 @@ class BrowserObject(Answer):
     """Where its DevTools listen, on this machine only."""
 
 
-class SessionObject(Answer):
+class SessionObject(ApiModel):
     """A session as clients see it."""
 
-    session_id: SessionName
+    session_id: SessionIdField
     """The stable id; it never changes."""
     key: str | None = Field(examples=["account-17"])
     """The client's persistent name for it."""
@@ -142,9 +142,9 @@ class SessionObject(Answer):
     """Where it is in its life."""
     in_use: bool = Field(examples=[True])
     """Whether a lease is held, a command runs, or a CDP or BiDi socket is open."""
-    created_at: Moment
+    created_at: Timestamp
     """When it was asked for."""
-    last_used: Moment
+    last_used: Timestamp
     """When it was last used; looking at it is no use."""
     idle_timeout: float = Field(examples=[1800])
     """Seconds unused after which it is closed; 0 = never."""
@@ -183,7 +183,7 @@ class SessionAnswer(Success):
     """How it was brought back."""
     session: SessionObject
     """The session."""
-    session_id: SessionName
+    session_id: SessionIdField
     """Its id."""
     lease: GrantedLease | SkipJsonSchema[None] = None
     """The lease, where one was asked for; else the field is absent."""
@@ -202,12 +202,12 @@ class SessionList(Success):
     """The sessions, oldest first."""
 
 
-class SessionClosed(Success):
+class SessionClosedAnswer(Success):
     """A session is closed: its processes were seen gone."""
 
     message: str = Field(examples=["Session session_3f9c0a1b2c4d closed"])
     """The same in words."""
-    session_id: SessionName
+    session_id: SessionIdField
     """The id that it had."""
     active_sessions: int = Field(examples=[2])
     """How many are left."""
@@ -225,11 +225,11 @@ class LeaseEnded(Success):
 
     message: str = Field(examples=["Lease of session session_3f9c0a1b2c4d given back"])
     """The same in words."""
-    session_id: SessionName
+    session_id: SessionIdField
     """The session's id."""
 
 
-class ProcessBrief(Answer):
+class ProcessBrief(ApiModel):
     """A process that a cleanup was about."""
 
     pid: Pid
@@ -241,7 +241,7 @@ class ProcessBrief(Answer):
     """Why it was to be ended; in `failed`, why it could not be."""
 
 
-class _Report(Answer):
+class _Report(ApiModel):
     """Base of the reports of cleanups and emergencies."""
 
     message: str = Field(examples=["Cleaned up 3 orphaned processes"])
@@ -260,7 +260,7 @@ class _Report(Answer):
     """Milliseconds that it took."""
 
 
-class _CleanupReport(_Report):
+class _CleanupFields(_Report):
     """Base of the reports of cleanups."""
 
     freed_mb: float = Field(examples=[812.0])
@@ -275,7 +275,7 @@ class _CleanupReport(_Report):
     """Milliseconds by phase."""
 
 
-class _Incomplete(Answer):
+class _Incomplete(ApiModel):
     """Base of the reports of what is not complete."""
 
     success: Literal[False] = Field(default=..., examples=[False])
@@ -286,11 +286,11 @@ class _Incomplete(Answer):
     """The same for programs."""
 
 
-class CleanupAnswer(_CleanupReport, Success):
+class CleanupAnswer(_CleanupFields, Success):
     """A cleanup is done, or in a dry run planned."""
 
 
-class CleanupIncompleteAnswer(_CleanupReport, _Incomplete):
+class CleanupIncompleteAnswer(_CleanupFields, _Incomplete):
     """A cleanup that could not end everything."""
 
 
@@ -307,7 +307,7 @@ class EmergencyIncompleteAnswer(_EmergencyReport, _Incomplete):
     """An emergency recovery that could not end everything."""
 
 
-class ProcessObject(Answer):
+class ProcessObject(ApiModel):
     """A ChromeDriver or Chrome process of the machine, and what a cleanup thinks of it."""
 
     pid: Pid
@@ -336,7 +336,7 @@ class ProcessList(Success):
     """The processes, by pid."""
 
 
-class ServiceHealth(Answer):
+class ServiceHealth(ApiModel):
     """Whether the service can hand out browsers."""
 
     success: bool = Field(examples=[True])
@@ -359,20 +359,20 @@ class ServiceHealth(Answer):
     """Sessions with a key."""
     uptime_s: float = Field(examples=[86400.0])
     """Seconds since the start."""
-    timestamp: Moment
+    timestamp: Timestamp
     """The service's time."""
     reason: str = Field(default="", examples=["the service is stopping"])
     """Why not, where it is unhealthy."""
 
 
-class W3cAnswer(Answer):
+class W3cAnswer(ApiModel):
     """What every WebDriver command answers."""
 
     value: Any = Field(examples=[None])
     """What the command gives; where it failed, an object of `error`, `message` and `stacktrace`."""
 
 
-class W3cError(Answer):
+class W3cError(ApiModel):
     """Why a WebDriver command failed."""
 
     model_config = ConfigDict(extra="allow")
@@ -385,7 +385,7 @@ class W3cError(Answer):
     """ChromeDriver's own; empty where the failure is the service's."""
 
 
-class W3cFailure(Answer):
+class W3cFailure(ApiModel):
     """What every WebDriver command that failed answers."""
 
     value: W3cError

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, HttpUrl, TypeAdapter
 
 from drover.api.validation import Strict
-from drover.browser.capabilities.policy import Checked
-from drover.sessions.pool.acquire_request import Request
+from drover.browser.capabilities.policy import CheckedCapabilities
+from drover.sessions.pool.acquire_request import AcquireRequest
 from drover.sessions.pool.session import MAX_HOLDER, SESSION_ID, KeepAlive
 
 LEASE_TOKEN = "Lease-Token"  # noqa: S105 - the name of a header
@@ -87,10 +87,14 @@ class LookQuery(Strict):
 
 
 def request_of(
-    body: SessionRequest, checked: Checked, token: str | None, *, ends_with_last_window: bool = False
-) -> Request:
+    body: SessionRequest,
+    checked: CheckedCapabilities,
+    token: str | None,
+    *,
+    ends_with_last_window: bool = False,
+) -> AcquireRequest:
     """Give what a client asks for: its body, its checked capabilities, and the token of its lease."""
-    return Request(
+    return AcquireRequest(
         session_id=body.session_id,
         key=body.key,
         url=body.url,

@@ -15,13 +15,13 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
 from drover.attach.router import Route
-from drover.browser.health import Probe, Reply, probe
+from drover.browser.health import Probe, ProbeResult, probe
 from drover.browser.running_browser import RunningBrowser
 from drover.core.deadline import Deadline
 from drover.core.errors import BrowserUnavailable, NotFound
 from drover.net.addresses import Addresses
 from drover.net.asgi import Message, Receive, Scope, Send, header, json_answer, on_thread, send_answer
-from drover.sessions.pool.driver_access import Driving
+from drover.sessions.pool.driver_access import DriverAccess
 from drover.sessions.pool.session import Session
 from session_manager import SessionManager
 
@@ -36,12 +36,12 @@ _TARGET = r"(?P<target_id>[A-Za-z0-9_-]+)"
 _SESSION = r"/sessions/(?P<session_id>[^/]+)"
 
 
-class Sockets:
+class DevToolsSockets:
     """The doors for DevTools and BiDi.
 
     Args:
         manager: Heals a session before somebody attaches to it.
-        driving: Tells where it lives, and counts an open socket as use.
+        driver_access: Tells where it lives, and counts an open socket as use.
         executor: Runs what blocks.
         port: The port that the service listens on.
         probe_timeout: Seconds that Chrome has to answer a question over HTTP.
@@ -50,14 +50,14 @@ class Sockets:
     def __init__(
         self,
         manager: SessionManager,
-        driving: Driving,
+        driver_access: DriverAccess,
         executor: Executor,
         *,
         port: int,
         probe_timeout: float,
     ) -> None:
         self._manager = manager
-        self._driving = driving
+        self._driver_access = driver_access
         self._executor = executor
         self._port = port
         self._probe_timeout = probe_timeout
@@ -84,7 +84,7 @@ class Sockets:
         await self._join(session, _devtools(running, f"page/{target_id}"), receive, send)
 
     async def _bidi_socket(self, scope: Scope, receive: Receive, send: Send, secret: str) -> None:
-        known = self._driving.of_bidi_secret(secret)
+        known = self._driver_access.of_bidi_secret(secret)
         session, running = await self._attachable(known.session_id)
         if running.bidi_url is None:
             raise BrowserUnavailable(
@@ -122,7 +122,7 @@ class Sockets:
     async def _ask(self, running: RunningBrowser, path: str) -> Any:  # noqa: ANN401 - Chrome's JSON, as it is
         call = partial(probe, f"http://{running.debugger_address}", path, self._probe_timeout)
         found: Probe = await on_thread(self._executor, call)
-        if found.reply is not Reply.ANSWERED:
+        if found.reply is not ProbeResult.ANSWERED:
             raise BrowserUnavailable(f"Chrome does not answer ({found.error}); ask again")
         return found.body
 
@@ -149,7 +149,7 @@ class Sockets:
             raise BrowserUnavailable(
                 f"The browser of session {session.session_id} takes no socket ({error}); ask again"
             ) from error
-        with self._driving.use(session):
+        with self._driver_access.use(session):
             await send({"type": "websocket.accept"})
             await _pump(socket, receive, send)
 

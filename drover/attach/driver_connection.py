@@ -12,16 +12,16 @@ from dataclasses import dataclass
 MAX_HEAD_BYTES = 64 * 1024
 
 
-class NotSent(Exception):
+class ConnectFailed(Exception):
     """No connection could be made: ChromeDriver has seen nothing of the command."""
 
 
-class CutOff(Exception):
+class ConnectionLost(Exception):
     """The connection broke, or what came was no answer: what became of the command is not known."""
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class DriverResponse:
     """ChromeDriver's answer to one command."""
 
     status: int
@@ -51,24 +51,24 @@ class DriverConnection:
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
 
-    async def exchange(self, method: str, path: str, body: bytes) -> Reply:
+    async def exchange(self, method: str, path: str, body: bytes) -> DriverResponse:
         """Send a command and give the answer, however long that takes.
 
         Raises:
-            NotSent: ChromeDriver does not listen.
-            CutOff: The connection ended before the answer did.
+            ConnectFailed: ChromeDriver does not listen.
+            ConnectionLost: The connection ended before the answer did.
         """
         reader, writer = await self._opened()
         try:
             writer.write(_request(method, path, self._host, self._port, body))
             head = parse_head(await reader.readuntil(b"\r\n\r\n"))
-            reply = Reply(head.status, await reader.readexactly(head.length))
+            reply = DriverResponse(head.status, await reader.readexactly(head.length))
         except (OSError, EOFError) as error:
             self.close()
-            raise CutOff("ChromeDriver hung up without an answer") from error
+            raise ConnectionLost("ChromeDriver hung up without an answer") from error
         except (asyncio.LimitOverrunError, ValueError) as error:
             self.close()
-            raise CutOff(f"ChromeDriver's answer is not understood: {error}") from error
+            raise ConnectionLost(f"ChromeDriver's answer is not understood: {error}") from error
         except BaseException:
             # Whoever gives up half-way leaves an answer on the line that is nobody else's.
             self.close()
@@ -91,7 +91,7 @@ class DriverConnection:
                     self._host, self._port, limit=MAX_HEAD_BYTES
                 )
             except OSError as error:
-                raise NotSent(str(error)) from error
+                raise ConnectFailed(str(error)) from error
         return self._reader, self._writer
 
 

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TypeVar
 
-from drover.attach.ring_buffer import Ring
+from drover.attach.ring_buffer import RingBuffer
 from drover.attach.router import Route
-from drover.attach.timeline import moment_json, moment_of
+from drover.attach.timeline import timeline_entry, timeline_json
 from drover.core import events
 from drover.core.errors import ShuttingDown
 from drover.core.events import Event
@@ -61,7 +61,7 @@ _logger = logging.getLogger("drover")
 
 
 @dataclass(frozen=True, slots=True)
-class Sources:
+class StateProviders:
     """Where the state comes from; each is called on a thread that may wait.
 
     Attributes:
@@ -75,7 +75,7 @@ class Sources:
     capacity: Callable[[], Json]
 
 
-class Rows:
+class RowDiff:
     """Rows as they were last seen, by their key.
 
     Args:
@@ -143,10 +143,10 @@ class EventStream:
         sources: Where the rest of the state comes from.
     """
 
-    def __init__(self, sources: Sources) -> None:
+    def __init__(self, sources: StateProviders) -> None:
         self._sources = sources
-        self._log = Ring(LOG_LINES)
-        self._timeline = Ring(MOMENTS)
+        self._log = RingBuffer(LOG_LINES)
+        self._timeline = RingBuffer(MOMENTS)
         self._threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="events")
         self._listeners: list[Listener] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -157,8 +157,8 @@ class EventStream:
         self._forget()
 
     def _forget(self) -> None:
-        self._sessions = Rows("session_id")
-        self._processes = Rows("pid", ageing=frozenset({"age_s"}))
+        self._sessions = RowDiff("session_id")
+        self._processes = RowDiff("pid", ageing=frozenset({"age_s"}))
         self._processes_read_at: str | None = None
         self._capacity: Json | None = None
         self._log_told = self._timeline_told = 0
@@ -167,9 +167,9 @@ class EventStream:
 
     def hear(self, event: Event) -> None:
         """Note an event; it is called in any thread, and waits for nothing."""
-        moment = moment_of(event)
+        moment = timeline_entry(event)
         if moment is not None:
-            self._timeline.add(moment_json(moment, event, _now()))
+            self._timeline.add(timeline_json(moment, event, _now()))
         self._in_loop(self._stirred.set)
         if isinstance(event, _CHANGES_PROCESSES):
             self._in_loop(self._processes_stirred.set)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from drover.attach import w3c
 from drover.core.errors import InvalidRequest, MethodNotAllowed
-from drover.net.asgi import Answer
+from drover.net.asgi import Response
 from drover.storage.session_files import delete_downloads, downloads, read_download, store_upload
 from drover.storage.session_folders import SessionFolder
 
@@ -17,7 +17,7 @@ COMMANDS = frozenset({*_UPLOADS, _DOWNLOADS})
 """What follows the session's id in a command on files."""
 
 
-def answer(folder: SessionFolder, method: str, command: str, body: bytes) -> Answer:
+def answer(folder: SessionFolder, method: str, command: str, body: bytes) -> Response:
     """Do what a command on a session's files says; it blocks while the disk works.
 
     Raises:

@@ -25,7 +25,7 @@ from drover.browser import health
 from drover.browser.running_browser import RunningBrowser
 from drover.core.errors import SessionNotFound
 from drover.net.asgi import Receive, Scope, Send, caller_left
-from drover.sessions.pool.driver_access import Driving
+from drover.sessions.pool.driver_access import DriverAccess
 
 FRAMES_PER_S = 8
 QUALITY = 60
@@ -121,20 +121,20 @@ class Screencast:
                 await _command(socket, "Page.screencastFrameAck", sessionId=frame["sessionId"])
 
 
-class Live:
+class LiveView:
     """The route of live pictures.
 
     Args:
-        driving: Tells where sessions live.
+        driver_access: Tells where sessions live.
         executor: Runs what blocks.
         stopping: Done when the service stops, so that nobody's stream holds that up.
         probe_timeout: Seconds that Chrome has to answer a question over HTTP.
     """
 
     def __init__(
-        self, driving: Driving, executor: Executor, stopping: Future[None], *, probe_timeout: float
+        self, driver_access: DriverAccess, executor: Executor, stopping: Future[None], *, probe_timeout: float
     ) -> None:
-        self._driving = driving
+        self._driver_access = driver_access
         self._executor = executor
         self._stopping = stopping
         self._probe_timeout = probe_timeout
@@ -145,7 +145,7 @@ class Live:
         return [Route("http", re.compile(r"/sessions/(?P<session_id>[^/]+)/live/?"), self._live)]
 
     async def _live(self, scope: Scope, receive: Receive, send: Send, session_id: str) -> None:
-        self._driving.session(session_id)
+        self._driver_access.session(session_id)
         cast = self._casts.setdefault(session_id, Screencast(partial(self._page_in_front, session_id)))
         gone: Future[None] = Future()
         watch = asyncio.create_task(caller_left(receive, gone))
@@ -162,7 +162,7 @@ class Live:
         await send(_part(b"--" + BOUNDARY + b"\r\n"))
         ends: list[asyncio.Future[None]] = [left, asyncio.wrap_future(self._stopping)]
         number, frame, patience = 0, b"", AGAIN_S
-        while self._driving.knows(session_id) and not any(end.done() for end in ends):
+        while self._driver_access.knows(session_id) and not any(end.done() for end in ends):
             coming = asyncio.create_task(cast.next_frame(number))
             waited: list[asyncio.Future[Any]] = [coming, *ends]
             await asyncio.wait(waited, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
@@ -181,7 +181,7 @@ class Live:
 
     def _look(self, session_id: str) -> str | None:
         try:
-            running = self._driving.session(session_id).running
+            running = self._driver_access.session(session_id).running
         except SessionNotFound:
             return None
         pages = health.pages(running, self._probe_timeout) if running is not None else ()

@@ -15,14 +15,14 @@ from functools import partial
 from http import HTTPStatus
 
 from drover.attach import w3c
-from drover.attach.driver_connection import CutOff, DriverConnection, NotSent, Reply
+from drover.attach.driver_connection import ConnectFailed, ConnectionLost, DriverConnection, DriverResponse
 from drover.browser.recovery import Method, Recovery
 from drover.browser.running_browser import RunningBrowser
-from drover.core.deadline import CallerGone, Deadline
+from drover.core.deadline import ClientDisconnected, Deadline
 from drover.core.errors import RecoveryFailed
-from drover.net.asgi import JSON_TYPE, Answer, on_thread
+from drover.net.asgi import JSON_TYPE, Response, on_thread
 from drover.sessions.pool.acquire_request import Acquired
-from drover.sessions.pool.driver_access import Driving
+from drover.sessions.pool.driver_access import DriverAccess
 from drover.sessions.pool.session import Session
 from session_manager import SessionManager
 
@@ -38,29 +38,34 @@ _OF_THE_DEAD = (b"invalid session id", b"tab crashed", b"disconnected", b"not co
 _ERRORS_FROM = HTTPStatus.BAD_REQUEST
 
 
-class SessionLine:
+class CommandQueue:
     """The commands of one session: one at a time, first come first served, over one connection.
 
     Args:
         session_id: Drover's id of the session.
         manager: Heals it.
-        driving: Tells where it lives.
+        driver_access: Tells where it lives.
         executor: Runs what blocks.
         watch_s: Seconds after which a command without an answer has its session looked at, and again.
     """
 
     def __init__(
-        self, session_id: str, manager: SessionManager, driving: Driving, executor: Executor, watch_s: float
+        self,
+        session_id: str,
+        manager: SessionManager,
+        driver_access: DriverAccess,
+        executor: Executor,
+        watch_s: float,
     ) -> None:
         self._session_id = session_id
         self._manager = manager
-        self._driving = driving
+        self._driver_access = driver_access
         self._executor = executor
         self._watch_s = watch_s
         self._turn = asyncio.Lock()
         self._connection: DriverConnection | None = None
 
-    async def command(self, method: str, path: str, body: bytes, gone: Future[None]) -> Answer:
+    async def command(self, method: str, path: str, body: bytes, gone: Future[None]) -> Response:
         """Send one command when its turn comes, and give ChromeDriver's answer.
 
         Args:
@@ -72,12 +77,12 @@ class SessionLine:
         Raises:
             SessionNotFound: The session has ended.
             RecoveryFailed: It was dead, and could not be brought back.
-            CallerGone: The client hung up before the turn came.
+            ClientDisconnected: The client hung up before the turn came.
         """
         async with self._turn:
             if gone.done():
-                raise CallerGone
-            with self._driving.use(self._driving.session(self._session_id)):
+                raise ClientDisconnected
+            with self._driver_access.use(self._driver_access.session(self._session_id)):
                 return await self._relay(method, path, body)
 
     @property
@@ -91,23 +96,23 @@ class SessionLine:
             self._connection.close()
             self._connection = None
 
-    async def _relay(self, method: str, path: str, body: bytes) -> Answer:
+    async def _relay(self, method: str, path: str, body: bytes) -> Response:
         for _ in range(ATTEMPTS):
             session = await self._well()
             running = _running(session)
             try:
                 reply = await self._exchange(running, method, path, body)
-            except NotSent:
+            except ConnectFailed:
                 await self._heal()
                 continue
-            except CutOff as error:
+            except ConnectionLost as error:
                 recovery = await self._recovered(running)
                 if not _may_repeat(method, recovery):
                     return w3c.unknown_error(_interrupted(recovery, str(error)))
                 continue
             recovery = await self._found_dead(session, reply)
             if recovery is None:
-                self._driving.answered(session)
+                self._driver_access.answered(session)
                 return _answer(reply, running, self._session_id)
             if not _may_repeat(method, recovery):
                 return w3c.unknown_error(_interrupted(recovery, _words_of(reply)))
@@ -117,8 +122,8 @@ class SessionLine:
 
     async def _well(self) -> Session:
         """Give the session, healed where something is known against it."""
-        session = self._driving.session(self._session_id)
-        return session if self._driving.seems_well(session) else (await self._heal()).session
+        session = self._driver_access.session(self._session_id)
+        return session if self._driver_access.seems_well(session) else (await self._heal()).session
 
     async def _heal(self) -> Acquired:
         return await on_thread(
@@ -132,7 +137,7 @@ class SessionLine:
             return acquired.recovery
         return acquired.recovery or acquired.session.last_recovery
 
-    async def _exchange(self, running: RunningBrowser, method: str, path: str, body: bytes) -> Reply:
+    async def _exchange(self, running: RunningBrowser, method: str, path: str, body: bytes) -> DriverResponse:
         connection = self._connected_to(running)
         watch = _Later(self._watch_s, partial(self._watch_over, connection, running))
         try:
@@ -159,13 +164,13 @@ class SessionLine:
             self._connection = DriverConnection(running.driver_url)
         return self._connection
 
-    async def _found_dead(self, session: Session, reply: Reply) -> Recovery | None:
+    async def _found_dead(self, session: Session, reply: DriverResponse) -> Recovery | None:
         """Look at a session whose command failed; gives its recovery, None where it is well."""
         if reply.status < _ERRORS_FROM:
             return None
         if any(words in reply.body for words in _OF_THE_DEAD):
             await self._until_told(session)
-        elif self._driving.seems_well(session):
+        elif self._driver_access.seems_well(session):
             return None
         return await self._recovered(_running(session))
 
@@ -173,7 +178,7 @@ class SessionLine:
         # Chrome tells of a crashed tab on another connection than ChromeDriver, and at its own pace.
         loop = asyncio.get_running_loop()
         over = loop.time() + TOLD_S
-        while loop.time() < over and self._driving.seems_well(session):  # noqa: ASYNC110 - told on a thread
+        while loop.time() < over and self._driver_access.seems_well(session):  # noqa: ASYNC110 - told on a thread
             await asyncio.sleep(LOOK_AGAIN_S)
 
 
@@ -217,15 +222,15 @@ def _interrupted(recovery: Recovery | None, words: str) -> str:
     )
 
 
-def _answer(reply: Reply, running: RunningBrowser, session_id: str) -> Answer:
+def _answer(reply: DriverResponse, running: RunningBrowser, session_id: str) -> Response:
     body = reply.body
     if reply.status >= _ERRORS_FROM:
         # Only errors quote the path of their command.
         body = body.replace(running.driver_session_id.encode(), session_id.encode())
-    return Answer(reply.status, body, ((b"content-type", JSON_TYPE), (b"cache-control", b"no-cache")))
+    return Response(reply.status, body, ((b"content-type", JSON_TYPE), (b"cache-control", b"no-cache")))
 
 
-def _words_of(reply: Reply) -> str:
+def _words_of(reply: DriverResponse) -> str:
     value = json.loads(reply.body)["value"]
     message = value["message"] if isinstance(value, Mapping) else value
     return str(message).splitlines()[0]

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Mapping
 
 
-class Ring:
+class RingBuffer:
     """Keeps the last entries; it may be asked and added to in any thread.
 
     Args:

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 from drover.core.errors import DroverError, MethodNotAllowed, NotFound, RequestTooLarge
 from drover.net import access
 from drover.net.asgi import (
-    Answer,
     Application,
     Message,
     Receive,
+    Response,
     Scope,
     Send,
     caller_of,
@@ -44,7 +44,7 @@ class Route:
     handler: Handler
     methods: frozenset[str] = frozenset({"GET"})
     needs_token: bool = True
-    failure: Callable[[DroverError], Answer] = field(default=failure_answer)
+    failure: Callable[[DroverError], Response] = field(default=failure_answer)
 
 
 class Router:
@@ -52,13 +52,13 @@ class Router:
 
     Args:
         routes: Looked through in their order.
-        door: For whom the service opens.
+        policy: For whom the service opens.
         otherwise: What answers everything else.
     """
 
-    def __init__(self, routes: Sequence[Route], door: access.Door, otherwise: Application) -> None:
+    def __init__(self, routes: Sequence[Route], policy: access.AccessPolicy, otherwise: Application) -> None:
         self._routes = tuple(routes)
-        self._door = door
+        self._policy = policy
         self._otherwise = otherwise
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -75,7 +75,7 @@ class Router:
         caller = caller_of(scope)
         admitted = False
         try:
-            access.admit(caller, self._door if route.needs_token else replace(self._door, token=None))
+            access.authorize(caller, self._policy if route.needs_token else replace(self._policy, token=None))
             _check_method(route, scope)
             admitted = True
             await route.handler(scope, receive, sending, **match.groupdict())
@@ -112,7 +112,7 @@ class _Watched:
         await self._send(message)
 
 
-async def _refuse(scope: Scope, sending: _Watched, answer: Answer) -> None:
+async def _refuse(scope: Scope, sending: _Watched, answer: Response) -> None:
     if sending.begun:
         # Half an answer cannot be taken back: the server cuts the connection, and the caller sees that.
         return
@@ -122,7 +122,7 @@ async def _refuse(scope: Scope, sending: _Watched, answer: Answer) -> None:
         await send_answer(sending, answer)
 
 
-async def refuse_socket(send: Send, answer: Answer) -> None:
+async def refuse_socket(send: Send, answer: Response) -> None:
     """Answer a WebSocket's handshake with an HTTP error instead."""
     length = (b"content-length", str(len(answer.body)).encode())
     start = {

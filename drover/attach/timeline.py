@@ -11,7 +11,7 @@ from drover.core.events import Event
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class TimelineEntry:
     """One line of the timeline.
 
     Attributes:
@@ -25,7 +25,7 @@ class Moment:
     session_id: str | None = None
 
 
-def moment_json(moment: Moment, event: Event, time: str) -> dict[str, object]:
+def timeline_json(moment: TimelineEntry, event: Event, time: str) -> dict[str, object]:
     """Give a line of the timeline as clients see it."""
     return {
         "time": time,
@@ -37,69 +37,69 @@ def moment_json(moment: Moment, event: Event, time: str) -> dict[str, object]:
 
 
 @singledispatch
-def moment_of(_event: Event) -> Moment | None:
+def timeline_entry(_event: Event) -> TimelineEntry | None:
     """Give the line that an event is worth; None where the log alone tells of it."""
     return None
 
 
-@moment_of.register
-def _(event: events.ServiceStarted) -> Moment | None:
-    return Moment("service", f"Drover {event.version} is ready")
+@timeline_entry.register
+def _(event: events.ServiceStarted) -> TimelineEntry | None:
+    return TimelineEntry("service", f"Drover {event.version} is ready")
 
 
-@moment_of.register
-def _(event: events.ServiceStopping) -> Moment | None:
-    return Moment("service", f"Drover stops ({event.signal}) and closes all sessions")
+@timeline_entry.register
+def _(event: events.ServiceStopping) -> TimelineEntry | None:
+    return TimelineEntry("service", f"Drover stops ({event.signal}) and closes all sessions")
 
 
-@moment_of.register(events.BrowserDoubtful)
-@moment_of.register(events.StoreSetAside)
-@moment_of.register(events.StoreFailed)
-@moment_of.register(events.CleanupFailed)
-@moment_of.register(events.ProcessSurvived)
-@moment_of.register(events.UpkeepFailed)
-def _(event: Event) -> Moment | None:
-    return Moment("trouble", event.message)
+@timeline_entry.register(events.BrowserDoubtful)
+@timeline_entry.register(events.StoreSetAside)
+@timeline_entry.register(events.StoreFailed)
+@timeline_entry.register(events.CleanupFailed)
+@timeline_entry.register(events.ProcessSurvived)
+@timeline_entry.register(events.UpkeepFailed)
+def _(event: Event) -> TimelineEntry | None:
+    return TimelineEntry("trouble", event.message)
 
 
-@moment_of.register
-def _(event: events.SessionAdopted) -> Moment | None:
-    return Moment("start", "Taken back from an earlier run, with its own browser", event.session_id)
+@timeline_entry.register
+def _(event: events.SessionAdopted) -> TimelineEntry | None:
+    return TimelineEntry("start", "Taken back from an earlier run, with its own browser", event.session_id)
 
 
-@moment_of.register
-def _(event: events.SessionForgotten) -> Moment | None:
-    return Moment("end", f"Not taken back from an earlier run: {event.reason}", event.session_id)
+@timeline_entry.register
+def _(event: events.SessionForgotten) -> TimelineEntry | None:
+    return TimelineEntry("end", f"Not taken back from an earlier run: {event.reason}", event.session_id)
 
 
-@moment_of.register
-def _(event: events.SessionCreated) -> Moment | None:
-    return Moment("start", f"Opened in {_took(event.duration_ms)}", event.session_id)
+@timeline_entry.register
+def _(event: events.SessionCreated) -> TimelineEntry | None:
+    return TimelineEntry("start", f"Opened in {_took(event.duration_ms)}", event.session_id)
 
 
-@moment_of.register
-def _(_event: events.WarmBrowserReady) -> Moment | None:
+@timeline_entry.register
+def _(_event: events.WarmBrowserReady) -> TimelineEntry | None:
     return None
 
 
-@moment_of.register
-def _(event: events.SessionStartFailed) -> Moment | None:
-    return Moment("trouble", f"Could not be opened: {event.error}", event.session_id)
+@timeline_entry.register
+def _(event: events.SessionStartFailed) -> TimelineEntry | None:
+    return TimelineEntry("trouble", f"Could not be opened: {event.error}", event.session_id)
 
 
-@moment_of.register
-def _(event: events.FirstPageFailed) -> Moment | None:
-    return Moment("trouble", f"Its first page did not load: {event.error}", event.session_id)
+@timeline_entry.register
+def _(event: events.FirstPageFailed) -> TimelineEntry | None:
+    return TimelineEntry("trouble", f"Its first page did not load: {event.error}", event.session_id)
 
 
-@moment_of.register
-def _(event: events.KeepAliveFailed) -> Moment | None:
-    return Moment("trouble", f"Its keep-alive page did not load: {event.error}", event.session_id)
+@timeline_entry.register
+def _(event: events.KeepAliveFailed) -> TimelineEntry | None:
+    return TimelineEntry("trouble", f"Its keep-alive page did not load: {event.error}", event.session_id)
 
 
-@moment_of.register
-def _(event: events.SessionAppearsDead) -> Moment | None:
-    return Moment("trouble", f"Found dead: {event.reason}", event.session_id)
+@timeline_entry.register
+def _(event: events.SessionAppearsDead) -> TimelineEntry | None:
+    return TimelineEntry("trouble", f"Found dead: {event.reason}", event.session_id)
 
 
 _BROUGHT_BACK = {
@@ -109,15 +109,15 @@ _BROUGHT_BACK = {
 }
 
 
-@moment_of.register
-def _(event: events.SessionRecovered) -> Moment | None:
+@timeline_entry.register
+def _(event: events.SessionRecovered) -> TimelineEntry | None:
     how = _BROUGHT_BACK.get(event.method, event.method)
-    return Moment("recovery", f"Recovered in {_took(event.duration_ms)}: {how}", event.session_id)
+    return TimelineEntry("recovery", f"Recovered in {_took(event.duration_ms)}: {how}", event.session_id)
 
 
-@moment_of.register
-def _(event: events.SessionRecoveryFailed) -> Moment | None:
-    return Moment("trouble", f"Could not be recovered: {event.error}", event.session_id)
+@timeline_entry.register
+def _(event: events.SessionRecoveryFailed) -> TimelineEntry | None:
+    return TimelineEntry("trouble", f"Could not be recovered: {event.error}", event.session_id)
 
 
 _CLOSED = {
@@ -128,36 +128,36 @@ _CLOSED = {
 }
 
 
-@moment_of.register
-def _(event: events.SessionClosed) -> Moment | None:
+@timeline_entry.register
+def _(event: events.SessionClosed) -> TimelineEntry | None:
     kind = "eviction" if event.why == "evicted" else "end"
-    return Moment(kind, _CLOSED.get(event.why, f"Closed: {event.why}"), event.session_id)
+    return TimelineEntry(kind, _CLOSED.get(event.why, f"Closed: {event.why}"), event.session_id)
 
 
-@moment_of.register
-def _(event: events.SessionCloseIncomplete) -> Moment | None:
-    return Moment("trouble", f"Not closed yet: {event.error}", event.session_id)
+@timeline_entry.register
+def _(event: events.SessionCloseIncomplete) -> TimelineEntry | None:
+    return TimelineEntry("trouble", f"Not closed yet: {event.error}", event.session_id)
 
 
-@moment_of.register
-def _(event: events.CleanupFinished) -> Moment | None:
+@timeline_entry.register
+def _(event: events.CleanupFinished) -> TimelineEntry | None:
     if not event.killed_count and not event.removed_profiles:
         # Every recovery begins with a cleanup, and hardly any of them finds something.
         return None
     ended = _counted(event.killed_count, "orphaned process", "orphaned processes")
     removed = _counted(event.removed_profiles, "profile folder", "profile folders")
-    return Moment("cleanup", f"Cleanup: {ended} ended, {removed} removed")
+    return TimelineEntry("cleanup", f"Cleanup: {ended} ended, {removed} removed")
 
 
-@moment_of.register
-def _(_event: events.EmergencyStarted) -> Moment | None:
-    return Moment("emergency", "Emergency recovery: every Chrome of this machine is being ended")
+@timeline_entry.register
+def _(_event: events.EmergencyStarted) -> TimelineEntry | None:
+    return TimelineEntry("emergency", "Emergency recovery: every Chrome of this machine is being ended")
 
 
-@moment_of.register
-def _(event: events.EmergencyFinished) -> Moment | None:
+@timeline_entry.register
+def _(event: events.EmergencyFinished) -> TimelineEntry | None:
     ended = _counted(event.killed_count, "process", "processes")
-    return Moment("emergency", f"Emergency recovery done: {ended} ended, all sessions forgotten")
+    return TimelineEntry("emergency", f"Emergency recovery done: {ended} ended, all sessions forgotten")
 
 
 def _took(milliseconds: int) -> str:

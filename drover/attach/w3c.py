@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 
 from drover.browser.capabilities import policy
-from drover.browser.capabilities.policy import Checked
+from drover.browser.capabilities.policy import CheckedCapabilities
 from drover.browser.capabilities.values import mapping
 from drover.core import errors
 from drover.core.errors import DroverError, ForbiddenCapability, InvalidRequest
-from drover.net.asgi import Answer, failure_headers, json_answer, raw_headers
+from drover.net.asgi import Response, failure_headers, json_answer, raw_headers
 
 OPTIONS = "drover:options"
 
@@ -46,20 +46,20 @@ class NoMatch(InvalidRequest):
     """None of the capabilities that were asked for is this service's Chrome."""
 
 
-def failure(error: DroverError) -> Answer:
+def failure(error: DroverError) -> Response:
     """Give a failure in the shape of the standard, for a command."""
     word = next((word for kind, word in _WORDS if isinstance(error, kind)), "unknown error")
     return _failure(word, error)
 
 
-def creation_failure(error: DroverError) -> Answer:
+def creation_failure(error: DroverError) -> Response:
     """Give a failure in the shape of the standard, for a new session."""
     if isinstance(error, (*_NO_SESSION, NoMatch)):
         return _failure("session not created", error)
     return failure(error)
 
 
-def unknown_error(message: str) -> Answer:
+def unknown_error(message: str) -> Response:
     """Give the standard's answer to what it has no word for."""
     return json_answer(
         {"value": {"error": "unknown error", "message": message, "stacktrace": ""}},
@@ -67,7 +67,7 @@ def unknown_error(message: str) -> Answer:
     )
 
 
-def value(content: object) -> Answer:
+def value(content: object) -> Response:
     """Give an answer that succeeded."""
     return json_answer({"value": content}, headers=((b"cache-control", b"no-cache"),))
 
@@ -87,7 +87,7 @@ def read_object(body: bytes) -> Mapping[str, object]:
     return content
 
 
-def match(asked: object, *, allow_unsafe: bool) -> tuple[Checked, Mapping[str, object]]:
+def match(asked: object, *, allow_unsafe: bool) -> tuple[CheckedCapabilities, Mapping[str, object]]:
     """Choose among what is asked for, as the standard does, and check what is chosen.
 
     Args:
@@ -148,7 +148,7 @@ def _is_ours(asked: Mapping[str, object]) -> bool:
     return not (other_browser or other_platform or any(name.startswith(_OTHER_BROWSERS) for name in asked))
 
 
-def _failure(word: str, error: DroverError) -> Answer:
+def _failure(word: str, error: DroverError) -> Response:
     data = {"code": error.code} | (error.details or {})
     content = {"value": {"error": word, "message": error.message, "stacktrace": "", "data": data}}
     return json_answer(content, _status(error), raw_headers(failure_headers(error)))

@@ -16,15 +16,15 @@ from drover.api.serializers import granted_json
 from drover.api.session_requests import LEASE_TOKEN, SessionRequest, request_of
 from drover.api.validation import validated
 from drover.attach import file_commands, w3c
-from drover.attach.relay import SessionLine
+from drover.attach.relay import CommandQueue
 from drover.attach.router import Route
-from drover.browser.capabilities.policy import Checked
-from drover.core.deadline import REQUEST_S, CallerGone, Deadline
+from drover.browser.capabilities.policy import CheckedCapabilities
+from drover.core.deadline import REQUEST_S, ClientDisconnected, Deadline
 from drover.core.errors import InvalidRequest, MethodNotAllowed, NotFound, SessionNotFound
 from drover.net.addresses import Addresses
 from drover.net.asgi import (
-    Answer,
     Receive,
+    Response,
     Scope,
     Send,
     caller_left,
@@ -34,7 +34,7 @@ from drover.net.asgi import (
     send_answer,
 )
 from drover.sessions.pool.acquire_request import Acquired
-from drover.sessions.pool.driver_access import Driving
+from drover.sessions.pool.driver_access import DriverAccess
 from session_manager import SessionManager
 
 MAX_NEW_SESSION_BYTES = 1024 * 1024
@@ -53,7 +53,7 @@ class WebDriver:
 
     Args:
         manager: Opens, heals and closes sessions.
-        driving: Tells where they live.
+        driver_access: Tells where they live.
         executor: Runs what blocks; it has a thread for everybody who may wait.
         port: The port that the service listens on.
         allow_unsafe: Whether the allow-list of capabilities is switched off.
@@ -64,7 +64,7 @@ class WebDriver:
     def __init__(
         self,
         manager: SessionManager,
-        driving: Driving,
+        driver_access: DriverAccess,
         executor: Executor,
         *,
         port: int,
@@ -73,13 +73,13 @@ class WebDriver:
         observe: Callable[[float], None],
     ) -> None:
         self._manager = manager
-        self._driving = driving
+        self._driver_access = driver_access
         self._executor = executor
         self._port = port
         self._allow_unsafe = allow_unsafe
         self._watch_s = watch_s
         self._observe = observe
-        self._lines: dict[str, SessionLine] = {}
+        self._lines: dict[str, CommandQueue] = {}
         self._windowless: deque[str] = deque(maxlen=REMEMBERED)
 
     def routes(self) -> list[Route]:
@@ -110,13 +110,13 @@ class WebDriver:
             await send_answer(send, await self._file(session_id, scope["method"], command, body))
             return
         begun = time.monotonic()
-        line = self._line(session_id)
+        line = self._queue(session_id)
         gone: Future[None] = Future()
         # Only who has to wait for his turn can leave it; watching everybody would cost each command 30 us.
         watch = asyncio.create_task(caller_left(receive, gone)) if line.is_busy else None
         try:
             answer = await line.command(scope["method"], _raw_command(scope), body, gone)
-        except CallerGone:
+        except ClientDisconnected:
             return
         except SessionNotFound:
             self._forget(session_id)
@@ -129,27 +129,28 @@ class WebDriver:
         await send_answer(send, answer)
         self._observe(time.monotonic() - begun)
 
-    async def _file(self, session_id: str, method: str, command: str, body: bytes) -> Answer:
-        session = self._driving.session(session_id)
-        with self._driving.use(session):
+    async def _file(self, session_id: str, method: str, command: str, body: bytes) -> Response:
+        session = self._driver_access.session(session_id)
+        with self._driver_access.use(session):
             return await on_thread(
                 self._executor, partial(file_commands.answer, session.folder, method, command, body)
             )
 
-    async def _note(self, session_id: str, method: str, command: str, body: bytes, answer: Answer) -> None:
+    async def _note(self, session_id: str, method: str, command: str, body: bytes, answer: Response) -> None:
         """Remember what a recovery has to set again, and end a session with its last window."""
         if (method, command) == ("POST", "/window"):
             handle = w3c.read_object(body).get("handle")
             await on_thread(
-                self._executor, partial(self._driving.client_chose_window, session_id, str(handle))
+                self._executor, partial(self._driver_access.client_chose_window, session_id, str(handle))
             )
         elif (method, command) == ("POST", "/timeouts"):
             await on_thread(
-                self._executor, partial(self._driving.client_set_timeouts, session_id, w3c.read_object(body))
+                self._executor,
+                partial(self._driver_access.client_set_timeouts, session_id, w3c.read_object(body)),
             )
         elif (method, command) == ("DELETE", "/window"):
             no_window_left = w3c.read_object(answer.body).get("value") == []
-            if no_window_left and self._driving.session(session_id).ends_with_last_window:
+            if no_window_left and self._driver_access.session(session_id).ends_with_last_window:
                 await self._close(session_id)
                 self._windowless.append(session_id)
 
@@ -177,7 +178,7 @@ class WebDriver:
             acquired = await self._acquire(
                 checked, options, header(scope, LEASE_TOKEN.lower().encode()), gone
             )
-        except CallerGone:
+        except ClientDisconnected:
             return
         finally:
             watch.cancel()
@@ -185,7 +186,11 @@ class WebDriver:
         await send_answer(send, w3c.value(_new_session(acquired, addresses)))
 
     async def _acquire(
-        self, checked: Checked, options: Mapping[str, object], token: str | None, gone: Future[None]
+        self,
+        checked: CheckedCapabilities,
+        options: Mapping[str, object],
+        token: str | None,
+        gone: Future[None],
     ) -> Acquired:
         wanted = validated(SessionRequest, options, f"field of {w3c.OPTIONS}", strict=True)
         request = request_of(wanted, checked, token, ends_with_last_window=True)
@@ -195,7 +200,7 @@ class WebDriver:
         if gone.done():
             # He left after it was handed over, and before he could hear of it.
             await on_thread(self._executor, partial(self._manager.hand_back, acquired, request))
-            raise CallerGone
+            raise ClientDisconnected
         return acquired
 
     async def _status(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -208,14 +213,14 @@ class WebDriver:
             raise MethodNotAllowed(f"This remote end takes {', '.join(_METHODS)}")
         raise NotFound(f"There is no command {scope['method']} {scope['path']}; the W3C standard lists them")
 
-    def _line(self, session_id: str) -> SessionLine:
+    def _queue(self, session_id: str) -> CommandQueue:
         line = self._lines.get(session_id)
         if line is None:
-            self._driving.session(session_id)
-            for gone in [known for known in self._lines if not self._driving.knows(known)]:
+            self._driver_access.session(session_id)
+            for gone in [known for known in self._lines if not self._driver_access.knows(known)]:
                 self._forget(gone)
-            line = self._lines[session_id] = SessionLine(
-                session_id, self._manager, self._driving, self._executor, self._watch_s
+            line = self._lines[session_id] = CommandQueue(
+                session_id, self._manager, self._driver_access, self._executor, self._watch_s
             )
         return line
 

@@ -29,7 +29,7 @@ SPARE_S = 1.0
 # Three classes until Python 3.11, where they became one.
 _TIMEOUTS = (TimeoutError, asyncio.TimeoutError, futures.TimeoutError)
 
-Answer = Mapping[str, Any]
+CdpResult = Mapping[str, Any]
 
 
 class DevToolsFailed(Exception):
@@ -41,7 +41,7 @@ class DevToolsRefused(DevToolsFailed):
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class BrowserSignals:
     """What a DevTools connection has heard of a browser's pages.
 
     Attributes:
@@ -53,7 +53,7 @@ class Seen:
     no_page_left: bool = False
 
 
-NOTHING_SEEN = Seen()
+NO_SIGNALS = BrowserSignals()
 
 
 class Connection:
@@ -63,7 +63,7 @@ class Connection:
         self._loop = loop
         self._socket = socket
         self._number = 0
-        self._pending: dict[int, asyncio.Future[Answer]] = {}
+        self._pending: dict[int, asyncio.Future[CdpResult]] = {}
         self._pages: set[str] = set()
         self._had_pages = False
         self._crashed: set[str] = set()
@@ -76,11 +76,13 @@ class Connection:
         return not self._reader.done()
 
     @property
-    def seen(self) -> Seen:
+    def seen(self) -> BrowserSignals:
         """What has been heard of the browser's pages so far, also when it is gone by now."""
-        return Seen(tuple(self._crashed & self._pages), no_page_left=self._had_pages and not self._pages)
+        return BrowserSignals(
+            tuple(self._crashed & self._pages), no_page_left=self._had_pages and not self._pages
+        )
 
-    def call(self, method: str, timeout: float, **parameters: object) -> Answer:
+    def call(self, method: str, timeout: float, **parameters: object) -> CdpResult:
         """Send a command to the browser and give its result.
 
         Raises:
@@ -88,7 +90,7 @@ class Connection:
         """
         return self._run(self._call(method, parameters, None), timeout)
 
-    def call_page(self, target_id: str, method: str, timeout: float, **parameters: object) -> Answer:
+    def call_page(self, target_id: str, method: str, timeout: float, **parameters: object) -> CdpResult:
         """Send a command to a page and give its result; it waits while the page is busy or shows a dialog.
 
         Raises:
@@ -105,8 +107,8 @@ class Connection:
         self.call_page(target_id, "Page.reload", timeout)
         self._loop.call_soon_threadsafe(self._crashed.discard, target_id)
 
-    def _run(self, command: Coroutine[Any, Any, Answer], timeout: float) -> Answer:
-        async def bounded() -> Answer:
+    def _run(self, command: Coroutine[Any, Any, CdpResult], timeout: float) -> CdpResult:
+        async def bounded() -> CdpResult:
             return await asyncio.wait_for(command, timeout)
 
         whole = bounded()
@@ -133,7 +135,7 @@ class Connection:
         self._reader.cancel()
         await self._socket.close()
 
-    async def _call_page(self, target_id: str, method: str, parameters: Mapping[str, object]) -> Answer:
+    async def _call_page(self, target_id: str, method: str, parameters: Mapping[str, object]) -> CdpResult:
         if target_id not in self._attached:
             attach = {"targetId": target_id, "flatten": True}
             answer = await self._call("Target.attachToTarget", attach, None)
@@ -144,7 +146,7 @@ class Connection:
         # Chrome tells of a crash once; but it repeats Inspector.targetCrashed to whoever enables that domain.
         await asyncio.wait_for(self._call_page(target_id, "Inspector.enable", {}), LOOK_S)
 
-    async def _call(self, method: str, parameters: Mapping[str, object], session: str | None) -> Answer:
+    async def _call(self, method: str, parameters: Mapping[str, object], session: str | None) -> CdpResult:
         if self._reader.done():
             raise DevToolsFailed("The connection to Chrome is gone")
         self._number += 1
@@ -158,7 +160,7 @@ class Connection:
             del self._pending[number]
         if "error" in answer:
             raise DevToolsRefused(f"Chrome refuses {method}: {answer['error'].get('message')}")
-        result: Answer = answer.get("result", {})
+        result: CdpResult = answer.get("result", {})
         return result
 
     async def _read(self) -> None:
@@ -173,7 +175,7 @@ class Connection:
                 if not answered.done():
                     answered.set_exception(DevToolsFailed("The connection to Chrome is gone"))
 
-    def _take(self, message: Answer) -> None:
+    def _take(self, message: CdpResult) -> None:
         answered = self._pending.get(message.get("id", 0))
         if answered is not None and not answered.done():
             answered.set_result(message)
@@ -183,7 +185,7 @@ class Connection:
         elif "method" in message:
             self._hear(message["method"], message.get("params", {}))
 
-    def _hear(self, event: str, about: Answer) -> None:
+    def _hear(self, event: str, about: CdpResult) -> None:
         target = about.get("targetInfo", {})
         if event in {"Target.targetCreated", "Target.targetInfoChanged"} and target.get("type") == "page":
             self._pages.add(target["targetId"])
@@ -245,14 +247,14 @@ class DevTools:
         except (WebSocketException, OSError, CancelledError, *_TIMEOUTS) as error:
             raise DevToolsFailed(f"Chrome takes no DevTools connection: {error}") from error
 
-    def seen(self, running: RunningBrowser) -> Seen:
+    def seen(self, running: RunningBrowser) -> BrowserSignals:
         """Give what is known of a browser's pages without asking it anything."""
         with self._lock:
             known = self._connections.get(running.browser_guid)
         return (
             known.result().seen
             if known is not None and known.done() and not known.exception()
-            else NOTHING_SEEN
+            else NO_SIGNALS
         )
 
     def forget(self, browser_guid: str) -> None:

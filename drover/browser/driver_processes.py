@@ -40,7 +40,7 @@ else:
     _OWN_PROCESS_GROUP: dict[str, Any] = {"start_new_session": True}
 
 
-Wanted = Callable[[], bool]
+StillWanted = Callable[[], bool]
 """Tells whether the session still wants what is being started for it."""
 
 
@@ -52,7 +52,7 @@ class DriverProcesses:
         self._lock = threading.Lock()
 
     def start(
-        self, executable: Path, folder: SessionFolder, deadline: Deadline, wanted: Wanted
+        self, executable: Path, folder: SessionFolder, deadline: Deadline, wanted: StillWanted
     ) -> tuple[ProcessIdentity, str]:
         """Start a ChromeDriver for a session's folder; gives its identity and its address.
 
@@ -73,7 +73,7 @@ class DriverProcesses:
             self.reap(process.pid)
             if _PORT_TAKEN not in folder.driver_output.read_text(encoding="utf-8", errors="replace"):
                 break
-        raise BrowserUnavailable(start_diagnostics.story("ChromeDriver did not start", folder))
+        raise BrowserUnavailable(start_diagnostics.explain_failure("ChromeDriver did not start", folder))
 
     def reap(self, pid: int) -> None:
         """Take one off the process table, if it has ended."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
-from drover.browser.devtools import NOTHING_SEEN, Seen
+from drover.browser.devtools import NO_SIGNALS, BrowserSignals
 from drover.browser.running_browser import RunningBrowser
 from drover.processes.table import Liveness, liveness
 
@@ -58,7 +58,7 @@ class Health:
     latency_ms: int | None = None
 
 
-class Reply(Enum):
+class ProbeResult(Enum):
     """How a probe of one endpoint went.
 
     Refused means that nobody listens. Cut off means little: the kernel also resets connections of a
@@ -73,14 +73,14 @@ class Reply(Enum):
 
 
 _ENDED = {Liveness.GONE, Liveness.DYING}
-_WITHOUT_ANSWER = {Reply.SILENT, Reply.CUT_OFF}
+_WITHOUT_ANSWER = {ProbeResult.SILENT, ProbeResult.CUT_OFF}
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
     """One probe: how it went, the HTTP status and decoded JSON where it was answered, else the error."""
 
-    reply: Reply = Reply.NOT_ASKED
+    reply: ProbeResult = ProbeResult.NOT_ASKED
     status: int = 0
     body: object = None
     error: str = ""
@@ -95,13 +95,13 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
-class Readings:
+class HealthReadings:
     """All facts of one look at a session; `taken_at` is in seconds of the monotonic clock."""
 
     taken_at: float
     driver: Liveness
     browser: Liveness
-    seen: Seen = NOTHING_SEEN
+    seen: BrowserSignals = NO_SIGNALS
     driver_status: Probe = Probe()
     browser_version: Probe = Probe()
     session_command: Probe = Probe()
@@ -143,7 +143,7 @@ class Assessment:
         return self.status is not HealthStatus.UNKNOWN
 
 
-def read(running: RunningBrowser, seen: Seen, timeout: float) -> Readings:
+def read(running: RunningBrowser, seen: BrowserSignals, timeout: float) -> HealthReadings:
     """Look at a session's processes and endpoints; takes at most about twice `timeout` seconds.
 
     `seen` is what the session's DevTools connection has heard of its pages.
@@ -153,16 +153,16 @@ def read(running: RunningBrowser, seen: Seen, timeout: float) -> Readings:
     taken_at = time.monotonic()
     driver, browser = liveness(running.driver), liveness(running.browser)
     if driver is not Liveness.ALIVE or browser is not Liveness.ALIVE:
-        return Readings(taken_at, driver, browser, seen)
+        return HealthReadings(taken_at, driver, browser, seen)
     version = probe(f"http://{running.debugger_address}", "/json/version", timeout)
     status = probe(running.driver_url, "/status", timeout)
-    if version.reply is not Reply.ANSWERED or status.reply is not Reply.ANSWERED:
-        return Readings(taken_at, driver, browser, seen, status, version)
+    if version.reply is not ProbeResult.ANSWERED or status.reply is not ProbeResult.ANSWERED:
+        return HealthReadings(taken_at, driver, browser, seen, status, version)
     command = probe(running.driver_url, f"/session/{running.driver_session_id}/timeouts", BUSY_PROBE_S)
-    return Readings(taken_at, driver, browser, seen, status, version, command, pages(running, timeout))
+    return HealthReadings(taken_at, driver, browser, seen, status, version, command, pages(running, timeout))
 
 
-def assess(readings: Readings, running: RunningBrowser, silence: Silence, timeout: float) -> Assessment:
+def assess(readings: HealthReadings, running: RunningBrowser, silence: Silence, timeout: float) -> Assessment:
     """Judge one look at a session, given the silence that came before it.
 
     Of two faults the browser's counts, since it takes more to heal.
@@ -204,32 +204,34 @@ def probe(address: str, path: str, timeout: float) -> Probe:
     try:
         connection.request("GET", path)
         response = connection.getresponse()
-        return Probe(Reply.ANSWERED, response.status, json.loads(response.read()))
+        return Probe(ProbeResult.ANSWERED, response.status, json.loads(response.read()))
     except TimeoutError:
-        return Probe(Reply.SILENT, error=f"no answer within {timeout:g} s")
+        return Probe(ProbeResult.SILENT, error=f"no answer within {timeout:g} s")
     except (ConnectionResetError, ConnectionAbortedError, BrokenPipeError) as error:
-        return Probe(Reply.CUT_OFF, error=str(error))
+        return Probe(ProbeResult.CUT_OFF, error=str(error))
     except (OSError, http.client.HTTPException, ValueError) as error:
         ours = isinstance(error, OSError) and error.errno in _OUR_OWN_TROUBLES
-        return Probe(Reply.NOT_ASKED if ours else Reply.REFUSED, error=str(error) or type(error).__name__)
+        return Probe(
+            ProbeResult.NOT_ASKED if ours else ProbeResult.REFUSED, error=str(error) or type(error).__name__
+        )
     finally:
         connection.close()
 
 
-def _judge_windows(readings: Readings) -> Assessment | None:
+def _judge_windows(readings: HealthReadings) -> Assessment | None:
     # ChromeDriver ends the browser with its last window, so the browser's end is no cause of its own then.
     if readings.seen.no_page_left and readings.browser is not Liveness.STOPPED:
         return _dead(Cause.WINDOW_GONE, "its last window was closed")
     return None
 
 
-def _judge_pages(readings: Readings) -> Assessment | None:
+def _judge_pages(readings: HealthReadings) -> Assessment | None:
     if readings.seen.crashed_pages:
         return _dead(Cause.TAB_CRASHED, f"{len(readings.seen.crashed_pages)} of its tabs crashed")
     return None
 
 
-def _judge_processes(readings: Readings, running: RunningBrowser) -> Assessment | None:
+def _judge_processes(readings: HealthReadings, running: RunningBrowser) -> Assessment | None:
     chrome, chromedriver = f"Chrome (PID {running.browser.pid})", f"ChromeDriver (PID {running.driver.pid})"
     if readings.browser in _ENDED:
         return _dead(Cause.BROWSER_GONE, f"{chrome} is gone")
@@ -242,26 +244,26 @@ def _judge_processes(readings: Readings, running: RunningBrowser) -> Assessment 
     return None
 
 
-def _judge_refusals(readings: Readings, running: RunningBrowser) -> Assessment | None:
+def _judge_refusals(readings: HealthReadings, running: RunningBrowser) -> Assessment | None:
     version, status = readings.browser_version, readings.driver_status
-    if version.reply is Reply.REFUSED:
+    if version.reply is ProbeResult.REFUSED:
         return _dead(Cause.BROWSER_GONE, version.error)
-    if version.reply is Reply.ANSWERED and browser_guid(version.body) != running.browser_guid:
+    if version.reply is ProbeResult.ANSWERED and browser_guid(version.body) != running.browser_guid:
         return _dead(Cause.BROWSER_GONE, "another browser answers at its address")
-    if status.reply is Reply.REFUSED:
+    if status.reply is ProbeResult.REFUSED:
         return _dead(Cause.DRIVER_GONE, status.error)
-    if readings.session_command.reply is Reply.REFUSED:
+    if readings.session_command.reply is ProbeResult.REFUSED:
         return _dead(Cause.DRIVER_GONE, readings.session_command.error)
     if readings.session_command.status == http.HTTPStatus.NOT_FOUND:
         return _dead(Cause.DRIVER_GONE, "ChromeDriver no longer knows the session")
     return None
 
 
-def _judge_silence(readings: Readings, silence: Silence, timeout: float) -> Assessment | None:
+def _judge_silence(readings: HealthReadings, silence: Silence, timeout: float) -> Assessment | None:
     browser_silent = readings.browser_version.reply in _WITHOUT_ANSWER
     driver_silent = readings.driver_status.reply in _WITHOUT_ANSWER
     # A command may keep the next one waiting for a minute, but it cuts nobody off.
-    if not browser_silent and not driver_silent and readings.session_command.reply is not Reply.CUT_OFF:
+    if not browser_silent and not driver_silent and readings.session_command.reply is not ProbeResult.CUT_OFF:
         return None
     who, cause = ("Chrome", Cause.BROWSER_HUNG) if browser_silent else ("ChromeDriver", Cause.DRIVER_HUNG)
     before = silence if silence.of is cause else Silence(since=readings.taken_at)
@@ -272,8 +274,8 @@ def _judge_silence(readings: Readings, silence: Silence, timeout: float) -> Asse
     return Assessment(HealthStatus.UNKNOWN, f"{who} does not answer", silence=now)
 
 
-def _judge_session(readings: Readings) -> Assessment:
-    if readings.session_command.reply is Reply.SILENT:
+def _judge_session(readings: HealthReadings) -> Assessment:
+    if readings.session_command.reply is ProbeResult.SILENT:
         return Assessment(HealthStatus.BUSY, "a command is running")
     return Assessment(HealthStatus.HEALTHY)
 

@@ -18,9 +18,9 @@ from typing import Any
 from drover.browser import driver_client, start_diagnostics
 from drover.browser.binaries import FETCH_TIMEOUT_S, Binaries, mismatch, versions
 from drover.browser.capabilities import policy
-from drover.browser.capabilities.policy import Checked
-from drover.browser.driver_processes import DriverProcesses, Wanted
-from drover.browser.health import Reply, browser_guid, pages, probe
+from drover.browser.capabilities.policy import CheckedCapabilities
+from drover.browser.driver_processes import DriverProcesses, StillWanted
+from drover.browser.health import ProbeResult, browser_guid, pages, probe
 from drover.browser.running_browser import RunningBrowser
 from drover.browser.start_slots import StartSlots, starts_at_once, usable_cores
 from drover.core.deadline import Deadline
@@ -83,14 +83,14 @@ class Launcher:
         if not driver or (not chrome and sys.platform != "win32"):
             program = binaries.chrome if driver else binaries.chromedriver
             return f"{program} does not tell its version: start it by hand to see why"
-        return start_diagnostics.want_of_room(self._failed_in) if self._failed_in else None
+        return start_diagnostics.disk_full(self._failed_in) if self._failed_in else None
 
     def start(
         self,
         folder: SessionFolder,
-        checked: Checked,
+        checked: CheckedCapabilities,
         deadline: Deadline,
-        wanted: Wanted,
+        wanted: StillWanted,
         *,
         gives_way: bool = False,
     ) -> RunningBrowser:
@@ -123,7 +123,7 @@ class Launcher:
             return self._started(folder, wish, deadline, wanted)
 
     def _started(
-        self, folder: SessionFolder, wish: Mapping[str, object], deadline: Deadline, wanted: Wanted
+        self, folder: SessionFolder, wish: Mapping[str, object], deadline: Deadline, wanted: StillWanted
     ) -> RunningBrowser:
         try:
             driver, url = self._drivers.start(self._binaries(deadline).chromedriver, folder, deadline, wanted)
@@ -146,16 +146,16 @@ class Launcher:
 
     def _story(self, error: Exception, folder: SessionFolder) -> str:
         sandboxed = not self._no_sandbox and "--no-sandbox" not in self._chrome_args
-        return start_diagnostics.story(error, folder, sandboxed=sandboxed, doubt=self._doubt)
+        return start_diagnostics.explain_failure(error, folder, sandboxed=sandboxed, doubt=self._doubt)
 
     def reattach(
         self,
         folder: SessionFolder,
         running: RunningBrowser,
-        checked: Checked,
+        checked: CheckedCapabilities,
         window: str | None,
         deadline: Deadline,
-        wanted: Wanted,
+        wanted: StillWanted,
     ) -> RunningBrowser:
         """Put a new ChromeDriver on a browser that outlived its own, and end the old one first.
 
@@ -181,7 +181,7 @@ class Launcher:
         except driver_client.CommandFailed as error:
             end([driver])
             self._drivers.reap(driver.pid)
-            raise BrowserUnavailable(start_diagnostics.story(error, folder)) from error
+            raise BrowserUnavailable(start_diagnostics.explain_failure(error, folder)) from error
         return attached
 
     def stop(self, folder: SessionFolder, running: RunningBrowser | None) -> None:
@@ -284,7 +284,7 @@ def _same_browser_or_none(running: RunningBrowser) -> None:
     version = probe(f"http://{running.debugger_address}", "/json/version", ATTACH_S)
     same = (
         liveness(running.browser) is Liveness.ALIVE
-        and version.reply is Reply.ANSWERED
+        and version.reply is ProbeResult.ANSWERED
         and browser_guid(version.body) == running.browser_guid
     )
     if not same:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from enum import Enum
 
 from drover.browser import health
-from drover.browser.capabilities.policy import Checked
+from drover.browser.capabilities.policy import CheckedCapabilities
 from drover.browser.devtools import DevTools, DevToolsFailed
-from drover.browser.driver_processes import Wanted
+from drover.browser.driver_processes import StillWanted
 from drover.browser.health import Cause
 from drover.browser.launcher import Launcher
 from drover.browser.running_browser import RunningBrowser
@@ -52,7 +52,7 @@ class Recovery:
 
 
 @dataclass(frozen=True, slots=True)
-class Casualty:
+class RecoveryContext:
     """A session that needs to be brought back, and what there is to do it with.
 
     Attributes:
@@ -65,14 +65,14 @@ class Casualty:
     """
 
     folder: SessionFolder
-    checked: Checked
+    checked: CheckedCapabilities
     running: RunningBrowser | None
     cause: Cause
     state: SavedState | None
     window: str | None = None
 
 
-class Ladder:
+class Recoverer:
     """Brings sessions back.
 
     Args:
@@ -86,8 +86,8 @@ class Ladder:
         self._devtools = devtools
         self._folders = folders
 
-    def bring_back(
-        self, casualty: Casualty, deadline: Deadline, wanted: Wanted
+    def recover(
+        self, context: RecoveryContext, deadline: Deadline, wanted: StillWanted
     ) -> tuple[RunningBrowser, Method]:
         """Give a session a living browser again, by the gentlest rung that holds.
 
@@ -97,43 +97,43 @@ class Ladder:
             SessionLost: The session is not wanted any more.
         """
         try:
-            return self._reattach(casualty, deadline, wanted), Method.REATTACHED
+            return self._reattach(context, deadline, wanted), Method.REATTACHED
         except (BrowserUnavailable, DevToolsFailed):
             # The browser went down as well; the next rung starts a new one.
-            self._launcher.stop(casualty.folder, casualty.running)
-        if casualty.running is not None:
-            self._devtools.forget(casualty.running.browser_guid)
+            self._launcher.stop(context.folder, context.running)
+        if context.running is not None:
+            self._devtools.forget(context.running.browser_guid)
         try:
-            running = self._on_the_same_profile(casualty, deadline, wanted)
+            running = self._on_the_same_profile(context, deadline, wanted)
             has_profile = True
         except BrowserUnavailable:
             # The profile is gone or damaged, and a new one takes its place.
-            running = self._on_a_new_profile(casualty, deadline, wanted)
+            running = self._on_a_new_profile(context, deadline, wanted)
             has_profile = False
-        put_back = casualty.state is not None and self.put_back(running, casualty.state)
+        put_back = context.state is not None and self.put_back(running, context.state)
         return running, Method.RESTORED if has_profile or put_back else Method.RECREATED
 
-    def _reattach(self, casualty: Casualty, deadline: Deadline, wanted: Wanted) -> RunningBrowser:
+    def _reattach(self, context: RecoveryContext, deadline: Deadline, wanted: StillWanted) -> RunningBrowser:
         """Put a new ChromeDriver on a browser that lives: tabs, forms and script variables are still there.
 
         Crashed tabs are loaded again first; the ChromeDriver that saw them crash refuses them for ever.
         """
-        if casualty.running is None or casualty.cause in {
+        if context.running is None or context.cause in {
             Cause.BROWSER_GONE,
             Cause.BROWSER_HUNG,
             Cause.WINDOW_GONE,
         }:
             raise BrowserUnavailable("The browser itself is gone")
-        if casualty.cause is Cause.TAB_CRASHED:
-            connection = self._devtools.of(casualty.running)
+        if context.cause is Cause.TAB_CRASHED:
+            connection = self._devtools.of(context.running)
             for target_id in connection.seen.crashed_pages:
                 connection.reload_page(target_id, RELOAD_S)
         # ChromeDriver 156 cannot attach while a page waits for its server, and that may be for minutes.
-        impatience = threading.Timer(LOADING_S, self._stop_loading, [casualty.running])
+        impatience = threading.Timer(LOADING_S, self._stop_loading, [context.running])
         impatience.start()
         try:
             return self._launcher.reattach(
-                casualty.folder, casualty.running, casualty.checked, casualty.window, deadline, wanted
+                context.folder, context.running, context.checked, context.window, deadline, wanted
             )
         finally:
             impatience.cancel()
@@ -144,14 +144,18 @@ class Ladder:
             with suppress(DevToolsFailed):
                 self._devtools.of(running).call_page(page.target_id, "Page.stopLoading", STOP_LOADING_S)
 
-    def _on_the_same_profile(self, casualty: Casualty, deadline: Deadline, wanted: Wanted) -> RunningBrowser:
-        self._folders.keep_profile(casualty.folder)
-        return self._launcher.start(casualty.folder, casualty.checked, deadline, wanted)
+    def _on_the_same_profile(
+        self, context: RecoveryContext, deadline: Deadline, wanted: StillWanted
+    ) -> RunningBrowser:
+        self._folders.keep_profile(context.folder)
+        return self._launcher.start(context.folder, context.checked, deadline, wanted)
 
-    def _on_a_new_profile(self, casualty: Casualty, deadline: Deadline, wanted: Wanted) -> RunningBrowser:
-        self._launcher.stop(casualty.folder, None)
-        self._folders.reset(casualty.folder)
-        return self._launcher.start(casualty.folder, casualty.checked, deadline, wanted)
+    def _on_a_new_profile(
+        self, context: RecoveryContext, deadline: Deadline, wanted: StillWanted
+    ) -> RunningBrowser:
+        self._launcher.stop(context.folder, None)
+        self._folders.reset(context.folder)
+        return self._launcher.start(context.folder, context.checked, deadline, wanted)
 
     def put_back(self, running: RunningBrowser, state: SavedState) -> bool:
         """Put a saved state into a new browser; tell whether all of it was taken."""

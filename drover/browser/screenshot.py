@@ -14,7 +14,7 @@ from drover.core.deadline import Deadline
 from drover.core.errors import BrowserUnavailable
 
 
-def draw_page_in_front(devtools: DevTools, running: RunningBrowser, deadline: Deadline) -> bytes:
+def capture_front_page(devtools: DevTools, running: RunningBrowser, deadline: Deadline) -> bytes:
     """Give the page in front as PNG, as it is.
 
     Raises:

@@ -14,7 +14,9 @@ _ENDED_AT_ONCE = "Chrome instance exited"
 _GREETINGS = ("Starting ChromeDriver", "Only local connections", "Please see", "ChromeDriver was started")
 
 
-def story(error: object, folder: SessionFolder, *, sandboxed: bool = False, doubt: str | None = None) -> str:
+def explain_failure(
+    error: object, folder: SessionFolder, *, sandboxed: bool = False, doubt: str | None = None
+) -> str:
     """Tell why a browser did not start: ChromeDriver's reason, its last log lines, and what to do.
 
     Args:
@@ -27,7 +29,7 @@ def story(error: object, folder: SessionFolder, *, sandboxed: bool = False, doub
     lines = " | ".join(word for word in words if word)
     told = f" ChromeDriver's last log lines: {lines}." if lines else ""
     advice = (
-        want_of_room(folder.path.parent)
+        disk_full(folder.path.parent)
         or _sandbox_advice(str(error), sandboxed)
         or doubt
         or "Check that Chrome and ChromeDriver are of the same version and start by hand"
@@ -35,7 +37,7 @@ def story(error: object, folder: SessionFolder, *, sandboxed: bool = False, doub
     return f"No browser could be started: {str(error).rstrip('.')}.{told} {advice}, then ask again"
 
 
-def want_of_room(path: Path) -> str | None:
+def disk_full(path: Path) -> str | None:
     """Tell that the disk of a folder is full, and what to do; None where it is not, or cannot be told."""
     try:
         free_mb = shutil.disk_usage(path).free / 1e6

@@ -39,7 +39,7 @@ def usable_cores() -> int:
 
 
 @dataclass(order=True, slots=True)
-class _Ticket:
+class _SlotRequest:
     """A place in the line: those who give way stand behind all others, each kind in the order of coming."""
 
     gives_way: bool
@@ -62,8 +62,8 @@ class StartSlots:
         self._limit = limit
         self._lock = threading.Lock()
         self._numbers = itertools.count()
-        self._line: list[_Ticket] = []
-        self._starting: list[_Ticket] = []
+        self._queue: list[_SlotRequest] = []
+        self._starting: list[_SlotRequest] = []
 
     @contextmanager
     def slot(self, deadline: Deadline, wanted: Callable[[], bool], *, gives_way: bool) -> Iterator[None]:
@@ -78,21 +78,21 @@ class StartSlots:
             SessionLost: The session is not wanted any more.
             BrowserUnavailable: The time is over.
         """
-        ticket = _Ticket(gives_way, next(self._numbers))
+        ticket = _SlotRequest(gives_way, next(self._numbers))
         with self._lock:
-            self._line.append(ticket)
+            self._queue.append(ticket)
             self._serve()
         try:
             self._await(ticket, deadline, wanted)
             yield
         finally:
             with self._lock:
-                for place in (self._line, self._starting):
+                for place in (self._queue, self._starting):
                     if ticket in place:
                         place.remove(ticket)
                 self._serve()
 
-    def _await(self, ticket: _Ticket, deadline: Deadline, wanted: Callable[[], bool]) -> None:
+    def _await(self, ticket: _SlotRequest, deadline: Deadline, wanted: Callable[[], bool]) -> None:
         while not ticket.turn.wait(min(TICK_S, deadline.remaining())):
             if not wanted():
                 raise SessionLost("The session was closed while its browser waited for its start; ask again")
@@ -107,9 +107,9 @@ class StartSlots:
         """Give the slots that are free to those in front."""
         now = time.monotonic()
         self._starting = [one for one in self._starting if now - one.begun_at < STUCK_S]
-        while self._line and len(self._starting) < self._limit:
-            first = min(self._line)
-            self._line.remove(first)
+        while self._queue and len(self._starting) < self._limit:
+            first = min(self._queue)
+            self._queue.remove(first)
             first.begun_at = now
             self._starting.append(first)
             first.turn.set()

@@ -47,10 +47,10 @@ _EXIT_CODES = """exit codes:
   75  nothing is wrong with the settings, but the port or the folder is taken, the disk is full, or the
       address is not there yet: a later start may succeed"""
 
-Answer = Mapping[str, Any]
+JsonObject = Mapping[str, Any]
 
 
-class NoAnswer(Exception):
+class ServiceUnreachable(Exception):
     """The running instance cannot be asked; the message says why."""
 
 
@@ -80,7 +80,7 @@ def run(arguments: Sequence[str], serve: Callable[[Settings], int]) -> int:
     except StartRefused as refusal:
         _complain(refusal.message)
         return OBSTRUCTED if isinstance(refusal, StartObstructed) else REFUSED
-    except NoAnswer as error:
+    except ServiceUnreachable as error:
         _complain(str(error))
         return NO_ANSWER
 
@@ -146,7 +146,7 @@ def _cleaner_alone(settings: Settings) -> ProcessCleaner:
     )
 
 
-def _ask(settings: Settings, method: str, path: str) -> Answer:
+def _ask(settings: Settings, method: str, path: str) -> JsonObject:
     """Ask the running instance.
 
     Raises:
@@ -164,7 +164,7 @@ def _ask(settings: Settings, method: str, path: str) -> Answer:
     except urllib.error.HTTPError as error:
         return _refusal(error, url)
     except (OSError, ValueError, http.client.HTTPException) as error:
-        raise NoAnswer(
+        raise ServiceUnreachable(
             f"An instance of Drover runs on {settings.data_dir}, but {url} does not answer ({error}); "
             "set DROVER_PORT to the port that it listens on"
         ) from error
@@ -177,7 +177,7 @@ def _reachable(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _report(answer: object) -> Answer:
+def _report(answer: object) -> JsonObject:
     """Give an answer of ours; some other program may listen on the port.
 
     Raises:
@@ -188,7 +188,7 @@ def _report(answer: object) -> Answer:
     return answer
 
 
-def _refusal(error: urllib.error.HTTPError, url: str) -> Answer:
+def _refusal(error: urllib.error.HTTPError, url: str) -> JsonObject:
     """Give the report of a cleanup that is not complete; any other refusal is no answer."""
     try:
         answer = _report(json.load(error))
@@ -196,10 +196,10 @@ def _refusal(error: urllib.error.HTTPError, url: str) -> Answer:
         answer = {}
     if answer.get("code") == CleanupIncomplete.code:
         return answer
-    raise NoAnswer(f"{url} refuses: {answer.get('error') or error}")
+    raise ServiceUnreachable(f"{url} refuses: {answer.get('error') or error}")
 
 
-def _cleanup_text(answer: Answer) -> str:
+def _cleanup_text(answer: JsonObject) -> str:
     lines = [str(answer["message"])]
     if answer["killed"]:
         lines += ["", _table(("PID", "ROLE", "NAME", "WHY"), answer["killed"])]
@@ -210,7 +210,7 @@ def _cleanup_text(answer: Answer) -> str:
     return "\n".join(lines)
 
 
-def _process_table(answer: Answer) -> str:
+def _process_table(answer: JsonObject) -> str:
     if not answer["processes"]:
         return "No Chrome or ChromeDriver process runs on this machine."
     return _table(("PID", "VERDICT", "ROLE", "NAME", "MEMORY_MB", "WHY"), answer["processes"])

@@ -46,7 +46,7 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
-class Program:
+class ProgramReading:
     """A program of a session: where it is, its version, or why its setting is refused."""
 
     path: Path | None
@@ -89,7 +89,7 @@ class DataFolder:
 
 
 @dataclass(frozen=True, slots=True)
-class Readings:
+class SystemReadings:
     """All that was read of the set-up.
 
     Attributes:
@@ -105,8 +105,8 @@ class Readings:
 
     system: str
     refusal: str | None
-    chrome: Program
-    driver: Program
+    chrome: ProgramReading
+    driver: ProgramReading
     snap_notice: str | None
     sandbox: Sandbox
     shared_memory: int | None
@@ -119,7 +119,7 @@ class Readings:
     orphans_reaped: bool | None
 
 
-def judge(readings: Readings) -> tuple[Check, ...]:
+def judge(readings: SystemReadings) -> tuple[Check, ...]:
     """Give a check for everything that was read."""
     return (
         _settings(readings),
@@ -141,13 +141,13 @@ def worst(checks: Iterable[Check]) -> Status:
     return next((one for one in (Status.PROBLEM, Status.WARNING) if one in found), Status.OK)
 
 
-def _settings(readings: Readings) -> Check:
+def _settings(readings: SystemReadings) -> Check:
     if readings.refusal is None:
         return Check("settings", Status.OK, "they fit together")
     return Check("settings", Status.PROBLEM, "the service refuses to start with them", readings.refusal)
 
 
-def _program(name: str, program: Program, snap_notice: str | None, system: str) -> Check:
+def _program(name: str, program: ProgramReading, snap_notice: str | None, system: str) -> Check:
     if program.refusal is not None:
         return Check(name, Status.PROBLEM, "its setting is refused", program.refusal)
     if program.path is None:
@@ -159,7 +159,7 @@ def _program(name: str, program: Program, snap_notice: str | None, system: str) 
     return Check(name, Status.OK, f"{program.path} {program.version}".strip())
 
 
-def _versions(chrome: Program, driver: Program) -> Iterator[Check]:
+def _versions(chrome: ProgramReading, driver: ProgramReading) -> Iterator[Check]:
     if chrome.path is None or driver.path is None:
         return
     advice = mismatch(chrome.version, driver.version)
@@ -237,7 +237,7 @@ def _port(port: int, holder: PortHolder) -> Check:
     return Check("port", Status.PROBLEM, found, "stop that, or set DROVER_PORT to another port")
 
 
-def _permissions(readings: Readings) -> Check:
+def _permissions(readings: SystemReadings) -> Check:
     if not readings.sees_others:
         return Check(
             "permissions",

@@ -18,8 +18,8 @@ from pathlib import Path
 
 from drover.browser.binaries import Binaries, find_chrome, find_chromedriver, snap_notice, versions
 from drover.browser.capabilities.policy import check_chrome_args
-from drover.browser.start_diagnostics import want_of_room
-from drover.cli.doctor import DataFolder, PortHolder, Program, Readings, Sandbox
+from drover.browser.start_diagnostics import disk_full
+from drover.cli.doctor import DataFolder, PortHolder, ProgramReading, Sandbox, SystemReadings
 from drover.core.errors import DroverError, StartRefused
 from drover.core.settings import Settings
 from drover.net import access
@@ -46,14 +46,17 @@ sys.exit(unshare(0x10000000) or unshare(0x20000000))
 """
 
 
-def read_set_up(settings: Settings) -> Readings:
+def read_set_up(settings: Settings) -> SystemReadings:
     """Read everything that `doctor.judge` wants to know; takes some two seconds."""
     chrome = _found(find_chrome, settings.chrome_binary)
     driver = _found(find_chromedriver, settings.chromedriver)
     if chrome.path is not None and driver.path is not None:
         chrome_version, driver_version = versions(Binaries(chrome.path, driver.path))
-        chrome, driver = Program(chrome.path, chrome_version), Program(driver.path, driver_version)
-    return Readings(
+        chrome, driver = (
+            ProgramReading(chrome.path, chrome_version),
+            ProgramReading(driver.path, driver_version),
+        )
+    return SystemReadings(
         system=sys.platform,
         refusal=_refusal(settings),
         chrome=chrome,
@@ -76,17 +79,17 @@ def _refusal(settings: Settings) -> str | None:
     try:
         check_chrome_args(settings.chrome_args)
         access.check_bind(settings.host, token)
-        access.door(settings.host, settings.port, settings.allowed_hosts, token)
+        access.access_policy(settings.host, settings.port, settings.allowed_hosts, token)
     except DroverError as error:
         return error.message
     return None
 
 
-def _found(find: Callable[[str | None], Path | None], setting: str | None) -> Program:
+def _found(find: Callable[[str | None], Path | None], setting: str | None) -> ProgramReading:
     try:
-        return Program(find(setting))
+        return ProgramReading(find(setting))
     except StartRefused as refusal:
-        return Program(None, refusal=refusal.message)
+        return ProgramReading(None, refusal=refusal.message)
 
 
 def _sandbox(chrome: Path | None) -> Sandbox:
@@ -139,7 +142,7 @@ def _data_folder(path: Path) -> DataFolder:
     # Path.exists() raises below a folder that may not be searched, and for a name that is too long.
     there = next(one for one in (path, *path.parents) if os.path.exists(one))  # noqa: PTH110
     writable = there.is_dir() and os.access(there, os.W_OK | os.X_OK)
-    return DataFolder(path, refusal, writable, network_share(there), want_of_room(there))
+    return DataFolder(path, refusal, writable, network_share(there), disk_full(there))
 
 
 def _port_holder(settings: Settings) -> PortHolder:

@@ -16,7 +16,7 @@ class DeadlineExceeded(Exception):
     """The time that the caller gave is over."""
 
 
-class CallerGone(Exception):
+class ClientDisconnected(Exception):
     """The caller has hung up: nobody waits for the answer any more."""
 
 
@@ -45,12 +45,12 @@ class Deadline:
 
         Raises:
             DeadlineExceeded: The time is over; the future's work goes on.
-            CallerGone: The caller hung up; the future's work goes on.
+            ClientDisconnected: The caller hung up; the future's work goes on.
         """
         either: list[Future[Any]] = [future, self._gone]
         wait(either, timeout=self.remaining(), return_when=FIRST_COMPLETED)
         if future.done():
             return future.result()
         if self._gone.done():
-            raise CallerGone
+            raise ClientDisconnected
         raise DeadlineExceeded

@@ -35,7 +35,7 @@ _ORIGIN = re.compile(r"(?P<scheme>https?)://(?P<address>.+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class AccessPolicy:
     """What the service is bound to, and for whom it opens.
 
     Attributes:
@@ -52,7 +52,7 @@ class Door:
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
+class RequestOrigin:
     """What a request says about who sends it; a header that was not sent is None.
 
     `query_token` is filled only by doors that are WebSockets, since browsers cannot set headers there.
@@ -69,7 +69,7 @@ class Caller:
     query_token: str | None = field(default=None, repr=False)
 
 
-def door(host: str, port: int, allowed_hosts: Iterable[str], token: str | None) -> Door:
+def access_policy(host: str, port: int, allowed_hosts: Iterable[str], token: str | None) -> AccessPolicy:
     """The door of a service bound to `host` and `port`; `allowed_hosts` are `name` or `name:port`.
 
     Raises:
@@ -77,7 +77,7 @@ def door(host: str, port: int, allowed_hosts: Iterable[str], token: str | None) 
     """
     proxies = frozenset(_operator_entry(entry) for entry in allowed_hosts if entry.strip())
     names = {*_ALWAYS_OURS, _plain_name(host), *(name for name, _ in proxies)}
-    return Door(frozenset(names), port, _token_or_none(token), proxies)
+    return AccessPolicy(frozenset(names), port, _token_or_none(token), proxies)
 
 
 def check_bind(host: str, token: str | None) -> None:
@@ -94,7 +94,7 @@ def check_bind(host: str, token: str | None) -> None:
         )
 
 
-def admit(caller: Caller, door: Door) -> None:
+def authorize(caller: RequestOrigin, policy: AccessPolicy) -> None:
     """Let `caller` pass, or raise the error that says why not.
 
     Raises:
@@ -103,36 +103,36 @@ def admit(caller: Caller, door: Door) -> None:
         errors.Unauthorized: A token is configured, and the request's is missing or wrong.
         errors.UnsupportedMediaType: The request has a body that is not declared as JSON.
     """
-    _check_host(caller, door)
-    _check_origin(caller, door)
-    _check_token(caller, door)
-    _check_content_type(caller, door)
+    _check_host(caller, policy)
+    _check_origin(caller, policy)
+    _check_token(caller, policy)
+    _check_content_type(caller, policy)
 
 
-def _check_host(caller: Caller, door: Door) -> None:
+def _check_host(caller: RequestOrigin, policy: AccessPolicy) -> None:
     address = _split_address(caller.host or "")
-    if address is None or address[0] not in door.hosts:
+    if address is None or address[0] not in policy.hosts:
         raise errors.ForbiddenHost(
             "The Host header names no host of this service: call it as localhost, "
             "or add the name to DROVER_ALLOWED_HOSTS."
         )
 
 
-def _check_origin(caller: Caller, door: Door) -> None:
+def _check_origin(caller: RequestOrigin, policy: AccessPolicy) -> None:
     site = caller.sec_fetch_site
     if site is not None and site.strip().lower() not in _OWN_PAGES:
         raise errors.ForbiddenOrigin(
             "A page of another site sent this request (Sec-Fetch-Site): call the service from its "
             "own pages or from a program."
         )
-    if caller.origin is not None and not _is_own_origin(caller.origin, door):
+    if caller.origin is not None and not _is_own_origin(caller.origin, policy):
         raise errors.ForbiddenOrigin(
             "The Origin header names a page that is not this service's: call it from its own pages or "
             "from a program, or add the page's host to DROVER_ALLOWED_HOSTS."
         )
 
 
-def _is_own_origin(origin: str, door: Door) -> bool:
+def _is_own_origin(origin: str, policy: AccessPolicy) -> bool:
     match = _ORIGIN.fullmatch(origin)
     address = _split_address(match["address"]) if match else None
     if match is None or address is None:
@@ -140,16 +140,16 @@ def _is_own_origin(origin: str, door: Door) -> bool:
     name, given_port = address
     usual_port = _DEFAULT_PORTS[match["scheme"].lower()]
     port = usual_port if given_port is None else given_port
-    if name in door.hosts and port == door.port:
+    if name in policy.hosts and port == policy.port:
         return True
     # A proxy without a port of its own stands on the usual one; another port there is another page.
-    return (name, port) in door.proxies or ((name, None) in door.proxies and port == usual_port)
+    return (name, port) in policy.proxies or ((name, None) in policy.proxies and port == usual_port)
 
 
-def _check_token(caller: Caller, door: Door) -> None:
-    if door.token is None or caller.path in _OPEN_PATHS:
+def _check_token(caller: RequestOrigin, policy: AccessPolicy) -> None:
+    if policy.token is None or caller.path in _OPEN_PATHS:
         return
-    expected = door.token.encode("utf-8", "surrogatepass")
+    expected = policy.token.encode("utf-8", "surrogatepass")
     # No shortcut between the candidates: the time tells nothing about which of them was near.
     matches = [hmac.compare_digest(shown, expected) for shown in _shown_tokens(caller)]
     if not any(matches):
@@ -158,7 +158,7 @@ def _check_token(caller: Caller, door: Door) -> None:
         )
 
 
-def _shown_tokens(caller: Caller) -> list[bytes]:
+def _shown_tokens(caller: RequestOrigin) -> list[bytes]:
     shown = [] if caller.query_token is None else [caller.query_token.encode("utf-8", "surrogatepass")]
     scheme, _, credentials = (caller.authorization or "").strip().partition(" ")
     if scheme.lower() == "bearer":
@@ -186,14 +186,14 @@ def _basic_password(credentials: str) -> list[bytes]:
     return [password] if colon else []
 
 
-def _check_content_type(caller: Caller, door: Door) -> None:
+def _check_content_type(caller: RequestOrigin, policy: AccessPolicy) -> None:
     media_type = (caller.content_type or "").partition(";")[0].strip().lower()
     if not caller.has_body or media_type == "application/json":
         return
     raise errors.UnsupportedMediaType(
         "Send the body as JSON: "
         f"curl -X {shlex.quote(caller.method)} -H 'Content-Type: application/json' -d '{{...}}' "
-        f"http://localhost:{door.port}{quote(caller.path, safe='/-_.~', errors='replace')}"
+        f"http://localhost:{policy.port}{quote(caller.path, safe='/-_.~', errors='replace')}"
     )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
-from drover.core.deadline import CallerGone
+from drover.core.deadline import ClientDisconnected
 from drover.core.errors import DroverError, RequestTooLarge, Unauthorized
 from drover.net import access
 
@@ -21,7 +21,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 Header = tuple[bytes, bytes]
-Result = TypeVar("Result")
+ThreadResult = TypeVar("ThreadResult")
 
 _logger = logging.getLogger("drover")
 
@@ -29,7 +29,7 @@ JSON_TYPE = b"application/json; charset=utf-8"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     """A whole answer: HTTP status, body and headers; the length is added when it is sent."""
 
     status: int
@@ -37,10 +37,10 @@ class Answer:
     headers: tuple[Header, ...] = field(default=((b"content-type", JSON_TYPE),))
 
 
-def json_answer(content: object, status: int = 200, headers: Iterable[Header] = ()) -> Answer:
+def json_answer(content: object, status: int = 200, headers: Iterable[Header] = ()) -> Response:
     """Give an answer whose body is JSON."""
     body = json.dumps(content, ensure_ascii=False).encode()
-    return Answer(status, body, ((b"content-type", JSON_TYPE), *headers))
+    return Response(status, body, ((b"content-type", JSON_TYPE), *headers))
 
 
 def failure_body(error: DroverError) -> dict[str, object]:
@@ -70,17 +70,17 @@ def raw_headers(headers: Mapping[str, str]) -> tuple[Header, ...]:
     return tuple((name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items())
 
 
-def failure_answer(error: DroverError) -> Answer:
+def failure_answer(error: DroverError) -> Response:
     """Give the answer to a request that failed, as all REST routes give it."""
     return json_answer(failure_body(error), error.status, raw_headers(failure_headers(error)))
 
 
-def last_answer(answer: Answer) -> Answer:
+def last_answer(answer: Response) -> Response:
     """Give an answer that ends its connection, where a body is still to come that nobody wants to read."""
     return replace(answer, headers=(*answer.headers, (b"connection", b"close")))
 
 
-async def send_answer(send: Send, answer: Answer) -> None:
+async def send_answer(send: Send, answer: Response) -> None:
     """Send a whole answer."""
     length = (b"content-length", str(len(answer.body)).encode())
     start = {"type": "http.response.start", "status": answer.status, "headers": [*answer.headers, length]}
@@ -92,7 +92,7 @@ async def read_body(receive: Receive, limit: int) -> bytes:
     """Read the whole body of a request.
 
     Raises:
-        CallerGone: The caller hung up before it was whole.
+        ClientDisconnected: The caller hung up before it was whole.
         RequestTooLarge: It has more than `limit` bytes.
     """
     message = await receive()
@@ -101,7 +101,7 @@ async def read_body(receive: Receive, limit: int) -> bytes:
     body = bytearray()
     while True:
         if message["type"] == "http.disconnect":
-            raise CallerGone
+            raise ClientDisconnected
         body += _bounded(message.get("body", b""), limit - len(body))
         if not message.get("more_body", False):
             return bytes(body)
@@ -121,7 +121,7 @@ async def caller_left(receive: Receive, gone: Future[None]) -> None:
     gone.set_result(None)
 
 
-async def on_thread(executor: Executor, call: Callable[[], Result]) -> Result:
+async def on_thread(executor: Executor, call: Callable[[], ThreadResult]) -> ThreadResult:
     """Make a call that blocks on a thread of an executor, and give what it gives."""
     return await asyncio.get_running_loop().run_in_executor(executor, call)
 
@@ -148,7 +148,7 @@ _ASKED_ABOUT = {
 }
 
 
-def caller_of(scope: Scope) -> access.Caller:
+def caller_of(scope: Scope) -> access.RequestOrigin:
     """Give what a request says about who sends it."""
     said: dict[str, Any] = {}
     has_body = False
@@ -161,5 +161,5 @@ def caller_of(scope: Scope) -> access.Caller:
             has_body = True
     if scope["type"] == "websocket":
         # A browser cannot set headers there, so the token may stand in the address.
-        return access.Caller("GET", scope["path"], query_token=query(scope).get("token"), **said)
-    return access.Caller(scope["method"], scope["path"], has_body=has_body, **said)
+        return access.RequestOrigin("GET", scope["path"], query_token=query(scope).get("token"), **said)
+    return access.RequestOrigin(scope["method"], scope["path"], has_body=has_body, **said)

@@ -11,7 +11,7 @@ from typing import Final
 import psutil
 
 from drover.processes.cleanup.chrome_names import may_be_chrome
-from drover.processes.table import Liveness, ProcessIdentity, glance, identify, liveness
+from drover.processes.table import Liveness, ProcessIdentity, identify, liveness, peek
 
 _ENDING: Final = {Liveness.DYING, Liveness.GONE}
 _NETWORK: Final = "network.mojom.NetworkService"
@@ -36,7 +36,7 @@ def look_at_helpers(browser: ProcessIdentity) -> Helpers:
     """Look at the helpers of a Chrome, in some 0.7 ms; on Linux alone."""
     if sys.platform != "linux" or liveness(browser) is not Liveness.ALIVE:
         return Helpers()
-    seen = [one for one in map(glance, _pids_below(browser.pid)) if one is not None]
+    seen = [one for one in map(peek, _pids_below(browser.pid)) if one is not None]
     return Helpers(
         tuple(one.identity for one in seen if one.liveness is Liveness.STOPPED),
         any(one.liveness in _ENDING and may_be_chrome(one.name) for one in seen),

@@ -152,7 +152,7 @@ class Liveness(str, Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Glance:
+class ProcessPeek:
     """What one cheap look tells of a process; one that is gone is defunct, but stands in the table."""
 
     identity: ProcessIdentity
@@ -191,12 +191,12 @@ def liveness(identity: ProcessIdentity) -> Liveness:
     return _liveness_of(stat)
 
 
-def glance(pid: int) -> Glance | None:
+def peek(pid: int) -> ProcessPeek | None:
     """Give whatever has this pid now, defunct or not; None if there is nothing, or it hides its start."""
     stat = reader.read_stat(pid)
     if stat is None or stat.started is None:
         return None
-    return Glance(ProcessIdentity(pid, stat.started), stat.name, _liveness_of(stat))
+    return ProcessPeek(ProcessIdentity(pid, stat.started), stat.name, _liveness_of(stat))
 
 
 def _liveness_of(stat: Stat) -> Liveness:

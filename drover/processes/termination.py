@@ -37,7 +37,7 @@ class Outcome(str, Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class Termination:
     """The outcome for one process, and why where it still lives."""
 
     identity: ProcessIdentity
@@ -47,7 +47,7 @@ class Ending:
 
 def end(
     targets: Sequence[ProcessIdentity], *, grace: float = 1.0, timeout: float = 3.0
-) -> tuple[Ending, ...]:
+) -> tuple[Termination, ...]:
     """End processes together: ask all at once, wait for all at once, kill what is left.
 
     A stopped process is killed at once, since it could not act on anything milder.
@@ -185,13 +185,13 @@ class _Attempt:
         if self.outcome is None:
             self._settle(Outcome.KILLED if self._killed else Outcome.ENDED)
 
-    def conclude(self) -> Ending:
+    def conclude(self) -> Termination:
         """Give the outcome, from a last look."""
         if self.outcome is None and liveness(self.identity) is Liveness.GONE:
             self.notice_end()
         if self.outcome is None:
             self._settle(Outcome.SURVIVED, "it is still there after SIGKILL")
-        return Ending(self.identity, self.outcome or Outcome.SURVIVED, self._detail)
+        return Termination(self.identity, self.outcome or Outcome.SURVIVED, self._detail)
 
     def close(self) -> None:
         """Give the descriptor back."""

@@ -12,15 +12,15 @@ from typing import Any, cast
 from a2wsgi import WSGIMiddleware
 from flask import Flask
 
-from drover.attach.devtools_sockets import Sockets
-from drover.attach.event_stream import EventStream, Sources
-from drover.attach.live import Live
+from drover.attach.devtools_sockets import DevToolsSockets
+from drover.attach.event_stream import EventStream, StateProviders
+from drover.attach.live import LiveView
 from drover.attach.router import Route, Router
 from drover.attach.webdriver import WebDriver
 from drover.browser.binaries import resolve
 from drover.browser.devtools import DevTools
 from drover.browser.launcher import Launcher
-from drover.browser.recovery import Ladder
+from drover.browser.recovery import Recoverer
 from drover.core import events
 from drover.core.settings import Settings
 from drover.net import access
@@ -28,25 +28,25 @@ from drover.net.asgi import Application
 from drover.processes.host.boot import boot_id
 from drover.processes.host.memory import is_shared_memory_small
 from drover.processes.host.network_shares import network_share
-from drover.sessions.background.keep_alive import KeepAliveRounds
-from drover.sessions.background.periodic_tasks import Task, Upkeep
-from drover.sessions.background.start_probe import Trials
-from drover.sessions.background.warm_pool import WarmBrowsers
-from drover.sessions.lifecycle.adopter import Takeover
+from drover.sessions.background.keep_alive import KeepAliveVisitor
+from drover.sessions.background.periodic_tasks import PeriodicTasks, Task
+from drover.sessions.background.start_probe import StartProbe
+from drover.sessions.background.warm_pool import WarmPool
+from drover.sessions.lifecycle.adopter import SessionAdopter
 from drover.sessions.lifecycle.closer import Closer
-from drover.sessions.lifecycle.health_monitor import Healer
-from drover.sessions.lifecycle.session_worker import Lifecycle
-from drover.sessions.persistence.records import StoredSession
-from drover.sessions.persistence.repository import Archive
-from drover.sessions.persistence.state_saver import StateKeeper
-from drover.sessions.pool.driver_access import Driving
+from drover.sessions.lifecycle.health_monitor import HealthMonitor
+from drover.sessions.lifecycle.session_worker import SessionWorker
+from drover.sessions.persistence.records import SessionRecord
+from drover.sessions.persistence.repository import SessionRepository
+from drover.sessions.persistence.state_saver import StateSaver
+from drover.sessions.pool.driver_access import DriverAccess
 from drover.sessions.pool.registry import SessionRegistry
-from drover.storage.database import SessionStore
+from drover.storage.database import SessionDatabase
 from drover.storage.instance_lock import InstanceLock
 from drover.storage.session_folders import SessionFolders
 from drover.web import dashboard, docs, process_routes, service_routes, session_routes
 from drover.web.access_check import admit_request
-from drover.web.disconnects import CallerWatch
+from drover.web.disconnects import DisconnectWatch
 from drover.web.error_handlers import handle_failures
 from drover.web.metrics import Metrics
 from drover.web.overview import Overview
@@ -75,7 +75,7 @@ class Drover:
         self.hub = events.EventHub()
         self._folders = SessionFolders(settings.data_dir)
         self._lock = InstanceLock(settings.data_dir)
-        self._stored: tuple[StoredSession, ...] = ()
+        self._stored: tuple[SessionRecord, ...] = ()
         self._registry = SessionRegistry(settings.max_sessions, MAX_WAITING)
         self._launcher = Launcher(
             partial(resolve, settings.chrome_binary, settings.chromedriver),
@@ -95,78 +95,82 @@ class Drover:
             owned_only=settings.cleanup_scope == "owned",
         )
         self._devtools = DevTools()
-        self._archive = Archive(SessionStore(settings.data_dir / "drover.db"), boot_id(), self.hub.emit)
-        keeper = StateKeeper(self._devtools, self._archive.note_state)
-        lifecycle = Lifecycle(
+        self._repository = SessionRepository(
+            SessionDatabase(settings.data_dir / "drover.db"), boot_id(), self.hub.emit
+        )
+        state_saver = StateSaver(self._devtools, self._repository.save_state)
+        worker = SessionWorker(
             self._registry,
             self._launcher,
-            Ladder(self._launcher, self._devtools, self._folders),
+            Recoverer(self._launcher, self._devtools, self._folders),
             self._devtools,
-            keeper,
-            self._archive,
+            state_saver,
+            self._repository,
             self._folders,
             self._cleaner.upon_connection_error,
             self.hub.emit,
             settings.health_timeout,
         )
-        self._registry.evict_with(lifecycle.evict)
-        self._takeover = Takeover(
+        self._registry.evict_with(worker.evict)
+        self._adopter = SessionAdopter(
             self._registry,
-            lifecycle,
-            self._archive,
-            keeper,
+            worker,
+            self._repository,
+            state_saver,
             self._devtools,
             self.hub.emit,
             probe_timeout=settings.health_timeout,
             data_dir=settings.data_dir,
             boot_id=boot_id(),
         )
-        self._healer = healer = Healer(self._registry, lifecycle, self._devtools, settings.health_timeout)
-        closer = Closer(self._registry, lifecycle)
-        self._keep_alive = KeepAliveRounds(self._registry, self._devtools, self.hub.emit)
+        self._monitor = monitor = HealthMonitor(
+            self._registry, worker, self._devtools, settings.health_timeout
+        )
+        closer = Closer(self._registry, worker)
+        self._keep_alive = KeepAliveVisitor(self._registry, self._devtools, self.hub.emit)
         self.manager = SessionManager(
             self._registry,
-            lifecycle,
+            worker,
             self._launcher,
             self._devtools,
-            keeper,
-            self._archive,
+            state_saver,
+            self._repository,
             self._folders,
             self._cleaner,
             self.hub.emit,
-            healer=healer,
+            monitor=monitor,
             closer=closer,
             queue_timeout=settings.queue_timeout,
             idle_timeout=settings.idle_timeout,
             hands_out_warm=settings.warm_sessions > 0,
         )
-        trials = Trials(self._registry, self._launcher, lifecycle, self._folders)
+        start_probe = StartProbe(self._registry, self._launcher, worker, self._folders)
         tasks = [
             Task("idle end", IDLE_TICK_S, closer.close_idle),
             Task("leases", LEASE_TICK_S, self.manager.expire_leases),
             Task("keep-alive", SAVE_TICK_S, self._keep_alive.tick),
             Task("close again", RETRY_CLOSE_S, closer.close_again),
             Task("folders of nobody", TIDY_TICK_S, self._cleaner.tidy),
-            Task("saved state", SAVE_TICK_S, lambda: keeper.tick(self._registry.sessions())),
-            Task("trials", IDLE_TICK_S, trials.begin),
+            Task("saved state", SAVE_TICK_S, lambda: state_saver.tick(self._registry.sessions())),
+            Task("trials", IDLE_TICK_S, start_probe.begin),
             Task("defunct processes", REAP_TICK_S, self._launcher.reap),
             Task("sign of life", SIGN_OF_LIFE_S, self._lock.touch),
         ]
         if settings.watch_interval > 0:
-            tasks.append(Task("watch", settings.watch_interval, healer.watch))
+            tasks.append(Task("watch", settings.watch_interval, monitor.watch))
         if settings.warm_sessions > 0:
-            warm = WarmBrowsers(
-                self._registry, lifecycle, self._folders, settings.warm_sessions, settings.idle_timeout
+            warm = WarmPool(
+                self._registry, worker, self._folders, settings.warm_sessions, settings.idle_timeout
             )
             tasks.append(Task("warm browsers", IDLE_TICK_S, warm.refill))
         if settings.cleanup_interval > 0:
             tasks.append(Task("cleanup", settings.cleanup_interval, self._cleaner.by_interval))
-        self._upkeep = Upkeep(tasks, self.hub.emit)
+        self._periodic_tasks = PeriodicTasks(tasks, self.hub.emit)
         self._stopping: Future[None] = Future()
         self._drivers = ThreadPoolExecutor(THREADS, thread_name_prefix="attach")
-        self._driving = Driving(self._registry, self._devtools, self._archive)
+        self._driver_access = DriverAccess(self._registry, self._devtools, self._repository)
         overview = Overview(self.manager, self._cleaner, settings.port)
-        self.stream = EventStream(Sources(overview.sessions, overview.processes, overview.capacity))
+        self.stream = EventStream(StateProviders(overview.sessions, overview.processes, overview.capacity))
         self.hub.subscribe(self.stream.hear)
 
     def take_possession(self) -> None:
@@ -180,7 +184,7 @@ class Drover:
         share = network_share(self.settings.data_dir)
         if share is not None:
             self.hub.emit(events.DataFolderOnShare(str(self.settings.data_dir), share))
-        self._stored = self._archive.open().sessions
+        self._stored = self._repository.open().sessions
         doubt = self._launcher.check() or self._launcher.unavailable
         if doubt:
             self.hub.emit(events.BrowserDoubtful(doubt))
@@ -190,21 +194,21 @@ class Drover:
         if _is_root():
             self.hub.emit(events.SandboxDisabled())
         self._devtools.start()
-        self._takeover.take_back(self._stored)
+        self._adopter.adopt_all(self._stored)
         self._cleaner.cleanup(Trigger.ITSELF)
-        self._upkeep.start()
+        self._periodic_tasks.start()
 
     def stop(self) -> None:
         """Close all sessions and give the data folder back."""
         self._stopping.set_result(None)
-        self._upkeep.stop()
+        self._periodic_tasks.stop()
         self.manager.stop(keep_browsers=self.settings.keep_browsers)
         self._cleaner.tidy()
         self._drivers.shutdown(wait=False, cancel_futures=True)
-        self._healer.close()
+        self._monitor.close()
         self._keep_alive.close()
         self._devtools.stop()
-        self._archive.close()
+        self._repository.close()
         self._cleaner.close()
         self._lock.release()
         self.hub.emit(events.ServiceStopped())
@@ -218,27 +222,29 @@ class Drover:
     def asgi(self) -> Application:
         """Give the ASGI application: drivers' doors and what stays open; Flask on threads for the rest."""
         flask_on_threads = WSGIMiddleware(cast("Any", self._flask()), workers=THREADS)
-        rest = CallerWatch(cast("Application", flask_on_threads))
+        rest = DisconnectWatch(cast("Application", flask_on_threads))
         return Router(self._routes(), access_door(self.settings), rest)
 
     def _routes(self) -> list[Route]:
         webdriver = WebDriver(
             self.manager,
-            self._driving,
+            self._driver_access,
             self._drivers,
             port=self.settings.port,
             allow_unsafe=self.settings.allow_unsafe_capabilities,
             watch_s=self.settings.health_timeout,
             observe=self._metrics.observe_relay,
         )
-        sockets = Sockets(
+        sockets = DevToolsSockets(
             self.manager,
-            self._driving,
+            self._driver_access,
             self._drivers,
             port=self.settings.port,
             probe_timeout=self.settings.health_timeout,
         )
-        live = Live(self._driving, self._drivers, self._stopping, probe_timeout=self.settings.health_timeout)
+        live = LiveView(
+            self._driver_access, self._drivers, self._stopping, probe_timeout=self.settings.health_timeout
+        )
         return [*webdriver.routes(), *sockets.routes(), *live.routes(), *self.stream.routes()]
 
     def _flask(self) -> Flask:
@@ -268,9 +274,9 @@ class Drover:
         )
 
 
-def access_door(settings: Settings) -> access.Door:
+def access_door(settings: Settings) -> access.AccessPolicy:
     """Return what the access check compares requests with."""
-    return access.door(settings.host, settings.port, settings.allowed_hosts, token_of(settings))
+    return access.access_policy(settings.host, settings.port, settings.allowed_hosts, token_of(settings))
 
 
 def token_of(settings: Settings) -> str | None:

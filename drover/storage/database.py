@@ -73,7 +73,7 @@ class StoredState:
     taken_at: datetime
 
 
-class SessionStore:
+class SessionDatabase:
     """The sessions on disk; every method raises BrowserUnavailable where the disk does not do as told.
 
     Args:

@@ -11,7 +11,7 @@ from drover.web.services import services
 def admit_request() -> None:
     """Let the current request in, or raise what refuses it."""
     headers = request.headers
-    caller = access.Caller(
+    caller = access.RequestOrigin(
         method=request.method,
         path=request.path,
         host=headers.get("Host"),
@@ -21,4 +21,4 @@ def admit_request() -> None:
         content_type=headers.get("Content-Type"),
         has_body=bool(request.content_length),
     )
-    access.admit(caller, services().door)
+    access.authorize(caller, services().policy)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import Future
 
-from drover.core.deadline import CallerGone
+from drover.core.deadline import ClientDisconnected
 from drover.core.errors import RequestTooLarge
 from drover.net.asgi import (
     Application,
@@ -23,12 +23,12 @@ from drover.net.asgi import (
     read_body,
     send_answer,
 )
-from drover.web.services import CALLER_GONE
+from drover.web.services import CLIENT_GONE
 
 MAX_BODY_BYTES = 1024 * 1024
 
 
-class CallerWatch:
+class DisconnectWatch:
     """Hands requests on with their whole body, and with a future that is done when the caller leaves.
 
     Args:
@@ -45,7 +45,7 @@ class CallerWatch:
             return
         try:
             body = await read_body(receive, MAX_BODY_BYTES)
-        except CallerGone:
+        except ClientDisconnected:
             # Half a request is none: without its body it could mean something else.
             return
         except RequestTooLarge as error:
@@ -64,7 +64,7 @@ def _with_body(scope: Scope, body: bytes, gone: Future[None]) -> Scope:
     headers = [(name, value) for name, value in scope["headers"] if name not in _LENGTH_HEADERS]
     if body:
         headers.append((b"content-length", str(len(body)).encode()))
-    return {**scope, "headers": headers, CALLER_GONE: gone}
+    return {**scope, "headers": headers, CLIENT_GONE: gone}
 
 
 _LENGTH_HEADERS = {b"content-length", b"transfer-encoding"}

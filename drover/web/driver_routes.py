@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field
 from drover.api.answers import W3cAnswer
 from drover.api.validation import Strict
 from drover.core.errors import BrowserUnavailable, RecoveryFailed, SessionNotFound, ShuttingDown
-from drover.web.route_descriptions import Reply, RouteDescription
+from drover.web.route_descriptions import ResponseDescription, RouteDescription
 
 ATTACH, STREAMS = "Attach", "Streams"
 _UNAVAILABLE = (SessionNotFound, BrowserUnavailable, RecoveryFailed, ShuttingDown)
@@ -50,14 +50,14 @@ class SocketQuery(Strict):
 def _w3c(
     method: str, path: str, summary: str, description: str, body: type[Strict] | None = None
 ) -> RouteDescription:
-    replies = {200: Reply(f"What the command gives. {_W3C}", (W3cAnswer,))}
+    replies = {200: ResponseDescription(f"What the command gives. {_W3C}", (W3cAnswer,))}
     short = {"url": "https://example.org/"} if body is Command else None
     return RouteDescription(
         method, path, ATTACH, summary, description, replies, body=body, short=short, speaks_w3c=True
     )
 
 
-DOORS = (
+DRIVER_ROUTES = (
     _w3c("get", "/wd/hub/status", "Tell whether sessions can be made", "W3C Status."),
     _w3c(
         "post",
@@ -90,7 +90,7 @@ DOORS = (
         ATTACH,
         "Give the browser's DevTools version, for connect over CDP",
         "As Chrome answers it, with a WebSocket address on this port.",
-        {200: Reply("Chrome's answer.", media_type="application/json")},
+        {200: ResponseDescription("Chrome's answer.", media_type="application/json")},
         errors=_UNAVAILABLE,
     ),
     RouteDescription(
@@ -99,7 +99,7 @@ DOORS = (
         ATTACH,
         "List the browser's DevTools targets",
         "As Chrome answers it.",
-        {200: Reply("Chrome's answer.", media_type="application/json")},
+        {200: ResponseDescription("Chrome's answer.", media_type="application/json")},
         errors=_UNAVAILABLE,
     ),
     RouteDescription(
@@ -109,7 +109,7 @@ DOORS = (
         "Speak CDP with the browser",
         "A WebSocket, for Playwright's connect_over_cdp and Puppeteer's connect. The session is in use while "
         "it is open.",
-        {101: Reply("The WebSocket is open.")},
+        {101: ResponseDescription("The WebSocket is open.")},
         errors=_UNAVAILABLE,
         query=SocketQuery,
         stays_open=True,
@@ -120,7 +120,7 @@ DOORS = (
         ATTACH,
         "Speak CDP with one page",
         "A WebSocket; `/sessions/{session_id}/json/list` gives the ids.",
-        {101: Reply("The WebSocket is open.")},
+        {101: ResponseDescription("The WebSocket is open.")},
         errors=_UNAVAILABLE,
         query=SocketQuery,
         stays_open=True,
@@ -132,7 +132,7 @@ DOORS = (
         "Speak BiDi with a session",
         "A WebSocket at the address that New Session gave for `webSocketUrl: true`; the address is the "
         "credential, so no token is asked for.",
-        {101: Reply("The WebSocket is open.")},
+        {101: ResponseDescription("The WebSocket is open.")},
         errors=_UNAVAILABLE,
         stays_open=True,
         is_open=True,
@@ -144,7 +144,11 @@ DOORS = (
         "Watch a session",
         "JPEG pictures of the page in front, as an `<img>` shows them; no use of the session, and it heals "
         "nothing.",
-        {200: Reply("Pictures, until the caller leaves.", media_type="multipart/x-mixed-replace")},
+        {
+            200: ResponseDescription(
+                "Pictures, until the caller leaves.", media_type="multipart/x-mixed-replace"
+            )
+        },
         errors=(SessionNotFound,),
         stays_open=True,
     ),
@@ -154,7 +158,7 @@ DOORS = (
         STREAMS,
         "Hear what happens",
         "Server-sent events: changes of sessions and processes, and log lines.",
-        {200: Reply("Events, until the caller leaves.", media_type="text/event-stream")},
+        {200: ResponseDescription("Events, until the caller leaves.", media_type="text/event-stream")},
         stays_open=True,
     ),
 )

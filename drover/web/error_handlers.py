@@ -7,7 +7,7 @@ from http import HTTPStatus
 from flask import Flask, Response, jsonify
 from werkzeug.exceptions import HTTPException
 
-from drover.core.deadline import CallerGone, DeadlineExceeded
+from drover.core.deadline import ClientDisconnected, DeadlineExceeded
 from drover.core.errors import BrowserUnavailable, DroverError, InvalidRequest, MethodNotAllowed, NotFound
 from drover.net.asgi import failure_body, failure_headers, unexpected
 
@@ -18,7 +18,7 @@ def handle_failures(app: Flask) -> None:
     """Let `app` answer every error as the contract has it."""
     app.register_error_handler(DroverError, _answer)
     app.register_error_handler(DeadlineExceeded, _too_late)
-    app.register_error_handler(CallerGone, _nobody_listens)
+    app.register_error_handler(ClientDisconnected, _nobody_listens)
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(Exception, _unexpected)
 
@@ -34,7 +34,7 @@ def _too_late(_: DeadlineExceeded) -> Response:
     return _answer(BrowserUnavailable("The browser did not answer in time; ask again"))
 
 
-def _nobody_listens(_: CallerGone) -> Response:
+def _nobody_listens(_: ClientDisconnected) -> Response:
     return Response(status=CLIENT_CLOSED_REQUEST)
 
 

@@ -20,7 +20,7 @@ from drover.browser.recovery import Method
 from drover.core import events
 from drover.core.events import Event
 from drover.core.version import VERSION
-from drover.sessions.lifecycle.session_worker import Why
+from drover.sessions.lifecycle.session_worker import CloseReason
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import SessionState
 
@@ -174,7 +174,7 @@ class Metrics:
             self._recovery_failures.labels(cause.value)
         for method in Method:
             self._recovery_seconds.labels(method.value)
-        for why in Why:
+        for why in CloseReason:
             self._closes.labels(why.value)
         for counter, values in (
             (self._starts, ("ok", "failed")),

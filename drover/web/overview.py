@@ -1,4 +1,4 @@
-"""The whole service at a glance: what `/events` tells, in the words of the REST routes."""
+"""The whole service at a peek: what `/events` tells, in the words of the REST routes."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from openapi_pydantic import MediaType, Operation, Parameter, Response
 from openapi_pydantic.util import PydanticSchema
 from pydantic import BaseModel
 
-from drover.api.answers import Answer, Failure, W3cFailure
+from drover.api.answers import ApiModel, Failure, W3cFailure
 from drover.api.validation import Strict
 from drover.core.errors import (
     DroverError,
@@ -44,7 +44,7 @@ _HEADER_EXAMPLES = {"Retry-After": "Seconds after which asking again may help"}
 
 
 @dataclass(frozen=True)
-class Reply:
+class ResponseDescription:
     """An answer that a route may give.
 
     Attributes:
@@ -86,7 +86,7 @@ class RouteDescription:
     tag: str
     summary: str
     description: str
-    replies: Mapping[int, Reply]
+    replies: Mapping[int, ResponseDescription]
     errors: tuple[type[DroverError], ...] = ()
     body: type[BaseModel] | None = None
     short: Mapping[str, object] | None = None
@@ -129,7 +129,7 @@ def example_of(model: type[BaseModel]) -> dict[str, Any]:
     return {
         name: _example(found.examples, found.annotation)
         for name, found in model.model_fields.items()
-        if found.is_required() or not issubclass(model, Answer)
+        if found.is_required() or not issubclass(model, ApiModel)
     }
 
 
@@ -203,7 +203,7 @@ def _refusals(route: RouteDescription) -> dict[int, list[type[DroverError]]]:
 def _response(
     meaning: str,
     models: Sequence[type[BaseModel]],
-    reply: Reply | None,
+    reply: ResponseDescription | None,
     headers: Mapping[str, str],
     errors: Sequence[type[DroverError]],
 ) -> Response:

@@ -15,7 +15,7 @@ from drover.api.answers import (
     ProcessList,
     ServiceHealth,
     SessionAnswer,
-    SessionClosed,
+    SessionClosedAnswer,
     SessionList,
 )
 from drover.api.session_requests import LEASE_TOKEN, LeaseRequest, LookQuery, SessionRequest
@@ -30,9 +30,9 @@ from drover.core.errors import (
     SessionNotFound,
     ShuttingDown,
 )
-from drover.web.driver_routes import DOORS
+from drover.web.driver_routes import DRIVER_ROUTES
 from drover.web.process_routes import CleanupQuery
-from drover.web.route_descriptions import Reply, RouteDescription
+from drover.web.route_descriptions import ResponseDescription, RouteDescription
 
 SESSIONS, PROCESSES, SERVICE = "Sessions", "Processes", "Service"
 _TOKEN = ((LEASE_TOKEN, "The token of the lease that the caller already has"),)
@@ -47,13 +47,13 @@ _OF_SESSIONS = (
         "Finds the session of this id or key, checks it and heals it where it is dead; creates it where "
         "there is none. Many callers at once with one id or key get one browser. Every field is optional.",
         {
-            201: Reply(
+            201: ResponseDescription(
                 "The session is new.",
                 (SessionAnswer,),
                 headers=(("Location", "Where the session is"),),
                 example={"created": True, "recovered": False, "recovery": None},
             ),
-            200: Reply("The session was there.", (SessionAnswer,)),
+            200: ResponseDescription("The session was there.", (SessionAnswer,)),
         },
         errors=(ForbiddenCapability, SessionInUse, KeyConflict, CleanupIncomplete, AtCapacity, *_UNAVAILABLE),
         body=SessionRequest,
@@ -66,7 +66,7 @@ _OF_SESSIONS = (
         SESSIONS,
         "List all sessions",
         "What is known now: it asks no browser and waits for none.",
-        {200: Reply("All sessions.", (SessionList,))},
+        {200: ResponseDescription("All sessions.", (SessionList,))},
     ),
     RouteDescription(
         "get",
@@ -74,7 +74,7 @@ _OF_SESSIONS = (
         SESSIONS,
         "Check a session, and heal it where it is dead",
         "The same as a retrieval by POST, but it never creates, and it is no use of the session.",
-        {200: Reply("The session.", (SessionAnswer,))},
+        {200: ResponseDescription("The session.", (SessionAnswer,))},
         errors=(SessionNotFound, CleanupIncomplete, *_UNAVAILABLE),
         query=LookQuery,
     ),
@@ -84,7 +84,7 @@ _OF_SESSIONS = (
         SESSIONS,
         "Close a session",
         "Answers when every process of the session was seen gone and its profile is removed.",
-        {200: Reply("It is closed.", (SessionClosed,))},
+        {200: ResponseDescription("It is closed.", (SessionClosedAnswer,))},
         errors=(SessionNotFound, CleanupIncomplete, ShuttingDown),
         confirm="Its browser is closed, and its profile is removed.",
     ),
@@ -95,7 +95,7 @@ _OF_SESSIONS = (
         "Lease a session, or renew its lease",
         "A session that is leased is handed to nobody else, and neither evicted nor idled out. The same "
         "token renews.",
-        {200: Reply("The lease, with its token.", (LeaseAnswer,))},
+        {200: ResponseDescription("The lease, with its token.", (LeaseAnswer,))},
         errors=(SessionNotFound, SessionInUse),
         body=LeaseRequest,
         short={"ttl": 60},
@@ -107,7 +107,7 @@ _OF_SESSIONS = (
         SESSIONS,
         "Give a lease back",
         "Does nothing where there is none.",
-        {200: Reply("There is no lease any more.", (LeaseEnded,))},
+        {200: ResponseDescription("There is no lease any more.", (LeaseEnded,))},
         errors=(SessionNotFound, SessionInUse),
         headers=_TOKEN,
     ),
@@ -117,7 +117,7 @@ _OF_SESSIONS = (
         SESSIONS,
         "Draw the page in front",
         "Checks the session first, and heals it where it is dead.",
-        {200: Reply("The page as it is.", media_type="image/png")},
+        {200: ResponseDescription("The page as it is.", media_type="image/png")},
         errors=(SessionNotFound, CleanupIncomplete, *_UNAVAILABLE),
     ),
 )
@@ -131,8 +131,10 @@ _OF_PROCESSES = (
         "Ends the ChromeDriver and Chrome processes that belong to no session, spares everything in use, and "
         "removes the session folders of nobody.",
         {
-            200: Reply("No orphan is left.", (CleanupAnswer,)),
-            500: Reply("Something could not be ended; `failed` says why.", (CleanupIncompleteAnswer,)),
+            200: ResponseDescription("No orphan is left.", (CleanupAnswer,)),
+            500: ResponseDescription(
+                "Something could not be ended; `failed` says why.", (CleanupIncompleteAnswer,)
+            ),
         },
         query=CleanupQuery,
         confirm="Orphaned processes are ended, other programs' ChromeDrivers included. Try dry_run first.",
@@ -145,8 +147,8 @@ _OF_PROCESSES = (
         "The last resort: ends ALL ChromeDriver and Chrome processes of the machine, your own browser "
         "included, and forgets every session.",
         {
-            200: Reply("Every Chrome that we may end is gone.", (EmergencyAnswer,)),
-            500: Reply("One of our own user survived.", (EmergencyIncompleteAnswer,)),
+            200: ResponseDescription("Every Chrome that we may end is gone.", (EmergencyAnswer,)),
+            500: ResponseDescription("One of our own user survived.", (EmergencyIncompleteAnswer,)),
         },
         confirm="EVERY Chrome of this machine is closed, the one that shows this page included.",
     ),
@@ -156,7 +158,7 @@ _OF_PROCESSES = (
         PROCESSES,
         "List every Chrome and ChromeDriver process",
         "Each with the verdict of a cleanup, and the reason in words.",
-        {200: Reply("The processes.", (ProcessList,))},
+        {200: ResponseDescription("The processes.", (ProcessList,))},
     ),
 )
 
@@ -168,8 +170,8 @@ _OF_SERVICE = (
         "Tell whether browsers can be handed out",
         "The only route that needs no token.",
         {
-            200: Reply("They can.", (ServiceHealth,)),
-            503: Reply(
+            200: ResponseDescription("They can.", (ServiceHealth,)),
+            503: ResponseDescription(
                 "They cannot; `reason` says why.",
                 (ServiceHealth,),
                 example={"success": False, "status": "unhealthy", "reason": "the service is stopping"},
@@ -183,7 +185,7 @@ _OF_SERVICE = (
         SERVICE,
         "Give what Prometheus scrapes",
         "Counters since the start, and gauges of this moment; it asks no browser.",
-        {200: Reply("Prometheus' text format.", media_type="text/plain")},
+        {200: ResponseDescription("Prometheus' text format.", media_type="text/plain")},
     ),
     RouteDescription(
         "get",
@@ -191,7 +193,7 @@ _OF_SERVICE = (
         SERVICE,
         "Give this document",
         "OpenAPI 3.1, made of the models that check what is sent.",
-        {200: Reply("The document.", media_type="application/json")},
+        {200: ResponseDescription("The document.", media_type="application/json")},
     ),
     RouteDescription(
         "get",
@@ -199,7 +201,7 @@ _OF_SERVICE = (
         SERVICE,
         "Show this document as a page, to try it",
         "The page needs nothing from the internet.",
-        {200: Reply("The page.", media_type="text/html")},
+        {200: ResponseDescription("The page.", media_type="text/html")},
     ),
     RouteDescription(
         "get",
@@ -207,8 +209,8 @@ _OF_SERVICE = (
         SERVICE,
         "Show the dashboard",
         "Sessions, processes and what happened lately, live.",
-        {200: Reply("The page.", media_type="text/html")},
+        {200: ResponseDescription("The page.", media_type="text/html")},
     ),
 )
 
-ROUTES = (*_OF_SESSIONS, *_OF_PROCESSES, *_OF_SERVICE, *DOORS)
+ROUTES = (*_OF_SESSIONS, *_OF_PROCESSES, *_OF_SERVICE, *DRIVER_ROUTES)

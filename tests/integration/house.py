@@ -13,15 +13,15 @@ from typing import TypeVar
 import psutil
 import pytest
 
-from drover.browser.capabilities.policy import Checked
-from drover.browser.devtools import DevToolsFailed, Seen
+from drover.browser.capabilities.policy import CheckedCapabilities
+from drover.browser.devtools import BrowserSignals, DevToolsFailed
 from drover.browser.running_browser import RunningBrowser
 from drover.core.deadline import Deadline
 from drover.core.settings import Settings
 from drover.processes.session_mark import session_mark
 from drover.processes.table import ProcessTable, snapshot
 from drover.server.service import Drover
-from drover.sessions.pool.acquire_request import Acquired, Request
+from drover.sessions.pool.acquire_request import Acquired, AcquireRequest
 from tests.integration.fake_chromedriver import COMMANDS, Fault, install
 from tests.machine import marked, wait_until
 from tests.unit.examples import Ear
@@ -35,7 +35,7 @@ class QuietConnection:
     """A connection to a browser without DevTools: it has seen nothing, and takes no command."""
 
     alive = True
-    seen = Seen()
+    seen = BrowserSignals()
 
     def call(self, *_: object, **__: object) -> object:
         raise DevToolsFailed("the fake browser has no DevTools")
@@ -55,8 +55,8 @@ class QuietDevTools:
     def of(self, _: RunningBrowser) -> QuietConnection:
         return QuietConnection()
 
-    def seen(self, _: RunningBrowser) -> Seen:
-        return Seen()
+    def seen(self, _: RunningBrowser) -> BrowserSignals:
+        return BrowserSignals()
 
     def forget(self, browser_guid: str) -> None:
         """Do nothing."""
@@ -123,7 +123,7 @@ class House:
         gone, idle = more.get("gone"), more.get("idle", 1800.0)
         assert isinstance(idle, float)
         assert gone is None or isinstance(gone, Future)
-        request = Request(session_id, key, None, Checked({}), idle)
+        request = AcquireRequest(session_id, key, None, CheckedCapabilities({}), idle)
         return self.manager.acquire(request, Deadline(PATIENCE_S, gone))
 
     def begin(self, call: Callable[[], T]) -> Future[T]:
@@ -132,7 +132,7 @@ class House:
 
     def drivers(self) -> set[int]:
         """Give the pids of the ChromeDrivers that live."""
-        return {process.pid for process in marked(self.data_dir) if "--log-path" in _line(process)}
+        return {process.pid for process in marked(self.data_dir) if "--log-path" in _queue(process)}
 
     def starting(self) -> int:
         """Wait until a ChromeDriver was started, and give its pid."""
@@ -140,7 +140,7 @@ class House:
 
     def assert_nothing_is_left(self) -> None:
         """See that no process and no session folder is there."""
-        assert [_line(process) for process in marked(self.data_dir)] == []
+        assert [_queue(process) for process in marked(self.data_dir)] == []
         assert [path.name for path in (self.data_dir / "s").iterdir()] == []
 
     def said(self, pattern: str) -> bool:
@@ -167,7 +167,7 @@ def opened(folder: Path, monkeypatch: pytest.MonkeyPatch, **settings: object) ->
         house.close()
 
 
-def _line(process: psutil.Process) -> str:
+def _queue(process: psutil.Process) -> str:
     try:
         return " ".join(process.cmdline())
     except psutil.Error:

@@ -14,7 +14,7 @@ import pytest
 
 from drover.browser import devtools as devtools_module
 from drover.browser.background_tab import visit
-from drover.browser.devtools import NOTHING_SEEN, DevTools, DevToolsFailed, DevToolsRefused
+from drover.browser.devtools import NO_SIGNALS, DevTools, DevToolsFailed, DevToolsRefused
 from drover.browser.saved_state import SavedState, put_back, take
 from tests.integration.devtools_server import FakeDevTools, fake_devtools
 from tests.machine import together, wait_until
@@ -149,11 +149,11 @@ def test_what_was_heard_stands_when_the_browser_is_gone(browser: FakeDevTools, d
 def test_of_a_browser_that_was_never_asked_or_is_forgotten_nothing_is_known(
     browser: FakeDevTools, devtools: DevTools
 ) -> None:
-    assert devtools.seen(browser.running) == NOTHING_SEEN
+    assert devtools.seen(browser.running) == NO_SIGNALS
     connection = devtools.of(browser.running)
     devtools.forget(browser.running.browser_guid)
     wait_until(lambda: not connection.alive, "the connection is closed")
-    assert devtools.seen(browser.running) == NOTHING_SEEN
+    assert devtools.seen(browser.running) == NO_SIGNALS
 
 
 def test_a_browser_that_is_gone_takes_no_connection(devtools: DevTools) -> None:

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from drover.cli import commands, system_checks
-from drover.cli.doctor import PortHolder, Readings
+from drover.cli.doctor import PortHolder, SystemReadings
 from drover.core.settings import Settings
 from drover.processes.host import permissions
 from drover.storage.instance_lock import InstanceLock
@@ -122,7 +122,7 @@ def test_where_no_orphan_can_be_made_nothing_is_said(monkeypatch: pytest.MonkeyP
 
 def test_everything_is_read_without_an_error(home: Path) -> None:
     found = system_checks.read_set_up(Settings())
-    assert isinstance(found, Readings)
+    assert isinstance(found, SystemReadings)
     assert found.refusal is None
     assert found.data_folder.path == home
     assert not home.exists()

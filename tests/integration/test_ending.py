@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from drover.processes.cleanup.verdicts import Protection, Scope, plan_cleanup
+from drover.processes.cleanup.verdicts import CleanupScope, Protection, plan_cleanup
 from drover.processes.session_mark import OwnerState
 from drover.processes.table import ProcessIdentity, snapshot
 from drover.processes.termination import Outcome, end, reap
@@ -147,7 +147,9 @@ def test_a_process_that_forks_while_it_is_killed_is_gone_after_two_passes(
     protection = Protection((), None, {str(data_dir): OwnerState.DEAD})
 
     def orphans() -> list[ProcessIdentity]:
-        return [found.row.identity for found in plan_cleanup(snapshot(), protection, Scope.OWNED).orphans]
+        return [
+            found.row.identity for found in plan_cleanup(snapshot(), protection, CleanupScope.OWNED).orphans
+        ]
 
     wait_until(lambda: len(orphans()) > 5, "some forks")
     for _ in range(2):

@@ -20,7 +20,7 @@ import pytest
 from drover.browser import driver_processes, start_diagnostics
 from drover.browser import launcher as module
 from drover.browser.binaries import Binaries
-from drover.browser.capabilities.policy import Checked
+from drover.browser.capabilities.policy import CheckedCapabilities
 from drover.browser.launcher import Launcher
 from drover.browser.running_browser import RunningBrowser
 from drover.core.deadline import Deadline
@@ -49,10 +49,12 @@ class Bench:
         self._control.write_text(fault.value, encoding="utf-8")
 
     def start(self, seconds: float = 30.0) -> RunningBrowser:
-        return self.launcher.start(self.folder, Checked({}), Deadline(seconds), lambda: True)
+        return self.launcher.start(self.folder, CheckedCapabilities({}), Deadline(seconds), lambda: True)
 
     def reattach(self, running: RunningBrowser) -> RunningBrowser:
-        return self.launcher.reattach(self.folder, running, Checked({}), None, Deadline(30), lambda: True)
+        return self.launcher.reattach(
+            self.folder, running, CheckedCapabilities({}), None, Deadline(30), lambda: True
+        )
 
     def pids(self) -> set[int]:
         return {process.pid for process in marked(self.data_dir)}
@@ -193,7 +195,7 @@ def test_nobody_waits_longer_for_somebody_elses_look_than_he_has_time(bench: Ben
         look = pool.submit(launcher.obstacle)
         wait_until(lambda: shop.asked == 1, "the first looks")
         with pytest.raises(BrowserUnavailable, match="still being fetched; ask again later"):
-            launcher.start(bench.folder, Checked({}), Deadline(0.1), lambda: True)
+            launcher.start(bench.folder, CheckedCapabilities({}), Deadline(0.1), lambda: True)
         shop.open.set()
         assert look.result(30) == "no Chrome was found"
 
@@ -226,7 +228,7 @@ def test_a_driver_that_found_its_port_taken_is_started_again(bench: Bench) -> No
         bench.become(next(faults))
         return True
 
-    running = bench.launcher.start(bench.folder, Checked({}), Deadline(30), wanted)
+    running = bench.launcher.start(bench.folder, CheckedCapabilities({}), Deadline(30), wanted)
     assert next(faults, None) is None
     bench.launcher.stop(bench.folder, running)
     assert bench.pids() == set()
@@ -271,7 +273,7 @@ def test_without_ipv6_chromedriver_is_told_its_port_since_it_would_not_tell_ours
 
 def test_nothing_is_started_for_a_session_that_is_not_wanted(bench: Bench) -> None:
     with pytest.raises(SessionLost):
-        bench.launcher.start(bench.folder, Checked({}), Deadline(30), lambda: False)
+        bench.launcher.start(bench.folder, CheckedCapabilities({}), Deadline(30), lambda: False)
     assert not bench.folder.driver_output.exists()
 
 
@@ -279,7 +281,9 @@ def test_a_start_that_was_overtaken_does_not_make_the_service_unhealthy(bench: B
     bench.become(Fault.REFUSES_SESSION)
     answers = iter([True])
     with pytest.raises(BrowserUnavailable):
-        bench.launcher.start(bench.folder, Checked({}), Deadline(30), lambda: next(answers, False))
+        bench.launcher.start(
+            bench.folder, CheckedCapabilities({}), Deadline(30), lambda: next(answers, False)
+        )
     assert bench.launcher.unavailable is None
     assert bench.pids() == set()
 

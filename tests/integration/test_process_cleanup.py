@@ -16,7 +16,7 @@ import process_cleanup
 from drover.core import events
 from drover.processes.cleanup.verdicts import ProtectedSession
 from drover.processes.table import ProcessIdentity, ProcessTable, snapshot
-from drover.processes.termination import Ending, Outcome, end
+from drover.processes.termination import Outcome, Termination, end
 from drover.storage.session_folders import SessionFolder, SessionFolders
 from process_cleanup import CleanupReport, ProcessCleaner, Trigger
 from tests.integration.children import IGNORE_TERM, WAIT, Children, children, state
@@ -71,7 +71,7 @@ class Shop:
         ours |= {row.pid for row in table.ancestors(table.self_pid)}
         return replace(table, rows={pid: row for pid, row in table.rows.items() if pid in ours})
 
-    def end(self, targets: Sequence[ProcessIdentity], *, grace: float = 0.3) -> tuple[Ending, ...]:
+    def end(self, targets: Sequence[ProcessIdentity], *, grace: float = 0.3) -> tuple[Termination, ...]:
         """End some of the test's own processes, and no other."""
         self.steps.append("end")
         assert {target.pid for target in targets} <= {process.pid for process in self.kids.processes}
@@ -224,10 +224,10 @@ def test_what_survives_is_told_and_not_counted_and_not_tried_for_ever(
     orphan = shop.driver(shop.session())
     tries: list[int] = []
 
-    def powerless(targets: Sequence[ProcessIdentity]) -> tuple[Ending, ...]:
+    def powerless(targets: Sequence[ProcessIdentity]) -> tuple[Termination, ...]:
         tries.append(len(targets))
         return tuple(
-            Ending(target, Outcome.SURVIVED, "it is still there after SIGKILL") for target in targets
+            Termination(target, Outcome.SURVIVED, "it is still there after SIGKILL") for target in targets
         )
 
     monkeypatch.setattr(process_cleanup, "end", powerless)
@@ -249,7 +249,7 @@ def test_a_process_that_comes_while_others_are_ended_is_ended_too(
     first = shop.driver(lost)
     late: list[int] = []
 
-    def end_and_fork(targets: Sequence[ProcessIdentity], *, grace: float = 0.3) -> tuple[Ending, ...]:
+    def end_and_fork(targets: Sequence[ProcessIdentity], *, grace: float = 0.3) -> tuple[Termination, ...]:
         endings = shop.end(targets, grace=grace)
         if not late:
             late.append(shop.driver(lost))

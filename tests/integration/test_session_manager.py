@@ -14,7 +14,7 @@ import pytest
 from drover.browser import launcher
 from drover.browser.health import Cause, HealthStatus
 from drover.browser.recovery import Method
-from drover.core.deadline import CallerGone, Deadline
+from drover.core.deadline import ClientDisconnected, Deadline
 from drover.core.errors import (
     AtCapacity,
     BrowserUnavailable,
@@ -318,14 +318,14 @@ def test_a_cleanup_that_breaks_off_neither_delays_nor_fails_the_recovery(
 
 
 def test_a_caller_who_leaves_during_the_start_of_a_nameless_session_takes_it_with_him(house: House) -> None:
-    with pytest.raises(CallerGone):
+    with pytest.raises(ClientDisconnected):
         house.acquire(gone=gone())
     wait_until(lambda: house.manager.registry.sessions() == (), "the session is closed")
     house.assert_nothing_is_left()
 
 
 def test_a_caller_who_leaves_during_the_start_of_a_named_session_leaves_it_to_others(house: House) -> None:
-    with pytest.raises(CallerGone):
+    with pytest.raises(ClientDisconnected):
         house.acquire("job", gone=gone())
     assert not house.acquire("job").created
 
@@ -348,7 +348,7 @@ def test_who_waits_too_long_for_a_place_is_told(small: House, monkeypatch: pytes
 
 def test_who_waits_and_hangs_up_leaves_the_line(small: House) -> None:
     with small.manager.registry.command(small.acquire("first").session):
-        with pytest.raises(CallerGone):
+        with pytest.raises(ClientDisconnected):
             small.acquire("second", gone=gone())
         assert "0 waiting" in repr(small.manager.registry)
 

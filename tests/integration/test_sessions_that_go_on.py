@@ -12,12 +12,12 @@ import psutil
 import pytest
 
 from drover.browser import launcher
-from drover.browser.capabilities.policy import Checked
-from drover.core.deadline import CallerGone, Deadline
+from drover.browser.capabilities.policy import CheckedCapabilities
+from drover.core.deadline import ClientDisconnected, Deadline
 from drover.core.errors import BrowserUnavailable, RecoveryFailed, SessionInUse, SessionNotFound
-from drover.sessions.lifecycle.crash_backoff import IN_A_ROW, REST_S, Streak
+from drover.sessions.lifecycle.crash_backoff import IN_A_ROW, REST_S, CrashLoop
 from drover.sessions.persistence.records import from_rows
-from drover.sessions.pool.acquire_request import Acquired, Request
+from drover.sessions.pool.acquire_request import Acquired, AcquireRequest
 from drover.sessions.pool.registry import Change
 from drover.sessions.pool.session import Session, SessionState
 from tests.integration.fake_chromedriver import Fault
@@ -47,7 +47,7 @@ def warm(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
 def ask(house: House, session_id: str | None = None, **fields: object) -> Acquired:
     gone = fields.pop("gone", None)
     assert gone is None or isinstance(gone, Future)
-    request = Request(session_id, None, None, Checked({}), None, **fields)  # type: ignore[arg-type]
+    request = AcquireRequest(session_id, None, None, CheckedCapabilities({}), None, **fields)  # type: ignore[arg-type]
     return house.manager.acquire(request, Deadline(PATIENCE_S, gone))
 
 
@@ -94,7 +94,7 @@ def test_a_nameless_session_whose_caller_hung_up_is_not_left_behind(warm: House)
     shoot(*standing(warm))
     gone: Future[None] = Future()
     gone.set_result(None)
-    with pytest.raises(CallerGone):
+    with pytest.raises(ClientDisconnected):
         ask(warm, gone=gone)
     wait_until(lambda: warm.manager.registry.sessions() == (), "it is closed")
 
@@ -106,7 +106,7 @@ def test_a_session_that_could_not_be_written_down_is_not_handed_out(
         raise BrowserUnavailable("the disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(warm.manager._archive, "promise", full)
+        patch.setattr(warm.manager._repository, "promise", full)
         with pytest.raises(BrowserUnavailable, match="disk is full"):
             ask(warm, "job")
     wait_until(lambda: warm.manager.registry.sessions() == (), "it is closed")
@@ -125,13 +125,13 @@ def test_a_lease_that_somebody_took_during_the_check_keeps_the_session_from_othe
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ask(house, "job")
-    heal = house.manager._healer.heal
+    heal = house.manager._monitor.heal
 
     def slow(session: Session, deadline: Deadline) -> object:
         house.manager.lease("job", 60, "the other", None)
         return heal(session, deadline)
 
-    monkeypatch.setattr(house.manager._healer, "heal", slow)
+    monkeypatch.setattr(house.manager._monitor, "heal", slow)
     with pytest.raises(SessionInUse, match="the other"):
         ask(house, "job")
     assert house.manager.registry.get("job").callers == 0
@@ -151,7 +151,7 @@ def test_a_lease_that_came_during_a_recovery_is_on_disk(house: House) -> None:
     token = house.manager.lease("job", 600, "me", None).token
     with pytest.raises(SessionInUse):
         healing.result(PATIENCE_S)
-    (stored,) = from_rows(house.manager._archive._store.load_all()).sessions
+    (stored,) = from_rows(house.manager._repository._store.load_all()).sessions
     assert stored.lease is not None
     assert stored.lease.token == token
 
@@ -165,9 +165,9 @@ def test_the_sixth_death_in_a_row_is_given_up_with_the_time_to_wait(house: House
     assert house.drivers() == set()
     house.manager.registry.update("job", _died(IN_A_ROW, REST_S))
     assert ask(house, "job").recovery is not None
-    assert house.manager.registry.get("job").streak.length == IN_A_ROW + 1
+    assert house.manager.registry.get("job").crash_loop.length == IN_A_ROW + 1
     assert ask(house, "job").recovery is None
-    assert house.manager.registry.get("job").streak.length == 0
+    assert house.manager.registry.get("job").crash_loop.length == 0
 
 
 def test_a_delete_during_the_pause_before_a_recovery_does_not_wait_for_it(house: House) -> None:
@@ -197,8 +197,8 @@ def test_the_stop_during_the_pause_before_a_recovery_leaves_nothing(
 
 
 def _died(times: int, ago: float = 0.0) -> Change:
-    streak = Streak(times, time.monotonic() - ago)
-    return lambda session: replace(session, streak=streak)
+    crash_loop = CrashLoop(times, time.monotonic() - ago)
+    return lambda session: replace(session, crash_loop=crash_loop)
 
 
 def test_a_session_is_measured_when_it_has_its_browser_and_not_before(
@@ -214,9 +214,9 @@ def test_a_session_is_measured_when_it_has_its_browser_and_not_before(
     house.become(Fault.HUNG)
     asked = house.begin(lambda: ask(house, "a"))
     house.starting()
-    house.service._healer.watch()
+    house.service._monitor.watch()
     house.become(Fault.NONE)
     session = asked.result(PATIENCE_S).session
-    house.service._healer.watch()
+    house.service._monitor.watch()
     wait_until(lambda: measured, "it is measured")
     assert [found for found in measured if not found.issuperset(pids(session))] == []

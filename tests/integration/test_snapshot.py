@@ -13,7 +13,7 @@ import pytest
 
 from drover.processes import portable
 from drover.processes import table as module
-from drover.processes.cleanup.verdicts import Protection, Role, Scope, Verdict, plan_cleanup
+from drover.processes.cleanup.verdicts import CleanupScope, Protection, Role, Verdict, plan_cleanup
 from drover.processes.session_mark import session_mark
 from drover.processes.table import Liveness, ProcessStatus, identify, liveness, snapshot
 from tests.integration.children import WAIT, Children, children, identity, state, stop
@@ -67,7 +67,7 @@ def test_a_look_alike_is_listed_under_its_own_name_as_foreign(kids: Children, fo
     with subprocess.Popen([script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdout
         child.stdout.readline()
-        plan = plan_cleanup(snapshot(), Protection((), None, {}), Scope.EVERYTHING)
+        plan = plan_cleanup(snapshot(), Protection((), None, {}), CleanupScope.EVERYTHING)
         child.kill()
     (found,) = [judgement for judgement in plan.judgements if judgement.row.pid == child.pid]
     assert (found.row.name, found.role, found.verdict) == ("chrome-gnome-sh", Role.OTHER, Verdict.FOREIGN)
@@ -143,16 +143,16 @@ def test_chrome_of_a_killed_driver_is_found_to_be_an_orphan(kids: Children) -> N
     (browser,) = snapshot().children(driver.pid)
     nobody = Protection((), None, {})
 
-    def verdict_of(pid: int, scope: Scope) -> Verdict:
+    def verdict_of(pid: int, scope: CleanupScope) -> Verdict:
         plan = plan_cleanup(snapshot(), nobody, scope)
         return next(found.verdict for found in plan.judgements if found.row.pid == pid)
 
-    assert verdict_of(browser.pid, Scope.ABANDONED) is Verdict.FOREIGN
-    assert verdict_of(browser.pid, Scope.SYSTEM) is Verdict.ORPHAN
+    assert verdict_of(browser.pid, CleanupScope.ABANDONED) is Verdict.FOREIGN
+    assert verdict_of(browser.pid, CleanupScope.SYSTEM) is Verdict.ORPHAN
     driver.kill()
     wait_until(lambda: snapshot().rows[browser.pid].ppid != driver.pid, "a new parent")
-    assert verdict_of(browser.pid, Scope.ABANDONED) is Verdict.ORPHAN
-    assert verdict_of(browser.pid, Scope.OWNED) is Verdict.FOREIGN
+    assert verdict_of(browser.pid, CleanupScope.ABANDONED) is Verdict.ORPHAN
+    assert verdict_of(browser.pid, CleanupScope.OWNED) is Verdict.FOREIGN
 
 
 @needs_root
@@ -235,7 +235,7 @@ def test_a_storm_of_processes_that_come_and_go_disturbs_no_snapshot(kids: Childr
         for _ in range(40):
             table = snapshot()
             assert table.rows[steady.pid].cmdline
-            plan_cleanup(table, Protection((), None, {}), Scope.ABANDONED)
+            plan_cleanup(table, Protection((), None, {}), CleanupScope.ABANDONED)
     finally:
         over.set()
         for thread in threads:

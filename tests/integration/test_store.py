@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from drover.browser.capabilities.policy import Checked
+from drover.browser.capabilities.policy import CheckedCapabilities
 from drover.browser.health import Cause
 from drover.browser.recovery import Method, Recovery
 from drover.browser.running_browser import RunningBrowser
@@ -25,10 +25,10 @@ from drover.core.errors import BrowserUnavailable, StartRefused
 from drover.processes.host import boot
 from drover.processes.host.boot import boot_id
 from drover.processes.table import ProcessIdentity
-from drover.sessions.persistence.records import StoredLease, StoredSession, from_rows, to_row
+from drover.sessions.persistence.records import LeaseRecord, SessionRecord, from_rows, to_row
 from drover.sessions.pool.session import KeepAlive, Session, SessionState
 from drover.storage import database as store_module
-from drover.storage.database import SCHEMA_VERSION, SessionStore
+from drover.storage.database import SCHEMA_VERSION, SessionDatabase
 from drover.storage.session_folders import SessionFolder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,7 +46,9 @@ SESSION = Session(
     session_id="session_1",
     key="Konto 17 \U0001f600",
     folder=SessionFolder(Path("/data/s/abcdefgh")),
-    capabilities=Checked({"timeouts": {"script": 1}, "goog:chromeOptions": {"args": ["--lang=de"]}}, ("x",)),
+    capabilities=CheckedCapabilities(
+        {"timeouts": {"script": 1}, "goog:chromeOptions": {"args": ["--lang=de"]}}, ("x",)
+    ),
     first_page="https://example.org/",
     idle_timeout=1800,
     created_at=NOW - timedelta(hours=1),
@@ -58,7 +60,7 @@ SESSION = Session(
     recoveries=1,
     last_recovery=Recovery(Cause.DRIVER_GONE, Method.REATTACHED, 0, 131),
 )
-STORED = StoredSession.of(SESSION, "boot-1")
+STORED = SessionRecord.of(SESSION, "boot-1")
 WRITER = """
 import sys
 from dataclasses import replace
@@ -84,15 +86,15 @@ def _path(folder: Path) -> Path:
 
 
 @pytest.fixture(name="store")
-def _store(path: Path) -> Iterator[SessionStore]:
-    with closing(SessionStore(path)) as store:
+def _store(path: Path) -> Iterator[SessionDatabase]:
+    with closing(SessionDatabase(path)) as store:
         assert store.open() is None
         yield store
 
 
 def made(path: Path, sessions: int = 1) -> bytes:
     """Make a database with some sessions and states in it, and give its content."""
-    with closing(SessionStore(path)) as store:
+    with closing(SessionDatabase(path)) as store:
         store.open()
         for number in range(sessions):
             store.save(to_row(replace(STORED, session_id=f"session_{number}", key=None)))
@@ -103,7 +105,7 @@ def made(path: Path, sessions: int = 1) -> bytes:
 def is_set_aside(path: Path) -> str:
     """Open a store in whose place something else stands, see it usable, and give what was said of it."""
     content = path.read_bytes() if path.is_file() else None
-    with closing(SessionStore(path)) as store:
+    with closing(SessionDatabase(path)) as store:
         found = store.open()
         assert found
         assert found.path.parent == path.parent
@@ -114,14 +116,14 @@ def is_set_aside(path: Path) -> str:
     return found.reason
 
 
-def test_a_session_comes_back_as_it_was(path: Path, store: SessionStore) -> None:
+def test_a_session_comes_back_as_it_was(path: Path, store: SessionDatabase) -> None:
     whole = replace(
         STORED,
         keep_alive=KeepAlive("https://example.org/", 60.5),
-        lease=StoredLease(None, "t", NOW),
+        lease=LeaseRecord(None, "t", NOW),
     )
     store.save(to_row(whole))
-    with closing(SessionStore(path)) as again:
+    with closing(SessionDatabase(path)) as again:
         assert again.open() is None
         assert from_rows(again.load_all()).sessions == (whole,)
 
@@ -136,14 +138,14 @@ def test_a_clock_that_was_set_back_makes_no_session_younger_than_now() -> None:
 
 
 def test_a_clock_that_was_set_back_makes_no_lease_longer_than_it_was() -> None:
-    lease = StoredLease(None, "token", NOW + timedelta(seconds=60))
+    lease = LeaseRecord(None, "token", NOW + timedelta(seconds=60))
     leased = replace(STORED, last_used=NOW, lease=lease)
     there = leased.to_session(now_mono=500.0, now=NOW - timedelta(days=1)).lease
     assert there is not None
     assert there.expires_mono == 560.0
 
 
-def test_sessions_come_in_the_order_of_their_birth_and_the_last_save_counts(store: SessionStore) -> None:
+def test_sessions_come_in_the_order_of_their_birth_and_the_last_save_counts(store: SessionDatabase) -> None:
     for name in ("b", "a", "c"):
         store.save(to_row(replace(STORED, session_id=name, key=None)))
     changed = replace(STORED, session_id="b", key="k", generation=4)
@@ -153,7 +155,7 @@ def test_sessions_come_in_the_order_of_their_birth_and_the_last_save_counts(stor
     assert loaded[0] == changed
 
 
-def test_a_save_that_comes_late_does_not_undo_a_later_one(store: SessionStore) -> None:
+def test_a_save_that_comes_late_does_not_undo_a_later_one(store: SessionDatabase) -> None:
     later = replace(STORED, generation=5, recoveries=2)
     store.save(to_row(later))
     store.save(to_row(STORED))
@@ -161,7 +163,7 @@ def test_a_save_that_comes_late_does_not_undo_a_later_one(store: SessionStore) -
     assert from_rows(store.load_all()).sessions == (later,)
 
 
-def test_an_update_changes_a_session_but_brings_no_deleted_one_back(store: SessionStore) -> None:
+def test_an_update_changes_a_session_but_brings_no_deleted_one_back(store: SessionDatabase) -> None:
     store.save(to_row(STORED))
     used = replace(STORED, last_used=NOW)
     store.update(to_row(used))
@@ -173,7 +175,7 @@ def test_an_update_changes_a_session_but_brings_no_deleted_one_back(store: Sessi
     assert store.load_state(STORED.session_id) is None
 
 
-def test_a_deleted_session_takes_its_state_with_it(store: SessionStore) -> None:
+def test_a_deleted_session_takes_its_state_with_it(store: SessionDatabase) -> None:
     store.save(to_row(STORED))
     store.save_state(STORED.session_id, '{"cookies": 1}', NOW)
     store.save_state(STORED.session_id, '{"cookies": 2}', NOW)
@@ -185,7 +187,7 @@ def test_a_deleted_session_takes_its_state_with_it(store: SessionStore) -> None:
     assert store.load_state(STORED.session_id) is None
 
 
-def test_what_is_kept_for_a_key_outlives_its_session_until_it_is_forgotten(store: SessionStore) -> None:
+def test_what_is_kept_for_a_key_outlives_its_session_until_it_is_forgotten(store: SessionDatabase) -> None:
     store.save(to_row(STORED))
     store.keep_for_key("k", "{}", NOW)
     store.delete(STORED.session_id)
@@ -196,7 +198,7 @@ def test_what_is_kept_for_a_key_outlives_its_session_until_it_is_forgotten(store
     assert store.load_for_key("k") is None
 
 
-def test_nothing_is_left_in_the_files_after_all_was_cleared(path: Path, store: SessionStore) -> None:
+def test_nothing_is_left_in_the_files_after_all_was_cleared(path: Path, store: SessionDatabase) -> None:
     secret = "session-cookie-4711"
     store.save(to_row(STORED))
     store.save_state(STORED.session_id, secret * 3000, NOW)
@@ -209,7 +211,7 @@ def test_nothing_is_left_in_the_files_after_all_was_cleared(path: Path, store: S
         assert secret.encode() not in file.read_bytes()
 
 
-def test_many_threads_may_save_at_once(store: SessionStore) -> None:
+def test_many_threads_may_save_at_once(store: SessionDatabase) -> None:
     def work(thread: int) -> None:
         for number in range(20):
             store.save(to_row(replace(STORED, session_id=f"s{thread}", key=None, generation=number)))
@@ -234,7 +236,7 @@ def test_a_writer_that_is_killed_loses_nothing_that_save_has_returned_from(
         writer.send_signal(signal.SIGKILL)
         told = [line.split() for line in (first + writer.stdout.read()).splitlines(keepends=True)[:-1]]
     newest = {name: int(number) for name, number in told}
-    with closing(SessionStore(path)) as store:
+    with closing(SessionDatabase(path)) as store:
         assert store.open() is None
         found = {session.session_id: session.generation for session in from_rows(store.load_all()).sessions}
         for name, number in newest.items():
@@ -249,7 +251,7 @@ def test_a_writer_that_is_killed_loses_nothing_that_save_has_returned_from(
 def test_its_files_are_for_our_user_alone_from_the_first_byte(path: Path, mask: int) -> None:
     before = os.umask(mask)
     try:
-        with closing(SessionStore(path)) as store:
+        with closing(SessionDatabase(path)) as store:
             store.open()
             store.save(to_row(STORED))
             modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
@@ -261,7 +263,7 @@ def test_its_files_are_for_our_user_alone_from_the_first_byte(path: Path, mask: 
 def test_files_that_others_could_read_are_made_private(path: Path) -> None:
     made(path)
     path.chmod(0o644)
-    with closing(SessionStore(path)) as store:
+    with closing(SessionDatabase(path)) as store:
         assert store.open() is None
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
@@ -274,7 +276,7 @@ def test_a_file_that_is_no_database_is_set_aside(path: Path, content: bytes) -> 
 
 def test_an_empty_file_is_a_new_database(path: Path) -> None:
     path.touch()
-    with closing(SessionStore(path)) as store:
+    with closing(SessionDatabase(path)) as store:
         assert store.open() is None
         store.save(to_row(STORED))
 
@@ -294,7 +296,7 @@ def test_the_database_of_another_program_is_set_aside_unchanged_with_its_log(pat
         copies = {file.name: file.read_bytes() for file in path.parent.iterdir()}
     for name, content in copies.items():
         (path.parent / name).write_bytes(content)
-    with closing(SessionStore(path)) as store:
+    with closing(SessionDatabase(path)) as store:
         found = store.open()
         assert found
         assert found.reason == "it belongs to another program"
@@ -337,7 +339,7 @@ def test_whatever_is_damaged_the_store_opens_and_works(path: Path, seed: int) ->
         at = chance.randrange(chance.choice([100, 600, len(content)]))
         content[at : at + 4] = chance.randbytes(4)
     path.write_bytes(content)
-    with closing(SessionStore(path)) as store:
+    with closing(SessionDatabase(path)) as store:
         store.open()
         loaded = from_rows(store.load_all())
         for session in loaded.sessions:
@@ -354,7 +356,7 @@ def test_one_row_that_cannot_be_understood_does_not_take_the_others_with_it(
     with closing(sqlite3.connect(path)) as other:
         other.execute("UPDATE sessions SET document = ? WHERE session_id = 'session_1'", (document,))
         other.commit()
-    with closing(SessionStore(path)) as store:
+    with closing(SessionDatabase(path)) as store:
         assert store.open() is None
         loaded = from_rows(store.load_all())
         assert [session.session_id for session in loaded.sessions] == ["session_0", "session_2"]
@@ -363,11 +365,11 @@ def test_one_row_that_cannot_be_understood_does_not_take_the_others_with_it(
         assert from_rows(store.load_all()).unreadable == ()
 
 
-def test_damage_at_run_time_is_told_and_does_not_end_the_service(path: Path, store: SessionStore) -> None:
+def test_damage_at_run_time_is_told_and_does_not_end_the_service(path: Path, store: SessionDatabase) -> None:
     for number in range(50):
         store.save(to_row(replace(STORED, session_id=f"s{number}", key=None)))
     # What another connection changes is read again from the file.
-    with closing(SessionStore(path)) as other:
+    with closing(SessionDatabase(path)) as other:
         other.open()
         other.clear()
     path.write_bytes(b"\xff" * path.stat().st_size)
@@ -378,7 +380,7 @@ def test_damage_at_run_time_is_told_and_does_not_end_the_service(path: Path, sto
     assert "not a database" in is_set_aside(path)
 
 
-def test_a_full_disk_fails_the_save_and_nothing_else(path: Path, store: SessionStore) -> None:
+def test_a_full_disk_fails_the_save_and_nothing_else(path: Path, store: SessionDatabase) -> None:
     store.save(to_row(STORED))
     assert store._connection
     pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
@@ -408,7 +410,7 @@ def no_room() -> Iterator[None]:
 def test_a_full_disk_at_the_start_refuses_it_and_sets_nothing_aside(path: Path) -> None:
     content = made(path)
     with no_room(), pytest.raises(StartRefused, match="see that the disk is not full"):
-        SessionStore(path).open()
+        SessionDatabase(path).open()
     assert path.read_bytes() == content
     assert not list(path.parent.glob("*.set-aside-*"))
 
@@ -422,7 +424,7 @@ def test_a_database_that_another_program_has_locked_refuses_the_start_and_stays(
         other.execute("PRAGMA locking_mode = EXCLUSIVE").fetchall()
         other.execute("BEGIN EXCLUSIVE")
         with pytest.raises(StartRefused, match="database is locked"):
-            SessionStore(path).open()
+            SessionDatabase(path).open()
     assert path.read_bytes() == content
 
 
@@ -463,7 +465,7 @@ def test_a_folder_that_cannot_be_written_to_refuses_the_start(path: Path, existi
     assert done.stdout.count("\n") == 1
 
 
-def test_what_is_asked_after_the_end_is_refused_in_words(store: SessionStore) -> None:
+def test_what_is_asked_after_the_end_is_refused_in_words(store: SessionDatabase) -> None:
     store.close()
     store.close()
     with pytest.raises(BrowserUnavailable, match="closed"):

@@ -14,8 +14,8 @@ from drover.browser import launcher
 from drover.browser.launcher import Launcher
 from drover.core.errors import BrowserUnavailable
 from drover.sessions.background import start_probe
-from drover.sessions.background.start_probe import Trials
-from drover.sessions.lifecycle.session_worker import Lifecycle
+from drover.sessions.background.start_probe import StartProbe
+from drover.sessions.lifecycle.session_worker import SessionWorker
 from drover.storage.session_folders import SessionFolders
 from tests.integration.fake_chromedriver import Fault
 from tests.integration.house import PATIENCE_S, House, opened
@@ -90,8 +90,11 @@ class WellLauncher:
 def test_a_service_that_is_well_tries_nothing(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(start_probe, "REST_S", 0.0)
     registry = house.manager.registry
-    well = Trials(
-        registry, cast("Launcher", WellLauncher()), cast("Lifecycle", None), SessionFolders(house.data_dir)
+    well = StartProbe(
+        registry,
+        cast("Launcher", WellLauncher()),
+        cast("SessionWorker", None),
+        SessionFolders(house.data_dir),
     )
     for _ in range(3):
         well.begin()

@@ -8,11 +8,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Final
 
-from drover.browser.capabilities.policy import Checked
+from drover.browser.capabilities.policy import CheckedCapabilities
 from drover.browser.running_browser import RunningBrowser
 from drover.core.events import Event
 from drover.processes.table import ProcessIdentity
-from drover.sessions.pool.acquire import Claim, Ready, Reserved, Ticket, Working
+from drover.sessions.pool.acquire import Available, Claim, InProgress, Reserved, Waiter
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Session
 from drover.storage.session_folders import SessionFolder
@@ -38,7 +38,7 @@ def session(session_id: str = "one", **fields: Any) -> Session:  # noqa: ANN401 
         session_id=session_id,
         key=None,
         folder=folder,
-        capabilities=Checked({}),
+        capabilities=CheckedCapabilities({}),
         first_page=None,
         idle_timeout=1800,
         created_at=NOW,
@@ -73,21 +73,21 @@ def ready(registry: SessionRegistry, session_id: str | None = None, **fields: An
 def hold(registry: SessionRegistry, session_id: str) -> Session:
     """Claim a session that is ready."""
     answer = registry.claim(claim(session_id))
-    assert isinstance(answer, Ready)
+    assert isinstance(answer, Available)
     return answer.session
 
 
-def queue(registry: SessionRegistry, session_id: str | None = None, key: str | None = None) -> Ticket:
+def queue(registry: SessionRegistry, session_id: str | None = None, key: str | None = None) -> Waiter:
     """Claim what there is no room for."""
     answer = registry.claim(claim(session_id, key))
-    assert isinstance(answer, Ticket)
+    assert isinstance(answer, Waiter)
     return answer
 
 
-def answer_of(ticket: Ticket) -> Ready | Working | Reserved:
+def answer_of(ticket: Waiter) -> Available | InProgress | Reserved:
     """Give the answer of a ticket whose turn has come."""
-    assert ticket.turn.done()
-    return ticket.turn.result()
+    assert ticket.granted.done()
+    return ticket.granted.result()
 
 
 class Ear:

@@ -8,10 +8,10 @@ from dataclasses import replace
 from drover.processes.cleanup.chrome_names import System, base_name
 from drover.processes.cleanup.verdicts import (
     CleanupPlan,
+    CleanupScope,
     Judgement,
     ProtectedSession,
     Protection,
-    Scope,
     Verdict,
     plan_cleanup,
 )
@@ -102,7 +102,9 @@ NOBODY = Protection((), DATA, {})
 
 
 def judged(
-    rows: ProcessTable | Iterable[ProcessRow], protection: Protection = NOBODY, scope: Scope = Scope.ABANDONED
+    rows: ProcessTable | Iterable[ProcessRow],
+    protection: Protection = NOBODY,
+    scope: CleanupScope = CleanupScope.ABANDONED,
 ) -> dict[int, Judgement]:
     """Judge a table; the verdict of each process by pid."""
     whole = rows if isinstance(rows, ProcessTable) else table(*rows)
@@ -110,7 +112,9 @@ def judged(
 
 
 def verdicts(
-    rows: ProcessTable | Iterable[ProcessRow], protection: Protection = NOBODY, scope: Scope = Scope.ABANDONED
+    rows: ProcessTable | Iterable[ProcessRow],
+    protection: Protection = NOBODY,
+    scope: CleanupScope = CleanupScope.ABANDONED,
 ) -> dict[int, str]:
     """Judge a table; only the verdicts' names by pid."""
     return {pid: found.verdict.value for pid, found in judged(rows, protection, scope).items()}
@@ -121,7 +125,9 @@ def orphan_pids(plan: CleanupPlan) -> set[int]:
     return {found.row.pid for found in plan.orphans}
 
 
-def all_are(verdict: Verdict, rows: Iterable[ProcessRow], protection: Protection, scope: Scope) -> bool:
+def all_are(
+    verdict: Verdict, rows: Iterable[ProcessRow], protection: Protection, scope: CleanupScope
+) -> bool:
     """Tell whether every Chrome-like process of a table has one verdict."""
     return {found.verdict for found in judged(rows, protection, scope).values()} == {verdict}
 

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drover.browser.devtools import Seen
-from drover.browser.health import Cause, Probe, Readings, Reply
+from drover.browser.devtools import BrowserSignals
+from drover.browser.health import Cause, HealthReadings, Probe, ProbeResult
 from drover.browser.running_browser import RunningBrowser
 from drover.processes.table import Liveness, ProcessIdentity
 from drover.sessions.persistence.adoption_plan import Action, AdoptionPlan, Decision, plan_adoption
-from drover.sessions.persistence.records import StoredSession
+from drover.sessions.persistence.records import SessionRecord
 from tests.unit import examples
 
 DATA = Path("/data")
@@ -26,16 +26,16 @@ GUID = examples.RUNNING.browser_guid
 
 def version(guid: str) -> Probe:
     return Probe(
-        Reply.ANSWERED, 200, {"webSocketDebuggerUrl": f"ws://127.0.0.1:39999/devtools/browser/{guid}"}
+        ProbeResult.ANSWERED, 200, {"webSocketDebuggerUrl": f"ws://127.0.0.1:39999/devtools/browser/{guid}"}
     )
 
 
-STATUS = Probe(Reply.ANSWERED, 200, {"value": {"ready": True}})
-COMMAND = Probe(Reply.ANSWERED, 200, {"value": {"implicit": 0}})
-UNKNOWN_SESSION = Probe(Reply.ANSWERED, 404, {"value": {"error": "invalid session id"}})
-SILENT = Probe(Reply.SILENT, error="no answer within 2 s")
-REFUSED = Probe(Reply.REFUSED, error="[Errno 111] Connection refused")
-WELL = Readings(100.0, ALIVE, ALIVE, Seen(), STATUS, version(GUID), COMMAND)
+STATUS = Probe(ProbeResult.ANSWERED, 200, {"value": {"ready": True}})
+COMMAND = Probe(ProbeResult.ANSWERED, 200, {"value": {"implicit": 0}})
+UNKNOWN_SESSION = Probe(ProbeResult.ANSWERED, 404, {"value": {"error": "invalid session id"}})
+SILENT = Probe(ProbeResult.SILENT, error="no answer within 2 s")
+REFUSED = Probe(ProbeResult.REFUSED, error="[Errno 111] Connection refused")
+WELL = HealthReadings(100.0, ALIVE, ALIVE, BrowserSignals(), STATUS, version(GUID), COMMAND)
 
 
 def running(pid: int, started: float = 1.0, guid: str = GUID) -> RunningBrowser:
@@ -47,43 +47,43 @@ def running(pid: int, started: float = 1.0, guid: str = GUID) -> RunningBrowser:
     )
 
 
-def stored(session_id: str = "one", **fields: object) -> StoredSession:
-    plain = StoredSession.of(examples.session(session_id, running=examples.RUNNING), BOOT)
+def stored(session_id: str = "one", **fields: object) -> SessionRecord:
+    plain = SessionRecord.of(examples.session(session_id, running=examples.RUNNING), BOOT)
     return replace(plain, **fields)  # type: ignore[arg-type]
 
 
-def look(**changes: object) -> Readings:
+def look(**changes: object) -> HealthReadings:
     return replace(WELL, **changes)  # type: ignore[arg-type]
 
 
-def plan(*sessions: StoredSession, readings: Readings | None = WELL) -> AdoptionPlan:
+def plan(*sessions: SessionRecord, readings: HealthReadings | None = WELL) -> AdoptionPlan:
     facts = {} if readings is None else {session.session_id: readings for session in sessions}
     return plan_adoption(sessions, facts, BOOT, DATA)
 
 
-def only(session: StoredSession, readings: Readings | None = WELL) -> Decision:
+def only(session: SessionRecord, readings: HealthReadings | None = WELL) -> Decision:
     (decision,) = plan(session, readings=readings).decisions
     return decision
 
 
-CASES: list[tuple[str, Readings, Action, Cause | None]] = [
+CASES: list[tuple[str, HealthReadings, Action, Cause | None]] = [
     ("both live", WELL, ADOPT, None),
     ("a command runs", look(session_command=SILENT), ADOPT, None),
-    ("ChromeDriver died", Readings(1.0, GONE, ALIVE), REATTACH, Cause.DRIVER_GONE),
-    ("ChromeDriver is stopped", Readings(1.0, STOPPED, ALIVE), REATTACH, Cause.DRIVER_HUNG),
+    ("ChromeDriver died", HealthReadings(1.0, GONE, ALIVE), REATTACH, Cause.DRIVER_GONE),
+    ("ChromeDriver is stopped", HealthReadings(1.0, STOPPED, ALIVE), REATTACH, Cause.DRIVER_HUNG),
     ("ChromeDriver refuses", look(driver_status=REFUSED), REATTACH, Cause.DRIVER_GONE),
     ("ChromeDriver is silent", look(driver_status=SILENT), REATTACH, Cause.DRIVER_HUNG),
     ("it forgot the session", look(session_command=UNKNOWN_SESSION), REATTACH, Cause.DRIVER_GONE),
-    ("a tab crashed", look(seen=Seen(crashed_pages=("P1",))), REATTACH, Cause.TAB_CRASHED),
-    ("the browser died", Readings(1.0, ALIVE, GONE), RESTORE, Cause.BROWSER_GONE),
-    ("the browser is stopped", Readings(1.0, ALIVE, STOPPED), RESTORE, Cause.BROWSER_HUNG),
-    ("both died", Readings(1.0, GONE, GONE), RESTORE, Cause.BROWSER_GONE),
+    ("a tab crashed", look(seen=BrowserSignals(crashed_pages=("P1",))), REATTACH, Cause.TAB_CRASHED),
+    ("the browser died", HealthReadings(1.0, ALIVE, GONE), RESTORE, Cause.BROWSER_GONE),
+    ("the browser is stopped", HealthReadings(1.0, ALIVE, STOPPED), RESTORE, Cause.BROWSER_HUNG),
+    ("both died", HealthReadings(1.0, GONE, GONE), RESTORE, Cause.BROWSER_GONE),
     ("the browser refuses", look(browser_version=REFUSED), RESTORE, Cause.BROWSER_GONE),
     ("the browser is silent", look(browser_version=SILENT), RESTORE, Cause.BROWSER_HUNG),
     ("another browser answers", look(browser_version=version("other")), RESTORE, Cause.BROWSER_GONE),
     ("nobody asked for the GUID", look(browser_version=Probe()), RESTORE, Cause.BROWSER_GONE),
     ("the GUID is not told", look(browser_version=replace(STATUS, body=[])), RESTORE, Cause.BROWSER_GONE),
-    ("the last window closed", look(seen=Seen(no_page_left=True)), RESTORE, Cause.WINDOW_GONE),
+    ("the last window closed", look(seen=BrowserSignals(no_page_left=True)), RESTORE, Cause.WINDOW_GONE),
 ]
 
 
@@ -91,7 +91,7 @@ CASES: list[tuple[str, Readings, Action, Cause | None]] = [
     ("readings", "action", "cause"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
 )
 def test_what_lives_is_taken_back_and_what_died_is_brought_back(
-    readings: Readings, action: Action, cause: Cause | None
+    readings: HealthReadings, action: Action, cause: Cause | None
 ) -> None:
     session = stored()
     decision = only(session, readings)
@@ -159,7 +159,7 @@ def test_one_that_was_never_promised_displaces_none_that_was() -> None:
 
 def test_a_pid_that_was_given_to_a_newer_session_costs_the_older_one_its_browser_only() -> None:
     older, newer = stored("old", running=running(10, 1.0)), stored("new", running=running(10, 2.0))
-    facts = {"old": Readings(1.0, GONE, GONE), "new": WELL}
+    facts = {"old": HealthReadings(1.0, GONE, GONE), "new": WELL}
     decisions = plan_adoption([older, newer], facts, BOOT, DATA).decisions
     assert [decision.action for decision in decisions] == [RESTORE, ADOPT]
 
@@ -179,11 +179,18 @@ def test_a_plan_gives_its_decisions_by_action() -> None:
 PROBES = st.sampled_from([Probe(), STATUS, UNKNOWN_SESSION, SILENT, REFUSED, version("g1"), version("g2")])
 LIVENESS = st.sampled_from([ALIVE, ALIVE, ALIVE, STOPPED, GONE])
 LOOKS = st.builds(
-    Readings,
+    HealthReadings,
     taken_at=st.just(1.0),
     driver=LIVENESS,
     browser=LIVENESS,
-    seen=st.sampled_from([Seen(), Seen(), Seen(crashed_pages=("P",)), Seen(no_page_left=True)]),
+    seen=st.sampled_from(
+        [
+            BrowserSignals(),
+            BrowserSignals(),
+            BrowserSignals(crashed_pages=("P",)),
+            BrowserSignals(no_page_left=True),
+        ]
+    ),
     driver_status=PROBES,
     browser_version=PROBES,
     session_command=PROBES,
@@ -202,7 +209,7 @@ RUNNING = st.builds(
 
 
 @st.composite
-def stored_sessions(draw: st.DrawFn) -> list[StoredSession]:
+def stored_sessions(draw: st.DrawFn) -> list[SessionRecord]:
     return [
         stored(
             f"s{number}",
@@ -221,7 +228,7 @@ FACTS = st.dictionaries(st.sampled_from([f"s{number}" for number in range(6)]), 
 
 @given(stored_sessions(), FACTS)
 def test_every_session_gets_exactly_one_decision_with_a_reason(
-    sessions: list[StoredSession], facts: dict[str, Readings]
+    sessions: list[SessionRecord], facts: dict[str, HealthReadings]
 ) -> None:
     decisions = plan_adoption(sessions, facts, BOOT, DATA).decisions
     assert [one.session.session_id for one in decisions] == [session.session_id for session in sessions]
@@ -231,7 +238,7 @@ def test_every_session_gets_exactly_one_decision_with_a_reason(
 
 @given(stored_sessions(), FACTS)
 def test_nothing_of_another_boot_or_data_folder_is_touched(
-    sessions: list[StoredSession], facts: dict[str, Readings]
+    sessions: list[SessionRecord], facts: dict[str, HealthReadings]
 ) -> None:
     decisions = plan_adoption(sessions, facts, BOOT, DATA).decisions
     for session, decision in zip(sessions, decisions, strict=True):
@@ -242,7 +249,7 @@ def test_nothing_of_another_boot_or_data_folder_is_touched(
 
 @given(stored_sessions(), FACTS)
 def test_only_the_same_browser_is_adopted_and_only_a_living_one_gets_a_new_driver(
-    sessions: list[StoredSession], facts: dict[str, Readings]
+    sessions: list[SessionRecord], facts: dict[str, HealthReadings]
 ) -> None:
     for one in plan_adoption(sessions, facts, BOOT, DATA).decisions:
         if one.action in {ADOPT, REATTACH}:
@@ -251,7 +258,7 @@ def test_only_the_same_browser_is_adopted_and_only_a_living_one_gets_a_new_drive
             assert found.browser is ALIVE
             told = found.browser_version.body
             # Where a process is dead nobody is asked, and the re-attach itself compares the GUID.
-            asked = found.driver is ALIVE and found.browser_version.reply is Reply.ANSWERED
+            asked = found.driver is ALIVE and found.browser_version.reply is ProbeResult.ANSWERED
             ours = version(one.session.running.browser_guid).body
             assert not asked or told in (STATUS.body, UNKNOWN_SESSION.body, ours)
             if one.action is ADOPT:
@@ -261,7 +268,7 @@ def test_only_the_same_browser_is_adopted_and_only_a_living_one_gets_a_new_drive
 
 @given(stored_sessions(), FACTS)
 def test_no_process_folder_or_key_goes_on_under_two_sessions(
-    sessions: list[StoredSession], facts: dict[str, Readings]
+    sessions: list[SessionRecord], facts: dict[str, HealthReadings]
 ) -> None:
     kept = [one for one in plan_adoption(sessions, facts, BOOT, DATA).decisions if one.action is not FORGET]
     folders = [one.session.folder for one in kept]
@@ -293,7 +300,7 @@ def test_no_process_folder_or_key_goes_on_under_two_sessions(
 
 @given(stored_sessions(), FACTS)
 def test_a_session_is_forgotten_only_for_a_newer_one_or_an_unkept_start(
-    sessions: list[StoredSession], facts: dict[str, Readings]
+    sessions: list[SessionRecord], facts: dict[str, HealthReadings]
 ) -> None:
     decisions = plan_adoption(sessions, facts, BOOT, DATA).decisions
     kept = {one.session.session_id for one in decisions if one.action is not FORGET}

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from drover.net.asgi import Message, Receive, Scope, Send
-from drover.web.disconnects import MAX_BODY_BYTES, CallerWatch
-from drover.web.services import CALLER_GONE
+from drover.web.disconnects import MAX_BODY_BYTES, DisconnectWatch
+from drover.web.services import CLIENT_GONE
 
 GONE: Message = {"type": "http.disconnect"}
 HTTP: Scope = {"type": "http", "headers": [(b"host", b"localhost"), (b"transfer-encoding", b"chunked")]}
@@ -42,7 +42,7 @@ class Application:
 
     @property
     def gone(self) -> Future[None]:
-        found: Future[None] = self.scopes[0][CALLER_GONE]
+        found: Future[None] = self.scopes[0][CLIENT_GONE]
         return found
 
     @property
@@ -67,7 +67,7 @@ class Client:
 
     def call(self, application: Application, scope: Scope = HTTP) -> None:
         async def run() -> None:
-            await asyncio.wait_for(CallerWatch(application)(scope, self.receive, self.send), 10)
+            await asyncio.wait_for(DisconnectWatch(application)(scope, self.receive, self.send), 10)
             left = asyncio.all_tasks() - {asyncio.current_task()}
             await asyncio.gather(*left, return_exceptions=True)
 
@@ -100,7 +100,7 @@ def test_a_length_that_was_sent_is_not_sent_twice() -> None:
 
 def test_the_clients_scope_is_left_as_it_is() -> None:
     Client(part(b"{}")).call(Application())
-    assert CALLER_GONE not in HTTP
+    assert CLIENT_GONE not in HTTP
     assert len(HTTP["headers"]) == 2
 
 

@@ -9,17 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drover.browser.capabilities import policy
-from drover.browser.capabilities.policy import Checked
+from drover.browser.capabilities.policy import CheckedCapabilities
 from drover.core.errors import DroverError, ForbiddenCapability, InvalidRequest, StartRefused
 
 OPTIONS = "goog:chromeOptions"
 
 
-def check(wanted: object, *, allow_unsafe: bool = False) -> Checked:
+def check(wanted: object, *, allow_unsafe: bool = False) -> CheckedCapabilities:
     return policy.check(wanted, allow_unsafe=allow_unsafe)  # type: ignore[arg-type]  # from outside
 
 
-def check_options(*, allow_unsafe: bool = False, **options: object) -> Checked:
+def check_options(*, allow_unsafe: bool = False, **options: object) -> CheckedCapabilities:
     return check({OPTIONS: options}, allow_unsafe=allow_unsafe)
 
 
@@ -29,7 +29,7 @@ def options_of(wanted: dict[str, object]) -> dict[str, object]:
     return options
 
 
-def args_of(checked: Checked) -> object:
+def args_of(checked: CheckedCapabilities) -> object:
     return options_of(dict(checked.capabilities))["args"]
 
 
@@ -97,7 +97,7 @@ def merged(
     ],
 )
 def test_what_is_on_the_list_passes_as_it_is(wanted: dict[str, object]) -> None:
-    assert check(wanted) == Checked(wanted)
+    assert check(wanted) == CheckedCapabilities(wanted)
 
 
 def test_what_selenium_sends_unasked_asks_for_nothing() -> None:
@@ -536,7 +536,7 @@ def test_no_junk_gets_more_than_an_answer_and_what_is_clean_stays_as_it_is(
     except DroverError as refusal:
         assert refusal.status in {400, 403}  # noqa: PT017 - most of it is refused, some is not
         return
-    assert check(checked.capabilities, allow_unsafe=allow_unsafe) == Checked(checked.capabilities)
+    assert check(checked.capabilities, allow_unsafe=allow_unsafe) == CheckedCapabilities(checked.capabilities)
     policy.merge(
         checked, binary="/b", profile="/p", downloads="/d", headless=True, no_sandbox=False, extra_args=()
     )

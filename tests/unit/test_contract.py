@@ -287,7 +287,7 @@ def test_what_an_operator_reads_is_behind_the_door_and_holds_no_secret(
     flask: Flask, client: FlaskClient, path: str
 ) -> None:
     before: Services = flask.extensions["drover"]
-    offer(flask.extensions, replace(before, door=replace(before.door, token="long-token")))
+    offer(flask.extensions, replace(before, policy=replace(before.policy, token="long-token")))
     try:
         assert client.get(path).status_code == 401
         with client.get(path, headers={"Authorization": "Bearer long-token"}) as shown:

@@ -6,7 +6,7 @@ from concurrent.futures import Future
 
 import pytest
 
-from drover.core.deadline import CallerGone, Deadline, DeadlineExceeded
+from drover.core.deadline import ClientDisconnected, Deadline, DeadlineExceeded
 
 
 def done(result: object = None) -> Future[object]:
@@ -45,7 +45,7 @@ def test_a_wait_ends_when_the_time_is_over_and_the_work_goes_on() -> None:
 
 def test_a_wait_ends_when_the_caller_leaves_and_the_work_goes_on() -> None:
     work: Future[None] = Future()
-    with pytest.raises(CallerGone):
+    with pytest.raises(ClientDisconnected):
         Deadline(60, left()).wait(work)
     assert not work.cancelled()
 
@@ -60,5 +60,5 @@ def test_a_part_has_at_most_the_time_of_the_whole() -> None:
 
 
 def test_a_part_ends_too_when_the_caller_leaves() -> None:
-    with pytest.raises(CallerGone):
+    with pytest.raises(ClientDisconnected):
         Deadline(600, left()).within(60).wait(Future())

@@ -7,15 +7,25 @@ from pathlib import Path
 
 import pytest
 
-from drover.cli.doctor import Check, DataFolder, PortHolder, Program, Readings, Sandbox, Status, judge, worst
+from drover.cli.doctor import (
+    Check,
+    DataFolder,
+    PortHolder,
+    ProgramReading,
+    Sandbox,
+    Status,
+    SystemReadings,
+    judge,
+    worst,
+)
 
 FOLDER = DataFolder(Path("/data"), None, writable=True, share=None, full=None)
 SANDBOX = Sandbox(as_root=False, namespaces=True, helper=False, apparmor=False)
-WELL = Readings(
+WELL = SystemReadings(
     system="linux",
     refusal=None,
-    chrome=Program(Path("/usr/bin/chromium"), "156.0.1"),
-    driver=Program(Path("/usr/bin/chromedriver"), "156.0.1"),
+    chrome=ProgramReading(Path("/usr/bin/chromium"), "156.0.1"),
+    driver=ProgramReading(Path("/usr/bin/chromedriver"), "156.0.1"),
     snap_notice=None,
     sandbox=SANDBOX,
     shared_memory=2 << 30,
@@ -29,7 +39,7 @@ WELL = Readings(
 )
 
 
-def found(name: str, readings: Readings) -> Check:
+def found(name: str, readings: SystemReadings) -> Check:
     (check,) = [check for check in judge(readings) if check.name == name]
     return check
 
@@ -45,24 +55,26 @@ def test_a_machine_that_is_well_has_nothing_to_be_done() -> None:
     ("readings", "name", "status", "advice"),
     [
         (replace(WELL, refusal="set DROVER_API_TOKEN"), "settings", Status.PROBLEM, "DROVER_API_TOKEN"),
-        (replace(WELL, chrome=Program(None)), "chrome", Status.WARNING, "install Google Chrome"),
-        (replace(WELL, driver=Program(None)), "chromedriver", Status.WARNING, "chromium-driver"),
+        (replace(WELL, chrome=ProgramReading(None)), "chrome", Status.WARNING, "install Google Chrome"),
+        (replace(WELL, driver=ProgramReading(None)), "chromedriver", Status.WARNING, "chromium-driver"),
         (
-            replace(WELL, chrome=Program(None, refusal="it comes from snap: name Google Chrome's instead")),
+            replace(
+                WELL, chrome=ProgramReading(None, refusal="it comes from snap: name Google Chrome's instead")
+            ),
             "chrome",
             Status.PROBLEM,
             "Google Chrome",
         ),
         (
-            replace(WELL, chrome=Program(None), snap_notice="/snap/bin/chromium is not used"),
+            replace(WELL, chrome=ProgramReading(None), snap_notice="/snap/bin/chromium is not used"),
             "chrome",
             Status.WARNING,
             "/snap/bin/chromium is not used",
         ),
-        (replace(WELL, chrome=Program(Path("/c"))), "chrome", Status.PROBLEM, "/c --version"),
-        (replace(WELL, driver=Program(Path("/d"))), "chromedriver", Status.PROBLEM, "/d --version"),
+        (replace(WELL, chrome=ProgramReading(Path("/c"))), "chrome", Status.PROBLEM, "/c --version"),
+        (replace(WELL, driver=ProgramReading(Path("/d"))), "chromedriver", Status.PROBLEM, "/d --version"),
         (
-            replace(WELL, driver=Program(Path("/d"), "99.0.1")),
+            replace(WELL, driver=ProgramReading(Path("/d"), "99.0.1")),
             "versions",
             Status.PROBLEM,
             "first numbers must be equal",
@@ -120,7 +132,7 @@ def test_a_machine_that_is_well_has_nothing_to_be_done() -> None:
     ids=lambda part: part if isinstance(part, str) else "",
 )
 def test_what_is_wrong_is_named_with_what_to_do(
-    readings: Readings, name: str, status: Status, advice: str
+    readings: SystemReadings, name: str, status: Status, advice: str
 ) -> None:
     check = found(name, readings)
     assert check.status is status
@@ -137,17 +149,17 @@ def test_what_is_wrong_is_named_with_what_to_do(
         replace(WELL, port_holder=PortHolder.OURS),
         replace(WELL, ends_others=True, chromes_of_others=3),
         replace(WELL, snap_notice="/snap/bin/chromium is not used"),
-        replace(WELL, system="win32", chrome=Program(Path("c.exe"))),
+        replace(WELL, system="win32", chrome=ProgramReading(Path("c.exe"))),
     ],
 )
-def test_what_works_in_another_way_is_well(readings: Readings) -> None:
+def test_what_works_in_another_way_is_well(readings: SystemReadings) -> None:
     assert worst(judge(readings)) is Status.OK
 
 
 def test_what_does_not_exist_or_could_not_be_tried_is_not_judged() -> None:
     names = {check.name for check in judge(replace(WELL, shared_memory=None, orphans_reaped=None))}
     assert names.isdisjoint({"shared memory", "init"})
-    assert "versions" not in {check.name for check in judge(replace(WELL, chrome=Program(None)))}
+    assert "versions" not in {check.name for check in judge(replace(WELL, chrome=ProgramReading(None)))}
 
 
 def test_a_problem_outweighs_a_warning() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from drover.attach import event_stream as module
-from drover.attach.event_stream import LONGEST_QUEUE, EventStream, Listener, Rows, Sources
+from drover.attach.event_stream import LONGEST_QUEUE, EventStream, Listener, RowDiff, StateProviders
 from drover.core import events
 from drover.core.errors import ShuttingDown
 from drover.core.logs import LogLine
@@ -32,7 +32,9 @@ class House:
         self.threads: set[str] = set()
 
     def stream(self) -> EventStream:
-        return EventStream(Sources(self._look, lambda: list(self.processes), lambda: dict(self.capacity)))
+        return EventStream(
+            StateProviders(self._look, lambda: list(self.processes), lambda: dict(self.capacity))
+        )
 
     def _look(self) -> list[dict[str, object]]:
         self.looks += 1
@@ -48,7 +50,7 @@ class FailingHouse(House):
         self.failures = 5
 
     def stream(self) -> EventStream:
-        return EventStream(Sources(self._look, self._read, lambda: dict(self.capacity)))
+        return EventStream(StateProviders(self._look, self._read, lambda: dict(self.capacity)))
 
     def _read(self) -> list[dict[str, object]]:
         if self.failures:
@@ -190,7 +192,7 @@ def test_only_what_has_changed_is_told(house: House) -> None:
 
 
 def test_getting_older_is_no_news_of_a_process() -> None:
-    rows = Rows("pid", ageing=frozenset({"age_s"}))
+    rows = RowDiff("pid", ageing=frozenset({"age_s"}))
     assert rows.replace([{"pid": 7, "age_s": 1.0}]) == {"changed": [{"pid": 7, "age_s": 1.0}], "removed": []}
     assert rows.replace([{"pid": 7, "age_s": 5.0}]) == {"changed": [], "removed": []}
     assert rows.all == [{"pid": 7, "age_s": 5.0}]

@@ -9,15 +9,15 @@ from dataclasses import replace
 import pytest
 
 from drover.browser import health
-from drover.browser.devtools import Seen
+from drover.browser.devtools import BrowserSignals
 from drover.browser.health import (
     Assessment,
     Cause,
+    HealthReadings,
     HealthStatus,
     Page,
     Probe,
-    Readings,
-    Reply,
+    ProbeResult,
     Silence,
     assess,
     browser_guid,
@@ -31,30 +31,32 @@ from tests.unit.examples import RUNNING
 TIMEOUT = 2.0
 ALIVE, STOPPED, DYING, GONE = Liveness
 VERSION = Probe(
-    Reply.ANSWERED,
+    ProbeResult.ANSWERED,
     200,
     {"webSocketDebuggerUrl": f"ws://127.0.0.1:39999/devtools/browser/{RUNNING.browser_guid}"},
 )
-STATUS = Probe(Reply.ANSWERED, 200, {"value": {"ready": True}})
-COMMAND = Probe(Reply.ANSWERED, 200, {"value": {"implicit": 0}})
+STATUS = Probe(ProbeResult.ANSWERED, 200, {"value": {"ready": True}})
+COMMAND = Probe(ProbeResult.ANSWERED, 200, {"value": {"implicit": 0}})
 PAGES = (Page("P1", "http://example.com/"),)
-LISTED = Probe(Reply.ANSWERED, 200, [{"type": "page", "id": "P1", "url": "http://example.com/"}])
-REFUSED = Probe(Reply.REFUSED, error="[Errno 111] Connection refused")
-SILENT = Probe(Reply.SILENT, error="no answer within 2 s")
-CUT_OFF = Probe(Reply.CUT_OFF, error="[Errno 104] Connection reset by peer")
+LISTED = Probe(ProbeResult.ANSWERED, 200, [{"type": "page", "id": "P1", "url": "http://example.com/"}])
+REFUSED = Probe(ProbeResult.REFUSED, error="[Errno 111] Connection refused")
+SILENT = Probe(ProbeResult.SILENT, error="no answer within 2 s")
+CUT_OFF = Probe(ProbeResult.CUT_OFF, error="[Errno 104] Connection reset by peer")
 NOT_ASKED = Probe()
-OTHER = Probe(Reply.ANSWERED, 200, {"webSocketDebuggerUrl": "ws://127.0.0.1:39999/devtools/browser/other"})
-UNKNOWN_SESSION = Probe(Reply.ANSWERED, 404, {"value": {"error": "invalid session id"}})
-WELL = Readings(100.0, ALIVE, ALIVE, Seen(), STATUS, VERSION, COMMAND, PAGES)
-CRASHED = Seen(crashed_pages=("P1",))
-NO_PAGE = Seen(no_page_left=True)
+OTHER = Probe(
+    ProbeResult.ANSWERED, 200, {"webSocketDebuggerUrl": "ws://127.0.0.1:39999/devtools/browser/other"}
+)
+UNKNOWN_SESSION = Probe(ProbeResult.ANSWERED, 404, {"value": {"error": "invalid session id"}})
+WELL = HealthReadings(100.0, ALIVE, ALIVE, BrowserSignals(), STATUS, VERSION, COMMAND, PAGES)
+CRASHED = BrowserSignals(crashed_pages=("P1",))
+NO_PAGE = BrowserSignals(no_page_left=True)
 
 
-def look(**changes: object) -> Readings:
+def look(**changes: object) -> HealthReadings:
     return replace(WELL, **changes)  # type: ignore[arg-type]
 
 
-def judge(readings: Readings, silence: Silence = Silence()) -> Assessment:  # noqa: B008 - it is frozen
+def judge(readings: HealthReadings, silence: Silence = Silence()) -> Assessment:  # noqa: B008 - it is frozen
     return assess(readings, RUNNING, silence, TIMEOUT)
 
 
@@ -76,7 +78,7 @@ DEAD = [
 
 
 @pytest.mark.parametrize(("readings", "cause", "reason"), DEAD)
-def test_each_fault_has_its_cause_and_reason(readings: Readings, cause: Cause, reason: str) -> None:
+def test_each_fault_has_its_cause_and_reason(readings: HealthReadings, cause: Cause, reason: str) -> None:
     found = judge(readings)
     assert (found.status, found.cause, found.reason) == (HealthStatus.DEAD, cause, reason)
     assert found.settled
@@ -197,7 +199,7 @@ def test_what_could_not_be_asked_for_a_trouble_of_ours_is_not_called_dead() -> N
 class Endpoints:
     """Answers probes from a table, and notes which were asked."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, readings: Readings) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, readings: HealthReadings) -> None:
         self.asked: list[tuple[str, float]] = []
         self._readings = readings
         monkeypatch.setattr(health, "probe", self._probe)
@@ -217,7 +219,7 @@ class Endpoints:
 
 def test_a_living_session_is_asked_four_things_each_with_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     endpoints = Endpoints(monkeypatch, WELL)
-    assert replace(read(RUNNING, Seen(), TIMEOUT), taken_at=WELL.taken_at) == WELL
+    assert replace(read(RUNNING, BrowserSignals(), TIMEOUT), taken_at=WELL.taken_at) == WELL
     assert endpoints.asked == [
         ("/json/version", TIMEOUT),
         ("/status", TIMEOUT),
@@ -231,7 +233,7 @@ def test_nothing_is_asked_where_a_process_is_gone_or_stopped(
     monkeypatch: pytest.MonkeyPatch, changes: dict[str, object]
 ) -> None:
     endpoints = Endpoints(monkeypatch, look(**changes))
-    assert judge(read(RUNNING, Seen(), TIMEOUT)).cause is not None
+    assert judge(read(RUNNING, BrowserSignals(), TIMEOUT)).cause is not None
     assert endpoints.asked == []
 
 
@@ -240,7 +242,7 @@ def test_no_command_is_sent_where_one_endpoint_is_silent(
     monkeypatch: pytest.MonkeyPatch, changes: dict[str, object]
 ) -> None:
     endpoints = Endpoints(monkeypatch, look(**changes))
-    read(RUNNING, Seen(), TIMEOUT)
+    read(RUNNING, BrowserSignals(), TIMEOUT)
     assert [path for path, _ in endpoints.asked] == ["/json/version", "/status"]
 
 
@@ -263,18 +265,18 @@ class Connection:
 @pytest.mark.parametrize(
     ("error", "reply"),
     [
-        (ConnectionRefusedError(errno.ECONNREFUSED, "refused"), Reply.REFUSED),
-        (ConnectionResetError(errno.ECONNRESET, "reset"), Reply.CUT_OFF),
-        (http.client.RemoteDisconnected("closed"), Reply.CUT_OFF),
-        (http.client.BadStatusLine("garbage"), Reply.REFUSED),
-        (ValueError("no JSON"), Reply.REFUSED),
-        (TimeoutError("timed out"), Reply.SILENT),
-        (OSError(errno.EMFILE, "Too many open files"), Reply.NOT_ASKED),
-        (OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address"), Reply.NOT_ASKED),
+        (ConnectionRefusedError(errno.ECONNREFUSED, "refused"), ProbeResult.REFUSED),
+        (ConnectionResetError(errno.ECONNRESET, "reset"), ProbeResult.CUT_OFF),
+        (http.client.RemoteDisconnected("closed"), ProbeResult.CUT_OFF),
+        (http.client.BadStatusLine("garbage"), ProbeResult.REFUSED),
+        (ValueError("no JSON"), ProbeResult.REFUSED),
+        (TimeoutError("timed out"), ProbeResult.SILENT),
+        (OSError(errno.EMFILE, "Too many open files"), ProbeResult.NOT_ASKED),
+        (OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address"), ProbeResult.NOT_ASKED),
     ],
 )
 def test_a_probe_tells_a_refusal_from_silence_and_from_a_trouble_of_ours(
-    monkeypatch: pytest.MonkeyPatch, error: Exception, reply: Reply
+    monkeypatch: pytest.MonkeyPatch, error: Exception, reply: ProbeResult
 ) -> None:
     monkeypatch.setattr(http.client, "HTTPConnection", Connection(error))
     found = probe("http://127.0.0.1:1", "/status", TIMEOUT)
@@ -311,7 +313,7 @@ PAGE_P = {"type": "page", "id": "P", "url": "u"}
     ],
 )
 def test_pages_are_listed_in_chromes_order_and_nothing_else_is(body: object, pages: tuple[Page, ...]) -> None:
-    assert listed_pages(Probe(Reply.ANSWERED, 200, body)) == pages
+    assert listed_pages(Probe(ProbeResult.ANSWERED, 200, body)) == pages
 
 
 def test_the_current_address_is_that_of_the_page_in_front() -> None:

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from drover.browser import sandbox
-from drover.browser.start_diagnostics import story
+from drover.browser.start_diagnostics import explain_failure
 from drover.storage.session_folders import SessionFolder
 
 
@@ -28,7 +28,7 @@ def test_the_reason_the_last_words_and_what_to_do_are_one_line(
 ) -> None:
     room(monkeypatch, 10**9)
     session_folder.driver_log.write_text("Starting ChromeDriver 156\n[SEVERE]: it went\n\n[SEVERE]: wrong\n")
-    said = story("session not created.", session_folder)
+    said = explain_failure("session not created.", session_folder)
     assert said == (
         "No browser could be started: session not created. ChromeDriver's last log lines: [SEVERE]: it went / "
         "[SEVERE]: wrong. Check that Chrome and ChromeDriver are of the same version and start by hand, "
@@ -40,14 +40,14 @@ def test_without_last_words_none_are_told(
     monkeypatch: pytest.MonkeyPatch, session_folder: SessionFolder
 ) -> None:
     room(monkeypatch, 10**9)
-    assert "last log lines" not in story("it is gone", session_folder)
+    assert "last log lines" not in explain_failure("it is gone", session_folder)
 
 
 def test_a_full_disk_is_named_as_the_cause(
     monkeypatch: pytest.MonkeyPatch, session_folder: SessionFolder
 ) -> None:
     room(monkeypatch, 2_000_000)
-    said = story("Chrome instance exited", session_folder)
+    said = explain_failure("Chrome instance exited", session_folder)
     assert (
         f"The disk of {session_folder.path.parent} is full (2 MB are free): make room, then ask again" in said
     )
@@ -55,7 +55,7 @@ def test_a_full_disk_is_named_as_the_cause(
 
 
 def test_of_a_folder_that_is_gone_no_want_of_room_is_told(tmp_path: Path) -> None:
-    assert "full" not in story("it is gone", SessionFolder(tmp_path / "gone"))
+    assert "full" not in explain_failure("it is gone", SessionFolder(tmp_path / "gone"))
 
 
 @pytest.mark.parametrize("forbidden", [True, False])
@@ -72,7 +72,7 @@ def test_a_sandbox_that_may_not_be_made_is_told_where_it_was_to_be(
 ) -> None:
     room(monkeypatch, 10**9)
     monkeypatch.setattr(sandbox, "is_forbidden", lambda: forbidden)
-    said = story(error, session_folder, sandboxed=sandboxed)
+    said = explain_failure(error, session_folder, sandboxed=sandboxed)
     assert ("DROVER_CHROME_ARGS=--no-sandbox" in said) is (forbidden and sandboxed and "exited" in error)
 
 

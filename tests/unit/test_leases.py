@@ -7,15 +7,15 @@ from datetime import timedelta
 
 import pytest
 
-from drover.browser.capabilities.policy import Checked
+from drover.browser.capabilities.policy import CheckedCapabilities
 from drover.core.errors import SessionInUse, SessionLost
-from drover.sessions.pool.acquire_request import Request, new_lease, taken
+from drover.sessions.pool.acquire_request import AcquireRequest, new_lease, taken
 from drover.sessions.pool.leases import check_lease, expired, given_back, leased
 from drover.sessions.pool.session import Lease, SessionState
 from tests.unit.examples import NOW, session
 
 MINE = Lease("me", "mine", NOW + timedelta(seconds=60), 160.0)
-ASKED = Request("one", None, None, Checked({}), None)
+ASKED = AcquireRequest("one", None, None, CheckedCapabilities({}), None)
 
 
 def test_a_session_without_a_lease_is_anybodys() -> None:

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from drover.sessions.lifecycle.single_flight import SharedLooks
+from drover.sessions.lifecycle.single_flight import SingleFlight
 from tests.machine import wait_until
 
 PATIENCE_S = 10.0
@@ -51,13 +51,13 @@ class CountedLock:
 
 
 def test_a_single_caller_looks_at_once() -> None:
-    looks: SharedLooks[str] = SharedLooks()
+    looks: SingleFlight[str] = SingleFlight()
     assert looks.take("session", lambda: "well") == "well"
     assert looks.take("session", lambda: "dead") == "dead"
 
 
 def test_nobody_gets_a_look_that_began_before_he_asked_and_all_who_wait_share_the_next() -> None:
-    looks: SharedLooks[int] = SharedLooks()
+    looks: SingleFlight[int] = SingleFlight()
     looks._lock = lock = CountedLock()  # type: ignore[assignment]
     gate = Gate()
     with ThreadPoolExecutor(21) as pool:
@@ -73,7 +73,7 @@ def test_nobody_gets_a_look_that_began_before_he_asked_and_all_who_wait_share_th
 
 
 def test_looks_at_different_things_do_not_wait_for_each_other() -> None:
-    looks: SharedLooks[int] = SharedLooks()
+    looks: SingleFlight[int] = SingleFlight()
     gate = Gate()
     with ThreadPoolExecutor(1) as pool:
         slow = pool.submit(looks.take, "session", gate)
@@ -84,7 +84,7 @@ def test_looks_at_different_things_do_not_wait_for_each_other() -> None:
 
 
 def test_an_error_reaches_its_callers_and_spoils_no_later_look() -> None:
-    looks: SharedLooks[int] = SharedLooks()
+    looks: SingleFlight[int] = SingleFlight()
 
     def broken() -> int:
         message = "no table"

@@ -14,7 +14,7 @@ from drover.browser.health import Cause
 from drover.browser.recovery import Method
 from drover.core import events
 from drover.core.events import Event, EventHub
-from drover.sessions.lifecycle.session_worker import Why
+from drover.sessions.lifecycle.session_worker import CloseReason
 from drover.sessions.pool.registry import SessionRegistry
 from drover.web.metrics import Metrics
 from tests.unit.examples import hold, queue, ready, reserve
@@ -70,7 +70,7 @@ def test_every_label_value_is_there_from_the_start_at_zero(metrics: Metrics) -> 
         for method in Method:
             assert value(metrics, "drover_recoveries_total", cause=cause.value, method=method.value) == 0
             assert value(metrics, "drover_recovery_duration_seconds_count", method=method.value) == 0
-    for why in Why:
+    for why in CloseReason:
         assert value(metrics, "drover_closes_total", why=why.value) == 0
     for state in ("starting", "ready", "recovering", "closing"):
         assert value(metrics, "drover_sessions", state=state) == 0
@@ -139,7 +139,7 @@ def test_no_event_adds_a_label_value_that_was_not_there(metrics: Metrics) -> Non
     before = set(samples(metrics))
     for event in (
         events.SessionRecovered("a", Cause.TAB_CRASHED.value, Method.RESTORED.value, 1),
-        events.SessionClosed("a", Why.RETRIED.value),
+        events.SessionClosed("a", CloseReason.RETRIED.value),
         events.CleanupTriggered(),
         events.ServiceStopped(),
     ):

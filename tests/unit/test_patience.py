@@ -8,80 +8,80 @@ from hypothesis import strategies as st
 from drover.sessions.lifecycle.crash_backoff import (
     FIRST_PAUSE_S,
     IN_A_ROW,
-    NO_STREAK,
+    NO_CRASH_LOOP,
     REST_S,
     STREAK_S,
-    GiveUp,
-    Streak,
-    TryAgain,
-    decide,
+    CrashLoop,
+    Pause,
+    Retry,
+    next_attempt,
 )
 
 TIMES = st.floats(0, 1e6)
 
 
-def streak_of(length: int, at: float = 1000.0) -> Streak:
-    streak = NO_STREAK
+def streak_of(length: int, at: float = 1000.0) -> CrashLoop:
+    crash_loop = NO_CRASH_LOOP
     for _ in range(length):
-        streak = streak.longer(at)
-    return streak
+        crash_loop = crash_loop.longer(at)
+    return crash_loop
 
 
 def test_the_first_recovery_is_tried_at_once() -> None:
-    assert decide(NO_STREAK, 0.0) == TryAgain(0.0)
-    assert decide(NO_STREAK, 1e9) == TryAgain(0.0)
+    assert next_attempt(NO_CRASH_LOOP, 0.0) == Retry(0.0)
+    assert next_attempt(NO_CRASH_LOOP, 1e9) == Retry(0.0)
 
 
 def test_the_pauses_grow_from_death_to_death() -> None:
-    pauses = [decide(streak_of(length), 1000.0) for length in range(1, IN_A_ROW)]
-    assert pauses == [TryAgain(FIRST_PAUSE_S * 2**step) for step in range(IN_A_ROW - 1)]
+    pauses = [next_attempt(streak_of(length), 1000.0) for length in range(1, IN_A_ROW)]
+    assert pauses == [Retry(FIRST_PAUSE_S * 2**step) for step in range(IN_A_ROW - 1)]
 
 
 def test_the_time_since_the_last_recovery_counts_as_pause() -> None:
-    assert decide(streak_of(2), 1000.4) == TryAgain(2 * FIRST_PAUSE_S - (1000.4 - 1000.0))
-    assert decide(streak_of(2), 1002.0) == TryAgain(0.0)
+    assert next_attempt(streak_of(2), 1000.4) == Retry(2 * FIRST_PAUSE_S - (1000.4 - 1000.0))
+    assert next_attempt(streak_of(2), 1002.0) == Retry(0.0)
 
 
 def test_after_the_fifth_death_in_a_row_it_is_given_up_with_the_time_to_wait() -> None:
-    assert isinstance(decide(streak_of(IN_A_ROW - 1), 1000.0), TryAgain)
-    assert decide(streak_of(IN_A_ROW), 1000.0) == GiveUp(REST_S)
-    assert decide(streak_of(IN_A_ROW), 1010.0) == GiveUp(REST_S - 10)
+    assert isinstance(next_attempt(streak_of(IN_A_ROW - 1), 1000.0), Retry)
+    assert next_attempt(streak_of(IN_A_ROW), 1000.0) == Pause(REST_S)
+    assert next_attempt(streak_of(IN_A_ROW), 1010.0) == Pause(REST_S - 10)
 
 
 def test_after_the_rest_one_attempt_is_allowed_and_another_only_after_another_rest() -> None:
     given_up = streak_of(IN_A_ROW)
-    assert decide(given_up, 1000.0 + REST_S) == TryAgain(0.0)
+    assert next_attempt(given_up, 1000.0 + REST_S) == Retry(0.0)
     again = given_up.longer(1000.0 + REST_S)
     assert again.length == IN_A_ROW + 1
-    assert decide(again, 1001.0 + REST_S) == GiveUp(REST_S - 1)
+    assert next_attempt(again, 1001.0 + REST_S) == Pause(REST_S - 1)
 
 
 def test_a_minute_without_a_death_starts_anew() -> None:
     later = 1000.5 + STREAK_S
-    assert decide(streak_of(IN_A_ROW), later) == TryAgain(0.0)
-    assert streak_of(IN_A_ROW).longer(later) == Streak(1, later)
+    assert next_attempt(streak_of(IN_A_ROW), later) == Retry(0.0)
+    assert streak_of(IN_A_ROW).longer(later) == CrashLoop(1, later)
 
 
 @given(st.lists(st.floats(0, 2 * STREAK_S), max_size=30))
 def test_nothing_dies_more_often_than_five_times_within_a_rest(deaths: list[float]) -> None:
     """Whenever deaths come, there are never more than five attempts in any time of the rest's length."""
-    now, streak, attempts = 0.0, NO_STREAK, list[float]()
+    now, crash_loop, attempts = 0.0, NO_CRASH_LOOP, list[float]()
     for after in deaths:
         now += after
-        decision = decide(streak, now)
-        if isinstance(decision, TryAgain):
+        decision = next_attempt(crash_loop, now)
+        if isinstance(decision, Retry):
             assert decision.pause_s >= 0
             now += decision.pause_s
             attempts.append(now)
-            streak = streak.longer(now)
+            crash_loop = crash_loop.longer(now)
     for first, sixth in zip(attempts, attempts[IN_A_ROW:], strict=False):
         assert sixth - first >= REST_S or sixth - first >= STREAK_S
 
 
 @given(st.integers(0, 40), TIMES, TIMES)
 def test_every_answer_has_an_end(length: int, at: float, after: float) -> None:
-    decision = decide(Streak(length, at), at + after)
-    if isinstance(decision, GiveUp):
+    decision = next_attempt(CrashLoop(length, at), at + after)
+    if isinstance(decision, Pause):
         assert 0 < decision.retry_after_s <= REST_S
     else:
         assert 0 <= decision.pause_s <= FIRST_PAUSE_S * 2 ** (IN_A_ROW - 2)

@@ -9,10 +9,10 @@ from typing import Any, cast
 import pytest
 
 from drover.browser import recovery
-from drover.browser.devtools import DevTools, DevToolsFailed, Seen
+from drover.browser.devtools import BrowserSignals, DevTools, DevToolsFailed
 from drover.browser.health import Cause, Page
 from drover.browser.launcher import Launcher
-from drover.browser.recovery import Casualty, Ladder, Method
+from drover.browser.recovery import Method, Recoverer, RecoveryContext
 from drover.browser.running_browser import RunningBrowser
 from drover.browser.saved_state import SavedState
 from drover.core.deadline import Deadline
@@ -39,7 +39,7 @@ class House:
         self._failures = {
             name: list(given) if isinstance(given, list) else [given] * 9 for name, given in failures.items()
         }
-        self.seen = Seen(crashed_pages=("P1", "P2"))
+        self.seen = BrowserSignals(crashed_pages=("P1", "P2"))
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name.startswith("__"):
@@ -59,9 +59,9 @@ class House:
 
     def climb(self, cause: Cause, state: SavedState | None = None) -> tuple[RunningBrowser, Method]:
         dead = session()
-        casualty = Casualty(dead.folder, dead.capabilities, RUNNING, cause, state)
-        ladder = Ladder(cast("Launcher", self), cast("DevTools", self), cast("SessionFolders", self))
-        return ladder.bring_back(casualty, Deadline(60), lambda: True)
+        context = RecoveryContext(dead.folder, dead.capabilities, RUNNING, cause, state)
+        ladder = Recoverer(cast("Launcher", self), cast("DevTools", self), cast("SessionFolders", self))
+        return ladder.recover(context, Deadline(60), lambda: True)
 
 
 @pytest.fixture(autouse=True)

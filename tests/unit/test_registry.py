@@ -16,7 +16,7 @@ from drover.core.errors import (
     SessionNotFound,
     ShuttingDown,
 )
-from drover.sessions.pool.acquire import Claim, Ready, Reserved, Ticket, Working
+from drover.sessions.pool.acquire import Available, Claim, InProgress, Reserved, Waiter
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Session, SessionState
 from tests.machine import together
@@ -51,14 +51,14 @@ def test_the_first_caller_of_an_id_starts_it_and_the_second_waits_for_that(regis
     first = reserve(registry, "a")
     second = registry.claim(claim("a"))
     assert first.session.state is SessionState.STARTING
-    assert isinstance(second, Working)
+    assert isinstance(second, InProgress)
     assert second.work is first.work
 
 
 def test_of_twenty_callers_with_one_id_exactly_one_starts_it() -> None:
     registry = SessionRegistry(max_sessions=5, max_waiting=32)
     answers = together([lambda: registry.claim(claim("a"))] * 20)
-    assert sorted(type(answer).__name__ for answer in answers) == ["Reserved"] + 19 * ["Working"]
+    assert sorted(type(answer).__name__ for answer in answers) == 19 * ["InProgress"] + ["Reserved"]
     assert len(registry.sessions()) == 1
 
 
@@ -122,8 +122,8 @@ def test_what_is_not_there_is_not_found(registry: SessionRegistry) -> None:
 def test_find_holds_what_is_ready_and_waits_for_what_is_not(registry: SessionRegistry) -> None:
     starting = reserve(registry, "a")
     ready(registry, "b")
-    assert registry.find("a") == Working(starting.session, starting.work)
-    assert isinstance(registry.find("b"), Ready)
+    assert registry.find("a") == InProgress(starting.session, starting.work)
+    assert isinstance(registry.find("b"), Available)
     assert registry.get("b").callers == 1
 
 
@@ -139,7 +139,7 @@ def test_the_same_key_leads_to_the_same_session(registry: SessionRegistry) -> No
     answer = registry.claim(claim(key="k"))
     again = registry.claim(claim(key="k"))
     assert isinstance(answer, Reserved)
-    assert isinstance(again, Working)
+    assert isinstance(again, InProgress)
     assert again.session.session_id == answer.session.session_id
 
 
@@ -148,13 +148,13 @@ def test_a_key_is_given_to_a_session_that_has_none(registry: SessionRegistry) ->
     registry.claim(claim("a", key="k"))
     assert registry.get("a").key == "k"
     found = registry.claim(claim(key="k"))
-    assert isinstance(found, Ready)
+    assert isinstance(found, Available)
     assert found.session.session_id == "a"
 
 
 def test_id_and_key_of_one_session_go_together(registry: SessionRegistry) -> None:
     ready(registry, "a", key="k")
-    assert isinstance(registry.claim(claim("a", key="k")), Ready)
+    assert isinstance(registry.claim(claim("a", key="k")), Available)
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_a_conflict_that_arises_in_the_line_is_told_to_who_waits(registry: Sessi
     ticket = queue(registry, "new", key="k")
     registry.claim(claim("b", key="k"))
     registry.forget(first.session)
-    assert isinstance(ticket.turn.exception(), KeyConflict)
+    assert isinstance(ticket.granted.exception(), KeyConflict)
 
 
 def test_a_caller_waits_where_every_place_is_taken_and_gets_the_one_that_is_freed(
@@ -188,7 +188,7 @@ def test_a_caller_waits_where_every_place_is_taken_and_gets_the_one_that_is_free
     first = reserve(registry, "a")
     reserve(registry, "b")
     ticket = queue(registry, "c")
-    assert not ticket.turn.done()
+    assert not ticket.granted.done()
     registry.forget(first.session)
     answer = answer_of(ticket)
     assert isinstance(answer, Reserved)
@@ -200,9 +200,9 @@ def test_places_are_given_in_the_order_of_asking(registry: SessionRegistry) -> N
     taken = [reserve(registry), reserve(registry)]
     tickets = [queue(registry, name) for name in ("c", "d", "e")]
     registry.forget(taken[0].session)
-    assert [ticket.turn.done() for ticket in tickets] == [True, False, False]
+    assert [ticket.granted.done() for ticket in tickets] == [True, False, False]
     registry.forget(taken[1].session)
-    assert [ticket.turn.done() for ticket in tickets] == [True, True, False]
+    assert [ticket.granted.done() for ticket in tickets] == [True, True, False]
 
 
 def test_nobody_overtakes_those_who_wait(registry: SessionRegistry) -> None:
@@ -222,9 +222,9 @@ def test_two_who_wait_for_one_id_get_one_place(registry: SessionRegistry) -> Non
     registry.forget(taken[0].session)
     one, two = answer_of(first), answer_of(second)
     assert isinstance(one, Reserved)
-    assert isinstance(two, Working)
+    assert isinstance(two, InProgress)
     assert one.work is two.work
-    assert not third.turn.done()
+    assert not third.granted.done()
 
 
 def test_a_session_that_is_there_is_handed_out_whatever_the_line(registry: SessionRegistry) -> None:
@@ -232,7 +232,7 @@ def test_a_session_that_is_there_is_handed_out_whatever_the_line(registry: Sessi
     reserve(registry, "b")
     hold(registry, "a")
     queue(registry, "c")
-    assert isinstance(registry.claim(claim("a")), Ready)
+    assert isinstance(registry.claim(claim("a")), Available)
 
 
 def test_a_full_line_is_refused_at_once(registry: SessionRegistry) -> None:
@@ -249,7 +249,7 @@ def test_who_leaves_the_line_gets_nothing_and_the_next_moves_up(registry: Sessio
     leaver, next_one = queue(registry, "c"), queue(registry, "d")
     assert registry.leave(leaver) is None
     registry.forget(taken[0].session)
-    assert not leaver.turn.done()
+    assert not leaver.granted.done()
     assert isinstance(answer_of(next_one), Reserved)
 
 
@@ -259,7 +259,7 @@ def test_who_leaves_at_the_moment_of_his_turn_is_told_what_he_got(registry: Sess
     registry.forget(taken[0].session)
     left = registry.leave(ticket)
     assert isinstance(left, Reserved)
-    assert left is ticket.turn.result()
+    assert left is ticket.granted.result()
 
 
 def test_a_failure_at_the_moment_of_leaving_is_told_too(registry: SessionRegistry) -> None:
@@ -278,7 +278,7 @@ def test_the_least_recently_used_session_gives_up_its_place(registry: SessionReg
     ticket = queue(registry, "c")
     assert evictor.ids == ["old"]
     assert registry.get("old").state is CLOSING
-    assert not ticket.turn.done()
+    assert not ticket.granted.done()
     assert registry.forget(evictor.victims[0].session)
     assert isinstance(answer_of(ticket), Reserved)
 
@@ -351,10 +351,10 @@ def test_no_answer_and_no_eviction_is_told_under_the_lock(registry: SessionRegis
     held_while_told: list[bool] = []
     taken = [reserve(registry), reserve(registry)]
     ticket = queue(registry, "c")
-    ticket.turn.add_done_callback(lambda _: held_while_told.append(registry._lock.locked()))
+    ticket.granted.add_done_callback(lambda _: held_while_told.append(registry._lock.locked()))
     registry.forget(taken[0].session)
     late = queue(registry, "d")
-    late.turn.add_done_callback(lambda _: held_while_told.append(registry._lock.locked()))
+    late.granted.add_done_callback(lambda _: held_while_told.append(registry._lock.locked()))
     registry.stop()
     assert held_while_told == [False, False]
 
@@ -369,7 +369,7 @@ def test_an_eviction_may_use_the_registry(registry: SessionRegistry) -> None:
 def test_exactly_one_of_many_recovers_a_dead_session_and_the_others_wait(registry: SessionRegistry) -> None:
     dead = ready(registry, "a")
     answers = together([lambda: registry.begin(dead, RECOVERING)] * 10)
-    assert sorted(type(answer).__name__ for answer in answers) == ["Reserved"] + 9 * ["Working"]
+    assert sorted(type(answer).__name__ for answer in answers) == 9 * ["InProgress"] + ["Reserved"]
 
 
 def test_a_recovery_of_what_was_recovered_meanwhile_is_asked_to_look_again(registry: SessionRegistry) -> None:
@@ -407,7 +407,7 @@ def test_two_closes_are_one(registry: SessionRegistry) -> None:
     first = registry.begin(found, CLOSING)
     second = registry.begin(registry.get("a"), CLOSING)
     assert isinstance(first, Reserved)
-    assert isinstance(second, Working)
+    assert isinstance(second, InProgress)
     assert second.work is first.work
 
 
@@ -507,7 +507,7 @@ def test_nothing_starts_while_the_gate_is_closed_and_waiters_go_on_when_it_opens
 ) -> None:
     registry.close_gate()
     first, second = queue(registry, "a"), queue(registry, "b")
-    assert not first.turn.done()
+    assert not first.granted.done()
     registry.open_gate()
     assert isinstance(answer_of(first), Reserved)
     assert isinstance(answer_of(second), Reserved)
@@ -529,7 +529,7 @@ def test_the_stop_fails_all_who_wait_and_all_who_come(registry: SessionRegistry)
     assert not registry.stopping
     assert [left.session_id for left in registry.stop()] == ["a", "b"]
     assert registry.stopping
-    assert all(isinstance(ticket.turn.exception(), ShuttingDown) for ticket in tickets)
+    assert all(isinstance(ticket.granted.exception(), ShuttingDown) for ticket in tickets)
     with pytest.raises(ShuttingDown):
         registry.claim(claim("a"))
 
@@ -566,10 +566,10 @@ def test_under_threads_nobody_waits_for_ever_and_no_place_is_given_twice() -> No
 
     def visit(number: int) -> int:
         most.seen = 0
-        for turn in range(20):
-            answer = registry.claim(claim(f"id-{(number * 7 + turn) % 6}"))
-            if isinstance(answer, Ticket):
-                answer = answer.turn.result(timeout=30)
+        for granted in range(20):
+            answer = registry.claim(claim(f"id-{(number * 7 + granted) % 6}"))
+            if isinstance(answer, Waiter):
+                answer = answer.granted.result(timeout=30)
             most.seen = max(most.seen, len(registry.sessions()))
             _finish(registry, answer)
         seen: int = most.seen
@@ -579,7 +579,7 @@ def test_under_threads_nobody_waits_for_ever_and_no_place_is_given_twice() -> No
     assert "0 waiting" in repr(registry)
 
 
-def _finish(registry: SessionRegistry, answer: Ready | Working | Reserved) -> None:
+def _finish(registry: SessionRegistry, answer: Available | InProgress | Reserved) -> None:
     if isinstance(answer, Reserved):
         published = registry.publish(answer.session, running=RUNNING)
         registry.release(answer.session)
@@ -587,7 +587,7 @@ def _finish(registry: SessionRegistry, answer: Ready | Working | Reserved) -> No
             answer.work.set_exception(SessionLost("lost"))
         else:
             answer.work.set_result(published)
-    elif isinstance(answer, Ready):
+    elif isinstance(answer, Available):
         registry.release(answer.session)
 
 
@@ -600,9 +600,9 @@ def test_a_claim_is_made_only_when_a_place_is_given(registry: SessionRegistry) -
 
     taken = [reserve(registry), reserve(registry)]
     ticket = registry.claim(Claim("c", None, make))
-    assert isinstance(ticket, Ticket)
+    assert isinstance(ticket, Waiter)
     assert made == []
     registry.forget(taken[0].session)
     assert [replace(answer_of(ticket).session, callers=0)] == made
     assert isinstance(answer_of(ticket), Reserved)
-    assert isinstance(ticket.turn, Future)
+    assert isinstance(ticket.granted, Future)

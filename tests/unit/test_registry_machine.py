@@ -18,7 +18,7 @@ from drover.core.errors import (
     SessionLost,
     SessionNotFound,
 )
-from drover.sessions.pool.acquire import Ready, Reserved, Ticket, Working
+from drover.sessions.pool.acquire import Available, InProgress, Reserved, Waiter
 from drover.sessions.pool.leases import expired, given_back, leased
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Lease, Session, SessionState
@@ -45,7 +45,7 @@ class RegistryMachine(RuleBasedStateMachine):
         self.registry.evict_with(self._evict)
         self.jobs: list[Reserved] = []
         self.holds: list[Session] = []
-        self.line: list[Ticket] = []
+        self.line: list[Waiter] = []
         self.gate_open = True
         self.seen: list[Session] = []
         self.born: set[str] = set()
@@ -67,12 +67,12 @@ class RegistryMachine(RuleBasedStateMachine):
         assert not victim.session.in_use
         self.jobs.append(victim)
 
-    def _take(self, answer: Ready | Working | Reserved) -> None:
-        if isinstance(answer, Working):
+    def _take(self, answer: Available | InProgress | Reserved) -> None:
+        if isinstance(answer, InProgress):
             assert not answer.work.done()
         else:
             self.holds.append(answer.session)
-        if isinstance(answer, Ready):
+        if isinstance(answer, Available):
             assert answer.session.state is READY
             assert not answer.session.warm
             assert answer.session.running is not None
@@ -87,12 +87,12 @@ class RegistryMachine(RuleBasedStateMachine):
 
     def _hear(self) -> None:
         """Let those in line hear their answers: they come to the first, then to the next, and so on."""
-        came = [ticket.turn.done() for ticket in self.line]
+        came = [ticket.granted.done() for ticket in self.line]
         assert came == sorted(came, reverse=True), "somebody overtook another"
         served, self.line = self.line[: sum(came)], self.line[sum(came) :]
         for ticket in served:
-            if ticket.turn.exception() is None:
-                self._take(ticket.turn.result())
+            if ticket.granted.exception() is None:
+                self._take(ticket.granted.result())
 
     def _finish(self, job: Reserved, *, well: bool) -> None:
         self.jobs.remove(job)
@@ -151,7 +151,7 @@ class RegistryMachine(RuleBasedStateMachine):
         except AtCapacity:
             assert waiting == MAX_WAITING
             return
-        if isinstance(answer, Ticket):
+        if isinstance(answer, Waiter):
             self.line.append(answer)
         else:
             assert not (isinstance(answer, Reserved) and waiting), "he overtook those who wait"

@@ -1,28 +1,28 @@
 from __future__ import annotations
 
-from drover.attach.ring_buffer import Ring
+from drover.attach.ring_buffer import RingBuffer
 
 
-def numbers(ring: Ring, since: int) -> list[object]:
+def numbers(ring: RingBuffer, since: int) -> list[object]:
     return [entry["number"] for entry in ring.since(since)[1]]
 
 
 def test_entries_are_numbered_in_their_order() -> None:
-    ring = Ring(5)
+    ring = RingBuffer(5)
     ring.add({"text": "one"})
     ring.add({"text": "two"})
     assert ring.since(0) == (2, [{"number": 1, "text": "one"}, {"number": 2, "text": "two"}])
 
 
 def test_only_the_last_ones_are_kept() -> None:
-    ring = Ring(3)
+    ring = RingBuffer(3)
     for _ in range(10):
         ring.add({})
     assert (ring.last, numbers(ring, 0)) == (10, [8, 9, 10])
 
 
 def test_only_what_is_new_is_given() -> None:
-    ring = Ring(3)
+    ring = RingBuffer(3)
     assert ring.since(0) == (0, [])
     for _ in range(4):
         ring.add({})

@@ -12,9 +12,9 @@ import pytest
 from drover.attach.router import Route, Router
 from drover.core.errors import SessionNotFound
 from drover.net import access
-from drover.net.asgi import Answer, Header, Message, Receive, Scope, Send, send_answer
+from drover.net.asgi import Header, Message, Receive, Response, Scope, Send, send_answer
 
-DOOR = access.door("127.0.0.1", 5010, (), "secret")
+DOOR = access.access_policy("127.0.0.1", 5010, (), "secret")
 PASS = [(b"host", b"localhost:5010"), (b"authorization", b"Bearer secret")]
 
 
@@ -26,11 +26,11 @@ class Otherwise:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.paths.append(scope["path"])
-        await send_answer(send, Answer(204))
+        await send_answer(send, Response(204))
 
 
 async def greet(scope: Scope, receive: Receive, send: Send, name: str) -> None:
-    await send_answer(send, Answer(200, name.encode()))
+    await send_answer(send, Response(200, name.encode()))
 
 
 async def deny(scope: Scope, receive: Receive, send: Send, name: str) -> None:

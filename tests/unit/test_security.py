@@ -19,12 +19,12 @@ from drover.core.errors import (
     UnsupportedMediaType,
 )
 from drover.net import access
-from drover.net.access import Caller, Door
+from drover.net.access import AccessPolicy, RequestOrigin
 
-OPEN = access.door("127.0.0.1", 5010, (), None)
-LOCKED = access.door("127.0.0.1", 5010, (), "s3cret")
-PROXIED = access.door("10.0.0.5", 5010, ("drover.example", "Other.Example:8443"), "s3cret")
-CURL = Caller("GET", "/sessions", "localhost:5010")
+OPEN = access.access_policy("127.0.0.1", 5010, (), None)
+LOCKED = access.access_policy("127.0.0.1", 5010, (), "s3cret")
+PROXIED = access.access_policy("10.0.0.5", 5010, ("drover.example", "Other.Example:8443"), "s3cret")
+CURL = RequestOrigin("GET", "/sessions", "localhost:5010")
 
 
 def basic(credentials: str) -> str:
@@ -46,7 +46,7 @@ def basic(credentials: str) -> str:
     ],
 )
 def test_a_host_header_that_names_this_machine_is_let_in(host: str) -> None:
-    access.admit(replace(CURL, host=host), OPEN)
+    access.authorize(replace(CURL, host=host), OPEN)
 
 
 @pytest.mark.parametrize(
@@ -85,14 +85,14 @@ def test_a_host_header_that_names_this_machine_is_let_in(host: str) -> None:
 )
 def test_a_host_header_that_names_anything_else_is_refused(host: str | None) -> None:
     with pytest.raises(ForbiddenHost, match="DROVER_ALLOWED_HOSTS"):
-        access.admit(replace(CURL, host=host), OPEN)
+        access.authorize(replace(CURL, host=host), OPEN)
 
 
 @pytest.mark.parametrize(
     "host", ["drover.example", "drover.example:443", "other.example", "10.0.0.5:5010", "localhost"]
 )
 def test_the_bound_address_and_the_operators_hosts_are_ours(host: str) -> None:
-    access.admit(Caller("GET", "/health", host), PROXIED)
+    access.authorize(RequestOrigin("GET", "/health", host), PROXIED)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_the_bound_address_and_the_operators_hosts_are_ours(host: str) -> None:
     ],
 )
 def test_a_page_of_ours_is_let_in(origin: str) -> None:
-    access.admit(replace(CURL, origin=origin), OPEN)
+    access.authorize(replace(CURL, origin=origin), OPEN)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_a_page_of_ours_is_let_in(origin: str) -> None:
 )
 def test_a_page_of_anybody_else_is_refused(origin: str) -> None:
     with pytest.raises(ForbiddenOrigin):
-        access.admit(replace(CURL, origin=origin), OPEN)
+        access.authorize(replace(CURL, origin=origin), OPEN)
 
 
 @pytest.mark.parametrize(
@@ -157,12 +157,12 @@ def test_a_page_of_anybody_else_is_refused(origin: str) -> None:
     ],
 )
 def test_a_proxys_page_is_known_by_its_name_and_its_port(origin: str, allowed: bool) -> None:
-    caller = Caller("GET", "/health", "drover.example", origin=origin)
+    caller = RequestOrigin("GET", "/health", "drover.example", origin=origin)
     if allowed:
-        access.admit(caller, PROXIED)
+        access.authorize(caller, PROXIED)
     else:
         with pytest.raises(ForbiddenOrigin):
-            access.admit(caller, PROXIED)
+            access.authorize(caller, PROXIED)
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "OPTIONS"])
@@ -173,12 +173,12 @@ def test_a_request_that_the_browser_calls_foreign_is_refused_whatever_the_method
     method: str, site: str
 ) -> None:
     with pytest.raises(ForbiddenOrigin):
-        access.admit(replace(CURL, method=method, sec_fetch_site=site), OPEN)
+        access.authorize(replace(CURL, method=method, sec_fetch_site=site), OPEN)
 
 
 @pytest.mark.parametrize("site", [None, "same-origin", "none", "None "])
 def test_a_request_of_our_own_page_or_of_no_page_is_let_in(site: str | None) -> None:
-    access.admit(replace(CURL, sec_fetch_site=site), OPEN)
+    access.authorize(replace(CURL, sec_fetch_site=site), OPEN)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_a_request_of_our_own_page_or_of_no_page_is_let_in(site: str | None) -> 
     ],
 )
 def test_the_token_opens_as_bearer_or_as_a_password(authorization: str) -> None:
-    access.admit(replace(CURL, authorization=authorization), LOCKED)
+    access.authorize(replace(CURL, authorization=authorization), LOCKED)
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ def test_the_token_opens_as_bearer_or_as_a_password(authorization: str) -> None:
 )
 def test_anything_but_the_token_is_unauthorized(authorization: str | None) -> None:
     with pytest.raises(Unauthorized, match="Bearer"):
-        access.admit(replace(CURL, authorization=authorization), LOCKED)
+        access.authorize(replace(CURL, authorization=authorization), LOCKED)
 
 
 @pytest.mark.parametrize(
@@ -231,14 +231,14 @@ def test_anything_but_the_token_is_unauthorized(authorization: str | None) -> No
     ["Bearer schlüssel€", "Bearer " + "schlüssel€".encode().decode("latin-1"), basic("x:schlüssel€")],
 )
 def test_a_token_beyond_ascii_is_known_however_the_server_decodes_headers(authorization: str) -> None:
-    door = access.door("127.0.0.1", 5010, (), "schlüssel€")
-    access.admit(replace(CURL, authorization=authorization), door)
+    door = access.access_policy("127.0.0.1", 5010, (), "schlüssel€")
+    access.authorize(replace(CURL, authorization=authorization), door)
 
 
 def test_a_token_in_the_query_opens_where_the_door_passes_it() -> None:
-    access.admit(replace(CURL, query_token="s3cret"), LOCKED)
+    access.authorize(replace(CURL, query_token="s3cret"), LOCKED)
     with pytest.raises(Unauthorized):
-        access.admit(replace(CURL, query_token="wrong"), LOCKED)
+        access.authorize(replace(CURL, query_token="wrong"), LOCKED)
 
 
 def test_every_token_shown_is_compared_in_constant_time_also_after_one_that_fits(
@@ -252,7 +252,7 @@ def test_every_token_shown_is_compared_in_constant_time_also_after_one_that_fits
 
     in_constant_time = hmac.compare_digest
     monkeypatch.setattr(hmac, "compare_digest", compare)
-    access.admit(replace(CURL, query_token="s3cret", authorization=basic("me:wrong")), LOCKED)
+    access.authorize(replace(CURL, query_token="s3cret", authorization=basic("me:wrong")), LOCKED)
     assert compared == [b"s3cret", b"wrong"]
 
 
@@ -271,17 +271,17 @@ def test_every_token_shown_is_compared_in_constant_time_also_after_one_that_fits
 )
 def test_only_health_is_open_without_the_token(path: str, is_open: bool) -> None:
     if is_open:
-        access.admit(replace(CURL, path=path), LOCKED)
+        access.authorize(replace(CURL, path=path), LOCKED)
     else:
         with pytest.raises(Unauthorized):
-            access.admit(replace(CURL, path=path), LOCKED)
+            access.authorize(replace(CURL, path=path), LOCKED)
 
 
 @pytest.mark.parametrize(
     "content_type", ["application/json", "application/json; charset=utf-8", "Application/JSON;charset=UTF-8"]
 )
 def test_a_body_of_json_is_let_in(content_type: str) -> None:
-    access.admit(replace(CURL, method="POST", has_body=True, content_type=content_type), OPEN)
+    access.authorize(replace(CURL, method="POST", has_body=True, content_type=content_type), OPEN)
 
 
 @pytest.mark.parametrize(
@@ -299,21 +299,21 @@ def test_a_body_of_json_is_let_in(content_type: str) -> None:
     ],
 )
 def test_a_body_of_anything_else_is_refused_with_the_curl_line_that_works(content_type: str | None) -> None:
-    caller = Caller("POST", "/sessions", "localhost:5010", has_body=True, content_type=content_type)
+    caller = RequestOrigin("POST", "/sessions", "localhost:5010", has_body=True, content_type=content_type)
     with pytest.raises(UnsupportedMediaType) as refused:
-        access.admit(caller, OPEN)
+        access.authorize(caller, OPEN)
     line = "curl -X POST -H 'Content-Type: application/json' -d '{...}' http://localhost:5010/sessions"
     assert line in refused.value.message
 
 
 def test_no_body_needs_no_type() -> None:
-    access.admit(replace(CURL, method="POST", content_type="text/plain"), OPEN)
+    access.authorize(replace(CURL, method="POST", content_type="text/plain"), OPEN)
 
 
 def test_the_curl_line_runs_nothing_that_the_caller_put_into_the_path() -> None:
-    caller = Caller("X;id", "/a b';$(id)\n`\ud800", "localhost", has_body=True)
+    caller = RequestOrigin("X;id", "/a b';$(id)\n`\ud800", "localhost", has_body=True)
     with pytest.raises(UnsupportedMediaType) as refused:
-        access.admit(caller, OPEN)
+        access.authorize(caller, OPEN)
     line = refused.value.message
     assert "-X 'X;id'" in line
     assert not set("$`\n()") & set(line.partition("http://")[2])
@@ -322,19 +322,21 @@ def test_the_curl_line_runs_nothing_that_the_caller_put_into_the_path() -> None:
 @pytest.mark.parametrize(
     ("caller", "error"),
     [
-        (Caller("POST", "/x", "evil", "null", "cross-site", has_body=True), ForbiddenHost),
-        (Caller("POST", "/x", "localhost", "null", has_body=True), ForbiddenOrigin),
-        (Caller("POST", "/health", "localhost", sec_fetch_site="cross-site"), ForbiddenOrigin),
-        (Caller("POST", "/x", "localhost", has_body=True), Unauthorized),
+        (RequestOrigin("POST", "/x", "evil", "null", "cross-site", has_body=True), ForbiddenHost),
+        (RequestOrigin("POST", "/x", "localhost", "null", has_body=True), ForbiddenOrigin),
+        (RequestOrigin("POST", "/health", "localhost", sec_fetch_site="cross-site"), ForbiddenOrigin),
+        (RequestOrigin("POST", "/x", "localhost", has_body=True), Unauthorized),
         (
-            Caller("POST", "/x", "localhost", authorization="Bearer s3cret", has_body=True),
+            RequestOrigin("POST", "/x", "localhost", authorization="Bearer s3cret", has_body=True),
             UnsupportedMediaType,
         ),
     ],
 )
-def test_host_comes_before_origin_before_token_before_type(caller: Caller, error: type[DroverError]) -> None:
+def test_host_comes_before_origin_before_token_before_type(
+    caller: RequestOrigin, error: type[DroverError]
+) -> None:
     with pytest.raises(error):
-        access.admit(caller, LOCKED)
+        access.authorize(caller, LOCKED)
 
 
 @pytest.mark.parametrize(
@@ -359,7 +361,7 @@ def test_a_blank_token_stops_the_start_instead_of_opening_the_door(token: str) -
     with pytest.raises(StartRefused, match="DROVER_API_TOKEN"):
         access.check_bind("127.0.0.1", token)
     with pytest.raises(StartRefused, match="DROVER_API_TOKEN"):
-        access.door("127.0.0.1", 5010, (), token)
+        access.access_policy("127.0.0.1", 5010, (), token)
 
 
 @pytest.mark.parametrize(
@@ -367,7 +369,7 @@ def test_a_blank_token_stops_the_start_instead_of_opening_the_door(token: str) -
 )
 def test_an_allowed_host_that_is_none_stops_the_start(entry: str) -> None:
     with pytest.raises(StartRefused, match="DROVER_ALLOWED_HOSTS"):
-        access.door("127.0.0.1", 5010, [entry], None)
+        access.access_policy("127.0.0.1", 5010, [entry], None)
 
 
 @pytest.mark.parametrize(
@@ -380,7 +382,7 @@ def test_an_allowed_host_that_is_none_stops_the_start(entry: str) -> None:
     ],
 )
 def test_allowed_hosts_have_one_spelling(entry: str, expected: tuple[str, int | None]) -> None:
-    door = access.door("127.0.0.1", 5010, [entry, ""], None)
+    door = access.access_policy("127.0.0.1", 5010, [entry, ""], None)
     assert door.proxies == {expected}
     assert door.hosts == {"localhost", "127.0.0.1", "::1", expected[0]}
 
@@ -396,13 +398,13 @@ HEADERS = (
     | st.sampled_from(["localhost", "http://localhost:5010", "Bearer s3cret", "Basic e"])
 )
 CALLERS = st.builds(
-    Caller, st.text(), st.text(), HEADERS, HEADERS, HEADERS, HEADERS, HEADERS, st.booleans(), HEADERS
+    RequestOrigin, st.text(), st.text(), HEADERS, HEADERS, HEADERS, HEADERS, HEADERS, st.booleans(), HEADERS
 )
 
 
 @given(CALLERS, st.sampled_from([OPEN, LOCKED, PROXIED]))
-def test_no_caller_however_odd_gets_more_than_an_answer(caller: Caller, door: Door) -> None:
+def test_no_caller_however_odd_gets_more_than_an_answer(caller: RequestOrigin, door: AccessPolicy) -> None:
     try:
-        access.admit(caller, door)
+        access.authorize(caller, door)
     except DroverError as refusal:
         assert refusal.status in {401, 403, 415}  # noqa: PT017 - most callers are refused, some are not

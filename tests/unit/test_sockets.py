@@ -12,10 +12,10 @@ from websockets.exceptions import InvalidMessage, InvalidStatus
 from websockets.http11 import Response
 
 from drover.attach import devtools_sockets
-from drover.attach.devtools_sockets import Sockets
+from drover.attach.devtools_sockets import DevToolsSockets
 from drover.core.errors import BrowserUnavailable, DroverError, NotFound
 from drover.net.asgi import Message
-from drover.sessions.pool.driver_access import Driving
+from drover.sessions.pool.driver_access import DriverAccess
 from session_manager import SessionManager
 from tests.unit.examples import session
 
@@ -44,7 +44,7 @@ def test_a_browser_that_went_down_meanwhile_is_told_from_a_page_that_is_not_ther
 
     monkeypatch.setattr(devtools_sockets, "connect", connect)
     with ThreadPoolExecutor(1) as pool:
-        nobody = cast("SessionManager", None), cast("Driving", None)
-        sockets = Sockets(*nobody, pool, port=5010, probe_timeout=1.0)
+        nobody = cast("SessionManager", None), cast("DriverAccess", None)
+        sockets = DevToolsSockets(*nobody, pool, port=5010, probe_timeout=1.0)
         with pytest.raises(told):
             asyncio.run(sockets._join(session("one"), "ws://127.0.0.1:1/", receive, send))

@@ -57,7 +57,7 @@ class Starts:
         start = Start(self.slots, self.begun, name, gives_way=gives_way)
         self._all.append(start)
         start.start()
-        wait_until(lambda: start.has_slot.is_set() or len(self.slots._line) == self._waiting(), "it waits")
+        wait_until(lambda: start.has_slot.is_set() or len(self.slots._queue) == self._waiting(), "it waits")
         return start
 
     def running(self, name: str) -> Start:
@@ -135,7 +135,7 @@ def test_a_start_that_fails_gives_its_slot_back() -> None:
     with pytest.raises(OSError, match="no"), slots.slot(Deadline(0), lambda: True, gives_way=False):
         raise OSError("no")
     with slots.slot(Deadline(0), lambda: True, gives_way=False):
-        assert slots._line == []
+        assert slots._queue == []
 
 
 def test_a_start_that_hangs_keeps_nobody_waiting(starts: Starts, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,9 +18,9 @@ from drover.browser.running_browser import RunningBrowser
 from drover.browser.saved_state import SavedState
 from drover.core.events import KeepAliveFailed
 from drover.sessions.background import keep_alive
-from drover.sessions.background.keep_alive import KeepAliveRounds
+from drover.sessions.background.keep_alive import KeepAliveVisitor
 from drover.sessions.persistence import state_saver
-from drover.sessions.persistence.state_saver import SLOW_TICK_S, StateKeeper
+from drover.sessions.persistence.state_saver import SLOW_TICK_S, StateSaver
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import KeepAlive, Session, SessionState
 from tests.unit.examples import RUNNING, Ear, ready, session
@@ -79,8 +79,8 @@ def disk() -> list[tuple[str, SavedState]]:
 
 
 @pytest.fixture
-def keeper(browsers: Browsers, disk: list[tuple[str, SavedState]]) -> Iterator[StateKeeper]:
-    keeper = StateKeeper(browsers.devtools, lambda session_id, state: disk.append((session_id, state)))
+def keeper(browsers: Browsers, disk: list[tuple[str, SavedState]]) -> Iterator[StateSaver]:
+    keeper = StateSaver(browsers.devtools, lambda session_id, state: disk.append((session_id, state)))
     yield keeper
     browsers.go_on.set()
     keeper.close()
@@ -90,14 +90,14 @@ def living(session_id: str = "one") -> Session:
     return session(session_id, state=SessionState.READY, running=RUNNING)
 
 
-def finish(keeper: StateKeeper) -> None:
+def finish(keeper: StateSaver) -> None:
     """Wait until the saves that are under way have ended."""
     for save in tuple(keeper._busy.values()):
         save.result(PATIENCE_S)
 
 
 def test_what_is_taken_is_remembered_and_goes_to_disk_once(
-    keeper: StateKeeper, disk: list[tuple[str, SavedState]]
+    keeper: StateSaver, disk: list[tuple[str, SavedState]]
 ) -> None:
     keeper.save_now([living()])
     keeper.save_now([living()])
@@ -106,7 +106,7 @@ def test_what_is_taken_is_remembered_and_goes_to_disk_once(
 
 
 def test_the_last_save_takes_what_was_done_while_another_was_under_way(
-    keeper: StateKeeper, browsers: Browsers, monkeypatch: pytest.MonkeyPatch
+    keeper: StateSaver, browsers: Browsers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     browsers.go_on.clear()
     keeper.tick([living()])
@@ -123,7 +123,7 @@ def test_the_last_save_takes_what_was_done_while_another_was_under_way(
 
 
 def test_a_last_save_that_comes_after_its_session_was_forgotten_takes_nothing(
-    keeper: StateKeeper,
+    keeper: StateSaver,
     browsers: Browsers,
     disk: list[tuple[str, SavedState]],
 ) -> None:
@@ -139,7 +139,7 @@ def test_a_last_save_that_comes_after_its_session_was_forgotten_takes_nothing(
 
 
 def test_the_last_save_of_one_session_waits_for_no_other(
-    keeper: StateKeeper, browsers: Browsers, monkeypatch: pytest.MonkeyPatch
+    keeper: StateSaver, browsers: Browsers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(state_saver, "LAST_SAVE_S", 0.5)
     browsers.go_on.clear()
@@ -153,7 +153,7 @@ def test_the_last_save_of_one_session_waits_for_no_other(
 
 
 def test_a_session_whose_driver_rests_is_not_looked_at_again(
-    keeper: StateKeeper, browsers: Browsers, monkeypatch: pytest.MonkeyPatch
+    keeper: StateSaver, browsers: Browsers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for _ in range(3):
         keeper.tick([living()])
@@ -171,16 +171,14 @@ def test_a_session_whose_driver_rests_is_not_looked_at_again(
 
 
 @pytest.mark.parametrize("state", [state for state in SessionState if state is not SessionState.READY])
-def test_only_what_is_ready_is_looked_at(
-    keeper: StateKeeper, browsers: Browsers, state: SessionState
-) -> None:
+def test_only_what_is_ready_is_looked_at(keeper: StateSaver, browsers: Browsers, state: SessionState) -> None:
     keeper.tick([replace(living(), state=state), session("two", state=SessionState.READY)])
     finish(keeper)
     assert browsers.looks == 0
 
 
 def test_a_browser_that_does_not_answer_keeps_what_was_taken_before(
-    keeper: StateKeeper, browsers: Browsers, disk: list[tuple[str, SavedState]]
+    keeper: StateSaver, browsers: Browsers, disk: list[tuple[str, SavedState]]
 ) -> None:
     keeper.remember("one", NEW)
     browsers.error = DevToolsFailed("gone")
@@ -192,7 +190,7 @@ def test_a_browser_that_does_not_answer_keeps_what_was_taken_before(
 
 
 def test_a_save_that_hangs_is_not_begun_again_and_keeps_no_other_waiting(
-    keeper: StateKeeper, browsers: Browsers
+    keeper: StateSaver, browsers: Browsers
 ) -> None:
     browsers.go_on.clear()
     for _ in range(3):
@@ -205,7 +203,7 @@ def test_a_save_that_hangs_is_not_begun_again_and_keeps_no_other_waiting(
 
 
 def test_a_save_that_ends_after_the_session_was_closed_is_dropped(
-    keeper: StateKeeper, browsers: Browsers, disk: list[tuple[str, SavedState]]
+    keeper: StateSaver, browsers: Browsers, disk: list[tuple[str, SavedState]]
 ) -> None:
     browsers.go_on.clear()
     keeper.tick([living()])
@@ -219,7 +217,7 @@ def test_a_save_that_ends_after_the_session_was_closed_is_dropped(
 
 
 def test_a_save_that_ends_late_gives_nothing_to_a_new_session_of_the_same_id(
-    keeper: StateKeeper, browsers: Browsers, disk: list[tuple[str, SavedState]]
+    keeper: StateSaver, browsers: Browsers, disk: list[tuple[str, SavedState]]
 ) -> None:
     browsers.go_on.clear()
     keeper.tick([living()])
@@ -236,14 +234,14 @@ def test_a_save_that_ends_late_gives_nothing_to_a_new_session_of_the_same_id(
     assert disk == [("one", NEW)]
 
 
-def test_an_emergency_forgets_every_state(keeper: StateKeeper) -> None:
+def test_an_emergency_forgets_every_state(keeper: StateSaver) -> None:
     keeper.save_now([living("one"), living("two")])
     keeper.forget_all()
     assert (keeper.state_of("one"), keeper.state_of("two")) == (None, None)
 
 
 def test_the_last_save_is_waited_for_no_longer_than_a_little(
-    keeper: StateKeeper, browsers: Browsers, monkeypatch: pytest.MonkeyPatch
+    keeper: StateSaver, browsers: Browsers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(state_saver, "LAST_SAVE_S", 0.01)
     browsers.go_on.clear()
@@ -262,8 +260,8 @@ def ear() -> Ear:
 
 
 @pytest.fixture
-def rounds(registry: SessionRegistry, browsers: Browsers, ear: Ear) -> Iterator[KeepAliveRounds]:
-    rounds = KeepAliveRounds(registry, browsers.devtools, ear)
+def rounds(registry: SessionRegistry, browsers: Browsers, ear: Ear) -> Iterator[KeepAliveVisitor]:
+    rounds = KeepAliveVisitor(registry, browsers.devtools, ear)
     yield rounds
     browsers.go_on.set()
     rounds.close()
@@ -274,7 +272,7 @@ def page(name: str, interval: float = 1.0) -> KeepAlive:
 
 
 def test_a_page_that_is_due_is_visited_and_that_is_no_use(
-    registry: SessionRegistry, rounds: KeepAliveRounds, browsers: Browsers
+    registry: SessionRegistry, rounds: KeepAliveVisitor, browsers: Browsers
 ) -> None:
     before = ready(registry, "one", keep_alive=page("login"))
     rounds.tick()
@@ -287,7 +285,7 @@ def test_a_page_that_is_due_is_visited_and_that_is_no_use(
 
 
 def test_nothing_is_visited_in_a_session_that_is_in_use_or_asks_for_nothing(
-    registry: SessionRegistry, rounds: KeepAliveRounds
+    registry: SessionRegistry, rounds: KeepAliveVisitor
 ) -> None:
     ready(registry, "plain")
     used = ready(registry, "used", keep_alive=page("login"))
@@ -297,7 +295,7 @@ def test_nothing_is_visited_in_a_session_that_is_in_use_or_asks_for_nothing(
 
 
 def test_a_page_that_loads_for_ever_is_visited_once_and_does_not_crowd_out_the_others(
-    registry: SessionRegistry, rounds: KeepAliveRounds, browsers: Browsers, monkeypatch: pytest.MonkeyPatch
+    registry: SessionRegistry, rounds: KeepAliveVisitor, browsers: Browsers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     browsers.go_on.clear()
     ready(registry, "slow", keep_alive=page("slow"))
@@ -313,7 +311,7 @@ def test_a_page_that_loads_for_ever_is_visited_once_and_does_not_crowd_out_the_o
 
 
 def test_a_page_that_could_not_be_loaded_is_told(
-    registry: SessionRegistry, rounds: KeepAliveRounds, browsers: Browsers, ear: Ear
+    registry: SessionRegistry, rounds: KeepAliveVisitor, browsers: Browsers, ear: Ear
 ) -> None:
     browsers.error = DevToolsFailed("no such host")
     ready(registry, "one", keep_alive=page("login"))
@@ -323,7 +321,7 @@ def test_a_page_that_could_not_be_loaded_is_told(
 
 
 def test_a_visit_that_a_close_has_cut_short_is_no_failure(
-    registry: SessionRegistry, rounds: KeepAliveRounds, browsers: Browsers, ear: Ear
+    registry: SessionRegistry, rounds: KeepAliveVisitor, browsers: Browsers, ear: Ear
 ) -> None:
     browsers.go_on.clear()
     browsers.error = DevToolsFailed("gone")

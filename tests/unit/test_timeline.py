@@ -4,10 +4,10 @@ import logging
 
 import pytest
 
-from drover.attach.timeline import Moment, moment_json, moment_of
+from drover.attach.timeline import TimelineEntry, timeline_entry, timeline_json
 from drover.core import events
 from drover.core.events import Event
-from drover.sessions.lifecycle.session_worker import Why
+from drover.sessions.lifecycle.session_worker import CloseReason
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ from drover.sessions.lifecycle.session_worker import Why
     ],
 )
 def test_what_an_operator_wants_to_read_is_a_moment(event: Event, kind: str, words: str) -> None:
-    moment = moment_of(event)
+    moment = timeline_entry(event)
     assert moment is not None
     assert (moment.kind, moment.session_id) == (kind, getattr(event, "session_id", None))
     assert words in moment.text
@@ -55,18 +55,20 @@ def test_what_an_operator_wants_to_read_is_a_moment(event: Event, kind: str, wor
     ],
 )
 def test_what_the_log_alone_tells_is_none(event: Event) -> None:
-    assert moment_of(event) is None
+    assert timeline_entry(event) is None
 
 
-@pytest.mark.parametrize("why", Why)
-def test_every_reason_for_a_close_reads_as_a_sentence(why: Why) -> None:
-    moment = moment_of(events.SessionClosed("a", why.value))
+@pytest.mark.parametrize("why", CloseReason)
+def test_every_reason_for_a_close_reads_as_a_sentence(why: CloseReason) -> None:
+    moment = timeline_entry(events.SessionClosed("a", why.value))
     assert moment is not None
     assert moment.text.startswith("Closed")
 
 
 def test_a_moment_tells_when_and_how_serious() -> None:
-    told = moment_json(Moment("trouble", "broken", "a"), events.CleanupFailed("x"), "2026-11-22T19:40:00Z")
+    told = timeline_json(
+        TimelineEntry("trouble", "broken", "a"), events.CleanupFailed("x"), "2026-11-22T19:40:00Z"
+    )
     assert told == {
         "time": "2026-11-22T19:40:00Z",
         "kind": "trouble",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from drover.core.events import UpkeepFailed
-from drover.sessions.background.periodic_tasks import Task, Upkeep
+from drover.sessions.background.periodic_tasks import PeriodicTasks, Task
 from tests.unit.examples import Ear
 
 PATIENCE_S = 10.0
@@ -30,7 +30,7 @@ class Counter:
 
 def test_a_task_runs_again_and_again_until_the_stop() -> None:
     task, never = Counter(3), Counter(1)
-    upkeep = Upkeep([Task("often", 0.001, task), Task("never", 3600, never)], Ear())
+    upkeep = PeriodicTasks([Task("often", 0.001, task), Task("never", 3600, never)], Ear())
     upkeep.start()
     assert task.was_run.wait(PATIENCE_S)
     upkeep.stop()
@@ -42,7 +42,7 @@ def test_a_task_runs_again_and_again_until_the_stop() -> None:
 def test_a_task_that_fails_is_told_and_runs_again_and_stops_no_other() -> None:
     bad, worse, good, ear = Counter(2, ValueError("broken")), Counter(2, KeyError()), Counter(2), Ear()
     tasks = [Task("bad", 0.001, bad), Task("worse", 0.001, worse), Task("good", 0.001, good)]
-    upkeep = Upkeep(tasks, ear)
+    upkeep = PeriodicTasks(tasks, ear)
     upkeep.start()
     assert all(task.was_run.wait(PATIENCE_S) for task in (bad, worse, good))
     upkeep.stop()
@@ -52,7 +52,7 @@ def test_a_task_that_fails_is_told_and_runs_again_and_stops_no_other() -> None:
 
 def test_a_stop_before_the_start_is_no_error_and_nothing_runs_after_it() -> None:
     task = Counter(1)
-    upkeep = Upkeep([Task("task", 0.001, task)], Ear())
+    upkeep = PeriodicTasks([Task("task", 0.001, task)], Ear())
     upkeep.stop()
     upkeep.start()
     upkeep.stop()
@@ -68,7 +68,7 @@ def test_the_stop_waits_for_the_task_that_runs() -> None:
         go_on.wait(PATIENCE_S)
         ended.append(True)
 
-    upkeep = Upkeep([Task("slow", 0.001, slow)], Ear())
+    upkeep = PeriodicTasks([Task("slow", 0.001, slow)], Ear())
     upkeep.start()
     assert begun.wait(PATIENCE_S)
     stopping = threading.Thread(target=upkeep.stop)

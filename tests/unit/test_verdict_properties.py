@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from drover.processes.cleanup.chrome_names import may_be_chrome
 from drover.processes.cleanup.verdicts import (
     CleanupPlan,
+    CleanupScope,
     ProtectedSession,
     Protection,
-    Scope,
     Verdict,
     plan_cleanup,
 )
@@ -85,8 +85,8 @@ def protections(draw: st.DrawFn) -> Protection:
     return Protection(listed, draw(st.sampled_from([None, "/data"])), owners)
 
 
-SCOPES = st.sampled_from(Scope)
-USUAL_SCOPES = st.sampled_from([Scope.OWNED, Scope.ABANDONED, Scope.SYSTEM])
+SCOPES = st.sampled_from(CleanupScope)
+USUAL_SCOPES = st.sampled_from([CleanupScope.OWNED, CleanupScope.ABANDONED, CleanupScope.SYSTEM])
 
 
 def ended(plan: CleanupPlan) -> set[int]:
@@ -95,7 +95,7 @@ def ended(plan: CleanupPlan) -> set[int]:
 
 @given(tables(), protections(), SCOPES)
 def test_every_candidate_is_judged_exactly_once_and_with_a_reason(
-    table: ProcessTable, protection: Protection, scope: Scope
+    table: ProcessTable, protection: Protection, scope: CleanupScope
 ) -> None:
     plan = plan_cleanup(table, protection, scope)
     judged = [found.row.pid for found in plan.judgements]
@@ -106,7 +106,7 @@ def test_every_candidate_is_judged_exactly_once_and_with_a_reason(
 
 @given(tables(), protections(), SCOPES)
 def test_the_service_its_ancestors_and_the_first_processes_are_never_ended(
-    table: ProcessTable, protection: Protection, scope: Scope
+    table: ProcessTable, protection: Protection, scope: CleanupScope
 ) -> None:
     untouchable = {0, 1, SELF} | {row.pid for row in table.ancestors(SELF)}
     assert not ended(plan_cleanup(table, protection, scope)) & untouchable
@@ -114,7 +114,7 @@ def test_the_service_its_ancestors_and_the_first_processes_are_never_ended(
 
 @given(tables(), protections(), USUAL_SCOPES)
 def test_nothing_protected_or_below_something_protected_is_ended(
-    table: ProcessTable, protection: Protection, scope: Scope
+    table: ProcessTable, protection: Protection, scope: CleanupScope
 ) -> None:
     plan = plan_cleanup(table, protection, scope)
     protected = {found.row.pid for found in plan.judgements if found.verdict is Verdict.PROTECTED}
@@ -126,7 +126,7 @@ def test_nothing_protected_or_below_something_protected_is_ended(
 
 @given(tables(), protections(), protections(), USUAL_SCOPES)
 def test_more_protection_never_means_more_ends(
-    table: ProcessTable, protection: Protection, more: Protection, scope: Scope
+    table: ProcessTable, protection: Protection, more: Protection, scope: CleanupScope
 ) -> None:
     further = tuple(replace(session, session_id=f"more_{session.session_id}") for session in more.sessions)
     living = {path: OwnerState.LIVING for path, state in more.owners.items() if state is OwnerState.LIVING}
@@ -140,7 +140,7 @@ def test_more_protection_never_means_more_ends(
 
 @given(tables(), protections(), SCOPES, st.randoms())
 def test_a_table_in_another_order_gives_the_same_plan(
-    table: ProcessTable, protection: Protection, scope: Scope, chance: random.Random
+    table: ProcessTable, protection: Protection, scope: CleanupScope, chance: random.Random
 ) -> None:
     shuffled = list(table.rows.items())
     chance.shuffle(shuffled)
@@ -150,19 +150,23 @@ def test_a_table_in_another_order_gives_the_same_plan(
 
 @given(tables(), protections(), SCOPES)
 def test_what_is_ended_has_an_identity_is_not_defunct_and_a_wider_scope_ends_no_less(
-    table: ProcessTable, protection: Protection, scope: Scope
+    table: ProcessTable, protection: Protection, scope: CleanupScope
 ) -> None:
     plan = plan_cleanup(table, protection, scope)
     assert all(found.row.identity.pid == found.row.pid for found in plan.orphans)
     assert all(found.row.status is not ProcessStatus.ZOMBIE for found in plan.orphans)
-    wider = {Scope.OWNED: Scope.ABANDONED, Scope.ABANDONED: Scope.SYSTEM, Scope.SYSTEM: Scope.EVERYTHING}
+    wider = {
+        CleanupScope.OWNED: CleanupScope.ABANDONED,
+        CleanupScope.ABANDONED: CleanupScope.SYSTEM,
+        CleanupScope.SYSTEM: CleanupScope.EVERYTHING,
+    }
     if scope in wider:
         assert ended(plan) <= ended(plan_cleanup(table, protection, wider[scope]))
 
 
 @given(tables(), protections(), USUAL_SCOPES)
 def test_only_what_is_readable_and_our_own_users_is_ended(
-    table: ProcessTable, protection: Protection, scope: Scope
+    table: ProcessTable, protection: Protection, scope: CleanupScope
 ) -> None:
     for found in plan_cleanup(table, protection, scope).orphans:
         assert found.row.own_user is True

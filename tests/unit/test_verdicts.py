@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 
 from drover.processes.cleanup.verdicts import (
+    CleanupScope,
     ProtectedSession,
     Protection,
     Role,
-    Scope,
     Verdict,
     marked_data_dirs,
     plan_cleanup,
@@ -38,7 +38,7 @@ from tests.unit.tables import (
     zombie,
 )
 
-EVERY_USUAL_SCOPE = [Scope.OWNED, Scope.ABANDONED, Scope.SYSTEM]
+EVERY_USUAL_SCOPE = [CleanupScope.OWNED, CleanupScope.ABANDONED, CleanupScope.SYSTEM]
 
 
 # Sessions of ours
@@ -46,13 +46,15 @@ EVERY_USUAL_SCOPE = [Scope.OWNED, Scope.ABANDONED, Scope.SYSTEM]
 
 @pytest.mark.parametrize("scope", EVERY_USUAL_SCOPE)
 @pytest.mark.parametrize("sandboxed", [False, True])
-def test_a_session_in_the_list_is_protected_with_all_its_helpers(scope: Scope, sandboxed: bool) -> None:
+def test_a_session_in_the_list_is_protected_with_all_its_helpers(
+    scope: CleanupScope, sandboxed: bool
+) -> None:
     tree = debian_tree(1000, SELF, PROFILE, sandboxed=sandboxed)
     assert all_are(Verdict.PROTECTED, tree, protect(folder=FOLDER), scope)
 
 
 @pytest.mark.parametrize("scope", EVERY_USUAL_SCOPE)
-def test_a_session_is_protected_when_its_driver_has_died_unnoticed(scope: Scope) -> None:
+def test_a_session_is_protected_when_its_driver_has_died_unnoticed(scope: CleanupScope) -> None:
     tree = debian_tree(1000, SELF, PROFILE, browser_parent=1)[1:]
     found = judged(tree, protect(1000, folder=FOLDER), scope)
     assert {judgement.verdict for judgement in found.values()} == {Verdict.PROTECTED}
@@ -63,26 +65,30 @@ def test_a_browser_without_a_mark_is_protected_by_its_drivers_pid() -> None:
     tree = debian_tree(1000, SELF)
     crashpad = 1007
     assert {
-        pid for pid, verdict in verdicts(tree, protect(1000), Scope.SYSTEM).items() if verdict == "protected"
+        pid
+        for pid, verdict in verdicts(tree, protect(1000), CleanupScope.SYSTEM).items()
+        if verdict == "protected"
     } == {*range(1000, crashpad)}
 
 
 def test_a_process_group_of_a_protected_driver_protects_what_was_re_parented() -> None:
     browser = proc(1001, 1, DEBIAN, WEBDRIVER, pgid=1000)
-    assert verdicts([browser], protect(1000), Scope.SYSTEM) == {1001: "protected"}
+    assert verdicts([browser], protect(1000), CleanupScope.SYSTEM) == {1001: "protected"}
 
 
 def test_a_wrapper_between_a_protected_process_and_a_browser_changes_nothing() -> None:
     rows = [proc(1000, SELF, "sh"), proc(1001, 1000, DRIVER), proc(1002, 1001, DEBIAN, WEBDRIVER)]
-    assert verdicts(rows, protect(1000), Scope.SYSTEM) == {1001: "protected", 1002: "protected"}
+    assert verdicts(rows, protect(1000), CleanupScope.SYSTEM) == {1001: "protected", 1002: "protected"}
 
 
 def test_protection_by_pid_ignores_start_times() -> None:
-    assert verdicts([proc(1000, 1, DRIVER, started=5e9)], protect(1000), Scope.SYSTEM) == {1000: "protected"}
+    assert verdicts([proc(1000, 1, DRIVER, started=5e9)], protect(1000), CleanupScope.SYSTEM) == {
+        1000: "protected"
+    }
 
 
 @pytest.mark.parametrize("scope", EVERY_USUAL_SCOPE)
-def test_a_mark_of_ours_without_a_session_is_an_orphans(scope: Scope) -> None:
+def test_a_mark_of_ours_without_a_session_is_an_orphans(scope: CleanupScope) -> None:
     tree = debian_tree(1000, SELF, PROFILE)
     found = judged(tree, NOBODY, scope)
     assert {judgement.verdict for judgement in found.values()} == {Verdict.ORPHAN}
@@ -101,7 +107,7 @@ def test_a_mark_of_ours_without_a_session_is_an_orphans(scope: Scope) -> None:
     ],
 )
 def test_another_instance_decides_over_its_own_marks(
-    scope: Scope, state: OwnerState | None, verdict: str, words: str
+    scope: CleanupScope, state: OwnerState | None, verdict: str, words: str
 ) -> None:
     rows = [proc(1000, 1, DRIVER, "--log-path=/other/s/abcd1234/chromedriver.log")]
     owners = {"/other": state} if state else {}
@@ -112,8 +118,10 @@ def test_another_instance_decides_over_its_own_marks(
 def test_alone_on_the_command_line_the_owner_of_our_own_folder_decides_too() -> None:
     tree = debian_tree(1000, 1, PROFILE)
     alone = Protection((), None, {"/data": OwnerState.RECENT})
-    assert all_are(Verdict.PROTECTED, tree, alone, Scope.SYSTEM)
-    assert all_are(Verdict.ORPHAN, tree, replace(alone, owners={"/data": OwnerState.DEAD}), Scope.OWNED)
+    assert all_are(Verdict.PROTECTED, tree, alone, CleanupScope.SYSTEM)
+    assert all_are(
+        Verdict.ORPHAN, tree, replace(alone, owners={"/data": OwnerState.DEAD}), CleanupScope.OWNED
+    )
 
 
 def test_the_data_folders_of_a_table_are_found() -> None:
@@ -123,7 +131,7 @@ def test_the_data_folders_of_a_table_are_found() -> None:
 
 def test_what_cannot_be_read_is_spared_in_spite_of_a_dead_owners_mark() -> None:
     browser = replace(proc(1000, 1, DEBIAN, PROFILE), started=None)
-    found = judged([browser], NOBODY, Scope.SYSTEM)[1000]
+    found = judged([browser], NOBODY, CleanupScope.SYSTEM)[1000]
     assert (found.verdict, found.reason) == (Verdict.FOREIGN, "its start time cannot be read: spared")
 
 
@@ -132,7 +140,7 @@ def test_what_cannot_be_read_is_spared_in_spite_of_a_dead_owners_mark() -> None:
 
 def test_a_strangers_driver_is_foreign_while_its_program_runs() -> None:
     rows = [proc(1000, 1, "pytest"), *debian_tree(1100, 1000)]
-    assert all_are(Verdict.FOREIGN, rows, NOBODY, Scope.ABANDONED)
+    assert all_are(Verdict.FOREIGN, rows, NOBODY, CleanupScope.ABANDONED)
     assert (
         judged(rows)[1100].reason
         == "a ChromeDriver whose program still runs: its parent is pytest (PID 1000)"
@@ -141,11 +149,11 @@ def test_a_strangers_driver_is_foreign_while_its_program_runs() -> None:
 
 def test_a_strangers_driver_is_an_orphan_for_a_person_who_asks() -> None:
     rows = [proc(1000, 1, "pytest"), *debian_tree(1100, 1000)]
-    assert orphan_pids(plan_cleanup(table(*rows), NOBODY, Scope.SYSTEM)) == {*range(1100, 1107)}
+    assert orphan_pids(plan_cleanup(table(*rows), NOBODY, CleanupScope.SYSTEM)) == {*range(1100, 1107)}
 
 
 def test_a_strangers_driver_is_never_touched_in_scope_owned() -> None:
-    assert all_are(Verdict.FOREIGN, debian_tree(1100, 1), NOBODY, Scope.OWNED)
+    assert all_are(Verdict.FOREIGN, debian_tree(1100, 1), NOBODY, CleanupScope.OWNED)
 
 
 @pytest.mark.parametrize(
@@ -164,7 +172,9 @@ def test_a_driver_under_a_users_systemd_has_lost_its_program() -> None:
 def test_a_driver_that_may_be_a_service_is_spared() -> None:
     found = judged([proc(1100, 1, DRIVER, pgid=1100, sid=1100)])[1100]
     assert found.reason == "a ChromeDriver that may be a service of systemd (PID 1): spared"
-    assert verdicts([proc(1100, 1, DRIVER, pgid=1100, sid=1100)], scope=Scope.SYSTEM) == {1100: "orphan"}
+    assert verdicts([proc(1100, 1, DRIVER, pgid=1100, sid=1100)], scope=CleanupScope.SYSTEM) == {
+        1100: "orphan"
+    }
 
 
 def test_a_driver_whose_parent_has_vanished_is_an_orphan_and_one_from_outside_the_container_is_not() -> None:
@@ -180,9 +190,9 @@ def test_undetected_chromedrivers_renamed_program_is_a_driver(name: str) -> None
 # Chrome that lost its ChromeDriver
 
 
-@pytest.mark.parametrize("scope", [Scope.ABANDONED, Scope.SYSTEM])
+@pytest.mark.parametrize("scope", [CleanupScope.ABANDONED, CleanupScope.SYSTEM])
 @pytest.mark.parametrize("sandboxed", [False, True])
-def test_chrome_of_a_dead_driver_is_an_orphan_with_its_helpers(scope: Scope, sandboxed: bool) -> None:
+def test_chrome_of_a_dead_driver_is_an_orphan_with_its_helpers(scope: CleanupScope, sandboxed: bool) -> None:
     tree = debian_tree(1000, 1, browser_parent=1, sandboxed=sandboxed)[1:]
     plan = plan_cleanup(table(*tree), NOBODY, scope)
     assert orphan_pids(plan) == {*range(1001, 1007)}
@@ -194,7 +204,7 @@ def test_chrome_of_a_dead_driver_is_an_orphan_with_its_helpers(scope: Scope, san
 
 def test_a_defunct_leader_of_the_group_is_a_dead_one() -> None:
     tree = [zombie(1000, 50, "chromedriver"), *debian_tree(1000, 1, browser_parent=1)[1:]]
-    assert orphan_pids(plan_cleanup(table(*tree), NOBODY, Scope.ABANDONED)) == {*range(1001, 1007)}
+    assert orphan_pids(plan_cleanup(table(*tree), NOBODY, CleanupScope.ABANDONED)) == {*range(1001, 1007)}
 
 
 def test_a_stopped_browser_is_an_orphan_like_any_other() -> None:
@@ -209,15 +219,15 @@ def test_a_subreaper_that_took_chrome_in_proves_as_much_as_init() -> None:
 
 def test_chrome_in_another_session_than_its_parent_was_given_to_it_and_only_a_person_takes_it() -> None:
     rows = [proc(50, 1, "python3", pgid=50, sid=50), proc(1001, 50, DEBIAN, WEBDRIVER, pgid=1000, sid=1000)]
-    assert verdicts(rows, scope=Scope.SYSTEM) == {1001: "orphan"}
-    assert verdicts(rows, scope=Scope.ABANDONED) == {1001: "foreign"}
-    assert verdicts(rows, scope=Scope.OWNED) == {1001: "foreign"}
+    assert verdicts(rows, scope=CleanupScope.SYSTEM) == {1001: "orphan"}
+    assert verdicts(rows, scope=CleanupScope.ABANDONED) == {1001: "foreign"}
+    assert verdicts(rows, scope=CleanupScope.OWNED) == {1001: "foreign"}
 
 
 @pytest.mark.parametrize("sid", [50, None, 1001])
 def test_chrome_in_its_parents_session_or_leading_one_may_be_its_own_child(sid: int | None) -> None:
     rows = [proc(50, 1, "python3", pgid=50, sid=50), proc(1001, 50, DEBIAN, WEBDRIVER, pgid=1000, sid=sid)]
-    assert verdicts(rows, scope=Scope.SYSTEM) == {1001: "foreign"}
+    assert verdicts(rows, scope=CleanupScope.SYSTEM) == {1001: "foreign"}
 
 
 @pytest.mark.parametrize(
@@ -249,13 +259,13 @@ def test_chrome_in_its_parents_session_or_leading_one_may_be_its_own_child(sid: 
 def test_without_one_part_of_the_proof_chrome_is_spared_and_the_part_is_named(
     row: ProcessRow, words: str
 ) -> None:
-    found = judged([proc(800, 1, "bash"), row], scope=Scope.SYSTEM)[1001]
+    found = judged([proc(800, 1, "bash"), row], scope=CleanupScope.SYSTEM)[1001]
     assert (found.verdict, found.reason) == (Verdict.FOREIGN, words)
 
 
 def test_a_browser_left_behind_on_purpose_outlives_the_end_of_its_driver() -> None:
     rows = [proc(1000, 1, DRIVER, pgid=1000), proc(1001, 1000, DEBIAN, WEBDRIVER, pgid=1001)]
-    assert verdicts(rows, scope=Scope.SYSTEM) == {1000: "orphan", 1001: "foreign"}
+    assert verdicts(rows, scope=CleanupScope.SYSTEM) == {1000: "orphan", 1001: "foreign"}
 
 
 def test_a_browser_that_was_re_parented_while_its_driver_lives_shares_the_drivers_verdict() -> None:
@@ -265,7 +275,7 @@ def test_a_browser_that_was_re_parented_while_its_driver_lives_shares_the_driver
         proc(1001, 1, GOOGLE, WEBDRIVER, pgid=1000),
     ]
     assert verdicts(rows) == {1000: "foreign", 1001: "foreign"}
-    assert verdicts(rows, scope=Scope.SYSTEM) == {1000: "orphan", 1001: "orphan"}
+    assert verdicts(rows, scope=CleanupScope.SYSTEM) == {1000: "orphan", 1001: "orphan"}
 
 
 def test_a_fork_of_a_browser_shares_its_verdict() -> None:
@@ -339,9 +349,9 @@ INNOCENT = {
 }
 
 
-@pytest.mark.parametrize("scope", [Scope.OWNED, Scope.ABANDONED, Scope.SYSTEM])
+@pytest.mark.parametrize("scope", [CleanupScope.OWNED, CleanupScope.ABANDONED, CleanupScope.SYSTEM])
 @pytest.mark.parametrize("who", INNOCENT)
-def test_the_innocent_are_foreign(who: str, scope: Scope) -> None:
+def test_the_innocent_are_foreign(who: str, scope: CleanupScope) -> None:
     found = judged([proc(700, 1, "node"), INNOCENT[who]], scope=scope)[1001]
     assert found.verdict is Verdict.FOREIGN
     assert found.reason
@@ -355,14 +365,14 @@ def test_processes_without_chrome_in_their_name_are_not_listed() -> None:
 def test_helpers_in_a_container_follow_their_own_browser_and_not_a_mark_that_reads_like_ours() -> None:
     rows = [proc(700, 1, "containerd-shim"), *debian_tree(1000, 700, PROFILE)]
     rows = [replace(row, own_namespace=False if row.exe else None) for row in rows]
-    assert all_are(Verdict.FOREIGN, rows, NOBODY, Scope.SYSTEM)
+    assert all_are(Verdict.FOREIGN, rows, NOBODY, CleanupScope.SYSTEM)
 
 
 # The service itself, and the defunct
 
 
-@pytest.mark.parametrize("scope", Scope)
-def test_the_service_its_ancestors_and_the_first_process_are_never_ended(scope: Scope) -> None:
+@pytest.mark.parametrize("scope", CleanupScope)
+def test_the_service_its_ancestors_and_the_first_process_are_never_ended(scope: CleanupScope) -> None:
     rows = [
         replace(proc(1, 0, DRIVER), started=0.0),
         replace(proc(800, 1, GOOGLE, WEBDRIVER, pgid=799)),
@@ -377,14 +387,14 @@ def test_our_defunct_children_are_reaped_and_others_are_left_to_their_parent() -
         zombie(1002, 700, "chrome_crashpad_handler"),
         zombie(1003, SELF, "x"),
     ]
-    plan = plan_cleanup(table(*rows), NOBODY, Scope.SYSTEM)
+    plan = plan_cleanup(table(*rows), NOBODY, CleanupScope.SYSTEM)
     assert [found.row.pid for found in plan.reapable] == [1001]
     assert plan.orphans == ()
     assert judged(rows)[1002].reason == "defunct: its parent (PID 700) must reap it"
 
 
 def test_a_defunct_driver_of_a_session_is_left_to_the_session() -> None:
-    plan = plan_cleanup(table(zombie(1001, SELF, "chromedriver")), protect(1001), Scope.SYSTEM)
+    plan = plan_cleanup(table(zombie(1001, SELF, "chromedriver")), protect(1001), CleanupScope.SYSTEM)
     assert (plan.reapable, plan.judgements[0].verdict) == ((), Verdict.PROTECTED)
 
 
@@ -395,7 +405,7 @@ def test_in_docker_without_init_the_service_is_the_first_process_and_finds_its_s
     rows = [*debian_tree(100, 1, PROFILE), *debian_tree(200, 1)[1:], zombie(300, 1, "chromium")]
     rows = [replace(row, ppid=1) if row.pid == 201 else row for row in rows]
     found = table(*rows, self_pid=1, init="python")
-    plan = plan_cleanup(found, protect(folder=FOLDER), Scope.ABANDONED)
+    plan = plan_cleanup(found, protect(folder=FOLDER), CleanupScope.ABANDONED)
     assert orphan_pids(plan) == {*range(201, 207)}
     assert [judgement.row.pid for judgement in plan.reapable] == [300]
     assert {
@@ -405,7 +415,9 @@ def test_in_docker_without_init_the_service_is_the_first_process_and_finds_its_s
 
 def test_in_docker_with_init_orphans_hang_on_tini() -> None:
     rows = debian_tree(100, 1, browser_parent=1)[1:]
-    assert orphan_pids(plan_cleanup(table(*rows, init="tini"), NOBODY, Scope.ABANDONED)) == {*range(101, 107)}
+    assert orphan_pids(plan_cleanup(table(*rows, init="tini"), NOBODY, CleanupScope.ABANDONED)) == {
+        *range(101, 107)
+    }
 
 
 # Google Chrome's package for Debian
@@ -458,7 +470,7 @@ def test_on_windows_a_parent_id_that_was_given_away_is_no_parent() -> None:
 
 def test_on_windows_chrome_alone_cannot_be_proven_a_strangers_orphan() -> None:
     found = judged(
-        table(windows(proc(4001, 4000, CHROME_EXE, WEBDRIVER)), system="windows"), scope=Scope.SYSTEM
+        table(windows(proc(4001, 4000, CHROME_EXE, WEBDRIVER)), system="windows"), scope=CleanupScope.SYSTEM
     )
     assert (
         found[4001].reason
@@ -480,8 +492,8 @@ def test_on_windows_paths_are_compared_as_windows_does(own: str) -> None:
 def test_on_windows_an_elevated_process_is_spared_and_in_an_emergency_at_least_tried() -> None:
     row = replace(windows(proc(4001, 4000, CHROME_EXE)), exe=None, cmdline=None, own_user=None)
     rows = table(row, system="windows")
-    assert verdicts(rows, scope=Scope.SYSTEM) == {4001: "foreign"}
-    assert verdicts(rows, scope=Scope.EVERYTHING) == {4001: "orphan"}
+    assert verdicts(rows, scope=CleanupScope.SYSTEM) == {4001: "foreign"}
+    assert verdicts(rows, scope=CleanupScope.EVERYTHING) == {4001: "orphan"}
 
 
 # macOS
@@ -516,14 +528,14 @@ def test_on_macos_helpers_with_spaces_in_their_names_follow_their_browser() -> N
 
 def test_on_macos_a_persons_browser_under_launchd_is_foreign() -> None:
     rows = table(mac(proc(1001, 1, MAC_CHROME, pgid=1001)), system="darwin", init="launchd")
-    assert verdicts(rows, scope=Scope.SYSTEM) == {1001: "foreign"}
+    assert verdicts(rows, scope=CleanupScope.SYSTEM) == {1001: "foreign"}
 
 
 def test_on_macos_an_electron_programs_crash_handler_is_foreign() -> None:
     electron = "/Applications/Slack.app/Contents/Frameworks/Electron Framework.framework"
     slack = f"{electron}/Helpers/chrome_crashpad_handler"
     rows = table(mac(proc(1001, 1, slack)), system="darwin")
-    assert verdicts(rows, scope=Scope.EVERYTHING) == {1001: "foreign"}
+    assert verdicts(rows, scope=CleanupScope.EVERYTHING) == {1001: "foreign"}
 
 
 # The emergency
@@ -538,9 +550,9 @@ def test_an_emergency_takes_every_chrome_and_no_look_alike() -> None:
     ]
     lookalikes = ["Visual Studio Code's crash handler", "chrome-gnome-shell", "a native messaging host"]
     innocent = [replace(INNOCENT[who], pid=3000 + number) for number, who in enumerate(lookalikes)]
-    plan = plan_cleanup(table(*doomed, *innocent), protect(2000, folder=FOLDER), Scope.EVERYTHING)
+    plan = plan_cleanup(table(*doomed, *innocent), protect(2000, folder=FOLDER), CleanupScope.EVERYTHING)
     assert orphan_pids(plan) == {row.pid for row in doomed}
 
 
 def test_an_emergency_spares_what_has_no_start_time_to_be_known_by() -> None:
-    assert verdicts([proc(1001, 1, DRIVER, started=None)], scope=Scope.EVERYTHING) == {1001: "foreign"}
+    assert verdicts([proc(1001, 1, DRIVER, started=None)], scope=CleanupScope.EVERYTHING) == {1001: "foreign"}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from drover.core.errors import CleanupIncomplete, KeyConflict, SessionInUse, SessionNotFound
-from drover.sessions.pool.acquire import Claim, Ready, Reserved, Ticket
+from drover.sessions.pool.acquire import Available, Claim, Reserved, Waiter
 from drover.sessions.pool.acquire_request import new_warm_session
 from drover.sessions.pool.leases import leased
 from drover.sessions.pool.registry import SessionRegistry
@@ -45,7 +45,7 @@ def anything(session_id: str | None = None, key: str | None = None, **fields: ob
 def test_a_warm_browser_is_handed_out_under_the_name_that_is_asked_for(registry: SessionRegistry) -> None:
     standing = warm(registry)
     answer = registry.claim(anything("job", "account"))
-    assert isinstance(answer, Ready)
+    assert isinstance(answer, Available)
     assert answer.created
     taken = answer.session
     assert (taken.session_id, taken.key, taken.warm, taken.callers) == ("job", "account", False, 1)
@@ -56,7 +56,7 @@ def test_a_warm_browser_is_handed_out_under_the_name_that_is_asked_for(registry:
 
 def test_a_warm_browser_is_handed_out_once(registry: SessionRegistry) -> None:
     warm(registry)
-    assert isinstance(registry.claim(anything()), Ready)
+    assert isinstance(registry.claim(anything()), Available)
     assert isinstance(registry.claim(anything()), Reserved)
 
 
@@ -69,7 +69,7 @@ def test_a_session_that_exists_goes_before_a_warm_one(registry: SessionRegistry)
     ready(registry, "job")
     warm(registry)
     answer = registry.claim(anything("job"))
-    assert isinstance(answer, Ready)
+    assert isinstance(answer, Available)
     assert not answer.created
     assert registry.warm_count() == 1
 
@@ -77,7 +77,7 @@ def test_a_session_that_exists_goes_before_a_warm_one(registry: SessionRegistry)
 def test_a_lease_that_is_asked_for_holds_from_the_handing_out_on(registry: SessionRegistry) -> None:
     warm(registry)
     answer = registry.claim(anything("job", lease=LEASE))
-    assert isinstance(answer, Ready)
+    assert isinstance(answer, Available)
     assert answer.session.lease == LEASE
     with pytest.raises(SessionInUse):
         registry.claim(claim("job"))
@@ -109,7 +109,7 @@ def test_none_is_started_while_somebody_waits_for_a_start_or_a_place(registry: S
     registry.publish(first.session, running=RUNNING)
     ready(registry, "second")
     registry.claim(claim("second"))
-    assert isinstance(registry.claim(claim("third")), Ticket)
+    assert isinstance(registry.claim(claim("third")), Waiter)
     registry.forget(registry.get("first"))
     assert registry.reserve_warm(MAKE, wanted=1) is None
 
@@ -133,7 +133,7 @@ def test_a_warm_browser_makes_room_before_any_session(registry: SessionRegistry)
     standing = warm(registry)
     ready(registry, "old", last_used_mono=-1e9)
     waiting = registry.claim(claim("new"))
-    assert isinstance(waiting, Ticket)
+    assert isinstance(waiting, Waiter)
     assert [victim.session.folder for victim in victims] == [standing.folder]
     registry.forget(victims[0].session)
     assert isinstance(answer_of(waiting), Reserved)
@@ -164,10 +164,10 @@ def test_a_waiter_takes_the_warm_browser_that_becomes_ready(registry: SessionReg
     ready(registry, "job")
     hold(registry, "job")
     waiting = registry.claim(anything("new"))
-    assert isinstance(waiting, Ticket)
+    assert isinstance(waiting, Waiter)
     registry.publish(starting.session, running=RUNNING)
     answer = answer_of(waiting)
-    assert isinstance(answer, Ready)
+    assert isinstance(answer, Available)
     assert (answer.session.session_id, answer.created) == ("new", True)
 
 
@@ -202,7 +202,7 @@ def test_a_key_is_bound_by_the_holder_of_the_lease_and_stays(registry: SessionRe
     ready(registry, "job")
     registry.update("job", lambda known: leased(known, LEASE, None))
     answer = registry.claim(replace(claim("job", "account"), token="mine"))
-    assert isinstance(answer, Ready)
+    assert isinstance(answer, Available)
     assert answer.session.key == "account"
     with pytest.raises(KeyConflict):
         registry.claim(claim("job", "other"))

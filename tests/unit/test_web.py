@@ -16,17 +16,17 @@ from flask.testing import FlaskClient
 from drover.browser.health import Cause, Health, HealthStatus
 from drover.browser.recovery import Method, Recovery
 from drover.core import errors
-from drover.core.deadline import CallerGone, Deadline, DeadlineExceeded
+from drover.core.deadline import ClientDisconnected, Deadline, DeadlineExceeded
 from drover.core.errors import DroverError
 from drover.core.settings import Settings
 from drover.processes.cleanup.verdicts import CleanupPlan, Judgement, Role, Verdict
 from drover.processes.table import ProcessRow
 from drover.processes.termination import Outcome
 from drover.server.service import Drover
-from drover.sessions.pool.acquire_request import Acquired, Request
+from drover.sessions.pool.acquire_request import Acquired, AcquireRequest
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Session, SessionState
-from drover.web.services import CALLER_GONE, Services, offer
+from drover.web.services import CLIENT_GONE, Services, offer
 from process_cleanup import CleanupReport, Failed, Killed, ProcessCleaner, Trigger
 from session_manager import SessionManager
 from tests.unit.examples import NOW, RUNNING, ready, session
@@ -42,7 +42,7 @@ class ObedientManager:
 
     def __init__(self, *, created: bool = False, recovery: Recovery | None = None) -> None:
         self.registry = SessionRegistry(10, 4)
-        self.requests: list[Request] = []
+        self.requests: list[AcquireRequest] = []
         self.calls: list[tuple[str, str]] = []
         self.deadlines: list[Deadline] = []
         self.no_browser: str | None = None
@@ -53,7 +53,7 @@ class ObedientManager:
     def unavailable(self) -> str | None:
         return "the service is stopping" if self.registry.stopping else self.no_browser
 
-    def acquire(self, request: Request, deadline: Deadline) -> Acquired:
+    def acquire(self, request: AcquireRequest, deadline: Deadline) -> Acquired:
         self.requests.append(request)
         self.deadlines.append(deadline)
         return Acquired(READY, self._created, self._recovery)
@@ -84,7 +84,7 @@ class RefusingManager(ObedientManager):
         super().__init__()
         self._error = error
 
-    def acquire(self, request: Request, deadline: Deadline) -> Acquired:
+    def acquire(self, request: AcquireRequest, deadline: Deadline) -> Acquired:
         raise self._error
 
     def check(self, session_id: str, deadline: Deadline) -> Acquired:
@@ -94,7 +94,7 @@ class RefusingManager(ObedientManager):
 class PatientManager(ObedientManager):
     """Waits for what never comes."""
 
-    def acquire(self, request: Request, deadline: Deadline) -> Acquired:
+    def acquire(self, request: AcquireRequest, deadline: Deadline) -> Acquired:
         never: Future[Acquired] = Future()
         return deadline.wait(never)
 
@@ -393,7 +393,7 @@ def test_a_wait_that_took_too_long_is_told_as_such(flask: Flask, client: FlaskCl
 
 
 def test_a_caller_who_left_gets_no_answer_that_counts(flask: Flask, client: FlaskClient) -> None:
-    serve(flask, RefusingManager(CallerGone()))
+    serve(flask, RefusingManager(ClientDisconnected()))
     assert client.post("/sessions").status_code == 499
 
 
@@ -401,7 +401,7 @@ def test_a_wait_ends_when_the_caller_hangs_up(flask: Flask, client: FlaskClient)
     serve(flask, PatientManager())
     gone: Future[None] = Future()
     gone.set_result(None)
-    answer = client.post("/sessions", environ_overrides={"asgi.scope": {CALLER_GONE: gone}})
+    answer = client.post("/sessions", environ_overrides={"asgi.scope": {CLIENT_GONE: gone}})
     assert answer.status_code == 499
 
 

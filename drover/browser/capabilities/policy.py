@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from drover.browser.capabilities import values
 from drover.browser.capabilities.preferences import check_preferences
 from drover.browser.capabilities.values import (
-    Check,
+    Validator,
     cut,
     fields,
     forbidden,
@@ -70,7 +70,7 @@ _NOTHING_WHEN_EMPTY = ("binary", "detach", "extensions", "localState", "useAutom
 # What WebdriverIO asks of itself and sends along.
 _OF_THE_CLIENT = "wdio:"
 # What Selenium's clients tell a remote end, and ask of it; here every session has its downloads.
-_FOR_A_REMOTE_END: Mapping[str, Check] = {
+_FOR_A_REMOTE_END: Mapping[str, Validator] = {
     "se:downloadsEnabled": values.boolean,
     "se:name": values.text,
     "se:remoteUrl": values.text,
@@ -90,7 +90,7 @@ _OPTIONS_KEPT_BY_REATTACH = ("perfLoggingPrefs", "windowTypes")
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class CheckedCapabilities:
     """What a client may have.
 
     Attributes:
@@ -106,13 +106,13 @@ class Checked:
         """Tell whether a BiDi socket is asked for."""
         return self.capabilities.get("webSocketUrl") is True
 
-    def with_timeouts(self, timeouts: Mapping[str, object]) -> Checked:
+    def with_timeouts(self, timeouts: Mapping[str, object]) -> CheckedCapabilities:
         """Give them with some of the session's timeouts (in ms) changed."""
         known = mapping(self.capabilities.get("timeouts", {}), "timeouts")
         return replace(self, capabilities={**self.capabilities, "timeouts": {**known, **timeouts}})
 
 
-def check(capabilities: Mapping[str, object], *, allow_unsafe: bool) -> Checked:
+def check(capabilities: Mapping[str, object], *, allow_unsafe: bool) -> CheckedCapabilities:
     """Check what a client asks for, capabilities as in `alwaysMatch`.
 
     With `allow_unsafe` the allow-list is not applied; what would take the browser out of the
@@ -137,7 +137,7 @@ def check(capabilities: Mapping[str, object], *, allow_unsafe: bool) -> Checked:
         else:
             raise forbidden(field, f"The capability {shown(name)}")
     _check_performance_log(cleaned)
-    return Checked(cleaned, dropped)
+    return CheckedCapabilities(cleaned, dropped)
 
 
 def check_chrome_args(args: Sequence[str]) -> None:
@@ -154,7 +154,7 @@ def check_chrome_args(args: Sequence[str]) -> None:
 
 
 def merge(
-    checked: Checked,
+    checked: CheckedCapabilities,
     *,
     binary: str,
     profile: str,
@@ -193,7 +193,7 @@ def _downloads_to(folder: str) -> dict[str, object]:
     return {"download.default_directory": folder, "download.prompt_for_download": False}
 
 
-def for_reattach(checked: Checked, debugger_address: str) -> dict[str, object]:
+def for_reattach(checked: CheckedCapabilities, debugger_address: str) -> dict[str, object]:
     """Give the `alwaysMatch` that puts a new ChromeDriver on a running browser at `host:port`.
 
     It must cost the page nothing. With a `debuggerAddress` ChromeDriver 156 refuses
@@ -205,7 +205,7 @@ def for_reattach(checked: Checked, debugger_address: str) -> dict[str, object]:
     return {**kept, CHROME_OPTIONS: {**options, "debuggerAddress": debugger_address}}
 
 
-def _options(checked: Checked) -> dict[str, object]:
+def _options(checked: CheckedCapabilities) -> dict[str, object]:
     return mapping(checked.capabilities.get(CHROME_OPTIONS, {}), CHROME_OPTIONS)
 
 
@@ -347,7 +347,7 @@ _PROXY = fields(
         **dict.fromkeys(("ftpProxy", "httpProxy", "sslProxy", "socksProxy"), values.text),
     }
 )
-_CAPABILITIES: Mapping[str, Check] = {
+_CAPABILITIES: Mapping[str, Validator] = {
     "acceptInsecureCerts": values.boolean,
     "browserName": one_of("chrome", "chromium"),
     "browserVersion": values.text,
@@ -378,7 +378,7 @@ _PERFORMANCE = {
     "traceCategories": values.text,
     "bufferUsageReportingInterval": values.number,
 }
-_OPTIONS: Mapping[str, Check] = {
+_OPTIONS: Mapping[str, Validator] = {
     "excludeSwitches": _excluded_switches,
     "mobileEmulation": fields(_MOBILE),
     "perfLoggingPrefs": fields(_PERFORMANCE),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 from drover.core.errors import ForbiddenCapability, InvalidRequest
 
-Check = Callable[[object, str], object]
+Validator = Callable[[object, str], object]
 """Gives a value back, cleaned, or raises InvalidRequest; the text is the field's name, for the error."""
 
 _DEEPEST = 32
@@ -114,7 +114,7 @@ def has_scheme(url: str, *schemes: str) -> bool:
     return bool(colon) and scheme.lower() in schemes
 
 
-def one_of(*choices: str) -> Check:
+def one_of(*choices: str) -> Validator:
     """Make the check for one of these strings."""
 
     def check(value: object, field: str) -> object:
@@ -125,7 +125,7 @@ def one_of(*choices: str) -> Check:
     return check
 
 
-def each(item: Check) -> Check:
+def each(item: Validator) -> Validator:
     """Make the check for an object whose fields, whatever their names, all pass `item`."""
 
     def check(value: object, field: str) -> object:
@@ -134,7 +134,7 @@ def each(item: Check) -> Check:
     return check
 
 
-def fields(checks: Mapping[str, Check]) -> Check:
+def fields(checks: Mapping[str, Validator]) -> Validator:
     """Make the check for an object that has these fields and no others."""
 
     def check(value: object, field: str) -> object:

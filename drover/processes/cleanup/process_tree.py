@@ -21,7 +21,7 @@ from drover.processes.cleanup.chrome_names import (
 from drover.processes.session_mark import session_mark
 from drover.processes.table import ProcessRow, ProcessStatus, ProcessTable
 
-_Value = TypeVar("_Value")
+_Mapped = TypeVar("_Mapped")
 
 _INITS: Final = frozenset(
     {"systemd", "init", "launchd", "tini", "tini-static", "dumb-init", "docker-init", "catatonit", "runit"}
@@ -52,7 +52,7 @@ def is_service_manager(row: ProcessRow) -> bool:
     return row.name in _SERVICE_MANAGERS
 
 
-class Kinship:
+class ProcessTree:
     """The relations in one table, computed once.
 
     Attributes:
@@ -83,7 +83,7 @@ class Kinship:
         """Give what a candidate does."""
         return self._roles[pid]
 
-    def nearest(self, values: Mapping[int, _Value]) -> dict[int, _Value]:
+    def nearest(self, values: Mapping[int, _Mapped]) -> dict[int, _Mapped]:
         """Give each process the value of its own, or else that of its nearest ancestor with one."""
         found = dict(values)
         # The second round carries a value round a circle of parents, whose first member it reached last.

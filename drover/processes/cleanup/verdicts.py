@@ -12,7 +12,12 @@ from dataclasses import dataclass
 from enum import Enum
 
 from drover.processes.cleanup.chrome_names import Kind, Role, is_webdriver_test
-from drover.processes.cleanup.process_tree import Kinship, is_given_away, is_service_manager, takes_orphans_in
+from drover.processes.cleanup.process_tree import (
+    ProcessTree,
+    is_given_away,
+    is_service_manager,
+    takes_orphans_in,
+)
 from drover.processes.session_mark import OwnerState, SessionMark, session_mark
 from drover.processes.table import ProcessRow, ProcessStatus, ProcessTable
 
@@ -29,7 +34,7 @@ __all__ = [
 ]
 
 
-class Scope(Enum):
+class CleanupScope(Enum):
     """How far a cleanup may go.
 
     `OWNED`: a stranger's ChromeDriver is never touched. `ABANDONED`, for cleanups that start by themselves:
@@ -114,7 +119,7 @@ def marked_data_dirs(table: ProcessTable) -> frozenset[str]:
     return frozenset(mark.data_dir for mark in marks if mark is not None)
 
 
-def plan_cleanup(table: ProcessTable, protection: Protection, scope: Scope) -> CleanupPlan:
+def plan_cleanup(table: ProcessTable, protection: Protection, scope: CleanupScope) -> CleanupPlan:
     """Judge every Chrome-like process of the table.
 
     Args:
@@ -135,9 +140,9 @@ class _Finding:
 class _Judge:
     """Holds what is computed once for a table; every method is pure."""
 
-    def __init__(self, table: ProcessTable, protection: Protection, scope: Scope) -> None:
+    def __init__(self, table: ProcessTable, protection: Protection, scope: CleanupScope) -> None:
         self._table = table
-        self._kin = Kinship(table)
+        self._kin = ProcessTree(table)
         self._protection = protection
         self._scope = scope
         self._untouchable = {0, 1, table.self_pid} | {row.pid for row in table.ancestors(table.self_pid)}
@@ -235,7 +240,7 @@ class _Judge:
         return _foreign(f"no Chrome in spite of its name: it runs {row.exe}")
 
     def _emergency(self, row: ProcessRow) -> _Finding | None:
-        if self._scope is not Scope.EVERYTHING:
+        if self._scope is not CleanupScope.EVERYTHING:
             return None
         if row.started is None:
             return _foreign("its start time cannot be read: spared")
@@ -302,9 +307,9 @@ class _Judge:
         return self._kin.role(row.pid) not in (Role.DRIVER, Role.BROWSER)
 
     def _driver(self, row: ProcessRow) -> _Finding:
-        if self._scope is Scope.OWNED:
+        if self._scope is CleanupScope.OWNED:
             return _foreign("a ChromeDriver that Drover did not start (the scope is `owned`)")
-        if self._scope is Scope.SYSTEM:
+        if self._scope is CleanupScope.SYSTEM:
             return _orphan("a ChromeDriver of no session")
         parent, place = self._table.parent(row.pid), self._parent_place(row)
         if place is not None:
@@ -330,7 +335,7 @@ class _Judge:
     def _missing_proof(self, row: ProcessRow) -> str | None:
         if not is_webdriver_test(row.cmdline):
             return "Chrome that was not started by a ChromeDriver"
-        if self._scope is Scope.OWNED:
+        if self._scope is CleanupScope.OWNED:
             return "Chrome that Drover did not start (the scope is `owned`)"
         if self._table.system == "windows":
             return "Windows has no process groups: it cannot be proven that its ChromeDriver is gone, spared"
@@ -340,7 +345,7 @@ class _Judge:
     def _was_given_away(self, row: ProcessRow) -> bool:
         # Its new parent may be the very program that started the driver: only a person may overlook that.
         parent = self._table.parent(row.pid)
-        return self._scope is Scope.SYSTEM and parent is not None and is_given_away(row, parent)
+        return self._scope is CleanupScope.SYSTEM and parent is not None and is_given_away(row, parent)
 
     def _living_leader(self, row: ProcessRow) -> str | None:
         """Give in words who leads the process group, or None if its leader is dead."""

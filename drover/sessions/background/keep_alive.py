@@ -18,7 +18,7 @@ VISITORS = 2
 VISIT_S = 20.0
 
 
-class KeepAliveRounds:
+class KeepAliveVisitor:
     """Visits the pages that are due, side by side, a bounded number at a time.
 
     Args:

@@ -19,7 +19,7 @@ class Task:
     run: Callable[[], None]
 
 
-class Upkeep:
+class PeriodicTasks:
     """Runs tasks until it is stopped; a task that fails is logged and runs again when it is next due."""
 
     def __init__(self, tasks: Sequence[Task], emit: Emit) -> None:

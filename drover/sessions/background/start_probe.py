@@ -15,7 +15,7 @@ from typing import Any
 
 from drover.browser.launcher import Launcher
 from drover.core.errors import DroverError
-from drover.sessions.lifecycle.session_worker import Lifecycle, Why
+from drover.sessions.lifecycle.session_worker import CloseReason, SessionWorker
 from drover.sessions.pool.acquire import Reserved
 from drover.sessions.pool.acquire_request import new_warm_session
 from drover.sessions.pool.registry import SessionRegistry
@@ -26,7 +26,7 @@ REST_S = 30.0
 LONGEST_REST_S = 600.0
 
 
-class Trials:
+class StartProbe:
     """Starts a browser on trial where the last start failed and nothing is known to speak against another.
 
     It is a warm browser that nobody is given.
@@ -34,16 +34,16 @@ class Trials:
     Args:
         registry: The list of sessions, where a trial has its place while it lasts.
         launcher: Knows how the last start went.
-        lifecycle: Starts and closes it.
+        worker: Starts and closes it.
         folders: Chooses its folder.
     """
 
     def __init__(
-        self, registry: SessionRegistry, launcher: Launcher, lifecycle: Lifecycle, folders: SessionFolders
+        self, registry: SessionRegistry, launcher: Launcher, worker: SessionWorker, folders: SessionFolders
     ) -> None:
         self._registry = registry
         self._launcher = launcher
-        self._lifecycle = lifecycle
+        self._worker = worker
         self._make = partial(new_warm_session, folders, 0.0)
         self._rest_s = REST_S
         self._rests_until = 0.0
@@ -74,11 +74,11 @@ class Trials:
         reserved = self._registry.reserve_warm(self._make, self._registry.warm_count() + 1)
         if reserved is not None:
             reserved.work.add_done_callback(self._close)
-            self._lifecycle.start(reserved)
+            self._worker.start(reserved)
 
     def _close(self, work: Future[Any]) -> None:
         # One that failed was closed by that, and has said why.
         if work.exception() is None:
             begun = self._registry.begin(work.result(), SessionState.CLOSING)
             if isinstance(begun, Reserved):
-                self._lifecycle.close(begun, Why.TRIED)
+                self._worker.close(begun, CloseReason.TRIED)

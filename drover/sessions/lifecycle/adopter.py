@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from drover.browser import health
-from drover.browser.devtools import NOTHING_SEEN, DevTools, DevToolsFailed
-from drover.browser.health import Assessment, HealthStatus, Readings, Silence
+from drover.browser.devtools import NO_SIGNALS, DevTools, DevToolsFailed
+from drover.browser.health import Assessment, HealthReadings, HealthStatus, Silence
 from drover.core import events
 from drover.core.events import Emit
-from drover.sessions.lifecycle.session_worker import Lifecycle
+from drover.sessions.lifecycle.session_worker import SessionWorker
 from drover.sessions.persistence.adoption_plan import Action, Decision, plan_adoption
-from drover.sessions.persistence.records import StoredSession
-from drover.sessions.persistence.repository import Archive
-from drover.sessions.persistence.state_saver import StateKeeper
+from drover.sessions.persistence.records import SessionRecord
+from drover.sessions.persistence.repository import SessionRepository
+from drover.sessions.persistence.state_saver import StateSaver
 from drover.sessions.pool.acquire import Reserved
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Session, SessionState
@@ -32,14 +32,14 @@ LOOKERS = 16
 TAKE_BACK_S = 90.0
 
 
-class Takeover:
+class SessionAdopter:
     """Takes back what an earlier run has left.
 
     Args:
         registry: The list of sessions, still empty.
-        lifecycle: Recovers those that are half dead.
-        archive: Where the earlier run has noted them.
-        keeper: Is given what was taken from their browsers.
+        worker: Recovers those that are half dead.
+        repository: Where the earlier run has noted them.
+        state_saver: Is given what was taken from their browsers.
         devtools: The DevTools connections.
         emit: Hears what happens.
         probe_timeout: Seconds that one health probe waits.
@@ -50,9 +50,9 @@ class Takeover:
     def __init__(
         self,
         registry: SessionRegistry,
-        lifecycle: Lifecycle,
-        archive: Archive,
-        keeper: StateKeeper,
+        worker: SessionWorker,
+        repository: SessionRepository,
+        state_saver: StateSaver,
         devtools: DevTools,
         emit: Emit,
         *,
@@ -61,16 +61,16 @@ class Takeover:
         boot_id: str,
     ) -> None:
         self._registry = registry
-        self._lifecycle = lifecycle
-        self._archive = archive
-        self._keeper = keeper
+        self._worker = worker
+        self._repository = repository
+        self._state_saver = state_saver
         self._devtools = devtools
         self._emit = emit
         self._probe_timeout = probe_timeout
         self._data_dir = data_dir
         self._boot_id = boot_id
 
-    def take_back(self, stored: Sequence[StoredSession]) -> None:
+    def adopt_all(self, stored: Sequence[SessionRecord]) -> None:
         """Take the sessions back; each is in the list, and so protected, before anything of it is touched.
 
         One that cannot be brought back now stays in the list: the next one who asks tries again.
@@ -88,7 +88,7 @@ class Takeover:
         ]
         wait(works, timeout=TAKE_BACK_S)
 
-    def _look_at(self, stored: Sequence[StoredSession]) -> Mapping[str, Readings]:
+    def _look_at(self, stored: Sequence[SessionRecord]) -> Mapping[str, HealthReadings]:
         """Look at those of this run of the machine, side by side."""
         present = [one for one in stored if one.running is not None and one.boot_id == self._boot_id]
         if not present:
@@ -97,11 +97,11 @@ class Takeover:
             readings = executor.map(self._look, present)
             return {one.session_id: found for one, found in zip(present, readings, strict=True)}
 
-    def _look(self, stored: StoredSession) -> Readings:
+    def _look(self, stored: SessionRecord) -> HealthReadings:
         assert stored.running is not None
         silence = Silence()
         while True:
-            readings = health.read(stored.running, NOTHING_SEEN, self._probe_timeout)
+            readings = health.read(stored.running, NO_SIGNALS, self._probe_timeout)
             found = health.assess(readings, stored.running, silence, self._probe_timeout)
             if found.settled:
                 return readings
@@ -109,15 +109,15 @@ class Takeover:
 
     def _enlist(self, decision: Decision) -> Session:
         session = decision.session.to_session(time.monotonic(), datetime.now(timezone.utc))
-        state = self._archive.state_of(session.session_id)
+        state = self._repository.state_of(session.session_id)
         if state is not None:
-            self._keeper.remember(session.session_id, state)
+            self._state_saver.remember(session.session_id, state)
         self._registry.adopt(session)
         return session
 
     def _carry_out(self, decision: Decision, session: Session | None) -> Future[Any] | None:
         if session is None:
-            self._archive.forget(decision.session.session_id)
+            self._repository.forget(decision.session.session_id)
             self._emit(events.SessionForgotten(decision.session.session_id, decision.reason))
             return None
         if decision.action is Action.ADOPT and session.running is not None:
@@ -126,7 +126,7 @@ class Takeover:
         begun = self._registry.begin(session, SessionState.RECOVERING)
         if isinstance(begun, Reserved):
             found = Assessment(HealthStatus.DEAD, decision.reason, decision.cause)
-            self._lifecycle.recover(begun, found)
+            self._worker.recover(begun, found)
         return begun.work if begun else None
 
     def _hear_from(self, session: Session) -> None:

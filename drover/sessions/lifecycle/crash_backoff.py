@@ -11,7 +11,7 @@ STREAK_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Streak:
+class CrashLoop:
     """Recoveries of one session without a sign of life in between.
 
     Attributes:
@@ -22,37 +22,37 @@ class Streak:
     length: int = 0
     last_at: float = 0.0
 
-    def longer(self, now: float) -> Streak:
+    def longer(self, now: float) -> CrashLoop:
         """Give the streak with one recovery more."""
         fresh = now - self.last_at > STREAK_S
-        return Streak(1 if fresh else self.length + 1, now)
+        return CrashLoop(1 if fresh else self.length + 1, now)
 
 
-NO_STREAK = Streak()
+NO_CRASH_LOOP = CrashLoop()
 
 
 @dataclass(frozen=True, slots=True)
-class TryAgain:
+class Retry:
     """Recover it, after a pause of so many seconds."""
 
     pause_s: float
 
 
 @dataclass(frozen=True, slots=True)
-class GiveUp:
+class Pause:
     """Recover it no more for so many seconds."""
 
     retry_after_s: float
 
 
-def decide(streak: Streak, now: float) -> TryAgain | GiveUp:
+def next_attempt(crash_loop: CrashLoop, now: float) -> Retry | Pause:
     """Decide about one recovery more: at once, after a pause that grows, or not now.
 
     After `IN_A_ROW` of them there is a rest; the first request after it tries once more.
     """
-    since = now - streak.last_at
-    if streak.length == 0 or since > STREAK_S:
-        return TryAgain(0.0)
-    if streak.length >= IN_A_ROW:
-        return TryAgain(0.0) if since >= REST_S else GiveUp(REST_S - since)
-    return TryAgain(max(0.0, FIRST_PAUSE_S * 2 ** (streak.length - 1) - since))
+    since = now - crash_loop.last_at
+    if crash_loop.length == 0 or since > STREAK_S:
+        return Retry(0.0)
+    if crash_loop.length >= IN_A_ROW:
+        return Retry(0.0) if since >= REST_S else Pause(REST_S - since)
+    return Retry(max(0.0, FIRST_PAUSE_S * 2 ** (crash_loop.length - 1) - since))

@@ -13,7 +13,7 @@ from typing import Any
 
 from drover.browser import health
 from drover.browser.devtools import DevTools
-from drover.browser.health import Assessment, Cause, Health, HealthStatus, Readings, Silence
+from drover.browser.health import Assessment, Cause, Health, HealthReadings, HealthStatus, Silence
 from drover.browser.recovery import Recovery
 from drover.browser.running_browser import RunningBrowser
 from drover.core.deadline import Deadline, DeadlineExceeded
@@ -23,9 +23,9 @@ from drover.processes.host.memory import memory_held_mb
 from drover.processes.session_mark import session_mark
 from drover.processes.table import snapshot
 from drover.processes.termination import end
-from drover.sessions.lifecycle.crash_backoff import NO_STREAK, GiveUp, decide
-from drover.sessions.lifecycle.session_worker import Lifecycle
-from drover.sessions.lifecycle.single_flight import SharedLooks
+from drover.sessions.lifecycle.crash_backoff import NO_CRASH_LOOP, Pause, next_attempt
+from drover.sessions.lifecycle.session_worker import SessionWorker
+from drover.sessions.lifecycle.single_flight import SingleFlight
 from drover.sessions.pool.acquire import Reserved
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Session, SessionState
@@ -38,35 +38,35 @@ LOOK_AGAIN_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
-class Healed:
+class CheckResult:
     """A session was looked at, and where it was dead this brought it back."""
 
     recovery: Recovery | None
 
 
-class Healer:
+class HealthMonitor:
     """Checks sessions, heals them, and measures what they hold.
 
     Args:
         registry: The list of sessions.
-        lifecycle: Recovers those that are dead.
+        worker: Recovers those that are dead.
         devtools: The DevTools connections, for what they have heard.
         probe_timeout: Seconds that one health probe waits.
     """
 
     def __init__(
-        self, registry: SessionRegistry, lifecycle: Lifecycle, devtools: DevTools, probe_timeout: float
+        self, registry: SessionRegistry, worker: SessionWorker, devtools: DevTools, probe_timeout: float
     ) -> None:
         self._registry = registry
-        self._lifecycle = lifecycle
+        self._worker = worker
         self._devtools = devtools
         self._probe_timeout = probe_timeout
         self._watching: dict[str, Future[None]] = {}
         self._executor = ThreadPoolExecutor(WATCHERS, thread_name_prefix="watch")
         self._measured_at: dict[str, float] = {}
-        self._looks: SharedLooks[Readings] = SharedLooks()
+        self._probes: SingleFlight[HealthReadings] = SingleFlight()
 
-    def heal(self, session: Session, deadline: Deadline) -> Healed | None:
+    def heal(self, session: Session, deadline: Deadline) -> CheckResult | None:
         """Check a session, and recover it where it is dead; None where it has moved on: ask again.
 
         Raises:
@@ -82,7 +82,7 @@ class Healer:
             raise RecoveryFailed(
                 f"Session {session.session_id} is still being recovered; ask again"
             ) from error
-        return Healed(result.last_recovery) if isinstance(result, Session) else None
+        return CheckResult(result.last_recovery) if isinstance(result, Session) else None
 
     def assess(self, session: Session, deadline: Deadline) -> Assessment:
         """Look at a session until there is a judgement, or no time, and note what was found."""
@@ -91,7 +91,7 @@ class Healer:
             return Assessment(HealthStatus.DEAD, "it has no browser", Cause.BROWSER_GONE)
         look = partial(self._look, running)
         while True:
-            readings = self._looks.take(running, look)
+            readings = self._probes.take(running, look)
             assessment = health.assess(readings, running, silence, self._probe_timeout)
             if assessment.settled or deadline.remaining() == 0:
                 break
@@ -103,11 +103,11 @@ class Healer:
             session,
             health=Health(assessment.status, assessment.reason, now, latency_ms),
             current_url=readings.current_url or session.current_url,
-            streak=NO_STREAK if alive else session.streak,
+            crash_loop=NO_CRASH_LOOP if alive else session.crash_loop,
         )
         return assessment
 
-    def _look(self, running: RunningBrowser) -> Readings:
+    def _look(self, running: RunningBrowser) -> HealthReadings:
         return health.read(running, self._devtools.seen(running), self._probe_timeout)
 
     def _settle_helpers(self, session: Session) -> None:
@@ -169,19 +169,19 @@ class Healer:
             # It dies again and again and rests now; whoever asks for it is told.
             return
 
-    def _recovery_of(self, session: Session, found: Assessment) -> Future[Any] | Healed | None:
+    def _recovery_of(self, session: Session, found: Assessment) -> Future[Any] | CheckResult | None:
         """Have a session recovered where it is dead; gives the work, or what there is to say at once."""
         if found.status is not HealthStatus.DEAD:
-            return Healed(None)
-        decision = decide(session.streak, time.monotonic())
-        if isinstance(decision, GiveUp):
+            return CheckResult(None)
+        decision = next_attempt(session.crash_loop, time.monotonic())
+        if isinstance(decision, Pause):
             raise RecoveryFailed(
-                f"Session {session.session_id} died {session.streak.length} times in a row "
+                f"Session {session.session_id} died {session.crash_loop.length} times in a row "
                 f"({found.cause.value if found.cause else found.reason}) and rests; "
                 "ask again later, or DELETE it",
                 retry_after_s=ceil(decision.retry_after_s),
             )
         begun = self._registry.begin(session, SessionState.RECOVERING)
         if isinstance(begun, Reserved):
-            self._lifecycle.recover(begun, found, decision.pause_s)
+            self._worker.recover(begun, found, decision.pause_s)
         return begun.work if begun is not None else None

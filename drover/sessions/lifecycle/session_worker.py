@@ -19,7 +19,7 @@ from drover.browser import driver_client, health
 from drover.browser.devtools import DevTools, DevToolsFailed
 from drover.browser.health import Assessment, Health, Silence
 from drover.browser.launcher import Launcher
-from drover.browser.recovery import Casualty, Ladder, Recovery
+from drover.browser.recovery import Recoverer, Recovery, RecoveryContext
 from drover.browser.running_browser import RunningBrowser
 from drover.core import events
 from drover.core.deadline import Deadline
@@ -32,8 +32,8 @@ from drover.core.errors import (
     ShuttingDown,
 )
 from drover.core.events import Emit
-from drover.sessions.persistence.repository import Archive
-from drover.sessions.persistence.state_saver import StateKeeper
+from drover.sessions.persistence.repository import SessionRepository
+from drover.sessions.persistence.state_saver import StateSaver
 from drover.sessions.pool.acquire import Reserved, complete
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Session, SessionState, changed
@@ -46,7 +46,7 @@ DISPLACED_LOOKS = 40
 DISPLACED_PAUSE_S = 0.5
 
 
-class Why(Enum):
+class CloseReason(Enum):
     """Why a session is closed; one that ends by itself leaves its state to the next one of its key."""
 
     DELETED = "deleted"
@@ -58,16 +58,16 @@ class Why(Enum):
     TRIED = "the trial is over"
 
 
-class Lifecycle:
+class SessionWorker:
     """Starts, recovers and closes sessions in the background.
 
     Args:
         registry: The list of sessions.
         launcher: Starts and stops browsers.
-        ladder: Brings sessions back.
+        recoverer: Brings sessions back.
         devtools: The DevTools connections.
-        keeper: Holds what was taken from the sessions' browsers.
-        archive: Keeps on disk what must outlive the process.
+        state_saver: Holds what was taken from the sessions' browsers.
+        repository: Keeps on disk what must outlive the process.
         folders: The sessions' folders.
         end_orphans: Ends orphaned processes before a recovery; returns how many were seen dead.
         emit: Hears what happens.
@@ -78,10 +78,10 @@ class Lifecycle:
         self,
         registry: SessionRegistry,
         launcher: Launcher,
-        ladder: Ladder,
+        recoverer: Recoverer,
         devtools: DevTools,
-        keeper: StateKeeper,
-        archive: Archive,
+        state_saver: StateSaver,
+        repository: SessionRepository,
         folders: SessionFolders,
         end_orphans: Callable[[], int],
         emit: Emit,
@@ -89,10 +89,10 @@ class Lifecycle:
     ) -> None:
         self._registry = registry
         self._launcher = launcher
-        self._ladder = ladder
+        self._recoverer = recoverer
         self._devtools = devtools
-        self._keeper = keeper
-        self._archive = archive
+        self._state_saver = state_saver
+        self._repository = repository
         self._folders = folders
         self._end_orphans = end_orphans
         self._emit = emit
@@ -107,13 +107,13 @@ class Lifecycle:
         """Begin to bring a dead session back, after a pause; its work gives the ready session."""
         self._submit(reserved, partial(self._recover, found=found, pause_s=pause_s))
 
-    def close(self, reserved: Reserved, why: Why) -> None:
+    def close(self, reserved: Reserved, why: CloseReason) -> None:
         """Begin to close a session; its work is done when it is gone from the list."""
         self._submit(reserved, partial(self._close, why=why))
 
     def evict(self, reserved: Reserved) -> None:
         """Begin to close a session that has to give up its place."""
-        self.close(reserved, Why.EVICTED)
+        self.close(reserved, CloseReason.EVICTED)
 
     def shut_down(self) -> None:
         """Take no more work; what runs ends by itself."""
@@ -175,22 +175,22 @@ class Lifecycle:
         self._pause(session, pause_s)
         orphans_killed = self._end_orphans()
         try:
-            casualty = Casualty(
+            context = RecoveryContext(
                 session.folder,
                 session.capabilities,
                 session.running,
                 found.cause,
-                self._keeper.state_of(session.session_id),
+                self._state_saver.state_of(session.session_id),
                 session.window,
             )
-            running, method = self._ladder.bring_back(casualty, Deadline(START_S), self._wanted(session))
+            running, method = self._recoverer.recover(context, Deadline(START_S), self._wanted(session))
             recovery = Recovery(found.cause, method, orphans_killed, _milliseconds_since(begun))
             published = self._publish(
                 session,
                 running,
                 recoveries=session.recoveries + 1,
                 last_recovery=recovery,
-                streak=session.streak.longer(time.monotonic()),
+                crash_loop=session.crash_loop.longer(time.monotonic()),
             )
         except Exception as error:
             raise self._not_recovered(session, found, error) from error
@@ -204,13 +204,13 @@ class Lifecycle:
     def _not_recovered(self, session: Session, found: Assessment, error: Exception) -> Exception:
         overtaken = self._overtaken(session)
         if overtaken is not None:
-            self._archive.forget(session.session_id)
+            self._repository.forget(session.session_id)
             self._clear_overtaken(session)
             return overtaken
         cause = found.cause.value if found.cause else ""
         self._emit(events.SessionRecoveryFailed(session.session_id, cause, str(error)))
         # Ready with its dead parts: the next one who asks finds them dead and tries again.
-        self._registry.publish(session, streak=session.streak.longer(time.monotonic()))
+        self._registry.publish(session, crash_loop=session.crash_loop.longer(time.monotonic()))
         return RecoveryFailed(
             f"Session {session.session_id} could not be recovered after {cause}: {error}; "
             "ask again, or DELETE it"
@@ -222,7 +222,7 @@ class Lifecycle:
         while time.monotonic() < over and self._registry.is_current(session):
             time.sleep(PAUSE_TICK_S)
 
-    def _close(self, reserved: Reserved, why: Why) -> None:
+    def _close(self, reserved: Reserved, why: CloseReason) -> None:
         session = reserved.session
         try:
             self._provide_for_key(session, why)
@@ -234,21 +234,21 @@ class Lifecycle:
             raise
         if session.running is not None:
             self._devtools.forget(session.running.browser_guid)
-        self._keeper.forget(session.session_id)
-        self._archive.forget(session.session_id)
+        self._state_saver.forget(session.session_id)
+        self._repository.forget(session.session_id)
         if self._registry.forget(session):
             self._emit(events.SessionClosed(session.session_id, why.value))
 
-    def _provide_for_key(self, session: Session, why: Why) -> None:
-        if session.key is None or why is Why.RETRIED:
+    def _provide_for_key(self, session: Session, why: CloseReason) -> None:
+        if session.key is None or why is CloseReason.RETRIED:
             return
-        if why is Why.DELETED:
-            self._archive.forget_key(session.key)
+        if why is CloseReason.DELETED:
+            self._repository.forget_key(session.key)
             return
-        self._keeper.save_now([session])
-        state = self._keeper.state_of(session.session_id)
+        self._state_saver.save_now([session])
+        state = self._state_saver.state_of(session.session_id)
         if state is not None:
-            self._archive.keep_for_key(session.key, state)
+            self._repository.keep_for_key(session.key, state)
 
     def _close_failed(self, session: Session, error: Exception) -> None:
         self._registry.close_failed(session)
@@ -281,21 +281,21 @@ class Lifecycle:
             "current_url": readings.current_url,
         }
         if not session.warm:
-            self._archive.promise(changed(session.moved(SessionState.READY), changes))
+            self._repository.save_durably(changed(session.moved(SessionState.READY), changes))
         published = self._registry.publish(session, **changes)
         if published is None:
             raise SessionLost(f"Session {session.session_id} was closed meanwhile")
         if (published.key, published.lease) != (session.key, session.lease):
             # They came, or went, while it was being worked on.
-            self._archive.note(published)
+            self._repository.save(published)
         return published
 
     def _furnish(self, session: Session, running: RunningBrowser) -> None:
         """Give a new session's browser what was kept for its key, and open its first page."""
-        kept = self._archive.kept_for_key(session.key) if session.key is not None else None
+        kept = self._repository.kept_for_key(session.key) if session.key is not None else None
         if kept is not None and session.key is not None:
-            self._ladder.put_back(running, kept)
-            self._keeper.remember(session.session_id, kept)
+            self._recoverer.put_back(running, kept)
+            self._state_saver.remember(session.session_id, kept)
         if session.first_page is None:
             return
         try:

@@ -14,10 +14,10 @@ from typing import Generic, TypeVar
 
 from drover.sessions.pool.acquire import complete
 
-Seen = TypeVar("Seen")
+Shared = TypeVar("Shared")
 
 
-class SharedLooks(Generic[Seen]):
+class SingleFlight(Generic[Shared]):
     """Gives every caller a look that began after he asked, and shares it among those who asked meanwhile.
 
     Nobody is given a look that was under way already: what it has read may be older than his question.
@@ -25,10 +25,10 @@ class SharedLooks(Generic[Seen]):
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._under_way: dict[Hashable, Future[Seen]] = {}
-        self._next: dict[Hashable, Future[Seen]] = {}
+        self._under_way: dict[Hashable, Future[Shared]] = {}
+        self._next: dict[Hashable, Future[Shared]] = {}
 
-    def take(self, what: Hashable, look: Callable[[], Seen]) -> Seen:
+    def take(self, what: Hashable, look: Callable[[], Shared]) -> Shared:
         """Look, or share the look of somebody else; waits for at most one look before its own.
 
         Args:
@@ -42,7 +42,7 @@ class SharedLooks(Generic[Seen]):
             shared = self._next.get(what)
             before = self._under_way.get(what)
             if shared is None:
-                mine = self._next[what] = Future[Seen]()
+                mine = self._next[what] = Future[Shared]()
         if shared is not None:
             return shared.result()
         if before is not None:

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 
-from drover.browser.health import Cause, Readings, Silence, assess, browser_guid
+from drover.browser.health import Cause, HealthReadings, Silence, assess, browser_guid
 from drover.browser.running_browser import RunningBrowser
-from drover.sessions.persistence.records import StoredSession
+from drover.sessions.persistence.records import SessionRecord
 
 
 class Action(str, Enum):
@@ -37,7 +37,7 @@ class Decision:
         cause: What the recovery is for; None where there is none.
     """
 
-    session: StoredSession
+    session: SessionRecord
     action: Action
     reason: str
     cause: Cause | None = None
@@ -56,7 +56,7 @@ class AdoptionPlan:
 
 _BROWSER_LIVES = frozenset({Cause.DRIVER_GONE, Cause.DRIVER_HUNG, Cause.TAB_CRASHED})
 
-_Claim = tuple[str, object]
+_ProcessUse = tuple[str, object]
 """What only one session can have: a word for it, and which one it is."""
 
 
@@ -64,12 +64,12 @@ _Claim = tuple[str, object]
 class _Taken:
     """What newer sessions have, with their ids; `pids` are those of processes that go on."""
 
-    owners: dict[_Claim, str] = field(default_factory=dict)
+    owners: dict[_ProcessUse, str] = field(default_factory=dict)
     pids: set[int] = field(default_factory=set)
 
 
 def plan_adoption(
-    stored: Sequence[StoredSession], facts: Mapping[str, Readings], boot_id: str, data_dir: Path
+    stored: Sequence[SessionRecord], facts: Mapping[str, HealthReadings], boot_id: str, data_dir: Path
 ) -> AdoptionPlan:
     """Decide what to do with every stored session.
 
@@ -91,7 +91,7 @@ def plan_adoption(
 
 
 def _decide(
-    session: StoredSession, readings: Readings | None, taken: _Taken, boot_id: str, data_dir: Path
+    session: SessionRecord, readings: HealthReadings | None, taken: _Taken, boot_id: str, data_dir: Path
 ) -> Decision:
     if session.running is None and session.generation == 1:
         return Decision(session, Action.FORGET, "the service ended while it was starting")
@@ -111,7 +111,7 @@ def _decide(
     return _without_reuse(_judge(session, session.running, readings), session.running, taken)
 
 
-def _disbelief(session: StoredSession, boot_id: str, data_dir: Path) -> str | None:
+def _disbelief(session: SessionRecord, boot_id: str, data_dir: Path) -> str | None:
     """Give why what was noted of its processes means nothing here."""
     if session.boot_id != boot_id:
         return "the machine was started anew"
@@ -120,12 +120,12 @@ def _disbelief(session: StoredSession, boot_id: str, data_dir: Path) -> str | No
     return None
 
 
-def _folder_here(session: StoredSession, data_dir: Path) -> Path:
+def _folder_here(session: SessionRecord, data_dir: Path) -> Path:
     folder = Path(session.folder)
     return data_dir / folder.parent.name / folder.name
 
 
-def _claims(session: StoredSession) -> Iterator[_Claim]:
+def _claims(session: SessionRecord) -> Iterator[_ProcessUse]:
     yield "folder", session.folder
     if session.key is not None:
         yield "key", session.key
@@ -134,7 +134,7 @@ def _claims(session: StoredSession) -> Iterator[_Claim]:
         yield "browser", session.running.driver
 
 
-def _judge(session: StoredSession, running: RunningBrowser, readings: Readings) -> Decision:
+def _judge(session: SessionRecord, running: RunningBrowser, readings: HealthReadings) -> Decision:
     found = assess(readings, running, Silence(), 0.0)
     cause = found.cause if found.settled else found.silence.of
     reason = found.reason or ""

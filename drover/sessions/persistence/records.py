@@ -10,7 +10,7 @@ from typing import Final
 
 from pydantic import AwareDatetime, TypeAdapter, ValidationError
 
-from drover.browser.capabilities.policy import Checked
+from drover.browser.capabilities.policy import CheckedCapabilities
 from drover.browser.recovery import Recovery
 from drover.browser.running_browser import RunningBrowser
 from drover.sessions.pool.session import KeepAlive, Lease, Session, SessionState
@@ -19,7 +19,7 @@ from drover.storage.session_folders import SessionFolder
 
 
 @dataclass(frozen=True, slots=True)
-class StoredLease:
+class LeaseRecord:
     """A lease without what only this process understands."""
 
     holder: str | None
@@ -27,7 +27,7 @@ class StoredLease:
     expires_at: AwareDatetime
 
     @classmethod
-    def of(cls, lease: Lease) -> StoredLease:
+    def of(cls, lease: Lease) -> LeaseRecord:
         """Take from a lease what must outlive the process."""
         return cls(lease.holder, lease.token, lease.expires_at)
 
@@ -38,7 +38,7 @@ class StoredLease:
 
 
 @dataclass(frozen=True, slots=True)
-class StoredSession:
+class SessionRecord:
     """What is known of a session after the service has died; fields as those of `Session`.
 
     Attributes:
@@ -63,13 +63,13 @@ class StoredSession:
     running: RunningBrowser | None
     boot_id: str
     keep_alive: KeepAlive | None = None
-    lease: StoredLease | None = None
+    lease: LeaseRecord | None = None
     window: str | None = None
     bidi_secret: str | None = None
     ends_with_last_window: bool = False
 
     @classmethod
-    def of(cls, session: Session, boot_id: str) -> StoredSession:
+    def of(cls, session: Session, boot_id: str) -> SessionRecord:
         """Take from a session what must outlive the process."""
         return cls(
             session_id=session.session_id,
@@ -87,7 +87,7 @@ class StoredSession:
             running=session.running,
             boot_id=boot_id,
             keep_alive=session.keep_alive,
-            lease=StoredLease.of(session.lease) if session.lease else None,
+            lease=LeaseRecord.of(session.lease) if session.lease else None,
             window=session.window,
             bidi_secret=session.bidi_secret,
             ends_with_last_window=session.ends_with_last_window,
@@ -104,7 +104,7 @@ class StoredSession:
             session_id=self.session_id,
             key=self.key,
             folder=SessionFolder(Path(self.folder)),
-            capabilities=Checked(self.capabilities, self.dropped),
+            capabilities=CheckedCapabilities(self.capabilities, self.dropped),
             first_page=self.first_page,
             idle_timeout=self.idle_timeout,
             created_at=self.created_at,
@@ -127,14 +127,14 @@ class StoredSession:
 class Loaded:
     """The sessions in the database, the oldest first, and the ids of rows that could not be read."""
 
-    sessions: tuple[StoredSession, ...]
+    sessions: tuple[SessionRecord, ...]
     unreadable: tuple[str, ...] = ()
 
 
-_STORED: Final = TypeAdapter(StoredSession)
+_STORED: Final = TypeAdapter(SessionRecord)
 
 
-def to_row(session: StoredSession) -> SessionRow:
+def to_row(session: SessionRecord) -> SessionRow:
     """Return a session as a row of the database."""
     return SessionRow(session.session_id, session.generation, _STORED.dump_json(session).decode())
 
@@ -148,7 +148,7 @@ def from_rows(rows: Iterable[SessionRow]) -> Loaded:
     )
 
 
-def _read(document: str) -> StoredSession | None:
+def _read(document: str) -> SessionRecord | None:
     try:
         return _STORED.validate_json(document, strict=True)
     except ValidationError:

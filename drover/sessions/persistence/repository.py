@@ -14,12 +14,12 @@ from drover.browser.saved_state import SavedState
 from drover.core import events
 from drover.core.errors import DroverError
 from drover.core.events import Emit
-from drover.sessions.persistence.records import Loaded, StoredSession, from_rows, to_row
+from drover.sessions.persistence.records import Loaded, SessionRecord, from_rows, to_row
 from drover.sessions.pool.session import Session
-from drover.storage.database import SessionStore
+from drover.storage.database import SessionDatabase
 
 
-class Archive:
+class SessionRepository:
     """Notes sessions and saved states in the store.
 
     Args:
@@ -28,7 +28,7 @@ class Archive:
         emit: Hears what could not be written.
     """
 
-    def __init__(self, store: SessionStore, boot_id: str, emit: Emit) -> None:
+    def __init__(self, store: SessionDatabase, boot_id: str, emit: Emit) -> None:
         self._store = store
         self._boot_id = boot_id
         self._emit = emit
@@ -52,20 +52,20 @@ class Archive:
         """Close the store."""
         self._store.close()
 
-    def promise(self, session: Session) -> None:
+    def save_durably(self, session: Session) -> None:
         """Note a session before its client hears of it.
 
         Raises:
             BrowserUnavailable: It could not be written.
         """
-        self._store.save(to_row(StoredSession.of(session, self._boot_id)))
+        self._store.save(to_row(SessionRecord.of(session, self._boot_id)))
 
-    def note(self, session: Session) -> None:
+    def save(self, session: Session) -> None:
         """Note changes of a session that is in the store."""
         with self._logged():
-            self._store.update(to_row(StoredSession.of(session, self._boot_id)))
+            self._store.update(to_row(SessionRecord.of(session, self._boot_id)))
 
-    def note_state(self, session_id: str, state: SavedState) -> None:
+    def save_state(self, session_id: str, state: SavedState) -> None:
         """Note what was taken from a session's browser."""
         with self._logged():
             self._store.save_state(session_id, state.to_json(), datetime.now(timezone.utc))

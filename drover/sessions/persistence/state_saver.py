@@ -33,7 +33,7 @@ Persist = Callable[[str, SavedState], None]
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
+class _SaveMark:
     """What was known of a session when it was last saved."""
 
     activity: int
@@ -52,7 +52,7 @@ class _Network:
         return liveness(self.process) is Liveness.GONE
 
 
-class StateKeeper:
+class StateSaver:
     """Saves sessions' states side by side, a bounded number at a time.
 
     Args:
@@ -65,7 +65,7 @@ class StateKeeper:
         self._persist = persist
         self._lock = threading.Lock()
         self._states: dict[str, SavedState] = {}
-        self._seen: dict[str, _Seen] = {}
+        self._seen: dict[str, _SaveMark] = {}
         self._busy: dict[str, Future[None]] = {}
         self._networks: dict[str, _Network] = {}
         self._executor = ThreadPoolExecutor(SAVERS, thread_name_prefix="saver")
@@ -101,7 +101,7 @@ class StateKeeper:
                 seen = self._seen.get(session.session_id)
                 quiet = seen is not None and seen.activity == activity and now - seen.at < SLOW_TICK_S
                 if not quiet or self._has_lost_its_network(session):
-                    self._begin(session, _Seen(activity, now))
+                    self._begin(session, _SaveMark(activity, now))
 
     def save_now(self, sessions: Iterable[Session]) -> None:
         """Save sessions a last time, side by side, and wait for it a little."""
@@ -113,7 +113,7 @@ class StateKeeper:
 
     def _begin_last(self, session: Session) -> Future[None]:
         assert session.running is not None
-        seen = _Seen(activity_of(session.running.driver), time.monotonic())
+        seen = _SaveMark(activity_of(session.running.driver), time.monotonic())
         with self._lock:
             known = self._seen.setdefault(session.session_id, seen)
             under_way = self._busy.get(session.session_id)
@@ -122,7 +122,9 @@ class StateKeeper:
             )
             return last
 
-    def _save_last(self, session: Session, seen: _Seen, known: _Seen, under_way: Future[None] | None) -> None:
+    def _save_last(
+        self, session: Session, seen: _SaveMark, known: _SaveMark, under_way: Future[None] | None
+    ) -> None:
         if under_way is not None:
             # It may have looked before the last command was done.
             wait([under_way], timeout=LAST_SAVE_S)
@@ -133,7 +135,7 @@ class StateKeeper:
             self._seen[session.session_id] = seen
         self._save(session, seen)
 
-    def _begin(self, session: Session, seen: _Seen) -> Future[None]:
+    def _begin(self, session: Session, seen: _SaveMark) -> Future[None]:
         with self._lock:
             running = self._busy.get(session.session_id)
             if running is None or running.done():
@@ -141,7 +143,7 @@ class StateKeeper:
                 running = self._busy[session.session_id] = self._executor.submit(self._save, session, seen)
             return running
 
-    def _save(self, session: Session, seen: _Seen) -> None:
+    def _save(self, session: Session, seen: _SaveMark) -> None:
         assert session.running is not None
         before = self.state_of(session.session_id)
         pages = [(page.target_id, page.url) for page in health.pages(session.running, PAGES_S)]

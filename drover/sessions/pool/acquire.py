@@ -47,7 +47,7 @@ def named(claim: Claim, by_id: Session | None, by_key: Session | None) -> Sessio
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
+class Available:
     """The session is there and ready; the caller holds it until `release`.
 
     `created` where it was a warm browser until now.
@@ -58,7 +58,7 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True)
-class Working:
+class InProgress:
     """Somebody starts, recovers or closes the session: wait for it, then ask again."""
 
     session: Session
@@ -77,15 +77,15 @@ class Reserved:
     displaced: Future[Any] | None = None
 
 
-Answer = Ready | Working | Reserved
+LookupOutcome = Available | InProgress | Reserved
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Ticket:
+class Waiter:
     """A place in the waiting line; `turn` is done with the answer when it comes."""
 
     claim: Claim
-    turn: Future[Answer] = field(default_factory=Future)
+    granted: Future[LookupOutcome] = field(default_factory=Future)
 
 
 def complete(work: Future[Any], job: Callable[[], object]) -> None:

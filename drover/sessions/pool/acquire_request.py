@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 
-from drover.browser.capabilities.policy import Checked
+from drover.browser.capabilities.policy import CheckedCapabilities
 from drover.browser.recovery import Recovery
 from drover.sessions.pool.leases import check_lease, leased
 from drover.sessions.pool.session import KeepAlive, Lease, Session, used
@@ -15,7 +15,7 @@ from drover.storage.session_folders import SessionFolders
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class AcquireRequest:
     """What a client asks of `POST /sessions`, validated; None where it leaves a thing as it is.
 
     Attributes:
@@ -29,7 +29,7 @@ class Request:
     session_id: str | None
     key: str | None
     url: str | None
-    capabilities: Checked
+    capabilities: CheckedCapabilities
     idle_timeout: float | None
     keep_alive: KeepAlive | None = None
     lease_s: float | None = None
@@ -48,7 +48,7 @@ class Acquired:
     lease: Lease | None = None
 
 
-def new_session(request: Request, folders: SessionFolders, idle_timeout: float) -> Session:
+def new_session(request: AcquireRequest, folders: SessionFolders, idle_timeout: float) -> Session:
     """Give a session that is yet to be started; nothing is made on disk.
 
     Args:
@@ -79,12 +79,12 @@ def new_warm_session(folders: SessionFolders, idle_timeout: float) -> Session:
 
     No client can ask for it by its id, which has a letter that theirs may not have.
     """
-    anybodys = Request(None, None, None, Checked({}), None)
+    anybodys = AcquireRequest(None, None, None, CheckedCapabilities({}), None)
     warm_id = f"warm:{secrets.token_hex(6)}"
     return replace(new_session(anybodys, folders, idle_timeout), session_id=warm_id, warm=True)
 
 
-def taken(session: Session, request: Request, lease: Lease | None) -> Session:
+def taken(session: Session, request: AcquireRequest, lease: Lease | None) -> Session:
     """Give a session as it is handed over: used now, with what its client changes of it and its lease.
 
     Raises:
@@ -99,7 +99,7 @@ def taken(session: Session, request: Request, lease: Lease | None) -> Session:
     return used(leased(session, lease, request.token) if lease is not None else session)
 
 
-def lease_asked_for(request: Request) -> Lease | None:
+def lease_asked_for(request: AcquireRequest) -> Lease | None:
     """Give the lease that a request asks for, with a new token."""
     return None if request.lease_s is None else new_lease(request.lease_s, request.holder)
 

@@ -10,25 +10,25 @@ from dataclasses import replace
 from drover.browser.devtools import DevTools
 from drover.core.errors import SessionNotFound
 from drover.processes.table import Liveness, liveness
-from drover.sessions.lifecycle.crash_backoff import NO_STREAK
-from drover.sessions.persistence.repository import Archive
+from drover.sessions.lifecycle.crash_backoff import NO_CRASH_LOOP
+from drover.sessions.persistence.repository import SessionRepository
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Session, SessionState
 
 
-class Driving:
+class DriverAccess:
     """Answers the doors for drivers at the pace of their commands; none of it asks a browser anything.
 
     Args:
         registry: The list of sessions.
         devtools: The DevTools connections, for what they have heard.
-        archive: Keeps on disk what a recovery after a restart needs to know.
+        repository: Keeps on disk what a recovery after a restart needs to know.
     """
 
-    def __init__(self, registry: SessionRegistry, devtools: DevTools, archive: Archive) -> None:
+    def __init__(self, registry: SessionRegistry, devtools: DevTools, repository: SessionRepository) -> None:
         self._registry = registry
         self._devtools = devtools
-        self._archive = archive
+        self._repository = repository
 
     def session(self, session_id: str) -> Session:
         """Give a session as it is now.
@@ -77,8 +77,8 @@ class Driving:
 
     def answered(self, session: Session) -> None:
         """Note that a command was answered: the session lives, however often it was brought back before."""
-        if session.streak != NO_STREAK:
-            self._registry.note(session, streak=NO_STREAK)
+        if session.crash_loop != NO_CRASH_LOOP:
+            self._registry.note(session, crash_loop=NO_CRASH_LOOP)
 
     def client_chose_window(self, session_id: str, handle: str) -> None:
         """Note the window that a client is in, so that a recovery leaves him there.
@@ -86,7 +86,7 @@ class Driving:
         Raises:
             SessionNotFound: It has ended meanwhile.
         """
-        self._archive.note(self._registry.update(session_id, lambda known: replace(known, window=handle)))
+        self._repository.save(self._registry.update(session_id, lambda known: replace(known, window=handle)))
 
     def client_set_timeouts(self, session_id: str, timeouts: Mapping[str, object]) -> None:
         """Note timeouts (in ms) that a client has set, so that a recovery sets them again.
@@ -98,4 +98,4 @@ class Driving:
         def change(known: Session) -> Session:
             return replace(known, capabilities=known.capabilities.with_timeouts(timeouts))
 
-        self._archive.note(self._registry.update(session_id, change))
+        self._repository.save(self._registry.update(session_id, change))

@@ -17,11 +17,11 @@ from typing import Any
 from drover.browser.running_browser import RunningBrowser
 from drover.core.errors import CleanupIncomplete, SessionNotFound, ShuttingDown
 from drover.processes.cleanup.verdicts import ProtectedSession
-from drover.sessions.pool.acquire import Answer, Claim, Ready, Reserved, Ticket, Working, named
+from drover.sessions.pool.acquire import Available, Claim, InProgress, LookupOutcome, Reserved, Waiter, named
 from drover.sessions.pool.eviction import idle_sessions, needs_warm, next_to_evict
 from drover.sessions.pool.leases import check_lease
 from drover.sessions.pool.session import TRANSITIONS, Session, SessionState, changed, counted, taken_by
-from drover.sessions.pool.wait_queue import WaitingLine
+from drover.sessions.pool.wait_queue import WaitQueue
 
 Change = Callable[[Session], Session]
 
@@ -50,7 +50,7 @@ class SessionRegistry:
         self._evict: Callable[[Reserved], object] = _nobody_evicts
         self._lock = threading.Lock()
         self._entries: dict[str, _Entry] = {}
-        self._line = WaitingLine(max_waiting)
+        self._queue = WaitQueue(max_waiting)
         self._stopping = False
         self._gate_open = True
 
@@ -58,7 +58,9 @@ class SessionRegistry:
         with self._lock:
             states = [entry.session.state.value for entry in self._entries.values()]
             counts = ", ".join(f"{states.count(state.value)} {state.value}" for state in SessionState)
-            return f"<SessionRegistry {len(states)}/{self.max_sessions}: {counts}, {len(self._line)} waiting>"
+            return (
+                f"<SessionRegistry {len(states)}/{self.max_sessions}: {counts}, {len(self._queue)} waiting>"
+            )
 
     def evict_with(self, evict: Callable[[Reserved], object]) -> None:
         """Name what closes a session that has to give up its place; it is never called under the lock."""
@@ -77,7 +79,7 @@ class SessionRegistry:
             entries = tuple(self._entries.values())
         return any(one.session.state is SessionState.CLOSING and one.work is not None for one in entries)
 
-    def claim(self, claim: Claim) -> Answer | Ticket:
+    def claim(self, claim: Claim) -> LookupOutcome | Waiter:
         """Find or reserve a session; a ticket where every place is taken.
 
         Raises:
@@ -88,7 +90,7 @@ class SessionRegistry:
         with self._changing():
             if self._stopping:
                 raise ShuttingDown("The service is stopping; ask again when it is back")
-            return self._answer(claim, may_reserve=not self._line) or self._line.join(claim)
+            return self._answer(claim, may_reserve=not self._queue) or self._queue.join(claim)
 
     def get(self, session_id: str, *, or_warm: bool = False) -> Session:
         """Give a session as it is now, without holding it; a warm one only where that is asked for.
@@ -99,7 +101,7 @@ class SessionRegistry:
         with self._lock:
             return self._entry(session_id, or_warm=or_warm).session
 
-    def find(self, session_id: str) -> Ready | Working:
+    def find(self, session_id: str) -> Available | InProgress:
         """Give a session that exists; a ready one is held until `release`.
 
         Raises:
@@ -108,12 +110,12 @@ class SessionRegistry:
         with self._lock:
             return self._hold(self._entry(session_id))
 
-    def leave(self, ticket: Ticket) -> Answer | None:
+    def leave(self, waiter: Waiter) -> LookupOutcome | None:
         """Leave the waiting line; gives the answer where the turn had come at that very moment."""
         with self._lock:
-            if self._line.leave(ticket):
+            if self._queue.leave(waiter):
                 return None
-        return ticket.turn.result()
+        return waiter.granted.result()
 
     def release(self, session: Session) -> None:
         """Let go of a session that `claim` or `find` gave."""
@@ -123,7 +125,7 @@ class SessionRegistry:
         """Reserve a place for one warm browser more, unless there are enough, or somebody needs the place."""
         with self._lock:
             sessions = [entry.session for entry in self._entries.values()]
-            free = len(sessions) < self.max_sessions and not self._line and self._gate_open
+            free = len(sessions) < self.max_sessions and not self._queue and self._gate_open
             if not free or self._stopping or not needs_warm(sessions, wanted):
                 return None
             return self._reserve(make())
@@ -146,10 +148,10 @@ class SessionRegistry:
             for entry in self._entries.values():
                 entry.session = change(entry.session)
 
-    def begin(self, session: Session, state: SessionState) -> Reserved | Working | None:
+    def begin(self, session: Session, state: SessionState) -> Reserved | InProgress | None:
         """Begin to recover or close a session: `Reserved` for exactly one caller of a generation.
 
-        `Working` for the others; None where the session has moved on meanwhile: ask again.
+        `InProgress` for the others; None where the session has moved on meanwhile: ask again.
         """
         with self._lock:
             entry = self._same(session)
@@ -158,7 +160,7 @@ class SessionRegistry:
             closing = entry.session.state is SessionState.CLOSING and entry.work is not None
             moved_on = entry.session.generation != session.generation
             if closing or moved_on or state not in TRANSITIONS[entry.session.state]:
-                return Working(entry.session, entry.work) if entry.work else None
+                return InProgress(entry.session, entry.work) if entry.work else None
             return self._begin(entry, state)
 
     def adopt(self, session: Session) -> None:
@@ -254,7 +256,7 @@ class SessionRegistry:
     def waiting(self) -> int:
         """Tell how many callers wait for a place."""
         with self._lock:
-            return len(self._line)
+            return len(self._queue)
 
     def protected(self) -> tuple[ProtectedSession, ...]:
         """Give what no cleanup may touch: the folder and processes of every session, whatever its state."""
@@ -284,17 +286,17 @@ class SessionRegistry:
         """Take no more claims, fail all who wait, and give the sessions that there are."""
         with self._lock:
             self._stopping = True
-            turns = self._line.fail(ShuttingDown("The service is stopping; ask again when it is back"))
+            grants = self._queue.fail(ShuttingDown("The service is stopping; ask again when it is back"))
             sessions = tuple(entry.session for entry in self._entries.values())
-        for turn in turns:
-            turn.tell()
+        for granted in grants:
+            granted.tell()
         return sessions
 
     def _everything(self) -> tuple[Session, ...]:
         with self._lock:
             return tuple(entry.session for entry in self._entries.values())
 
-    def _answer(self, claim: Claim, *, may_reserve: bool = True) -> Answer | None:
+    def _answer(self, claim: Claim, *, may_reserve: bool = True) -> LookupOutcome | None:
         entry = self._named(claim)
         if entry is not None:
             check_lease(entry.session, claim.token)
@@ -317,12 +319,12 @@ class SessionRegistry:
         entries = self._entries.values()
         return next((one for one in entries if one.session.warm and one.session.evictable), None)
 
-    def _hand_out(self, warm: _Entry, wanted: Session) -> Ready:
+    def _hand_out(self, warm: _Entry, wanted: Session) -> Available:
         del self._entries[warm.session.session_id]
         warm.session = taken_by(warm.session, wanted)
         self._entries[wanted.session_id] = warm
         warm.session = replace(warm.session, callers=1)
-        return Ready(warm.session, created=True)
+        return Available(warm.session, created=True)
 
     def _named(self, claim: Claim) -> _Entry | None:
         by_id = self._entries.get(claim.session_id) if claim.session_id else None
@@ -354,15 +356,15 @@ class SessionRegistry:
             if entry is not None:
                 entry.session = counted(entry.session, callers, commands)
 
-    def _hold(self, entry: _Entry) -> Ready | Working:
+    def _hold(self, entry: _Entry) -> Available | InProgress:
         if entry.work is not None:
-            return Working(entry.session, entry.work)
+            return InProgress(entry.session, entry.work)
         if entry.is_stuck:
             raise CleanupIncomplete(
                 f"Session {entry.session.session_id} could not be closed yet; DELETE it to try again"
             )
         entry.session = replace(entry.session, callers=entry.session.callers + 1)
-        return Ready(entry.session)
+        return Available(entry.session)
 
     def _begin(self, entry: _Entry, state: SessionState) -> Reserved:
         displaced, entry.work = entry.work, Future()
@@ -374,18 +376,18 @@ class SessionRegistry:
         """Hold the lock for a change; then, without it, tell everybody whose turn has come through it."""
         with self._lock:
             yield
-            turns = self._line.serve(self._answer)
+            grants = self._queue.serve(self._answer)
             victims = tuple(self._victims())
-        for turn in turns:
-            turn.tell()
+        for granted in grants:
+            granted.tell()
         for victim in victims:
             self._evict(victim)
 
     def _victims(self) -> Iterator[Reserved]:
-        while self._line and self._gate_open and len(self._entries) >= self.max_sessions:
+        while self._queue and self._gate_open and len(self._entries) >= self.max_sessions:
             # One whose close has failed gives its place to nobody for now.
             hopeful = [e.session for e in self._entries.values() if not e.is_stuck]
-            victim = next_to_evict(hopeful, len(self._line))
+            victim = next_to_evict(hopeful, len(self._queue))
             if victim is None:
                 return
             yield self._begin(self._entries[victim.session_id], SessionState.CLOSING)

@@ -10,11 +10,11 @@ from datetime import datetime, timezone
 from enum import Enum
 from typing import Any
 
-from drover.browser.capabilities.policy import Checked
+from drover.browser.capabilities.policy import CheckedCapabilities
 from drover.browser.health import Health
 from drover.browser.recovery import Recovery
 from drover.browser.running_browser import RunningBrowser
-from drover.sessions.lifecycle.crash_backoff import NO_STREAK, Streak
+from drover.sessions.lifecycle.crash_backoff import NO_CRASH_LOOP, CrashLoop
 from drover.storage.session_folders import SessionFolder
 
 MAX_HOLDER = 256
@@ -95,7 +95,7 @@ class Session:
         keep_alive: The page that keeps its login from lapsing.
         kept_alive_mono: When that was last opened, on the monotonic clock.
         lease: Who holds it.
-        streak: How often it was recovered in a row, without a sign of life in between.
+        crash_loop: How often it was recovered in a row, without a sign of life in between.
         window: The handle of the window that its client has last switched to, where it has.
         bidi_secret: What a client has to name to reach its BiDi socket; None where it asked for none.
         ends_with_last_window: It was made over WebDriver, and so ends when a command closes its last window.
@@ -107,7 +107,7 @@ class Session:
     session_id: str
     key: str | None
     folder: SessionFolder
-    capabilities: Checked
+    capabilities: CheckedCapabilities
     first_page: str | None
     idle_timeout: float
     created_at: datetime
@@ -124,7 +124,7 @@ class Session:
     keep_alive: KeepAlive | None = None
     kept_alive_mono: float = 0.0
     lease: Lease | None = None
-    streak: Streak = NO_STREAK
+    crash_loop: CrashLoop = NO_CRASH_LOOP
     window: str | None = None
     bidi_secret: str | None = field(default=None, repr=False)
     ends_with_last_window: bool = False

@@ -7,68 +7,68 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from drover.core.errors import AtCapacity, DroverError
-from drover.sessions.pool.acquire import Answer, Claim, Ticket
+from drover.sessions.pool.acquire import Claim, LookupOutcome, Waiter
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class Grant:
     """Somebody's turn has come: what there is to tell, once no lock is held."""
 
-    ticket: Ticket
-    answer: Answer | DroverError
+    waiter: Waiter
+    answer: LookupOutcome | DroverError
 
     def tell(self) -> None:
         """Let the one who waits go on."""
         if isinstance(self.answer, DroverError):
-            self.ticket.turn.set_exception(self.answer)
+            self.waiter.granted.set_exception(self.answer)
         else:
-            self.ticket.turn.set_result(self.answer)
+            self.waiter.granted.set_result(self.answer)
 
 
-class WaitingLine:
+class WaitQueue:
     """Those who wait for a place, at most `longest` of them."""
 
     def __init__(self, longest: int) -> None:
         self._longest = longest
-        self._tickets: deque[Ticket] = deque()
+        self._waiters: deque[Waiter] = deque()
 
     def __len__(self) -> int:
-        return len(self._tickets)
+        return len(self._waiters)
 
-    def join(self, claim: Claim) -> Ticket:
+    def join(self, claim: Claim) -> Waiter:
         """Take the last place in the line.
 
         Raises:
             AtCapacity: It is full.
         """
-        if len(self._tickets) >= self._longest:
+        if len(self._waiters) >= self._longest:
             raise AtCapacity("Every session is in use and the waiting line is full; ask again later")
-        ticket = Ticket(claim)
-        self._tickets.append(ticket)
-        return ticket
+        waiter = Waiter(claim)
+        self._waiters.append(waiter)
+        return waiter
 
-    def leave(self, ticket: Ticket) -> bool:
+    def leave(self, waiter: Waiter) -> bool:
         """Leave the line; False where one's turn has come already."""
-        if ticket not in self._tickets:
+        if waiter not in self._waiters:
             return False
-        self._tickets.remove(ticket)
+        self._waiters.remove(waiter)
         return True
 
-    def serve(self, answer: Callable[[Claim], Answer | None]) -> list[Turn]:
+    def serve(self, answer: Callable[[Claim], LookupOutcome | None]) -> list[Grant]:
         """Take those out of the line who can be answered, from the front and until one cannot."""
-        turns = []
-        while self._tickets:
+        grants = []
+        while self._waiters:
             try:
-                found: Answer | DroverError | None = answer(self._tickets[0].claim)
+                found: LookupOutcome | DroverError | None = answer(self._waiters[0].claim)
             except DroverError as error:
                 found = error
             if found is None:
                 break
-            turns.append(Turn(self._tickets.popleft(), found))
-        return turns
+            grants.append(Grant(self._waiters.popleft(), found))
+        return grants
 
-    def fail(self, error: DroverError) -> list[Turn]:
+    def fail(self, error: DroverError) -> list[Grant]:
         """Take everybody out of the line."""
-        turns = [Turn(ticket, error) for ticket in self._tickets]
-        self._tickets.clear()
-        return turns
+        grants = [Grant(waiter, error) for waiter in self._waiters]
+        self._waiters.clear()
+        return grants
