@@ -33,7 +33,7 @@ import requests
 from websockets.exceptions import InvalidStatus, WebSocketException
 from websockets.sync.client import connect
 
-from tests.acceptance.crowd import innocents
+from tests.acceptance.concurrent_clients import innocents
 from tests.acceptance.faults import browsers, drivers
 from tests.acceptance.service import Json, Service, running
 from tests.machine import command_line, living, short_folder

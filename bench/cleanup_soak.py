@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from drover.processes.cleanup.verdicts import ProtectedSession
 from drover.storage.session_folders import SessionFolder, SessionFolders
 from process_cleanup import CleanupReport, ProcessCleaner, Trigger
-from tests.acceptance.crowd import (
+from tests.acceptance.concurrent_clients import (
     OWN_NAMESPACE,
     Automation,
     can_have_a_namespace,
@@ -39,7 +39,7 @@ from tests.acceptance.crowd import (
     start_automation,
     stop,
 )
-from tests.acceptance.shapes import SHAPES, Shape, chrome_at_a_subreaper, chromes
+from tests.acceptance.orphan_shapes import SHAPES, Shape, chrome_at_a_subreaper, chromes
 from tests.machine import living, remove, run_folder, wait_gone, wait_until
 
 ROUNDS: Final = 1000

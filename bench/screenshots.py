@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from drover.browser.binaries import resolve
-from tests.acceptance.cleaning import abandon, assert_judged
+from tests.acceptance.cleanups import abandon, assert_judged
 from tests.acceptance.faults import kill
 from tests.acceptance.service import Json, Service, running
 from tests.machine import end_what_is_left, remove, run_folder, short_folder, wait_until

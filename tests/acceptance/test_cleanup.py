@@ -8,7 +8,7 @@ from typing import Protocol
 import psutil
 import pytest
 
-from tests.acceptance.cleaning import (
+from tests.acceptance.cleanups import (
     BESIDE_NO_OTHER_JUDGE,
     CLEANUP,
     JUDGE,
@@ -20,10 +20,10 @@ from tests.acceptance.cleaning import (
     verdicts,
 )
 from tests.acceptance.conftest import StartService
-from tests.acceptance.driving import Driver
+from tests.acceptance.driver_commands import Driver
 from tests.acceptance.pages import Gate
 from tests.acceptance.service import Json, Service, expect, expect_error, pids_of, running
-from tests.acceptance.strangers import Stranger, start_look_alikes, start_own_chrome, start_script
+from tests.acceptance.unrelated_processes import Stranger, start_look_alikes, start_own_chrome, start_script
 from tests.machine import beside, is_living, kill, living, marked, together, wait_gone
 
 pytestmark = [

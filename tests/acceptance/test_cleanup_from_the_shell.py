@@ -17,9 +17,9 @@ from typing import Final
 import pytest
 
 from drover.storage.instance_lock import InstanceLock
-from tests.acceptance.cleaning import BESIDE_NO_OTHER_JUDGE, JUDGE, LONG_AGO_S, abandon, killed_pids, mains
+from tests.acceptance.cleanups import BESIDE_NO_OTHER_JUDGE, JUDGE, LONG_AGO_S, abandon, killed_pids, mains
+from tests.acceptance.concurrent_clients import start_automation, start_chrome
 from tests.acceptance.conftest import StartService
-from tests.acceptance.crowd import start_automation, start_chrome
 from tests.acceptance.service import APP, Json, Service, running, variables
 from tests.machine import free_port, is_living, kill, living, marked
 

@@ -9,7 +9,7 @@ import requests
 from jsonschema import Draft202012Validator
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.acceptance.driving import Driver
+from tests.acceptance.driver_commands import Driver
 from tests.acceptance.faults import kill
 from tests.acceptance.service import Json, Service, expect
 from tests.machine import wait_until

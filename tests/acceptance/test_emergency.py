@@ -17,9 +17,9 @@ import pytest
 import requests
 
 from tests.acceptance.conftest import StartService
-from tests.acceptance.driving import Driver
+from tests.acceptance.driver_commands import Driver
 from tests.acceptance.service import APP, Json, Service, assert_no_trace, expect, pids_of
-from tests.acceptance.strangers import start_look_alikes, start_own_chrome, start_script
+from tests.acceptance.unrelated_processes import start_look_alikes, start_own_chrome, start_script
 from tests.machine import family, is_living, kill, living, marked, short_folder, together, wait_gone
 
 pytestmark = [

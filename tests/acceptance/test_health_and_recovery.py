@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from tests.acceptance.conftest import StartService
-from tests.acceptance.driving import Driver
+from tests.acceptance.driver_commands import Driver
 from tests.acceptance.pages import Gate, Pages
 from tests.acceptance.service import (
     Json,

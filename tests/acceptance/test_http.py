@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from tests.acceptance.conftest import StartService
-from tests.acceptance.driving import Driver
+from tests.acceptance.driver_commands import Driver
 from tests.acceptance.service import Service, expect, expect_error
 
 CLEANUP: Final = "/cleanup_orphaned_processes?dry_run=true"

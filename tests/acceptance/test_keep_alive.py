@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 
-from tests.acceptance.driving import Driver
+from tests.acceptance.driver_commands import Driver
 from tests.acceptance.pages import Pages
 from tests.acceptance.service import Json, Service, expect, expect_error, running
 from tests.machine import wait_until

@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from tests.acceptance.conftest import StartService
-from tests.acceptance.driving import Driver
+from tests.acceptance.driver_commands import Driver
 from tests.acceptance.faults import kill
 from tests.acceptance.service import Json, Service, expect, expect_error, running_on_fakes
 from tests.machine import together, wait_until

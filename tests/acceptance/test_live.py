@@ -12,7 +12,7 @@ from typing import Any, Final
 import psutil
 import pytest
 
-from tests.acceptance.driving import Driver
+from tests.acceptance.driver_commands import Driver
 from tests.acceptance.pages import Gate, Pages
 from tests.acceptance.service import Service, expect, expect_error
 from tests.machine import beside, wait_until

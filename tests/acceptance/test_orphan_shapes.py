@@ -12,7 +12,7 @@ import psutil
 import pytest
 import requests
 
-from tests.acceptance.cleaning import (
+from tests.acceptance.cleanups import (
     BESIDE_NO_OTHER_JUDGE,
     JUDGE,
     abandon,
@@ -23,8 +23,7 @@ from tests.acceptance.cleaning import (
     mains,
     verdicts,
 )
-from tests.acceptance.conftest import StartService
-from tests.acceptance.crowd import (
+from tests.acceptance.concurrent_clients import (
     OWN_NAMESPACE,
     START_S,
     SUBREAPER,
@@ -32,8 +31,9 @@ from tests.acceptance.crowd import (
     first_browser,
     stop,
 )
+from tests.acceptance.conftest import StartService
+from tests.acceptance.orphan_shapes import SHAPES, Shape, chromes, half_started
 from tests.acceptance.service import APP, Service, running
-from tests.acceptance.shapes import SHAPES, Shape, chromes, half_started
 from tests.machine import is_living, kill, living, short_folder, wait_gone, wait_until
 
 pytestmark = [

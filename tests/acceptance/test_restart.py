@@ -17,11 +17,11 @@ from typing import Any, Final
 import psutil
 import pytest
 
-from tests.acceptance.belongings import assert_belongings, leave_belongings, wait_until_saved
 from tests.acceptance.conftest import StartService
-from tests.acceptance.driving import Driver
+from tests.acceptance.driver_commands import Driver
 from tests.acceptance.faults import is_accounted_for, kill, renderers, stop
 from tests.acceptance.pages import Pages
+from tests.acceptance.saved_state import assert_belongings, leave_belongings, wait_until_saved
 from tests.acceptance.service import (
     Json,
     Service,

@@ -19,9 +19,9 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webdriver import WebDriver
 
 from tests.acceptance import faults
-from tests.acceptance.belongings import wait_until_saved
 from tests.acceptance.clients import attached, new_session
 from tests.acceptance.pages import Gate, Pages
+from tests.acceptance.saved_state import wait_until_saved
 from tests.acceptance.service import Json, Service, pids_of, running
 from tests.machine import living, wait_until
 

@@ -18,7 +18,7 @@ import pytest
 import requests
 
 from tests.acceptance.conftest import StartService
-from tests.acceptance.driving import Driver
+from tests.acceptance.driver_commands import Driver
 from tests.acceptance.pages import Gate, Pages
 from tests.acceptance.service import Json, Service, expect, expect_error, folder_of, pids_of
 from tests.integration.fake_chromedriver import LAST_WORDS, Fault, install

@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from tests.acceptance.conftest import StartService
-from tests.acceptance.driving import Driver
+from tests.acceptance.driver_commands import Driver
 from tests.acceptance.service import APP, STAMP, Service, expect, expect_error, pids_of, refused_start
 from tests.integration.fake_chromedriver import LAST_WORDS, Fault, install
 from tests.machine import has_ipv6_loopback, living, wait_until

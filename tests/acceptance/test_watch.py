@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from tests.acceptance.driving import Driver
+from tests.acceptance.driver_commands import Driver
 from tests.acceptance.faults import kill, renderers, stop
 from tests.acceptance.pages import Gate, Pages
 from tests.acceptance.service import Json, Service, expect, running

@@ -25,7 +25,7 @@ from drover.processes.table import ProcessTable, snapshot
 from drover.processes.termination import Outcome
 from drover.storage.session_folders import SessionFolder, SessionFolders
 from process_cleanup import CleanupReport, ProcessCleaner, Trigger
-from tests.integration.children import IGNORE_TERM, WAIT, Children, children
+from tests.integration.child_processes import IGNORE_TERM, WAIT, Children, children
 from tests.machine import is_living, living, marked, together, wait_until
 from tests.unit.examples import Ear
 

@@ -10,7 +10,7 @@ import pytest
 from drover.processes.session_mark import OwnerState
 from drover.storage.instance_lock import read_owner
 from process_cleanup import Trigger
-from tests.integration.house import opened
+from tests.integration.service_harness import opened
 from tests.machine import living, wait_until
 
 AN_HOUR = 3600.0

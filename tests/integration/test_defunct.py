@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from drover.processes.defunct import reap_defunct_chrome
-from tests.integration.children import Children, children, state
+from tests.integration.child_processes import Children, children, state
 from tests.machine import living, wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is given to us")

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from drover.processes.helpers import Helpers, look_at_helpers
-from tests.integration.children import Children, children, identity, state
+from tests.integration.child_processes import Children, children, identity, state
 from tests.machine import wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux lists children and their ends")

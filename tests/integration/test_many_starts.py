@@ -14,7 +14,7 @@ from drover.core.deadline import Deadline
 from drover.core.errors import BrowserUnavailable, SessionLost
 from drover.sessions.pool.acquire_request import Acquired
 from tests.integration.fake_chromedriver import Fault
-from tests.integration.house import PATIENCE_S, House, opened
+from tests.integration.service_harness import PATIENCE_S, House, opened
 from tests.machine import kill, wait_until
 
 AT_ONCE = 2

@@ -19,7 +19,7 @@ from drover.processes.table import ProcessIdentity, ProcessTable, snapshot
 from drover.processes.termination import Outcome, Termination, end
 from drover.storage.session_folders import SessionFolder, SessionFolders
 from process_cleanup import CleanupReport, ProcessCleaner, Trigger
-from tests.integration.children import IGNORE_TERM, WAIT, Children, children, state
+from tests.integration.child_processes import IGNORE_TERM, WAIT, Children, children, state
 from tests.machine import is_living, together, wait_until
 from tests.unit.examples import Ear
 

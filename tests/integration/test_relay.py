@@ -18,7 +18,7 @@ from drover.browser.recovery import Method
 from drover.sessions.pool.session import Session
 from tests.integration.asgi_client import Call, Client
 from tests.integration.fake_chromedriver import Fault
-from tests.integration.house import House, opened
+from tests.integration.service_harness import House, opened
 from tests.machine import kill, wait_gone
 
 JOB = "/wd/hub/session/job"

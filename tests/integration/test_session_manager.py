@@ -28,7 +28,7 @@ from drover.core.errors import (
 from drover.sessions.pool.session import Session, SessionState
 from process_cleanup import Trigger
 from tests.integration.fake_chromedriver import LAST_WORDS, Fault
-from tests.integration.house import PATIENCE_S, House, opened
+from tests.integration.service_harness import PATIENCE_S, House, opened
 from tests.machine import is_living, kill, living, together, wait_gone, wait_until
 
 

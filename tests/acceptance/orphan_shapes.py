@@ -1,0 +1,128 @@
+"""The shapes in which a stranger's Chrome and ChromeDriver are left behind; each gives the pids."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+import psutil
+import requests
+
+from tests.acceptance.concurrent_clients import (
+    START_S,
+    SUBREAPER,
+    Automation,
+    copied,
+    first_browser,
+    helpers_of,
+    start_automation,
+    stop,
+)
+from tests.machine import marked, wait_gone, wait_until
+
+Shape = Callable[[contextlib.ExitStack, Path], set[int]]
+
+
+def begun(stack: contextlib.ExitStack, automation: Automation) -> Automation:
+    """End what is left of an automation with the test."""
+    stack.callback(automation.finish)
+    return automation
+
+
+def lose_driver(automation: Automation, browser: int) -> set[int]:
+    """Kill the ChromeDriver; give its Chrome with all helpers, wherever they were re-parented to."""
+    psutil.Process(automation.driver).kill()
+    wait_gone([automation.driver])
+    wait_until(lambda: psutil.Process(browser).ppid() != automation.driver, "Chrome is re-parented")
+    return {browser} | helpers_of(browser)
+
+
+def driver_alone(stack: contextlib.ExitStack, folder: Path) -> set[int]:
+    """A ChromeDriver without a browser, whose program has ended."""
+    automation = begun(stack, start_automation(folder))
+    automation.leave()
+    return {automation.driver}
+
+
+def driver_with_chrome(stack: contextlib.ExitStack, folder: Path) -> set[int]:
+    """Both, whose program has ended."""
+    automation = begun(stack, start_automation(folder))
+    browser = automation.browse()
+    automation.leave()
+    return {automation.driver, browser} | helpers_of(browser)
+
+
+def renamed_driver(stack: contextlib.ExitStack, folder: Path) -> set[int]:
+    """The same with the binary that undetected-chromedriver patches and renames."""
+    renamed = copied("chromedriver", folder / "undetected_chromedriver")
+    automation = begun(stack, start_automation(folder, driver=renamed))
+    browser = automation.browse()
+    automation.leave()
+    return {automation.driver, browser} | helpers_of(browser)
+
+
+def chrome_of_a_dead_driver(stack: contextlib.ExitStack, folder: Path) -> set[int]:
+    """Chrome in the process group that its dead ChromeDriver led, while the program still runs."""
+    automation = begun(stack, start_automation(folder, own_session=True))
+    return lose_driver(automation, automation.browse())
+
+
+def chrome_of_a_dead_driver_and_program(stack: contextlib.ExitStack, folder: Path) -> set[int]:
+    """Chrome in the process group that its dead program led; the ChromeDriver is dead too."""
+    automation = begun(stack, start_automation(folder))
+    browser = automation.browse()
+    automation.leave()
+    return lose_driver(automation, browser)
+
+
+def chrome_at_a_subreaper(stack: contextlib.ExitStack, folder: Path) -> set[int]:
+    """Chrome that was re-parented to a subreaper with a name that says nothing."""
+    automation = begun(stack, start_automation(folder, before=SUBREAPER, own_session=True))
+    browser = automation.browse()
+    automation.leave()
+    left = lose_driver(automation, browser)
+    assert psutil.Process(browser).ppid() == automation.program.pid
+    return left
+
+
+def half_started(stack: contextlib.ExitStack, folder: Path) -> set[int]:
+    """A Chrome that was stopped as soon as it was there, and that nobody waits for any more."""
+    automation = begun(stack, start_automation(folder, own_session=True))
+    caller = stack.enter_context(ThreadPoolExecutor(1))
+    asked = caller.submit(automation.ask)
+    browser = first_browser(automation.driver)
+    stop(browser)
+    psutil.Process(automation.driver).kill()
+    wait_gone([automation.driver])
+    assert isinstance(asked.exception(START_S), requests.ConnectionError)
+    return {browser}
+
+
+def stopped(stack: contextlib.ExitStack, folder: Path) -> set[int]:
+    """A ChromeDriver and a Chrome that were both stopped."""
+    automation = begun(stack, start_automation(folder))
+    browser = automation.browse()
+    automation.leave()
+    stop(browser)
+    stop(automation.driver)
+    return {automation.driver, browser} | helpers_of(browser)
+
+
+def chromes(folder: Path) -> list[str]:
+    """Give the names of all that lives of Chrome and ChromeDriver below a folder."""
+    return [name for name in map(psutil.Process.name, marked(folder)) if "chrom" in name]
+
+
+SHAPES: Final = [
+    driver_alone,
+    driver_with_chrome,
+    renamed_driver,
+    chrome_of_a_dead_driver,
+    chrome_of_a_dead_driver_and_program,
+    chrome_at_a_subreaper,
+    half_started,
+    stopped,
+]

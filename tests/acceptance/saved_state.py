@@ -1,0 +1,48 @@
+"""What a client has in a browser, and what must be there again in a new one."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from tests.acceptance.driver_commands import Driver
+from tests.acceptance.pages import Pages
+from tests.acceptance.service import Json
+
+SAVED_AFTER_S: Final = 2.2
+"""What a client did more than two seconds ago is never lost."""
+
+WIDTH: Final = 811
+HEIGHT: Final = 622
+_STORE: Final = """
+localStorage.setItem('local', 'kept'); sessionStorage.setItem('tab', 'kept too');
+"""
+_READ: Final = """
+return [localStorage.getItem('local'), sessionStorage.getItem('tab'), outerWidth, outerHeight]
+"""
+
+
+def leave_belongings(session: Json, pages: Pages) -> None:
+    """Do what a client does: log in, store this and that, size the window, and stand on a page."""
+    client = Driver(session)
+    client.resize(WIDTH, HEIGHT)
+    client.open(pages.url("/form"))
+    client.add_cookie("memory", "gone with the browser", httpOnly=True)
+    client.add_cookie("lasting", "for an hour", expiry=int(time.time()) + 3600)
+    client.run(_STORE)
+
+
+def wait_until_saved() -> None:
+    """Let as much time pass as the promise needs to hold."""
+    time.sleep(SAVED_AFTER_S)
+
+
+def assert_belongings(session: Json, pages: Pages, *, window: bool = True) -> None:
+    """Hold a session to having all that was left in it."""
+    client = Driver(session)
+    assert client.address() == pages.url("/form")
+    assert client.cookies() == {"memory": "gone with the browser", "lasting": "for an hour"}
+    *stored, width, height = client.run(_READ)
+    assert stored == ["kept", "kept too"]
+    if window:
+        assert (width, height) == (WIDTH, HEIGHT)

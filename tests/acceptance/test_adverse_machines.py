@@ -1,0 +1,110 @@
+"""Machines that are not as one wishes: a full disk, a small /dev/shm, a container without an init."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import psutil
+import pytest
+
+from tests.acceptance.driver_commands import Driver
+from tests.acceptance.service import Service, expect, expect_error, pids_of
+from tests.machine import living, short_folder, wait_until
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux" or os.geteuid() != 0 or shutil.which("unshare") is None,
+    reason="small file systems and namespaces are made by root on Linux",
+)
+SMALL_MB = 6
+
+
+@contextmanager
+def small_disk() -> Iterator[Service]:
+    """Run a service whose data folder lies on a disk of some megabytes."""
+    service = Service(short_folder())
+    service.data_dir.mkdir()
+    try:
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={SMALL_MB}m", "tmpfs", service.data_dir],
+            capture_output=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            pytest.skip("this machine lets nobody mount")
+        try:
+            yield service.start()
+            service.finish()
+        finally:
+            subprocess.run(["umount", "--lazy", service.data_dir], check=True)
+    finally:
+        service.reap()
+
+
+def test_a_full_disk_costs_the_new_session_alone_and_passes_with_the_next_room() -> None:
+    with small_disk() as service:
+        old = service.create()
+        ballast = service.data_dir / "ballast"
+        with suppress(OSError), ballast.open("wb", buffering=0) as file:
+            while file.write(b"x" * 4096):
+                pass
+        told = expect_error(service.post("/sessions"), 503, "browser_unavailable")
+        assert "free some disk space" in told or "make room" in told
+        assert service.listed().keys() == {old["session_id"]}
+        assert expect(service.get(f"/sessions/{old['session_id']}"))["recovered"] is False
+        assert {process.pid for process in service.processes()} <= pids_of(old)
+        assert len(service.session_folders()) == 1
+        ballast.unlink()
+        new = service.create()
+        for session in (old, new):
+            expect(service.delete(f"/sessions/{session['session_id']}"))
+        assert not any("Traceback" in line for line in service.logs())
+
+
+def within(command: list[str], service: Service) -> Service:
+    """Start a service inside of namespaces of its own."""
+    service.command = [*command, *service.command]
+    return service.start()
+
+
+def test_a_dev_shm_as_small_as_in_a_container_crashes_no_page() -> None:
+    service = Service(short_folder())
+    script = 'mount -t tmpfs -o size=1m tmpfs /dev/shm && exec "$@"'
+    try:
+        within(["unshare", "--mount", "sh", "-c", script, "sh"], service)
+        session = service.create()
+        assert "--disable-dev-shm-usage" in psutil.Process(session["browser"]["pid"]).cmdline()
+        driver = Driver(session)
+        drawn = "const c = document.createElement('canvas'); c.width = c.height = 3000; "
+        assert driver.run(drawn + "document.body.append(c); return c.toDataURL().length") > 0
+        assert Driver(service.listed().popitem()[1]).run("return 6 * 7") == 42
+        service.finish()
+    finally:
+        service.reap()
+
+
+def zombies(pid: int) -> set[int]:
+    """Give the defunct children of a process."""
+    children = psutil.Process(pid).children()
+    return {child.pid for child in children if child.status() == psutil.STATUS_ZOMBIE}
+
+
+def test_as_the_first_process_of_a_container_it_reaps_what_the_kernel_gives_it() -> None:
+    service = Service(short_folder())
+    try:
+        within(["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"], service)
+        (app,) = psutil.Process(service.process.pid).children()
+        for _ in range(2):
+            session = service.create()
+            expect(service.delete(f"/sessions/{session['session_id']}"))
+        wait_until(lambda: zombies(app.pid) == set(), "no defunct process is left")
+        app.send_signal(signal.SIGTERM)
+        assert service.wait_for_exit() == 0
+        assert not living([app.pid])
+    finally:
+        service.reap()

@@ -1,0 +1,102 @@
+"""A browser that dies again and again is given up for a while, on purpose, and then tried again.
+
+The tests build on one another: the rest that a session needs is used by those that come after it.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from typing import Final
+
+import pytest
+
+from tests.acceptance.driver_commands import Driver
+from tests.acceptance.faults import kill
+from tests.acceptance.service import Json, Service, assert_no_trace, expect, expect_error, running
+from tests.machine import together, wait_until
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills with POSIX signals")
+
+IN_A_ROW: Final = 5
+REST_S: Final = 60.0
+
+
+@pytest.fixture(scope="module")
+def shared_service() -> Iterator[Service]:
+    """Run a service in which nothing but a client's access heals a session."""
+    with running(watch_interval=0) as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def doomed(shared_service: Service) -> Json:
+    """Give a session that was recovered five times in a row, and is dead again."""
+    session = shared_service.create(session_id="doomed")
+    for times in range(1, IN_A_ROW + 1):
+        kill(session["browser"]["pid"])
+        answer = expect(shared_service.get("/sessions/doomed"))
+        assert answer["recovered"] is True
+        session = answer["session"]
+        assert session["recoveries"] == times
+    kill(session["browser"]["pid"])
+    return session
+
+
+def test_after_five_in_a_row_it_is_said_why_and_when_to_ask_again(
+    shared_service: Service, doomed: Json
+) -> None:
+    refused = shared_service.get("/sessions/doomed")
+    sentence = expect_error(refused, 503, "recovery_failed")
+    assert "browser_gone" in sentence
+    assert "doomed" in sentence
+    assert int(refused.headers["Retry-After"]) <= REST_S
+    refused = shared_service.post("/sessions", json={"session_id": "doomed"})
+    expect_error(refused, 503, "recovery_failed")
+    assert shared_service.listed()["doomed"]["browser"]["pid"] == doomed["browser"]["pid"]
+
+
+def test_all_who_ask_are_answered_at_once_and_nothing_is_started(
+    shared_service: Service, doomed: Json
+) -> None:
+    before = shared_service.processes()
+    begun = time.monotonic()
+    for refused in together([lambda: shared_service.get("/sessions/doomed")] * 20):
+        expect_error(refused, 503, "recovery_failed")
+    assert time.monotonic() - begun < 10
+    assert {process.pid for process in shared_service.processes()} <= {process.pid for process in before}
+    assert shared_service.listed()["doomed"]["recoveries"] == doomed["recoveries"]
+
+
+def test_another_session_is_not_affected(shared_service: Service, doomed: Json) -> None:
+    assert doomed["session_id"] in shared_service.listed()
+    other = shared_service.create(session_id="other")
+    kill(other["browser"]["pid"])
+    assert expect(shared_service.get("/sessions/other"))["recovered"] is True
+    expect(shared_service.delete("/sessions/other"))
+
+
+def test_one_that_works_in_between_is_never_given_up(shared_service: Service, doomed: Json) -> None:
+    assert doomed["session_id"] in shared_service.listed()
+    session = shared_service.create(session_id="unlucky")
+    for _ in range(IN_A_ROW + 2):
+        kill(session["driver"]["pid"])
+        answer = expect(shared_service.get("/sessions/unlucky"))
+        assert answer["recovered"] is True
+        session = expect(shared_service.get("/sessions/unlucky"))["session"]
+        assert session["health"]["status"] == "healthy"
+    expect(shared_service.delete("/sessions/unlucky"))
+
+
+def test_a_later_request_tries_again(shared_service: Service, doomed: Json) -> None:
+    wait_until(lambda: shared_service.get("/sessions/doomed").ok, "a later request succeeds", REST_S)
+    after = shared_service.report("doomed")
+    assert after["browser"]["pid"] != doomed["browser"]["pid"]
+    assert after["recoveries"] == IN_A_ROW + 1
+    assert Driver(after).run("return 6 * 7") == 42
+
+
+def test_nothing_of_this_leaves_a_stack_trace(shared_service: Service, doomed: Json) -> None:
+    expect(shared_service.delete(f"/sessions/{doomed['session_id']}"))
+    assert_no_trace(shared_service)

@@ -1,0 +1,241 @@
+"""Browsers, tabs and helpers die or hang; the session goes on with what its client had in it."""
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Final
+
+import pytest
+
+from tests.acceptance.driver_commands import Driver
+from tests.acceptance.faults import kill, network_process, renderers, stop
+from tests.acceptance.pages import Pages
+from tests.acceptance.saved_state import assert_belongings, leave_belongings, wait_until_saved
+from tests.acceptance.service import Json, Service, assert_no_trace, expect, folder_of, running
+from tests.machine import is_living, together, wait_until
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills and stops with POSIX signals")
+
+CALLERS: Final = 20
+NAMES: Final = [
+    "killed",
+    "both",
+    "stopped",
+    "all_stopped",
+    "windowless",
+    "bare",
+    "crowd",
+    "offline",
+    "cut_off",
+]
+
+
+@pytest.fixture(scope="module")
+def shared_service() -> Iterator[Service]:
+    """Run a service in which nothing but a client's access heals a session."""
+    with running(health_timeout=1, watch_interval=0) as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def patients(shared_service: Service, pages: Pages) -> Iterator[dict[str, Json]]:
+    """Give sessions whose clients have left something in them, more than two seconds ago."""
+
+    def one(name: str) -> Json:
+        session = shared_service.create(session_id=name)
+        leave_belongings(session, pages)
+        return session
+
+    sessions = together([partial(one, name) for name in NAMES])
+    wait_until_saved()
+    yield dict(zip(NAMES, sessions, strict=True))
+    shared_service.close_all()
+
+
+def harm_by_killing(session: Json) -> None:
+    kill(session["browser"]["pid"])
+
+
+def harm_by_killing_both(session: Json) -> None:
+    kill(session["driver"]["pid"], session["browser"]["pid"])
+
+
+def harm_by_stopping(session: Json) -> None:
+    stop(session["browser"]["pid"])
+
+
+def harm_by_stopping_both(session: Json) -> None:
+    stop(session["driver"]["pid"], session["browser"]["pid"])
+
+
+def harm_by_removing_the_profile(session: Json) -> None:
+    shutil.rmtree(folder_of(session) / "p", ignore_errors=True)
+    kill(session["browser"]["pid"])
+
+
+def harm_by_closing_the_last_window(session: Json) -> None:
+    Driver(session).close_window()
+
+
+def healed(service: Service, before: Json, causes: set[str], methods: set[str]) -> Json:
+    """Read a session, and hold the answer to reporting its one recovery; give the session object."""
+    return held(expect(service.get(f"/sessions/{before['session_id']}")), before, causes, methods)
+
+
+def healed_soon(service: Service, before: Json, causes: set[str], methods: set[str]) -> Json:
+    """Do as `healed`, of what Chrome itself takes note of a moment after it has happened."""
+
+    def recovered() -> Json | None:
+        answer = expect(service.get(f"/sessions/{before['session_id']}"))
+        return answer if answer["recovered"] else None
+
+    answer = wait_until(recovered, "a recovery is reported")
+    assert answer is not None
+    return held(answer, before, causes, methods)
+
+
+def held(answer: Json, before: Json, causes: set[str], methods: set[str]) -> Json:
+    """Hold an answer to reporting a session's one recovery; give the session object."""
+    session: Json = answer["session"]
+    assert (answer["created"], answer["recovered"]) == (False, True)
+    assert (answer["recovery"]["cause"], answer["recovery"]["method"]) in {
+        (cause, method) for cause in causes for method in methods
+    }
+    assert session["recoveries"] == before["recoveries"] + 1
+    assert (session["state"], session["health"]["status"]) == ("ready", "healthy")
+    return session
+
+
+@pytest.mark.parametrize(
+    ("name", "harm", "causes"),
+    [
+        ("killed", harm_by_killing, {"browser_gone"}),
+        ("both", harm_by_killing_both, {"browser_gone", "driver_gone"}),
+        ("stopped", harm_by_stopping, {"browser_hung"}),
+        ("all_stopped", harm_by_stopping_both, {"browser_hung", "driver_hung"}),
+        ("windowless", harm_by_closing_the_last_window, {"window_gone"}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_new_browser_gets_all_that_the_old_one_had(
+    shared_service: Service,
+    patients: dict[str, Json],
+    pages: Pages,
+    name: str,
+    harm: Callable[[Json], None],
+    causes: set[str],
+) -> None:
+    before = patients[name]
+    harm(before)
+    after = healed(shared_service, before, causes, {"restored"})
+    assert after["browser"]["pid"] != before["browser"]["pid"]
+    assert not is_living(before["browser"]["pid"])
+    assert not is_living(before["driver"]["pid"])
+    assert after["current_url"] == pages.url("/form")
+    assert_belongings(after, pages)
+
+
+def test_a_profile_that_somebody_removed_costs_only_what_was_never_taken(
+    shared_service: Service, patients: dict[str, Json], pages: Pages
+) -> None:
+    before = patients["bare"]
+    harm_by_removing_the_profile(before)
+    after = healed(shared_service, before, {"browser_gone"}, {"restored", "recreated"})
+    assert_belongings(after, pages)
+
+
+def test_what_was_put_back_is_put_back_again(
+    shared_service: Service, patients: dict[str, Json], pages: Pages
+) -> None:
+    before = shared_service.report(patients["killed"]["session_id"])
+    kill(before["browser"]["pid"])
+    assert_belongings(healed(shared_service, before, {"browser_gone"}, {"restored"}), pages)
+
+
+@pytest.mark.parametrize(("name", "harm"), [("offline", kill), ("cut_off", stop)], ids=["killed", "stopped"])
+def test_a_lost_network_process_costs_neither_the_browser_nor_the_cookies(
+    shared_service: Service,
+    patients: dict[str, Json],
+    pages: Pages,
+    name: str,
+    harm: Callable[..., None],
+) -> None:
+    before = patients[name]
+    harm(*network_process(before))
+    after = expect(shared_service.get(f"/sessions/{name}"))["session"]
+    assert after["health"]["status"] == "healthy"
+    assert after["browser"] == before["browser"]
+    client = Driver(after)
+    wait_until(lambda: opens(client, pages.url("/form")), "the network is back")
+    wait_until(lambda: len(client.cookies()) == 2, "the cookies are back")
+    assert_belongings(after, pages)
+
+
+def opens(client: Driver, url: str) -> bool:
+    """Tell whether a page can be loaded by now."""
+    try:
+        client.open(url)
+    except AssertionError:
+        return False
+    return bool(client.address() == url)
+
+
+def test_twenty_callers_get_one_restored_browser(
+    shared_service: Service, patients: dict[str, Json], pages: Pages
+) -> None:
+    kill(patients["crowd"]["browser"]["pid"])
+    call = partial(shared_service.post, "/sessions", json={"session_id": "crowd"})
+    answers = [expect(response) for response in together([call] * CALLERS)]
+    assert len({answer["session"]["browser"]["pid"] for answer in answers}) == 1
+    assert {answer["recovery"]["method"] for answer in answers if answer["recovered"]} == {"restored"}
+    assert shared_service.report("crowd")["recoveries"] == 1
+    assert_belongings(answers[0]["session"], pages)
+
+
+def test_the_last_two_seconds_are_all_that_can_be_missing(service: Service, pages: Pages) -> None:
+    before = service.create(session_id="busy")
+    client = Driver(before)
+    client.open(pages.url("/form"))
+    for number in range(2):
+        client.run("localStorage.setItem('step', arguments[0])", str(number))
+        wait_until_saved()
+    client.run("localStorage.setItem('step', 'the last')")
+    kill(before["browser"]["pid"])
+    after = healed(service, before, {"browser_gone"}, {"restored"})
+    assert Driver(after).run("return localStorage.getItem('step')") in {"1", "the last"}
+
+
+@pytest.mark.parametrize("harm", [kill, stop])
+def test_a_tab_whose_renderer_is_lost_is_healed_inside_its_browser(
+    service: Service, pages: Pages, harm: Callable[..., None]
+) -> None:
+    before = service.create(session_id="snap")
+    leave_belongings(before, pages)
+    harm(*renderers(before))
+    after = healed_soon(service, before, {"tab_crashed"}, {"reattached"})
+    assert after["browser"] == before["browser"]
+    assert_belongings(after, pages)
+
+
+def test_a_crashed_tab_leaves_the_other_windows_as_they_are(service: Service, pages: Pages) -> None:
+    before = service.create(session_id="snap")
+    client = Driver(before)
+    client.open(pages.url("/form"))
+    first, untouched = client.windows()[0], renderers(before)
+    client.switch_to(client.new_window())
+    client.open(pages.url("/red").replace("127.0.0.1", "localhost"))
+    client.switch_to(first)
+    client.run("window.left = 42")
+    kill(*(renderers(before) - untouched))
+    handles = set(client.windows())
+    answer = expect(service.get("/sessions/snap"))
+    after = Driver(answer["session"])
+    assert answer["session"]["browser"] == before["browser"]
+    assert set(after.windows()) == handles
+    after.switch_to(first)
+    assert after.run("return window.left") == 42
+
+
+def test_nothing_of_this_leaves_a_stack_trace(shared_service: Service) -> None:
+    assert_no_trace(shared_service)

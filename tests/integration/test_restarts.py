@@ -1,0 +1,222 @@
+"""Leases, warm browsers, patience, the stop and the restart, over a ChromeDriver that misbehaves."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from drover.browser import launcher
+from drover.browser.capabilities.policy import CheckedCapabilities
+from drover.core.deadline import ClientDisconnected, Deadline
+from drover.core.errors import BrowserUnavailable, RecoveryFailed, SessionInUse, SessionNotFound
+from drover.sessions.lifecycle.crash_backoff import IN_A_ROW, REST_S, CrashLoop
+from drover.sessions.persistence.records import from_rows
+from drover.sessions.pool.acquire_request import Acquired, AcquireRequest
+from drover.sessions.pool.registry import Change
+from drover.sessions.pool.session import Session, SessionState
+from tests.integration.fake_chromedriver import Fault
+from tests.integration.service_harness import PATIENCE_S, House, opened
+from tests.machine import kill, living, wait_until
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launcher, "GRACE_S", 0.5)
+
+
+@pytest.fixture
+def house(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+    with opened(folder, monkeypatch, watch_interval=0) as house:
+        yield house
+
+
+@pytest.fixture
+def warm(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+    """Give a house with two places, in which one browser stands ready."""
+    with opened(folder, monkeypatch, max_sessions=2, warm_sessions=1, watch_interval=0) as house:
+        wait_until(lambda: house.manager.registry.warm_count() == 1, "a browser stands ready")
+        yield house
+
+
+def ask(house: House, session_id: str | None = None, **fields: object) -> Acquired:
+    gone = fields.pop("gone", None)
+    assert gone is None or isinstance(gone, Future)
+    request = AcquireRequest(session_id, None, None, CheckedCapabilities({}), None, **fields)  # type: ignore[arg-type]
+    return house.manager.acquire(request, Deadline(PATIENCE_S, gone))
+
+
+def pids(session: Session) -> tuple[int, int]:
+    assert session.running is not None
+    return session.running.driver.pid, session.running.browser.pid
+
+
+def shoot(*targets: int) -> None:
+    kill([psutil.Process(pid) for pid in targets])
+
+
+def standing(house: House) -> tuple[int, int]:
+    """Give the processes of the browser that stands ready."""
+    (running,) = house.manager.registry.running()
+    return running.driver.pid, running.browser.pid
+
+
+def test_a_warm_browser_is_handed_out_and_another_takes_its_place(warm: House) -> None:
+    ready = standing(warm)
+    acquired = ask(warm, "job")
+    assert acquired.created
+    assert pids(acquired.session) == ready
+    wait_until(lambda: warm.manager.registry.warm_count() == 1, "another one stands ready")
+    assert not ask(warm, "job").created
+
+
+def test_a_warm_browser_that_has_died_is_brought_back_before_it_is_handed_out(warm: House) -> None:
+    shoot(*standing(warm))
+    acquired = ask(warm, "job")
+    assert acquired.created
+    assert len(living(pids(acquired.session))) == 2
+
+
+def test_a_nameless_session_whose_warm_browser_cannot_be_brought_back_is_not_left_behind(warm: House) -> None:
+    shoot(*standing(warm))
+    warm.become(Fault.REFUSES_SESSION)
+    with pytest.raises(RecoveryFailed):
+        ask(warm)
+    wait_until(lambda: warm.manager.registry.sessions() == (), "it is closed")
+
+
+def test_a_nameless_session_whose_caller_hung_up_is_not_left_behind(warm: House) -> None:
+    shoot(*standing(warm))
+    gone: Future[None] = Future()
+    gone.set_result(None)
+    with pytest.raises(ClientDisconnected):
+        ask(warm, gone=gone)
+    wait_until(lambda: warm.manager.registry.sessions() == (), "it is closed")
+
+
+def test_a_session_that_could_not_be_written_down_is_not_handed_out(
+    warm: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: object) -> None:
+        raise BrowserUnavailable("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(warm.manager._repository, "promise", full)
+        with pytest.raises(BrowserUnavailable, match="disk is full"):
+            ask(warm, "job")
+    wait_until(lambda: warm.manager.registry.sessions() == (), "it is closed")
+    assert ask(warm, "job").created
+
+
+def test_a_warm_browser_cannot_be_looked_at_or_deleted_by_name(warm: House) -> None:
+    (folder,) = warm.manager.registry.protected()
+    for use in (warm.manager.check, warm.manager.report, warm.manager.close):
+        with pytest.raises(SessionNotFound):
+            use(folder.session_id, Deadline(PATIENCE_S))
+    assert warm.manager.registry.warm_count() == 1
+
+
+def test_a_lease_that_somebody_took_during_the_check_keeps_the_session_from_others(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask(house, "job")
+    heal = house.manager._monitor.heal
+
+    def slow(session: Session, deadline: Deadline) -> object:
+        house.manager.lease("job", 60, "the other", None)
+        return heal(session, deadline)
+
+    monkeypatch.setattr(house.manager._monitor, "heal", slow)
+    with pytest.raises(SessionInUse, match="the other"):
+        ask(house, "job")
+    assert house.manager.registry.get("job").callers == 0
+
+
+def test_a_lease_that_runs_out_during_the_start_is_granted_anew_at_the_handing_over(house: House) -> None:
+    acquired = ask(house, "job", lease_s=0.05)
+    assert acquired.lease is not None
+    assert acquired.lease.expires_mono > time.monotonic() - 0.05
+
+
+def test_a_lease_that_came_during_a_recovery_is_on_disk(house: House) -> None:
+    shoot(pids(ask(house, "job").session)[0])
+    house.manager.registry.update("job", _died(2))
+    healing = house.begin(lambda: ask(house, "job"))
+    wait_until(lambda: house.manager.registry.get("job").state is SessionState.RECOVERING, "a recovery")
+    token = house.manager.lease("job", 600, "me", None).token
+    with pytest.raises(SessionInUse):
+        healing.result(PATIENCE_S)
+    (stored,) = from_rows(house.manager._repository._store.load_all()).sessions
+    assert stored.lease is not None
+    assert stored.lease.token == token
+
+
+def test_the_sixth_death_in_a_row_is_given_up_with_the_time_to_wait(house: House) -> None:
+    shoot(*pids(ask(house, "job").session))
+    house.manager.registry.update("job", _died(IN_A_ROW))
+    with pytest.raises(RecoveryFailed, match=f"died {IN_A_ROW} times in a row") as told:
+        ask(house, "job")
+    assert 0 < (told.value.retry_after_s or 0) <= REST_S
+    assert house.drivers() == set()
+    house.manager.registry.update("job", _died(IN_A_ROW, REST_S))
+    assert ask(house, "job").recovery is not None
+    assert house.manager.registry.get("job").crash_loop.length == IN_A_ROW + 1
+    assert ask(house, "job").recovery is None
+    assert house.manager.registry.get("job").crash_loop.length == 0
+
+
+def test_a_delete_during_the_pause_before_a_recovery_does_not_wait_for_it(house: House) -> None:
+    shoot(*pids(ask(house, "job").session))
+    house.manager.registry.update("job", _died(IN_A_ROW - 1))
+    healing = house.begin(lambda: house.manager.check("job", Deadline(PATIENCE_S)))
+    wait_until(lambda: house.manager.registry.get("job").state is SessionState.RECOVERING, "a recovery")
+    begun = time.monotonic()
+    house.manager.close("job", Deadline(PATIENCE_S))
+    assert time.monotonic() - begun < 3.5
+    with pytest.raises(SessionNotFound):
+        healing.result(PATIENCE_S)
+    house.assert_nothing_is_left()
+
+
+def test_the_stop_during_the_pause_before_a_recovery_leaves_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(folder, monkeypatch, watch_interval=0) as house:
+        shoot(*pids(ask(house, "job").session))
+        house.manager.registry.update("job", _died(IN_A_ROW - 1))
+        healing = house.begin(lambda: ask(house, "job"))
+        wait_until(lambda: house.manager.registry.get("job").state is SessionState.RECOVERING, "a recovery")
+        house.manager.stop(keep_browsers=False)
+        assert healing.exception(PATIENCE_S) is not None
+        house.assert_nothing_is_left()
+
+
+def _died(times: int, ago: float = 0.0) -> Change:
+    crash_loop = CrashLoop(times, time.monotonic() - ago)
+    return lambda session: replace(session, crash_loop=crash_loop)
+
+
+def test_a_session_is_measured_when_it_has_its_browser_and_not_before(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[set[int]] = []
+
+    def note(found: Iterable[int]) -> float:
+        measured.append(set(found))
+        return 1.0
+
+    monkeypatch.setattr("drover.sessions.lifecycle.health_monitor.memory_held_mb", note)
+    house.become(Fault.HUNG)
+    asked = house.begin(lambda: ask(house, "a"))
+    house.starting()
+    house.service._monitor.watch()
+    house.become(Fault.NONE)
+    session = asked.result(PATIENCE_S).session
+    house.service._monitor.watch()
+    wait_until(lambda: measured, "it is measured")
+    assert [found for found in measured if not found.issuperset(pids(session))] == []

@@ -1,0 +1,392 @@
+"""Which Chrome and ChromeDriver are taken, on every system, from data."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from selenium.common import WebDriverException
+from selenium.webdriver.common.selenium_manager import SeleniumManager
+
+from drover.browser import binaries
+from drover.browser.binaries import Binaries, Machine
+from drover.core.errors import BrowserUnavailable, StartRefused
+
+DEBIAN_WRAPPER = b"#!/bin/sh\n\nAPPNAME=chromium\nexec $LIBDIR/$APPNAME $CHROMIUM_FLAGS\n"
+UBUNTU_STUB = b'#!/bin/sh\nif ! [ -x /snap/bin/chromium ]; then\n  exit 1\nfi\nexec /snap/bin/chromium "$@"\n'
+PATH = "/usr/local/bin:/usr/bin:/bin"
+SYSTEMS = ("linux", "win32", "darwin")
+
+
+def machine(
+    files: Mapping[str, bytes] | list[str],
+    system: str = "linux",
+    environ: Mapping[str, str] | None = None,
+    links: Mapping[str, str] | None = None,
+) -> Machine:
+    contents = files if isinstance(files, dict) else dict.fromkeys(files, b"\x7fELF")
+    return Machine(
+        system=system,
+        environ={"PATH": PATH} if environ is None else environ,
+        is_program=lambda path: path in contents,
+        real_path=lambda path: (links or {}).get(path, path),
+        read_head=lambda path: contents.get(path, b""),
+    )
+
+
+def found(where: Machine, setting: str | None = None) -> str | None:
+    chrome = binaries.find_chrome(setting, where)
+    return None if chrome is None else str(chrome)
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_an_empty_machine_has_neither(system: str) -> None:
+    empty = machine([], system, {})
+    assert binaries.find_chrome(None, empty) is None
+    assert binaries.find_chromedriver(None, empty) is None
+
+
+def test_debians_chromium_is_taken_from_behind_its_wrapper() -> None:
+    where = machine({"/usr/bin/chromium": DEBIAN_WRAPPER, "/usr/lib/chromium/chromium": b"\x7fELF"})
+    assert found(where) == "/usr/lib/chromium/chromium"
+
+
+def test_debians_chromium_is_found_where_path_does_not_lead_to_it() -> None:
+    where = machine(["/usr/lib/chromium/chromium"], environ={})
+    assert found(where) == "/usr/lib/chromium/chromium"
+
+
+def test_a_wrapper_with_nothing_known_behind_it_is_taken_itself() -> None:
+    assert found(machine({"/usr/bin/chromium": DEBIAN_WRAPPER})) == "/usr/bin/chromium"
+
+
+def test_google_chrome_is_taken_from_behind_its_wrapper() -> None:
+    link = {"/usr/bin/google-chrome-stable": "/opt/google/chrome/google-chrome"}
+    where = machine(["/usr/bin/google-chrome-stable", "/opt/google/chrome/chrome"], links=link)
+    assert found(where) == "/opt/google/chrome/chrome"
+
+
+def test_chromium_goes_before_google_chrome() -> None:
+    where = machine(["/usr/lib/chromium/chromium", "/usr/bin/chromium", "/opt/google/chrome/chrome"])
+    assert found(where) == "/usr/lib/chromium/chromium"
+
+
+def test_a_chrome_of_ones_own_on_path_goes_before_the_usual_places() -> None:
+    where = machine(["/home/me/bin/chrome", "/usr/lib/chromium/chromium"], environ={"PATH": "/home/me/bin"})
+    assert found(where) == "/home/me/bin/chrome"
+
+
+def test_a_relative_entry_of_path_is_passed_over() -> None:
+    assert found(machine(["chromium", "bin/chromium", "./chromium"], environ={"PATH": ":bin:."})) is None
+
+
+def test_an_unknown_system_is_searched_like_linux() -> None:
+    assert found(machine(["/usr/local/bin/chromium"], "freebsd14")) == "/usr/local/bin/chromium"
+
+
+@pytest.mark.parametrize("folder", ["PROGRAMFILES", "PROGRAMFILES(X86)", "LOCALAPPDATA"])
+def test_windows_is_searched_where_chrome_installs_itself(folder: str) -> None:
+    chrome = r"D:\Somewhere\Google\Chrome\Application\chrome.exe"
+    assert found(machine([chrome], "win32", {folder: r"D:\Somewhere"})) == chrome
+
+
+def test_windows_path_is_split_as_windows_splits_it() -> None:
+    driver = r"C:\Tools\chromedriver.exe"
+    where = machine([driver], "win32", {"PATH": r"C:\Windows;C:\Tools"})
+    assert str(binaries.find_chromedriver(None, where)) == driver
+
+
+@pytest.mark.parametrize("home", ["", "/Users/me"])
+def test_macos_is_searched_in_both_application_folders(home: str) -> None:
+    chrome = f"{home}/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
+    assert found(machine([chrome], "darwin", {"HOME": "/Users/me"})) == chrome
+
+
+def test_macos_knows_homebrews_chromedriver() -> None:
+    where = machine(["/opt/homebrew/bin/chromedriver"], "darwin", {})
+    assert str(binaries.find_chromedriver(None, where)) == "/opt/homebrew/bin/chromedriver"
+
+
+def test_a_setting_goes_before_everything_and_is_taken_as_it_is() -> None:
+    where = machine(["/srv/chrome", "/usr/lib/chromium/chromium"])
+    assert found(where, "/srv/chrome") == "/srv/chrome"
+
+
+def test_an_empty_setting_is_none() -> None:
+    assert found(machine(["/usr/lib/chromium/chromium"]), "") == "/usr/lib/chromium/chromium"
+
+
+@pytest.mark.parametrize(
+    ("find", "variable"),
+    [(binaries.find_chrome, "DROVER_CHROME_BINARY"), (binaries.find_chromedriver, "DROVER_CHROMEDRIVER")],
+)
+def test_a_setting_that_names_no_program_is_refused_in_one_line(find: object, variable: str) -> None:
+    assert callable(find)
+    with pytest.raises(StartRefused) as refused:
+        find("/srv/missing", machine(["/usr/bin/chromium", "/usr/bin/chromedriver"]))
+    message = refused.value.message
+    assert variable in message
+    assert "/srv/missing" in message
+    assert "full path" in message
+    assert "\n" not in message
+
+
+def test_a_real_file_that_is_not_executable_is_refused(folder: Path) -> None:
+    file = folder / "chrome"
+    file.touch(mode=0o600)
+    with pytest.raises(StartRefused, match="no executable file"):
+        binaries.find_chrome(str(file))
+
+
+SNAPS = {
+    "the snap itself": ("/snap/chromium/current/usr/lib/chromium-browser/chrome", b"\x7fELF", {}),
+    "a snap of Fedora": ("/var/lib/snapd/snap/bin/chromium", b"\x7fELF", {}),
+    "a script that runs one": ("/usr/bin/chromium", b'#!/bin/sh\nexec snap run chromium "$@"\n', {}),
+    "snap's command": ("/snap/bin/chromium", b"\x7fELF", {"/snap/bin/chromium": "/usr/bin/snap"}),
+    "a link to it": ("/usr/bin/chromium", b"\x7fELF", {"/usr/bin/chromium": "/snap/chromium/current/chrome"}),
+    "a link to snap": ("/usr/bin/chromium", b"\x7fELF", {"/usr/bin/chromium": "/usr/bin/snap"}),
+    "Ubuntu's script": ("/usr/bin/chromium-browser", UBUNTU_STUB, {}),
+}
+
+
+@pytest.mark.parametrize("case", SNAPS)
+def test_a_setting_that_names_a_snap_is_refused_with_what_to_take_instead(case: str) -> None:
+    path, content, links = SNAPS[case]
+    with pytest.raises(StartRefused) as refused:
+        binaries.find_chrome(path, machine({path: content}, links=links))
+    for word in ("DROVER_CHROME_BINARY", path, "snap", "Google Chrome", "Selenium Manager"):
+        assert word in refused.value.message
+    assert "\n" not in refused.value.message
+
+
+@pytest.mark.parametrize("case", [case for case in SNAPS if case != "the snap itself"])
+def test_a_snap_on_path_is_passed_over_and_said(case: str) -> None:
+    path, content, links = SNAPS[case]
+    where = machine(
+        {path: content}, links=links, environ={"PATH": "/snap/bin:/var/lib/snapd/snap/bin:/usr/bin"}
+    )
+    notice = binaries.snap_notice(where)
+    assert found(where) is None
+    assert notice is not None
+    for word in (path, "snap", "Google Chrome", "Selenium Manager"):
+        assert word in notice
+
+
+def test_a_real_chrome_is_found_past_a_snap() -> None:
+    where = machine({"/usr/bin/chromium-browser": UBUNTU_STUB, "/opt/google/chrome/chrome": b"\x7fELF"})
+    assert found(where) == "/opt/google/chrome/chrome"
+
+
+def test_ubuntus_chromedriver_script_is_passed_over_too() -> None:
+    stub = b'#!/bin/sh\nexec /snap/bin/chromium.chromedriver "$@"\n'
+    assert binaries.find_chromedriver(None, machine({"/usr/bin/chromedriver": stub})) is None
+
+
+def test_debians_wrapper_is_no_snap() -> None:
+    assert binaries.snap_notice(machine({"/usr/bin/chromium": DEBIAN_WRAPPER})) is None
+
+
+class FakeManager:
+    """Stands for Selenium Manager: a program that notes what it is asked and given, and answers or fails."""
+
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, folder: Path, answer: Mapping[str, str], code: int = 0
+    ) -> None:
+        self._notes = folder / "asked"
+        told = folder / "told"
+        told.write_text(json.dumps({"logs": [], "result": answer}))
+        script = f"printf '%s\\n' \"$@\" > {self._notes}; env > {folder}/given; cat {told}; exit {code}"
+        manager = program(folder / "selenium-manager", script)
+        monkeypatch.setattr(SeleniumManager, "_get_binary", lambda: manager)
+
+    @property
+    def asked(self) -> list[str]:
+        return self._notes.read_text().splitlines() if self._notes.exists() else []
+
+
+FETCHED = {"browser_path": "/cache/chrome", "driver_path": "/cache/chromedriver"}
+
+
+def test_what_is_found_needs_no_manager(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    manager = FakeManager(monkeypatch, folder, FETCHED)
+    pair = binaries.resolve(None, None, machine(["/usr/bin/chromium", "/usr/bin/chromedriver"]))
+    assert pair == Binaries(Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver"))
+    assert manager.asked == []
+
+
+def test_a_missing_pair_is_fetched(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    manager = FakeManager(monkeypatch, folder, FETCHED)
+    pair = binaries.resolve(None, None, machine([*FETCHED.values()]))
+    assert pair == Binaries(Path("/cache/chrome"), Path("/cache/chromedriver"))
+    assert "--browser-path" not in manager.asked
+    assert {"--avoid-stats", "--skip-driver-in-path", "--skip-browser-in-path"} <= {*manager.asked}
+
+
+def test_the_manager_is_told_none_of_our_settings(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    monkeypatch.setenv("DROVER_API_TOKEN", "s3cret")
+    FakeManager(monkeypatch, folder, FETCHED)
+    binaries.resolve(None, None, machine([*FETCHED.values()]))
+    given = (folder / "given").read_text()
+    assert "PATH=" in given
+    assert "DROVER_" not in given
+
+
+def test_a_missing_chromedriver_is_fetched_for_the_chrome_that_was_found(
+    monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    manager = FakeManager(monkeypatch, folder, {"browser_path": "", "driver_path": "/cache/chromedriver"})
+    pair = binaries.resolve(None, None, machine(["/opt/google/chrome/chrome", "/cache/chromedriver"]))
+    assert pair == Binaries(Path("/opt/google/chrome/chrome"), Path("/cache/chromedriver"))
+    assert manager.asked[5:7] == ["--browser-path", "/opt/google/chrome/chrome"]
+
+
+def test_a_missing_chrome_is_fetched_in_the_version_of_the_chromedriver_that_was_found(
+    monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    manager = FakeManager(monkeypatch, folder, FETCHED)
+    driver = program(folder / "chromedriver", "echo 'ChromeDriver 156.0.8078.79 (abc)'")
+    pair = binaries.resolve(None, str(driver), machine([str(driver), *FETCHED.values()]))
+    assert pair == Binaries(Path("/cache/chrome"), driver)
+    assert manager.asked[5:7] == ["--browser-version", "156"]
+
+
+OFFLINE = {"code": "65", "message": "error sending request", "driver_path": "", "browser_path": ""}
+DRIVER_ALONE = {"browser_path": "", "driver_path": "/cache/chromedriver"}
+OF_A_SNAP = {"browser_path": "/snap/bin/chromium", "driver_path": "/cache/chromedriver"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "cause"),
+    [(OFFLINE, 65, "error sending request"), (DRIVER_ALONE, 0, "answered"), (OF_A_SNAP, 0, "answered")],
+)
+def test_a_manager_that_cannot_help_becomes_a_line_that_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, answer: Mapping[str, str], code: int, cause: str
+) -> None:
+    FakeManager(monkeypatch, folder, answer, code)
+    with pytest.raises(BrowserUnavailable) as unavailable:
+        binaries.resolve(None, None, machine(["/cache/chromedriver", "/snap/bin/chromium"]))
+    for words in (cause, "apt-get install chromium chromium-driver", "install Google Chrome"):
+        assert words in unavailable.value.message
+    assert "\n" not in unavailable.value.message
+
+
+@pytest.mark.parametrize(
+    ("script", "cause"),
+    [
+        ("echo nonsense", "it ended with 0"),
+        ("echo 'x: cannot execute' >&2; exit 126", "x: cannot execute"),
+        ("exec sleep 30", "no answer within 0.2 s"),
+    ],
+)
+def test_a_manager_that_talks_nonsense_or_never_ends_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, script: str, cause: str
+) -> None:
+    monkeypatch.setattr(binaries, "FETCH_TIMEOUT_S", 0.2)
+    manager = program(folder / "selenium-manager", script)
+    monkeypatch.setattr(SeleniumManager, "_get_binary", lambda: manager)
+    with pytest.raises(BrowserUnavailable, match=cause):
+        binaries.resolve(None, None, machine([]))
+
+
+def test_a_system_that_the_manager_does_not_know_is_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown() -> Path:
+        raise WebDriverException("Unsupported platform/architecture combination")
+
+    monkeypatch.setattr(SeleniumManager, "_get_binary", unknown)
+    with pytest.raises(BrowserUnavailable, match="Unsupported platform"):
+        binaries.resolve(None, None, machine([]))
+
+
+def test_where_chrome_is_there_and_chromedriver_is_not_it_is_chromedriver_that_is_missed(
+    monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    FakeManager(monkeypatch, folder, OFFLINE, 65)
+    with pytest.raises(BrowserUnavailable) as unavailable:
+        binaries.resolve(None, None, machine(["/opt/google/chrome/chrome"]))
+    said = unavailable.value.message
+    assert said.startswith("no ChromeDriver for /opt/google/chrome/chrome was found")
+    assert "DROVER_CHROMEDRIVER" in said
+    assert "install Google Chrome" not in said
+
+
+def test_where_only_a_snap_is_there_and_nothing_can_be_fetched_the_snap_is_named(
+    monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    FakeManager(monkeypatch, folder, OFFLINE, 65)
+    with pytest.raises(BrowserUnavailable) as unavailable:
+        binaries.resolve(None, None, machine({"/usr/bin/chromium-browser": UBUNTU_STUB}))
+    said = unavailable.value.message
+    assert said.startswith("/usr/bin/chromium-browser is not used: it comes from snap")
+    for words in ("Google Chrome", "Selenium Manager", "error sending request"):
+        assert words in said
+    assert "\n" not in said
+
+
+def test_a_folder_of_path_that_may_not_be_searched_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(_path: str) -> os.stat_result:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(os, "stat", forbidden)
+    assert not binaries.this_machine().is_program("/root/bin/chromium")
+
+
+def program(path: Path, script: str) -> Path:
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o700)
+    return path
+
+
+def test_versions_are_read_from_what_the_programs_say(folder: Path) -> None:
+    chrome = program(folder / "chrome", "echo 'Chromium 156.0.8078.79 built on Debian GNU/Linux 12'")
+    driver = program(folder / "chromedriver", "echo 'ChromeDriver 155.0.1.2 (0123abc-refs/heads/main@{#1})'")
+    assert binaries.versions(Binaries(chrome, driver)) == ("156.0.8078.79", "155.0.1.2")
+
+
+def test_windows_chrome_is_not_asked_since_it_would_open_a_window(folder: Path) -> None:
+    driver = program(folder / "chromedriver", "echo 'ChromeDriver 155.0.1.2'")
+    chrome = program(folder / "chrome", f"touch {folder}/asked; echo 'Chrome 156.0'")
+    assert binaries.versions(Binaries(chrome, driver), "win32") == ("", "155.0.1.2")
+    assert not (folder / "asked").exists()
+
+
+def test_a_program_that_is_silent_fails_or_hangs_has_no_version(
+    monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    monkeypatch.setattr(binaries, "VERSION_TIMEOUT_S", 0.05)
+    hanging = program(folder / "chrome", "exec sleep 60")
+    assert binaries.versions(Binaries(hanging, folder / "missing")) == ("", "")
+
+
+def test_asking_for_a_version_passes_on_none_of_our_settings(
+    monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    monkeypatch.setenv("DROVER_API_TOKEN", "99.99")
+    driver = program(folder / "chromedriver", 'echo "ChromeDriver ${DROVER_API_TOKEN:-1.2}"')
+    assert binaries.versions(Binaries(driver, driver)) == ("1.2", "1.2")
+
+
+@pytest.mark.parametrize(
+    ("chrome", "driver"), [("156.0.1.2", "156.0.8078.79"), ("", "156.0"), ("156.0", ""), ("", "")]
+)
+def test_versions_fit_where_the_first_numbers_are_equal_or_unknown(chrome: str, driver: str) -> None:
+    assert binaries.mismatch(chrome, driver) is None
+
+
+def test_versions_that_do_not_fit_are_named_with_what_to_do() -> None:
+    message = binaries.mismatch("156.0.8078.79", "15.0.1.2")
+    assert message is not None
+    for words in ("156.0.8078.79", "15.0.1.2", "apt-get install", "DROVER_CHROMEDRIVER"):
+        assert words in message
+    assert "\n" not in message
+
+
+def test_the_module_needs_the_standard_library_only() -> None:
+    root = Path(__file__).resolve().parents[3]
+    command = [sys.executable, "-S", "-c", "import drover.browser.binaries, run"]
+    subprocess.run(command, cwd=root, check=True, timeout=30)

@@ -1,0 +1,75 @@
+"""The documents say what the program is: its settings, its errors, its causes and methods."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from drover.browser.health import Cause
+from drover.browser.recovery import Method
+from drover.core import errors
+from drover.core.errors import DroverError
+from drover.core.settings import describe_settings
+
+ROOT = Path(__file__).resolve().parents[3]
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.glob("*.md"))
+ROW = re.compile(r"^\| `(?P<first>[^`]+)` \| (?P<second>[^|]+?) \|(?: (?P<third>[^|]+?) \|)?", re.MULTILINE)
+SAYS = re.compile(r"^\| (`[^|]+`[^|]*) \|", re.MULTILINE)
+JOINED = re.compile(r'"\s*\n\s*f?"')
+NOT_SAID = (".", "tests", "bench", "build")
+LINK = re.compile(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)")
+
+
+def rows(page: str) -> dict[str, tuple[str, str | None]]:
+    """Give the rows of a page's tables whose first cell is code."""
+    found = ROW.finditer((DOCS / page).read_text(encoding="utf-8"))
+    return {row["first"]: (row["second"], row["third"]) for row in found}
+
+
+def test_every_setting_is_told_with_its_default_and_meaning() -> None:
+    told = rows("settings.md")
+    for variable, default, meaning in describe_settings():
+        shown = "the system's folder for user data" if variable == "DROVER_DATA_DIR" else default
+        assert told.pop(variable) == (shown, meaning)
+    assert told == {}
+
+
+def test_every_error_is_told_with_its_code_and_status() -> None:
+    tree = [one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, DroverError)]
+    told = {code: cells[0] for code, cells in rows("troubleshooting.md").items() if cells[0].isdigit()}
+    assert told == {one.code: str(one.status) for one in tree}
+
+
+def test_what_drover_is_said_to_say_is_what_it_says() -> None:
+    product = [
+        path for path in ROOT.rglob("*.py") if not path.relative_to(ROOT).parts[0].startswith(NOT_SAID)
+    ]
+    code = "\n".join(path.read_text(encoding="utf-8") for path in product)
+    said = JOINED.sub("", code)
+    tables = (DOCS / "troubleshooting.md").read_text(encoding="utf-8").split("### Things are slow")[0]
+    quoted = [quote for first in SAYS.findall(tables) for quote in re.findall(r"`([^`]+)`", first)]
+    parts = [part.strip() for quote in quoted for part in quote.split("…")]
+    assert len(parts) > 20
+    assert [part for part in parts if part not in said] == []
+
+
+def test_every_cause_and_method_of_a_recovery_is_told() -> None:
+    text = (DOCS / "recovery.md").read_text(encoding="utf-8")
+    assert [cause.value for cause in Cause if f"`{cause.value}`" not in text] == []
+    assert [method.value for method in Method if f"<b>{method.value}</b>" not in text] == []
+
+
+@pytest.mark.parametrize("page", [*PAGES, DOCS.parent / "README.md"], ids=lambda page: page.name)
+def test_a_link_leads_somewhere(page: Path) -> None:
+    targets = LINK.findall(page.read_text(encoding="utf-8"))
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def test_every_page_is_in_the_table_of_contents() -> None:
+    contents = (DOCS / "README.md").read_text(encoding="utf-8")
+    assert [
+        page.name for page in PAGES if page.name != "README.md" and f"({page.name})" not in contents
+    ] == []

@@ -1,0 +1,299 @@
+"""The OpenAPI document: whole, and true of what the routes really answer."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from jsonschema import Draft202012Validator
+
+from drover.core.errors import DroverError
+from drover.core.settings import Settings
+from drover.server.service import Drover
+from drover.sessions.pool.acquire_request import new_lease
+from drover.web.route_table import ROUTES
+from drover.web.services import Services, offer
+from process_cleanup import CleanupReport, Failed
+from tests.unit.core.test_errors import ALL
+from tests.unit.examples import ready
+from tests.unit.web.test_routes import (
+    RECOVERY,
+    FailingCleaner,
+    ObedientCleaner,
+    ObedientManager,
+    RefusingManager,
+    judgement,
+    killed,
+    serve,
+)
+
+Json = dict[str, Any]
+# What `attach/` answers.
+ELSEWHERE = {(route.method, route.path) for route in ROUTES if route.tag in {"Attach", "Streams"}}
+
+
+@pytest.fixture(scope="module")
+def drover(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drover]:
+    with pytest.MonkeyPatch.context() as patch:
+        # What talks to browsers opens an event loop as soon as it is made.
+        patch.setattr("drover.server.service.DevTools", object)
+        yield Drover(Settings(data_dir=tmp_path_factory.mktemp("d")))
+
+
+@pytest.fixture(scope="module")
+def flask(drover: Drover) -> Flask:
+    return drover._flask()
+
+
+@pytest.fixture
+def client(flask: Flask) -> FlaskClient:
+    serve(flask)
+    client = flask.test_client()
+    client.environ_base["HTTP_HOST"] = "localhost:5010"
+    return client
+
+
+@pytest.fixture
+def document(client: FlaskClient) -> Json:
+    told: Json = json.loads(client.get("/openapi.json").data)
+    return told
+
+
+def operations(document: Json) -> Iterator[tuple[str, str, Json]]:
+    for path, methods in document["paths"].items():
+        yield from ((method, path, operation) for method, operation in methods.items())
+
+
+def media_types(document: Json) -> Iterator[Json]:
+    for _, _, operation in operations(document):
+        for holder in (operation.get("requestBody", {}), *operation["responses"].values()):
+            yield from holder.get("content", {}).values()
+
+
+def check(document: Json, schema: Json, value: object) -> None:
+    Draft202012Validator({**schema, "components": document["components"]}).validate(value)
+
+
+def check_answer(document: Json, method: str, path: str, status: int, body: object) -> None:
+    reply = document["paths"][path][method]["responses"][str(status)]
+    check(document, reply["content"]["application/json"]["schema"], body)
+
+
+def test_every_route_of_flask_is_described_and_none_beyond(flask: Flask, document: Json) -> None:
+    registered = {
+        (method.lower(), re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule))
+        for rule in flask.url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+        if not rule.endpoint.endswith("static")
+    }
+    described = {(method, path) for method, path, _ in operations(document)}
+    assert described == registered | ELSEWHERE
+
+
+def test_every_route_outside_of_flask_is_described_and_none_beyond(drover: Drover) -> None:
+    described = [
+        (route, re.sub(r"{\w+}", "x", route.path)) for route in ROUTES if route.tag in {"Attach", "Streams"}
+    ]
+    registered = drover._routes()
+    for known in registered:
+        assert any(known.pattern.fullmatch(path) for _, path in described), known.pattern
+    unknown = [
+        route.path
+        for route, path in described
+        if not any(
+            known.pattern.fullmatch(path) and (route.method.upper() in known.methods or not known.methods)
+            for known in registered
+        )
+    ]
+    assert not unknown
+
+
+def test_every_field_and_parameter_has_its_meaning(document: Json) -> None:
+    for name, schema in document["components"]["schemas"].items():
+        assert schema.get("description"), name
+        for field, part in schema.get("properties", {}).items():
+            assert part.get("description"), f"{name}.{field}"
+    for _, path, operation in operations(document):
+        assert operation["summary"]
+        assert operation["description"]
+        for parameter in operation.get("parameters", []):
+            assert parameter["description"], path
+
+
+def test_every_example_fits_its_schema(document: Json) -> None:
+    seen = 0
+    for media in media_types(document):
+        for example in media.get("examples", {}).values():
+            check(document, media["schema"], example["value"])
+            seen += 1
+    assert seen > len(ROUTES)
+
+
+def test_every_json_body_has_an_example(document: Json) -> None:
+    for _, path, operation in operations(document):
+        for holder in (operation.get("requestBody", {}), *operation["responses"].values()):
+            media = holder.get("content", {}).get("application/json")
+            if media is not None and "$ref" in media["schema"]:
+                assert media["examples"], path
+
+
+@pytest.mark.parametrize("error", ALL)
+def test_every_error_code_is_known_to_the_document(document: Json, error: type[DroverError]) -> None:
+    assert error.code in document["components"]["schemas"]["Failure"]["properties"]["code"]["enum"]
+
+
+def test_the_models_that_validate_requests_are_those_that_are_described(document: Json) -> None:
+    schemas = document["components"]["schemas"]
+    assert schemas["SessionRequest"]["additionalProperties"] is False
+    assert schemas["SessionRequest"]["properties"]["key"]["anyOf"][0]["maxLength"] == 256
+    assert schemas["LeaseRequest"]["required"] == ["ttl"]
+    (look,) = [
+        one
+        for one in document["paths"]["/sessions/{session_id}"]["get"]["parameters"]
+        if one["in"] == "query"
+    ]
+    assert (look["name"], look["schema"]["type"], look["schema"]["default"]) == ("recover", "boolean", True)
+
+
+@pytest.mark.parametrize(
+    ("method", "url", "path", "status", "body"),
+    [
+        ("post", "/sessions", "/sessions", 200, None),
+        ("post", "/sessions", "/sessions", 400, {"sesion_id": "a"}),
+        ("get", "/sessions", "/sessions", 200, None),
+        ("get", "/sessions/a", "/sessions/{session_id}", 200, None),
+        ("get", "/sessions/a?recover=maybe", "/sessions/{session_id}", 400, None),
+        ("delete", "/sessions/a", "/sessions/{session_id}", 200, None),
+        ("post", "/cleanup_orphaned_processes?dry_run=true", "/cleanup_orphaned_processes", 200, None),
+        ("post", "/emergency_recovery", "/emergency_recovery", 200, None),
+        ("get", "/processes", "/processes", 200, None),
+        ("get", "/health", "/health", 200, None),
+    ],
+)
+def test_a_real_answer_is_as_it_is_described(
+    flask: Flask,
+    client: FlaskClient,
+    document: Json,
+    method: str,
+    url: str,
+    path: str,
+    status: int,
+    body: Json | None,
+) -> None:
+    manager = serve(flask, cleaner=ObedientCleaner(CleanupReport(killed=(killed(1),), reaped=(9,))))
+    ready(manager.registry, "b", key="k", memory_mb=3.5)
+    answer = (
+        client.open(url, method=method.upper(), json=body)
+        if body
+        else client.open(url, method=method.upper())
+    )
+    assert answer.status_code == status
+    check_answer(document, method, path, status, json.loads(answer.data))
+
+
+def test_a_created_and_a_recovered_session_are_as_they_are_described(
+    flask: Flask, client: FlaskClient, document: Json
+) -> None:
+    for manager, status in ((ObedientManager(created=True), 201), (ObedientManager(recovery=RECOVERY), 200)):
+        serve(flask, manager)
+        answer = client.post("/sessions")
+        assert answer.status_code == status
+        check_answer(document, "post", "/sessions", status, json.loads(answer.data))
+
+
+def test_leases_are_as_they_are_described(flask: Flask, client: FlaskClient, document: Json) -> None:
+    manager = serve(flask)
+    manager.lease = lambda *_: new_lease(60, "me")  # type: ignore[attr-defined]
+    manager.end_lease = lambda *_: None  # type: ignore[attr-defined]
+    path = "/sessions/{session_id}/lease"
+    granted = client.post("/sessions/a/lease", json={"ttl": 60})
+    check_answer(document, "post", path, granted.status_code, json.loads(granted.data))
+    ended = client.delete("/sessions/a/lease")
+    check_answer(document, "delete", path, ended.status_code, json.loads(ended.data))
+
+
+def test_what_could_not_be_ended_is_as_it_is_described(
+    flask: Flask, client: FlaskClient, document: Json
+) -> None:
+    report = CleanupReport(failed=(Failed(judgement(2), "it is still there"),))
+    manager = serve(flask, cleaner=ObedientCleaner(report))
+    manager.emergency = lambda: report  # type: ignore[method-assign]
+    for path in ("/cleanup_orphaned_processes", "/emergency_recovery"):
+        answer = client.post(path)
+        check_answer(document, "post", path, 500, json.loads(answer.data))
+    serve(flask, cleaner=FailingCleaner())
+    broken = client.post("/cleanup_orphaned_processes")
+    check_answer(document, "post", "/cleanup_orphaned_processes", 500, json.loads(broken.data))
+
+
+def test_bad_health_is_as_it_is_described(flask: Flask, client: FlaskClient, document: Json) -> None:
+    serve(flask).registry.stop()
+    answer = client.get("/health")
+    assert answer.status_code == 503
+    check_answer(document, "get", "/health", answer.status_code, json.loads(answer.data))
+
+
+@pytest.mark.parametrize("error", ALL)
+def test_every_refusal_is_as_failures_are_described(
+    flask: Flask, client: FlaskClient, document: Json, error: type[DroverError]
+) -> None:
+    serve(flask, RefusingManager(error("Do this", {"field": "problem"})))
+    failure = {"$ref": "#/components/schemas/Failure"}
+    check(document, failure, json.loads(client.post("/sessions").data))
+
+
+def test_a_field_that_nobody_described_is_noticed(document: Json, client: FlaskClient) -> None:
+    told = json.loads(client.get("/health").data) | {"surprise": 1}
+    schema = document["components"]["schemas"]["ServiceHealth"]
+    errors = [*Draft202012Validator({**schema, "components": document["components"]}).iter_errors(told)]
+    assert "surprise" in errors[0].message
+
+
+def test_metrics_are_served_as_text(client: FlaskClient) -> None:
+    answer = client.get("/metrics")
+    assert answer.status_code == 200
+    assert answer.content_type.startswith("text/plain; version=0.0.4")
+    assert b"drover_healthy" in answer.data
+
+
+def test_the_page_has_nothing_inline_and_nothing_from_elsewhere(client: FlaskClient) -> None:
+    answer = client.get("/docs")
+    assert answer.mimetype == "text/html"
+    policy = dict(part.strip().split(" ", 1) for part in answer.headers["Content-Security-Policy"].split(";"))
+    assert policy["default-src"] == "'none'"
+    assert {policy[name] for name in ("script-src", "style-src", "connect-src")} == {"'self'"}
+    assert "unsafe" not in answer.headers["Content-Security-Policy"]
+    assert not re.search(r"<style|style=|\son\w+=|https?://|<script(?![^>]*\ssrc=)", answer.text)
+
+
+def test_the_page_and_its_parts_are_there_and_speak_of_no_other_host(client: FlaskClient) -> None:
+    parts = re.findall(r'(?:src|href)="([^"]+)"', client.get("/docs").text)
+    assert len(parts) >= 4
+    for part in parts:
+        with client.get(part) as answer:
+            assert answer.status_code == 200, part
+            told = answer.get_data(as_text=True)
+        assert not re.search(r"https?://(?!www\.w3\.org/2000/svg|localhost|example\.org|127\.0\.0\.1)", told)
+
+
+@pytest.mark.parametrize("path", ["/docs", "/docs/assets/docs.js", "/openapi.json", "/metrics"])
+def test_what_an_operator_reads_is_behind_the_door_and_holds_no_secret(
+    flask: Flask, client: FlaskClient, path: str
+) -> None:
+    before: Services = flask.extensions["drover"]
+    offer(flask.extensions, replace(before, policy=replace(before.policy, token="long-token")))
+    try:
+        assert client.get(path).status_code == 401
+        with client.get(path, headers={"Authorization": "Bearer long-token"}) as shown:
+            assert shown.status_code == 200
+            told = shown.get_data(as_text=True)
+        assert "long-token" not in told
+        assert str(before.settings.data_dir) not in told
+    finally:
+        offer(flask.extensions, before)

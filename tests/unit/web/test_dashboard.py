@@ -1,0 +1,89 @@
+"""The dashboard's page and files: what they may load, and how they are kept."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from flask.testing import FlaskClient
+
+from drover.core.settings import Settings
+from drover.server.service import Drover
+
+STATIC = Path(__file__).parents[3] / "drover" / "web" / "static"
+MODULES = sorted(STATIC.glob("*.js"))
+FILES = [f"/static/{path.name}" for path in sorted(STATIC.glob("*.*"))]
+LONGEST_MODULE = 400
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlaskClient]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("drover.server.service.DevTools", object)
+        flask = Drover(Settings(data_dir=tmp_path_factory.mktemp("d")))._flask()
+    with flask.test_client() as client:
+        client.environ_base["HTTP_HOST"] = "localhost:5010"
+        yield client
+
+
+@pytest.mark.parametrize("path", ["/", *FILES])
+def test_everything_of_the_page_is_served_with_a_strict_policy(client: FlaskClient, path: str) -> None:
+    answer = client.get(path, buffered=True)
+    assert answer.status_code == 200
+    policy = dict(rule.split(" ", 1) for rule in answer.headers["Content-Security-Policy"].split("; "))
+    assert policy.pop("default-src") == policy.pop("frame-ancestors") == "'none'"
+    assert policy.pop("base-uri") == policy.pop("form-action") == "'none'"
+    assert {policy.pop(f"{kind}-src") for kind in ("script", "style", "img", "connect")} == {"'self'"}
+    assert policy == {"require-trusted-types-for": "'script'", "trusted-types": "'none'"}
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Referrer-Policy"] == "no-referrer"
+    assert answer.headers["Cache-Control"] == "no-cache"
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_a_file_that_has_not_changed_is_not_sent_again(client: FlaskClient, path: str) -> None:
+    tag = client.get(path, buffered=True).headers["ETag"]
+    again = client.get(path, buffered=True, headers={"If-None-Match": tag})
+    assert (again.status_code, again.data) == (304, b"")
+
+
+def test_a_module_is_declared_as_javascript_on_every_system(client: FlaskClient) -> None:
+    assert client.get("/static/dashboard.js", buffered=True).mimetype == "text/javascript"
+
+
+def test_a_file_that_is_none_of_the_pages_is_not_served(client: FlaskClient) -> None:
+    assert client.get("/static/../dashboard.py").status_code == 404
+    assert client.get("/static/nothing.js").status_code == 404
+
+
+def test_the_page_loads_nothing_from_elsewhere_and_has_no_code_of_its_own(client: FlaskClient) -> None:
+    html = client.get("/").get_data(as_text=True)
+    assert re.findall(r'(?:src|href)="([^"]*)"', html) == [
+        *("/static/icon.svg", "/static/dashboard.css", "/static/dashboard.js"),
+        *("#main", "#sessions", "#processes", "#timeline", "#log"),
+    ]
+    assert not re.search(r"<script>|<style|\son\w+=|\sstyle=", html)
+
+
+@pytest.mark.parametrize("name", ["Clean up orphans", "Preview", "Emergency recovery"])
+def test_the_buttons_have_exactly_these_names(client: FlaskClient, name: str) -> None:
+    assert re.search(rf"<button [^>]*>{name}</button>", client.get("/").get_data(as_text=True))
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: path.name)
+def test_no_module_makes_markup_of_a_text(module: Path) -> None:
+    text = module.read_text(encoding="utf-8")
+    assert not re.search(
+        r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function", text
+    )
+    assert len(text.splitlines()) <= LONGEST_MODULE
+
+
+def test_every_element_that_a_module_asks_for_is_on_the_page(client: FlaskClient) -> None:
+    html = client.get("/").get_data(as_text=True)
+    text = "".join(module.read_text(encoding="utf-8") for module in MODULES)
+    asked = set(re.findall(r'(?:byId|stamp)\("([^"]+)"\)', text))
+    assert asked
+    assert {name for name in asked if f'id="{name}"' not in html} == set()

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from typing import cast
+
+from drover.browser.health import Health, HealthStatus
+from drover.processes.cleanup.verdicts import CleanupPlan
+from drover.sessions.pool.registry import SessionRegistry
+from drover.web.overview import Overview
+from process_cleanup import ProcessCleaner
+from session_manager import SessionManager
+from tests.unit.examples import queue, ready
+from tests.unit.web.test_routes import judgement
+
+
+class QuietCleaner:
+    """Knows one orphan."""
+
+    def survey(self) -> CleanupPlan:
+        return CleanupPlan((judgement(7),))
+
+
+class DoubtfulManager:
+    """Has these sessions, and may not find a browser."""
+
+    def __init__(self, registry: SessionRegistry, unavailable: str | None) -> None:
+        self.registry = registry
+        self.unavailable = unavailable
+
+
+def overview(registry: SessionRegistry, doubt: str | None = None) -> Overview:
+    manager = cast("SessionManager", DoubtfulManager(registry, doubt))
+    return Overview(manager, cast("ProcessCleaner", QuietCleaner()), 5010)
+
+
+def test_a_session_is_made_anew_only_when_it_has_changed() -> None:
+    registry = SessionRegistry(3, 2)
+    one, other = ready(registry, "one"), ready(registry, "other")
+    seen = overview(registry)
+    before = seen.sessions()
+    assert [session["session_id"] for session in before] == ["one", "other"]
+    assert before[0]["webdriver_url"] == "http://localhost:5010/wd/hub"
+    registry.note(other, health=Health(HealthStatus.HEALTHY))
+    after = seen.sessions()
+    assert (after[0] is before[0], after[1] is before[1]) == (True, False)
+    registry.forget(one)
+    assert [session["session_id"] for session in seen.sessions()] == ["other"]
+
+
+def test_capacity_counts_places_callers_and_memory() -> None:
+    registry = SessionRegistry(1, 2)
+    registry.evict_with(lambda _: None)
+    with registry.command(ready(registry, "one")):
+        queue(registry, "two")
+        told = overview(registry, "no Chrome was found").capacity()
+    assert (told["active_sessions"], told["max_sessions"], told["waiting"], told["warm"]) == (1, 1, 1, 0)
+    assert told["unavailable"] == "no Chrome was found"
+    used, total = told["memory_used_mb"], told["memory_total_mb"]
+    assert isinstance(used, int)
+    assert isinstance(total, int)
+    assert 0 < used <= total + 10
+
+
+def test_processes_are_told_as_the_route_tells_them() -> None:
+    told = overview(SessionRegistry(1, 1)).processes()
+    assert [(row["pid"], row["verdict"], row["role"]) for row in told] == [(7, "orphan", "driver")]

@@ -1,0 +1,572 @@
+"""The REST face over services that do exactly one thing: what goes in, what comes out, in which words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import Future
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from drover.browser.health import Cause, Health, HealthStatus
+from drover.browser.recovery import Method, Recovery
+from drover.core import errors
+from drover.core.deadline import ClientDisconnected, Deadline, DeadlineExceeded
+from drover.core.errors import DroverError
+from drover.core.settings import Settings
+from drover.processes.cleanup.verdicts import CleanupPlan, Judgement, Role, Verdict
+from drover.processes.table import ProcessRow
+from drover.processes.termination import Outcome
+from drover.server.service import Drover
+from drover.sessions.pool.acquire_request import Acquired, AcquireRequest
+from drover.sessions.pool.registry import SessionRegistry
+from drover.sessions.pool.session import Session, SessionState
+from drover.web.services import CLIENT_GONE, Services, offer
+from process_cleanup import CleanupReport, Failed, Killed, ProcessCleaner, Trigger
+from session_manager import SessionManager
+from tests.unit.core.test_errors import ALL
+from tests.unit.examples import NOW, RUNNING, ready, session
+
+STAMP = "2026-11-22T19:40:00.123Z"
+RECOVERY = Recovery(Cause.DRIVER_GONE, Method.REATTACHED, 2, 131)
+READY = session("a", state=SessionState.READY, running=RUNNING, key="k", current_url="http://example.com/")
+
+
+class ObedientManager:
+    """Hands out one session, and notes what it was asked."""
+
+    def __init__(self, *, created: bool = False, recovery: Recovery | None = None) -> None:
+        self.registry = SessionRegistry(10, 4)
+        self.requests: list[AcquireRequest] = []
+        self.calls: list[tuple[str, str]] = []
+        self.deadlines: list[Deadline] = []
+        self.no_browser: str | None = None
+        self._created = created
+        self._recovery = recovery
+
+    @property
+    def unavailable(self) -> str | None:
+        return "the service is stopping" if self.registry.stopping else self.no_browser
+
+    def acquire(self, request: AcquireRequest, deadline: Deadline) -> Acquired:
+        self.requests.append(request)
+        self.deadlines.append(deadline)
+        return Acquired(READY, self._created, self._recovery)
+
+    def check(self, session_id: str, deadline: Deadline) -> Acquired:
+        self.calls.append(("check", session_id))
+        return Acquired(READY, created=False, recovery=self._recovery)
+
+    def report(self, session_id: str, deadline: Deadline) -> Session:
+        self.calls.append(("report", session_id))
+        return READY
+
+    def close(self, session_id: str, deadline: Deadline) -> None:
+        self.calls.append(("close", session_id))
+
+    def screenshot(self, session_id: str, deadline: Deadline) -> bytes:
+        self.calls.append(("screenshot", session_id))
+        return b"\x89PNG"
+
+    def emergency(self) -> CleanupReport:
+        return CleanupReport(killed=(killed(1234), killed(5678)), removed_profiles=1, duration_ms=84)
+
+
+class RefusingManager(ObedientManager):
+    """Refuses everything with one error."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self._error = error
+
+    def acquire(self, request: AcquireRequest, deadline: Deadline) -> Acquired:
+        raise self._error
+
+    def check(self, session_id: str, deadline: Deadline) -> Acquired:
+        raise self._error
+
+
+class PatientManager(ObedientManager):
+    """Waits for what never comes."""
+
+    def acquire(self, request: AcquireRequest, deadline: Deadline) -> Acquired:
+        never: Future[Acquired] = Future()
+        return deadline.wait(never)
+
+
+class ObedientCleaner:
+    """Gives a report, and notes what it was asked."""
+
+    def __init__(self, report: CleanupReport | None = None) -> None:
+        self.asked: list[tuple[Trigger, bool]] = []
+        self._report = report or CleanupReport()
+
+    def cleanup(self, trigger: Trigger, *, dry_run: bool = False) -> CleanupReport:
+        self.asked.append((trigger, dry_run))
+        return replace(self._report, dry_run=dry_run)
+
+    def survey(self) -> CleanupPlan:
+        return CleanupPlan((judgement(7),))
+
+
+class FailingCleaner(ObedientCleaner):
+    """Breaks off."""
+
+    def cleanup(self, trigger: Trigger, *, dry_run: bool = False) -> CleanupReport:
+        raise PermissionError("secret detail")
+
+
+def judgement(pid: int, *, own_user: bool = True) -> Judgement:
+    row = ProcessRow(
+        pid, 1, 1.0, "chromedriver", own_user=own_user, memory_mb=12.345, age_s=3.25, exe="/x/chromedriver"
+    )
+    return Judgement(row, Role.DRIVER, Verdict.ORPHAN, "nobody's", None)
+
+
+def killed(pid: int) -> Killed:
+    return Killed(judgement(pid), Outcome.ENDED)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_event_loop() -> Iterator[None]:
+    """Keep what talks to browsers out; it opens an event loop as soon as it is made."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("drover.server.service.DevTools", object)
+        yield
+
+
+@pytest.fixture(scope="module")
+def flask(tmp_path_factory: pytest.TempPathFactory) -> Flask:
+    """Give the application; each test gives it a manager and a cleaner of its own."""
+    return Drover(Settings(data_dir=tmp_path_factory.mktemp("d")))._flask()
+
+
+@pytest.fixture
+def client(flask: Flask) -> Iterator[FlaskClient]:
+    serve(flask, ObedientManager())
+    with flask.test_client() as client:
+        client.environ_base["HTTP_HOST"] = "localhost:5010"
+        yield client
+
+
+def serve(
+    flask: Flask, manager: ObedientManager | None = None, cleaner: ObedientCleaner | None = None
+) -> ObedientManager:
+    """Let the routes work with these, and give the manager."""
+    before: Services = flask.extensions["drover"]
+    manager = manager or ObedientManager()
+    chosen = cast("SessionManager", manager), cast("ProcessCleaner", cleaner or ObedientCleaner())
+    offer(flask.extensions, replace(before, manager=chosen[0], cleaner=chosen[1]))
+    return manager
+
+
+def post(client: FlaskClient, body: object, path: str = "/sessions") -> tuple[int, dict[str, Any]]:
+    answer = client.post(path, data=json.dumps(body), content_type="application/json")
+    told: dict[str, Any] = json.loads(answer.data)
+    return answer.status_code, told
+
+
+def test_a_created_session_is_told_with_its_place(flask: Flask, client: FlaskClient) -> None:
+    serve(flask, ObedientManager(created=True))
+    answer = client.post("/sessions")
+    assert answer.status_code == 201
+    assert answer.headers["Location"].endswith("/sessions/a")
+    told = json.loads(answer.data)
+    assert (told["success"], told["created"], told["recovered"], told["recovery"]) == (
+        True,
+        True,
+        False,
+        None,
+    )
+    assert told["session_id"] == told["session"]["session_id"] == "a"
+
+
+def test_a_recovered_session_tells_how(flask: Flask, client: FlaskClient) -> None:
+    serve(flask, ObedientManager(recovery=RECOVERY))
+    status, told = post(client, {})
+    assert status == 200
+    assert told["recovered"] is True
+    assert told["recovery"] == {
+        "cause": "driver_gone",
+        "method": "reattached",
+        "orphans_killed": 2,
+        "duration_ms": 131,
+    }
+
+
+def test_a_session_has_every_field_of_the_contract(client: FlaskClient) -> None:
+    told = post(client, {})[1]["session"]
+    assert set(told) >= {
+        *("session_id", "key", "state", "in_use", "created_at", "last_used", "idle_timeout", "keep_alive"),
+        *("lease", "recoveries", "last_recovery", "health", "current_url", "memory_mb", "driver", "browser"),
+        *("webdriver_url", "cdp_url"),
+    }
+    assert (told["state"], told["in_use"], told["created_at"], told["key"]) == ("ready", False, STAMP, "k")
+    assert told["health"] == {"status": "unknown", "reason": None, "checked_at": None, "latency_ms": None}
+    assert told["driver"] == {"pid": 4711, "url": "http://127.0.0.1:41234", "session_id": "d1"}
+    assert told["browser"] == {
+        "pid": 4720,
+        "version": "156.0.8078.79",
+        "debugger_address": "127.0.0.1:39999",
+    }
+
+
+def test_a_request_is_handed_on_checked_and_with_the_defaults(flask: Flask, client: FlaskClient) -> None:
+    manager = serve(flask)
+    body = {
+        "session_id": "job-1",
+        "key": "account 17 ✓",
+        "url": "https://example.com/",
+        "idle_timeout": 5,
+        "capabilities": {"pageLoadStrategy": "eager"},
+    }
+    assert post(client, body)[0] == 200
+    assert post(client, {})[0] == 200
+    first, second = manager.requests
+    assert (first.session_id, first.key, first.url) == ("job-1", "account 17 ✓", "https://example.com/")
+    assert first.capabilities.capabilities == {"pageLoadStrategy": "eager"}
+    assert first.idle_timeout == 5
+    assert (second.session_id, second.key, second.url) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"session_id": ""}, "session_id"),
+        ({"session_id": "_a"}, "session_id"),
+        ({"session_id": "a/b"}, "session_id"),
+        ({"session_id": "a\n"}, "session_id"),
+        ({"session_id": "x" * 65}, "session_id"),
+        ({"session_id": 7}, "session_id"),
+        ({"key": ""}, "key"),
+        ({"key": "x" * 257}, "key"),
+        ({"key": 1}, "key"),
+        ({"key": "\ud800"}, "key"),
+        ({"url": "ftp://example.com/"}, "url"),
+        ({"url": "file:///etc/passwd"}, "url"),
+        ({"url": "javascript:alert(1)"}, "url"),
+        ({"url": "example.com"}, "url"),
+        ({"url": ""}, "url"),
+        ({"idle_timeout": -1}, "idle_timeout"),
+        ({"idle_timeout": "5"}, "idle_timeout"),
+        ({"idle_timeout": True}, "idle_timeout"),
+        ({"idle_timeout": float("inf")}, "idle_timeout"),
+        ({"idle_timeout": float("nan")}, "idle_timeout"),
+        ({"idle_timeout": 10**400}, "idle_timeout"),
+        ({"capabilities": []}, "capabilities"),
+        ({"capabilities": {"timeouts": 5}}, "capabilities.timeouts"),
+        ({"sesion_id": "a"}, "sesion_id"),
+    ],
+)
+def test_a_bad_field_is_refused_by_name(client: FlaskClient, body: dict[str, object], field: str) -> None:
+    status, told = post(client, body)
+    assert (status, told["success"], told["code"]) == (400, False, "invalid_request")
+    assert field in told["error"]
+    assert field in told["details"]
+
+
+def test_a_field_whose_name_is_no_text_is_refused_all_the_same(client: FlaskClient) -> None:
+    for body in ({"\ud800": 1}, {"capabilities": {"\ud800": 1}}):
+        status, told = post(client, body)
+        assert (status, told["code"]) == (400, "invalid_request")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"{", b"[]", b"null", b'"text"', b"1", b"\xff\xfe", b"[" * 100_000, b'{"a":1}{', b"1" * 5000],
+    ids=["open", "list", "null", "text", "number", "no utf-8", "deep", "two", "long number"],
+)
+def test_a_body_that_is_no_json_object_is_refused(client: FlaskClient, body: bytes) -> None:
+    answer = client.post("/sessions", data=body, content_type="application/json")
+    told = json.loads(answer.data)
+    assert (answer.status_code, told["code"]) == (400, "invalid_request")
+    assert "send" in told["error"]
+
+
+@pytest.mark.parametrize("body", [b"", b"  \n", b"{}"])
+def test_an_empty_body_is_an_empty_object(client: FlaskClient, body: bytes) -> None:
+    assert client.post("/sessions", data=body, content_type="application/json").status_code == 200
+
+
+def test_a_body_that_is_not_declared_as_json_is_refused_with_the_line_that_works(client: FlaskClient) -> None:
+    answer = client.post("/sessions", data=b"{}", content_type="application/x-www-form-urlencoded")
+    assert answer.status_code == 415
+    assert "curl -X POST -H 'Content-Type: application/json'" in json.loads(answer.data)["error"]
+
+
+@pytest.mark.parametrize(
+    ("path", "query"),
+    [
+        ("/sessions", "?session_id=a"),
+        ("/sessions/a", "?recovr=false"),
+        ("/sessions/a", "?recover=perhaps"),
+        ("/sessions/a", "?recover=true&recover=false"),
+        ("/health", "?verbose=1"),
+        ("/processes", "?all=1"),
+    ],
+)
+def test_a_bad_parameter_is_refused_by_name(client: FlaskClient, path: str, query: str) -> None:
+    answer = client.get(path + query)
+    assert answer.status_code == 400
+    assert query[1:].partition("=")[0] in json.loads(answer.data)["error"]
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_every_route_leads_to_its_use_case_with_or_without_a_slash(
+    flask: Flask, client: FlaskClient, slash: str
+) -> None:
+    manager = serve(flask)
+    assert client.get("/sessions/a" + slash).status_code == 200
+    assert client.get(f"/sessions/a{slash}?recover=false").status_code == 200
+    picture = client.get("/sessions/a/screenshot" + slash)
+    assert (picture.mimetype, picture.data) == ("image/png", b"\x89PNG")
+    told = json.loads(client.delete("/sessions/a" + slash).data)
+    assert told == {
+        "success": True,
+        "message": "Session a closed",
+        "session_id": "a",
+        "active_sessions": 0,
+    }
+    assert manager.calls == [("check", "a"), ("report", "a"), ("screenshot", "a"), ("close", "a")]
+
+
+def test_the_list_counts_the_sessions(flask: Flask, client: FlaskClient) -> None:
+    manager = serve(flask)
+    for name in ("b", "a"):
+        ready(manager.registry, name)
+    told = json.loads(client.get("/sessions").data)
+    assert [listed["session_id"] for listed in told.pop("sessions")] == ["b", "a"]
+    assert told == {"success": True, "active_sessions": 2, "max_sessions": 10, "session_capacity": "2/10"}
+
+
+def test_a_health_check_is_told(flask: Flask, client: FlaskClient) -> None:
+    manager = serve(flask)
+    busy = Health(HealthStatus.BUSY, "a command is running", NOW, 3)
+    manager.registry.note(ready(manager.registry, "a"), health=busy)
+    (listed,) = json.loads(client.get("/sessions").data)["sessions"]
+    assert listed["health"] == {
+        "status": "busy",
+        "reason": "a command is running",
+        "checked_at": STAMP,
+        "latency_ms": 3,
+    }
+
+
+@pytest.mark.parametrize("error", ALL)
+def test_every_error_is_answered_with_its_status_code_and_sentence(
+    flask: Flask, client: FlaskClient, error: type[DroverError]
+) -> None:
+    serve(flask, RefusingManager(error("Do this", {"field": "problem"})))
+    answer = client.post("/sessions")
+    assert answer.status_code == error.status
+    assert json.loads(answer.data) == {
+        "success": False,
+        "error": "Do this",
+        "code": error.code,
+        "details": {"field": "problem"},
+    }
+    assert ("Retry-After" in answer.headers) == (error.status == 503)
+    assert ("WWW-Authenticate" in answer.headers) == (error is errors.Unauthorized)
+
+
+def test_an_error_of_no_kind_tells_no_secret_and_no_stack(
+    flask: Flask, client: FlaskClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    serve(flask, RefusingManager(RuntimeError("/secret/path")))
+    answer = client.post("/sessions")
+    told = json.loads(answer.data)
+    assert (answer.status_code, told["success"], told["code"]) == (500, False, "internal_error")
+    assert "secret" not in answer.text
+    assert "Traceback" not in answer.text
+    assert "RuntimeError" in caplog.text
+
+
+def test_a_wait_that_took_too_long_is_told_as_such(flask: Flask, client: FlaskClient) -> None:
+    serve(flask, RefusingManager(DeadlineExceeded()))
+    status, told = post(client, {})
+    assert (status, told["code"]) == (503, "browser_unavailable")
+
+
+def test_a_caller_who_left_gets_no_answer_that_counts(flask: Flask, client: FlaskClient) -> None:
+    serve(flask, RefusingManager(ClientDisconnected()))
+    assert client.post("/sessions").status_code == 499
+
+
+def test_a_wait_ends_when_the_caller_hangs_up(flask: Flask, client: FlaskClient) -> None:
+    serve(flask, PatientManager())
+    gone: Future[None] = Future()
+    gone.set_result(None)
+    answer = client.post("/sessions", environ_overrides={"asgi.scope": {CLIENT_GONE: gone}})
+    assert answer.status_code == 499
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/nothing", 404, "not_found"),
+        ("POST", "/", 405, "method_not_allowed"),
+        ("GET", "/sessions/a/b/c", 404, "not_found"),
+        ("PUT", "/sessions", 405, "method_not_allowed"),
+        ("POST", "/sessions/a", 405, "method_not_allowed"),
+        ("GET", "/emergency_recovery", 405, "method_not_allowed"),
+        ("GET", "/cleanup_orphaned_processes", 405, "method_not_allowed"),
+        ("GET", "/sessions//a", 404, "not_found"),
+    ],
+)
+def test_what_is_no_route_is_answered_in_json(
+    client: FlaskClient, method: str, path: str, status: int, code: str
+) -> None:
+    answer = client.open(path, method=method)
+    assert (answer.status_code, answer.mimetype) == (status, "application/json")
+    told = json.loads(answer.data)
+    assert (told["success"], told["code"]) == (False, code)
+    assert (status == 405) == ("Allow" in answer.headers)
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ({"Host": "evil.example"}, "forbidden_host"),
+        ({"Origin": "https://evil.example"}, "forbidden_origin"),
+        ({"Sec-Fetch-Site": "cross-site"}, "forbidden_origin"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/sessions", "/nothing", "/health"])
+def test_the_door_is_asked_before_any_route(
+    client: FlaskClient, headers: dict[str, str], code: str, path: str
+) -> None:
+    answer = client.get(path, headers=headers)
+    assert (answer.status_code, json.loads(answer.data)["code"]) == (403, code)
+
+
+def test_with_a_token_only_health_is_open(tmp_path: Path) -> None:
+    settings = Settings.model_validate({"data_dir": tmp_path, "api_token": "long-token"})
+    client = Drover(settings)._flask().test_client()
+    client.environ_base["HTTP_HOST"] = "localhost:5010"
+    refused = client.get("/sessions")
+    assert (refused.status_code, json.loads(refused.data)["code"]) == (401, "unauthorized")
+    assert "WWW-Authenticate" in refused.headers
+    assert client.get("/sessions", headers={"Authorization": "Bearer long-token"}).status_code == 200
+    assert client.get("/health").status_code == 200
+
+
+def test_a_cleanup_is_told_as_the_user_wrote_it(flask: Flask, client: FlaskClient) -> None:
+    cleaner = ObedientCleaner(
+        CleanupReport(killed=(killed(1), killed(2), killed(3)), removed_profiles=2, freed_mb=812.04)
+    )
+    serve(flask, cleaner=cleaner)
+    status, told = post(client, {}, "/cleanup_orphaned_processes")
+    assert status == 200
+    assert told["success"] is True
+    assert told["message"] == "Cleaned up 3 orphaned processes"
+    assert (told["killed_count"], told["active_sessions"], told["dry_run"]) == (3, 0, False)
+    assert told["killed"][0] == {"pid": 1, "name": "chromedriver", "role": "driver", "reason": "nobody's"}
+    assert (told["failed"], told["removed_profiles"], told["freed_mb"]) == ([], 2, 812.0)
+    assert cleaner.asked == [(Trigger.PERSON, False)]
+
+
+def test_a_dry_run_kills_nothing_and_says_what_it_would(flask: Flask, client: FlaskClient) -> None:
+    cleaner = ObedientCleaner(CleanupReport(killed=(killed(1),)))
+    serve(flask, cleaner=cleaner)
+    status, told = post(client, {}, "/cleanup_orphaned_processes?dry_run=true")
+    assert (status, told["dry_run"], told["killed_count"]) == (200, True, 0)
+    assert [one["pid"] for one in told["killed"]] == [1]
+    assert cleaner.asked == [(Trigger.PERSON, True)]
+
+
+def test_a_cleanup_that_left_something_is_no_success(flask: Flask, client: FlaskClient) -> None:
+    report = CleanupReport(killed=(killed(1),), failed=(Failed(judgement(2), "it is still there"),))
+    serve(flask, cleaner=ObedientCleaner(report))
+    status, told = post(client, {}, "/cleanup_orphaned_processes")
+    assert (status, told["success"], told["code"]) == (500, False, "cleanup_incomplete")
+    assert "PID 2" in told["error"]
+    assert told["failed"][0]["reason"] == "it is still there"
+    assert told["killed_count"] == 1
+
+
+def test_a_cleanup_that_breaks_off_is_a_failure_in_json(flask: Flask, client: FlaskClient) -> None:
+    serve(flask, cleaner=FailingCleaner())
+    status, told = post(client, {}, "/cleanup_orphaned_processes")
+    assert (status, told["success"], told["code"]) == (500, False, "internal_error")
+    assert "secret" not in told["error"]
+
+
+def test_a_misspelt_dry_run_cleans_up_nothing(flask: Flask, client: FlaskClient) -> None:
+    cleaner = ObedientCleaner()
+    serve(flask, cleaner=cleaner)
+    for path, body in (("?dryrun=true", {}), ("?dry_run=maybe", {}), ("", {"dry_run": True})):
+        assert post(client, body, f"/cleanup_orphaned_processes{path}")[0] == 400
+    assert cleaner.asked == []
+
+
+def test_an_emergency_is_told_as_the_user_wrote_it(client: FlaskClient) -> None:
+    status, told = post(client, {}, "/emergency_recovery")
+    assert status == 200
+    assert told["success"] is True
+    assert told["message"] == "Emergency recovery completed - killed 2 processes and cleared all sessions"
+    assert told["warning"] == "All Chrome browsers have been closed"
+    assert (told["killed_count"], told["active_sessions"], told["removed_profiles"]) == (2, 0, 1)
+
+
+@pytest.mark.parametrize(("own_user", "status"), [(False, 200), (True, 500)])
+def test_in_an_emergency_only_a_survivor_of_our_own_user_is_a_failure(
+    flask: Flask, client: FlaskClient, own_user: bool, status: int
+) -> None:
+    manager = serve(flask)
+    failed = Failed(judgement(9, own_user=own_user), "denied")
+    manager.emergency = lambda: CleanupReport(failed=(failed,))  # type: ignore[method-assign]
+    answered, told = post(client, {}, "/emergency_recovery")
+    assert (answered, told["success"]) == (status, status == 200)
+    assert [one["pid"] for one in told["failed"]] == [9]
+
+
+def test_processes_are_listed_with_their_verdict(client: FlaskClient) -> None:
+    told = json.loads(client.get("/processes").data)
+    assert told["success"] is True
+    assert told["processes"] == [
+        {
+            "pid": 7,
+            "ppid": 1,
+            "name": "chromedriver",
+            "role": "driver",
+            "verdict": "orphan",
+            "reason": "nobody's",
+            "session_id": None,
+            "memory_mb": 12.3,
+            "age_s": 3.2,
+        }
+    ]
+
+
+def test_health_counts_the_places_and_the_keys(flask: Flask, client: FlaskClient) -> None:
+    manager = serve(flask)
+    ready(manager.registry, "a", key="k")
+    ready(manager.registry, "b")
+    answer = client.get("/health")
+    told = json.loads(answer.data)
+    assert (answer.status_code, told["status"], told["service"]) == (200, "healthy", "drover")
+    assert (told["active_sessions"], told["max_sessions"], told["session_capacity"]) == (2, 10, "2/10")
+    assert told["persistent_sessions"] == 1
+    assert set(told) >= {"version", "uptime_s", "timestamp"}
+
+
+def test_health_is_bad_while_the_service_stops(flask: Flask, client: FlaskClient) -> None:
+    serve(flask).registry.stop()
+    answer = client.get("/health")
+    told = json.loads(answer.data)
+    assert (answer.status_code, told["status"], told["reason"]) == (
+        503,
+        "unhealthy",
+        "the service is stopping",
+    )
+
+
+def test_health_is_bad_where_no_browser_can_be_started(flask: Flask, client: FlaskClient) -> None:
+    serve(flask).no_browser = "Install Chrome"
+    answer = client.get("/health")
+    assert (answer.status_code, json.loads(answer.data)["reason"]) == (503, "Install Chrome")
