@@ -33,8 +33,8 @@ import requests
 from websockets.exceptions import InvalidStatus, WebSocketException
 from websockets.sync.client import connect
 
-from tests.acceptance.concurrent_clients import innocents
 from tests.acceptance.faults import browsers, drivers
+from tests.acceptance.foreign_programs import unrelated_processes
 from tests.acceptance.service import Json, Service, running
 from tests.machine import command_line, living, short_folder
 
@@ -287,7 +287,7 @@ def run(seconds: float, seed: int, number: int) -> Findings:
     """Have it all happen, and give what was found."""
     findings, chance = Findings(), random.Random(seed)  # noqa: S311 - to be had again, not to be secret
     settings = {"max_sessions": 2 * number, "watch_interval": 3, "health_timeout": 1}
-    with innocents(short_folder()) as crowd, running(**settings) as service:
+    with unrelated_processes(short_folder()) as unrelated, running(**settings) as service:
         clients = [Client(service, one, random.Random(seed + one), findings) for one in range(number)]  # noqa: S311
         for client in clients:
             service.create(session_id=client.session_id, key=f"key of {client.session_id}")
@@ -301,7 +301,7 @@ def run(seconds: float, seed: int, number: int) -> Findings:
             for one in running_clients:
                 one.result()
         findings.wrong += sessions_that_are_lost(service, clients)
-        findings.wrong += [f"{name} was hurt" for name, pids in crowd.items() if living(pids) != pids]
+        findings.wrong += [f"{name} was hurt" for name, pids in unrelated.items() if living(pids) != pids]
     return findings
 
 

@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from drover.storage.session_folders import SessionFolder, SessionFolders
 from process_cleanup import CleanupReport, ProcessCleaner, Trigger
-from tests.acceptance.concurrent_clients import Automation, start_automation
+from tests.acceptance.foreign_programs import Automation, start_automation
 from tests.machine import kill, marked
 
 TREES = 10

@@ -31,13 +31,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from drover.processes.cleanup.verdicts import ProtectedSession
 from drover.storage.session_folders import SessionFolder, SessionFolders
 from process_cleanup import CleanupReport, ProcessCleaner, Trigger
-from tests.acceptance.concurrent_clients import (
+from tests.acceptance.faults import stop
+from tests.acceptance.foreign_programs import (
     OWN_NAMESPACE,
     Automation,
     can_have_a_namespace,
-    innocents,
     start_automation,
-    stop,
+    unrelated_processes,
 )
 from tests.acceptance.orphan_shapes import SHAPES, Shape, chrome_at_a_subreaper, chromes
 from tests.machine import living, remove, run_folder, wait_gone, wait_until
@@ -59,7 +59,7 @@ class Soak:
         self._folders.check()
         self._script: Automation | None = None
         stack.callback(self._stop_script)
-        self._innocents = stack.enter_context(innocents(home / "crowd"))
+        self._unrelated_processes = stack.enter_context(unrelated_processes(home / "crowd"))
         self._kept = self._start_session(stack)
         self._cleaners = {OWNED: self._cleaner(owned_only=True), SYSTEM: self._cleaner(owned_only=False)}
         self.ended = 0
@@ -103,7 +103,7 @@ class Soak:
 
     def _start_session(self, stack: contextlib.ExitStack) -> ProtectedSession:
         automation, browser = self._start_ours(stack)
-        self._innocents["our session"] = {automation.driver, browser}
+        self._unrelated_processes["our session"] = {automation.driver, browser}
         return ProtectedSession("kept", str(automation.folder), frozenset({automation.driver, browser}))
 
     def _abandon_ours(self, stack: contextlib.ExitStack) -> set[int]:
@@ -130,11 +130,11 @@ class Soak:
             folder = self._home / "script"
             folder.mkdir()
             self._script = start_automation(folder)
-            self._innocents["a script that works"] = {self._script.driver, self._script.browse()}
+            self._unrelated_processes["a script that works"] = {self._script.driver, self._script.browse()}
 
     def _stop_script(self) -> None:
         if self._script is not None:
-            del self._innocents["a script that works"]
+            del self._unrelated_processes["a script that works"]
             self._script.finish()
             remove(self._script.folder)
             self._script = None
@@ -147,7 +147,7 @@ class Soak:
         assert [str(present.path) for present in self._folders.present()] == [self._kept.folder]
 
     def _assert_unhurt(self) -> None:
-        hurt = {name: pids - living(pids) for name, pids in self._innocents.items()}
+        hurt = {name: pids - living(pids) for name, pids in self._unrelated_processes.items()}
         assert not any(hurt.values()), f"hurt: {hurt}"
 
 

@@ -31,7 +31,7 @@ from tests.acceptance.faults import kill, stop
 from tests.acceptance.service import Service, running
 from tests.machine import command_line, free_port, is_living, remove, short_folder, wait_until
 
-PATIENCE_S: Final = 30.0
+TIMEOUT_S: Final = 30.0
 """After so long a client gives a command up."""
 SETTLE_S: Final = 5.0
 START_S: Final = 60.0
@@ -79,7 +79,7 @@ class RemoteEnd(ABC):
                 f"{self.url}/session/{session}{path}",
                 json=content,
                 headers=HEADERS,
-                timeout=PATIENCE_S,
+                timeout=TIMEOUT_S,
             )
             said = "works" if answer.ok else str(answer.json()["value"]["error"])
         except requests.Timeout:

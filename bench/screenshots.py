@@ -28,7 +28,7 @@ from drover.browser.binaries import resolve
 from tests.acceptance.cleanups import abandon, assert_judged
 from tests.acceptance.faults import kill
 from tests.acceptance.service import Json, Service, running
-from tests.machine import end_what_is_left, remove, run_folder, short_folder, wait_until
+from tests.machine import end_leftovers, remove, run_folder, short_folder, wait_until
 
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE_MS = 60_000
@@ -72,7 +72,7 @@ def main() -> None:
                 take_all(browser, service, folder)
                 browser.close()
     finally:
-        end_what_is_left()
+        end_leftovers()
         remove(run_folder())
 
 

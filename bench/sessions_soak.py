@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import psutil
 
-from tests.acceptance.faults import strike
+from tests.acceptance.faults import send_kill
 from tests.acceptance.service import Service, expect, pids_of, running
 from tests.machine import wait_until
 
@@ -41,7 +41,7 @@ def one(service: Service, number: int, seed: int) -> None:
     chance = random.Random(seed + number)  # noqa: S311 - to be had again, not to be secret
     session = service.create(session_id=f"soak-{number}")
     if chance.randrange(KILLED_ONE_IN) == 0:
-        strike(chance.choice(sorted(pids_of(session))))
+        send_kill(chance.choice(sorted(pids_of(session))))
         expect(service.get(f"/sessions/soak-{number}"))
     expect(service.delete(f"/sessions/soak-{number}"))
 

@@ -11,8 +11,8 @@ from typing import Any, Final, cast
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.machine import end_what_is_left, remove, run_folder, short_folder, what_is_left
-from tests.scheduling import ALONE, SideBySide, Worker, tagged
+from tests.machine import end_leftovers, leftovers, remove, run_folder, short_folder
+from tests.scheduling import ALONE, GroupScheduling, Worker, tagged
 
 PREFIX: Final = "DROVER_"
 SWITCH: Final = "DROVER_TEST_SYSTEM_WIDE"
@@ -23,9 +23,9 @@ WORKERS: Final = 3
 
 
 # A machine under load is slow to make an example; that is no failure.
-_PATIENT: Final = settings(deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("quick", _PATIENT, max_examples=12)
-settings.register_profile("thorough", _PATIENT, max_examples=400)
+_NO_DEADLINE: Final = settings(deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("quick", _NO_DEADLINE, max_examples=12)
+settings.register_profile("thorough", _NO_DEADLINE, max_examples=400)
 settings.load_profile("quick")
 
 
@@ -35,9 +35,9 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return 0 if picked_out else WORKERS
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config) -> SideBySide | None:
+def pytest_xdist_make_scheduler(config: pytest.Config) -> GroupScheduling | None:
     """Hand out the tests as `SideBySide` does, unless another way was asked for by `--dist`."""
-    return SideBySide(len(config.option.tx)) if config.option.dist == "load" else None
+    return GroupScheduling(len(config.option.tx)) if config.option.dist == "load" else None
 
 
 def pytest_configure_node(node: Worker) -> None:
@@ -72,7 +72,7 @@ def pytest_collection_finish(session: pytest.Session) -> Iterator[None]:
     if not worker_input(session.config):
         return (yield)
     items = session.items
-    session.items = [cast("pytest.Item", Told(tagged(item.nodeid, group_of(item)))) for item in items]
+    session.items = [cast("pytest.Item", NamedItem(tagged(item.nodeid, group_of(item)))) for item in items]
     try:
         return (yield)
     finally:
@@ -80,7 +80,7 @@ def pytest_collection_finish(session: pytest.Session) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Told:
+class NamedItem:
     """What pytest-xdist reads of a test that was collected."""
 
     nodeid: str
@@ -108,8 +108,8 @@ def nothing_left() -> Iterator[None]:
     """Fail the run where a process, a folder or a listening port of the tests is left."""
     run_folder()
     yield
-    left = what_is_left()
-    end_what_is_left()
+    left = leftovers()
+    end_leftovers()
     remove(run_folder())
     if left:
         pytest.fail("left behind by the tests:\n  " + "\n  ".join(left), pytrace=False)

@@ -103,7 +103,7 @@ def wait_until(condition: Callable[[], T], what: str, timeout: float = 10.0) -> 
         time.sleep(POLL_S)
 
 
-def together(calls: Sequence[Callable[[], T]]) -> list[T]:
+def run_concurrently(calls: Sequence[Callable[[], T]]) -> list[T]:
     """Make all calls at the same moment, each in a thread of its own, and give their results in order."""
     barrier = threading.Barrier(len(calls))
 
@@ -115,7 +115,7 @@ def together(calls: Sequence[Callable[[], T]]) -> list[T]:
         return list(pool.map(one, calls))
 
 
-def beside(one: Callable[[], T], other: Callable[[], U]) -> tuple[T, U]:
+def run_both(one: Callable[[], T], other: Callable[[], U]) -> tuple[T, U]:
     """Make two calls at the same moment, and give both results."""
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(other)
@@ -179,12 +179,17 @@ def kill(processes: Iterable[psutil.Process]) -> None:
     wait_gone({process.pid for process in targets})
 
 
+def kill_pids(*pids: int) -> None:
+    """Kill processes of the tests by pid and wait until they are gone."""
+    kill(psutil.Process(pid) for pid in pids)
+
+
 def remove(folder: Path) -> None:
     """Remove a folder of the tests; what still writes into it gets a moment to end."""
     wait_until(lambda: _removed(folder), f"removal of {folder}")
 
 
-def what_is_left() -> list[str]:
+def leftovers() -> list[str]:
     """Describe every process, folder and listening port that the tests have left behind."""
     return [
         *(f"process {process.pid}: {command_line(process)[:200]}" for process in _own_processes()),
@@ -193,7 +198,7 @@ def what_is_left() -> list[str]:
     ]
 
 
-def end_what_is_left() -> None:
+def end_leftovers() -> None:
     """End the processes of the tests that are left, so that a failed run does not spoil the next."""
     kill(_own_processes())
 

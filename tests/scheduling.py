@@ -68,7 +68,7 @@ def untagged(name: str) -> tuple[str, str]:
     return nodeid, group
 
 
-class SideBySide:
+class GroupScheduling:
     """Hands the tests out to the workers; a `Scheduling` of pytest-xdist.
 
     Args:

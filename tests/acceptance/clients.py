@@ -14,7 +14,7 @@ from selenium.webdriver.remote.webdriver import WebDriver
 
 from tests.acceptance.service import Service
 
-PATIENCE_S: Final = 60.0
+TIMEOUT_S: Final = 60.0
 
 
 class Attached(WebDriver):
@@ -75,7 +75,7 @@ class RawCommand:
         self, service: Service, method: str, path: str, body: Mapping[str, object] | None = None
     ) -> None:
         self._rest = b"\r\n" if body is None else json.dumps(body).encode()
-        self._socket = socket.create_connection(("127.0.0.1", service.port), PATIENCE_S)
+        self._socket = socket.create_connection(("127.0.0.1", service.port), TIMEOUT_S)
         self._file = self._socket.makefile("rb")
         head = f"{method} {path} HTTP/1.1\r\nHost: localhost:{service.port}\r\n"
         if body is None:

@@ -19,11 +19,11 @@ GLANCE_S: Final = 0.002
 
 def kill(*pids: int) -> None:
     """End processes of a session without a warning, and see them gone."""
-    strike(*pids)
+    send_kill(*pids)
     wait_gone(pids)
 
 
-def strike(*pids: int) -> None:
+def send_kill(*pids: int) -> None:
     """End processes without a warning, those that are still there; wait for nothing."""
     for pid in pids:
         with contextlib.suppress(psutil.NoSuchProcess):

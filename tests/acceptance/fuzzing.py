@@ -199,14 +199,14 @@ class Fuzzer:
 
     def _run(self, ask: Callable[..., None], **strategies: st.SearchStrategy[Any]) -> None:
         given_all = given(**strategies)(ask)
-        patient = settings(
+        bounded = settings(
             max_examples=self._examples,
             deadline=None,
             database=None,
             suppress_health_check=list(HealthCheck),
             phases=[Phase.generate],
         )
-        seed(self._number)(patient(given_all))()
+        seed(self._number)(bounded(given_all))()
 
     def _send(self, method: str, path: str, body: bytes | None) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self._service.port, timeout=ANSWER_S)

@@ -11,7 +11,8 @@ from typing import Final
 import psutil
 import requests
 
-from tests.acceptance.concurrent_clients import (
+from tests.acceptance.faults import stop
+from tests.acceptance.foreign_programs import (
     START_S,
     SUBREAPER,
     Automation,
@@ -19,7 +20,6 @@ from tests.acceptance.concurrent_clients import (
     first_browser,
     helpers_of,
     start_automation,
-    stop,
 )
 from tests.machine import marked, wait_gone, wait_until
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any, Final
 
-PATIENCE_S: Final = 60.0
+TIMEOUT_S: Final = 60.0
 BIG_ROWS: Final = 20_000
 PAGES: Final = {
     "/": "<title>Plain</title><p id=greeting>hello</p>",
@@ -33,7 +33,7 @@ class Gate:
 
     def wait_until_asked(self) -> None:
         """Wait until a browser asks for the page."""
-        assert self.asked.wait(PATIENCE_S), f"no browser asked for {self.url}"
+        assert self.asked.wait(TIMEOUT_S), f"no browser asked for {self.url}"
 
     @contextlib.contextmanager
     def while_it_loads(self) -> Iterator[None]:
@@ -85,7 +85,7 @@ class Pages:
         self.visits.append(path)
         if gate := self._gates.get(path):
             gate.asked.set()
-            gate.released.wait(PATIENCE_S)
+            gate.released.wait(TIMEOUT_S)
             return "<title>Slow</title>"
         return PAGES.get(path)
 

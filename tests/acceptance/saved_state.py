@@ -22,7 +22,7 @@ return [localStorage.getItem('local'), sessionStorage.getItem('tab'), outerWidth
 """
 
 
-def leave_belongings(session: Json, pages: Pages) -> None:
+def create_saved_state(session: Json, pages: Pages) -> None:
     """Do what a client does: log in, store this and that, size the window, and stand on a page."""
     client = Driver(session)
     client.resize(WIDTH, HEIGHT)
@@ -37,7 +37,7 @@ def wait_until_saved() -> None:
     time.sleep(SAVED_AFTER_S)
 
 
-def assert_belongings(session: Json, pages: Pages, *, window: bool = True) -> None:
+def assert_saved_state(session: Json, pages: Pages, *, window: bool = True) -> None:
     """Hold a session to having all that was left in it."""
     client = Driver(session)
     assert client.address() == pages.url("/form")

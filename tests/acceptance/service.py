@@ -26,8 +26,8 @@ from tests.machine import (
     kill,
     marked,
     remove,
+    run_concurrently,
     short_folder,
-    together,
     wait_until,
 )
 
@@ -139,7 +139,7 @@ class Service:
     def close_all(self) -> None:
         """Close every session that is in the list."""
         closings = [partial(self.delete, f"/sessions/{session_id}") for session_id in self.listed()]
-        for response in together(closings) if closings else []:
+        for response in run_concurrently(closings) if closings else []:
             assert response.status_code in {requests.codes.ok, requests.codes.not_found}, response.text
 
     def mark(self) -> int:

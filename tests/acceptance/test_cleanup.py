@@ -23,8 +23,13 @@ from tests.acceptance.conftest import StartService
 from tests.acceptance.driver_commands import Driver
 from tests.acceptance.pages import Gate
 from tests.acceptance.service import Json, Service, expect, expect_error, pids_of, running
-from tests.acceptance.unrelated_processes import Stranger, start_look_alikes, start_own_chrome, start_script
-from tests.machine import beside, is_living, kill, living, marked, together, wait_gone
+from tests.acceptance.unrelated_processes import (
+    ForeignScript,
+    start_look_alikes,
+    start_own_chrome,
+    start_script,
+)
+from tests.machine import is_living, kill, living, marked, run_both, run_concurrently, wait_gone
 
 pytestmark = [
     BESIDE_NO_OTHER_JUDGE,
@@ -39,33 +44,33 @@ def shared_service() -> Iterator[Service]:
         yield service
 
 
-class StartStranger(Protocol):
+class StartForeignScript(Protocol):
     """Start a script of a stranger; what is left of it ends with the test."""
 
-    def __call__(self, *, own_group: bool = False) -> Stranger:
+    def __call__(self, *, own_group: bool = False) -> ForeignScript:
         """Give the running script."""
         ...
 
 
 @pytest.fixture
-def start_stranger(folder: Path) -> Iterator[StartStranger]:
+def start_foreign_script(folder: Path) -> Iterator[StartForeignScript]:
     """Give a way to start scripts of strangers."""
-    strangers: list[Stranger] = []
+    foreign_scripts: list[ForeignScript] = []
 
-    def start(*, own_group: bool = False) -> Stranger:
-        home = folder / str(len(strangers))
+    def start(*, own_group: bool = False) -> ForeignScript:
+        home = folder / str(len(foreign_scripts))
         home.mkdir()
-        strangers.append(start_script(home, own_group=own_group))
-        return strangers[-1]
+        foreign_scripts.append(start_script(home, own_group=own_group))
+        return foreign_scripts[-1]
 
     yield start
-    for stranger in strangers:
-        stranger.leave()
+    for foreign_script in foreign_scripts:
+        foreign_script.leave()
     kill(marked(folder))
 
 
 @pytest.fixture
-def innocents(folder: Path) -> Iterator[set[int]]:
+def unrelated_processes(folder: Path) -> Iterator[set[int]]:
     """Run a person's own Chrome and many look-alikes; give their pids."""
     home = folder / "innocents"
     home.mkdir()
@@ -128,7 +133,7 @@ def test_a_session_that_is_just_starting_lives_through_a_cleanup(service: Servic
             assert not killed_pids(answer) & {process.pid for process in service.processes()}
         return answer
 
-    created, _ = beside(
+    created, _ = run_both(
         lambda: expect(service.post("/sessions", json={"url": slow_page.url}), 201), clean_meanwhile
     )
     assert Driver(created["session"]).address() == slow_page.url
@@ -148,7 +153,7 @@ def test_sessions_that_start_and_end_while_it_cleans_are_not_hurt(service: Servi
     def keep_cleaning() -> list[int]:
         return [pid for _ in range(10) for pid in killed_pids(clean(service))]
 
-    pids, killed = beside(come_and_go, keep_cleaning)
+    pids, killed = run_both(come_and_go, keep_cleaning)
     assert not set(pids) & set(killed)
 
 
@@ -165,13 +170,15 @@ def test_every_process_of_a_session_is_protected_with_a_reason(service: Service)
     assert {"renderer", "zygote", "utility", "crashpad"} <= {rows[pid]["role"] for pid in pids}
 
 
-def test_the_innocent_are_foreign_and_live(service: Service, innocents: set[int]) -> None:
+def test_the_innocent_are_foreign_and_live(service: Service, unrelated_processes: set[int]) -> None:
     rows = verdicts(service)
-    assert {rows[pid]["verdict"] for pid in innocents & rows.keys()} == {"foreign"}
-    assert not [row for row in rows.values() if row["ppid"] in innocents and row["verdict"] != "foreign"]
-    assert not innocents & killed_pids(clean(service, "?dry_run=true"))
+    assert {rows[pid]["verdict"] for pid in unrelated_processes & rows.keys()} == {"foreign"}
+    assert not [
+        row for row in rows.values() if row["ppid"] in unrelated_processes and row["verdict"] != "foreign"
+    ]
+    assert not unrelated_processes & killed_pids(clean(service, "?dry_run=true"))
     clean(service)
-    assert living(innocents) == innocents
+    assert living(unrelated_processes) == unrelated_processes
 
 
 def test_what_a_person_put_into_the_data_folder_stays(service: Service, folder: Path) -> None:
@@ -256,7 +263,7 @@ def test_two_cleanups_at_once_kill_nothing_twice(service: Service, start_service
     other = start_service()
     stay = mains(other.create())
     left = abandon(other)
-    one, two = together([lambda: clean(service)] * 2)
+    one, two = run_concurrently([lambda: clean(service)] * 2)
     assert stay <= killed_pids(one) | killed_pids(two)
     assert living(left) == set()
 
@@ -274,82 +281,82 @@ def test_a_dead_driver_has_orphans_killed_before_it_is_replaced(
     other = start_service()
     other.create()
     left = abandon(other)
-    session = service.create(session_id="patient")
+    session = service.create(session_id="session")
     psutil.Process(session["driver"]["pid"]).kill()
     wait_gone([session["driver"]["pid"]])
-    answer = expect(service.get("/sessions/patient"))
+    answer = expect(service.get("/sessions/session"))
     assert answer["recovery"]["orphans_killed"] >= 2
     assert living(left) == set()
     assert answer["session"]["browser"]["pid"] == session["browser"]["pid"]
 
 
 def test_with_scope_owned_a_strangers_driver_is_foreign(
-    service: Service, start_stranger: StartStranger
+    service: Service, start_foreign_script: StartForeignScript
 ) -> None:
-    stranger = start_stranger()
-    stranger.leave()
-    assert_judged(service, stranger.pids(), "foreign")
-    assert not stranger.pids() & killed_pids(clean(service))
-    assert living(stranger.mains) == stranger.mains
+    foreign_script = start_foreign_script()
+    foreign_script.leave()
+    assert_judged(service, foreign_script.pids(), "foreign")
+    assert not foreign_script.pids() & killed_pids(clean(service))
+    assert living(foreign_script.mains) == foreign_script.mains
 
 
 @pytest.mark.system_wide  # its start cleans up too
 def test_a_dry_run_says_what_it_would_kill_and_kills_nothing(
-    start_service: StartService, start_stranger: StartStranger
+    start_service: StartService, start_foreign_script: StartForeignScript
 ) -> None:
     service = start_service(cleanup_scope="system")
-    stranger = start_stranger()
+    foreign_script = start_foreign_script()
     answer = clean(service, "?dry_run=true")
-    assert stranger.mains <= killed_pids(answer)
-    assert living(stranger.mains) == stranger.mains
+    assert foreign_script.mains <= killed_pids(answer)
+    assert living(foreign_script.mains) == foreign_script.mains
 
 
 @pytest.mark.system_wide
 @pytest.mark.parametrize("leaves", [True, False], ids=["its script has died", "its script still runs"])
 def test_a_driver_of_no_session_is_an_orphan_whoever_started_it(
     start_service: StartService,
-    start_stranger: StartStranger,
-    innocents: set[int],
+    start_foreign_script: StartForeignScript,
+    unrelated_processes: set[int],
     leaves: bool,
 ) -> None:
     service = start_service(cleanup_scope="system")
     session = service.create()
-    stranger = start_stranger()
+    foreign_script = start_foreign_script()
     if leaves:
-        stranger.leave()
-    pids = stranger.pids()
+        foreign_script.leave()
+    pids = foreign_script.pids()
     assert_judged(service, pids, "orphan")
     since = service.mark()
     answer = clean(service)
-    assert stranger.mains <= killed_pids(answer)
+    assert foreign_script.mains <= killed_pids(answer)
     assert answer["active_sessions"] == 1
     assert living(pids) == set()
-    service.wait_for_log(f"Killing orphaned ChromeDriver process: PID {stranger.driver}", since)
-    assert living(innocents) == innocents
+    service.wait_for_log(f"Killing orphaned ChromeDriver process: PID {foreign_script.driver}", since)
+    assert living(unrelated_processes) == unrelated_processes
     assert expect(service.get(f"/sessions/{session['session_id']}"))["recovered"] is False
 
 
 @pytest.mark.system_wide
 @pytest.mark.parametrize("proven", [True, False], ids=["a group of its driver", "a group of somebody else"])
 def test_chrome_that_lost_its_driver_is_an_orphan_where_that_can_be_proven(
-    start_service: StartService, start_stranger: StartStranger, proven: bool
+    start_service: StartService, start_foreign_script: StartForeignScript, proven: bool
 ) -> None:
     service = start_service(cleanup_scope="system")
-    stranger = start_stranger(own_group=proven)
-    rest = stranger.pids() - {stranger.driver}
-    psutil.Process(stranger.driver).kill()
-    wait_gone([stranger.driver])
-    assert verdicts(service)[stranger.browser]["verdict"] == ("orphan" if proven else "foreign")
+    foreign_script = start_foreign_script(own_group=proven)
+    rest = foreign_script.pids() - {foreign_script.driver}
+    psutil.Process(foreign_script.driver).kill()
+    wait_gone([foreign_script.driver])
+    assert verdicts(service)[foreign_script.browser]["verdict"] == ("orphan" if proven else "foreign")
     clean(service)
-    assert is_living(stranger.browser) is not proven
+    assert is_living(foreign_script.browser) is not proven
     assert not proven or living(rest) == set()
 
 
 @pytest.mark.system_wide
 def test_the_start_ends_what_strangers_have_left(
-    start_service: StartService, start_stranger: StartStranger
+    start_service: StartService, start_foreign_script: StartForeignScript
 ) -> None:
-    working, left = start_stranger(), start_stranger()
+    working, left = start_foreign_script(), start_foreign_script()
     left.leave()
     orphans = left.pids()
     start_service(cleanup_scope="system")
@@ -359,16 +366,16 @@ def test_the_start_ends_what_strangers_have_left(
 
 @pytest.mark.system_wide
 def test_a_cleanup_by_itself_takes_a_driver_only_when_its_script_is_gone(
-    start_service: StartService, start_stranger: StartStranger
+    start_service: StartService, start_foreign_script: StartForeignScript
 ) -> None:
     service = start_service(cleanup_scope="system")
-    working, left = start_stranger(), start_stranger()
+    working, left = start_foreign_script(), start_foreign_script()
     left.leave()
     orphans = left.pids()
-    session = service.create(session_id="patient")
+    session = service.create(session_id="session")
     psutil.Process(session["driver"]["pid"]).kill()
     wait_gone([session["driver"]["pid"]])
-    answer = expect(service.get("/sessions/patient"))
+    answer = expect(service.get("/sessions/session"))
     assert answer["recovery"]["orphans_killed"] >= 2
     assert living(orphans) == set()
     assert living(working.mains) == working.mains

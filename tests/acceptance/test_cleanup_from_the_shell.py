@@ -18,8 +18,8 @@ import pytest
 
 from drover.storage.instance_lock import InstanceLock
 from tests.acceptance.cleanups import BESIDE_NO_OTHER_JUDGE, JUDGE, LONG_AGO_S, abandon, killed_pids, mains
-from tests.acceptance.concurrent_clients import start_automation, start_chrome
 from tests.acceptance.conftest import StartService
+from tests.acceptance.foreign_programs import start_automation, start_chrome
 from tests.acceptance.service import APP, Json, Service, running, variables
 from tests.machine import free_port, is_living, kill, living, marked
 
@@ -29,7 +29,7 @@ pytestmark = [
 ]
 
 DONE, INCOMPLETE, REFUSED, NO_ANSWER = range(4)
-PATIENCE_S: Final = 30.0
+TIMEOUT_S: Final = 30.0
 LEFT: Final = {
     "success": False,
     "message": "Cleaned up 0 orphaned processes",
@@ -75,7 +75,7 @@ class Shell:
             capture_output=True,
             text=True,
             encoding="utf-8",
-            timeout=PATIENCE_S,
+            timeout=TIMEOUT_S,
             check=False,
         )
 
@@ -96,7 +96,7 @@ def alone(folder: Path) -> Shell:
 
 
 @pytest.fixture
-def beside(service: Service) -> Shell:
+def run_both(service: Service) -> Shell:
     """Give a shell whose data folder a running instance uses."""
     return Shell(service.folder, port=service.port, data_dir=service.data_dir)
 
@@ -132,17 +132,17 @@ def instance_that_answers(shell: Shell, status: int, body: Mapping[str, object])
 
 
 def test_beside_a_running_instance_its_sessions_live_and_its_orphans_end(
-    service: Service, beside: Shell, start_service: StartService
+    service: Service, run_both: Shell, start_service: StartService
 ) -> None:
     session = service.create()
     other = start_service()
     stay = mains(other.create())
     left = abandon(other)
-    planned = beside.json("cleanup", "--dry-run")
+    planned = run_both.json("cleanup", "--dry-run")
     assert stay <= killed_pids(planned)
     assert (planned["dry_run"], planned["active_sessions"], planned["killed_count"]) == (True, 1, 0)
     assert living(stay) == stay
-    done = beside.json("cleanup")
+    done = run_both.json("cleanup")
     assert stay <= killed_pids(done)
     assert (done["dry_run"], done["active_sessions"]) == (False, 1)
     assert living(left) == set()
@@ -151,12 +151,12 @@ def test_beside_a_running_instance_its_sessions_live_and_its_orphans_end(
 
 
 def test_beside_a_running_instance_the_processes_are_listed_with_their_sessions(
-    service: Service, beside: Shell
+    service: Service, run_both: Shell
 ) -> None:
     session = service.create(session_id="mine")
-    rows = {row["pid"]: row for row in beside.json("processes")["processes"]}
+    rows = {row["pid"]: row for row in run_both.json("processes")["processes"]}
     assert {rows[pid]["session_id"] for pid in mains(session)} == {"mine"}
-    table = beside.run("processes")
+    table = run_both.run("processes")
     assert table.returncode == DONE
     head, *lines = table.stdout.splitlines()
     assert head.split() == ["PID", "VERDICT", "ROLE", "NAME", "MEMORY_MB", "WHY"]
@@ -269,10 +269,10 @@ def test_a_wrong_argument_or_setting_is_named_with_exit_code_two(
 
 @pytest.mark.parametrize("command", ["cleanup", "processes"])
 def test_an_instance_that_does_not_answer_is_told_with_exit_code_three(
-    service: Service, beside: Shell, command: str
+    service: Service, run_both: Shell, command: str
 ) -> None:
     session = service.create()
-    done = beside.run(command, port=free_port())
+    done = run_both.run(command, port=free_port())
     assert (done.returncode, done.stdout) == (NO_ANSWER, "")
     assert "does not answer" in done.stderr
     assert "DROVER_PORT" in done.stderr

@@ -15,7 +15,7 @@ import pytest
 from tests.acceptance.driver_commands import Driver
 from tests.acceptance.faults import kill
 from tests.acceptance.service import Json, Service, assert_no_trace, expect, expect_error, running
-from tests.machine import together, wait_until
+from tests.machine import run_concurrently, wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills with POSIX signals")
 
@@ -62,7 +62,7 @@ def test_all_who_ask_are_answered_at_once_and_nothing_is_started(
 ) -> None:
     before = shared_service.processes()
     begun = time.monotonic()
-    for refused in together([lambda: shared_service.get("/sessions/doomed")] * 20):
+    for refused in run_concurrently([lambda: shared_service.get("/sessions/doomed")] * 20):
         expect_error(refused, 503, "recovery_failed")
     assert time.monotonic() - begun < 10
     assert {process.pid for process in shared_service.processes()} <= {process.pid for process in before}

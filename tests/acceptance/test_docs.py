@@ -21,7 +21,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 BLOCK: Final = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 RUN: Final = {"bash", "python"}
 NOT_RUN: Final = {"sh", "mermaid", "json"}
-PATIENCE_S: Final = 90.0
+TIMEOUT_S: Final = 90.0
 # By itself curl takes an answer that is an error for a success.
 CURLRC: Final = "fail-with-body\nsilent\nshow-error\n"
 DOCUMENTS: Final = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -72,7 +72,7 @@ def test_what_a_page_shows_works(
         capture_output=True,
         text=True,
         check=False,
-        timeout=PATIENCE_S,
+        timeout=TIMEOUT_S,
     )
     assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
     assert '"success":false' not in done.stdout

@@ -20,7 +20,7 @@ from tests.acceptance.conftest import StartService
 from tests.acceptance.driver_commands import Driver
 from tests.acceptance.service import APP, Json, Service, assert_no_trace, expect, pids_of
 from tests.acceptance.unrelated_processes import start_look_alikes, start_own_chrome, start_script
-from tests.machine import family, is_living, kill, living, marked, short_folder, together, wait_gone
+from tests.machine import family, is_living, kill, living, marked, run_concurrently, short_folder, wait_gone
 
 pytestmark = [
     pytest.mark.system_wide,
@@ -60,14 +60,16 @@ def test_everything_of_chrome_dies_and_nothing_else(
     sessions = [service.create(key="kept?"), service.create()]
     home = folder / "stranger"
     home.mkdir()
-    stranger = start_script(home)
+    foreign_script = start_script(home)
     own = start_own_chrome(home)
-    pids = pids_of(sessions[0]) | pids_of(sessions[1]) | stranger.pids() | family(own.pid)
+    pids = pids_of(sessions[0]) | pids_of(sessions[1]) | foreign_script.pids() | family(own.pid)
     since = service.mark()
     answer = recover(service)
     assert living(pids) == set()
     assert {entry["pid"] for entry in answer["killed"]} <= pids | {e["pid"] for e in answer["killed"]}
-    assert {stranger.driver, stranger.browser, own.pid} <= {entry["pid"] for entry in answer["killed"]}
+    assert {foreign_script.driver, foreign_script.browser, own.pid} <= {
+        entry["pid"] for entry in answer["killed"]
+    }
     assert living(look_alikes) == look_alikes
     assert service.is_running()
     assert service.listed() == {}
@@ -83,7 +85,7 @@ def test_everything_of_chrome_dies_and_nothing_else(
     )
     service.wait_for_log(f"INFO: Killing ChromeDriver process: PID {sessions[0]['driver']['pid']}", since)
     service.wait_for_log(f"INFO: Killing Chrome process: PID {own.pid}", since)
-    stranger.leave()
+    foreign_script.leave()
     kill(marked(folder))
     own.wait()
 
@@ -154,12 +156,12 @@ def test_what_was_starting_under_it_is_answered_and_leaves_nothing(service: Serv
     def create(number: int) -> requests.Response:
         return service.post("/sessions", json={"session_id": f"s{number}"})
 
-    def strike() -> requests.Response:
+    def send_kill() -> requests.Response:
         service.post("/sessions", json={"session_id": "first"})
         return service.post(EMERGENCY)
 
     calls: list[Callable[[], requests.Response]] = [partial(create, number) for number in range(4)]
-    *created, emergency = together([*calls, strike])
+    *created, emergency = run_concurrently([*calls, send_kill])
     assert expect(emergency)["failed"] == []
     for response in created:
         assert response.status_code in {201, 503}
@@ -175,7 +177,7 @@ def test_what_was_starting_under_it_is_answered_and_leaves_nothing(service: Serv
 def test_a_retrieval_under_it_ends_in_order(service: Service) -> None:
     session = service.create(session_id="torn")
     pids = pids_of(session)
-    answers = together(
+    answers = run_concurrently(
         [
             lambda: service.post(EMERGENCY),
             *([lambda: service.get("/sessions/torn")] * 5),

@@ -19,11 +19,11 @@ from tests.acceptance.faults import (
     kill,
     new_browser,
     new_driver,
+    send_kill,
     stop,
-    strike,
 )
 from tests.acceptance.pages import Gate, Pages
-from tests.acceptance.saved_state import assert_belongings, leave_belongings, wait_until_saved
+from tests.acceptance.saved_state import assert_saved_state, create_saved_state, wait_until_saved
 from tests.acceptance.service import (
     Json,
     Service,
@@ -35,12 +35,12 @@ from tests.acceptance.service import (
     pids_of,
     running,
 )
-from tests.machine import beside, living, together, wait_gone, wait_until
+from tests.machine import living, run_both, run_concurrently, wait_gone, wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills and stops with POSIX signals")
 
 CALLERS: Final = 20
-PATIENCE_S: Final = 100.0
+TIMEOUT_S: Final = 100.0
 """Nobody waits for ever, whatever happens."""
 
 
@@ -51,21 +51,21 @@ def shared_service() -> Iterator[Service]:
         yield service
 
 
-def ask(service: Service, **fields: object) -> requests.Response:
-    """Ask for the patient."""
-    body = {"session_id": "patient"} | fields
-    return service.post("/sessions", json=body, timeout=PATIENCE_S)
+def acquire(service: Service, **fields: object) -> requests.Response:
+    """Ask for the session."""
+    body = {"session_id": "session"} | fields
+    return service.post("/sessions", json=body, timeout=TIMEOUT_S)
 
 
-def ask_in_vain(service: Service, **fields: object) -> None:
-    """Ask for the patient of a service that dies over it."""
+def acquire_from_dying_service(service: Service, **fields: object) -> None:
+    """Ask for the session of a service that dies over it."""
     with contextlib.suppress(requests.ConnectionError):
-        ask(service, **fields)
+        acquire(service, **fields)
 
 
-def crowd(service: Service) -> list[requests.Response]:
-    """Let twenty callers ask for the patient, and hold every answer to its shape."""
-    answers = together([partial(ask, service)] * CALLERS)
+def acquire_concurrently(service: Service) -> list[requests.Response]:
+    """Let twenty callers ask for the session, and hold every answer to its shape."""
+    answers = run_concurrently([partial(acquire, service)] * CALLERS)
     for answer in answers:
         if answer.status_code == 503:
             assert expect_error(answer, 503, answer.json()["code"])
@@ -74,17 +74,17 @@ def crowd(service: Service) -> list[requests.Response]:
     return answers
 
 
-def assert_well(service: Service) -> Json:
-    """Hold the patient to working, in one browser, with nothing left besides."""
-    session = wait_until(lambda: ask_if_ready(service), "the patient is well", 30)
+def assert_healthy(service: Service) -> Json:
+    """Hold the session to working, in one browser, with nothing left besides."""
+    session = wait_until(lambda: acquire_if_ready(service), "the session is well", 30)
     assert Driver(session).run("return 6 * 7") == 42
     wait_until(lambda: is_accounted_for(service), "nothing is left besides")
     return session
 
 
-def ask_if_ready(service: Service) -> Json:
-    """Give the patient where it can be had by now, else nothing."""
-    answer = ask(service)
+def acquire_if_ready(service: Service) -> Json:
+    """Give the session where it can be had by now, else nothing."""
+    answer = acquire(service)
     return dict(answer.json()["session"]) if answer.ok else {}
 
 
@@ -92,11 +92,11 @@ def ask_if_ready(service: Service) -> Json:
 def test_what_is_killed_as_it_starts_is_answered_and_leaves_nothing(
     service: Service, born: Callable[[Service, set[int]], int]
 ) -> None:
-    answers, _ = beside(partial(crowd, service), lambda: strike(born(service, set())))
+    answers, _ = run_both(partial(acquire_concurrently, service), lambda: send_kill(born(service, set())))
     assert len({answer.json()["session"]["browser"]["pid"] for answer in answers if answer.ok}) <= 1
     if not any(answer.ok for answer in answers) and service.listed() == {}:
         wait_until(lambda: not service.processes() and not service.session_folders(), "nothing is left")
-    assert_well(service)
+    assert_healthy(service)
 
 
 @pytest.mark.parametrize("born", [new_driver, new_browser])
@@ -106,14 +106,14 @@ def test_a_start_that_is_stuck_can_be_deleted(
     def stop_and_delete() -> requests.Response:
         with contextlib.suppress(Exception):
             stop(born(service, set()))
-        return service.delete("/sessions/patient", timeout=30)
+        return service.delete("/sessions/session", timeout=30)
 
-    answer, deletion = beside(partial(ask, service), stop_and_delete)
+    answer, deletion = run_both(partial(acquire, service), stop_and_delete)
     assert answer.status_code in {200, 201, 404, 503}
     expect(deletion)
     assert service.listed() == {}
     wait_until(lambda: not service.processes() and not service.session_folders(), "nothing is left")
-    assert_well(service)
+    assert_healthy(service)
 
 
 def test_a_browser_killed_under_its_first_page_is_healed_by_whoever_comes(
@@ -123,27 +123,27 @@ def test_a_browser_killed_under_its_first_page_is_healed_by_whoever_comes(
         with slow_page.while_it_loads():
             kill(*browsers(service))
 
-    answer, _ = beside(partial(ask, service, url=slow_page.url), kill_it)
+    answer, _ = run_both(partial(acquire, service, url=slow_page.url), kill_it)
     assert answer.status_code in {200, 201, 503}
-    assert_well(service)
+    assert_healthy(service)
 
 
 @pytest.mark.parametrize("born", [new_driver, new_browser])
 def test_what_is_killed_during_a_recovery_is_replaced_again(
     service: Service, pages: Pages, born: Callable[[Service, set[int]], int]
 ) -> None:
-    before = service.create(session_id="patient")
-    leave_belongings(before, pages)
+    before = service.create(session_id="session")
+    create_saved_state(before, pages)
     wait_until_saved()
     old = drivers(service) | browsers(service)
     kill(before["browser"]["pid"])
-    answers, _ = beside(partial(crowd, service), lambda: strike(born(service, old)))
+    answers, _ = run_both(partial(acquire_concurrently, service), lambda: send_kill(born(service, old)))
     assert len({answer.json()["session"]["browser"]["pid"] for answer in answers if answer.ok}) <= 2
-    assert_belongings(assert_well(service), pages)
+    assert_saved_state(assert_healthy(service), pages)
 
 
 def test_what_is_stopped_during_a_recovery_keeps_nobody_waiting_for_ever(service: Service) -> None:
-    before = service.create(session_id="patient")
+    before = service.create(session_id="session")
     Driver(before).run("window.left = 42")
     old = drivers(service)
     kill(before["driver"]["pid"])
@@ -152,22 +152,22 @@ def test_what_is_stopped_during_a_recovery_keeps_nobody_waiting_for_ever(service
         with contextlib.suppress(Exception):
             stop(new_driver(service, old))
 
-    beside(partial(crowd, service), stop_it)
-    assert_well(service)
+    run_both(partial(acquire_concurrently, service), stop_it)
+    assert_healthy(service)
 
 
-@pytest.mark.parametrize("harm", [strike, stop])
+@pytest.mark.parametrize("harm", [send_kill, stop])
 def test_a_delete_is_complete_whatever_befalls_the_session_meanwhile(
     service: Service, harm: Callable[..., None]
 ) -> None:
-    session = service.create(session_id="patient")
+    session = service.create(session_id="session")
     pids, folder = pids_of(session), folder_of(session)
 
     def do_harm() -> None:
         with contextlib.suppress(Exception):
             harm(session["browser"]["pid"], session["driver"]["pid"])
 
-    deletion, _ = beside(lambda: service.delete("/sessions/patient", timeout=30), do_harm)
+    deletion, _ = run_both(lambda: service.delete("/sessions/session", timeout=30), do_harm)
     expect(deletion)
     assert living(pids) == set()
     assert not folder.exists()
@@ -175,34 +175,34 @@ def test_a_delete_is_complete_whatever_befalls_the_session_meanwhile(
 
 
 def test_a_delete_and_twenty_callers_at_once_leave_one_browser_or_none(service: Service) -> None:
-    session = service.create(session_id="patient")
+    session = service.create(session_id="session")
     kill(session["browser"]["pid"])
     pids = pids_of(session)
 
     def close() -> requests.Response:
-        return service.delete("/sessions/patient", timeout=PATIENCE_S)
+        return service.delete("/sessions/session", timeout=TIMEOUT_S)
 
     def call() -> requests.Response:
-        return ask(service)
+        return acquire(service)
 
-    answers = together([close, *[call] * CALLERS])
+    answers = run_concurrently([close, *[call] * CALLERS])
     assert {answer.status_code for answer in answers} <= {200, 201, 404, 503}
     wait_gone(pids)
     wait_until(lambda: is_accounted_for(service), "nothing is left besides")
     assert len(browsers(service)) <= 1
-    assert_well(service)
+    assert_healthy(service)
 
 
 def test_a_session_that_dies_during_a_save_keeps_what_was_saved_before(
     service: Service, pages: Pages
 ) -> None:
-    before = service.create(session_id="patient")
-    leave_belongings(before, pages)
+    before = service.create(session_id="session")
+    create_saved_state(before, pages)
     wait_until_saved()
     with pytest.raises((requests.ConnectionError, AssertionError)):
-        beside(partial(keep_busy, before), lambda: kill(before["browser"]["pid"]))
-    after = assert_well(service)
-    assert_belongings(after, pages)
+        run_both(partial(keep_busy, before), lambda: kill(before["browser"]["pid"]))
+    after = assert_healthy(service)
+    assert_saved_state(after, pages)
 
 
 def keep_busy(session: Json) -> None:
@@ -219,10 +219,10 @@ def test_a_service_killed_while_it_starts_a_session_leaves_nothing_of_it(
         with slow_page.while_it_loads():
             service.kill()
 
-    beside(partial(ask_in_vain, service, url=slow_page.url), kill_it)
+    run_both(partial(acquire_from_dying_service, service, url=slow_page.url), kill_it)
     service.start()
     wait_until(lambda: is_accounted_for(service), "what was started is somebody's, or gone")
-    assert_well(service)
+    assert_healthy(service)
 
 
 def test_a_service_killed_as_it_starts_a_driver_leaves_nothing_of_it(service: Service) -> None:
@@ -230,18 +230,18 @@ def test_a_service_killed_as_it_starts_a_driver_leaves_nothing_of_it(service: Se
         new_driver(service, set())
         service.kill()
 
-    beside(partial(ask_in_vain, service), kill_it)
+    run_both(partial(acquire_from_dying_service, service), kill_it)
     service.start()
     wait_until(lambda: is_accounted_for(service), "what was started is somebody's, or gone")
-    assert_well(service)
+    assert_healthy(service)
 
 
 @pytest.mark.parametrize("part", ["driver", "browser"])
 def test_a_service_killed_while_it_recovers_goes_on_with_one_browser(
     service: Service, pages: Pages, part: str
 ) -> None:
-    before = service.create(session_id="patient")
-    leave_belongings(before, pages)
+    before = service.create(session_id="session")
+    create_saved_state(before, pages)
     wait_until_saved()
     old = drivers(service)
     kill(before[part]["pid"])
@@ -250,32 +250,32 @@ def test_a_service_killed_while_it_recovers_goes_on_with_one_browser(
         new_driver(service, old)
         service.kill()
 
-    callers = [partial(ask_in_vain, service)] * CALLERS
-    beside(lambda: together(callers), kill_it)
+    callers = [partial(acquire_from_dying_service, service)] * CALLERS
+    run_both(lambda: run_concurrently(callers), kill_it)
     service.start()
-    after = service.listed()["patient"]
+    after = service.listed()["session"]
     assert after["state"] == "ready"
-    assert_belongings(assert_well(service), pages)
+    assert_saved_state(assert_healthy(service), pages)
     if part == "driver":
         assert after["browser"] == before["browser"]
 
 
 def test_a_service_killed_while_it_closes_a_session_leaves_all_or_nothing_of_it(service: Service) -> None:
-    session = service.create(session_id="patient")
+    session = service.create(session_id="session")
     pids = pids_of(session)
 
     def delete() -> None:
         with contextlib.suppress(requests.ConnectionError):
-            service.delete("/sessions/patient")
+            service.delete("/sessions/session")
 
     def kill_it() -> None:
         wait_until(lambda: not living([session["browser"]["pid"]]), "the close is under way")
         service.kill()
 
-    beside(delete, kill_it)
+    run_both(delete, kill_it)
     service.start()
     wait_until(lambda: is_accounted_for(service), "what is left is somebody's")
-    assert_well(service)
+    assert_healthy(service)
     assert not living(pids)
 
 

@@ -1,7 +1,6 @@
 """ChromeDriver and Chrome die, hang or are stopped; the session goes on under its id."""
 
 import re
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -9,11 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-import psutil
 import pytest
 
 from tests.acceptance.conftest import StartService
 from tests.acceptance.driver_commands import Driver
+from tests.acceptance.faults import kill, stop
 from tests.acceptance.pages import Gate, Pages
 from tests.acceptance.service import (
     Json,
@@ -26,7 +25,7 @@ from tests.acceptance.service import (
     running,
 )
 from tests.integration.fake_chromedriver import Fault, install
-from tests.machine import beside, is_living, living, together, wait_gone, wait_until
+from tests.machine import is_living, living, run_both, run_concurrently, wait_gone, wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills and stops with POSIX signals")
 
@@ -45,7 +44,7 @@ def shared_service() -> Iterator[Service]:
 @pytest.fixture
 def session(service: Service, pages: Pages) -> Json:
     """Give a session with a page in which a script has left something."""
-    session = service.create(session_id="patient")
+    session = service.create(session_id="session")
     client = Driver(session)
     client.open(pages.url("/form"))
     client.run("window.left = 42; document.getElementById('name').value = 'half a form'")
@@ -53,25 +52,13 @@ def session(service: Service, pages: Pages) -> Json:
 
 
 def retrieve_by_post(service: Service) -> Json:
-    """Retrieve the patient as a client does."""
-    return expect(service.post("/sessions", json={"session_id": "patient"}))
+    """Retrieve the session as a client does."""
+    return expect(service.post("/sessions", json={"session_id": "session"}))
 
 
 def retrieve_by_get(service: Service) -> Json:
-    """Read the patient, which heals it too."""
-    return expect(service.get("/sessions/patient"))
-
-
-def kill(pid: int) -> None:
-    """End a process of a session without a warning, and see it gone."""
-    psutil.Process(pid).send_signal(signal.SIGKILL)
-    wait_gone([pid])
-
-
-def stop(pid: int) -> None:
-    """Stop a process of a session, as Ctrl-Z does."""
-    psutil.Process(pid).send_signal(signal.SIGSTOP)
-    wait_until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED, f"{pid} is stopped")
+    """Read the session, which heals it too."""
+    return expect(service.get("/sessions/session"))
 
 
 def assert_healed(before: Json, answer: Json, causes: set[str], methods: set[str]) -> Json:
@@ -124,7 +111,7 @@ def test_a_dead_driver_is_logged_as_a_connection_error(service: Service, session
     kill(session["driver"]["pid"])
     retrieve_by_get(service)
     expected = [
-        r"WARNING: Session patient appears dead: .+",
+        r"WARNING: Session session appears dead: .+",
         r"WARNING: 🔧 Connection error detected - attempting to clean up orphaned processes",
         rf"INFO: Active ChromeDriver PIDs: {PIDS}",
         r"INFO: ✅ (No orphaned processes found|Killed \d+ orphaned Chrome/ChromeDriver processes)",
@@ -136,12 +123,12 @@ def test_a_recovered_session_can_lose_its_driver_again_and_be_closed_for_good(
     service: Service, session: Json
 ) -> None:
     for _ in range(2):
-        kill(service.report("patient")["driver"]["pid"])
+        kill(service.report("session")["driver"]["pid"])
         after = retrieve_by_get(service)["session"]
         assert_page_is_kept(session, after)
     assert after["recoveries"] == 2
     pids, folder = pids_of(after) | {session["browser"]["pid"]}, folder_of(after)
-    expect(service.delete("/sessions/patient"))
+    expect(service.delete("/sessions/session"))
     assert living(pids) == set()
     assert not folder.exists()
 
@@ -201,7 +188,7 @@ def test_a_stopped_browser_is_replaced(service: Service, session: Json) -> None:
 
 def test_a_closed_last_window_is_put_right_at_the_next_access(service: Service, session: Json) -> None:
     Driver(session).close_window()
-    after = expect(service.get("/sessions/patient"))["session"]
+    after = expect(service.get("/sessions/session"))["session"]
     assert Driver(after).run("return 6 * 7") == 42
 
 
@@ -210,25 +197,25 @@ def test_twenty_callers_share_one_recovery(
     service: Service, session: Json, retrieve: Callable[[Service], Json]
 ) -> None:
     kill(session["driver"]["pid"])
-    answers = together([partial(retrieve, service)] * CALLERS)
+    answers = run_concurrently([partial(retrieve, service)] * CALLERS)
     assert len({answer["session"]["driver"]["pid"] for answer in answers}) == 1
     assert {answer["session"]["browser"]["pid"] for answer in answers} == {session["browser"]["pid"]}
     assert any(answer["recovered"] for answer in answers)
-    assert service.report("patient")["recoveries"] == 1
+    assert service.report("session")["recoveries"] == 1
 
 
 def test_twenty_callers_share_one_new_browser(service: Service, session: Json) -> None:
     kill(session["driver"]["pid"])
     kill(session["browser"]["pid"])
-    answers = together([partial(retrieve_by_post, service)] * CALLERS)
+    answers = run_concurrently([partial(retrieve_by_post, service)] * CALLERS)
     assert len({answer["session"]["browser"]["pid"] for answer in answers}) == 1
-    assert service.report("patient")["recoveries"] == 1
+    assert service.report("session")["recoveries"] == 1
     assert len(service.session_folders()) == 1
 
 
 def test_without_recovery_a_reading_only_reports(service: Service, session: Json) -> None:
     kill(session["driver"]["pid"])
-    answer = expect(service.get("/sessions/patient?recover=false"))
+    answer = expect(service.get("/sessions/session?recover=false"))
     assert (answer["recovered"], answer["recovery"]) == (False, None)
     assert answer["session"]["health"]["status"] == "dead"
     assert answer["session"]["health"]["reason"]
@@ -252,7 +239,7 @@ def test_a_slow_page_is_busy_and_never_taken_for_dead(
                 time.sleep(0.2)
         return seen
 
-    _, seen = beside(partial(Driver(session).open, slow_page.url), read_for_longer_than_the_patience)
+    _, seen = run_both(partial(Driver(session).open, slow_page.url), read_for_longer_than_the_patience)
     assert seen <= {"busy", "healthy"}
     assert Driver(session).address() == slow_page.url
 
@@ -266,7 +253,7 @@ def test_a_script_that_computes_for_long_is_not_taken_for_dead(service: Service,
             assert retrieve_by_get(service)["recovered"] is False
             time.sleep(0.2)
 
-    value, _ = beside(partial(Driver(session).run, loop), keep_reading)
+    value, _ = run_both(partial(Driver(session).run, loop), keep_reading)
     assert value == 42
 
 
@@ -283,8 +270,8 @@ def test_the_list_asks_no_browser_and_waits_for_none(service: Service, session: 
     other = service.create(session_id="other")
     stop(session["browser"]["pid"])
     stop(session["driver"]["pid"])
-    assert service.listed().keys() == {"patient", "other"}
-    healing, answer = beside(
+    assert service.listed().keys() == {"session", "other"}
+    healing, answer = run_both(
         partial(retrieve_by_get, service), lambda: expect(service.get("/sessions/other", timeout=10))
     )
     assert answer["session"]["driver"] == other["driver"]
@@ -296,7 +283,7 @@ def test_a_stuck_session_can_be_deleted(service: Service, session: Json) -> None
     pids, folder = pids_of(session), folder_of(session)
     stop(session["browser"]["pid"])
     stop(session["driver"]["pid"])
-    expect(service.delete("/sessions/patient", timeout=20))
+    expect(service.delete("/sessions/session", timeout=20))
     assert living(pids) == set()
     assert not folder.exists()
 
@@ -304,9 +291,9 @@ def test_a_stuck_session_can_be_deleted(service: Service, session: Json) -> None
 def test_a_delete_during_a_recovery_wins(service: Service, session: Json) -> None:
     pids = pids_of(session)
     kill(session["driver"]["pid"])
-    retrieval, deletion = beside(
-        lambda: service.post("/sessions", json={"session_id": "patient"}),
-        lambda: service.delete("/sessions/patient"),
+    retrieval, deletion = run_both(
+        lambda: service.post("/sessions", json={"session_id": "session"}),
+        lambda: service.delete("/sessions/session"),
     )
     assert deletion.status_code == 200
     # Whoever comes after the deletion makes the session anew; who comes before may lose it.
@@ -325,13 +312,13 @@ def test_a_driver_killed_at_the_first_page_is_answered_and_leaves_nothing(
                 kill(process.pid)
 
     def create() -> int:
-        response = service.post("/sessions", json={"session_id": "patient", "url": slow_page.url})
+        response = service.post("/sessions", json={"session_id": "session", "url": slow_page.url})
         expect(response, response.status_code)
         return response.status_code
 
-    status, _ = beside(create, kill_it)
+    status, _ = run_both(create, kill_it)
     assert status in {200, 201, 503}
-    if "patient" not in service.listed():
+    if "session" not in service.listed():
         assert service.processes() == []
         assert service.session_folders() == []
 
@@ -342,15 +329,15 @@ def test_no_fault_leaves_a_stack_trace(service: Service, session: Json) -> None:
     assert_no_trace(service)
 
 
-@pytest.mark.parametrize("fault", [Fault.HUNG, Fault.DEAF])
+@pytest.mark.parametrize("fault", [Fault.HUNG, Fault.NOT_ACCEPTING])
 def test_a_driver_that_runs_and_is_silent_is_replaced(
     start_service: StartService, folder: Path, fault: Fault
 ) -> None:
     service = start_service(chromedriver=install(folder), health_timeout=0.5)
-    before = service.create(session_id="patient")
+    before = service.create(session_id="session")
     silent = before["driver"]["pid"]
     (folder / "control").write_text(f"{silent} {fault.value}\n", encoding="utf-8")
-    assert service.listed().keys() == {"patient"}
+    assert service.listed().keys() == {"session"}
     after = assert_healed(before, retrieve_by_get(service), {"driver_hung"}, {"reattached"})
     assert after["browser"] == before["browser"]
     assert not is_living(silent)
@@ -358,7 +345,7 @@ def test_a_driver_that_runs_and_is_silent_is_replaced(
 
 def test_a_browser_that_runs_and_is_silent_is_replaced(start_service: StartService, folder: Path) -> None:
     service = start_service(chromedriver=install(folder), health_timeout=0.5)
-    before = service.create(session_id="patient")
+    before = service.create(session_id="session")
     silent = before["browser"]["pid"]
     (folder / "control").write_text(f"{silent} {Fault.BROWSER_HUNG.value}\n", encoding="utf-8")
     after = assert_healed(before, retrieve_by_get(service), {"browser_hung"}, NEW_BROWSER)
@@ -370,15 +357,15 @@ def test_a_recovery_that_fails_is_said_and_a_later_request_tries_again(
     start_service: StartService, folder: Path
 ) -> None:
     service = start_service(chromedriver=install(folder))
-    before = service.create(session_id="patient")
+    before = service.create(session_id="session")
     (folder / "control").write_text(Fault.BROWSER_DIES_AT_START.value, encoding="utf-8")
     kill(before["browser"]["pid"])
-    expect_error(service.get("/sessions/patient"), 503, "recovery_failed")
-    expect_error(service.post("/sessions", json={"session_id": "patient"}), 503, "recovery_failed")
-    assert service.listed().keys() == {"patient"}
+    expect_error(service.get("/sessions/session"), 503, "recovery_failed")
+    expect_error(service.post("/sessions", json={"session_id": "session"}), 503, "recovery_failed")
+    assert service.listed().keys() == {"session"}
     (folder / "control").unlink()
-    wait_until(lambda: service.get("/sessions/patient").ok, "the session is brought back", 30)
-    after = service.report("patient")
+    wait_until(lambda: service.get("/sessions/session").ok, "the session is brought back", 30)
+    after = service.report("session")
     assert is_living(after["browser"]["pid"])
     assert len(service.session_folders()) == 1
 
@@ -387,7 +374,7 @@ def test_a_driver_that_answers_no_command_but_its_status_is_busy(
     start_service: StartService, folder: Path
 ) -> None:
     service = start_service(chromedriver=install(folder), health_timeout=0.5)
-    before = service.create(session_id="patient")
+    before = service.create(session_id="session")
     (folder / "control").write_text(f"{before['driver']['pid']} {Fault.BUSY.value}\n", encoding="utf-8")
     for _ in range(3):
         answer = retrieve_by_get(service)

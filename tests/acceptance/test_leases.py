@@ -14,7 +14,7 @@ from tests.acceptance.conftest import StartService
 from tests.acceptance.driver_commands import Driver
 from tests.acceptance.faults import kill
 from tests.acceptance.service import Json, Service, expect, expect_error, running_on_fakes
-from tests.machine import together, wait_until
+from tests.machine import run_concurrently, wait_until
 
 LONG_S: Final = 600
 TOKEN: Final = "Lease-Token"
@@ -140,7 +140,7 @@ def test_a_lease_ends_by_itself(service: Service) -> None:
 
 def test_of_many_who_want_a_lease_one_gets_it(service: Service) -> None:
     service.create(session_id="mine")
-    answers = together([lambda: ask(service, session_id="mine", lease={"ttl": LONG_S})] * 10)
+    answers = run_concurrently([lambda: ask(service, session_id="mine", lease={"ttl": LONG_S})] * 10)
     assert [answer.status_code for answer in answers].count(200) == 1
     for answer in answers:
         if not answer.ok:

@@ -15,7 +15,7 @@ import pytest
 from tests.acceptance.driver_commands import Driver
 from tests.acceptance.pages import Gate, Pages
 from tests.acceptance.service import Service, expect, expect_error
-from tests.machine import beside, wait_until
+from tests.machine import run_both, wait_until
 
 LOOK_S: Final = 30.0
 MOST_FRAMES: Final = 200
@@ -163,7 +163,7 @@ def test_a_look_disturbs_no_command(
         with slow_page.while_it_loads(), looking(service, "job") as watcher:
             assert shows(decoder, watcher.frame(), RED)
 
-    beside(partial(job.open, slow_page.url), look)
+    run_both(partial(job.open, slow_page.url), look)
     assert job.address() == slow_page.url
 
 

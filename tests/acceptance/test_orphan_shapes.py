@@ -23,15 +23,15 @@ from tests.acceptance.cleanups import (
     mains,
     verdicts,
 )
-from tests.acceptance.concurrent_clients import (
+from tests.acceptance.conftest import StartService
+from tests.acceptance.faults import stop
+from tests.acceptance.foreign_programs import (
     OWN_NAMESPACE,
     START_S,
     SUBREAPER,
     can_have_a_namespace,
     first_browser,
-    stop,
 )
-from tests.acceptance.conftest import StartService
 from tests.acceptance.orphan_shapes import SHAPES, Shape, chromes, half_started
 from tests.acceptance.service import APP, Service, running
 from tests.machine import is_living, kill, living, short_folder, wait_gone, wait_until

@@ -21,7 +21,7 @@ from tests.acceptance.conftest import StartService
 from tests.acceptance.driver_commands import Driver
 from tests.acceptance.faults import is_accounted_for, kill, renderers, stop
 from tests.acceptance.pages import Pages
-from tests.acceptance.saved_state import assert_belongings, leave_belongings, wait_until_saved
+from tests.acceptance.saved_state import assert_saved_state, create_saved_state, wait_until_saved
 from tests.acceptance.service import (
     Json,
     Service,
@@ -32,7 +32,7 @@ from tests.acceptance.service import (
     pids_of,
     running,
 )
-from tests.machine import is_living, living, together
+from tests.machine import is_living, living, run_concurrently
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills and stops with POSIX signals")
 
@@ -56,7 +56,7 @@ class Restart:
 
     def __init__(self, service: Service, pages: Pages) -> None:
         self.service = service
-        sessions = together([partial(self._furnished, name, pages) for name in NAMES])
+        sessions = run_concurrently([partial(self._furnished, name, pages) for name in NAMES])
         self.before: dict[str, Json] = dict(zip(NAMES, sessions, strict=True))
         lease = {"ttl": 600, "holder": "a robot"}
         self.token = expect(service.post("/sessions/leased/lease", json=lease))["lease"]["token"]
@@ -71,7 +71,7 @@ class Restart:
 
     def _furnished(self, name: str, pages: Pages) -> Json:
         session = self.service.create(session_id=name, **({"key": "account-17"} if name == "keyed" else {}))
-        leave_belongings(session, pages)
+        create_saved_state(session, pages)
         Driver(session).run("window.left = 42")
         return session
 
@@ -120,7 +120,7 @@ def test_a_session_whose_processes_live_goes_on_with_them(restart: Restart, name
     assert Driver(before).run("return window.left") == 42
     answer = expect(restart.service.get(f"/sessions/{name}"))
     assert (answer["recovered"], answer["session"]["health"]["status"]) == (False, "healthy")
-    assert_belongings(answer["session"], pages)
+    assert_saved_state(answer["session"], pages)
 
 
 @pytest.mark.parametrize("name", BEREFT)
@@ -134,7 +134,7 @@ def test_a_living_browser_gets_a_new_driver(restart: Restart, name: str, pages: 
     if name != "tab_dead":
         assert restart.after[name]["last_recovery"]["cause"] == BEREFT[name]
         assert Driver(after).run("return window.left") == 42
-    assert_belongings(after, pages)
+    assert_saved_state(after, pages)
 
 
 @pytest.mark.parametrize("name", LOST)
@@ -144,7 +144,7 @@ def test_a_dead_browser_is_restored(restart: Restart, name: str, pages: Pages) -
     assert after["last_recovery"]["cause"] in {LOST[name], "driver_gone"}
     assert after["browser"]["pid"] != before["browser"]["pid"]
     assert living([before["browser"]["pid"], before["driver"]["pid"]]) == set()
-    assert_belongings(after, pages)
+    assert_saved_state(after, pages)
 
 
 def test_a_lease_outlives_the_service(restart: Restart) -> None:
@@ -194,7 +194,7 @@ def test_what_was_deleted_does_not_come_back(restart: Restart) -> None:
 def test_browsers_that_are_kept_across_a_clean_stop_go_on(start_service: StartService, pages: Pages) -> None:
     service = start_service(keep_browsers=1, watch_interval=0)
     before = service.create(session_id="kept")
-    leave_belongings(before, pages)
+    create_saved_state(before, pages)
     Driver(before).run("window.left = 42")
     assert service.stop() == 0
     assert Driver(before).run("return window.left") == 42
@@ -212,13 +212,13 @@ def test_after_a_clean_stop_a_key_comes_back_with_all_it_had(
     service = start_service(watch_interval=0)
     before = expect(service.post("/sessions", json={"key": "account-17"}), 201)["session"]
     service.create(session_id="keyless")
-    leave_belongings(before, pages)
+    create_saved_state(before, pages)
     assert service.stop() == 0
     assert (service.processes(), service.session_folders()) == ([], [])
     service.start()
     assert "keyless" not in service.listed()
     answer = service.post("/sessions", json={"key": "account-17"})
-    assert_belongings(expect(answer, answer.status_code)["session"], pages)
+    assert_saved_state(expect(answer, answer.status_code)["session"], pages)
 
 
 def write_rubbish(path: Path) -> None:
@@ -276,7 +276,7 @@ def test_a_database_damaged_beside_living_browsers_leaves_none_without_an_owner(
 
 
 @pytest.fixture
-def stranger() -> Iterator[psutil.Process]:
+def unrelated_process() -> Iterator[psutil.Process]:
     """Give a process that is nobody's business."""
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     yield psutil.Process(process.pid)
@@ -295,35 +295,35 @@ def started(pid: int) -> float:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="start times as Linux counts them")
 def test_after_a_boot_or_a_reuse_of_numbers_sessions_are_restored_and_no_stranger_is_signalled(
-    start_service: StartService, pages: Pages, stranger: psutil.Process
+    start_service: StartService, pages: Pages, unrelated_process: psutil.Process
 ) -> None:
     service = start_service(watch_interval=0)
     sessions = [service.create(session_id=name) for name in ("booted", "reused")]
     for session in sessions:
-        leave_belongings(session, pages)
+        create_saved_state(session, pages)
     wait_until_saved()
     service.kill()
     for session in sessions:
         kill(session["driver"]["pid"], session["browser"]["pid"])
 
     def after_a_boot(document: dict[str, Any]) -> None:
-        exactly_it = {"pid": stranger.pid, "started": started(stranger.pid)}
+        exactly_it = {"pid": unrelated_process.pid, "started": started(unrelated_process.pid)}
         document["running"] |= {"driver": exactly_it, "browser": exactly_it}
         document["boot_id"] = "00000000-0000-0000-0000-000000000000"
 
     def with_a_number_that_was_given_anew(document: dict[str, Any]) -> None:
-        older = {"pid": stranger.pid, "started": started(stranger.pid) - 5}
+        older = {"pid": unrelated_process.pid, "started": started(unrelated_process.pid) - 5}
         document["running"] |= {"driver": older, "browser": older}
 
     stored(service, after_a_boot, "booted")
     stored(service, with_a_number_that_was_given_anew, "reused")
     service.start()
-    assert stranger.status() != psutil.STATUS_ZOMBIE
+    assert unrelated_process.status() != psutil.STATUS_ZOMBIE
     for session_id in ("booted", "reused"):
         after = service.listed()[session_id]
         assert after["last_recovery"]["method"] == "restored"
-        assert stranger.pid not in {after["driver"]["pid"], after["browser"]["pid"]}
-        assert_belongings(after, pages)
+        assert unrelated_process.pid not in {after["driver"]["pid"], after["browser"]["pid"]}
+        assert_saved_state(after, pages)
 
 
 def test_a_profile_that_went_while_the_service_was_dead_is_made_up_for(
@@ -331,7 +331,7 @@ def test_a_profile_that_went_while_the_service_was_dead_is_made_up_for(
 ) -> None:
     service = start_service(watch_interval=0)
     before = service.create(session_id="bare")
-    leave_belongings(before, pages)
+    create_saved_state(before, pages)
     wait_until_saved()
     folder, pids = folder_of(before), pids_of(before)
     service.kill()
@@ -339,4 +339,4 @@ def test_a_profile_that_went_while_the_service_was_dead_is_made_up_for(
     shutil.rmtree(folder)
     service.start()
     after = expect(service.get("/sessions/bare"))["session"]
-    assert_belongings(after, pages)
+    assert_saved_state(after, pages)

@@ -11,9 +11,9 @@ import pytest
 from tests.acceptance.driver_commands import Driver
 from tests.acceptance.faults import kill, network_process, renderers, stop
 from tests.acceptance.pages import Pages
-from tests.acceptance.saved_state import assert_belongings, leave_belongings, wait_until_saved
+from tests.acceptance.saved_state import assert_saved_state, create_saved_state, wait_until_saved
 from tests.acceptance.service import Json, Service, assert_no_trace, expect, folder_of, running
-from tests.machine import is_living, together, wait_until
+from tests.machine import is_living, run_concurrently, wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills and stops with POSIX signals")
 
@@ -44,10 +44,10 @@ def patients(shared_service: Service, pages: Pages) -> Iterator[dict[str, Json]]
 
     def one(name: str) -> Json:
         session = shared_service.create(session_id=name)
-        leave_belongings(session, pages)
+        create_saved_state(session, pages)
         return session
 
-    sessions = together([partial(one, name) for name in NAMES])
+    sessions = run_concurrently([partial(one, name) for name in NAMES])
     wait_until_saved()
     yield dict(zip(NAMES, sessions, strict=True))
     shared_service.close_all()
@@ -133,7 +133,7 @@ def test_a_new_browser_gets_all_that_the_old_one_had(
     assert not is_living(before["browser"]["pid"])
     assert not is_living(before["driver"]["pid"])
     assert after["current_url"] == pages.url("/form")
-    assert_belongings(after, pages)
+    assert_saved_state(after, pages)
 
 
 def test_a_profile_that_somebody_removed_costs_only_what_was_never_taken(
@@ -142,7 +142,7 @@ def test_a_profile_that_somebody_removed_costs_only_what_was_never_taken(
     before = patients["bare"]
     harm_by_removing_the_profile(before)
     after = healed(shared_service, before, {"browser_gone"}, {"restored", "recreated"})
-    assert_belongings(after, pages)
+    assert_saved_state(after, pages)
 
 
 def test_what_was_put_back_is_put_back_again(
@@ -150,7 +150,7 @@ def test_what_was_put_back_is_put_back_again(
 ) -> None:
     before = shared_service.report(patients["killed"]["session_id"])
     kill(before["browser"]["pid"])
-    assert_belongings(healed(shared_service, before, {"browser_gone"}, {"restored"}), pages)
+    assert_saved_state(healed(shared_service, before, {"browser_gone"}, {"restored"}), pages)
 
 
 @pytest.mark.parametrize(("name", "harm"), [("offline", kill), ("cut_off", stop)], ids=["killed", "stopped"])
@@ -169,7 +169,7 @@ def test_a_lost_network_process_costs_neither_the_browser_nor_the_cookies(
     client = Driver(after)
     wait_until(lambda: opens(client, pages.url("/form")), "the network is back")
     wait_until(lambda: len(client.cookies()) == 2, "the cookies are back")
-    assert_belongings(after, pages)
+    assert_saved_state(after, pages)
 
 
 def opens(client: Driver, url: str) -> bool:
@@ -186,11 +186,11 @@ def test_twenty_callers_get_one_restored_browser(
 ) -> None:
     kill(patients["crowd"]["browser"]["pid"])
     call = partial(shared_service.post, "/sessions", json={"session_id": "crowd"})
-    answers = [expect(response) for response in together([call] * CALLERS)]
+    answers = [expect(response) for response in run_concurrently([call] * CALLERS)]
     assert len({answer["session"]["browser"]["pid"] for answer in answers}) == 1
     assert {answer["recovery"]["method"] for answer in answers if answer["recovered"]} == {"restored"}
     assert shared_service.report("crowd")["recoveries"] == 1
-    assert_belongings(answers[0]["session"], pages)
+    assert_saved_state(answers[0]["session"], pages)
 
 
 def test_the_last_two_seconds_are_all_that_can_be_missing(service: Service, pages: Pages) -> None:
@@ -211,11 +211,11 @@ def test_a_tab_whose_renderer_is_lost_is_healed_inside_its_browser(
     service: Service, pages: Pages, harm: Callable[..., None]
 ) -> None:
     before = service.create(session_id="snap")
-    leave_belongings(before, pages)
+    create_saved_state(before, pages)
     harm(*renderers(before))
     after = healed_soon(service, before, {"tab_crashed"}, {"reattached"})
     assert after["browser"] == before["browser"]
-    assert_belongings(after, pages)
+    assert_saved_state(after, pages)
 
 
 def test_a_crashed_tab_leaves_the_other_windows_as_they_are(service: Service, pages: Pages) -> None:

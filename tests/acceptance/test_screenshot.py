@@ -10,7 +10,7 @@ import pytest
 from tests.acceptance.driver_commands import Driver
 from tests.acceptance.pages import Gate, Pages
 from tests.acceptance.service import Service, expect, expect_error
-from tests.machine import beside
+from tests.machine import run_both
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -56,7 +56,7 @@ def test_of_a_loading_page_there_is_an_answer(service: Service, slow_page: Gate)
             response = service.get("/sessions/loading/screenshot", timeout=40)
         return response.status_code
 
-    _, status = beside(partial(Driver(session).open, slow_page.url), look)
+    _, status = run_both(partial(Driver(session).open, slow_page.url), look)
     assert status in {200, 503}
 
 

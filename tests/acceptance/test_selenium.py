@@ -21,7 +21,7 @@ from selenium.webdriver.common.by import By
 from tests.acceptance.clients import RawCommand, attached, chrome_options, new_session
 from tests.acceptance.pages import Gate, Pages
 from tests.acceptance.service import Service, expect
-from tests.machine import beside, wait_until
+from tests.machine import run_both, wait_until
 
 MANY = 70
 
@@ -310,7 +310,7 @@ def test_one_driver_object_in_many_threads_gets_each_answer_for_its_question(
                 for one in range(20)
             ]
 
-    first, second = beside(partial(echo, 1), partial(echo, 2))
+    first, second = run_both(partial(echo, 1), partial(echo, 2))
     assert first == second == [True] * 20
 
 

@@ -94,7 +94,7 @@ def open_form(driver: WebDriver, pages: Pages, fault: str) -> None:
         wait_until_saved()
 
 
-def strike(service: Service, driver: WebDriver, name: str) -> str:
+def inject_fault(service: Service, driver: WebDriver, name: str) -> str:
     """Let a fault befall a session; gives the gentlest recovery from it."""
     fault, method = FAULTS[name]
     fault(of(service, driver))
@@ -131,7 +131,7 @@ def test_a_fault_between_two_commands_is_not_noticed(
     driver.switch_to.window(first)
     if name.startswith("Chrome "):
         wait_until_saved()
-    method = strike(service, driver, name)
+    method = inject_fault(service, driver, name)
     # A command that changes something is sent as well: it has never been on its way.
     driver.execute_script("document.title = 'Set'")
     assert driver.title == "Set"
@@ -152,7 +152,7 @@ def test_a_command_in_flight_gets_an_error_that_names_the_recovery_and_is_not_ru
     open_form(driver, pages, name)
     script, path = count_and_stay(pages)
     running = in_flight(partial(driver.execute_async_script, script), lambda: path in pages.visits)
-    method = strike(service, driver, name)
+    method = inject_fault(service, driver, name)
     error = running.exception(60)
     assert isinstance(error, WebDriverException)
     assert "recovered" in str(error)
@@ -167,7 +167,7 @@ def test_a_page_that_was_loading_is_asked_for_once(
 ) -> None:
     open_form(driver, pages, name)
     loading = in_flight(partial(driver.get, slow_page.url), slow_page.asked.is_set)
-    method = strike(service, driver, name)
+    method = inject_fault(service, driver, name)
     assert f"recovered ({method})" in str(loading.exception(60))
     assert driver.title == "Form"
     assert pages.visits.count(slow_page.url.removeprefix(pages.url(""))) == 1
@@ -183,7 +183,7 @@ def test_a_question_in_flight_is_asked_again_of_the_same_page_only(
     driver.execute_script(BUSY, pages.url(path))
     wait_until(lambda: path in pages.visits, "the page is busy")
     asked = in_flight(lambda: driver.title, lambda: of(service, driver)["in_use"])
-    method = strike(service, driver, name)
+    method = inject_fault(service, driver, name)
     if method == "reattached":
         assert asked.result(60) == "Late"
     else:
@@ -218,7 +218,7 @@ def test_elements_are_still_there_after_a_reattach(service: Service, driver: Web
     driver.get(pages.url("/form"))
     field = driver.find_element(By.ID, "name")
     field.send_keys("Ada")
-    strike(service, driver, "ChromeDriver killed")
+    inject_fault(service, driver, "ChromeDriver killed")
     field.send_keys(" L")
     assert field.get_property("value") == "Ada L"
 
@@ -228,7 +228,7 @@ def test_elements_of_a_lost_page_are_said_to_be_gone(
 ) -> None:
     open_form(driver, pages, "Chrome killed")
     field = driver.find_element(By.ID, "name")
-    strike(service, driver, "Chrome killed")
+    inject_fault(service, driver, "Chrome killed")
     with pytest.raises((NoSuchElementException, StaleElementReferenceException)):
         field.send_keys("lost")
     driver.find_element(By.ID, "name").send_keys("found")
@@ -238,7 +238,7 @@ def test_two_programs_on_one_session_both_go_on(service: Service, driver: WebDri
     before = of(service, driver)["recoveries"]
     driver.get(pages.url("/form"))
     with attached(service, str(driver.session_id)) as other:
-        strike(service, driver, "ChromeDriver killed")
+        inject_fault(service, driver, "ChromeDriver killed")
         assert [other.title, driver.title] == ["Form", "Form"]
     assert of(service, driver)["recoveries"] == before + 1
 
@@ -248,7 +248,7 @@ def test_a_session_that_is_quit_when_it_is_dead_leaves_nothing(service: Service,
     known = set(service.listed())
     with new_session(service) as driver:
         pids = pids_of(of(service, driver))
-        strike(service, driver, name)
+        inject_fault(service, driver, name)
         driver.quit()
     assert set(service.listed()) == known
     assert living(pids) == set()

@@ -21,8 +21,8 @@ from tests.acceptance.conftest import StartService
 from tests.acceptance.driver_commands import Driver
 from tests.acceptance.pages import Gate, Pages
 from tests.acceptance.service import Json, Service, expect, expect_error, folder_of, pids_of
-from tests.integration.fake_chromedriver import LAST_WORDS, Fault, install
-from tests.machine import beside, living, together, wait_gone, wait_until
+from tests.integration.fake_chromedriver import START_ERROR, Fault, install
+from tests.machine import living, run_both, run_concurrently, wait_gone, wait_until
 
 TIME: Final = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z")
 CALLERS: Final = 20
@@ -109,7 +109,7 @@ def test_a_closed_session_gives_its_key_free(service: Service) -> None:
 
 @pytest.mark.parametrize("name", ["session_id", "key"])
 def test_many_callers_with_one_name_get_one_browser(service: Service, name: str) -> None:
-    answers = together([lambda: posted(service, **{name: "crowd"})] * CALLERS)
+    answers = run_concurrently([lambda: posted(service, **{name: "crowd"})] * CALLERS)
     assert [answer["created"] for answer in answers].count(True) == 1
     assert len({answer["session_id"] for answer in answers}) == 1
     assert len({answer["session"]["browser"]["pid"] for answer in answers}) == 1
@@ -118,7 +118,7 @@ def test_many_callers_with_one_name_get_one_browser(service: Service, name: str)
 
 
 def test_sessions_that_start_together_have_nothing_in_common(service: Service) -> None:
-    sessions = together([service.create] * 4)
+    sessions = run_concurrently([service.create] * 4)
     assert len({session["session_id"] for session in sessions}) == len(sessions)
     assert len({session["driver"]["pid"] for session in sessions}) == len(sessions)
     assert len({folder_of(session) for session in sessions}) == len(sessions)
@@ -234,7 +234,7 @@ def test_a_slow_start_keeps_its_place_and_keeps_nobody_waiting(service: Service,
             service.create(session_id="quick")
         return listed
 
-    answer, listed = beside(start_slowly, meanwhile)
+    answer, listed = run_both(start_slowly, meanwhile)
     assert listed["state"] in {"starting", "ready"}
     assert answer["created"] is True
     assert Driver(answer["session"]).address() == slow_page.url
@@ -255,7 +255,10 @@ def test_a_deleted_session_is_gone_with_everything_of_it(service: Service) -> No
 def test_many_may_delete_one_session_at_once(service: Service) -> None:
     session = service.create(session_id="hunted")
     pids = pids_of(session)
-    codes = [response.status_code for response in together([lambda: service.delete("/sessions/hunted")] * 8)]
+    codes = [
+        response.status_code
+        for response in run_concurrently([lambda: service.delete("/sessions/hunted")] * 8)
+    ]
     assert set(codes) <= {200, 404}
     assert 200 in codes
     assert living(pids) == set()
@@ -275,7 +278,7 @@ def test_a_session_in_the_middle_of_a_page_load_can_be_deleted(service: Service,
         expect(service.delete("/sessions/loading", timeout=15))
         assert living(pids) == set()
 
-    beside(load, delete)
+    run_both(load, delete)
 
 
 def test_a_trailing_slash_changes_nothing(service: Service) -> None:
@@ -310,7 +313,7 @@ def test_the_children_get_none_of_our_variables(service: Service) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="Chrome's sandbox works here")
 def test_the_missing_sandbox_is_said_once(service: Service) -> None:
-    together([service.create] * 2)
+    run_concurrently([service.create] * 2)
     assert (
         len([line for line in service.messages() if "--no-sandbox" in line and line.startswith("WARNING")])
         == 1
@@ -356,7 +359,7 @@ def test_a_crowd_never_gets_more_browsers_than_there_is_room_for(start_service: 
         assert len(service.session_folders()) <= 2 + 1  # one that is just being closed
         return response
 
-    for response in together([partial(one, number) for number in range(5)]):
+    for response in run_concurrently([partial(one, number) for number in range(5)]):
         if response.status_code != 201:
             expect_error(response, 503, "at_capacity")
     assert len(service.listed()) == 2
@@ -375,21 +378,21 @@ def test_where_every_place_is_in_use_a_caller_waits_no_longer_than_he_must(
             response = service.post("/sessions", json={"session_id": "late"}, timeout=10)
         expect_error(response, 503, "at_capacity")
 
-    beside(occupy, wait_in_vain)
+    run_both(occupy, wait_in_vain)
     assert service.listed().keys() == {"slow"}
 
 
 def test_a_waiting_crowd_blocks_nobody_else(service: Service, slow_page: Gate) -> None:
-    def crowd() -> list[requests.Response]:
+    def call_concurrently() -> list[requests.Response]:
         call = partial(service.post, "/sessions", json={"session_id": "wanted", "url": slow_page.url})
-        return together([call] * 60)
+        return run_concurrently([call] * 60)
 
     def look() -> None:
         with slow_page.while_it_loads():
             for path in ("/health", "/sessions", "/processes"):
                 assert service.get(path, timeout=10).ok
 
-    responses, _ = beside(crowd, look)
+    responses, _ = run_both(call_concurrently, look)
     for response in responses:
         if not response.ok:
             expect_error(response, 503, "at_capacity")
@@ -407,6 +410,6 @@ def test_a_failed_start_says_why_and_leaves_nothing(
     (folder / "control").write_text(fault.value, encoding="utf-8")
     service = start_service(chromedriver=fake)
     sentence = expect_error(service.post("/sessions", json={}), 503, "browser_unavailable")
-    assert fault is not Fault.REFUSES_TO_START or LAST_WORDS in sentence
+    assert fault is not Fault.REFUSES_TO_START or START_ERROR in sentence
     assert service.listed() == {}
     assert (service.processes(), service.session_folders()) == ([], [])

@@ -15,7 +15,7 @@ import requests
 from tests.acceptance.conftest import StartService
 from tests.acceptance.driver_commands import Driver
 from tests.acceptance.service import APP, STAMP, Service, expect, expect_error, pids_of, refused_start
-from tests.integration.fake_chromedriver import LAST_WORDS, Fault, install
+from tests.integration.fake_chromedriver import START_ERROR, Fault, install
 from tests.machine import has_ipv6_loopback, living, wait_until
 
 SETTINGS = [
@@ -209,7 +209,7 @@ def test_health_says_when_and_why_no_browser_can_be_started(
     expect_error(service.post("/sessions"), 503, "browser_unavailable")
     answer = service.get("/health")
     assert (answer.status_code, answer.json()["status"]) == (503, "unhealthy")
-    assert LAST_WORDS in answer.json()["reason"]
+    assert START_ERROR in answer.json()["reason"]
     (folder / "control").unlink()
     expect(service.post("/sessions"), 201)
     assert service.get("/health").json()["status"] == "healthy"

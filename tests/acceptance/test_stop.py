@@ -13,7 +13,7 @@ import requests
 from tests.acceptance.conftest import StartService
 from tests.acceptance.pages import Gate
 from tests.acceptance.service import Service, assert_no_trace, assert_nothing_left, expect, expect_error
-from tests.machine import beside, is_listening, living, together, wait_until
+from tests.machine import is_listening, living, run_both, run_concurrently, wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 
@@ -33,7 +33,7 @@ def test_a_stop_is_clean_and_leaves_nothing(
     start_service: StartService, end: Callable[[Service], None]
 ) -> None:
     service = start_service()
-    together([service.create] * 2)
+    run_concurrently([service.create] * 2)
     pids = {process.pid for process in service.processes()}
     end(service)
     assert service.wait_for_exit() == 0
@@ -50,7 +50,7 @@ def test_a_stop_without_a_session_is_clean(start_service: StartService) -> None:
 
 def test_stuck_dead_and_bereft_sessions_do_not_hold_a_stop_up(start_service: StartService) -> None:
     service = start_service()
-    stuck, bereft, dead = together([service.create] * 3)
+    stuck, bereft, dead = run_concurrently([service.create] * 3)
     pids = {process.pid for process in service.processes()}
     psutil.Process(stuck["browser"]["pid"]).suspend()
     psutil.Process(stuck["driver"]["pid"]).suspend()
@@ -71,7 +71,7 @@ def test_a_request_in_flight_is_answered(start_service: StartService, slow_page:
         slow_page.wait_until_asked()
         return service.stop()
 
-    answer, code = beside(create, stop)
+    answer, code = run_both(create, stop)
     if answer.status_code == 503:
         expect_error(answer, 503, "shutting_down")
     else:
@@ -90,7 +90,7 @@ def test_a_start_under_way_leaves_nothing(start_service: StartService) -> None:
         wait_until(service.session_folders, "the session is starting")
         return service.stop()
 
-    answer, code = beside(create, stop)
+    answer, code = run_both(create, stop)
     assert answer.status_code in {201, 503}
     assert code == 0
     assert_nothing_left(service)
@@ -98,7 +98,7 @@ def test_a_start_under_way_leaves_nothing(start_service: StartService) -> None:
 
 def test_who_comes_during_the_stop_is_told_so_or_finds_the_door_closed(start_service: StartService) -> None:
     service = start_service()
-    together([service.create] * 2)
+    run_concurrently([service.create] * 2)
     service.send(signal.SIGTERM)
     while service.is_running():
         try:
@@ -130,7 +130,7 @@ def test_a_second_signal_ends_it_at_once(
             service.send(first)
         service.wait_for_exit(3)
 
-    beside(create, stop_twice)
+    run_both(create, stop_twice)
     assert_no_trace(service)
 
 

@@ -11,22 +11,22 @@ from typing import Final
 import pytest
 
 from tests.acceptance.cleanups import assert_judged, clean, killed_pids, mains, verdicts
-from tests.acceptance.concurrent_clients import (
+from tests.acceptance.conftest import StartService
+from tests.acceptance.driver_commands import Driver
+from tests.acceptance.foreign_programs import (
     Automation,
     can_be_somebody_else,
     can_have_a_namespace,
     helpers_of,
-    innocents,
     start_automation,
+    unrelated_processes,
 )
-from tests.acceptance.conftest import StartService
-from tests.acceptance.driver_commands import Driver
 from tests.acceptance.service import Service, expect
 from tests.machine import is_living, living, remove, short_folder
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="starts processes as POSIX does")
 
-Crowd = Mapping[str, set[int]]
+PidsByName = Mapping[str, set[int]]
 
 SCOPES: Final = ["owned", pytest.param("system", marks=pytest.mark.system_wide)]
 REASONS: Final = {
@@ -46,12 +46,12 @@ REASONS: Final = {
 
 
 @pytest.fixture(scope="module")
-def crowd() -> Iterator[Crowd]:
+def unrelated() -> Iterator[PidsByName]:
     """Run everybody at once for the whole module; all of them live through every test."""
     home = short_folder()
-    with innocents(home) as everybody:
-        yield everybody
-        assert hurt(everybody) == {}
+    with unrelated_processes(home) as pids_by_name:
+        yield pids_by_name
+        assert hurt(pids_by_name) == {}
     remove(home)
 
 
@@ -64,52 +64,52 @@ def working_script(folder: Path) -> Iterator[Automation]:
         yield automation
 
 
-def hurt(crowd: Crowd) -> dict[str, set[int]]:
+def hurt(unrelated: PidsByName) -> dict[str, set[int]]:
     """Give who has lost a process."""
-    lost = {name: pids - living(pids) for name, pids in crowd.items()}
+    lost = {name: pids - living(pids) for name, pids in unrelated.items()}
     return {name: pids for name, pids in lost.items() if pids}
 
 
-def pids_of_all(crowd: Crowd) -> set[int]:
+def pids_of_all(unrelated: PidsByName) -> set[int]:
     """Give everybody's pids, with the helpers of their browsers."""
-    roots = set().union(*crowd.values())
+    roots = set().union(*unrelated.values())
     return roots | {helper for pid in roots if is_living(pid) for helper in helpers_of(pid)}
 
 
 @pytest.mark.parametrize("scope", SCOPES)
 def test_a_cleanup_that_a_person_asks_for_hurts_nobody(
-    start_service: StartService, crowd: Crowd, scope: str
+    start_service: StartService, unrelated: PidsByName, scope: str
 ) -> None:
     service = start_service(cleanup_scope=scope)
     session = service.create()
-    everybody = pids_of_all(crowd)
-    assert not everybody & killed_pids(clean(service, "?dry_run=true"))
-    assert not everybody & killed_pids(clean(service))
-    assert not everybody & killed_pids(clean(service))
-    assert hurt(crowd) == {}
+    spared = pids_of_all(unrelated)
+    assert not spared & killed_pids(clean(service, "?dry_run=true"))
+    assert not spared & killed_pids(clean(service))
+    assert not spared & killed_pids(clean(service))
+    assert hurt(unrelated) == {}
     assert living(mains(session)) == mains(session)
 
 
 @pytest.mark.parametrize("scope", SCOPES)
 def test_everybody_is_foreign_with_all_helpers_and_it_is_said_why(
-    start_service: StartService, crowd: Crowd, scope: str
+    start_service: StartService, unrelated: PidsByName, scope: str
 ) -> None:
     service = start_service(cleanup_scope=scope)
     listed = verdicts(service)
-    assert_judged(service, pids_of_all(crowd) & listed.keys(), "foreign")
-    for name, pids in crowd.items():
+    assert_judged(service, pids_of_all(unrelated) & listed.keys(), "foreign")
+    for name, pids in unrelated.items():
         told = {listed[pid]["reason"] for pid in pids & listed.keys()}
         assert told, f"{name} is not listed"
         assert {reason for reason in told if not reason.startswith(REASONS[name])} == set(), name
 
 
-def test_whom_this_machine_cannot_show_is_known(crowd: Crowd) -> None:
+def test_whom_this_machine_cannot_show_is_known(unrelated: PidsByName) -> None:
     expected = set(REASONS)
     if not can_be_somebody_else():
         expected -= {"another user's Chrome", "another user's ChromeDriver"}
     if not can_have_a_namespace():
         expected -= {"another namespace"}
-    assert crowd.keys() == expected
+    assert unrelated.keys() == expected
 
 
 def test_with_scope_owned_a_script_that_works_is_spared(service: Service, working_script: Automation) -> None:
@@ -130,7 +130,7 @@ def test_with_scope_owned_a_chrome_that_lost_its_driver_is_spared(
 
 @pytest.mark.system_wide
 def test_cleanups_that_start_by_themselves_spare_a_script_that_works_and_everybody_else(
-    start_service: StartService, crowd: Crowd, working_script: Automation, folder: Path
+    start_service: StartService, unrelated: PidsByName, working_script: Automation, folder: Path
 ) -> None:
     stay = {working_script.driver, working_script.browse()}
     lost = folder / "lost"
@@ -147,7 +147,7 @@ def test_cleanups_that_start_by_themselves_spare_a_script_that_works_and_everybo
     finally:
         abandoned.finish()
     assert living(stay) == stay
-    assert hurt(crowd) == {}
+    assert hurt(unrelated) == {}
 
 
 @pytest.mark.parametrize("scope", SCOPES)

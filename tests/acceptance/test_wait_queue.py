@@ -14,9 +14,9 @@ import requests
 
 from tests.acceptance.conftest import StartService
 from tests.acceptance.pages import Pages
-from tests.acceptance.saved_state import assert_belongings, leave_belongings
+from tests.acceptance.saved_state import assert_saved_state, create_saved_state
 from tests.acceptance.service import Json, Service, expect, expect_error, running_on_fakes
-from tests.machine import together, wait_until
+from tests.machine import run_concurrently, wait_until
 
 PLACES: Final = 2
 LONG_S: Final = 50.0
@@ -37,7 +37,7 @@ def shared_service() -> Iterator[Service]:
 def tokens(service: Service) -> dict[str, str]:
     """Take all places, each leased; give the leases' tokens by session id."""
     names = [f"taken{number}" for number in range(PLACES)]
-    answers = together([partial(take, service, name) for name in names])
+    answers = run_concurrently([partial(take, service, name) for name in names])
     return {answer["session_id"]: answer["lease"]["token"] for answer in answers}
 
 
@@ -99,10 +99,10 @@ def test_who_waits_in_vain_is_told_in_time_and_when_to_ask_again(start_service: 
 def test_who_hangs_up_leaves_the_line(service: Service, tokens: dict[str, str]) -> None:
     with pytest.raises(requests.exceptions.ReadTimeout):
         service.post("/sessions", json={"session_id": "impatient"}, timeout=MOMENT_S)
-    with waiting(service, "patient") as answers:
+    with waiting(service, "session") as answers:
         let_go(service, "taken0", tokens["taken0"])
         expect(answers[0].result(), 201)
-    assert service.listed().keys() == {"taken1", "patient"}
+    assert service.listed().keys() == {"taken1", "session"}
 
 
 def test_nobody_waits_for_what_is_there(service: Service, tokens: dict[str, str]) -> None:
@@ -137,13 +137,13 @@ def test_an_evicted_session_with_a_key_comes_back_with_all_it_had(
 ) -> None:
     service = start_service(max_sessions=PLACES, watch_interval=0)
     first = expect(service.post("/sessions", json={"key": "account-17"}), 201)["session"]
-    leave_belongings(first, pages)
-    together([service.create] * PLACES)
+    create_saved_state(first, pages)
+    run_concurrently([service.create] * PLACES)
     assert first["session_id"] not in service.listed()
     wait_until(lambda: len(service.session_folders()) <= PLACES, "its folder is gone")
     back = expect(service.post("/sessions", json={"key": "account-17"}), 201)["session"]
     assert back["browser"]["pid"] != first["browser"]["pid"]
-    assert_belongings(back, pages)
+    assert_saved_state(back, pages)
 
 
 def test_a_deleted_session_with_a_key_leaves_nothing_to_the_next(
@@ -151,8 +151,8 @@ def test_a_deleted_session_with_a_key_leaves_nothing_to_the_next(
 ) -> None:
     service = start_service(watch_interval=0)
     first = expect(service.post("/sessions", json={"key": "account-18"}), 201)["session"]
-    leave_belongings(first, pages)
+    create_saved_state(first, pages)
     expect(service.delete(f"/sessions/{first['session_id']}"))
     back = expect(service.post("/sessions", json={"key": "account-18", "url": pages.url("/form")}), 201)
     with pytest.raises(AssertionError):
-        assert_belongings(back["session"], pages)
+        assert_saved_state(back["session"], pages)

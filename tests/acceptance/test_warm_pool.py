@@ -14,7 +14,7 @@ from tests.acceptance.driver_commands import Driver
 from tests.acceptance.faults import browsers, drivers, kill, stop
 from tests.acceptance.pages import Pages
 from tests.acceptance.service import Json, Service, expect, running
-from tests.machine import together, wait_gone, wait_until
+from tests.machine import run_concurrently, wait_gone, wait_until
 
 WARM: Final = 2
 PLACES: Final = 4
@@ -109,7 +109,7 @@ def test_who_asks_for_something_special_gets_it(service: Service, pages: Pages) 
 @pytest.mark.skipif(sys.platform == "win32", reason="kills with POSIX signals")
 def test_a_killed_one_is_not_handed_out_dead(service: Service) -> None:
     kill(*browsers(service))
-    for session in together([service.create] * WARM):
+    for session in run_concurrently([service.create] * WARM):
         assert Driver(session).run("return 6 * 7") == 42
     wait_until_warm(service)
 
@@ -127,7 +127,7 @@ def test_sessions_and_warm_browsers_are_never_more_than_there_is_room_for(servic
         assert len(drivers(service)) <= PLACES
         return session
 
-    sessions = together([partial(one, number) for number in range(PLACES)])
+    sessions = run_concurrently([partial(one, number) for number in range(PLACES)])
     assert len({session["browser"]["pid"] for session in sessions}) == PLACES
     assert service.listed().keys() == {f"c{number}" for number in range(PLACES)}
     assert warm(service) == 0

@@ -12,7 +12,7 @@ from tests.acceptance.driver_commands import Driver
 from tests.acceptance.faults import kill, renderers, stop
 from tests.acceptance.pages import Gate, Pages
 from tests.acceptance.service import Json, Service, expect, running
-from tests.machine import beside, together, wait_until
+from tests.machine import run_both, run_concurrently, wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills and stops with POSIX signals")
 
@@ -38,7 +38,7 @@ def healed(service: Service, session_id: str) -> Json:
 
 
 def test_dead_parts_are_replaced_before_anybody_asks(service: Service, pages: Pages) -> None:
-    bereft, dead, snapped = together([service.create] * 3)
+    bereft, dead, snapped = run_concurrently([service.create] * 3)
     Driver(bereft).run("window.left = 42")
     Driver(snapped).open(pages.url("/form"))
     kill(bereft["driver"]["pid"])
@@ -60,7 +60,7 @@ def test_dead_parts_are_replaced_before_anybody_asks(service: Service, pages: Pa
 
 
 def test_what_is_stopped_delays_the_others_by_nothing(service: Service) -> None:
-    *stuck, dead = together([service.create] * 6)
+    *stuck, dead = run_concurrently([service.create] * 6)
     for session in stuck:
         stop(session["browser"]["pid"], session["driver"]["pid"])
     kill(dead["driver"]["pid"])
@@ -101,7 +101,7 @@ def test_a_page_that_loads_for_long_is_not_taken_for_dead(service: Service, slow
                     HEALED_S,
                 )
 
-    beside(lambda: Driver(before).open(slow_page.url), let_it_be_watched)
+    run_both(lambda: Driver(before).open(slow_page.url), let_it_be_watched)
     assert service.listed()["busy"]["recoveries"] == 0
     assert Driver(before).address() == slow_page.url
 

@@ -30,7 +30,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True, slots=True)
-class Stranger:
+class ForeignScript:
     """A script of somebody else with its ChromeDriver and Chrome."""
 
     script: subprocess.Popen[str]
@@ -53,7 +53,7 @@ class Stranger:
         return family(self.driver) | family(self.browser)
 
 
-def start_script(folder: Path, *, own_group: bool = False) -> Stranger:
+def start_script(folder: Path, *, own_group: bool = False) -> ForeignScript:
     """Start a stranger's script and wait until its Chrome runs.
 
     Args:
@@ -80,7 +80,7 @@ def start_script(folder: Path, *, own_group: bool = False) -> Stranger:
     line = script.stdout.readline()
     script.stdout.close()
     pids = json.loads(line)
-    return Stranger(script, pids["driver"], pids["browser"])
+    return ForeignScript(script, pids["driver"], pids["browser"])
 
 
 def start_own_chrome(folder: Path) -> subprocess.Popen[bytes]:

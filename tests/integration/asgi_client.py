@@ -10,7 +10,7 @@ from typing import Any
 
 from drover.net.asgi import Application, Message, Scope
 
-PATIENCE_S = 60.0
+TIMEOUT_S = 60.0
 
 
 @dataclass
@@ -76,7 +76,7 @@ class Client:
     async def send(self, method: str, path: str, content: object = None) -> Call:
         """Send a request and wait for its whole answer."""
         call, task = self.begin(method, path, content)
-        await asyncio.wait_for(task, PATIENCE_S)
+        await asyncio.wait_for(task, TIMEOUT_S)
         return call
 
 

@@ -110,7 +110,7 @@ def _devtools_result(method: str) -> object:
     return DEVTOOLS_RESULTS.get(method, {})
 
 
-def _be_the_browser(profile: Path) -> None:
+def _run_browser(profile: Path) -> None:
     if current_fault() is Fault.BROWSER_DIES_AT_START:
         sys.exit(1)
     # A helper ends when its browser does, here because the pipe between them closes.
@@ -130,7 +130,7 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("--user-data-dir", type=Path, default=Path())
     asked, _ = parser.parse_known_args(arguments)
-    _be_the_browser(asked.user_data_dir)
+    _run_browser(asked.user_data_dir)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ from typing import Any, Final
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 VERSION: Final = "156.0.8078.79"
-LAST_WORDS: Final = "fake chromedriver: cannot find the shared library libnothing.so"
+START_ERROR: Final = "fake chromedriver: cannot find the shared library libnothing.so"
 BIND_FAILED: Final = "bind() failed: Address already in use (98)"
 CONTROL: Final = "FAKE_CHROMEDRIVER_CONTROL"
 COMMANDS: Final = "commands"
@@ -51,7 +51,7 @@ class Fault(str, Enum):
     REFUSES_TO_START = "refuses_to_start"  # says its last words and exits with 1
     PORT_TAKEN = "port_taken"  # finds its port taken, says so as the real one does, and exits with 1
     NEVER_READY = "never_ready"  # runs, but never says that it was started
-    DEAF = "deaf"  # listens, never accepts
+    NOT_ACCEPTING = "not_accepting"  # listens, never accepts
     HUNG = "hung"  # accepts, never answers
     BUSY = "busy"  # answers /status, but no command
     DIES_MID_COMMAND = "dies_mid_command"  # takes a session's command and dies of it
@@ -159,7 +159,7 @@ class Server(ThreadingHTTPServer):
         """Serve until the process ends."""
         while True:
             readable, _, _ = select.select([self.socket], [], [], TICK_S)
-            if current_fault() is Fault.DEAF:
+            if current_fault() is Fault.NOT_ACCEPTING:
                 time.sleep(TICK_S)
             elif readable:
                 self.handle_request()
@@ -215,7 +215,7 @@ class DriverHandler(Handler):
 
     def _serve(self) -> None:
         body = self.body()
-        self.wait_while(Fault.HUNG, Fault.DEAF)
+        self.wait_while(Fault.HUNG, Fault.NOT_ACCEPTING)
         fault = current_fault()
         if fault is Fault.ANSWERS_GARBAGE:
             self.wfile.write(b"\x00\xff\x00 no http at all\r\n\r\n")
@@ -249,7 +249,7 @@ class DriverHandler(Handler):
                 HTTPStatus.INTERNAL_SERVER_ERROR, "session not created", "Chrome failed to start: exited"
             )
             return
-        asked = _asked(body)
+        asked = _requested_capabilities(body)
         options = asked.get("goog:chromeOptions", {})
         try:
             browser = self._browser(options)
@@ -258,7 +258,14 @@ class DriverHandler(Handler):
             return
         session_id = uuid.uuid4().hex
         SESSIONS[session_id] = browser
-        self.answer({"value": {"sessionId": session_id, "capabilities": _granted(asked, options, browser)}})
+        self.answer(
+            {
+                "value": {
+                    "sessionId": session_id,
+                    "capabilities": _session_capabilities(asked, options, browser),
+                }
+            }
+        )
         if current_fault() is Fault.DIES_AFTER_SESSION:
             os._exit(1)
         if current_fault() is Fault.BROWSER_DIES_WITH_SESSION:
@@ -274,7 +281,7 @@ class DriverHandler(Handler):
         return start_browser(BROWSER, [*options.get("args", []), "--remote-debugging-port=0"])
 
     def _session_command(self, session_id: str, command: list[str], body: dict[str, Any]) -> None:
-        _note(f"{self.command} /{'/'.join(command)}")
+        _record_command(f"{self.command} /{'/'.join(command)}")
         if current_fault() is Fault.DIES_MID_COMMAND:
             os._exit(1)
         self.wait_while(Fault.BUSY)
@@ -297,7 +304,7 @@ class DriverHandler(Handler):
         self.answer({"value": {"error": error, "message": message, "stacktrace": ""}}, status)
 
 
-def _note(command: str) -> None:
+def _record_command(command: str) -> None:
     """Write down which command has come, for tests of what is sent, and how often."""
     if CONTROL in os.environ:
         with Path(os.environ[CONTROL]).with_name(COMMANDS).open("a", encoding="utf-8") as notes:
@@ -308,13 +315,13 @@ SESSIONS: Final[dict[str, Browser]] = {}
 BROWSER = sys.executable
 
 
-def _asked(body: dict[str, Any]) -> dict[str, Any]:
+def _requested_capabilities(body: dict[str, Any]) -> dict[str, Any]:
     capabilities = body.get("capabilities", {})
     first = (capabilities.get("firstMatch") or [{}])[0]
     return {**capabilities.get("alwaysMatch", {}), **first}
 
 
-def _granted(asked: dict[str, Any], options: dict[str, Any], browser: Browser) -> dict[str, Any]:
+def _session_capabilities(asked: dict[str, Any], options: dict[str, Any], browser: Browser) -> dict[str, Any]:
     granted = {
         "acceptInsecureCerts": False,
         "browserName": "chrome",
@@ -353,9 +360,9 @@ def _result(command: list[str], method: str, browser: Browser) -> object:
     return "" if command == ["title"] else None
 
 
-def _be_the_driver(port: int, log_path: str | None) -> None:
+def _run_driver(port: int, log_path: str | None) -> None:
     if current_fault() is Fault.REFUSES_TO_START:
-        sys.exit(LAST_WORDS)
+        sys.exit(START_ERROR)
     if current_fault() is Fault.IGNORES_TERM:
         _ignore_term()
     taken = current_fault() is Fault.PORT_TAKEN
@@ -391,7 +398,7 @@ def main(arguments: list[str]) -> None:
     if asked.version:
         sys.stdout.write(f"ChromeDriver {VERSION} (fake)\n")
     else:
-        _be_the_driver(asked.port, asked.log_path)
+        _run_driver(asked.port, asked.log_path)
 
 
 if __name__ == "__main__":

@@ -24,14 +24,14 @@ from drover.server.service import Drover
 from drover.sessions.pool.acquire_request import Acquired, AcquireRequest
 from tests.integration.fake_chromedriver import COMMANDS, Fault, install
 from tests.machine import marked, wait_until
-from tests.unit.examples import Ear
+from tests.unit.examples import EventRecorder
 
-PATIENCE_S = 60.0
+TIMEOUT_S = 60.0
 OWN_COMMANDS = ("GET /timeouts", "POST /window", "DELETE /")
 T = TypeVar("T")
 
 
-class QuietConnection:
+class StubConnection:
     """A connection to a browser without DevTools: it has seen nothing, and takes no command."""
 
     alive = True
@@ -43,7 +43,7 @@ class QuietConnection:
     call_page = reload_page = call
 
 
-class QuietDevTools:
+class StubDevTools:
     """Stands in for the connections to browsers: the fake browser speaks no WebSocket."""
 
     def start(self) -> None:
@@ -52,8 +52,8 @@ class QuietDevTools:
     def stop(self) -> None:
         """Do nothing."""
 
-    def of(self, _: RunningBrowser) -> QuietConnection:
-        return QuietConnection()
+    def of(self, _: RunningBrowser) -> StubConnection:
+        return StubConnection()
 
     def seen(self, _: RunningBrowser) -> BrowserSignals:
         return BrowserSignals()
@@ -62,7 +62,7 @@ class QuietDevTools:
         """Do nothing."""
 
 
-class House:
+class ServiceHarness:
     """One service, its fake ChromeDriver, and what it has said."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, **settings: object) -> None:
@@ -71,9 +71,9 @@ class House:
         self.chromedriver = install(self.home)
         self.chrome = self.home / "bin" / "chromium"
         self.data_dir = folder / "d"
-        self.ear = Ear()
+        self.recorder = EventRecorder()
         monkeypatch.setattr("process_cleanup.snapshot", self.own_snapshot)
-        monkeypatch.setattr("drover.server.service.DevTools", QuietDevTools)
+        monkeypatch.setattr("drover.server.service.DevTools", StubDevTools)
         values = {
             "data_dir": self.data_dir,
             "chromedriver": str(self.chromedriver),
@@ -81,9 +81,9 @@ class House:
             "health_timeout": 1.0,
         }
         self.service = Drover(Settings.model_validate(values | settings))
-        self.service.hub.subscribe(self.ear)
+        self.service.hub.subscribe(self.recorder)
         self.manager = self.service.manager
-        self._callers = ThreadPoolExecutor(32)
+        self._threads = ThreadPoolExecutor(32)
 
     def own_snapshot(self) -> ProcessTable:
         """Read the process table without what is not this test's: it must not be ended, nor judged."""
@@ -97,15 +97,15 @@ class House:
         mark = session_mark(cmdline)
         return mark is not None and mark.data_dir == str(self.data_dir)
 
-    def become(self, fault: Fault, pid: int | None = None) -> None:
+    def set_fault(self, fault: Fault, pid: int | None = None) -> None:
         """Let the fakes (or one of them) misbehave from now on."""
-        self._tell(fault.value if pid is None else f"{pid} {fault.value}")
+        self._write_control(fault.value if pid is None else f"{pid} {fault.value}")
 
-    def become_for(self, fault: Fault, pids: Iterable[int]) -> None:
+    def set_fault_for(self, fault: Fault, pids: Iterable[int]) -> None:
         """Let these fakes alone misbehave from now on."""
-        self._tell("\n".join(f"{pid} {fault.value}" for pid in pids))
+        self._write_control("\n".join(f"{pid} {fault.value}" for pid in pids))
 
-    def _tell(self, text: str) -> None:
+    def _write_control(self, text: str) -> None:
         new = self.home / "control.new"
         new.write_text(text, encoding="utf-8")
         new.rename(self.home / "control")
@@ -124,17 +124,17 @@ class House:
         assert isinstance(idle, float)
         assert gone is None or isinstance(gone, Future)
         request = AcquireRequest(session_id, key, None, CheckedCapabilities({}), idle)
-        return self.manager.acquire(request, Deadline(PATIENCE_S, gone))
+        return self.manager.acquire(request, Deadline(TIMEOUT_S, gone))
 
-    def begin(self, call: Callable[[], T]) -> Future[T]:
+    def run_in_thread(self, call: Callable[[], T]) -> Future[T]:
         """Make a call in a thread of its own."""
-        return self._callers.submit(call)
+        return self._threads.submit(call)
 
     def drivers(self) -> set[int]:
         """Give the pids of the ChromeDrivers that live."""
         return {process.pid for process in marked(self.data_dir) if "--log-path" in _queue(process)}
 
-    def starting(self) -> int:
+    def wait_for_driver(self) -> int:
         """Wait until a ChromeDriver was started, and give its pid."""
         return next(iter(wait_until(self.drivers, "a ChromeDriver is started")))
 
@@ -143,28 +143,30 @@ class House:
         assert [_queue(process) for process in marked(self.data_dir)] == []
         assert [path.name for path in (self.data_dir / "s").iterdir()] == []
 
-    def said(self, pattern: str) -> bool:
+    def has_logged(self, pattern: str) -> bool:
         """Tell whether a log line was written that this fits all of."""
-        return any(re.fullmatch(pattern, line) for line in self.ear.lines)
+        return any(re.fullmatch(pattern, line) for line in self.recorder.lines)
 
     def close(self) -> None:
         """Stop the service, and see that it leaves nothing."""
-        self.become(Fault.NONE)
+        self.set_fault(Fault.NONE)
         self.service.stop()
-        self._callers.shutdown(wait=False, cancel_futures=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)
         self.assert_nothing_is_left()
 
 
 @contextmanager
-def opened(folder: Path, monkeypatch: pytest.MonkeyPatch, **settings: object) -> Iterator[House]:
+def running_harness(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, **settings: object
+) -> Iterator[ServiceHarness]:
     """Run a house for the time of a test."""
-    house = House(folder, monkeypatch, **settings)
-    house.service.take_possession()
-    house.service.start()
+    harness = ServiceHarness(folder, monkeypatch, **settings)
+    harness.service.take_possession()
+    harness.service.start()
     try:
-        yield house
+        yield harness
     finally:
-        house.close()
+        harness.close()
 
 
 def _queue(process: psutil.Process) -> str:

@@ -26,8 +26,8 @@ from drover.processes.termination import Outcome
 from drover.storage.session_folders import SessionFolder, SessionFolders
 from process_cleanup import CleanupReport, ProcessCleaner, Trigger
 from tests.integration.child_processes import IGNORE_TERM, WAIT, Children, children
-from tests.machine import is_living, living, marked, together, wait_until
-from tests.unit.examples import Ear
+from tests.machine import is_living, living, marked, run_concurrently, wait_until
+from tests.unit.examples import EventRecorder
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the children are made for Linux")
 
@@ -46,12 +46,12 @@ head 1
 """
 
 
-class House:
+class CleanerHarness:
     """A cleaner over a data folder of its own, whose sessions are a list."""
 
     def __init__(self, folder: Path, kids: Children) -> None:
         self.kids = kids
-        self.ear = Ear()
+        self.recorder = EventRecorder()
         self.folders = SessionFolders(folder / "d")
         self.folders.check()
         self.cleaner = self.another()
@@ -60,7 +60,9 @@ class House:
 
     def another(self) -> ProcessCleaner:
         """Give one more cleaner over the same data folder, as a second process would have it."""
-        return ProcessCleaner(self.folders, self.protected, self.ear, adopt_grace=math.inf, owned_only=True)
+        return ProcessCleaner(
+            self.folders, self.protected, self.recorder, adopt_grace=math.inf, owned_only=True
+        )
 
     def protected(self) -> tuple[ProtectedSession, ...]:
         """Give the sessions in the list."""
@@ -86,10 +88,10 @@ class House:
 
 
 @pytest.fixture
-def house(folder: Path) -> Iterator[House]:
+def harness(folder: Path) -> Iterator[CleanerHarness]:
     """Give a house, and leave no process of it."""
     with children(folder) as kids:
-        yield House(folder, kids)
+        yield CleanerHarness(folder, kids)
         for process in marked(folder):
             process.kill()
         wait_until(lambda: not marked(folder), "nothing is left")
@@ -129,38 +131,42 @@ def pids(report: CleanupReport) -> set[int]:
     return {one.judgement.row.pid for one in report.killed}
 
 
-def test_a_storm_of_processes_during_the_scan_hurts_no_session_and_hides_no_orphan(house: House) -> None:
-    kept = house.session(listed=True)
-    session = house.driver(kept)
-    windy = house.session(listed=True)
-    storm = Storm(house.kids.program("chromedriver"), windy)
+def test_a_storm_of_processes_during_the_scan_hurts_no_session_and_hides_no_orphan(
+    harness: CleanerHarness,
+) -> None:
+    kept = harness.session(listed=True)
+    session = harness.driver(kept)
+    windy = harness.session(listed=True)
+    storm = Storm(harness.kids.program("chromedriver"), windy)
     with storm:
         while storm.started < 4 * STORM:
-            orphan = house.driver(house.session())
-            report = house.clean()
+            orphan = harness.driver(harness.session())
+            report = harness.clean()
             assert pids(report) == {orphan}
             assert report.failed == ()
     assert is_living(session)
     assert kept.path.exists()
 
 
-def test_a_storm_of_orphans_is_cleaned_in_two_passes_without_a_failure(house: House) -> None:
-    lost = house.session()
-    storm = Storm(house.kids.program("chromedriver"), lost)
+def test_a_storm_of_orphans_is_cleaned_in_two_passes_without_a_failure(harness: CleanerHarness) -> None:
+    lost = harness.session()
+    storm = Storm(harness.kids.program("chromedriver"), lost)
     with storm:
         wait_until(lambda: storm.started > STORM, "the storm has risen", 30)
-        reports = [house.clean() for _ in range(3)]
+        reports = [harness.clean() for _ in range(3)]
     assert [report.failed for report in reports] == [(), (), ()]
     assert any(report.killed for report in reports)
-    house.clean()
+    harness.clean()
     assert marked(lost.path) == []
 
 
-def test_orphans_that_ignore_the_request_are_killed_together_with_those_that_obey(house: House) -> None:
-    lost = house.session()
-    stubborn = {house.driver(lost, IGNORE_TERM) for _ in range(3)}
-    meek = house.driver(lost)
-    report = house.clean()
+def test_orphans_that_ignore_the_request_are_killed_together_with_those_that_obey(
+    harness: CleanerHarness,
+) -> None:
+    lost = harness.session()
+    stubborn = {harness.driver(lost, IGNORE_TERM) for _ in range(3)}
+    meek = harness.driver(lost)
+    report = harness.clean()
     outcomes = {one.judgement.row.pid: one.outcome for one in report.killed}
     assert {outcomes[pid] for pid in stubborn} == {Outcome.KILLED}
     assert meek in outcomes
@@ -168,64 +174,66 @@ def test_orphans_that_ignore_the_request_are_killed_together_with_those_that_obe
     assert report.duration_ms < 5000
 
 
-def test_one_that_forks_while_it_is_killed_does_not_survive_two_cleanups(house: House, folder: Path) -> None:
+def test_one_that_forks_while_it_is_killed_does_not_survive_two_cleanups(
+    harness: CleanerHarness, folder: Path
+) -> None:
     pipe = folder / "pipe"
     os.mkfifo(pipe)
-    lost = house.session()
-    first = house.driver(lost, f"pipe={pipe}; most={MOST_FORKS}; {HYDRA}")
-    killed = pids(house.clean()) | pids(house.clean())
+    lost = harness.session()
+    first = harness.driver(lost, f"pipe={pipe}; most={MOST_FORKS}; {HYDRA}")
+    killed = pids(harness.clean()) | pids(harness.clean())
     assert first in killed
     assert len(killed) > 1
     assert marked(lost.path) == []
     assert not lost.path.exists()
 
 
-def test_two_cleaners_at_once_end_everything_and_fail_at_nothing(house: House) -> None:
-    mine = house.session(listed=True)
-    kept = house.driver(mine)
-    orphans = {house.driver(house.session()) for _ in range(10)}
-    other = house.another()
-    reports = together([house.clean, lambda: other.cleanup(Trigger.PERSON)])
+def test_two_cleaners_at_once_end_everything_and_fail_at_nothing(harness: CleanerHarness) -> None:
+    mine = harness.session(listed=True)
+    kept = harness.driver(mine)
+    orphans = {harness.driver(harness.session()) for _ in range(10)}
+    other = harness.another()
+    reports = run_concurrently([harness.clean, lambda: other.cleanup(Trigger.PERSON)])
     assert pids(reports[0]) | pids(reports[1]) == orphans
     assert [report.failed for report in reports] == [(), ()]
     assert living(orphans | {kept}) == {kept}
-    assert len(house.folders.present()) == 1
+    assert len(harness.folders.present()) == 1
     assert sum(report.removed_profiles for report in reports) >= len(orphans)
 
 
-def test_a_cleanup_and_an_automatic_one_at_once_come_one_after_the_other(house: House) -> None:
-    orphans = {house.driver(house.session()) for _ in range(5)}
-    calls: list[Callable[[], object]] = [house.clean, house.cleaner.upon_connection_error]
-    together(calls)
+def test_a_cleanup_and_an_automatic_one_at_once_come_one_after_the_other(harness: CleanerHarness) -> None:
+    orphans = {harness.driver(harness.session()) for _ in range(5)}
+    calls: list[Callable[[], object]] = [harness.clean, harness.cleaner.upon_connection_error]
+    run_concurrently(calls)
     assert living(orphans) == set()
 
 
-def test_a_cleanup_hurts_none_of_ten_sessions_that_start_meanwhile(house: House) -> None:
-    orphan = house.driver(house.session())
+def test_a_cleanup_hurts_none_of_ten_sessions_that_start_meanwhile(harness: CleanerHarness) -> None:
+    orphan = harness.driver(harness.session())
     begun = threading.Barrier(2)
     started: list[int] = []
 
     def start_all() -> None:
         begun.wait()
-        started.extend(house.driver(house.session(listed=True)) for _ in range(SESSIONS))
+        started.extend(harness.driver(harness.session(listed=True)) for _ in range(SESSIONS))
 
     with ThreadPoolExecutor(1) as starter:
         starting = starter.submit(start_all)
         begun.wait()
-        killed = pids(house.clean())
+        killed = pids(harness.clean())
         while not starting.done():
-            killed |= pids(house.clean())
+            killed |= pids(harness.clean())
         starting.result()
     assert killed == {orphan}
     assert living(started) == set(started)
-    assert len(house.folders.present()) == SESSIONS
+    assert len(harness.folders.present()) == SESSIONS
 
 
 def test_a_pid_that_is_given_away_between_scan_and_signal_is_not_hit(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    harness: CleanerHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    newcomer = house.driver(house.session(listed=True))
-    mark = f"--log-path={house.session().driver_log}"
+    newcomer = harness.driver(harness.session(listed=True))
+    mark = f"--log-path={harness.session().driver_log}"
 
     def outdated() -> ProcessTable:
         # What the scan saw under this number is gone, and the kernel has given it away since.
@@ -235,7 +243,7 @@ def test_a_pid_that_is_given_away_between_scan_and_signal_is_not_hit(
         return replace(table, rows={**table.rows, newcomer: before})
 
     monkeypatch.setattr(process_cleanup, "snapshot", outdated)
-    report = house.clean()
+    report = harness.clean()
     assert {(one.judgement.row.pid, one.outcome) for one in report.killed} == {
         (newcomer, Outcome.ALREADY_GONE)
     }

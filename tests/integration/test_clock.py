@@ -10,7 +10,7 @@ import pytest
 from drover.processes.session_mark import OwnerState
 from drover.storage.instance_lock import read_owner
 from process_cleanup import Trigger
-from tests.integration.service_harness import opened
+from tests.integration.service_harness import running_harness
 from tests.machine import living, wait_until
 
 AN_HOUR = 3600.0
@@ -19,16 +19,16 @@ AN_HOUR = 3600.0
 def test_idle_ends_and_leases_go_on_by_the_clock_that_nobody_sets(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with opened(folder, monkeypatch) as house:
-        kept = house.acquire("kept").session
-        house.acquire("idle", idle=0.5)
-        house.manager.lease("kept", 0.5, None, None)
+    with running_harness(folder, monkeypatch) as harness:
+        kept = harness.acquire("kept").session
+        harness.acquire("idle", idle=0.5)
+        harness.manager.lease("kept", 0.5, None, None)
         now = time.time
         monkeypatch.setattr(time, "time", lambda: now() - AN_HOUR)
-        names = house.manager.registry.sessions
+        names = harness.manager.registry.sessions
         wait_until(lambda: [one.session_id for one in names()] == ["kept"], "the idle one ends")
         wait_until(lambda: not names()[0].in_use, "the lease ends")
-        assert house.service._cleaner.cleanup(Trigger.PERSON).killed == ()
+        assert harness.service._cleaner.cleanup(Trigger.PERSON).killed == ()
         assert kept.running is not None
         assert living(kept.running.pids) == kept.running.pids
-        assert read_owner(str(house.data_dir), 0) is OwnerState.LIVING
+        assert read_owner(str(harness.data_dir), 0) is OwnerState.LIVING

@@ -17,11 +17,11 @@ from drover.browser.background_tab import visit
 from drover.browser.devtools import NO_SIGNALS, DevTools, DevToolsFailed, DevToolsRefused
 from drover.browser.saved_state import SavedState, put_back, take
 from tests.integration.devtools_server import FakeDevTools, fake_devtools
-from tests.machine import together, wait_until
+from tests.machine import run_concurrently, wait_until
 from tests.unit.examples import RUNNING
 
 SHORT_S = 0.2
-PATIENCE_S = 10.0
+TIMEOUT_S = 10.0
 
 
 @pytest.fixture
@@ -49,26 +49,26 @@ def begin(call: Callable[[], Any]) -> Future[Any]:
 def test_a_command_gives_its_result(browser: FakeDevTools, devtools: DevTools) -> None:
     browser.results["Browser.getVersion"] = {"product": "Chrome/156"}
     connection = devtools.of(browser.running)
-    assert connection.call("Browser.getVersion", PATIENCE_S) == {"product": "Chrome/156"}
+    assert connection.call("Browser.getVersion", TIMEOUT_S) == {"product": "Chrome/156"}
     assert browser.commands[0] == "Target.setDiscoverTargets"
 
 
 def test_twenty_callers_share_one_connection(browser: FakeDevTools, devtools: DevTools) -> None:
-    together([lambda: devtools.of(browser.running).call("Browser.getVersion", PATIENCE_S)] * 20)
+    run_concurrently([lambda: devtools.of(browser.running).call("Browser.getVersion", TIMEOUT_S)] * 20)
     assert browser.connections == 1
 
 
 def test_answers_go_to_those_who_asked(browser: FakeDevTools, devtools: DevTools) -> None:
     browser.results["Echo.echo"] = lambda parameters: parameters
     connection = devtools.of(browser.running)
-    calls = [lambda n=n: connection.call("Echo.echo", PATIENCE_S, n=n)["n"] for n in range(20)]
-    assert together(calls) == list(range(20))
+    calls = [lambda n=n: connection.call("Echo.echo", TIMEOUT_S, n=n)["n"] for n in range(20)]
+    assert run_concurrently(calls) == list(range(20))
 
 
 def test_a_refusal_says_what_was_refused_and_why(browser: FakeDevTools, devtools: DevTools) -> None:
     browser.refused.add("Storage.setCookies")
     with pytest.raises(DevToolsRefused, match=r"Chrome refuses Storage\.setCookies: not today"):
-        devtools.of(browser.running).call("Storage.setCookies", PATIENCE_S)
+        devtools.of(browser.running).call("Storage.setCookies", TIMEOUT_S)
 
 
 def test_a_deaf_browser_is_waited_for_no_longer_than_allowed(
@@ -79,8 +79,8 @@ def test_a_deaf_browser_is_waited_for_no_longer_than_allowed(
     begun = time.monotonic()
     with pytest.raises(DevToolsFailed, match=r"did not answer within 0\.2 s"):
         connection.call_page("P1", "Page.captureScreenshot", SHORT_S, format="png")
-    assert time.monotonic() - begun < PATIENCE_S
-    assert connection.call("Browser.getVersion", PATIENCE_S) == {}
+    assert time.monotonic() - begun < TIMEOUT_S
+    assert connection.call("Browser.getVersion", TIMEOUT_S) == {}
 
 
 def test_a_browser_that_dies_of_a_command_fails_everybody_who_waits(
@@ -89,29 +89,29 @@ def test_a_browser_that_dies_of_a_command_fails_everybody_who_waits(
     browser.ignored.add("Slow.command")
     browser.fatal.add("Browser.crash")
     connection = devtools.of(browser.running)
-    waiting = begin(lambda: connection.call("Slow.command", PATIENCE_S))
+    waiting = begin(lambda: connection.call("Slow.command", TIMEOUT_S))
     wait_until(lambda: "Slow.command" in browser.commands, "the slow command came")
-    for call in (lambda: connection.call("Browser.crash", PATIENCE_S), lambda: waiting.result(PATIENCE_S)):
+    for call in (lambda: connection.call("Browser.crash", TIMEOUT_S), lambda: waiting.result(TIMEOUT_S)):
         with pytest.raises(DevToolsFailed, match="gone"):
             call()
     assert not connection.alive
     with pytest.raises(DevToolsFailed, match="gone"):
-        connection.call("Browser.getVersion", PATIENCE_S)
+        connection.call("Browser.getVersion", TIMEOUT_S)
 
 
 def test_a_broken_connection_is_made_anew(browser: FakeDevTools, devtools: DevTools) -> None:
     browser.fatal.add("Browser.crash")
     first = devtools.of(browser.running)
     with pytest.raises(DevToolsFailed):
-        first.call("Browser.crash", PATIENCE_S)
+        first.call("Browser.crash", TIMEOUT_S)
     second = devtools.of(browser.running)
     assert second is not first
-    assert second.call("Browser.getVersion", PATIENCE_S) == {}
+    assert second.call("Browser.getVersion", TIMEOUT_S) == {}
 
 
 def test_a_flood_of_events_drowns_no_answer(browser: FakeDevTools, devtools: DevTools) -> None:
     browser.flooding.add("Browser.getVersion")
-    assert devtools.of(browser.running).call("Browser.getVersion", PATIENCE_S) == {}
+    assert devtools.of(browser.running).call("Browser.getVersion", TIMEOUT_S) == {}
 
 
 def test_a_crashed_tab_is_heard_of_and_forgotten_when_it_was_loaded_again(
@@ -121,7 +121,7 @@ def test_a_crashed_tab_is_heard_of_and_forgotten_when_it_was_loaded_again(
     browser.page("P1")
     browser.tell("Target.targetCrashed", targetId="P1", status="crashed", errorCode=5)
     wait_until(lambda: devtools.seen(browser.running).crashed_pages == ("P1",), "the crash is heard of")
-    connection.reload_page("P1", PATIENCE_S)
+    connection.reload_page("P1", TIMEOUT_S)
     wait_until(lambda: devtools.seen(browser.running).crashed_pages == (), "the tab is well again")
     assert browser.commands[-1] == "Page.reload"
 
@@ -142,7 +142,7 @@ def test_what_was_heard_stands_when_the_browser_is_gone(browser: FakeDevTools, d
     browser.page("P1")
     browser.tell("Target.targetDestroyed", targetId="P1")
     with pytest.raises(DevToolsFailed):
-        connection.call("Browser.crash", PATIENCE_S)
+        connection.call("Browser.crash", TIMEOUT_S)
     assert devtools.seen(browser.running).no_page_left
 
 
@@ -188,12 +188,12 @@ def test_a_connection_that_could_not_be_opened_is_closed_again(
 
 def test_a_page_that_was_closed_is_attached_to_anew(browser: FakeDevTools, devtools: DevTools) -> None:
     connection = devtools.of(browser.running)
-    connection.call_page("P1", "Page.enable", PATIENCE_S)
-    connection.call_page("P1", "Page.enable", PATIENCE_S)
+    connection.call_page("P1", "Page.enable", TIMEOUT_S)
+    connection.call_page("P1", "Page.enable", TIMEOUT_S)
     assert browser.commands.count("Target.attachToTarget") == 1
     browser.tell("Target.detachedFromTarget", sessionId="S1")
     wait_until(lambda: not connection._attached, "the detachment is heard of")
-    connection.call_page("P1", "Page.enable", PATIENCE_S)
+    connection.call_page("P1", "Page.enable", TIMEOUT_S)
     assert browser.commands.count("Target.attachToTarget") == 2
 
 
@@ -206,10 +206,10 @@ def test_the_stop_fails_those_who_wait_at_once_and_those_who_come_later(browser:
     wait_until(lambda: "Slow.command" in browser.commands, "the slow command came")
     devtools.stop()
     with pytest.raises(DevToolsFailed):
-        waiting.result(PATIENCE_S)
+        waiting.result(TIMEOUT_S)
     for late in (lambda: connection.call("Browser.getVersion", 60), lambda: devtools.of(browser.running)):
         with pytest.raises(DevToolsFailed):
-            begin(late).result(PATIENCE_S)
+            begin(late).result(TIMEOUT_S)
     devtools.stop()
 
 
@@ -228,12 +228,12 @@ def test_the_stop_waits_for_no_browser_that_hangs() -> None:
         devtools.start()
         connection = devtools.of(browser.running)
         waiting = begin(lambda: connection.call("Browser.hang", 60))
-        assert accepted.wait(PATIENCE_S)
+        assert accepted.wait(TIMEOUT_S)
         begun = time.monotonic()
         devtools.stop()
         assert time.monotonic() - begun < devtools_module.CONNECT_S
         with pytest.raises(DevToolsFailed):
-            waiting.result(PATIENCE_S)
+            waiting.result(TIMEOUT_S)
         go_on.set()
 
 
@@ -242,7 +242,7 @@ def test_a_visit_opens_a_tab_behind_and_closes_it(browser: FakeDevTools, devtool
         "Target.createTarget": {"targetId": "B1"},
         "Runtime.evaluate": {"result": {"value": "complete"}},
     }
-    visit(devtools.of(browser.running), "http://shop.example/", PATIENCE_S)
+    visit(devtools.of(browser.running), "http://shop.example/", TIMEOUT_S)
     assert browser.commands[1:] == [
         "Target.createTarget",
         "Target.attachToTarget",
@@ -259,7 +259,7 @@ def test_a_visit_that_fails_says_so_and_closes_its_tab(browser: FakeDevTools, de
         "Page.navigate": {"errorText": "net::ERR_NAME_NOT_RESOLVED"},
     }
     with pytest.raises(DevToolsFailed, match="ERR_NAME_NOT_RESOLVED"):
-        visit(devtools.of(browser.running), "http://nowhere.example/", PATIENCE_S)
+        visit(devtools.of(browser.running), "http://nowhere.example/", TIMEOUT_S)
     assert browser.commands[-1] == "Target.closeTarget"
 
 

@@ -18,7 +18,7 @@ import pytest
 from websockets.sync.client import connect
 
 from tests.integration import fake_chromedriver
-from tests.integration.fake_chromedriver import LAST_WORDS, Fault, install
+from tests.integration.fake_chromedriver import START_ERROR, Fault, install
 from tests.machine import is_living, kill, marked, wait_gone, wait_until
 
 SHORT_S = 0.5
@@ -35,7 +35,7 @@ class Fake:
             self.process = subprocess.Popen(command, stdout=sink, stderr=sink)
         self.url = f"http://127.0.0.1:{wait_until(self._port, 'the fake says its port')}"
 
-    def become(self, fault: Fault) -> None:
+    def set_fault(self, fault: Fault) -> None:
         """Misbehave from now on."""
         temporary = self.folder / "control.new"
         temporary.write_text(f"{self.process.pid} {fault.value}\n", encoding="utf-8")
@@ -134,18 +134,18 @@ def test_a_killed_driver_leaves_its_browser_to_the_next_one(
     assert other.call(f"/session/{session_id}/url") == "data:,"
 
 
-@pytest.mark.parametrize("fault", [Fault.DEAF, Fault.HUNG])
+@pytest.mark.parametrize("fault", [Fault.NOT_ACCEPTING, Fault.HUNG])
 def test_a_silent_one_answers_nothing_and_then_again(fake: Fake, fault: Fault) -> None:
-    fake.become(fault)
+    fake.set_fault(fault)
     with pytest.raises(TimeoutError):
         fake.call("/status", timeout=SHORT_S)
-    fake.become(Fault.NONE)
+    fake.set_fault(Fault.NONE)
     assert fake.call("/status")["ready"] is True
 
 
 def test_a_busy_one_answers_status_but_no_command(fake: Fake) -> None:
     session_id, _ = fake.new_session()
-    fake.become(Fault.BUSY)
+    fake.set_fault(Fault.BUSY)
     assert fake.call("/status")["ready"] is True
     with pytest.raises(TimeoutError):
         fake.call(f"/session/{session_id}/url", timeout=SHORT_S)
@@ -153,7 +153,7 @@ def test_a_busy_one_answers_status_but_no_command(fake: Fake) -> None:
 
 def test_one_that_dies_mid_command_leaves_its_browser(fake: Fake) -> None:
     session_id, capabilities = fake.new_session()
-    fake.become(Fault.DIES_MID_COMMAND)
+    fake.set_fault(Fault.DIES_MID_COMMAND)
     with pytest.raises(RemoteDisconnected):
         fake.call(f"/session/{session_id}/url")
     assert fake.process.wait(5) == 1
@@ -161,10 +161,10 @@ def test_one_that_dies_mid_command_leaves_its_browser(fake: Fake) -> None:
 
 
 def test_garbage_is_no_http_and_html_is_no_json(fake: Fake) -> None:
-    fake.become(Fault.ANSWERS_GARBAGE)
+    fake.set_fault(Fault.ANSWERS_GARBAGE)
     with pytest.raises(BadStatusLine):
         fake.call("/status")
-    fake.become(Fault.ANSWERS_HTML)
+    fake.set_fault(Fault.ANSWERS_HTML)
     with pytest.raises(json.JSONDecodeError):
         fake.call("/status")
 
@@ -184,4 +184,4 @@ def test_one_that_refuses_to_start_says_why(folder: Path) -> None:
         [str(install(folder))], env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
-    assert LAST_WORDS in done.stderr
+    assert START_ERROR in done.stderr

@@ -30,7 +30,7 @@ lock.release()
 
 
 @pytest.fixture(name="_impatient")
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def _short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(instance_lock, "_ACQUIRE_PATIENCE_S", 0.1)
 
 

@@ -26,7 +26,7 @@ from drover.browser.running_browser import RunningBrowser
 from drover.core.deadline import Deadline
 from drover.core.errors import BrowserUnavailable, SessionLost
 from drover.storage.session_folders import SessionFolder, SessionFolders
-from tests.integration.fake_chromedriver import BIND_FAILED, LAST_WORDS, Fault, install
+from tests.integration.fake_chromedriver import BIND_FAILED, START_ERROR, Fault, install
 from tests.machine import is_living, kill, living, marked, wait_gone, wait_until
 
 
@@ -45,7 +45,7 @@ class Bench:
         self.folders.make(self.folder)
         self._control = home / "control"
 
-    def become(self, fault: Fault) -> None:
+    def set_fault(self, fault: Fault) -> None:
         self._control.write_text(fault.value, encoding="utf-8")
 
     def start(self, seconds: float = 30.0) -> RunningBrowser:
@@ -65,7 +65,7 @@ def bench(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     monkeypatch.setattr(module, "GRACE_S", 0.5)
     bench = Bench(folder)
     yield bench
-    bench.become(Fault.NONE)
+    bench.set_fault(Fault.NONE)
     kill(marked(bench.data_dir))
     bench.launcher.reap()
 
@@ -99,10 +99,10 @@ def test_chromedriver_has_a_process_session_and_a_temp_folder_of_its_own_and_non
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        (Fault.REFUSES_TO_START, LAST_WORDS),
+        (Fault.REFUSES_TO_START, START_ERROR),
         (Fault.PORT_TAKEN, BIND_FAILED),
         (Fault.NEVER_READY, "ChromeDriver did not start"),
-        (Fault.DEAF, "did not answer within 1 s"),
+        (Fault.NOT_ACCEPTING, "did not answer within 1 s"),
         (Fault.HUNG, "did not answer within 1 s"),
         (Fault.REFUSES_SESSION, "Chrome failed to start: exited"),
         (Fault.BROWSER_DIES_AT_START, "Chrome instance exited"),
@@ -114,9 +114,9 @@ def test_a_start_that_fails_leaves_no_process_and_says_why_and_what_to_do(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, fault: Fault, words: str
 ) -> None:
     monkeypatch.setattr(driver_processes, "DRIVER_START_S", 1.0 if fault is Fault.NEVER_READY else 10.0)
-    bench.become(fault)
+    bench.set_fault(fault)
     with pytest.raises(BrowserUnavailable) as failure:
-        bench.start(seconds=1.0 if fault in {Fault.DEAF, Fault.HUNG} else 30.0)
+        bench.start(seconds=1.0 if fault in {Fault.NOT_ACCEPTING, Fault.HUNG} else 30.0)
     assert words in failure.value.message
     assert "ask again" in failure.value.message
     assert bench.launcher.unavailable == failure.value.message
@@ -125,17 +125,17 @@ def test_a_start_that_fails_leaves_no_process_and_says_why_and_what_to_do(
 
 
 def test_a_start_that_works_again_is_told_as_such(bench: Bench) -> None:
-    bench.become(Fault.REFUSES_SESSION)
+    bench.set_fault(Fault.REFUSES_SESSION)
     with pytest.raises(BrowserUnavailable):
         bench.start()
-    bench.become(Fault.NONE)
+    bench.set_fault(Fault.NONE)
     running = bench.start()
     assert bench.launcher.unavailable is None
     bench.launcher.stop(bench.folder, running)
 
 
 def test_a_full_disk_speaks_against_the_next_start(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    bench.become(Fault.REFUSES_SESSION)
+    bench.set_fault(Fault.REFUSES_SESSION)
     with pytest.raises(BrowserUnavailable):
         bench.start()
     assert bench.launcher.obstacle() is None
@@ -143,7 +143,7 @@ def test_a_full_disk_speaks_against_the_next_start(bench: Bench, monkeypatch: py
     assert f"The disk of {bench.folder.path.parent} is full" in str(bench.launcher.obstacle())
 
 
-class Shop:
+class FakeBinaryFinder:
     """Where Chrome and ChromeDriver are to be had, once they have come; a look there takes its time."""
 
     def __init__(self, binaries: Binaries) -> None:
@@ -163,40 +163,40 @@ class Shop:
 
 
 def test_a_browser_that_comes_later_is_found(bench: Bench) -> None:
-    shop = Shop(bench.binaries)
-    launcher = shop.launcher
+    finder = FakeBinaryFinder(bench.binaries)
+    launcher = finder.launcher
     launcher.check()
     assert launcher.unavailable == "no Chrome was found"
-    shop.have_come = True
+    finder.have_come = True
     assert launcher.obstacle() is None
     assert launcher.obstacle() is None
-    assert shop.asked == 2
+    assert finder.asked == 2
 
 
 def test_who_waits_for_somebody_elses_look_shares_what_it_found(bench: Bench) -> None:
-    shop = Shop(bench.binaries)
-    launcher = shop.launcher
-    shop.open.clear()
+    finder = FakeBinaryFinder(bench.binaries)
+    launcher = finder.launcher
+    finder.open.clear()
     with ThreadPoolExecutor(3) as pool:
         looks = [pool.submit(launcher.obstacle) for _ in range(3)]
-        wait_until(lambda: shop.asked == 1, "the first looks")
+        wait_until(lambda: finder.asked == 1, "the first looks")
         wait_until(lambda: sum(look.running() for look in looks) == 3, "the others wait")
         time.sleep(0.1)
-        shop.open.set()
+        finder.open.set()
         assert {look.result(30) for look in looks} == {"no Chrome was found"}
-    assert shop.asked == 1
+    assert finder.asked == 1
 
 
 def test_nobody_waits_longer_for_somebody_elses_look_than_he_has_time(bench: Bench) -> None:
-    shop = Shop(bench.binaries)
-    launcher = shop.launcher
-    shop.open.clear()
+    finder = FakeBinaryFinder(bench.binaries)
+    launcher = finder.launcher
+    finder.open.clear()
     with ThreadPoolExecutor(1) as pool:
         look = pool.submit(launcher.obstacle)
-        wait_until(lambda: shop.asked == 1, "the first looks")
+        wait_until(lambda: finder.asked == 1, "the first looks")
         with pytest.raises(BrowserUnavailable, match="still being fetched; ask again later"):
             launcher.start(bench.folder, CheckedCapabilities({}), Deadline(0.1), lambda: True)
-        shop.open.set()
+        finder.open.set()
         assert look.result(30) == "no Chrome was found"
 
 
@@ -207,7 +207,7 @@ def test_programs_that_do_not_fit_are_what_a_failed_start_is_put_down_to(
     doubt = bench.launcher.check()
     assert doubt is not None
     assert bench.launcher.unavailable is None
-    bench.become(Fault.REFUSES_SESSION)
+    bench.set_fault(Fault.REFUSES_SESSION)
     with pytest.raises(BrowserUnavailable) as failure:
         bench.start()
     assert failure.value.message.endswith(f"{doubt}, then ask again")
@@ -225,7 +225,7 @@ def test_a_driver_that_found_its_port_taken_is_started_again(bench: Bench) -> No
     faults = iter([Fault.PORT_TAKEN, Fault.PORT_TAKEN, Fault.NONE])
 
     def wanted() -> bool:
-        bench.become(next(faults))
+        bench.set_fault(next(faults))
         return True
 
     running = bench.launcher.start(bench.folder, CheckedCapabilities({}), Deadline(30), wanted)
@@ -278,7 +278,7 @@ def test_nothing_is_started_for_a_session_that_is_not_wanted(bench: Bench) -> No
 
 
 def test_a_start_that_was_overtaken_does_not_make_the_service_unhealthy(bench: Bench) -> None:
-    bench.become(Fault.REFUSES_SESSION)
+    bench.set_fault(Fault.REFUSES_SESSION)
     answers = iter([True])
     with pytest.raises(BrowserUnavailable):
         bench.launcher.start(
@@ -289,17 +289,17 @@ def test_a_start_that_was_overtaken_does_not_make_the_service_unhealthy(bench: B
 
 
 def test_a_driver_that_dies_after_the_start_is_swept_up_by_the_stop(bench: Bench) -> None:
-    bench.become(Fault.DIES_AFTER_SESSION)
+    bench.set_fault(Fault.DIES_AFTER_SESSION)
     running = bench.start()
     wait_gone({running.driver.pid})
-    bench.become(Fault.NONE)
+    bench.set_fault(Fault.NONE)
     assert is_living(running.browser.pid)
     bench.launcher.stop(bench.folder, running)
     assert bench.pids() == set()
 
 
 def test_a_driver_that_ignores_the_request_to_end_is_killed(bench: Bench) -> None:
-    bench.become(Fault.IGNORES_TERM)
+    bench.set_fault(Fault.IGNORES_TERM)
     running = bench.start()
     bench.launcher.stop(bench.folder, running)
     assert bench.pids() == set()
@@ -372,7 +372,7 @@ def test_another_browser_at_the_old_address_is_not_taken_over(bench: Bench) -> N
 def test_a_failed_attachment_leaves_the_browser_and_no_new_driver(bench: Bench, fault: Fault) -> None:
     running = bench.start()
     kill([psutil.Process(running.driver.pid)])
-    bench.become(fault)
+    bench.set_fault(fault)
     with pytest.raises(BrowserUnavailable):
         bench.reattach(running)
     assert is_living(running.browser.pid)

@@ -14,84 +14,88 @@ from drover.core.deadline import Deadline
 from drover.core.errors import BrowserUnavailable, SessionLost
 from drover.sessions.pool.acquire_request import Acquired
 from tests.integration.fake_chromedriver import Fault
-from tests.integration.service_harness import PATIENCE_S, House, opened
+from tests.integration.service_harness import TIMEOUT_S, ServiceHarness, running_harness
 from tests.machine import kill, wait_until
 
 AT_ONCE = 2
 
 
 @pytest.fixture
-def house(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+def harness(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServiceHarness]:
     """Give a house in which two browsers may start at a time."""
     monkeypatch.setattr(launcher, "GRACE_S", 0.5)
     monkeypatch.setattr(launcher, "usable_cores", lambda: AT_ONCE - 1)
-    with opened(folder, monkeypatch) as house:
-        yield house
+    with running_harness(folder, monkeypatch) as harness:
+        yield harness
 
 
-def crowd(house: House, size: int) -> list[Future[Acquired]]:
+def acquire_concurrently(harness: ServiceHarness, size: int) -> list[Future[Acquired]]:
     """Let so many clients ask for sessions whose starts hang, and give them when all slots are taken."""
-    house.become(Fault.HUNG)
+    harness.set_fault(Fault.HUNG)
     names = [f"s{number}" for number in range(size)]
-    asking = [house.begin(lambda name=name: house.acquire(name)) for name in names]  # type: ignore[misc]
-    wait_until(lambda: {s.session_id for s in house.manager.registry.sessions()} >= set(names), "all are in")
-    wait_until(lambda: len(started(house) & set(names)) == AT_ONCE, "the first two start")
+    asking = [harness.run_in_thread(lambda name=name: harness.acquire(name)) for name in names]  # type: ignore[misc]
+    wait_until(
+        lambda: {s.session_id for s in harness.manager.registry.sessions()} >= set(names), "all are in"
+    )
+    wait_until(lambda: len(started(harness) & set(names)) == AT_ONCE, "the first two start")
     return asking
 
 
-def started(house: House) -> set[str]:
+def started(harness: ServiceHarness) -> set[str]:
     """Give the ids of the sessions whose ChromeDriver was started."""
     return {
         session.session_id
-        for session in house.manager.registry.sessions()
+        for session in harness.manager.registry.sessions()
         if session.folder.driver_output.exists()
     }
 
 
-def test_no_more_start_at_once_than_may_and_all_are_served(house: House) -> None:
-    asking = crowd(house, 6)
-    assert len(house.drivers()) == AT_ONCE
-    house.become(Fault.NONE)
-    assert all(one.result(PATIENCE_S).created for one in asking)
-    assert len(house.drivers()) == 6
+def test_no_more_start_at_once_than_may_and_all_are_served(harness: ServiceHarness) -> None:
+    asking = acquire_concurrently(harness, 6)
+    assert len(harness.drivers()) == AT_ONCE
+    harness.set_fault(Fault.NONE)
+    assert all(one.result(TIMEOUT_S).created for one in asking)
+    assert len(harness.drivers()) == 6
 
 
-def test_one_that_is_deleted_while_it_waits_is_gone_at_once_and_starts_nothing(house: House) -> None:
-    asking = crowd(house, 3)
-    (waiting,) = {"s0", "s1", "s2"} - started(house)
-    house.manager.close(waiting, Deadline(PATIENCE_S))
-    assert len(house.drivers()) == AT_ONCE
-    house.become(Fault.NONE)
-    outcomes = [type(one.exception(PATIENCE_S)) for one in asking]
+def test_one_that_is_deleted_while_it_waits_is_gone_at_once_and_starts_nothing(
+    harness: ServiceHarness,
+) -> None:
+    asking = acquire_concurrently(harness, 3)
+    (waiting,) = {"s0", "s1", "s2"} - started(harness)
+    harness.manager.close(waiting, Deadline(TIMEOUT_S))
+    assert len(harness.drivers()) == AT_ONCE
+    harness.set_fault(Fault.NONE)
+    outcomes = [type(one.exception(TIMEOUT_S)) for one in asking]
     assert outcomes.count(SessionLost) == 1
-    assert len(house.manager.registry.sessions()) == AT_ONCE
+    assert len(harness.manager.registry.sessions()) == AT_ONCE
 
 
-def test_an_emergency_ends_those_who_wait_as_well_and_the_next_start_at_once(house: House) -> None:
-    asking = crowd(house, 5)
-    house.manager.emergency()
+def test_an_emergency_ends_those_who_wait_as_well_and_the_next_start_at_once(harness: ServiceHarness) -> None:
+    asking = acquire_concurrently(harness, 5)
+    harness.manager.emergency()
     for one in asking:
-        assert isinstance(one.exception(PATIENCE_S), (SessionLost, BrowserUnavailable))
-    assert house.manager.registry.sessions() == ()
-    house.assert_nothing_is_left()
-    house.become(Fault.NONE)
-    assert house.acquire("s0").created
+        assert isinstance(one.exception(TIMEOUT_S), (SessionLost, BrowserUnavailable))
+    assert harness.manager.registry.sessions() == ()
+    harness.assert_nothing_is_left()
+    harness.set_fault(Fault.NONE)
+    assert harness.acquire("s0").created
 
 
-def test_a_browser_that_lives_gets_its_new_driver_past_those_who_wait(house: House) -> None:
-    session = house.acquire("old").session
+def test_a_browser_that_lives_gets_its_new_driver_past_those_who_wait(harness: ServiceHarness) -> None:
+    session = harness.acquire("old").session
     assert session.running is not None
-    asking = crowd(house, 4)
-    house.become_for(Fault.HUNG, house.drivers() - {session.running.driver.pid})
+    asking = acquire_concurrently(harness, 4)
+    harness.set_fault_for(Fault.HUNG, harness.drivers() - {session.running.driver.pid})
     kill([psutil.Process(session.running.driver.pid)])
-    assert house.acquire("old").recovery is not None
-    house.become(Fault.NONE)
-    assert all(one.result(PATIENCE_S).created for one in asking)
+    assert harness.acquire("old").recovery is not None
+    harness.set_fault(Fault.NONE)
+    assert all(one.result(TIMEOUT_S).created for one in asking)
 
 
 def test_the_stop_waits_for_nobody_in_the_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launcher, "GRACE_S", 0.5)
     monkeypatch.setattr(launcher, "usable_cores", lambda: AT_ONCE - 1)
-    with opened(folder, monkeypatch) as house:
-        asking = crowd(house, 5)
-    assert all(one.exception(PATIENCE_S) is not None for one in asking)
+    with running_harness(folder, monkeypatch) as harness:
+        asking = acquire_concurrently(harness, 5)
+    assert all(one.exception(TIMEOUT_S) is not None for one in asking)

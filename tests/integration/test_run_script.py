@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 import run
-from tests.machine import marked, remove, short_folder, together, wait_until
+from tests.machine import marked, remove, run_concurrently, short_folder, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 NEEDED = (
@@ -99,7 +99,7 @@ def first_runs() -> Iterator[tuple[Clone, list[tuple[int, list[str], str]]]]:
     """Give a clone, and what the first two run.py in it said, which were started at the same moment."""
     clone = Clone(short_folder())
     try:
-        yield clone, together([lambda: clone.run("one", "--two"), lambda: clone.run("three")])
+        yield clone, run_concurrently([lambda: clone.run("one", "--two"), lambda: clone.run("three")])
     finally:
         remove(clone.folder)
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
 
-import psutil
 import pytest
 
 from drover.browser import launcher
@@ -27,24 +26,24 @@ from drover.core.errors import (
 )
 from drover.sessions.pool.session import Session, SessionState
 from process_cleanup import Trigger
-from tests.integration.fake_chromedriver import LAST_WORDS, Fault
-from tests.integration.service_harness import PATIENCE_S, House, opened
-from tests.machine import is_living, kill, living, together, wait_gone, wait_until
+from tests.integration.fake_chromedriver import START_ERROR, Fault
+from tests.integration.service_harness import TIMEOUT_S, ServiceHarness, running_harness
+from tests.machine import is_living, kill_pids, living, run_concurrently, wait_gone, wait_until
 
 
 @pytest.fixture
-def house(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+def harness(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServiceHarness]:
     monkeypatch.setattr(launcher, "GRACE_S", 0.5)
-    with opened(folder, monkeypatch) as house:
-        yield house
+    with running_harness(folder, monkeypatch) as harness:
+        yield harness
 
 
 @pytest.fixture
-def small(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+def small(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServiceHarness]:
     """Give a house with one place."""
     monkeypatch.setattr(launcher, "GRACE_S", 0.5)
-    with opened(folder, monkeypatch, max_sessions=1) as house:
-        yield house
+    with running_harness(folder, monkeypatch, max_sessions=1) as harness:
+        yield harness
 
 
 def pids(session: Session) -> tuple[int, int]:
@@ -53,11 +52,7 @@ def pids(session: Session) -> tuple[int, int]:
 
 
 def deadline() -> Deadline:
-    return Deadline(PATIENCE_S)
-
-
-def shoot(*targets: int) -> None:
-    kill([psutil.Process(pid) for pid in targets])
+    return Deadline(TIMEOUT_S)
 
 
 def gone() -> Future[None]:
@@ -66,176 +61,180 @@ def gone() -> Future[None]:
     return left
 
 
-def test_twenty_callers_with_one_id_at_once_get_one_browser(house: House) -> None:
-    acquired = together([lambda: house.acquire("job")] * 20)
+def test_twenty_callers_with_one_id_at_once_get_one_browser(harness: ServiceHarness) -> None:
+    acquired = run_concurrently([lambda: harness.acquire("job")] * 20)
     assert sorted(one.created for one in acquired) == 19 * [False] + [True]
     assert len({pids(one.session) for one in acquired}) == 1
-    assert len(house.drivers()) == 1
-    assert house.said(r"Session job created in \d+ ms \(ChromeDriver PID \d+, Chrome PID \d+\)")
-    wait_until(lambda: house.manager.registry.get("job").callers == 0, "all callers let go")
+    assert len(harness.drivers()) == 1
+    assert harness.has_logged(r"Session job created in \d+ ms \(ChromeDriver PID \d+, Chrome PID \d+\)")
+    wait_until(lambda: harness.manager.registry.get("job").callers == 0, "all callers let go")
 
 
-def test_twenty_callers_with_one_key_at_once_get_one_session(house: House) -> None:
-    acquired = together([lambda: house.acquire(key="account")] * 20)
+def test_twenty_callers_with_one_key_at_once_get_one_session(harness: ServiceHarness) -> None:
+    acquired = run_concurrently([lambda: harness.acquire(key="account")] * 20)
     assert len({one.session.session_id for one in acquired}) == 1
     assert sum(one.created for one in acquired) == 1
 
 
-def test_a_start_that_fails_fails_every_waiter_and_leaves_nothing(house: House) -> None:
-    house.become(Fault.REFUSES_SESSION)
+def test_a_start_that_fails_fails_every_waiter_and_leaves_nothing(harness: ServiceHarness) -> None:
+    harness.set_fault(Fault.REFUSES_SESSION)
 
     def ask() -> DroverError | None:
         try:
-            house.acquire("job")
+            harness.acquire("job")
         except DroverError as error:
             return error
         return None
 
-    errors = together([ask] * 5)
+    errors = run_concurrently([ask] * 5)
     assert {type(error) for error in errors} == {BrowserUnavailable}
     assert all("Chrome failed to start" in str(error) for error in errors)
-    assert house.manager.registry.sessions() == ()
-    house.assert_nothing_is_left()
-    house.become(Fault.NONE)
-    assert house.acquire("job").created
+    assert harness.manager.registry.sessions() == ()
+    harness.assert_nothing_is_left()
+    harness.set_fault(Fault.NONE)
+    assert harness.acquire("job").created
 
 
-def test_a_driver_that_refuses_to_start_is_told_with_its_last_words(house: House) -> None:
-    house.become(Fault.REFUSES_TO_START)
-    with pytest.raises(BrowserUnavailable, match=LAST_WORDS):
-        house.acquire("job")
-    assert house.said(f"Session job could not be started: .*{LAST_WORDS}.*")
-    house.assert_nothing_is_left()
+def test_a_driver_that_refuses_to_start_is_told_with_its_last_words(harness: ServiceHarness) -> None:
+    harness.set_fault(Fault.REFUSES_TO_START)
+    with pytest.raises(BrowserUnavailable, match=START_ERROR):
+        harness.acquire("job")
+    assert harness.has_logged(f"Session job could not be started: .*{START_ERROR}.*")
+    harness.assert_nothing_is_left()
 
 
-def test_a_delete_during_a_start_ends_it_and_who_waited_for_it_gets_another(house: House) -> None:
-    house.become(Fault.HUNG)
-    starting = house.begin(lambda: house.acquire("job"))
-    driver = house.starting()
-    waiting = house.begin(lambda: house.acquire("job"))
-    house.manager.close("job", deadline())
+def test_a_delete_during_a_start_ends_it_and_who_waited_for_it_gets_another(harness: ServiceHarness) -> None:
+    harness.set_fault(Fault.HUNG)
+    starting = harness.run_in_thread(lambda: harness.acquire("job"))
+    driver = harness.wait_for_driver()
+    waiting = harness.run_in_thread(lambda: harness.acquire("job"))
+    harness.manager.close("job", deadline())
     assert not is_living(driver)
     with pytest.raises((SessionLost, BrowserUnavailable)):
-        starting.result(PATIENCE_S)
-    assert house.service._launcher.unavailable is None
-    house.become(Fault.NONE)
-    assert waiting.result(PATIENCE_S).created, "who waited asks again"
+        starting.result(TIMEOUT_S)
+    assert harness.service._launcher.unavailable is None
+    harness.set_fault(Fault.NONE)
+    assert waiting.result(TIMEOUT_S).created, "who waited asks again"
 
 
-def test_a_session_that_is_closed_is_gone_with_its_processes_and_folder(house: House) -> None:
-    running = pids(house.acquire("job").session)
-    house.manager.close("job", deadline())
+def test_a_session_that_is_closed_is_gone_with_its_processes_and_folder(harness: ServiceHarness) -> None:
+    running = pids(harness.acquire("job").session)
+    harness.manager.close("job", deadline())
     assert not living(running)
-    house.assert_nothing_is_left()
-    assert house.said(r"Session job closed \(deleted\)")
+    harness.assert_nothing_is_left()
+    assert harness.has_logged(r"Session job closed \(deleted\)")
     with pytest.raises(SessionNotFound):
-        house.manager.close("job", deadline())
+        harness.manager.close("job", deadline())
 
 
-def test_two_deletes_at_once_close_once(house: House) -> None:
-    house.acquire("job")
-    closes = together([lambda: house.begin(lambda: house.manager.close("job", deadline()))] * 4)
-    outcomes = [type(close.exception(PATIENCE_S)) for close in closes]
+def test_two_deletes_at_once_close_once(harness: ServiceHarness) -> None:
+    harness.acquire("job")
+    closes = run_concurrently(
+        [lambda: harness.run_in_thread(lambda: harness.manager.close("job", deadline()))] * 4
+    )
+    outcomes = [type(close.exception(TIMEOUT_S)) for close in closes]
     assert set(outcomes) <= {type(None), SessionNotFound}
     assert type(None) in outcomes
-    assert house.ear.lines.count("Session job closed (deleted)") == 1
+    assert harness.recorder.lines.count("Session job closed (deleted)") == 1
 
 
 def test_a_close_that_cannot_end_everything_keeps_the_session_and_can_be_repeated(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    harness: ServiceHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    running = pids(house.acquire("job").session)
+    running = pids(harness.acquire("job").session)
     with monkeypatch.context() as patch:
-        patch.setattr(house.service._folders, "remove", lambda _: False)
+        patch.setattr(harness.service._folders, "remove", lambda _: False)
         with pytest.raises(CleanupIncomplete, match="could not be removed"):
-            house.manager.close("job", deadline())
-        assert house.manager.registry.get("job").state is SessionState.CLOSING
+            harness.manager.close("job", deadline())
+        assert harness.manager.registry.get("job").state is SessionState.CLOSING
         with pytest.raises(CleanupIncomplete):
-            house.acquire("job")
-    assert house.said("Session job is not closed yet: .*")
+            harness.acquire("job")
+    assert harness.has_logged("Session job is not closed yet: .*")
     assert not living(running)
-    house.manager.close("job", deadline())
-    assert house.manager.registry.sessions() == ()
+    harness.manager.close("job", deadline())
+    assert harness.manager.registry.sessions() == ()
 
 
-def test_an_emergency_during_a_start_ends_it_and_the_service_is_ready_at_once(house: House) -> None:
-    alive = house.acquire("alive").session
-    house.become(Fault.HUNG)
-    starting = house.begin(lambda: house.acquire("job"))
-    wait_until(lambda: len(house.drivers()) == 2, "the second ChromeDriver is started")
-    report = house.manager.emergency()
+def test_an_emergency_during_a_start_ends_it_and_the_service_is_ready_at_once(
+    harness: ServiceHarness,
+) -> None:
+    alive = harness.acquire("alive").session
+    harness.set_fault(Fault.HUNG)
+    starting = harness.run_in_thread(lambda: harness.acquire("job"))
+    wait_until(lambda: len(harness.drivers()) == 2, "the second ChromeDriver is started")
+    report = harness.manager.emergency()
     assert report.failed == ()
     assert report.killed_count >= 4
     assert not living(pids(alive))
     with pytest.raises((SessionLost, BrowserUnavailable)):
-        starting.result(PATIENCE_S)
-    assert house.manager.registry.sessions() == ()
-    house.assert_nothing_is_left()
-    assert house.ear.lines[-2:] == [
+        starting.result(TIMEOUT_S)
+    assert harness.manager.registry.sessions() == ()
+    harness.assert_nothing_is_left()
+    assert harness.recorder.lines[-2:] == [
         f"🚨 Emergency recovery killed {report.killed_count} processes",
         "🗑️ Cleared all session data",
     ]
-    house.become(Fault.NONE)
-    assert house.acquire("job").created
+    harness.set_fault(Fault.NONE)
+    assert harness.acquire("job").created
 
 
-def test_who_waits_for_a_place_gets_one_after_the_emergency(small: House) -> None:
-    small.become(Fault.HUNG)
-    starting = small.begin(lambda: small.acquire("first"))
-    small.starting()
-    waiting = small.begin(lambda: small.acquire("second"))
+def test_who_waits_for_a_place_gets_one_after_the_emergency(small: ServiceHarness) -> None:
+    small.set_fault(Fault.HUNG)
+    starting = small.run_in_thread(lambda: small.acquire("first"))
+    small.wait_for_driver()
+    waiting = small.run_in_thread(lambda: small.acquire("second"))
     wait_until(lambda: "1 waiting" in repr(small.manager.registry), "the second one waits")
-    small.become(Fault.NONE)
+    small.set_fault(Fault.NONE)
     small.manager.emergency()
-    assert waiting.result(PATIENCE_S).created
-    assert starting.exception(PATIENCE_S) is None or isinstance(starting.exception(), SessionLost)
+    assert waiting.result(TIMEOUT_S).created
+    assert starting.exception(TIMEOUT_S) is None or isinstance(starting.exception(), SessionLost)
 
 
-def test_a_dead_driver_is_replaced_under_the_same_id_and_browser(house: House) -> None:
-    driver, browser = pids(house.acquire("job").session)
-    shoot(driver)
-    acquired = house.acquire("job")
+def test_a_dead_driver_is_replaced_under_the_same_id_and_browser(harness: ServiceHarness) -> None:
+    driver, browser = pids(harness.acquire("job").session)
+    kill_pids(driver)
+    acquired = harness.acquire("job")
     assert not acquired.created
     assert acquired.recovery is not None
     assert (acquired.recovery.cause, acquired.recovery.method) == (Cause.DRIVER_GONE, Method.REATTACHED)
     assert pids(acquired.session)[1] == browser
     assert pids(acquired.session)[0] != driver
     assert (acquired.session.recoveries, acquired.session.health.status) == (1, HealthStatus.HEALTHY)
-    lines = "\n".join(house.ear.lines)
+    lines = "\n".join(harness.recorder.lines)
     first = f"Session job appears dead: ChromeDriver (PID {driver}) is gone"
     assert f"{first}\n🔧 Connection error detected - attempting to clean up orphaned processes\n" in lines
 
 
-def test_a_dead_browser_is_replaced_under_the_same_id(house: House) -> None:
-    before = pids(house.acquire("job").session)
-    shoot(before[1])
-    acquired = house.acquire("job")
+def test_a_dead_browser_is_replaced_under_the_same_id(harness: ServiceHarness) -> None:
+    before = pids(harness.acquire("job").session)
+    kill_pids(before[1])
+    acquired = harness.acquire("job")
     assert acquired.recovery is not None
     assert acquired.recovery.cause is Cause.BROWSER_GONE
     assert not living(before)
     assert len(living(pids(acquired.session))) == 2
 
 
-def test_many_who_find_a_session_dead_share_one_recovery(house: House) -> None:
-    shoot(*pids(house.acquire("job").session))
-    acquired = together([lambda: house.acquire("job")] * 10)
+def test_many_who_find_a_session_dead_share_one_recovery(harness: ServiceHarness) -> None:
+    kill_pids(*pids(harness.acquire("job").session))
+    acquired = run_concurrently([lambda: harness.acquire("job")] * 10)
     assert len({pids(one.session) for one in acquired}) == 1
     assert {one.session.recoveries for one in acquired} == {1}
-    assert len(house.drivers()) == 1
+    assert len(harness.drivers()) == 1
 
 
-def test_a_look_heals_too_and_is_no_use(house: House) -> None:
-    before = house.acquire("job").session
-    shoot(pids(before)[0])
-    looked = house.manager.check("job", deadline())
+def test_a_look_heals_too_and_is_no_use(harness: ServiceHarness) -> None:
+    before = harness.acquire("job").session
+    kill_pids(pids(before)[0])
+    looked = harness.manager.check("job", deadline())
     assert looked.recovery is not None
     assert looked.session.last_used == before.last_used
 
 
-def test_a_report_heals_nothing(house: House) -> None:
-    driver, _ = pids(house.acquire("job").session)
-    shoot(driver)
-    reported = house.manager.report("job", deadline())
+def test_a_report_heals_nothing(harness: ServiceHarness) -> None:
+    driver, _ = pids(harness.acquire("job").session)
+    kill_pids(driver)
+    reported = harness.manager.report("job", deadline())
     assert (reported.health.status, reported.health.reason) == (
         HealthStatus.DEAD,
         f"ChromeDriver (PID {driver}) is gone",
@@ -243,69 +242,69 @@ def test_a_report_heals_nothing(house: House) -> None:
     assert reported.recoveries == 0
 
 
-def test_a_driver_that_dies_of_the_health_check_itself_is_found_dead(house: House) -> None:
-    driver, browser = pids(house.acquire("job").session)
-    house.become(Fault.DIES_MID_COMMAND, driver)
-    acquired = house.acquire("job")
+def test_a_driver_that_dies_of_the_health_check_itself_is_found_dead(harness: ServiceHarness) -> None:
+    driver, browser = pids(harness.acquire("job").session)
+    harness.set_fault(Fault.DIES_MID_COMMAND, driver)
+    acquired = harness.acquire("job")
     assert acquired.recovery is not None
     assert acquired.recovery.cause is Cause.DRIVER_GONE
     assert pids(acquired.session)[1] == browser
 
 
 @pytest.mark.parametrize("fault", [Fault.ANSWERS_GARBAGE, Fault.ANSWERS_HTML])
-def test_a_driver_that_talks_nonsense_is_replaced(house: House, fault: Fault) -> None:
-    driver, browser = pids(house.acquire("job").session)
-    house.become(fault, driver)
-    acquired = house.acquire("job")
+def test_a_driver_that_talks_nonsense_is_replaced(harness: ServiceHarness, fault: Fault) -> None:
+    driver, browser = pids(harness.acquire("job").session)
+    harness.set_fault(fault, driver)
+    acquired = harness.acquire("job")
     assert acquired.recovery is not None
     assert acquired.recovery.method is Method.REATTACHED
     assert pids(acquired.session)[1] == browser
     assert not is_living(driver)
 
 
-@pytest.mark.parametrize("fault", [Fault.HUNG, Fault.DEAF])
-def test_a_silent_driver_is_hung_only_after_three_timeouts(house: House, fault: Fault) -> None:
-    session = house.acquire("job").session
-    house.become(fault, pids(session)[0])
-    acquired = house.acquire("job")
+@pytest.mark.parametrize("fault", [Fault.HUNG, Fault.NOT_ACCEPTING])
+def test_a_silent_driver_is_hung_only_after_three_timeouts(harness: ServiceHarness, fault: Fault) -> None:
+    session = harness.acquire("job").session
+    harness.set_fault(fault, pids(session)[0])
+    acquired = harness.acquire("job")
     assert acquired.recovery is not None
     assert acquired.recovery.cause is Cause.DRIVER_HUNG
     assert pids(acquired.session)[1] == pids(session)[1]
 
 
-def test_a_busy_driver_is_not_dead(house: House) -> None:
-    before = pids(house.acquire("job").session)
-    house.become(Fault.BUSY, before[0])
-    acquired = house.acquire("job")
+def test_a_busy_driver_is_not_dead(harness: ServiceHarness) -> None:
+    before = pids(harness.acquire("job").session)
+    harness.set_fault(Fault.BUSY, before[0])
+    acquired = harness.acquire("job")
     assert acquired.recovery is None
     assert acquired.session.health.status is HealthStatus.BUSY
     assert pids(acquired.session) == before
 
 
-def test_a_stopped_browser_is_replaced(house: House) -> None:
-    before = pids(house.acquire("job").session)
+def test_a_stopped_browser_is_replaced(harness: ServiceHarness) -> None:
+    before = pids(harness.acquire("job").session)
     os.kill(before[1], signal.SIGSTOP)
-    acquired = house.acquire("job")
+    acquired = harness.acquire("job")
     assert acquired.recovery is not None
     assert acquired.recovery.cause is Cause.BROWSER_HUNG
     assert not living(before)
 
 
-def test_a_recovery_that_fails_says_so_and_the_next_one_tries_again(house: House) -> None:
-    shoot(*pids(house.acquire("job").session))
-    house.become(Fault.REFUSES_SESSION)
+def test_a_recovery_that_fails_says_so_and_the_next_one_tries_again(harness: ServiceHarness) -> None:
+    kill_pids(*pids(harness.acquire("job").session))
+    harness.set_fault(Fault.REFUSES_SESSION)
     with pytest.raises(RecoveryFailed, match="could not be recovered after browser_gone"):
-        house.acquire("job")
-    assert house.drivers() == set()
-    house.become(Fault.NONE)
-    acquired = house.acquire("job")
+        harness.acquire("job")
+    assert harness.drivers() == set()
+    harness.set_fault(Fault.NONE)
+    acquired = harness.acquire("job")
     assert (acquired.created, acquired.session.recoveries) == (False, 1)
 
 
 def test_a_cleanup_that_breaks_off_neither_delays_nor_fails_the_recovery(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    harness: ServiceHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shoot(pids(house.acquire("job").session)[0])
+    kill_pids(pids(harness.acquire("job").session)[0])
 
     def broken() -> None:
         message = "no process table"
@@ -313,32 +312,38 @@ def test_a_cleanup_that_breaks_off_neither_delays_nor_fails_the_recovery(
 
     with monkeypatch.context() as patch:
         patch.setattr("process_cleanup.snapshot", broken)
-        assert house.acquire("job").recovery is not None
-    assert house.said("Orphaned process cleanup failed: no process table")
+        assert harness.acquire("job").recovery is not None
+    assert harness.has_logged("Orphaned process cleanup failed: no process table")
 
 
-def test_a_caller_who_leaves_during_the_start_of_a_nameless_session_takes_it_with_him(house: House) -> None:
+def test_a_caller_who_leaves_during_the_start_of_a_nameless_session_takes_it_with_him(
+    harness: ServiceHarness,
+) -> None:
     with pytest.raises(ClientDisconnected):
-        house.acquire(gone=gone())
-    wait_until(lambda: house.manager.registry.sessions() == (), "the session is closed")
-    house.assert_nothing_is_left()
+        harness.acquire(gone=gone())
+    wait_until(lambda: harness.manager.registry.sessions() == (), "the session is closed")
+    harness.assert_nothing_is_left()
 
 
-def test_a_caller_who_leaves_during_the_start_of_a_named_session_leaves_it_to_others(house: House) -> None:
+def test_a_caller_who_leaves_during_the_start_of_a_named_session_leaves_it_to_others(
+    harness: ServiceHarness,
+) -> None:
     with pytest.raises(ClientDisconnected):
-        house.acquire("job", gone=gone())
-    assert not house.acquire("job").created
+        harness.acquire("job", gone=gone())
+    assert not harness.acquire("job").created
 
 
-def test_the_least_recently_used_session_makes_room_at_once(small: House) -> None:
+def test_the_least_recently_used_session_makes_room_at_once(small: ServiceHarness) -> None:
     first = pids(small.acquire("first").session)
     assert small.acquire("second").created
     assert not living(first)
-    assert small.said(r"Session first closed \(evicted\)")
+    assert small.has_logged(r"Session first closed \(evicted\)")
     assert [session.session_id for session in small.manager.registry.sessions()] == ["second"]
 
 
-def test_who_waits_too_long_for_a_place_is_told(small: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_waits_too_long_for_a_place_is_told(
+    small: ServiceHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(small.manager, "_queue_timeout", 0.1)
     with small.manager.registry.command(small.acquire("first").session):
         with pytest.raises(AtCapacity, match="All 1 sessions are in use"):
@@ -346,24 +351,24 @@ def test_who_waits_too_long_for_a_place_is_told(small: House, monkeypatch: pytes
         assert "0 waiting" in repr(small.manager.registry)
 
 
-def test_who_waits_and_hangs_up_leaves_the_line(small: House) -> None:
+def test_who_waits_and_hangs_up_leaves_the_line(small: ServiceHarness) -> None:
     with small.manager.registry.command(small.acquire("first").session):
         with pytest.raises(ClientDisconnected):
             small.acquire("second", gone=gone())
         assert "0 waiting" in repr(small.manager.registry)
 
 
-def test_an_idle_session_is_closed_by_itself(house: House) -> None:
-    running = pids(house.acquire("job", idle=0.2).session)
-    wait_until(lambda: house.manager.registry.sessions() == (), "the idle session is closed")
+def test_an_idle_session_is_closed_by_itself(harness: ServiceHarness) -> None:
+    running = pids(harness.acquire("job", idle=0.2).session)
+    wait_until(lambda: harness.manager.registry.sessions() == (), "the idle session is closed")
     assert not living(running)
-    assert house.said(r"Session job closed \(idle\)")
+    assert harness.has_logged(r"Session job closed \(idle\)")
 
 
-def test_what_no_list_knows_is_swept_up_by_a_cleanup_and_a_session_is_not(house: House) -> None:
-    kept, lost = house.acquire("kept").session, house.acquire("lost").session
-    house.manager.registry.forget(house.manager.registry.get("lost"))
-    report = house.service._cleaner.cleanup(Trigger.PERSON)
+def test_what_no_list_knows_is_swept_up_by_a_cleanup_and_a_session_is_not(harness: ServiceHarness) -> None:
+    kept, lost = harness.acquire("kept").session, harness.acquire("lost").session
+    harness.manager.registry.forget(harness.manager.registry.get("lost"))
+    report = harness.service._cleaner.cleanup(Trigger.PERSON)
     assert {killed.judgement.row.pid for killed in report.killed} >= set(pids(lost))
     assert (report.failed, report.removed_profiles) == ((), 1)
     assert len(living(pids(kept))) == 2
@@ -371,30 +376,30 @@ def test_what_no_list_knows_is_swept_up_by_a_cleanup_and_a_session_is_not(house:
 
 def test_the_stop_during_a_start_leaves_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launcher, "GRACE_S", 0.5)
-    with opened(folder, monkeypatch) as house:
-        ready = pids(house.acquire("ready").session)
-        house.become(Fault.HUNG)
-        starting = house.begin(lambda: house.acquire("job"))
-        wait_until(lambda: len(house.drivers()) == 2, "the second ChromeDriver is started")
-        house.manager.stop(keep_browsers=False)
+    with running_harness(folder, monkeypatch) as harness:
+        ready = pids(harness.acquire("ready").session)
+        harness.set_fault(Fault.HUNG)
+        starting = harness.run_in_thread(lambda: harness.acquire("job"))
+        wait_until(lambda: len(harness.drivers()) == 2, "the second ChromeDriver is started")
+        harness.manager.stop(keep_browsers=False)
         with pytest.raises((ShuttingDown, BrowserUnavailable, SessionLost)):
-            starting.result(PATIENCE_S)
+            starting.result(TIMEOUT_S)
         with pytest.raises(ShuttingDown):
-            house.acquire("late")
+            harness.acquire("late")
         assert not living(ready)
-        house.assert_nothing_is_left()
-        assert house.said(r"Session ready closed \(stopping\)")
+        harness.assert_nothing_is_left()
+        assert harness.has_logged(r"Session ready closed \(stopping\)")
 
 
-def test_a_console_that_is_closed_ends_all_that_runs_and_lets_nothing_new_in(house: House) -> None:
-    running = pids(house.acquire("job").session)
-    house.service.end_at_once()
+def test_a_console_that_is_closed_ends_all_that_runs_and_lets_nothing_new_in(harness: ServiceHarness) -> None:
+    running = pids(harness.acquire("job").session)
+    harness.service.end_at_once()
     wait_gone(running)
     with pytest.raises(ShuttingDown):
-        house.acquire("other")
+        harness.acquire("other")
 
 
-def test_a_kill_ends_what_runs_at_once(house: House) -> None:
-    running = pids(house.acquire("job").session)
-    house.manager.kill()
+def test_a_kill_ends_what_runs_at_once(harness: ServiceHarness) -> None:
+    running = pids(harness.acquire("job").session)
+    harness.manager.kill()
     wait_gone(running)

@@ -18,7 +18,7 @@ from drover.sessions.background.start_probe import StartProbe
 from drover.sessions.lifecycle.session_worker import SessionWorker
 from drover.storage.session_folders import SessionFolders
 from tests.integration.fake_chromedriver import Fault
-from tests.integration.service_harness import PATIENCE_S, House, opened
+from tests.integration.service_harness import TIMEOUT_S, ServiceHarness, running_harness
 from tests.machine import wait_until
 
 TRIED = r"Warm browser ready after .*"
@@ -27,39 +27,39 @@ FAILED = r"Session warm:\w+ could not be started: .*"
 
 
 @pytest.fixture
-def house(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+def harness(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServiceHarness]:
     monkeypatch.setattr(launcher, "GRACE_S", 0.5)
     monkeypatch.setattr(start_probe, "REST_S", 0.2)
-    with opened(folder, monkeypatch) as house:
-        yield house
+    with running_harness(folder, monkeypatch) as harness:
+        yield harness
 
 
-def fail_once(house: House) -> None:
-    house.become(Fault.REFUSES_SESSION)
+def fail_once(harness: ServiceHarness) -> None:
+    harness.set_fault(Fault.REFUSES_SESSION)
     with pytest.raises(BrowserUnavailable):
-        house.acquire()
-    assert house.manager.unavailable
+        harness.acquire()
+    assert harness.manager.unavailable
 
 
-def test_a_trial_that_works_makes_the_service_well_and_leaves_nothing(house: House) -> None:
-    fail_once(house)
-    house.become(Fault.NONE)
-    wait_until(lambda: house.said(CLOSED), "a trial is over")
-    assert house.said(TRIED)
-    assert house.manager.unavailable is None
-    wait_until(lambda: not any((house.data_dir / "s").iterdir()), "no folder is left")
-    house.assert_nothing_is_left()
+def test_a_trial_that_works_makes_the_service_well_and_leaves_nothing(harness: ServiceHarness) -> None:
+    fail_once(harness)
+    harness.set_fault(Fault.NONE)
+    wait_until(lambda: harness.has_logged(CLOSED), "a trial is over")
+    assert harness.has_logged(TRIED)
+    assert harness.manager.unavailable is None
+    wait_until(lambda: not any((harness.data_dir / "s").iterdir()), "no folder is left")
+    harness.assert_nothing_is_left()
 
 
-def test_while_starts_fail_the_service_is_not_well(house: House) -> None:
-    fail_once(house)
-    wait_until(lambda: house.said(FAILED), "a trial has failed")
-    assert house.manager.unavailable
-    assert not house.said(TRIED)
+def test_while_starts_fail_the_service_is_not_well(harness: ServiceHarness) -> None:
+    fail_once(harness)
+    wait_until(lambda: harness.has_logged(FAILED), "a trial has failed")
+    assert harness.manager.unavailable
+    assert not harness.has_logged(TRIED)
 
 
 def test_while_something_speaks_against_a_start_none_is_tried(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    harness: ServiceHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = Semaphore(0)
 
@@ -69,16 +69,16 @@ def test_while_something_speaks_against_a_start_none_is_tried(
 
     with monkeypatch.context() as patch:
         patch.setattr(Launcher, "obstacle", obstacle)
-        fail_once(house)
-        house.become(Fault.NONE)
+        fail_once(harness)
+        harness.set_fault(Fault.NONE)
         for _ in range(2):
-            assert looks.acquire(timeout=PATIENCE_S)
-        assert house.manager.unavailable == "nothing works here"
-        assert not house.said(TRIED)
-    wait_until(lambda: house.manager.unavailable is None, "a trial has worked")
+            assert looks.acquire(timeout=TIMEOUT_S)
+        assert harness.manager.unavailable == "nothing works here"
+        assert not harness.has_logged(TRIED)
+    wait_until(lambda: harness.manager.unavailable is None, "a trial has worked")
 
 
-class WellLauncher:
+class HealthyLauncher:
     """A launcher whose last start has worked, and that is not to be asked."""
 
     unavailable = None
@@ -87,14 +87,16 @@ class WellLauncher:
         raise AssertionError("a service that is well has looked for an obstacle")
 
 
-def test_a_service_that_is_well_tries_nothing(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_service_that_is_well_tries_nothing(
+    harness: ServiceHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(start_probe, "REST_S", 0.0)
-    registry = house.manager.registry
+    registry = harness.manager.registry
     well = StartProbe(
         registry,
-        cast("Launcher", WellLauncher()),
+        cast("Launcher", HealthyLauncher()),
         cast("SessionWorker", None),
-        SessionFolders(house.data_dir),
+        SessionFolders(harness.data_dir),
     )
     for _ in range(3):
         well.begin()

@@ -90,7 +90,7 @@ def answer_of(ticket: Waiter) -> Available | InProgress | Reserved:
     return ticket.granted.result()
 
 
-class Ear:
+class EventRecorder:
     """Hears events and keeps them."""
 
     def __init__(self) -> None:

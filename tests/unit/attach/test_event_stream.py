@@ -17,11 +17,11 @@ from drover.core.errors import ShuttingDown
 from drover.core.logs import LogLine
 from drover.net.asgi import Message
 
-Told = tuple[str, dict[str, Any]]
+StreamMessage = tuple[str, dict[str, Any]]
 LINE = LogLine("2026-11-22T19:40:00.123Z", "WARNING", "look here")
 
 
-class House:
+class FakeProviders:
     """A service whose state is set by the test; notes how often it was looked at."""
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class House:
         return list(self.sessions)
 
 
-class FailingHouse(House):
+class FailingProviders(FakeProviders):
     """Cannot read its processes the first five times."""
 
     def __init__(self) -> None:
@@ -73,7 +73,7 @@ class Client:
         self.task = asyncio.create_task(stream.serve({}, self._receive, self._send))
 
     @property
-    def told(self) -> list[Told]:
+    def told(self) -> list[StreamMessage]:
         whole = [block for block in self._text.split("\n\n")[:-1] if "data: " in block]
         fields = [dict(line.split(": ", 1) for line in block.split("\n")) for block in whole]
         return [(field["event"], json.loads(field["data"])) for field in fields]
@@ -135,15 +135,15 @@ def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def house() -> House:
-    return House()
+def providers() -> FakeProviders:
+    return FakeProviders()
 
 
-def run(test: Callable[[EventStream, Client], Awaitable[None]], house: House) -> None:
+def run(test: Callable[[EventStream, Client], Awaitable[None]], providers: FakeProviders) -> None:
     """Run a test with one client that has been told the state."""
 
     async def whole() -> None:
-        stream = house.stream()
+        stream = providers.stream()
         client = Client(stream)
         try:
             await client.wait_for("state")
@@ -155,40 +155,42 @@ def run(test: Callable[[EventStream, Client], Awaitable[None]], house: House) ->
     asyncio.run(whole())
 
 
-def test_a_listener_is_told_the_whole_state_first(house: House) -> None:
+def test_a_listener_is_told_the_whole_state_first(providers: FakeProviders) -> None:
     async def test(stream: EventStream, client: Client) -> None:
         kind, state = client.told[0]
         assert kind == "state"
-        assert state["sessions"] == house.sessions
-        assert state["capacity"] == house.capacity
+        assert state["sessions"] == providers.sessions
+        assert state["capacity"] == providers.capacity
         assert (state["timeline"], state["log"]) == ([], [])
         assert (client.start["status"], dict(client.start["headers"])[b"content-type"]) == (
             200,
             b"text/event-stream; charset=utf-8",
         )
 
-    run(test, house)
+    run(test, providers)
 
 
-def test_the_process_table_comes_by_itself_again_and_again_and_says_of_when_it_is(house: House) -> None:
+def test_the_process_table_comes_by_itself_again_and_again_and_says_of_when_it_is(
+    providers: FakeProviders,
+) -> None:
     async def test(stream: EventStream, client: Client) -> None:
         assert (await client.wait_for("processes", 3))["read_at"].endswith("Z")
 
-    run(test, house)
+    run(test, providers)
 
 
-def test_only_what_has_changed_is_told(house: House) -> None:
-    house.sessions.append({"session_id": "b", "state": "ready"})
+def test_only_what_has_changed_is_told(providers: FakeProviders) -> None:
+    providers.sessions.append({"session_id": "b", "state": "ready"})
 
     async def test(stream: EventStream, client: Client) -> None:
-        house.sessions[:] = [
+        providers.sessions[:] = [
             {"session_id": "a", "state": "closing"},
             {"session_id": "c", "state": "starting"},
         ]
         change = await client.wait_for("sessions")
-        assert change == {"changed": house.sessions, "removed": ["b"]}
+        assert change == {"changed": providers.sessions, "removed": ["b"]}
 
-    run(test, house)
+    run(test, providers)
 
 
 def test_getting_older_is_no_news_of_a_process() -> None:
@@ -199,15 +201,15 @@ def test_getting_older_is_no_news_of_a_process() -> None:
     assert rows.replace([]) == {"changed": [], "removed": [7]}
 
 
-def test_capacity_is_told_when_it_changes(house: House) -> None:
+def test_capacity_is_told_when_it_changes(providers: FakeProviders) -> None:
     async def test(stream: EventStream, client: Client) -> None:
-        house.capacity["waiting"] = 3
+        providers.capacity["waiting"] = 3
         assert (await client.wait_for("capacity"))["waiting"] == 3
 
-    run(test, house)
+    run(test, providers)
 
 
-def test_events_and_lines_of_any_thread_are_told_at_once(house: House) -> None:
+def test_events_and_lines_of_any_thread_are_told_at_once(providers: FakeProviders) -> None:
     async def test(stream: EventStream, client: Client) -> None:
         moment = events.SessionRecovered("a", "driver_gone", "reattached", 131)
         for hear in (lambda: stream.hear(moment), lambda: stream.hear_line(LINE)):
@@ -217,12 +219,12 @@ def test_events_and_lines_of_any_thread_are_told_at_once(house: House) -> None:
         line = (await client.wait_for("log"))["lines"][0]
         assert line == {"number": 1, "time": LINE.time, "level": "warning", "message": "look here"}
 
-    run(test, house)
+    run(test, providers)
 
 
-def test_who_comes_later_is_told_what_was(house: House) -> None:
+def test_who_comes_later_is_told_what_was(providers: FakeProviders) -> None:
     async def whole() -> None:
-        stream = house.stream()
+        stream = providers.stream()
         stream.hear_line(LINE)
         stream.hear(events.SessionClosed("a", "evicted"))
         client = Client(stream)
@@ -235,21 +237,21 @@ def test_who_comes_later_is_told_what_was(house: House) -> None:
     asyncio.run(whole())
 
 
-def test_a_slow_reader_loses_messages_and_is_told_the_whole_state_instead(house: House) -> None:
+def test_a_slow_reader_loses_messages_and_is_told_the_whole_state_instead(providers: FakeProviders) -> None:
     async def test(stream: EventStream, client: Client) -> None:
         client.stop_reading()
         listener = stream._listeners[0]
         number = 0
         while not listener.behind:
             number += 1
-            house.capacity["waiting"] = number
+            providers.capacity["waiting"] = number
             await asyncio.sleep(0)
             assert len(listener._queue) <= LONGEST_QUEUE
         client.read_on()
-        assert (await client.wait_for("state", 2))["sessions"] == house.sessions
+        assert (await client.wait_for("state", 2))["sessions"] == providers.sessions
         await client.wait_until(lambda: client.capacity["waiting"] == number)
 
-    run(test, house)
+    run(test, providers)
 
 
 def test_a_full_queue_is_given_up() -> None:
@@ -264,47 +266,47 @@ def test_a_full_queue_is_given_up() -> None:
     assert listener.take() == b""
 
 
-def test_nothing_is_looked_at_while_nobody_listens(house: House) -> None:
+def test_nothing_is_looked_at_while_nobody_listens(providers: FakeProviders) -> None:
     async def whole() -> None:
-        stream = house.stream()
-        assert house.looks == 0
+        stream = providers.stream()
+        assert providers.looks == 0
         client = Client(stream)
         await client.wait_for("state")
         await client.leave()
         assert (stream._tasks, stream._listeners) == ([], [])
-        looks = house.looks
+        looks = providers.looks
         stream.hear(events.SessionClosed("a", "idle"))
         await asyncio.sleep(0)
-        assert house.looks == looks
+        assert providers.looks == looks
         stream.close()
 
     asyncio.run(whole())
 
 
-def test_what_may_wait_runs_on_threads_of_its_own_and_once_for_all(house: House) -> None:
+def test_what_may_wait_runs_on_threads_of_its_own_and_once_for_all(providers: FakeProviders) -> None:
     async def test(stream: EventStream, client: Client) -> None:
         other = Client(stream)
         await other.wait_for("state")
         assert len(stream._tasks) == 2
         await other.leave()
-        assert all(name.startswith("events") for name in house.threads)
+        assert all(name.startswith("events") for name in providers.threads)
 
-    run(test, house)
+    run(test, providers)
 
 
-def test_silence_is_broken_by_a_comment(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silence_is_broken_by_a_comment(providers: FakeProviders, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "HEARTBEAT_S", 0.001)
     monkeypatch.setattr(module, "PROCESSES_EVERY_S", 60)
 
     async def test(stream: EventStream, client: Client) -> None:
         await client.wait_until(lambda: len(client.comments) >= 2)
 
-    run(test, house)
+    run(test, providers)
 
 
-def test_a_stop_ends_every_answer_and_takes_no_more(house: House) -> None:
+def test_a_stop_ends_every_answer_and_takes_no_more(providers: FakeProviders) -> None:
     async def whole() -> None:
-        stream = house.stream()
+        stream = providers.stream()
         clients = [Client(stream), Client(stream)]
         for client in clients:
             await client.wait_for("state")
@@ -320,22 +322,22 @@ def test_a_stop_ends_every_answer_and_takes_no_more(house: House) -> None:
 
 
 def test_a_source_that_fails_is_logged_once_and_tried_again(caplog: pytest.LogCaptureFixture) -> None:
-    house = FailingHouse()
+    providers = FailingProviders()
 
     async def test(stream: EventStream, client: Client) -> None:
         await client.wait_for("processes")
 
-    run(test, house)
+    run(test, providers)
     assert [record.getMessage() for record in caplog.records] == [
         "The process table could not be read for /events"
     ]
 
 
-def test_a_name_that_is_no_text_is_told_all_the_same(house: House) -> None:
-    house.processes = [{"pid": 7, "name": "chrome\udcff", "age_s": 1.0}]
+def test_a_name_that_is_no_text_is_told_all_the_same(providers: FakeProviders) -> None:
+    providers.processes = [{"pid": 7, "name": "chrome\udcff", "age_s": 1.0}]
 
     async def test(stream: EventStream, client: Client) -> None:
         assert (await client.wait_for("processes"))["read_at"]
         assert "\\udcff" in client._text
 
-    run(test, house)
+    run(test, providers)

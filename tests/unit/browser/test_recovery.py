@@ -28,7 +28,7 @@ DEAD = [Cause.BROWSER_GONE, Cause.BROWSER_HUNG, Cause.WINDOW_GONE]
 SAVED = cast("SavedState", object())
 
 
-class House:
+class FakeBrowserParts:
     """Launcher, DevTools and folders in one: notes each step, and fails at those that it is told to.
 
     A step with several failures has one for each time that it is made; None is a success.
@@ -57,11 +57,11 @@ class House:
 
         return step
 
-    def climb(self, cause: Cause, state: SavedState | None = None) -> tuple[RunningBrowser, Method]:
+    def recover(self, cause: Cause, state: SavedState | None = None) -> tuple[RunningBrowser, Method]:
         dead = session()
         context = RecoveryContext(dead.folder, dead.capabilities, RUNNING, cause, state)
-        ladder = Recoverer(cast("Launcher", self), cast("DevTools", self), cast("SessionFolders", self))
-        return ladder.recover(context, Deadline(60), lambda: True)
+        recoverer = Recoverer(cast("Launcher", self), cast("DevTools", self), cast("SessionFolders", self))
+        return recoverer.recover(context, Deadline(60), lambda: True)
 
 
 @pytest.fixture(autouse=True)
@@ -72,67 +72,67 @@ def _pages(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("cause", [Cause.DRIVER_GONE, Cause.DRIVER_HUNG])
 def test_a_browser_that_outlived_its_driver_gets_a_new_one(cause: Cause) -> None:
-    house = House()
-    assert house.climb(cause, SAVED) == (REATTACHED, Method.REATTACHED)
-    assert house.steps == ["reattach"]
+    parts = FakeBrowserParts()
+    assert parts.recover(cause, SAVED) == (REATTACHED, Method.REATTACHED)
+    assert parts.steps == ["reattach"]
 
 
 def test_crashed_tabs_are_loaded_again_before_the_new_driver_comes() -> None:
-    house = House()
-    assert house.climb(Cause.TAB_CRASHED) == (REATTACHED, Method.REATTACHED)
-    assert house.steps == ["reload_page", "reload_page", "reattach"]
+    parts = FakeBrowserParts()
+    assert parts.recover(Cause.TAB_CRASHED) == (REATTACHED, Method.REATTACHED)
+    assert parts.steps == ["reload_page", "reload_page", "reattach"]
 
 
 def test_a_tab_that_cannot_be_loaded_again_takes_a_new_browser() -> None:
-    house = House(reload_page=DevToolsFailed("hangs"))
-    assert house.climb(Cause.TAB_CRASHED) == (STARTED, Method.RESTORED)
-    assert house.steps == ["reload_page", "stop", "keep_profile", "start"]
+    parts = FakeBrowserParts(reload_page=DevToolsFailed("hangs"))
+    assert parts.recover(Cause.TAB_CRASHED) == (STARTED, Method.RESTORED)
+    assert parts.steps == ["reload_page", "stop", "keep_profile", "start"]
 
 
 @pytest.mark.parametrize("cause", DEAD)
 def test_a_dead_browser_is_replaced_by_one_on_its_profile_after_all_of_it_is_ended(cause: Cause) -> None:
-    house = House()
-    assert house.climb(cause, SAVED) == (STARTED, Method.RESTORED)
-    assert house.steps == ["stop", "keep_profile", "start", "put_back"]
+    parts = FakeBrowserParts()
+    assert parts.recover(cause, SAVED) == (STARTED, Method.RESTORED)
+    assert parts.steps == ["stop", "keep_profile", "start", "put_back"]
 
 
 @pytest.mark.parametrize("cause", LIVING)
 def test_where_nothing_is_left_to_attach_to_a_new_browser_is_started(cause: Cause) -> None:
-    house = House(reattach=BrowserUnavailable("gone as well"))
-    assert house.climb(cause) == (STARTED, Method.RESTORED)
-    assert house.steps[-3:] == ["stop", "keep_profile", "start"]
+    parts = FakeBrowserParts(reattach=BrowserUnavailable("gone as well"))
+    assert parts.recover(cause) == (STARTED, Method.RESTORED)
+    assert parts.steps[-3:] == ["stop", "keep_profile", "start"]
 
 
 @pytest.mark.parametrize(("state", "method"), [(SAVED, Method.RESTORED), (None, Method.RECREATED)])
 def test_a_profile_that_no_browser_starts_on_is_emptied(state: SavedState | None, method: Method) -> None:
-    house = House(start=[GONE, None])
-    assert house.climb(Cause.BROWSER_GONE, state) == (STARTED, method)
-    assert [step for step in house.steps if step != "put_back"] == [
+    parts = FakeBrowserParts(start=[GONE, None])
+    assert parts.recover(Cause.BROWSER_GONE, state) == (STARTED, method)
+    assert [step for step in parts.steps if step != "put_back"] == [
         *("stop", "keep_profile", "start"),
         *("stop", "reset", "start"),
     ]
 
 
 def test_what_could_not_be_put_back_into_an_empty_profile_is_not_called_restored() -> None:
-    house = House(start=[GONE, None], put_back=DevToolsFailed("busy"))
-    assert house.climb(Cause.BROWSER_GONE, SAVED) == (STARTED, Method.RECREATED)
+    parts = FakeBrowserParts(start=[GONE, None], put_back=DevToolsFailed("busy"))
+    assert parts.recover(Cause.BROWSER_GONE, SAVED) == (STARTED, Method.RECREATED)
 
 
 def test_a_session_that_is_not_wanted_any_more_gets_nothing_new() -> None:
-    house = House(reattach=SessionLost("closed"))
+    parts = FakeBrowserParts(reattach=SessionLost("closed"))
     with pytest.raises(SessionLost):
-        house.climb(Cause.DRIVER_GONE)
-    assert house.steps == ["reattach"]
+        parts.recover(Cause.DRIVER_GONE)
+    assert parts.steps == ["reattach"]
 
 
 def test_no_new_browser_is_started_beside_dead_parts_that_cannot_be_ended() -> None:
-    house = House(stop=CleanupIncomplete("PID 1 survived"))
+    parts = FakeBrowserParts(stop=CleanupIncomplete("PID 1 survived"))
     with pytest.raises(CleanupIncomplete):
-        house.climb(Cause.BROWSER_HUNG)
-    assert house.steps == ["stop"]
+        parts.recover(Cause.BROWSER_HUNG)
+    assert parts.steps == ["stop"]
 
 
 def test_when_no_rung_holds_the_last_reason_is_told() -> None:
-    house = House(reattach=GONE, start=[BrowserUnavailable("second"), BrowserUnavailable("third")])
+    parts = FakeBrowserParts(reattach=GONE, start=[BrowserUnavailable("second"), BrowserUnavailable("third")])
     with pytest.raises(BrowserUnavailable, match="third"):
-        house.climb(Cause.DRIVER_GONE)
+        parts.recover(Cause.DRIVER_GONE)

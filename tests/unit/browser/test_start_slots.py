@@ -14,7 +14,7 @@ from drover.core.deadline import Deadline
 from drover.core.errors import BrowserUnavailable, SessionLost
 from tests.machine import wait_until
 
-PATIENCE_S = 10.0
+TIMEOUT_S = 10.0
 
 
 class Start(threading.Thread):
@@ -32,16 +32,16 @@ class Start(threading.Thread):
 
     def run(self) -> None:
         try:
-            with self._slots.slot(Deadline(PATIENCE_S), lambda: self.wanted, gives_way=self._gives_way):
+            with self._slots.slot(Deadline(TIMEOUT_S), lambda: self.wanted, gives_way=self._gives_way):
                 self._begun.append(self.name)
                 self.has_slot.set()
-                assert self._end.wait(PATIENCE_S)
+                assert self._end.wait(TIMEOUT_S)
         except (SessionLost, BrowserUnavailable) as error:
             self.error = error
 
     def finish(self) -> None:
         self._end.set()
-        self.join(PATIENCE_S)
+        self.join(TIMEOUT_S)
 
 
 class Starts:
@@ -63,7 +63,7 @@ class Starts:
     def running(self, name: str) -> Start:
         """Give a start that has a slot."""
         start = self.begin(name)
-        assert start.has_slot.wait(PATIENCE_S)
+        assert start.has_slot.wait(TIMEOUT_S)
         return start
 
     def finish(self) -> None:
@@ -104,7 +104,7 @@ def test_who_came_first_starts_first(starts: Starts) -> None:
     waiting = [starts.begin(name) for name in ("second", "third", "fourth")]
     first.finish()
     for start in waiting:
-        assert start.has_slot.wait(PATIENCE_S)
+        assert start.has_slot.wait(TIMEOUT_S)
         start.finish()
     assert starts.begun == ["first", "second", "third", "fourth"]
 
@@ -113,9 +113,9 @@ def test_what_nobody_waits_for_starts_last(starts: Starts) -> None:
     first = starts.running("first")
     warm, client = starts.begin("warm", gives_way=True), starts.begin("client")
     first.finish()
-    assert client.has_slot.wait(PATIENCE_S)
+    assert client.has_slot.wait(TIMEOUT_S)
     client.finish()
-    assert warm.has_slot.wait(PATIENCE_S)
+    assert warm.has_slot.wait(TIMEOUT_S)
     assert starts.begun == ["first", "client", "warm"]
 
 
@@ -123,11 +123,11 @@ def test_who_is_not_wanted_any_more_leaves_the_line_at_once(starts: Starts) -> N
     first = starts.running("first")
     lost, next_one = starts.begin("lost"), starts.begin("next")
     lost.wanted = False
-    lost.join(PATIENCE_S)
+    lost.join(TIMEOUT_S)
     assert isinstance(lost.error, SessionLost)
     assert not next_one.has_slot.is_set()
     first.finish()
-    assert next_one.has_slot.wait(PATIENCE_S)
+    assert next_one.has_slot.wait(TIMEOUT_S)
 
 
 def test_a_start_that_fails_gives_its_slot_back() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from drover.core import events
 from drover.core.events import Event, EventHub
-from tests.unit.examples import Ear
+from tests.unit.examples import EventRecorder
 
 FIXED: list[tuple[Event, str]] = [
     (
@@ -68,7 +68,7 @@ def test_every_event_has_a_level_and_one_line(kind: type[Event]) -> None:
 
 def test_every_listener_hears_every_event_in_the_order_of_subscription() -> None:
     hub, heard = EventHub(), []
-    first, second = Ear(), Ear()
+    first, second = EventRecorder(), EventRecorder()
     hub.subscribe(lambda event: heard.append(1))
     hub.subscribe(first)
     hub.subscribe(lambda event: heard.append(2))

@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 
 from tests.machine import PORTS, SHARES, own_ports
-from tests.scheduling import ALONE, SideBySide, tagged, untagged
+from tests.scheduling import ALONE, GroupScheduling, tagged, untagged
 
 
 class Worker:
@@ -40,9 +40,9 @@ class Run:
 
     def __init__(self, tests: Sequence[str], workers: int) -> None:
         self.tests = tests
-        self.schedule = SideBySide(workers)
+        self.schedule = GroupScheduling(workers)
         self.ran: dict[Worker, list[str]] = {}
-        self.beside: dict[str, int] = {}
+        self.run_both: dict[str, int] = {}
         for _ in range(workers):
             self.join()
 
@@ -61,7 +61,7 @@ class Run:
             index = worker.queue.pop(0)
             name = untagged(self.tests[index])[0]
             self.ran[worker].append(name)
-            self.beside[name] = len(self.schedule.nodes) - 1
+            self.run_both[name] = len(self.schedule.nodes) - 1
             self.schedule.mark_test_complete(worker, index)
         elif worker.is_done and worker in self.schedule.nodes:
             assert self.schedule.remove_node(worker) is None
@@ -104,7 +104,7 @@ def test_what_must_be_alone_runs_when_every_other_worker_has_left(workers: int, 
     run = Run([*alone, *names("b2", others), *names("c", others)], workers)
     run.finish()
     assert run.all_ran() == plain(run.tests)
-    assert {run.beside[name] for name in plain(alone)} == {0}
+    assert {run.run_both[name] for name in plain(alone)} == {0}
     last = next(ran for ran in run.ran.values() if plain(alone)[0] in ran)
     assert sorted(last[-3:]) == plain(alone)
 
@@ -116,7 +116,7 @@ def test_a_slow_worker_keeps_what_must_be_alone_waiting() -> None:
         run.step(quick)
     assert run.ran[quick] in ([], ["b::test[0@]"])
     run.finish()
-    assert run.beside["c::test[0@]"] == 0
+    assert run.run_both["c::test[0@]"] == 0
     assert run.all_ran() == plain(run.tests)
     assert slow.is_done
 
@@ -135,7 +135,7 @@ def test_of_a_worker_that_crashed_only_the_test_that_it_ran_is_lost(group: str |
 
 
 def test_workers_that_found_different_tests_run_none() -> None:
-    schedule = SideBySide(2)
+    schedule = GroupScheduling(2)
     for number in (1, 2):
         worker = Worker()
         schedule.add_node(worker)
@@ -145,7 +145,7 @@ def test_workers_that_found_different_tests_run_none() -> None:
 
 
 def test_a_test_of_which_no_group_was_told_is_not_run() -> None:
-    schedule, worker = SideBySide(1), Worker()
+    schedule, worker = GroupScheduling(1), Worker()
     schedule.add_node(worker)
     schedule.add_node_collection(worker, ["a::test"])
     with pytest.raises(RuntimeError, match="has not told the group of a::test"):

@@ -6,9 +6,9 @@ import threading
 
 from drover.core.events import UpkeepFailed
 from drover.sessions.background.periodic_tasks import PeriodicTasks, Task
-from tests.unit.examples import Ear
+from tests.unit.examples import EventRecorder
 
-PATIENCE_S = 10.0
+TIMEOUT_S = 10.0
 
 
 class Counter:
@@ -30,9 +30,9 @@ class Counter:
 
 def test_a_task_runs_again_and_again_until_the_stop() -> None:
     task, never = Counter(3), Counter(1)
-    upkeep = PeriodicTasks([Task("often", 0.001, task), Task("never", 3600, never)], Ear())
+    upkeep = PeriodicTasks([Task("often", 0.001, task), Task("never", 3600, never)], EventRecorder())
     upkeep.start()
-    assert task.was_run.wait(PATIENCE_S)
+    assert task.was_run.wait(TIMEOUT_S)
     upkeep.stop()
     runs = task.runs
     assert never.runs == 0
@@ -40,19 +40,24 @@ def test_a_task_runs_again_and_again_until_the_stop() -> None:
 
 
 def test_a_task_that_fails_is_told_and_runs_again_and_stops_no_other() -> None:
-    bad, worse, good, ear = Counter(2, ValueError("broken")), Counter(2, KeyError()), Counter(2), Ear()
+    bad, worse, good, recorder = (
+        Counter(2, ValueError("broken")),
+        Counter(2, KeyError()),
+        Counter(2),
+        EventRecorder(),
+    )
     tasks = [Task("bad", 0.001, bad), Task("worse", 0.001, worse), Task("good", 0.001, good)]
-    upkeep = PeriodicTasks(tasks, ear)
+    upkeep = PeriodicTasks(tasks, recorder)
     upkeep.start()
-    assert all(task.was_run.wait(PATIENCE_S) for task in (bad, worse, good))
+    assert all(task.was_run.wait(TIMEOUT_S) for task in (bad, worse, good))
     upkeep.stop()
-    assert UpkeepFailed("bad", "broken") in ear.events
-    assert UpkeepFailed("worse", "KeyError") in ear.events
+    assert UpkeepFailed("bad", "broken") in recorder.events
+    assert UpkeepFailed("worse", "KeyError") in recorder.events
 
 
 def test_a_stop_before_the_start_is_no_error_and_nothing_runs_after_it() -> None:
     task = Counter(1)
-    upkeep = PeriodicTasks([Task("task", 0.001, task)], Ear())
+    upkeep = PeriodicTasks([Task("task", 0.001, task)], EventRecorder())
     upkeep.stop()
     upkeep.start()
     upkeep.stop()
@@ -65,15 +70,15 @@ def test_the_stop_waits_for_the_task_that_runs() -> None:
 
     def slow() -> None:
         begun.set()
-        go_on.wait(PATIENCE_S)
+        go_on.wait(TIMEOUT_S)
         ended.append(True)
 
-    upkeep = PeriodicTasks([Task("slow", 0.001, slow)], Ear())
+    upkeep = PeriodicTasks([Task("slow", 0.001, slow)], EventRecorder())
     upkeep.start()
-    assert begun.wait(PATIENCE_S)
+    assert begun.wait(TIMEOUT_S)
     stopping = threading.Thread(target=upkeep.stop)
     stopping.start()
     assert stopping.is_alive()
     go_on.set()
-    stopping.join(PATIENCE_S)
+    stopping.join(TIMEOUT_S)
     assert ended

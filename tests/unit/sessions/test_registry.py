@@ -19,7 +19,7 @@ from drover.core.errors import (
 from drover.sessions.pool.acquire import Available, Claim, InProgress, Reserved, Waiter
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Session, SessionState
-from tests.machine import together
+from tests.machine import run_concurrently
 from tests.unit.examples import RUNNING, answer_of, claim, hold, queue, ready, reserve, session
 
 READY, RECOVERING, CLOSING = SessionState.READY, SessionState.RECOVERING, SessionState.CLOSING
@@ -57,7 +57,7 @@ def test_the_first_caller_of_an_id_starts_it_and_the_second_waits_for_that(regis
 
 def test_of_twenty_callers_with_one_id_exactly_one_starts_it() -> None:
     registry = SessionRegistry(max_sessions=5, max_waiting=32)
-    answers = together([lambda: registry.claim(claim("a"))] * 20)
+    answers = run_concurrently([lambda: registry.claim(claim("a"))] * 20)
     assert sorted(type(answer).__name__ for answer in answers) == 19 * ["InProgress"] + ["Reserved"]
     assert len(registry.sessions()) == 1
 
@@ -368,7 +368,7 @@ def test_an_eviction_may_use_the_registry(registry: SessionRegistry) -> None:
 
 def test_exactly_one_of_many_recovers_a_dead_session_and_the_others_wait(registry: SessionRegistry) -> None:
     dead = ready(registry, "a")
-    answers = together([lambda: registry.begin(dead, RECOVERING)] * 10)
+    answers = run_concurrently([lambda: registry.begin(dead, RECOVERING)] * 10)
     assert sorted(type(answer).__name__ for answer in answers) == 9 * ["InProgress"] + ["Reserved"]
 
 
@@ -575,7 +575,7 @@ def test_under_threads_nobody_waits_for_ever_and_no_place_is_given_twice() -> No
         seen: int = most.seen
         return seen
 
-    assert max(together([lambda number=number: visit(number) for number in range(8)])) <= 3  # type: ignore[misc]
+    assert max(run_concurrently([lambda number=number: visit(number) for number in range(8)])) <= 3  # type: ignore[misc]
     assert "0 waiting" in repr(registry)
 
 

@@ -23,9 +23,9 @@ from drover.sessions.persistence import state_saver
 from drover.sessions.persistence.state_saver import SLOW_TICK_S, StateSaver
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import KeepAlive, Session, SessionState
-from tests.unit.examples import RUNNING, Ear, ready, session
+from tests.unit.examples import RUNNING, EventRecorder, ready, session
 
-PATIENCE_S = 10.0
+TIMEOUT_S = 10.0
 OLD, NEW = SavedState("https://old.example/"), SavedState("https://new.example/")
 
 
@@ -58,7 +58,7 @@ class Browsers:
         state = self.state
         self.looks += 1
         self.begun.release()
-        assert self.go_on.wait(PATIENCE_S)
+        assert self.go_on.wait(TIMEOUT_S)
         if self.error is not None:
             raise self.error
         return state
@@ -93,7 +93,7 @@ def living(session_id: str = "one") -> Session:
 def finish(keeper: StateSaver) -> None:
     """Wait until the saves that are under way have ended."""
     for save in tuple(keeper._busy.values()):
-        save.result(PATIENCE_S)
+        save.result(TIMEOUT_S)
 
 
 def test_what_is_taken_is_remembered_and_goes_to_disk_once(
@@ -110,7 +110,7 @@ def test_the_last_save_takes_what_was_done_while_another_was_under_way(
 ) -> None:
     browsers.go_on.clear()
     keeper.tick([living()])
-    assert browsers.begun.acquire(timeout=PATIENCE_S)
+    assert browsers.begun.acquire(timeout=TIMEOUT_S)
     browsers.state = NEW
 
     def waits_for_the_other(saves: Iterable[Future[None]], timeout: float) -> None:
@@ -129,11 +129,11 @@ def test_a_last_save_that_comes_after_its_session_was_forgotten_takes_nothing(
 ) -> None:
     browsers.go_on.clear()
     keeper.tick([living()])
-    assert browsers.begun.acquire(timeout=PATIENCE_S)
+    assert browsers.begun.acquire(timeout=TIMEOUT_S)
     last = keeper._begin_last(living())
     keeper.forget("one")
     browsers.go_on.set()
-    last.result(PATIENCE_S)
+    last.result(TIMEOUT_S)
     assert keeper.state_of("one") is None
     assert disk == []
 
@@ -144,7 +144,7 @@ def test_the_last_save_of_one_session_waits_for_no_other(
     monkeypatch.setattr(state_saver, "LAST_SAVE_S", 0.5)
     browsers.go_on.clear()
     keeper.tick([living("one")])
-    assert browsers.begun.acquire(timeout=PATIENCE_S)
+    assert browsers.begun.acquire(timeout=TIMEOUT_S)
     hung, browsers.go_on = browsers.go_on, threading.Event()
     browsers.go_on.set()
     keeper.save_now([living("one"), living("two"), living("three")])
@@ -196,9 +196,9 @@ def test_a_save_that_hangs_is_not_begun_again_and_keeps_no_other_waiting(
     for _ in range(3):
         browsers.activity += 1
         keeper.tick([living("slow")])
-    assert browsers.begun.acquire(timeout=PATIENCE_S)
+    assert browsers.begun.acquire(timeout=TIMEOUT_S)
     keeper.tick([living("slow"), living("other")])
-    assert browsers.begun.acquire(timeout=PATIENCE_S)
+    assert browsers.begun.acquire(timeout=TIMEOUT_S)
     assert browsers.looks == 2
 
 
@@ -207,7 +207,7 @@ def test_a_save_that_ends_after_the_session_was_closed_is_dropped(
 ) -> None:
     browsers.go_on.clear()
     keeper.tick([living()])
-    assert browsers.begun.acquire(timeout=PATIENCE_S)
+    assert browsers.begun.acquire(timeout=TIMEOUT_S)
     saves = tuple(keeper._busy.values())
     keeper.forget("one")
     browsers.go_on.set()
@@ -221,12 +221,12 @@ def test_a_save_that_ends_late_gives_nothing_to_a_new_session_of_the_same_id(
 ) -> None:
     browsers.go_on.clear()
     keeper.tick([living()])
-    assert browsers.begun.acquire(timeout=PATIENCE_S)
+    assert browsers.begun.acquire(timeout=TIMEOUT_S)
     saves = tuple(keeper._busy.values())
     keeper.forget("one")
     browsers.state = NEW
     keeper.tick([living()])
-    assert browsers.begun.acquire(timeout=PATIENCE_S)
+    assert browsers.begun.acquire(timeout=TIMEOUT_S)
     saves += tuple(keeper._busy.values())
     browsers.go_on.set()
     _ended(saves)
@@ -255,13 +255,15 @@ def registry() -> SessionRegistry:
 
 
 @pytest.fixture
-def ear() -> Ear:
-    return Ear()
+def recorder() -> EventRecorder:
+    return EventRecorder()
 
 
 @pytest.fixture
-def rounds(registry: SessionRegistry, browsers: Browsers, ear: Ear) -> Iterator[KeepAliveVisitor]:
-    rounds = KeepAliveVisitor(registry, browsers.devtools, ear)
+def rounds(
+    registry: SessionRegistry, browsers: Browsers, recorder: EventRecorder
+) -> Iterator[KeepAliveVisitor]:
+    rounds = KeepAliveVisitor(registry, browsers.devtools, recorder)
     yield rounds
     browsers.go_on.set()
     rounds.close()
@@ -300,40 +302,40 @@ def test_a_page_that_loads_for_ever_is_visited_once_and_does_not_crowd_out_the_o
     browsers.go_on.clear()
     ready(registry, "slow", keep_alive=page("slow"))
     rounds.tick()
-    assert browsers.begun.acquire(timeout=PATIENCE_S)
+    assert browsers.begun.acquire(timeout=TIMEOUT_S)
     ready(registry, "other", keep_alive=page("other"))
     begun = time.monotonic()
     for number in range(5):
         monkeypatch.setattr(keep_alive.time, "monotonic", lambda at=begun + 2 * number: at)  # type: ignore[attr-defined]
         rounds.tick()
-    assert browsers.begun.acquire(timeout=PATIENCE_S)
+    assert browsers.begun.acquire(timeout=TIMEOUT_S)
     assert sorted(browsers.visits) == ["https://other.example/", "https://slow.example/"]
 
 
 def test_a_page_that_could_not_be_loaded_is_told(
-    registry: SessionRegistry, rounds: KeepAliveVisitor, browsers: Browsers, ear: Ear
+    registry: SessionRegistry, rounds: KeepAliveVisitor, browsers: Browsers, recorder: EventRecorder
 ) -> None:
     browsers.error = DevToolsFailed("no such host")
     ready(registry, "one", keep_alive=page("login"))
     rounds.tick()
     _ended(rounds._visits.values())
-    assert ear.events == [KeepAliveFailed("one", "no such host")]
+    assert recorder.events == [KeepAliveFailed("one", "no such host")]
 
 
 def test_a_visit_that_a_close_has_cut_short_is_no_failure(
-    registry: SessionRegistry, rounds: KeepAliveVisitor, browsers: Browsers, ear: Ear
+    registry: SessionRegistry, rounds: KeepAliveVisitor, browsers: Browsers, recorder: EventRecorder
 ) -> None:
     browsers.go_on.clear()
     browsers.error = DevToolsFailed("gone")
     closed = ready(registry, "one", keep_alive=page("login"))
     rounds.tick()
-    assert browsers.begun.acquire(timeout=PATIENCE_S)
+    assert browsers.begun.acquire(timeout=TIMEOUT_S)
     registry.begin(closed, SessionState.CLOSING)
     browsers.go_on.set()
     _ended(rounds._visits.values())
-    assert ear.events == []
+    assert recorder.events == []
 
 
 def _ended(works: object) -> None:
     for work in cast("tuple[Future[None], ...]", works):
-        work.result(PATIENCE_S)
+        work.result(TIMEOUT_S)

@@ -25,8 +25,8 @@ from tests.unit.examples import ready
 from tests.unit.web.test_routes import (
     RECOVERY,
     FailingCleaner,
-    ObedientCleaner,
-    ObedientManager,
+    FakeCleaner,
+    FakeManager,
     RefusingManager,
     judgement,
     killed,
@@ -186,7 +186,7 @@ def test_a_real_answer_is_as_it_is_described(
     status: int,
     body: Json | None,
 ) -> None:
-    manager = serve(flask, cleaner=ObedientCleaner(CleanupReport(killed=(killed(1),), reaped=(9,))))
+    manager = serve(flask, cleaner=FakeCleaner(CleanupReport(killed=(killed(1),), reaped=(9,))))
     ready(manager.registry, "b", key="k", memory_mb=3.5)
     answer = (
         client.open(url, method=method.upper(), json=body)
@@ -200,7 +200,7 @@ def test_a_real_answer_is_as_it_is_described(
 def test_a_created_and_a_recovered_session_are_as_they_are_described(
     flask: Flask, client: FlaskClient, document: Json
 ) -> None:
-    for manager, status in ((ObedientManager(created=True), 201), (ObedientManager(recovery=RECOVERY), 200)):
+    for manager, status in ((FakeManager(created=True), 201), (FakeManager(recovery=RECOVERY), 200)):
         serve(flask, manager)
         answer = client.post("/sessions")
         assert answer.status_code == status
@@ -222,7 +222,7 @@ def test_what_could_not_be_ended_is_as_it_is_described(
     flask: Flask, client: FlaskClient, document: Json
 ) -> None:
     report = CleanupReport(failed=(Failed(judgement(2), "it is still there"),))
-    manager = serve(flask, cleaner=ObedientCleaner(report))
+    manager = serve(flask, cleaner=FakeCleaner(report))
     manager.emergency = lambda: report  # type: ignore[method-assign]
     for path in ("/cleanup_orphaned_processes", "/emergency_recovery"):
         answer = client.post(path)

@@ -12,14 +12,14 @@ from tests.unit.examples import queue, ready
 from tests.unit.web.test_routes import judgement
 
 
-class QuietCleaner:
+class FakeCleaner:
     """Knows one orphan."""
 
     def survey(self) -> CleanupPlan:
         return CleanupPlan((judgement(7),))
 
 
-class DoubtfulManager:
+class FakeManager:
     """Has these sessions, and may not find a browser."""
 
     def __init__(self, registry: SessionRegistry, unavailable: str | None) -> None:
@@ -28,8 +28,8 @@ class DoubtfulManager:
 
 
 def overview(registry: SessionRegistry, doubt: str | None = None) -> Overview:
-    manager = cast("SessionManager", DoubtfulManager(registry, doubt))
-    return Overview(manager, cast("ProcessCleaner", QuietCleaner()), 5010)
+    manager = cast("SessionManager", FakeManager(registry, doubt))
+    return Overview(manager, cast("ProcessCleaner", FakeCleaner()), 5010)
 
 
 def test_a_session_is_made_anew_only_when_it_has_changed() -> None:

@@ -37,7 +37,7 @@ RECOVERY = Recovery(Cause.DRIVER_GONE, Method.REATTACHED, 2, 131)
 READY = session("a", state=SessionState.READY, running=RUNNING, key="k", current_url="http://example.com/")
 
 
-class ObedientManager:
+class FakeManager:
     """Hands out one session, and notes what it was asked."""
 
     def __init__(self, *, created: bool = False, recovery: Recovery | None = None) -> None:
@@ -77,7 +77,7 @@ class ObedientManager:
         return CleanupReport(killed=(killed(1234), killed(5678)), removed_profiles=1, duration_ms=84)
 
 
-class RefusingManager(ObedientManager):
+class RefusingManager(FakeManager):
     """Refuses everything with one error."""
 
     def __init__(self, error: Exception) -> None:
@@ -91,7 +91,7 @@ class RefusingManager(ObedientManager):
         raise self._error
 
 
-class PatientManager(ObedientManager):
+class HangingManager(FakeManager):
     """Waits for what never comes."""
 
     def acquire(self, request: AcquireRequest, deadline: Deadline) -> Acquired:
@@ -99,7 +99,7 @@ class PatientManager(ObedientManager):
         return deadline.wait(never)
 
 
-class ObedientCleaner:
+class FakeCleaner:
     """Gives a report, and notes what it was asked."""
 
     def __init__(self, report: CleanupReport | None = None) -> None:
@@ -114,7 +114,7 @@ class ObedientCleaner:
         return CleanupPlan((judgement(7),))
 
 
-class FailingCleaner(ObedientCleaner):
+class FailingCleaner(FakeCleaner):
     """Breaks off."""
 
     def cleanup(self, trigger: Trigger, *, dry_run: bool = False) -> CleanupReport:
@@ -148,19 +148,19 @@ def flask(tmp_path_factory: pytest.TempPathFactory) -> Flask:
 
 @pytest.fixture
 def client(flask: Flask) -> Iterator[FlaskClient]:
-    serve(flask, ObedientManager())
+    serve(flask, FakeManager())
     with flask.test_client() as client:
         client.environ_base["HTTP_HOST"] = "localhost:5010"
         yield client
 
 
 def serve(
-    flask: Flask, manager: ObedientManager | None = None, cleaner: ObedientCleaner | None = None
-) -> ObedientManager:
+    flask: Flask, manager: FakeManager | None = None, cleaner: FakeCleaner | None = None
+) -> FakeManager:
     """Let the routes work with these, and give the manager."""
     before: Services = flask.extensions["drover"]
-    manager = manager or ObedientManager()
-    chosen = cast("SessionManager", manager), cast("ProcessCleaner", cleaner or ObedientCleaner())
+    manager = manager or FakeManager()
+    chosen = cast("SessionManager", manager), cast("ProcessCleaner", cleaner or FakeCleaner())
     offer(flask.extensions, replace(before, manager=chosen[0], cleaner=chosen[1]))
     return manager
 
@@ -172,7 +172,7 @@ def post(client: FlaskClient, body: object, path: str = "/sessions") -> tuple[in
 
 
 def test_a_created_session_is_told_with_its_place(flask: Flask, client: FlaskClient) -> None:
-    serve(flask, ObedientManager(created=True))
+    serve(flask, FakeManager(created=True))
     answer = client.post("/sessions")
     assert answer.status_code == 201
     assert answer.headers["Location"].endswith("/sessions/a")
@@ -187,7 +187,7 @@ def test_a_created_session_is_told_with_its_place(flask: Flask, client: FlaskCli
 
 
 def test_a_recovered_session_tells_how(flask: Flask, client: FlaskClient) -> None:
-    serve(flask, ObedientManager(recovery=RECOVERY))
+    serve(flask, FakeManager(recovery=RECOVERY))
     status, told = post(client, {})
     assert status == 200
     assert told["recovered"] is True
@@ -398,7 +398,7 @@ def test_a_caller_who_left_gets_no_answer_that_counts(flask: Flask, client: Flas
 
 
 def test_a_wait_ends_when_the_caller_hangs_up(flask: Flask, client: FlaskClient) -> None:
-    serve(flask, PatientManager())
+    serve(flask, HangingManager())
     gone: Future[None] = Future()
     gone.set_result(None)
     answer = client.post("/sessions", environ_overrides={"asgi.scope": {CLIENT_GONE: gone}})
@@ -456,7 +456,7 @@ def test_with_a_token_only_health_is_open(tmp_path: Path) -> None:
 
 
 def test_a_cleanup_is_told_as_the_user_wrote_it(flask: Flask, client: FlaskClient) -> None:
-    cleaner = ObedientCleaner(
+    cleaner = FakeCleaner(
         CleanupReport(killed=(killed(1), killed(2), killed(3)), removed_profiles=2, freed_mb=812.04)
     )
     serve(flask, cleaner=cleaner)
@@ -471,7 +471,7 @@ def test_a_cleanup_is_told_as_the_user_wrote_it(flask: Flask, client: FlaskClien
 
 
 def test_a_dry_run_kills_nothing_and_says_what_it_would(flask: Flask, client: FlaskClient) -> None:
-    cleaner = ObedientCleaner(CleanupReport(killed=(killed(1),)))
+    cleaner = FakeCleaner(CleanupReport(killed=(killed(1),)))
     serve(flask, cleaner=cleaner)
     status, told = post(client, {}, "/cleanup_orphaned_processes?dry_run=true")
     assert (status, told["dry_run"], told["killed_count"]) == (200, True, 0)
@@ -481,7 +481,7 @@ def test_a_dry_run_kills_nothing_and_says_what_it_would(flask: Flask, client: Fl
 
 def test_a_cleanup_that_left_something_is_no_success(flask: Flask, client: FlaskClient) -> None:
     report = CleanupReport(killed=(killed(1),), failed=(Failed(judgement(2), "it is still there"),))
-    serve(flask, cleaner=ObedientCleaner(report))
+    serve(flask, cleaner=FakeCleaner(report))
     status, told = post(client, {}, "/cleanup_orphaned_processes")
     assert (status, told["success"], told["code"]) == (500, False, "cleanup_incomplete")
     assert "PID 2" in told["error"]
@@ -497,7 +497,7 @@ def test_a_cleanup_that_breaks_off_is_a_failure_in_json(flask: Flask, client: Fl
 
 
 def test_a_misspelt_dry_run_cleans_up_nothing(flask: Flask, client: FlaskClient) -> None:
-    cleaner = ObedientCleaner()
+    cleaner = FakeCleaner()
     serve(flask, cleaner=cleaner)
     for path, body in (("?dryrun=true", {}), ("?dry_run=maybe", {}), ("", {"dry_run": True})):
         assert post(client, body, f"/cleanup_orphaned_processes{path}")[0] == 400

@@ -9,7 +9,6 @@ import contextlib
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -174,7 +173,7 @@ def start_chrome(
 
 
 @contextlib.contextmanager
-def innocents(home: Path) -> Iterator[dict[str, set[int]]]:
+def unrelated_processes(home: Path) -> Iterator[dict[str, set[int]]]:
     """Run everybody who must never be hurt by a cleanup, whoever asks for it.
 
     Gives the pids of each: those that stay, since Chrome's helpers come and go as they please.
@@ -342,9 +341,3 @@ def _port(output: Path) -> str | None:
 def _has_helpers(pid: int) -> bool:
     lines = [command_line(psutil.Process(helper)) for helper in helpers_of(pid)]
     return any("--type=utility" in line for line in lines)
-
-
-def stop(pid: int) -> None:
-    """Stop a process as Ctrl-Z or a debugger does, and see it stopped."""
-    os.kill(pid, signal.SIGSTOP)
-    wait_until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED, f"PID {pid} is stopped")
