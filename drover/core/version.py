@@ -1,3 +1,4 @@
-"""The version of the service, as `GET /health` and `--version` tell it."""
+"""The version: read by pyproject.toml, shown by `GET /health` and `drover --version`."""
 
-VERSION = "0.1.0"
+VERSION = "1.0.0-beta"
+"""Semantic Versioning. In the name of a wheel it is 1.0.0b0, since PEP 440 spells a pre-release that way."""
