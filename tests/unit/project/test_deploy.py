@@ -12,6 +12,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
+import yaml
 
 from drover.cli import commands
 from drover.core.settings import PREFIX, Settings
@@ -22,6 +23,7 @@ SETTINGS = {PREFIX + name.upper() for name in Settings.model_fields}
 TEXTS = [
     DEPLOY / name for name in ("drover.service", "drover-task.xml", "drover.plist", "Dockerfile", "crontab")
 ]
+COMPOSE = ROOT / "compose.yaml"
 DOCUMENTS = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"]
 TASK = "{http://schemas.microsoft.com/windows/2004/02/mit/task}"
 # Crons and tests have switches of their own under the same prefix.
@@ -35,7 +37,7 @@ def unit() -> configparser.ConfigParser:
     return parser
 
 
-@pytest.mark.parametrize("path", [*TEXTS, *DOCUMENTS], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*TEXTS, COMPOSE, *DOCUMENTS], ids=lambda path: path.name)
 def test_every_variable_that_is_named_is_a_setting(path: Path) -> None:
     named = set(re.findall(r"\bDROVER_[A-Z_]+\b", path.read_text(encoding="utf-8")))
     assert named <= SETTINGS | NO_SETTINGS
@@ -115,6 +117,33 @@ def test_the_container_has_an_init_and_a_user_and_no_token_of_ours() -> None:
     assert users == ["drover"]
     assert text.index("USER drover") > text.index("COPY . .")
     assert "API_TOKEN=" not in text
+
+
+def test_the_image_is_built_from_what_it_starts() -> None:
+    text = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
+    ignored = (DEPLOY / "Dockerfile.dockerignore").read_text(encoding="utf-8").splitlines()
+    (entry,) = re.findall(r'"/opt/drover/(\w+\.py)"\]$', text, re.MULTILINE)
+    assert (ROOT / entry).is_file()
+    assert not {entry, "drover", "requirements.txt", "session_manager.py", "process_cleanup.py"} & {*ignored}
+
+
+def test_compose_runs_the_image_on_this_machine_only_and_with_a_token() -> None:
+    (service,) = yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))["services"].values()
+    assert (ROOT / service["build"]["dockerfile"]).is_file()
+    assert service["ports"] == ["127.0.0.1:5010:5010"]
+    assert service["environment"].keys() <= SETTINGS
+    assert service["environment"]["DROVER_API_TOKEN"].startswith("${DROVER_API_TOKEN:?")
+    assert service["shm_size"] == "1gb"
+    # The image starts tini itself.
+    assert "init" not in service
+
+
+def test_compose_keeps_the_data_folder_of_the_image() -> None:
+    content = yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))
+    (mount,) = content["services"]["drover"]["volumes"]
+    volume, _, folder = mount.partition(":")
+    assert volume in content["volumes"]
+    assert f"DROVER_DATA_DIR={folder} " in (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
 
 
 def test_the_crontab_cleans_up_and_has_no_percent_sign() -> None:
