@@ -1,6 +1,6 @@
-"""SessionManager: finds, opens, heals, hands over and closes sessions.
+"""SessionManager: finds, starts, checks, recovers, leases and closes sessions.
 
-The one lock is its registry's, and nothing slow happens under it. What is slow runs in the
+The registry holds the only lock, and nothing slow happens under it. Slow work runs in the
 background, once per session, as a future that all callers await with their own deadlines.
 """
 
@@ -43,7 +43,7 @@ from drover.sessions.pool.session import Lease, Session, SessionState, used
 from drover.storage.session_folders import SessionFolders
 from process_cleanup import CleanupReport, ProcessCleaner
 
-ROOM_S = 10.0
+CLOSING_WAIT_S = 10.0
 STOP_S = 7.0
 SCREENSHOT_S = 10.0
 EMERGENCY_WAIT_S = 10.0
@@ -56,17 +56,18 @@ class SessionManager:
         registry: The list of sessions.
         worker: Starts, recovers and closes them in the background.
         launcher: Starts and stops browsers.
-        devtools: The DevTools connections to them.
-        state_saver: Holds what was taken from them.
+        devtools: The DevTools connections to the browsers.
+        state_saver: Holds the states that were saved from the browsers.
         repository: Keeps on disk what must outlive the process.
         folders: The sessions' folders.
         cleaner: Ends every browser in an emergency.
-        emit: Hears what happens.
+        emit: Receives events.
         monitor: Checks sessions and has them recovered.
-        closer: Ends sessions.
+        closer: Closes sessions.
         queue_timeout: Seconds that a caller waits for a place.
-        idle_timeout: Seconds unused after which a session that names no other is closed; 0 = never.
-        hands_out_warm: Whether warm browsers stand ready.
+        idle_timeout: Seconds without use after which a session is closed, unless the request sets its own
+            value; 0 = never.
+        hands_out_warm: Whether there is a warm pool.
     """
 
     def __init__(
@@ -104,54 +105,54 @@ class SessionManager:
         self._emergency = threading.Lock()
 
     def acquire(self, request: AcquireRequest, deadline: Deadline) -> Acquired:
-        """Get or create a session: found, checked, healed where it is dead; that is a use of it.
+        """Return an existing session, checked and recovered if it is dead, or a new one; counts as activity.
 
         Raises:
-            DroverError: As the contract has it; nobody waits longer than the deadline.
-            ClientDisconnected: The caller hung up.
+            DroverError: One of the errors that `POST /sessions` documents, at the latest at the deadline.
+            ClientDisconnected: The client disconnected.
         """
         self.expire_leases()
         make = partial(new_session, request, self._folders, self._idle_timeout)
         claim = Claim(request.session_id, request.key, make, request.token, self._takes_warm(request))
         recovery: Recovery | None = None
         while True:
-            answer = self._claim(claim, deadline)
-            if isinstance(answer, Reserved):
-                return self._create(answer, request, deadline)
-            # Whoever asks for a session that is lost meanwhile asks again, and so gets another.
+            outcome = self._claim(claim, deadline)
+            if isinstance(outcome, Reserved):
+                return self._create(outcome, request, deadline)
+            # If the session is lost in the meantime, the next claim gets another one.
             with suppress(SessionLost, SessionNotFound):
-                if isinstance(answer, InProgress):
-                    recovery = self._await(answer, deadline) or recovery
+                if isinstance(outcome, InProgress):
+                    recovery = self._await(outcome, deadline) or recovery
                     continue
-                with self._held(answer), self._closed_unless_handed_over(answer, request):
-                    healed = self._monitor.heal(answer.session, deadline)
-                    if healed is not None:
-                        return self._taken(answer, request, healed.recovery or recovery)
+                with self._held(outcome), self._closed_unless_handed_over(outcome, request):
+                    checked = self._monitor.check_and_recover(outcome.session, deadline)
+                    if checked is not None:
+                        return self._taken(outcome, request, checked.recovery or recovery)
 
     def check(self, session_id: str, deadline: Deadline) -> Acquired:
-        """Give a session that exists, checked and healed where it is dead; that is no use of it.
+        """Return an existing session, checked and recovered if it is dead; does not count as activity.
 
         Raises:
-            SessionNotFound: There is none of this id.
-            RecoveryFailed: It is dead and could not be brought back.
+            SessionNotFound: No session has this id.
+            RecoveryFailed: It is dead and could not be recovered.
         """
         recovery: Recovery | None = None
         while True:
-            answer = self.registry.find(session_id)
+            outcome = self.registry.find(session_id)
             with suppress(SessionLost):
-                if isinstance(answer, InProgress):
-                    recovery = self._await(answer, deadline) or recovery
+                if isinstance(outcome, InProgress):
+                    recovery = self._await(outcome, deadline) or recovery
                     continue
-                with self._held(answer):
-                    healed = self._monitor.heal(answer.session, deadline)
-                    if healed is not None:
-                        return self._handed_over(answer, healed.recovery or recovery)
+                with self._held(outcome):
+                    checked = self._monitor.check_and_recover(outcome.session, deadline)
+                    if checked is not None:
+                        return self._handed_over(outcome, checked.recovery or recovery)
 
     def report(self, session_id: str, deadline: Deadline) -> Session:
-        """Give a session that exists with a fresh health check, and heal nothing.
+        """Return an existing session after a health check, without recovering it.
 
         Raises:
-            SessionNotFound: There is none of this id.
+            SessionNotFound: No session has this id.
         """
         session = self.registry.get(session_id)
         if session.state is SessionState.READY:
@@ -159,24 +160,24 @@ class SessionManager:
         return self.registry.get(session_id)
 
     def screenshot(self, session_id: str, deadline: Deadline) -> bytes:
-        """Give the page in front as PNG, after the session was checked and healed.
+        """Return the page in front as PNG; the session is checked first, and recovered if it is dead.
 
         Raises:
-            SessionNotFound: There is none of this id.
-            BrowserUnavailable: The page did not let itself be drawn in time.
+            SessionNotFound: No session has this id.
+            BrowserUnavailable: The page did not render in time.
         """
         session = self.check(session_id, deadline).session
         if session.running is None:
-            raise BrowserUnavailable(f"Session {session_id} is {session.state.value}; ask again")
+            raise BrowserUnavailable(f"Session {session_id} is {session.state.value}; retry")
         with self.registry.hold(session):
             return capture_front_page(self._devtools, session.running, deadline.within(SCREENSHOT_S))
 
     def lease(self, session_id: str, ttl_s: float, holder: str | None, token: str | None) -> Lease:
-        """Lease a session, or renew the lease of this token; that is a use of it.
+        """Lease a session, or renew the lease that `token` belongs to; counts as activity.
 
         Raises:
-            SessionNotFound: There is none of this id.
-            SessionInUse: Somebody else holds it.
+            SessionNotFound: No session has this id.
+            SessionInUse: Another client holds the lease.
         """
         self.expire_leases()
         wanted = new_lease(ttl_s, holder)
@@ -185,42 +186,42 @@ class SessionManager:
         return session.lease or wanted
 
     def end_lease(self, session_id: str, token: str | None) -> None:
-        """Give the lease of a session back; nothing happens where there is none.
+        """End the lease of a session; does nothing if it has no lease.
 
         Raises:
-            SessionNotFound: There is none of this id.
-            SessionInUse: Somebody else holds it.
+            SessionNotFound: No session has this id.
+            SessionInUse: Another client holds the lease.
         """
         self._repository.save(self.registry.update(session_id, lambda known: given_back(known, token)))
 
     def expire_leases(self) -> None:
-        """End the leases whose time is over."""
+        """End the leases that have expired."""
         now = time.monotonic()
         self.registry.update_all(lambda session: expired(session, now))
 
     def close(self, session_id: str, deadline: Deadline) -> None:
-        """Close a session in whatever state; its processes are seen gone and its folder removed.
+        """Close a session in any state: wait until its processes are gone and its folder is removed.
 
         Raises:
-            SessionNotFound: There is none of this id.
+            SessionNotFound: No session has this id.
             CleanupIncomplete: Something survived; the session stays in the list.
         """
         self._closer.close(session_id, deadline)
 
     def hand_back(self, acquired: Acquired, request: AcquireRequest) -> None:
-        """Take a session back whose caller has left before he could hear of it; one that has a name stays."""
+        """Close a new session whose client disconnected before the answer, unless it named an id or a key."""
         if acquired.created and request.session_id is None and request.key is None:
             self._closer.close_unwanted(acquired.session)
 
     @property
     def unavailable(self) -> str | None:
-        """Tell why no session can be started at this moment; None where one can."""
+        """Why no session can be started now; None if nothing is known against it."""
         return "the service is stopping" if self.registry.stopping else self._launcher.unavailable
 
     def emergency(self) -> CleanupReport:
-        """End every Chrome of the machine and forget every session; nothing starts meanwhile.
+        """End every Chrome of the machine and forget every session; no session starts until it is done.
 
-        A start or recovery that is under way ends what it has started and publishes nothing.
+        A start or recovery that is in progress ends what it has started and publishes nothing.
         """
         with self._emergency:
             self._emit(events.EmergencyStarted())
@@ -240,10 +241,10 @@ class SessionManager:
             return report
 
     def stop(self, *, keep_browsers: bool) -> None:
-        """Take no more requests, fail all who wait, and close every session within some seconds.
+        """Accept no more requests, fail all waiting callers, and close every session within some seconds.
 
         Args:
-            keep_browsers: Leave the sessions' browsers running, for the next start to take back.
+            keep_browsers: Leave the sessions' browsers running; the next start of the service adopts them.
         """
         sessions = self.registry.stop()
         if keep_browsers:
@@ -257,7 +258,7 @@ class SessionManager:
         self._worker.shut_down()
 
     def kill(self) -> None:
-        """End at once whatever still runs; what is left on disk goes at the next start."""
+        """End immediately every process that still runs; folders are removed at the next start."""
         alive = self.registry.running()
         end([identity for running in alive for identity in (running.browser, running.driver)], grace=0)
 
@@ -267,95 +268,96 @@ class SessionManager:
         return request.key is None or self._repository.kept_for_key(request.key) is None
 
     def _claim(self, claim: Claim, deadline: Deadline) -> Available | InProgress | Reserved:
-        answer = self.registry.claim(claim)
-        if not isinstance(answer, Waiter):
-            return answer
-        # Where a session gives up its place already, its end is awaited even by those who would not queue.
-        patience = max(self._queue_timeout, ROOM_S) if self.registry.makes_room else self._queue_timeout
+        outcome = self.registry.claim(claim)
+        if not isinstance(outcome, Waiter):
+            return outcome
+        # A close in progress is awaited even if the queue timeout is shorter: its place is about to be free.
+        closing = self.registry.makes_room
+        timeout = max(self._queue_timeout, CLOSING_WAIT_S) if closing else self._queue_timeout
         try:
-            return deadline.within(patience).wait(answer.granted)
+            return deadline.within(timeout).wait(outcome.granted)
         except (DeadlineExceeded, ClientDisconnected) as error:
-            self._decline(self.registry.leave(answer))
+            self._decline(self.registry.leave(outcome))
             if isinstance(error, ClientDisconnected):
                 raise
             raise AtCapacity(
                 f"All {self.registry.max_sessions} sessions are in use and none became free in time; "
-                "close one, or ask again later"
+                "close one, or retry later"
             ) from error
 
-    def _decline(self, answer: Available | InProgress | Reserved | None) -> None:
-        """Give back what came at the very moment at which its caller left the line."""
-        if isinstance(answer, Reserved):
-            self.registry.forget(answer.session)
-            answer.work.set_result(None)  # whoever waits for it asks again
-        elif isinstance(answer, Available):
-            self.registry.release(answer.session)
-            if answer.created:
-                self._closer.close_unwanted(answer.session)
+    def _decline(self, outcome: Available | InProgress | Reserved | None) -> None:
+        """Release what was granted just as its caller left the wait queue."""
+        if isinstance(outcome, Reserved):
+            self.registry.forget(outcome.session)
+            outcome.work.set_result(None)  # other callers that wait for it claim again
+        elif isinstance(outcome, Available):
+            self.registry.release(outcome.session)
+            if outcome.created:
+                self._closer.close_unwanted(outcome.session)
 
     def _create(self, reserved: Reserved, request: AcquireRequest, deadline: Deadline) -> Acquired:
         session_id = reserved.session.session_id
         with self._held(reserved):
             self._worker.start(reserved)
-            answer = Available(reserved.session, created=True)
-            with self._closed_unless_handed_over(answer, request):
+            created = Available(reserved.session, created=True)
+            with self._closed_unless_handed_over(created, request):
                 try:
                     deadline.wait(reserved.work)
                 except DeadlineExceeded as error:
                     raise BrowserUnavailable(
-                        f"The browser of session {session_id} is still starting; ask for it again"
+                        f"The browser of session {session_id} is still starting; retry"
                     ) from error
-                return self._taken(answer, request, None)
+                return self._taken(created, request, None)
 
     @contextmanager
-    def _closed_unless_handed_over(self, answer: Available, request: AcquireRequest) -> Iterator[None]:
-        """Close a new session without a name when its caller does not get it: nobody else can ask for it."""
+    def _closed_unless_handed_over(self, acquired: Available, request: AcquireRequest) -> Iterator[None]:
+        """Close a new session if its caller fails, unless other clients can name it by its id or key."""
         try:
             yield
         except (ClientDisconnected, BrowserUnavailable, RecoveryFailed):
-            if answer.created and request.session_id is None and request.key is None:
-                self._closer.close_unwanted(answer.session)
+            if acquired.created and request.session_id is None and request.key is None:
+                self._closer.close_unwanted(acquired.session)
             raise
 
-    def _taken(self, answer: Available, request: AcquireRequest, recovery: Recovery | None) -> Acquired:
-        """Hand a session over: note the use, what the client changes of it, and the lease that it gets."""
+    def _taken(self, acquired: Available, request: AcquireRequest, recovery: Recovery | None) -> Acquired:
+        """Hand a session over: record the use, the client's changes to it, and its lease."""
         wanted = lease_asked_for(request)
-        if answer.created and answer.session.lease is not None:
-            # It was leased to its client from birth, and the time counts from now.
-            request = replace(request, token=answer.session.lease.token)
+        if acquired.created and acquired.session.lease is not None:
+            # The session was leased to its client when it was reserved; the time counts from now.
+            request = replace(request, token=acquired.session.lease.token)
         session = self.registry.update(
-            answer.session.session_id, partial(taken, request=request, lease=wanted)
+            acquired.session.session_id, partial(taken, request=request, lease=wanted)
         )
-        if answer.created:
+        if acquired.created:
             try:
                 self._repository.save_durably(session)
             except BrowserUnavailable:
-                # A session that is not on disk would be lost without a word at the next start.
+                # A session that is not on disk would silently be lost at the next start.
                 self._closer.close_unwanted(session)
                 raise
         else:
             self._repository.save(session)
         granted = session.lease if wanted is not None else None
-        return Acquired(session, answer.created, recovery, granted)
+        return Acquired(session, acquired.created, recovery, granted)
 
-    def _await(self, working: InProgress, deadline: Deadline) -> Recovery | None:
-        """Wait for somebody else's work; gives the recovery, where it was one."""
+    def _await(self, in_progress: InProgress, deadline: Deadline) -> Recovery | None:
+        """Wait for work that another caller began; return the recovery, if it was one."""
         try:
-            result = deadline.wait(working.work)
+            result = deadline.wait(in_progress.work)
         except DeadlineExceeded as error:
-            session = working.session
+            session = in_progress.session
             raise BrowserUnavailable(
-                f"Session {session.session_id} is still {session.state.value}; ask again"
+                f"Session {session.session_id} is still {session.state.value}; retry"
             ) from error
-        recovering = working.session.state is SessionState.RECOVERING
+        recovering = in_progress.session.state is SessionState.RECOVERING
         return result.last_recovery if recovering and isinstance(result, Session) else None
 
-    def _handed_over(self, answer: Available, recovery: Recovery | None) -> Acquired:
-        return Acquired(self.registry.get(answer.session.session_id), created=False, recovery=recovery)
+    def _handed_over(self, found: Available, recovery: Recovery | None) -> Acquired:
+        return Acquired(self.registry.get(found.session.session_id), created=False, recovery=recovery)
 
     @contextmanager
-    def _held(self, answer: Available | Reserved) -> Iterator[None]:
+    def _held(self, outcome: Available | Reserved) -> Iterator[None]:
         try:
             yield
         finally:
-            self.registry.release(answer.session)
+            self.registry.release(outcome.session)

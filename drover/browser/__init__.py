@@ -1,1 +1,1 @@
-"""One browser from start to stop: launcher, DevTools, health, saved state, recovery."""
+"""One browser from start to stop: launcher, DevTools connection, health, saved state, recovery."""

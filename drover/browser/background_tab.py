@@ -1,4 +1,4 @@
-"""A page opened for a moment in a tab of its own, behind the one in front."""
+"""Visits of a page in a temporary background tab."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from drover.browser.devtools import Connection, DevToolsFailed
 
 COMMAND_S = 3.0
-LOOK_PAUSE_S = 0.2
+POLL_S = 0.2
 ABOUT_BLANK = "about:blank"
 
 
@@ -15,7 +15,7 @@ def visit(connection: Connection, url: str, timeout: float) -> None:
     """Load a page in a background tab, wait until it has loaded or `timeout` seconds are over, and close it.
 
     Raises:
-        DevToolsFailed: The browser does not answer, or could not load the page at all.
+        DevToolsFailed: The browser does not answer, or could not load the page.
     """
     opened = connection.call("Target.createTarget", COMMAND_S, url=ABOUT_BLANK, background=True)
     target_id = str(opened["targetId"])
@@ -36,4 +36,4 @@ def _await_load(connection: Connection, target_id: str, timeout: float) -> None:
         )
         if state["result"].get("value") == "complete":
             return
-        time.sleep(LOOK_PAUSE_S)
+        time.sleep(POLL_S)

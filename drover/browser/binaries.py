@@ -1,7 +1,7 @@
-"""Where Chrome and ChromeDriver are on this machine, and whether they fit together.
+"""Search for Chrome and ChromeDriver on this machine, and the check that their versions match.
 
-Needs the standard library only, so that `run.py` can ask before anything is installed;
-Selenium Manager is imported where it is called.
+Needs only the standard library, so that `run.py` can import it before anything is installed;
+Selenium Manager is imported at the call.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ CHROME_VARIABLE = "DROVER_CHROME_BINARY"
 CHROMEDRIVER_VARIABLE = "DROVER_CHROMEDRIVER"
 VERSION_TIMEOUT_S = 10.0
 FETCH_TIMEOUT_S = 300.0
-# Long enough for the stub script by which Ubuntu's deb package leads to the snap.
+# Long enough for the stub script in Ubuntu's deb package that starts the snap.
 SCRIPT_HEAD_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class Binaries:
-    """The two programs of a session."""
+    """The paths of Chrome and ChromeDriver."""
 
     chrome: Path
     chromedriver: Path
@@ -37,14 +37,14 @@ class Binaries:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What the search asks of a machine, so that each system's choices can be tested as data.
+    """What the search needs to know of a machine, so that tests can describe every system as data.
 
     Args:
         system: As in `sys.platform`.
         environ: The environment variables.
-        is_program: Is there an executable file at this path?
-        real_path: The path with every symbolic link resolved.
-        read_head: The file's first bytes; empty where it cannot be read.
+        is_program: Returns whether there is an executable file at a path.
+        real_path: Resolves every symbolic link in a path.
+        read_head: Returns the first bytes of a file; empty if it cannot be read.
     """
 
     system: str
@@ -55,13 +55,13 @@ class Machine:
 
 
 def this_machine() -> Machine:
-    """Give the machine that we run on."""
+    """Return the machine that this process runs on."""
     return Machine(sys.platform, os.environ, _is_program, os.path.realpath, _read_head)
 
 
 @dataclass(frozen=True, slots=True)
 class _Program:
-    """A program to look for: names for PATH, then places (environment variable, rest), both by system."""
+    """A program to search for: names on PATH, then places (environment variable, rest), both by system."""
 
     title: str
     variable: str
@@ -69,7 +69,7 @@ class _Program:
     places: Mapping[str, tuple[tuple[str, str], ...]]
 
 
-# Chromium stands first on Linux: where both are installed, the system's ChromeDriver is Chromium's.
+# Chromium comes first on Linux: if both are installed, the system's ChromeDriver is Chromium's.
 _CHROME = _Program(
     title="Chrome",
     variable=CHROME_VARIABLE,
@@ -116,7 +116,7 @@ _CHROMEDRIVER = _Program(
     },
 )
 
-# Both packages put a script before the browser: Debian's costs some 40 ms a start, Google's adds two `cat`.
+# Both packages start the browser by a script: Debian's costs about 40 ms per start, Google's adds two `cat`.
 _BEHIND_WRAPPER = {
     "/usr/bin/chromium": "/usr/lib/chromium/chromium",
     "/opt/google/chrome/google-chrome": "/opt/google/chrome/chrome",
@@ -124,31 +124,32 @@ _BEHIND_WRAPPER = {
 
 
 def find_chrome(setting: str | None, machine: Machine | None = None) -> Path | None:
-    """Find Chrome: the setting, then PATH, then the usual places of the system; None where there is none.
+    """Return the path of Chrome: from the setting, else from PATH, else from the system's usual places.
 
-    A Chromium from snap is passed over: its `/tmp` is private and hidden folders are closed to it.
+    None if there is none. A Chromium from snap is skipped: its `/tmp` is private and it cannot read
+    hidden folders.
 
     Raises:
-        StartRefused: The setting names no executable file, or a snap's.
+        StartRefused: The setting does not name an executable file, or names a snap's.
     """
     return _find(_CHROME, setting, machine or this_machine())
 
 
 def find_chromedriver(setting: str | None, machine: Machine | None = None) -> Path | None:
-    """Find ChromeDriver, in the same way as `find_chrome`.
+    """Return the path of ChromeDriver, found in the same way as in `find_chrome`.
 
     Raises:
-        StartRefused: The setting names no executable file, or a snap's.
+        StartRefused: The setting does not name an executable file, or names a snap's.
     """
     return _find(_CHROMEDRIVER, setting, machine or this_machine())
 
 
 def snap_notice(machine: Machine | None = None) -> str | None:
-    """Give the line to show where a search has passed over a snap's Chromium, or None."""
+    """Return the line to show if the search has skipped a snap's Chromium, else None."""
     machine = machine or this_machine()
     for candidate in _candidates(_CHROME, machine):
         if machine.is_program(candidate) and _is_snap(candidate, machine):
-            advice = "install Google Chrome, or let Selenium Manager fetch one"
+            advice = "install Google Chrome, or let Selenium Manager download one"
             return f"{candidate} is not used: {_SNAP_REASON}; {advice}"
     return None
 
@@ -156,49 +157,50 @@ def snap_notice(machine: Machine | None = None) -> str | None:
 def resolve(
     chrome_setting: str | None, chromedriver_setting: str | None, machine: Machine | None = None
 ) -> Binaries:
-    """Find both programs; what is missing is fetched by Selenium Manager, within five minutes.
+    """Return both paths; Selenium Manager downloads what is missing, within five minutes.
 
     Raises:
-        StartRefused: A setting names no executable file, or a snap's.
-        BrowserUnavailable: Not found here, and Selenium Manager could not fetch it.
+        StartRefused: A setting does not name an executable file, or names a snap's.
+        BrowserUnavailable: A program was not found, and Selenium Manager could not download it.
     """
     machine = machine or this_machine()
     chrome = find_chrome(chrome_setting, machine)
     chromedriver = find_chromedriver(chromedriver_setting, machine)
     if chrome and chromedriver:
         return Binaries(chrome, chromedriver)
-    passed_over = None if chrome else snap_notice(machine)
+    skipped = None if chrome else snap_notice(machine)
     try:
         fetched = _fetch(chrome, chromedriver, machine)
     except _NotFetched as error:
         cause = " ".join(str(error).split())
-        raise BrowserUnavailable(_nothing_to_run(chrome, chromedriver, cause, passed_over)) from error
+        raise BrowserUnavailable(_not_found(chrome, chromedriver, cause, skipped)) from error
     return Binaries(chrome or fetched.chrome, chromedriver or fetched.chromedriver)
 
 
 def versions(binaries: Binaries, system: str = sys.platform) -> tuple[str, str]:
-    """Give the version numbers of Chrome and ChromeDriver, each empty where it cannot be told.
+    """Return the version numbers of Chrome and ChromeDriver, each empty if it is unknown.
 
-    Chrome is not asked on Windows, where `chrome.exe --version` opens a window.
+    On Windows Chrome's is always empty, because `chrome.exe --version` opens a window.
     """
     chrome = "" if system == "win32" else _version(binaries.chrome)
     return chrome, _version(binaries.chromedriver)
 
 
 def mismatch(chrome: str, driver: str) -> str | None:
-    """Say what is wrong and what to do where the major version numbers differ; an empty one fits all."""
+    """Return what to do if the major versions differ, else None; an empty version matches every other."""
     if not chrome or not driver or _major(chrome) == _major(driver):
         return None
     return (
-        f"Chrome is version {chrome} and ChromeDriver {driver}, but their first numbers must be equal: "
-        "on Debian run `apt-get install chromium chromium-driver`, elsewhere take the old ChromeDriver "
-        f"off PATH and unset {CHROMEDRIVER_VARIABLE}, so that Selenium Manager fetches one that fits"
+        f"Chrome is version {chrome} and ChromeDriver {driver}, but their major versions must be equal. "
+        "On Debian run `apt-get install chromium chromium-driver`; on other systems remove the old "
+        f"ChromeDriver from PATH and unset {CHROMEDRIVER_VARIABLE}, so that Selenium Manager downloads one "
+        "that matches"
     )
 
 
 _OF_A_SNAP = re.compile(r"(/var/lib/snapd)?/snap/")
 _RUNS_A_SNAP = re.compile(rb"/snap/bin/|\bsnap run\b")
-_SNAP_REASON = "it comes from snap, so its /tmp is private and hidden folders are closed to it"
+_SNAP_REASON = "it comes from snap, so its /tmp is private and it cannot read hidden folders"
 
 
 def _find(program: _Program, setting: str | None, machine: Machine) -> Path | None:
@@ -214,13 +216,14 @@ def _checked(program: _Program, setting: str, machine: Machine) -> Path:
     named = f"{program.variable} is {setting!r}"
     if not machine.is_program(setting):
         message = (
-            f"{named}, which is no executable file: give {program.title}'s full path, or unset the variable"
+            f"{named}, which is not an executable file. "
+            f"Set it to the full path of {program.title}, or unset it."
         )
         raise StartRefused(message)
     if _is_snap(setting, machine):
         message = (
-            f"{named}, but {_SNAP_REASON}: name Google Chrome's instead, "
-            "or unset the variable so that Selenium Manager fetches one"
+            f"{named}, but {_SNAP_REASON}. Set it to the path of Google Chrome, "
+            "or unset it so that Selenium Manager downloads one."
         )
         raise StartRefused(message)
     return Path(setting).absolute()
@@ -231,7 +234,7 @@ def _candidates(program: _Program, machine: Machine) -> Iterator[str]:
     paths = ntpath if system == "win32" else posixpath
     folders = machine.environ.get("PATH", "").split(paths.pathsep)
     for name in program.names[system]:
-        # A relative entry of PATH means another program in every folder.
+        # A relative entry of PATH means a different program in every working directory.
         yield from (paths.join(folder, name) for folder in folders if paths.isabs(folder))
     for variable, rest in program.places[system]:
         if not variable:
@@ -246,7 +249,7 @@ def _unwrapped(candidate: str, machine: Machine) -> str:
 
 
 def _is_snap(path: str, machine: Machine) -> bool:
-    """Tell a snap's program: by its path, by snap's launcher behind it, or by a script that runs the snap."""
+    """Return whether a program is a snap's: by its path, by snap's launcher, or by a script that runs it."""
     if not machine.system.startswith("linux"):
         return False
     real = machine.real_path(path)
@@ -257,7 +260,7 @@ def _is_snap(path: str, machine: Machine) -> bool:
 
 
 class _NotFetched(Exception):
-    """Selenium Manager could not help; the message says why."""
+    """Selenium Manager could not download a program; the message says why."""
 
 
 def _fetch(chrome: Path | None, chromedriver: Path | None, machine: Machine) -> Binaries:
@@ -270,7 +273,7 @@ def _fetch(chrome: Path | None, chromedriver: Path | None, machine: Machine) -> 
 
 
 def _manager_arguments(chrome: Path | None, chromedriver: Path | None) -> list[str]:
-    # PATH has been searched, by us and with more care; and no machine of a user reports its use to strangers.
+    # PATH was already searched, with more checks; and usage statistics are never sent to third parties.
     arguments = ["--browser", "chrome", "--skip-driver-in-path", "--skip-browser-in-path", "--avoid-stats"]
     if chrome:
         return [*arguments, "--browser-path", str(chrome)]
@@ -279,12 +282,12 @@ def _manager_arguments(chrome: Path | None, chromedriver: Path | None) -> list[s
 
 
 def _ask_selenium_manager(arguments: Sequence[str]) -> Mapping[str, str]:
-    # Here, since run.py imports this module before Selenium is installed.
+    # Imported here because run.py imports this module before Selenium is installed.
     from selenium.common import WebDriverException  # noqa: PLC0415
     from selenium.webdriver.common.selenium_manager import SeleniumManager  # noqa: PLC0415
 
     try:
-        # Selenium's own way to run it knows no limit of time, and hands our token on.
+        # Selenium's own function to run it has no timeout, and passes our token on in the environment.
         manager = SeleniumManager._get_binary()  # noqa: SLF001
         done = _run([str(manager), *arguments, "--output", "json"], FETCH_TIMEOUT_S)
     except WebDriverException as error:
@@ -293,44 +296,44 @@ def _ask_selenium_manager(arguments: Sequence[str]) -> Mapping[str, str]:
         raise _NotFetched(f"no answer within {FETCH_TIMEOUT_S:g} s") from error
     except OSError as error:
         raise _NotFetched(f"it cannot be run: {error}") from error
-    told = _manager_answer(done.stdout)
-    if done.returncode or not told:
-        said = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-        raise _NotFetched(told.get("message") or said or f"it ended with {done.returncode}")
-    return told
+    answer = _manager_answer(done.stdout)
+    if done.returncode or not answer:
+        last_line = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        raise _NotFetched(answer.get("message") or last_line or f"it exited with status {done.returncode}")
+    return answer
 
 
-def _manager_answer(said: bytes) -> Mapping[str, str]:
-    """Give the texts of Selenium Manager's answer by their names; none where it is no answer."""
+def _manager_answer(output: bytes) -> Mapping[str, str]:
+    """Return the texts in Selenium Manager's output by name; empty if it is not an answer."""
     try:
-        result = json.loads(said)["result"]
+        result = json.loads(output)["result"]
         return {name: str(result.get(name) or "") for name in ("browser_path", "driver_path", "message")}
     except (ValueError, LookupError, TypeError, AttributeError):
         return {}
 
 
-def _nothing_to_run(
-    chrome: Path | None, chromedriver: Path | None, cause: str, passed_over: str | None
-) -> str:
-    if passed_over is not None:
-        return f"{passed_over} (this time it could not: {cause})"
+def _not_found(chrome: Path | None, chromedriver: Path | None, cause: str, skipped: str | None) -> str:
+    if skipped is not None:
+        return f"{skipped} (Selenium Manager failed: {cause})"
     debian = "on Debian run `apt-get install chromium chromium-driver`"
     if chrome is None:
         missing = "Chrome" if chromedriver else "Chrome with its ChromeDriver"
-        advice = f"{debian}, elsewhere install Google Chrome"
+        advice = f"{debian}, on other systems install Google Chrome"
     else:
         missing = f"ChromeDriver for {chrome}"
-        advice = f"{debian}, elsewhere name one of Chrome's version in {CHROMEDRIVER_VARIABLE}"
-    return f"no {missing} was found, and Selenium Manager could not fetch what is missing ({cause}): {advice}"
+        advice = (
+            f"{debian}, on other systems set {CHROMEDRIVER_VARIABLE} to the path of one with Chrome's version"
+        )
+    return f"no {missing} was found, and Selenium Manager could not download it ({cause}): {advice}"
 
 
 def _version(program: Path) -> str:
-    """Give what `--version` says, or nothing where the program fails or says none within ten seconds."""
+    """Return the version that `--version` prints; empty if the program fails or takes over ten seconds."""
     try:
-        said = _run([str(program), "--version"], VERSION_TIMEOUT_S).stdout
+        output = _run([str(program), "--version"], VERSION_TIMEOUT_S).stdout
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    found = re.search(rb"\d+(\.\d+)+", said)
+    found = re.search(rb"\d+(\.\d+)+", output)
     return found.group().decode() if found else ""
 
 
@@ -351,7 +354,7 @@ def _major(version: str) -> str:
 
 
 def _is_program(path: str) -> bool:
-    # Path.is_file() raises where a folder on the way may not be searched, as root's on an inherited PATH.
+    # Path.is_file() raises if a parent folder may not be searched, as root's on an inherited PATH.
     return os.path.isfile(path) and os.access(path, os.X_OK)  # noqa: PTH113
 
 

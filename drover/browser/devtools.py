@@ -1,8 +1,8 @@
-"""The DevTools connections of the sessions, one to each browser, beside ChromeDriver.
+"""DevTools connections, one to each session's browser, independent of ChromeDriver.
 
-They hear of crashed tabs, which neither ChromeDriver's `/status` nor Chrome's `/json/list` show, and
-they read and draw pages without getting in the way of a running command. All of them live on the
-event loop of one thread; callers wait for them with timeouts.
+They report crashed tabs, which neither ChromeDriver's `/status` nor Chrome's `/json/list` shows, and
+they read and capture pages without blocking a running command. All of them run on the event loop of
+one thread; callers wait for them with timeouts.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ from websockets.exceptions import WebSocketException
 from drover.browser.running_browser import RunningBrowser
 
 CONNECT_S = 5.0
-LOOK_S = 1.0
+CRASH_PROBE_S = 1.0
 CLOSE_S = 1.0
 SPARE_S = 1.0
-# Three classes until Python 3.11, where they became one.
+# Three different classes before Python 3.11, one class since then.
 _TIMEOUTS = (TimeoutError, asyncio.TimeoutError, futures.TimeoutError)
 
 CdpResult = Mapping[str, Any]
 
 
 class DevToolsFailed(Exception):
-    """Chrome did not take a DevTools command, or did not answer it in time."""
+    """A DevTools command failed, was not answered in time, or could not be sent."""
 
 
 class DevToolsRefused(DevToolsFailed):
-    """Chrome answered that it does not do what a DevTools command asks for."""
+    """Chrome answered a DevTools command with an error."""
 
 
 @dataclass(frozen=True, slots=True)
 class BrowserSignals:
-    """What a DevTools connection has heard of a browser's pages.
+    """What a DevTools connection knows of a browser's pages.
 
     Attributes:
-        crashed_pages: Target ids of pages whose renderer has crashed and that were not loaded again.
+        crashed_pages: Target ids of pages whose renderer has crashed and that were not reloaded.
         no_page_left: The last page was closed.
     """
 
@@ -72,26 +72,26 @@ class Connection:
 
     @property
     def alive(self) -> bool:
-        """Tell whether the connection still stands."""
+        """Whether the connection is still open."""
         return not self._reader.done()
 
     @property
     def seen(self) -> BrowserSignals:
-        """What has been heard of the browser's pages so far, also when it is gone by now."""
+        """The signals received so far; they stay when the browser is gone."""
         return BrowserSignals(
             tuple(self._crashed & self._pages), no_page_left=self._had_pages and not self._pages
         )
 
     def call(self, method: str, timeout: float, **parameters: object) -> CdpResult:
-        """Send a command to the browser and give its result.
+        """Send a command to the browser and return its result.
 
         Raises:
-            DevToolsFailed: Refused, not answered within `timeout` seconds, or the connection is gone.
+            DevToolsFailed: Refused, not answered within `timeout` seconds, or the connection is lost.
         """
         return self._run(self._call(method, parameters, None), timeout)
 
     def call_page(self, target_id: str, method: str, timeout: float, **parameters: object) -> CdpResult:
-        """Send a command to a page and give its result; it waits while the page is busy or shows a dialog.
+        """Send a command to a page and return its result; waits while the page is busy or shows a dialog.
 
         Raises:
             DevToolsFailed: Refused, not answered within `timeout` seconds, or the page is gone.
@@ -99,7 +99,7 @@ class Connection:
         return self._run(self._call_page(target_id, method, parameters), timeout)
 
     def reload_page(self, target_id: str, timeout: float) -> None:
-        """Load a page again, with a new renderer where its own has crashed.
+        """Reload a page, with a new renderer if its own has crashed.
 
         Raises:
             DevToolsFailed: The page is gone, or the browser does not answer.
@@ -113,7 +113,7 @@ class Connection:
 
         whole = bounded()
         try:
-            # Where the loop is stopped at this very moment, nobody is left to end the inner wait.
+            # If the loop is stopped at this moment, nothing ends the inner wait.
             return asyncio.run_coroutine_threadsafe(whole, self._loop).result(timeout + SPARE_S)
         except _TIMEOUTS as error:
             raise DevToolsFailed(f"Chrome did not answer within {timeout:g} s") from error
@@ -122,16 +122,16 @@ class Connection:
             command.close()
             raise DevToolsFailed("The DevTools connections are closed") from error
         except (WebSocketException, OSError) as error:
-            raise DevToolsFailed(f"The connection to Chrome is gone: {error}") from error
+            raise DevToolsFailed(f"The connection to Chrome was lost: {error}") from error
 
     async def open(self) -> None:
-        """Ask Chrome to tell of all its targets from now on, and of pages that have crashed before."""
+        """Subscribe to the events of all targets, and find pages that have already crashed."""
         await self._call("Target.setDiscoverTargets", {"discover": True}, None)
-        looks = (self._look_for_crash(target_id) for target_id in tuple(self._pages))
-        await asyncio.gather(*looks, return_exceptions=True)
+        probes = (self._probe_for_crash(target_id) for target_id in tuple(self._pages))
+        await asyncio.gather(*probes, return_exceptions=True)
 
     async def close(self) -> None:
-        """Close the connection; the browser lives on."""
+        """Close the connection; the browser keeps running."""
         self._reader.cancel()
         await self._socket.close()
 
@@ -142,13 +142,13 @@ class Connection:
             self._attached[target_id] = str(answer["sessionId"])
         return await self._call(method, parameters, self._attached[target_id])
 
-    async def _look_for_crash(self, target_id: str) -> None:
-        # Chrome tells of a crash once; but it repeats Inspector.targetCrashed to whoever enables that domain.
-        await asyncio.wait_for(self._call_page(target_id, "Inspector.enable", {}), LOOK_S)
+    async def _probe_for_crash(self, target_id: str) -> None:
+        # Chrome reports a crash once, but sends Inspector.targetCrashed again when that domain is enabled.
+        await asyncio.wait_for(self._call_page(target_id, "Inspector.enable", {}), CRASH_PROBE_S)
 
     async def _call(self, method: str, parameters: Mapping[str, object], session: str | None) -> CdpResult:
         if self._reader.done():
-            raise DevToolsFailed("The connection to Chrome is gone")
+            raise DevToolsFailed("The connection to Chrome was lost")
         self._number += 1
         number, answered = self._number, self._loop.create_future()
         self._pending[number] = answered
@@ -159,23 +159,23 @@ class Connection:
         finally:
             del self._pending[number]
         if "error" in answer:
-            raise DevToolsRefused(f"Chrome refuses {method}: {answer['error'].get('message')}")
+            raise DevToolsRefused(f"Chrome refused {method}: {answer['error'].get('message')}")
         result: CdpResult = answer.get("result", {})
         return result
 
     async def _read(self) -> None:
         try:
             async for text in self._socket:
-                self._take(json.loads(text))
+                self._receive(json.loads(text))
         except WebSocketException:
-            # How the connection ended does not matter: whoever waits is told below that it is gone.
+            # How the connection ended does not matter: pending calls fail below.
             return
         finally:
             for answered in self._pending.values():
                 if not answered.done():
-                    answered.set_exception(DevToolsFailed("The connection to Chrome is gone"))
+                    answered.set_exception(DevToolsFailed("The connection to Chrome was lost"))
 
-    def _take(self, message: CdpResult) -> None:
+    def _receive(self, message: CdpResult) -> None:
         answered = self._pending.get(message.get("id", 0))
         if answered is not None and not answered.done():
             answered.set_result(message)
@@ -183,24 +183,24 @@ class Connection:
             session = message.get("sessionId")
             self._crashed |= {target for target, known in self._attached.items() if known == session}
         elif "method" in message:
-            self._hear(message["method"], message.get("params", {}))
+            self._handle_event(message["method"], message.get("params", {}))
 
-    def _hear(self, event: str, about: CdpResult) -> None:
-        target = about.get("targetInfo", {})
+    def _handle_event(self, event: str, parameters: CdpResult) -> None:
+        target = parameters.get("targetInfo", {})
         if event in {"Target.targetCreated", "Target.targetInfoChanged"} and target.get("type") == "page":
             self._pages.add(target["targetId"])
             self._had_pages = True
         elif event == "Target.targetCrashed":
-            self._crashed.add(about["targetId"])
+            self._crashed.add(parameters["targetId"])
         elif event == "Target.targetDestroyed":
-            self._pages.discard(about["targetId"])
-            self._crashed.discard(about["targetId"])
+            self._pages.discard(parameters["targetId"])
+            self._crashed.discard(parameters["targetId"])
         elif event == "Target.detachedFromTarget":
-            self._attached = {t: s for t, s in self._attached.items() if s != about.get("sessionId")}
+            self._attached = {t: s for t, s in self._attached.items() if s != parameters.get("sessionId")}
 
 
 class DevTools:
-    """Keeps one connection to each browser; connects when it is first asked for."""
+    """The DevTools connections, at most one to each browser, opened on first use."""
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -215,7 +215,7 @@ class DevTools:
         self._thread.start()
 
     def stop(self) -> None:
-        """Close all connections and end the thread; the browsers live on."""
+        """Close all connections and stop the thread; the browsers keep running."""
         with self._lock:
             loop, thread = self._loop, self._thread
             self._loop = self._thread = None
@@ -227,14 +227,14 @@ class DevTools:
             asyncio.run_coroutine_threadsafe(_close_all(known), loop).result(CONNECT_S)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(CONNECT_S)
-        loop.run_until_complete(_end_what_is_left())
+        loop.run_until_complete(_cancel_remaining_tasks())
         loop.close()
 
     def of(self, running: RunningBrowser) -> Connection:
-        """Give the connection to a browser, a new one where the old one has broken.
+        """Return the connection to a browser; a new one if there is none or it was lost.
 
         Raises:
-            DevToolsFailed: The browser does not take one.
+            DevToolsFailed: The browser does not accept a connection.
         """
         with self._lock:
             known = self._connections.get(running.browser_guid)
@@ -245,10 +245,10 @@ class DevTools:
         try:
             return known.result(CONNECT_S)
         except (WebSocketException, OSError, CancelledError, *_TIMEOUTS) as error:
-            raise DevToolsFailed(f"Chrome takes no DevTools connection: {error}") from error
+            raise DevToolsFailed(f"Cannot connect to Chrome DevTools: {error}") from error
 
     def seen(self, running: RunningBrowser) -> BrowserSignals:
-        """Give what is known of a browser's pages without asking it anything."""
+        """Return the signals received from a browser so far, without any I/O."""
         with self._lock:
             known = self._connections.get(running.browser_guid)
         return (
@@ -270,7 +270,7 @@ class DevTools:
         return self._loop
 
     async def _connect(self, running: RunningBrowser) -> Connection:
-        # Chrome takes a DevTools connection without an `Origin`, and refuses one with a foreign one.
+        # Chrome accepts a DevTools connection without an `Origin` header, and rejects a foreign origin.
         socket = await connect(
             f"ws://{running.debugger_address}/devtools/browser/{running.browser_guid}",
             compression=None,
@@ -294,8 +294,8 @@ async def _close_all(known: Sequence[Future[Connection]]) -> None:
     await asyncio.gather(*(one.close() for one in open_ones), return_exceptions=True)
 
 
-async def _end_what_is_left() -> None:
-    """End the connections that are still being made, and the commands that came at the last moment."""
+async def _cancel_remaining_tasks() -> None:
+    """Cancel connections that are still being opened, and commands that came at the last moment."""
     await asyncio.sleep(0)
     left = asyncio.all_tasks() - {asyncio.current_task()}
     for task in left:

@@ -1,4 +1,4 @@
-"""Selenium's client for one ChromeDriver, with a bound on every answer and one error for every failure."""
+"""Selenium's client for one ChromeDriver, with a timeout on every command and one tree of errors."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from urllib3.exceptions import TimeoutError as NoAnswer
 
 
 class CommandFailed(Exception):
-    """ChromeDriver refused a command, or did not answer; the message is its own first line."""
+    """ChromeDriver rejected a command or did not answer; the message is the first line of its error."""
 
 
 class CommandTimeout(CommandFailed):
-    """A command did not end in time; ChromeDriver may still be busy with it."""
+    """A command did not finish in time; ChromeDriver may still be executing it."""
 
 
 class CommandRefused(CommandFailed):
-    """ChromeDriver takes the command's arguments for nonsense."""
+    """ChromeDriver rejected the command's arguments."""
 
 
 def new_session(driver_url: str, capabilities: Mapping[str, object], timeout: float) -> dict[str, Any]:
-    """Ask ChromeDriver for a session; gives `sessionId` and `capabilities` as the standard has them.
+    """Create a ChromeDriver session; return `sessionId` and `capabilities` as in the WebDriver standard.
 
     Raises:
         CommandFailed: With ChromeDriver's reason.
@@ -42,17 +42,17 @@ def new_session(driver_url: str, capabilities: Mapping[str, object], timeout: fl
 
 
 def navigate(driver_url: str, driver_session_id: str, url: str, timeout: float) -> None:
-    """Load a page in the current window and wait for it as its page load strategy says.
+    """Load a page in the current window and wait for it according to the session's page load strategy.
 
     Raises:
-        CommandTimeout: It still loads.
+        CommandTimeout: It is still loading.
         CommandFailed: It could not be loaded.
     """
     _execute(driver_url, Command.GET, {"sessionId": driver_session_id, "url": url}, timeout)
 
 
 def choose_window(driver_url: str, driver_session_id: str, handle: str, timeout: float) -> None:
-    """Let the commands that follow go to a window.
+    """Switch to a window, so that the following commands apply to it.
 
     Raises:
         CommandFailed: There is no such window, or ChromeDriver does not answer.
@@ -63,11 +63,11 @@ def choose_window(driver_url: str, driver_session_id: str, handle: str, timeout:
 
 
 def _execute(driver_url: str, command: str, parameters: dict[str, object], timeout: float) -> Any:  # noqa: ANN401 - a WebDriver value is any JSON
-    # Without a timeout Selenium waits for ever, and urllib3 repeats what it takes for idempotent
-    # three times; a proxy of the environment must never see traffic to loopback.
+    # Without a timeout Selenium waits forever, and by default urllib3 retries idempotent requests
+    # three times; a proxy from the environment must never see traffic to loopback.
     config = ClientConfig(
         remote_server_addr=driver_url,
-        timeout=cast("int", timeout),  # urllib3, which it is for, takes fractions
+        timeout=cast("int", timeout),  # urllib3, which receives it, accepts fractions
         proxy=Proxy({"proxyType": ProxyType.DIRECT}),
         init_args_for_pool_manager={"init_args_for_pool_manager": {"retries": False}},
     )
@@ -82,7 +82,7 @@ def _execute(driver_url: str, command: str, parameters: dict[str, object], timeo
     except WebDriverException as error:
         raise CommandFailed(_first_line(error)) from error
     except NewConnectionError as error:
-        # Among urllib3's errors it counts as a timeout, though it comes at once.
+        # urllib3 derives this error from its timeout error, although it is raised immediately.
         raise CommandFailed(f"ChromeDriver cannot be reached: {error}") from error
     except NoAnswer as error:
         raise CommandTimeout(f"ChromeDriver did not answer within {timeout:.0f} s") from error

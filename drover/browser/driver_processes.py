@@ -1,6 +1,6 @@
-"""ChromeDriver's processes: the only place that starts one, and that takes them off the process table.
+"""ChromeDriver processes: the only module that starts and reaps them.
 
-Each carries its session's folder on its command line (`--log-path=`), and hands its environment on to
+Each has its session's folder on its command line (`--log-path=`), and passes its environment on to
 Chrome, so that temporary files and crash dumps stay in that folder as well (`BREAKPAD_DUMP_LOCATION`).
 """
 
@@ -26,8 +26,8 @@ from drover.storage.session_folders import SessionFolder
 
 DRIVER_START_S = 10.0
 DRIVER_STARTS = 3
-# ChromeDriver picks a free port of IPv6 and ends where that one is taken in IPv4; the next try picks another.
-# This it says on its output; what the system has said of it, only in its log.
+# ChromeDriver picks a free IPv6 port and exits if that port is taken in IPv4; the next attempt picks another.
+# It prints this text to its output; the system's error is only in its log.
 _PORT_TAKEN = "port not available"
 _PORT = re.compile(r"started successfully on port (\d+)")
 
@@ -36,16 +36,16 @@ if sys.platform == "win32":
         "creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
     }
 else:
-    # A Ctrl-C in the terminal goes to the foreground process group, and must not hit ChromeDriver first.
+    # A Ctrl-C in the terminal goes to the foreground process group, and must not end ChromeDriver first.
     _OWN_PROCESS_GROUP: dict[str, Any] = {"start_new_session": True}
 
 
 StillWanted = Callable[[], bool]
-"""Tells whether the session still wants what is being started for it."""
+"""Returns whether the session still wants what is being started for it."""
 
 
 class DriverProcesses:
-    """The ChromeDrivers that are our children; safe to use from many threads."""
+    """The ChromeDriver processes that this service has started; thread-safe."""
 
     def __init__(self) -> None:
         self._children: dict[int, subprocess.Popen[bytes]] = {}
@@ -54,15 +54,15 @@ class DriverProcesses:
     def start(
         self, executable: Path, folder: SessionFolder, deadline: Deadline, wanted: StillWanted
     ) -> tuple[ProcessIdentity, str]:
-        """Start a ChromeDriver for a session's folder; gives its identity and its address.
+        """Start a ChromeDriver for a session's folder; return its identity and its address.
 
         Raises:
-            BrowserUnavailable: It did not start; with its last words.
-            SessionLost: The session is not wanted any more.
+            BrowserUnavailable: It did not start; the message has its last log lines.
+            SessionLost: The session is no longer wanted.
         """
         for _ in range(DRIVER_STARTS):
             if not wanted():
-                raise SessionLost("The session was closed while its browser was being started; ask again")
+                raise SessionLost("The session was closed while its browser was being started; retry")
             process = self._spawn(executable, folder)
             identity = identify(process.pid)
             port = _await_port(process, folder.driver_output, deadline.within(DRIVER_START_S))
@@ -76,17 +76,17 @@ class DriverProcesses:
         raise BrowserUnavailable(start_diagnostics.explain_failure("ChromeDriver did not start", folder))
 
     def reap(self, pid: int) -> None:
-        """Take one off the process table, if it has ended."""
+        """Reap one ChromeDriver, if it has exited."""
         with self._lock:
             process = self._children.get(pid)
             if process is not None and process.poll() is not None:
                 del self._children[pid]
 
     def reap_all(self) -> None:
-        """Take off the process table whatever has ended: our ChromeDrivers, and Chrome that was given to us.
+        """Reap every ChromeDriver that has exited, and Chrome processes that were reparented to the service.
 
-        In a container without an init the service is the first process, and the kernel gives it every
-        helper of Chrome that outlives its parent.
+        In a container without an init the service is process 1, and the kernel reparents to it every
+        Chrome helper that outlives its parent.
         """
         with self._lock:
             pids = tuple(self._children)
@@ -101,7 +101,7 @@ class DriverProcesses:
             f"--port={_port_to_ask_for()}",
             f"--log-path={folder.driver_log}",
             "--append-log",
-            # At a finer level ChromeDriver logs what is typed, passwords included.
+            # At a more verbose level ChromeDriver logs typed text, passwords included.
             "--log-level=WARNING",
         ]
         with _written(folder.driver_output) as output:
@@ -117,7 +117,8 @@ class DriverProcesses:
                 )
             except OSError as error:
                 raise BrowserUnavailable(
-                    f"ChromeDriver ({command[0]}) cannot be run: {error}; set DROVER_CHROMEDRIVER"
+                    f"ChromeDriver ({command[0]}) cannot be run: {error}; "
+                    "set DROVER_CHROMEDRIVER to one that can"
                 ) from error
         with self._lock:
             self._children[process.pid] = process
@@ -131,7 +132,7 @@ def _environment(environ: Mapping[str, str], folder: SessionFolder) -> dict[str,
 
 
 def _port_to_ask_for() -> int:
-    """Give 0, upon which ChromeDriver chooses a port itself; without IPv6 it would not tell which."""
+    """Return 0, which lets ChromeDriver choose; without IPv6 it would not print the port, so choose one."""
     try:
         with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
             probe.bind(("::1", 0))
@@ -147,12 +148,12 @@ def _written(path: Path) -> BinaryIO:
         return path.open("wb")
     except OSError as error:
         raise BrowserUnavailable(
-            f"{path} cannot be written ({error.strerror}): free some disk space, then ask again"
+            f"{path} cannot be written ({error.strerror}): free some disk space, then retry"
         ) from error
 
 
 def _await_port(process: subprocess.Popen[bytes], output: Path, deadline: Deadline) -> int | None:
-    """Give the port once ChromeDriver has told it, some 10 ms after its start; None where it does not."""
+    """Return the port that ChromeDriver prints about 10 ms after its start; None if it does not."""
     pause = 0.001
     while deadline.remaining() > 0:
         found = _PORT.search(output.read_text(encoding="utf-8", errors="replace"))

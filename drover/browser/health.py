@@ -1,9 +1,8 @@
-"""Is a session alive? Facts are read first, then judged by a pure function.
+"""Health of a session: the facts are read first, then assessed by a pure function.
 
 Busy is not dead: ChromeDriver answers `/status` and Chrome answers `/json/version` within
-milliseconds while a page loads for a minute, and the command that waits for the page says nothing
-of either. So a session command that gets no answer means busy, and only the processes themselves,
-or their silence over several probes, mean dead or hung.
+milliseconds while a page loads for a minute. So a session command that gets no answer means busy.
+Dead or hung is concluded only from the processes, or from their silence over several probes.
 """
 
 from __future__ import annotations
@@ -21,15 +20,15 @@ from drover.browser.running_browser import RunningBrowser
 from drover.processes.table import Liveness, liveness
 
 PROBES_UNTIL_HUNG = 3
-_OUR_OWN_TROUBLES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
-"""Errors of a connection that say nothing of its other end: no descriptor, port or memory is left here."""
+_LOCAL_ERRORS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
+"""Connection errors that say nothing about the other end: no descriptor, port or memory is left here."""
 BUSY_PROBE_S = 0.25
-"""How long ChromeDriver may take for a command that it answers by itself in about 1 ms; it queues
-behind a running command, so longer means that one runs."""
+"""Timeout of a command that ChromeDriver answers by itself in about 1 ms; it waits behind a running
+command, so a timeout means that one is running."""
 
 
 class HealthStatus(str, Enum):
-    """What a client is told of a session's health."""
+    """A session's health, as shown to clients."""
 
     HEALTHY = "healthy"
     BUSY = "busy"
@@ -50,7 +49,7 @@ class Cause(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """The outcome of the last check of a session; `latency_ms` is how long it took."""
+    """The result of the last check of a session; `latency_ms` is the duration of the check."""
 
     status: HealthStatus = HealthStatus.UNKNOWN
     reason: str | None = None
@@ -59,10 +58,10 @@ class Health:
 
 
 class ProbeResult(Enum):
-    """How a probe of one endpoint went.
+    """The outcome of a probe of one endpoint.
 
-    Refused means that nobody listens. Cut off means little: the kernel also resets connections of a
-    program that lives, where more come at once than its backlog holds (ChromeDriver's is 5, Chrome's 10).
+    Refused means that no process listens. Cut off means little: the kernel also resets connections to a
+    living process, if more arrive at once than its backlog holds (ChromeDriver's is 5, Chrome's 10).
     """
 
     ANSWERED = "answered"
@@ -78,7 +77,7 @@ _WITHOUT_ANSWER = {ProbeResult.SILENT, ProbeResult.CUT_OFF}
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """One probe: how it went, the HTTP status and decoded JSON where it was answered, else the error."""
+    """One probe: its outcome, the HTTP status and decoded JSON if it was answered, else the error."""
 
     reply: ProbeResult = ProbeResult.NOT_ASKED
     status: int = 0
@@ -96,7 +95,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class HealthReadings:
-    """All facts of one look at a session; `taken_at` is in seconds of the monotonic clock."""
+    """All facts read in one check of a session; `taken_at` is in seconds of the monotonic clock."""
 
     taken_at: float
     driver: Liveness
@@ -109,7 +108,7 @@ class HealthReadings:
 
     @property
     def current_url(self) -> str | None:
-        """The address of the page in front, where it could be read."""
+        """The address of the page in front; None if it could not be read."""
         return self.pages[0].url if self.pages else None
 
 
@@ -117,7 +116,7 @@ class HealthReadings:
 class Silence:
     """How many probes in a row got no byte, and when the first of them was sent (monotonic seconds).
 
-    `of` is what is hung if it lasts: an answer from there breaks the silence, one from elsewhere does not.
+    `of` is the cause if the silence lasts; only an answer from that process ends the silence.
     """
 
     probes: int = 0
@@ -127,9 +126,9 @@ class Silence:
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """The judgement: a status, and the cause where a recovery is due.
+    """The result of an assessment: a status, and the cause if a recovery is needed.
 
-    Not `settled` means: silent, but not for long enough to call it hung; look again with `silence`.
+    Not `settled` means silent, but not for long enough to be hung: probe again, and pass `silence` on.
     """
 
     status: HealthStatus
@@ -139,16 +138,19 @@ class Assessment:
 
     @property
     def settled(self) -> bool:
-        """Tell whether the judgement is final."""
+        """Whether the assessment is final."""
         return self.status is not HealthStatus.UNKNOWN
 
 
 def read(running: RunningBrowser, seen: BrowserSignals, timeout: float) -> HealthReadings:
-    """Look at a session's processes and endpoints; takes at most about twice `timeout` seconds.
+    """Read the state of a session's processes and endpoints; takes at most about twice `timeout` seconds.
 
-    `seen` is what the session's DevTools connection has heard of its pages.
+    The endpoints are probed only if both processes are alive and not stopped.
 
-    Endpoints are asked only while both processes live and run.
+    Args:
+        running: The session's ChromeDriver and browser.
+        seen: The signals that its DevTools connection has received.
+        timeout: Seconds per probe.
     """
     taken_at = time.monotonic()
     driver, browser = liveness(running.driver), liveness(running.browser)
@@ -163,9 +165,9 @@ def read(running: RunningBrowser, seen: BrowserSignals, timeout: float) -> Healt
 
 
 def assess(readings: HealthReadings, running: RunningBrowser, silence: Silence, timeout: float) -> Assessment:
-    """Judge one look at a session, given the silence that came before it.
+    """Assess the readings of one check, given the silence before it.
 
-    Of two faults the browser's counts, since it takes more to heal.
+    If both ChromeDriver and the browser are at fault, the browser's fault counts: it needs more to recover.
     """
     return (
         _judge_windows(readings)
@@ -178,27 +180,27 @@ def assess(readings: HealthReadings, running: RunningBrowser, silence: Silence, 
 
 
 def pages(running: RunningBrowser, timeout: float) -> tuple[Page, ...]:
-    """Give the pages that are open, the one in front first; none where Chrome does not answer."""
+    """Return the open pages, the one in front first; empty if Chrome does not answer."""
     return listed_pages(probe(f"http://{running.debugger_address}", "/json/list", timeout))
 
 
 def listed_pages(answer: Probe) -> tuple[Page, ...]:
-    """Give the pages of a `/json/list` answer: Chrome lists them with the last activated one first."""
+    """Return the pages in a `/json/list` answer; Chrome lists the last activated one first."""
     listed = answer.body if isinstance(answer.body, list) else []
     found = [one for one in listed if isinstance(one, dict) and one.get("type") == "page"]
     return tuple(Page(str(one.get("id")), str(one.get("url"))) for one in found)
 
 
 def browser_guid(version: object) -> str | None:
-    """Give the GUID in a `/json/version` answer's `webSocketDebuggerUrl`, which is new at each start."""
+    """Return the GUID in a `/json/version` answer's `webSocketDebuggerUrl`, which is new at each start."""
     address = version.get("webSocketDebuggerUrl") if isinstance(version, dict) else None
     return address.rsplit("/", 1)[-1] if isinstance(address, str) else None
 
 
 def probe(address: str, path: str, timeout: float) -> Probe:
-    """Ask one endpoint once, over a connection of its own and with a short timeout.
+    """Send one GET request over a new connection with a short timeout.
 
-    Selenium's connection pool is no place for this: it retries, and it has no limit by default.
+    Selenium's connection pool is not suitable: it retries, and it has no timeout by default.
     """
     connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=timeout)
     try:
@@ -210,16 +212,15 @@ def probe(address: str, path: str, timeout: float) -> Probe:
     except (ConnectionResetError, ConnectionAbortedError, BrokenPipeError) as error:
         return Probe(ProbeResult.CUT_OFF, error=str(error))
     except (OSError, http.client.HTTPException, ValueError) as error:
-        ours = isinstance(error, OSError) and error.errno in _OUR_OWN_TROUBLES
-        return Probe(
-            ProbeResult.NOT_ASKED if ours else ProbeResult.REFUSED, error=str(error) or type(error).__name__
-        )
+        is_local = isinstance(error, OSError) and error.errno in _LOCAL_ERRORS
+        result = ProbeResult.NOT_ASKED if is_local else ProbeResult.REFUSED
+        return Probe(result, error=str(error) or type(error).__name__)
     finally:
         connection.close()
 
 
 def _judge_windows(readings: HealthReadings) -> Assessment | None:
-    # ChromeDriver ends the browser with its last window, so the browser's end is no cause of its own then.
+    # ChromeDriver ends the browser with its last window; the browser's end is only a consequence then.
     if readings.seen.no_page_left and readings.browser is not Liveness.STOPPED:
         return _dead(Cause.WINDOW_GONE, "its last window was closed")
     return None
@@ -262,16 +263,16 @@ def _judge_refusals(readings: HealthReadings, running: RunningBrowser) -> Assess
 def _judge_silence(readings: HealthReadings, silence: Silence, timeout: float) -> Assessment | None:
     browser_silent = readings.browser_version.reply in _WITHOUT_ANSWER
     driver_silent = readings.driver_status.reply in _WITHOUT_ANSWER
-    # A command may keep the next one waiting for a minute, but it cuts nobody off.
+    # A running command may delay the next one for a minute, but never cuts a connection off.
     if not browser_silent and not driver_silent and readings.session_command.reply is not ProbeResult.CUT_OFF:
         return None
-    who, cause = ("Chrome", Cause.BROWSER_HUNG) if browser_silent else ("ChromeDriver", Cause.DRIVER_HUNG)
+    program, cause = ("Chrome", Cause.BROWSER_HUNG) if browser_silent else ("ChromeDriver", Cause.DRIVER_HUNG)
     before = silence if silence.of is cause else Silence(since=readings.taken_at)
     now = Silence(before.probes + 1, before.since, cause)
-    quiet_for = readings.taken_at + timeout - now.since
-    if now.probes >= PROBES_UNTIL_HUNG and quiet_for >= PROBES_UNTIL_HUNG * timeout:
-        return _dead(cause, f"{who} has not answered {now.probes} probes over {quiet_for:.0f} s")
-    return Assessment(HealthStatus.UNKNOWN, f"{who} does not answer", silence=now)
+    silent_for = readings.taken_at + timeout - now.since
+    if now.probes >= PROBES_UNTIL_HUNG and silent_for >= PROBES_UNTIL_HUNG * timeout:
+        return _dead(cause, f"{program} has not answered {now.probes} probes over {silent_for:.0f} s")
+    return Assessment(HealthStatus.UNKNOWN, f"{program} does not answer", silence=now)
 
 
 def _judge_session(readings: HealthReadings) -> Assessment:

@@ -1,8 +1,8 @@
 """Start, re-attach and stop one browser.
 
-One ChromeDriver and one Chrome for each session. Both carry the session's folder on their command
+One ChromeDriver and one Chrome for each session. Both have the session's folder on their command
 lines (`--log-path=`, `--user-data-dir=`, and through BREAKPAD_DUMP_LOCATION the crash handlers'
-`--database=`), which is how every process of a session is told from a stranger's on every system.
+`--database=`), which distinguishes the processes of a session from foreign ones on every system.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ class Launcher:
     """Starts, re-attaches and stops browsers with one pair of executables.
 
     Args:
-        find: Gives the executables of Chrome and ChromeDriver, or raises `BrowserUnavailable`.
+        find: Returns the executables of Chrome and ChromeDriver, or raises `BrowserUnavailable`.
         headless: Whether Chrome runs without windows.
         no_sandbox: Whether Chrome has to run without its sandbox.
-        chrome_args: More switches for every Chrome.
+        chrome_args: Additional switches for every Chrome.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Launcher:
         self._finding = threading.Lock()
         self._not_found: str | None = None
         self._not_found_at = 0.0
-        self._doubt: str | None = None
+        self._version_warning: str | None = None
         self._failed_in: Path | None = None
         self.unavailable: str | None = None
         self._headless = headless
@@ -62,27 +62,27 @@ class Launcher:
         self._slots = StartSlots(starts_at_once(usable_cores()))
 
     def check(self) -> str | None:
-        """See whether browsers can be started; gives a warning where their versions do not match.
+        """Check whether browsers can be started; return a warning if the versions do not match.
 
-        Sets `unavailable` to the reason when they cannot.
+        Sets `unavailable` to the reason if they cannot be started.
         """
         self.unavailable = self.obstacle()
-        return self._doubt
+        return self._version_warning
 
     def obstacle(self) -> str | None:
-        """Tell what speaks against a start; None where only a start can tell.
+        """Return what is known to prevent a start, and what to do; None if nothing is known.
 
-        Where Chrome has to be fetched for that, it takes minutes.
+        Takes minutes if Chrome has to be downloaded first.
         """
         try:
             binaries = self._binaries(Deadline(FETCH_TIMEOUT_S))
         except BrowserUnavailable as error:
             return error.message
         chrome, driver = versions(binaries)
-        self._doubt = mismatch(chrome, driver)
+        self._version_warning = mismatch(chrome, driver)
         if not driver or (not chrome and sys.platform != "win32"):
             program = binaries.chrome if driver else binaries.chromedriver
-            return f"{program} does not tell its version: start it by hand to see why"
+            return f"`{program} --version` failed; run it manually to see the error"
         return start_diagnostics.disk_full(self._failed_in) if self._failed_in else None
 
     def start(
@@ -92,25 +92,25 @@ class Launcher:
         deadline: Deadline,
         wanted: StillWanted,
         *,
-        gives_way: bool = False,
+        low_priority: bool = False,
     ) -> RunningBrowser:
-        """Start a ChromeDriver and, through it, a Chrome on the folder's profile, when its turn has come.
+        """Wait for a start slot, then start a ChromeDriver and, through it, a Chrome on the folder's profile.
 
-        What was started is ended again when anything fails.
+        If anything fails, the processes that were started are ended.
 
         Args:
             folder: The session's folder.
-            checked: What its client asks of Chrome.
-            deadline: Until when it has to be started.
-            wanted: Whether the session still wants it.
-            gives_way: Whether starts that somebody waits for go first.
+            checked: The capabilities that the client requested.
+            deadline: By when it must have started.
+            wanted: Returns whether the session still wants it.
+            low_priority: Whether starts that a client waits for go first.
 
         Raises:
-            BrowserUnavailable: With ChromeDriver's last words and what to do.
-            InvalidRequest: ChromeDriver takes the capabilities for nonsense.
-            SessionLost: The session is not wanted any more.
+            BrowserUnavailable: It did not start; the message has ChromeDriver's last log lines and a remedy.
+            InvalidRequest: ChromeDriver rejected the capabilities.
+            SessionLost: The session is no longer wanted.
         """
-        wish = policy.merge(
+        capabilities = policy.merge(
             checked,
             binary=str(self._binaries(deadline).chrome),
             profile=str(folder.profile),
@@ -119,34 +119,40 @@ class Launcher:
             no_sandbox=self._no_sandbox,
             extra_args=self._chrome_args,
         )
-        with self._slots.slot(deadline, wanted, gives_way=gives_way):
-            return self._started(folder, wish, deadline, wanted)
+        with self._slots.slot(deadline, wanted, low_priority=low_priority):
+            return self._started(folder, capabilities, deadline, wanted)
 
     def _started(
-        self, folder: SessionFolder, wish: Mapping[str, object], deadline: Deadline, wanted: StillWanted
+        self,
+        folder: SessionFolder,
+        capabilities: Mapping[str, object],
+        deadline: Deadline,
+        wanted: StillWanted,
     ) -> RunningBrowser:
         try:
             driver, url = self._drivers.start(self._binaries(deadline).chromedriver, folder, deadline, wanted)
-            answer = driver_client.new_session(url, wish, max(1.0, deadline.remaining()))
+            answer = driver_client.new_session(url, capabilities, max(1.0, deadline.remaining()))
             browser = _started_browser(answer)
             address = _debugger_address(answer)
             running = _running(driver, url, answer, browser, address)
         except driver_client.CommandRefused as error:
             self.stop(folder, None)
-            raise InvalidRequest(f"ChromeDriver refuses these capabilities: {error}") from error
+            raise InvalidRequest(f"ChromeDriver rejected the capabilities: {error}") from error
         except (driver_client.CommandFailed, BrowserUnavailable) as error:
-            story = error.message if isinstance(error, BrowserUnavailable) else self._story(error, folder)
+            reason = error.message if isinstance(error, BrowserUnavailable) else self._explain(error, folder)
             if wanted():
-                # A start that was overtaken, and ended under its own hands, says nothing about the next one.
-                self.unavailable, self._failed_in = story, folder.path.parent
+                # A start that failed because its session was closed says nothing about the next start.
+                self.unavailable, self._failed_in = reason, folder.path.parent
             self.stop(folder, None)
-            raise BrowserUnavailable(story) from error
+            raise BrowserUnavailable(reason) from error
         self.unavailable = None
         return running
 
-    def _story(self, error: Exception, folder: SessionFolder) -> str:
+    def _explain(self, error: Exception, folder: SessionFolder) -> str:
         sandboxed = not self._no_sandbox and "--no-sandbox" not in self._chrome_args
-        return start_diagnostics.explain_failure(error, folder, sandboxed=sandboxed, doubt=self._doubt)
+        return start_diagnostics.explain_failure(
+            error, folder, sandboxed=sandboxed, version_warning=self._version_warning
+        )
 
     def reattach(
         self,
@@ -157,22 +163,22 @@ class Launcher:
         deadline: Deadline,
         wanted: StillWanted,
     ) -> RunningBrowser:
-        """Put a new ChromeDriver on a browser that outlived its own, and end the old one first.
+        """End the old ChromeDriver and attach a new one to the running browser.
 
-        `window` is chosen, where it is still there, else the one in front; by itself ChromeDriver takes any.
-        BiDi does not come back: to ask for it would send the page to about:blank (ChromeDriver 156).
+        Switches to `window` if it still exists, else to the one in front; ChromeDriver itself takes any.
+        BiDi is not restored: requesting it would send the page to about:blank (ChromeDriver 156).
 
         Raises:
             BrowserUnavailable: It is not the same browser any more, or ChromeDriver could not attach.
-            SessionLost: The session is not wanted any more.
+            SessionLost: The session is no longer wanted.
         """
         end([running.driver])
         self._drivers.reap(running.driver.pid)
         _same_browser_or_none(running)
         driver, url = self._drivers.start(self._binaries(deadline).chromedriver, folder, deadline, wanted)
         try:
-            wish = policy.for_reattach(checked, running.debugger_address)
-            answer = driver_client.new_session(url, wish, deadline.within(ATTACH_S).remaining())
+            capabilities = policy.for_reattach(checked, running.debugger_address)
+            answer = driver_client.new_session(url, capabilities, deadline.within(ATTACH_S).remaining())
             attached = replace(
                 _running(driver, url, answer, running.browser, running.debugger_address),
                 granted=running.granted,
@@ -185,10 +191,10 @@ class Launcher:
         return attached
 
     def stop(self, folder: SessionFolder, running: RunningBrowser | None) -> None:
-        """End ChromeDriver, Chrome and all their helpers, and see them gone.
+        """End ChromeDriver, Chrome and all their helpers, and wait until they are gone.
 
-        Chrome's main process is asked first: upon SIGTERM it writes its profile and takes its
-        helpers with it in some 50 ms. What is hung is killed.
+        Chrome's main process gets SIGTERM first: it then writes its profile and ends its helpers
+        in about 50 ms. Hung processes get SIGKILL.
 
         Raises:
             CleanupIncomplete: A process survived; the message names it.
@@ -204,16 +210,16 @@ class Launcher:
         self.reap()
         if left:
             pids = ", ".join(str(identity.pid) for identity in left)
-            raise CleanupIncomplete(f"These processes could not be ended: PID {pids}; end them by hand")
+            raise CleanupIncomplete(f"These processes could not be ended: PID {pids}; end them manually")
 
     def reap(self) -> None:
-        """Take what has ended off the process table: our ChromeDrivers, and Chrome that was given to us."""
+        """Reap every ChromeDriver that has exited, and Chrome processes reparented to the service."""
         self._drivers.reap_all()
 
     def _binaries(self, deadline: Deadline) -> Binaries:
         asked_at = time.monotonic()
         if not self._finding.acquire(timeout=deadline.remaining()):
-            raise BrowserUnavailable("Chrome and ChromeDriver are still being fetched; ask again later")
+            raise BrowserUnavailable("Chrome and ChromeDriver are still being downloaded; retry later")
         try:
             if self._found is None:
                 self._found = self._find_since(asked_at)
@@ -223,7 +229,7 @@ class Launcher:
 
     def _find_since(self, asked_at: float) -> Binaries:
         if self._not_found and self._not_found_at > asked_at:
-            # Whoever was here before us has just looked.
+            # Another thread has searched while this one waited for the lock.
             raise BrowserUnavailable(self._not_found)
         try:
             return self._find()
@@ -236,15 +242,15 @@ def _started_browser(answer: Mapping[str, Any]) -> ProcessIdentity:
     pid = answer["capabilities"].get("goog:processID")
     identity = identify(pid) if isinstance(pid, int) else None
     if identity is None:
-        raise driver_client.CommandFailed("Chrome was gone as soon as it had started")
+        raise driver_client.CommandFailed("Chrome exited immediately after its start")
     return identity
 
 
 def _debugger_address(answer: Mapping[str, Any]) -> str:
-    # Chrome's DevTools listen on 127.0.0.1 alone; `localhost` may be tried as ::1 first.
+    # Chrome's DevTools listen on 127.0.0.1 only; `localhost` may resolve to ::1 first.
     options = answer["capabilities"].get("goog:chromeOptions")
     if not isinstance(options, dict) or "debuggerAddress" not in options:
-        raise driver_client.CommandFailed("ChromeDriver does not tell where Chrome's DevTools are")
+        raise driver_client.CommandFailed("ChromeDriver did not return the address of Chrome's DevTools")
     return str(options["debuggerAddress"]).replace("localhost", "127.0.0.1")
 
 
@@ -273,7 +279,7 @@ def _running(
 
 
 def _choose_window(running: RunningBrowser, window: str | None) -> None:
-    # ChromeDriver's handles of windows are Chrome's ids of their pages; the one in front comes first.
+    # ChromeDriver's window handles are Chrome's target ids; the page in front comes first.
     handles = [page.target_id for page in pages(running, ATTACH_S)]
     if handles:
         chosen = window if window in handles else handles[0]
@@ -288,13 +294,13 @@ def _same_browser_or_none(running: RunningBrowser) -> None:
         and browser_guid(version.body) == running.browser_guid
     )
     if not same:
-        raise BrowserUnavailable("The browser is gone as well, there is nothing to attach to")
+        raise BrowserUnavailable("The browser is gone as well; ChromeDriver cannot attach")
 
 
 def _processes_of(
     folder: SessionFolder, running: RunningBrowser | None, table: ProcessTable
 ) -> list[ProcessIdentity]:
-    """Give every living process of a session: by its folder's mark, by identity, and their descendants."""
+    """Return every living process of a session: by its folder's mark, by identity, and all descendants."""
     known = {running.driver, running.browser} if running else set()
     roots = [
         row.pid

@@ -1,4 +1,4 @@
-"""The ladder by which a dead session is brought back: the gentlest rung that holds."""
+"""Recovery of a dead session, by the method that keeps most of its state: re-attach, restore, recreate."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from drover.browser.driver_processes import StillWanted
 from drover.browser.health import Cause
 from drover.browser.launcher import Launcher
 from drover.browser.running_browser import RunningBrowser
-from drover.browser.saved_state import SavedState, put_back
+from drover.browser.saved_state import SavedState, restore
 from drover.core.deadline import Deadline
 from drover.core.errors import BrowserUnavailable
 from drover.storage.session_folders import SessionFolder, SessionFolders
@@ -22,12 +22,12 @@ from drover.storage.session_folders import SessionFolder, SessionFolders
 RELOAD_S = 5.0
 PAGES_S = 5.0
 LOADING_S = 3.0
-"""How long a new ChromeDriver may wait for pages that are loading before their loading is ended."""
+"""How long a new ChromeDriver may wait for pages that are loading before their loading is stopped."""
 STOP_LOADING_S = 2.0
 
 
 class Method(str, Enum):
-    """How a session was brought back: what its client still finds there."""
+    """How a session was recovered, and so how much of its state is left."""
 
     REATTACHED = "reattached"
     RESTORED = "restored"
@@ -40,9 +40,9 @@ class Recovery:
 
     Attributes:
         cause: What was found dead or hung.
-        method: The rung that held.
-        orphans_killed: Processes that the cleanup before it has seen dead.
-        duration_ms: From the finding to the session being ready again.
+        method: The method that succeeded.
+        orphans_killed: Number of processes ended by the cleanup before the recovery.
+        duration_ms: From the begin of the recovery until the session was ready.
     """
 
     cause: Cause
@@ -53,15 +53,15 @@ class Recovery:
 
 @dataclass(frozen=True, slots=True)
 class RecoveryContext:
-    """A session that needs to be brought back, and what there is to do it with.
+    """A session to recover, and what is known of it.
 
     Attributes:
         folder: Its folder, with the profile.
-        checked: What its client asked of Chrome.
-        running: What ran last; None where nothing of it can be running any more.
-        cause: What was found dead or hung of it.
-        state: What was last taken from its browser, if anything was.
-        window: The window that its client was in, where that is known.
+        checked: The capabilities that its client requested.
+        running: Its last ChromeDriver and browser; None if they cannot be running any more.
+        cause: What was found dead or hung.
+        state: The state last saved from its browser, if any.
+        window: The handle of its client's current window, if known.
     """
 
     folder: SessionFolder
@@ -73,11 +73,11 @@ class RecoveryContext:
 
 
 class Recoverer:
-    """Brings sessions back.
+    """Recovers sessions.
 
     Args:
         launcher: Starts and stops browsers.
-        devtools: The DevTools connections to them.
+        devtools: The DevTools connections to the browsers.
         folders: The sessions' folders.
     """
 
@@ -89,17 +89,17 @@ class Recoverer:
     def recover(
         self, context: RecoveryContext, deadline: Deadline, wanted: StillWanted
     ) -> tuple[RunningBrowser, Method]:
-        """Give a session a living browser again, by the gentlest rung that holds.
+        """Recover a session by the first method that succeeds; return its browser and the method.
 
         Raises:
-            BrowserUnavailable: None did.
-            CleanupIncomplete: The dead parts could not be ended.
-            SessionLost: The session is not wanted any more.
+            BrowserUnavailable: No method succeeded.
+            CleanupIncomplete: The remaining processes of the session could not be ended.
+            SessionLost: The session is no longer wanted.
         """
         try:
             return self._reattach(context, deadline, wanted), Method.REATTACHED
         except (BrowserUnavailable, DevToolsFailed):
-            # The browser went down as well; the next rung starts a new one.
+            # The browser is gone as well; the next method starts a new one.
             self._launcher.stop(context.folder, context.running)
         if context.running is not None:
             self._devtools.forget(context.running.browser_guid)
@@ -107,16 +107,16 @@ class Recoverer:
             running = self._on_the_same_profile(context, deadline, wanted)
             has_profile = True
         except BrowserUnavailable:
-            # The profile is gone or damaged, and a new one takes its place.
+            # The profile is missing or damaged; a new one replaces it.
             running = self._on_a_new_profile(context, deadline, wanted)
             has_profile = False
-        put_back = context.state is not None and self.put_back(running, context.state)
-        return running, Method.RESTORED if has_profile or put_back else Method.RECREATED
+        has_state = context.state is not None and self.restore_state(running, context.state)
+        return running, Method.RESTORED if has_profile or has_state else Method.RECREATED
 
     def _reattach(self, context: RecoveryContext, deadline: Deadline, wanted: StillWanted) -> RunningBrowser:
-        """Put a new ChromeDriver on a browser that lives: tabs, forms and script variables are still there.
+        """Attach a new ChromeDriver to the living browser; tabs, forms and script variables are kept.
 
-        Crashed tabs are loaded again first; the ChromeDriver that saw them crash refuses them for ever.
+        Crashed tabs are reloaded first; the ChromeDriver that saw them crash rejects them permanently.
         """
         if context.running is None or context.cause in {
             Cause.BROWSER_GONE,
@@ -128,19 +128,19 @@ class Recoverer:
             connection = self._devtools.of(context.running)
             for target_id in connection.seen.crashed_pages:
                 connection.reload_page(target_id, RELOAD_S)
-        # ChromeDriver 156 cannot attach while a page waits for its server, and that may be for minutes.
-        impatience = threading.Timer(LOADING_S, self._stop_loading, [context.running])
-        impatience.start()
+        # ChromeDriver 156 cannot attach while a page waits for its server, which may take minutes.
+        loading_timer = threading.Timer(LOADING_S, self._stop_loading, [context.running])
+        loading_timer.start()
         try:
             return self._launcher.reattach(
                 context.folder, context.running, context.checked, context.window, deadline, wanted
             )
         finally:
-            impatience.cancel()
+            loading_timer.cancel()
 
     def _stop_loading(self, running: RunningBrowser) -> None:
         for page in health.pages(running, PAGES_S):
-            # A page that does not hear it is one that ChromeDriver cannot attach to either.
+            # If a page does not answer, ChromeDriver cannot attach to it either.
             with suppress(DevToolsFailed):
                 self._devtools.of(running).call_page(page.target_id, "Page.stopLoading", STOP_LOADING_S)
 
@@ -157,11 +157,11 @@ class Recoverer:
         self._folders.reset(context.folder)
         return self._launcher.start(context.folder, context.checked, deadline, wanted)
 
-    def put_back(self, running: RunningBrowser, state: SavedState) -> bool:
-        """Put a saved state into a new browser; tell whether all of it was taken."""
+    def restore_state(self, running: RunningBrowser, state: SavedState) -> bool:
+        """Restore a saved state into a new browser; return whether that succeeded completely."""
         pages = health.pages(running, PAGES_S)
         try:
-            put_back(self._devtools.of(running), pages[0].target_id, state)
+            restore(self._devtools.of(running), pages[0].target_id, state)
         except (DevToolsFailed, IndexError):
             return False
         return True

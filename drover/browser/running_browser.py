@@ -1,4 +1,4 @@
-"""A running ChromeDriver with its browser, as values that outlive the objects that started them."""
+"""A running ChromeDriver and its browser, described by plain values that can be stored."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from drover.processes.table import ProcessIdentity
 
 @dataclass(frozen=True, slots=True)
 class RunningBrowser:
-    """One ChromeDriver, the browser that it drives, and how to reach both.
+    """One ChromeDriver, the browser that it drives, and the addresses of both.
 
     Attributes:
         driver: Identity of the ChromeDriver process.
@@ -19,10 +19,10 @@ class RunningBrowser:
         browser: Identity of Chrome's main process.
         browser_version: As Chrome reports it.
         debugger_address: `host:port` of Chrome's DevTools.
-        browser_guid: The GUID in `/json/version`, which no other start of a browser has.
+        browser_guid: The GUID in `/json/version`, unique to this start of the browser.
         granted: The capabilities as ChromeDriver granted them when the browser was started.
-        bidi_url: ChromeDriver's WebSocket for BiDi, where that was asked for and did not end with an
-            earlier ChromeDriver.
+        bidi_url: ChromeDriver's WebSocket for BiDi; None if the client did not request it, or if it ended
+            with an earlier ChromeDriver.
     """
 
     driver: ProcessIdentity
@@ -37,5 +37,5 @@ class RunningBrowser:
 
     @property
     def pids(self) -> frozenset[int]:
-        """Give the pids of ChromeDriver and of Chrome's main process."""
+        """The pids of ChromeDriver and of Chrome's main process."""
         return frozenset({self.driver.pid, self.browser.pid})

@@ -1,4 +1,4 @@
-"""Whether Chrome can make its sandbox here, asked of the system when Chrome did not start."""
+"""Diagnosis of Chrome's sandbox, made after Chrome did not start."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import sys
 PROBE = ("unshare", "--user", "--map-root-user", "true")
 PROBE_S = 5.0
 ADVICE = (
-    "Chrome may make no sandbox here, since this user may make no user namespaces, as in most containers: "
-    "allow them, or set DROVER_CHROME_ARGS=--no-sandbox where only trusted pages are opened"
+    "Chrome cannot create its sandbox because this user is not allowed to create user namespaces (usual in "
+    "containers). Enable them, or set DROVER_CHROME_ARGS=--no-sandbox if you only open trusted pages"
 )
 
 
 def is_forbidden() -> bool:
-    """Tell whether this user may make no user namespace, which Chrome's sandbox on Linux is made of.
+    """Return whether this user may not create the user namespaces that Chrome's sandbox on Linux needs.
 
-    Outside of Linux, and where the program that tries it is missing, nothing is said to be forbidden.
+    False on other systems, and if `unshare` is missing or does not finish.
     """
     if sys.platform != "linux":
         return False

@@ -1,7 +1,7 @@
-"""What a session's browser holds that a new one can be given: cookies, storage, address, window.
+"""The part of a browser's state that can be restored into a new one: cookies, storage, address, window.
 
-Taken and put back over DevTools, beside ChromeDriver: a page that is busy or shows a dialog is
-skipped, and what was taken of it before stands.
+Captured and restored over DevTools, independent of ChromeDriver: a page that is busy or shows a dialog
+is skipped, and keeps what was captured from it before.
 """
 
 from __future__ import annotations
@@ -55,13 +55,13 @@ class OriginStorage:
 
 @dataclass(frozen=True, slots=True)
 class SavedState:
-    """What was last taken from a session's browser.
+    """The state last captured from a session's browser.
 
     Attributes:
-        url: The address of the page in front, if it was one of http or https.
-        cookies: All cookies, those that live in memory only included, as DevTools has them.
+        url: The address of the page in front, if its scheme is http or https.
+        cookies: All cookies, session cookies included, in the format of DevTools.
         origins: Storage by origin, of pages that are or were open.
-        window: Bounds of the window in front, as DevTools has them.
+        window: Bounds of the window in front, in the format of DevTools.
     """
 
     url: str | None = None
@@ -70,15 +70,15 @@ class SavedState:
     window: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        """Give the state as text; equal states give equal texts."""
+        """Return the state as JSON; equal states have equal texts."""
         return json.dumps(asdict(self), sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> SavedState:
-        """Give the state of a text that `to_json` gave.
+        """Return the state in a text made by `to_json`.
 
         Raises:
-            ValueError: It is none.
+            ValueError: The text is not a saved state.
         """
         try:
             read = json.loads(text)
@@ -88,13 +88,13 @@ class SavedState:
             raise ValueError(f"not a saved state: {error}") from error
 
 
-def take(connection: Connection, pages: Sequence[tuple[str, str]], before: SavedState) -> SavedState:
-    """Take the state of a browser.
+def capture(connection: Connection, pages: Sequence[tuple[str, str]], before: SavedState) -> SavedState:
+    """Return the current state of a browser.
 
     Args:
         connection: The DevTools connection to it.
         pages: Target id and address of its pages, the one in front first.
-        before: What was taken last; it stands for what cannot be read now.
+        before: The state captured last; used for what cannot be read now.
 
     Raises:
         DevToolsFailed: The browser does not answer.
@@ -102,7 +102,7 @@ def take(connection: Connection, pages: Sequence[tuple[str, str]], before: Saved
     cookies = connection.call("Storage.getCookies", BROWSER_S)["cookies"]
     web_pages = [(target, url) for target, url in pages if url.startswith(("http://", "https://"))]
     origins = dict(before.origins)
-    # The page in front comes last, so that the oldest of the others is the first to go.
+    # The page in front comes last, so that the oldest of the others is dropped first.
     for target, _ in reversed(web_pages):
         for origin, storage in _read_storage(connection, target).items():
             origins.pop(origin, None)
@@ -113,19 +113,19 @@ def take(connection: Connection, pages: Sequence[tuple[str, str]], before: Saved
     return SavedState(front_url, tuple(cookies), recent, window)
 
 
-def put_back(connection: Connection, target_id: str, state: SavedState) -> None:
-    """Give a new browser a saved state: cookies, window and storage first, then the page itself.
+def restore(connection: Connection, target_id: str, state: SavedState) -> None:
+    """Restore a saved state into a new browser: cookies, window and storage first, then the page itself.
 
     Raises:
         DevToolsFailed: The browser does not answer.
     """
-    put_back_cookies(connection, state)
+    restore_cookies(connection, state)
     _set_window(connection, target_id, state.window)
     if state.url is None:
         return
     storage = {origin: asdict(held) for origin, held in state.origins.items()}
     connection.call_page(target_id, "Page.enable", BROWSER_S)
-    # Storage belongs to an origin: it is written in the page itself, before any script of its own runs.
+    # Storage belongs to an origin: it is written in the page itself, before the page's own scripts run.
     script = connection.call_page(
         target_id,
         "Page.addScriptToEvaluateOnNewDocument",
@@ -143,8 +143,8 @@ def put_back(connection: Connection, target_id: str, state: SavedState) -> None:
         )
 
 
-def put_back_cookies(connection: Connection, state: SavedState) -> None:
-    """Give a browser the cookies of a saved state.
+def restore_cookies(connection: Connection, state: SavedState) -> None:
+    """Set the cookies of a saved state in a browser.
 
     Raises:
         DevToolsFailed: The browser does not answer.
@@ -160,7 +160,7 @@ def _read_storage(connection: Connection, target_id: str) -> dict[str, OriginSto
         read = json.loads(answer["result"]["value"])
         return {read["origin"]: OriginStorage(read["local"], read["session"])}
     except (DevToolsFailed, KeyError, TypeError, ValueError):
-        # Busy, crashed, behind a dialog, or a page that may have no storage: what stood before stands.
+        # Busy, crashed, behind a dialog, or a page without storage: keep what was captured before.
         return {}
 
 
@@ -176,7 +176,7 @@ def _set_window(connection: Connection, target_id: str, bounds: Mapping[str, Any
         return
     window = connection.call("Browser.getWindowForTarget", BROWSER_S, targetId=target_id)["windowId"]
     state = bounds.get("windowState", "normal")
-    # Chrome takes a size only for a normal window, and a state only without a size.
+    # Chrome accepts a size only for a normal window, and a state only without a size.
     wanted = {name: value for name, value in bounds.items() if name != "windowState"}
     connection.call("Browser.setWindowBounds", BROWSER_S, windowId=window, bounds=wanted)
     if state != "normal":
@@ -189,7 +189,7 @@ def _set_cookies(connection: Connection, cookies: Sequence[Mapping[str, Any]]) -
     try:
         connection.call("Storage.setCookies", BROWSER_S, cookies=cookies)
     except DevToolsRefused:
-        # Chrome takes all or none of them: without the one that it refuses, it takes the others.
+        # Chrome sets all cookies or none: one at a time, only those that it refuses are lost.
         for cookie in cookies:
             with suppress(DevToolsRefused):
                 connection.call("Storage.setCookies", BROWSER_S, cookies=[cookie])

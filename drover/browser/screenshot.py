@@ -1,6 +1,6 @@
-"""A picture of the page in front, drawn beside ChromeDriver.
+"""Screenshot of the page in front, over DevTools.
 
-ChromeDriver's own screenshot command would queue behind a page that loads, and close an open alert.
+ChromeDriver's own screenshot command would wait for a page that is loading, and close an open alert.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from drover.core.errors import BrowserUnavailable
 
 
 def capture_front_page(devtools: DevTools, running: RunningBrowser, deadline: Deadline) -> bytes:
-    """Give the page in front as PNG, as it is.
+    """Return the page in front as PNG.
 
     Raises:
-        BrowserUnavailable: There is none, or it does not draw itself in time.
+        BrowserUnavailable: No page is open, or it does not render in time.
     """
     in_front = health.pages(running, deadline.remaining())
     if not in_front:
-        raise BrowserUnavailable("The browser has no page open; open one, then ask again")
+        raise BrowserUnavailable("The browser has no page open; open one, then retry")
     try:
-        drawn = devtools.of(running).call_page(
+        capture = devtools.of(running).call_page(
             in_front[0].target_id, "Page.captureScreenshot", deadline.remaining(), format="png"
         )
     except DevToolsFailed as error:
         raise BrowserUnavailable(
-            f"The page could not be drawn ({error}): it is busy, or shows a dialog; "
-            "close the dialog or ask again later"
+            f"The page could not be captured ({error}): it is busy or shows a dialog. "
+            "Close the dialog, or retry later."
         ) from error
-    return base64.b64decode(drawn["data"])
+    return base64.b64decode(capture["data"])

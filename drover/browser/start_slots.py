@@ -1,13 +1,13 @@
-"""How many browsers start at the same time: too many of them keep everybody waiting.
+"""A limit on concurrent browser starts, because too many of them delay all clients.
 
 Measured with eight clients at once on two cores, in seconds:
 
-    starts at a time         1      2      3      4      8
+    concurrent starts        1      2      3      4      8
     mean wait of a client    5.09   4.42   4.27   4.80   5.67
     the first is served      0.70   1.16   1.61   2.34   5.08
     the last is served      10.0    7.99   7.11   7.29   6.36
 
-A start waits for the disk now and then, so there is one more of them than there are cores.
+A start waits for the disk from time to time, so the limit is one more than the number of cores.
 """
 
 from __future__ import annotations
@@ -29,33 +29,33 @@ TICK_S = 0.05
 
 
 def starts_at_once(cores: int) -> int:
-    """Give how many browsers may start at the same time on a machine with so many cores."""
+    """Return how many browsers may start at the same time on a machine with this number of cores."""
     return min(cores + 1, MOST)
 
 
 def usable_cores() -> int:
-    """Give how many cores this process may use."""
+    """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(order=True, slots=True)
 class _SlotRequest:
-    """A place in the line: those who give way stand behind all others, each kind in the order of coming."""
+    """A place in the wait queue: low priority after all others, otherwise first come, first served."""
 
-    gives_way: bool
+    low_priority: bool
     number: int
-    turn: threading.Event = field(default_factory=threading.Event, compare=False)
+    granted: threading.Event = field(default_factory=threading.Event, compare=False)
     begun_at: float = field(default=0.0, compare=False)
 
 
 class StartSlots:
-    """Lets a bounded number of browsers start at the same time, first come, first served.
+    """A bounded number of start slots, granted first come, first served.
 
-    Nobody who waits holds a slot, and a start that takes longer than `STUCK_S` no longer counts: it hangs,
-    and what hangs does not compete for the processor.
+    A start that takes longer than `STUCK_S` no longer counts: it hangs, and does not compete for the
+    processor.
 
     Args:
-        limit: How many may start at the same time.
+        limit: How many browsers may start at the same time.
     """
 
     def __init__(self, limit: int) -> None:
@@ -66,45 +66,45 @@ class StartSlots:
         self._starting: list[_SlotRequest] = []
 
     @contextmanager
-    def slot(self, deadline: Deadline, wanted: Callable[[], bool], *, gives_way: bool) -> Iterator[None]:
-        """Wait for a slot and hold it meanwhile.
+    def slot(self, deadline: Deadline, wanted: Callable[[], bool], *, low_priority: bool) -> Iterator[None]:
+        """Wait for a slot, and hold it in the `with` block.
 
         Args:
             deadline: Until when to wait.
-            wanted: Tells whether the session still wants its browser; it is never called under the lock.
-            gives_way: Whether all others go first.
+            wanted: Returns whether the session still wants its browser; never called under the lock.
+            low_priority: Whether all others go first.
 
         Raises:
-            SessionLost: The session is not wanted any more.
-            BrowserUnavailable: The time is over.
+            SessionLost: The session is no longer wanted.
+            BrowserUnavailable: No slot became free in time.
         """
-        ticket = _SlotRequest(gives_way, next(self._numbers))
+        request = _SlotRequest(low_priority, next(self._numbers))
         with self._lock:
-            self._queue.append(ticket)
-            self._serve()
+            self._queue.append(request)
+            self._grant()
         try:
-            self._await(ticket, deadline, wanted)
+            self._await(request, deadline, wanted)
             yield
         finally:
             with self._lock:
-                for place in (self._queue, self._starting):
-                    if ticket in place:
-                        place.remove(ticket)
-                self._serve()
+                for requests in (self._queue, self._starting):
+                    if request in requests:
+                        requests.remove(request)
+                self._grant()
 
-    def _await(self, ticket: _SlotRequest, deadline: Deadline, wanted: Callable[[], bool]) -> None:
-        while not ticket.turn.wait(min(TICK_S, deadline.remaining())):
+    def _await(self, request: _SlotRequest, deadline: Deadline, wanted: Callable[[], bool]) -> None:
+        while not request.granted.wait(min(TICK_S, deadline.remaining())):
             if not wanted():
-                raise SessionLost("The session was closed while its browser waited for its start; ask again")
+                raise SessionLost("The session was closed while its browser waited to be started; retry")
             if deadline.remaining() == 0:
                 raise BrowserUnavailable(
-                    "Too many browsers are being started, and this one's turn did not come in time; ask again"
+                    "Too many browsers are being started, and no start slot became free in time; retry later"
                 )
             with self._lock:
-                self._serve()
+                self._grant()
 
-    def _serve(self) -> None:
-        """Give the slots that are free to those in front."""
+    def _grant(self) -> None:
+        """Grant the free slots to the first requests in the queue."""
         now = time.monotonic()
         self._starting = [one for one in self._starting if now - one.begun_at < STUCK_S]
         while self._queue and len(self._starting) < self._limit:
@@ -112,4 +112,4 @@ class StartSlots:
             self._queue.remove(first)
             first.begun_at = now
             self._starting.append(first)
-            first.turn.set()
+            first.granted.set()

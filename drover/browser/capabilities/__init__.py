@@ -1,1 +1,1 @@
-"""What a client may ask of Chrome: capabilities, switches and preferences."""
+"""Validation of requested capabilities, Chrome switches and preferences."""

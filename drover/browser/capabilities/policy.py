@@ -1,9 +1,10 @@
-"""What a client may ask of Chrome: an allow-list, and its union with the switches that are ours.
+"""The capability policy: an allow-list of what clients may request, and the merge with Drover's own switches.
 
 Chrome's switches can run any program and read any file of the service's user, and some would hide
-a session's processes from the service. So what is not known to be harmless is refused by name.
+a session's processes from the service. So everything that is not known to be harmless is refused, and
+the error names it.
 
-Switches are compared as Chrome reads them on any system: one dash or two, in any case, with or
+Switches are compared as Chrome parses them on any system: one dash or two, in any case, with or
 without a value. They are passed on in one spelling, so that what was checked is what Chrome gets.
 """
 
@@ -45,7 +46,7 @@ _ALLOWED_SWITCH = re.compile(
     re.VERBOSE,
 )
 _FEATURES = re.compile(r"(?:enable|disable)-(?:blink-)?features")
-# Tutorials recommend these; to refuse them would teach people to allow everything.
+# Tutorials recommend these; refusing them would lead people to allow everything.
 _DROPPED_SWITCHES = ("no-sandbox", "disable-setuid-sandbox", "remote-debugging-port")
 _MARK = "a session's processes are found by it"
 _REACH = "the service reaches the browser through a debugging port of its own"
@@ -64,20 +65,20 @@ _OUR_OPTIONS = {
     "minidumpPath": _MARK,
 }
 _LOG_LEVELS = ("ALL", "DEBUG", "FINE", "FINER", "FINEST", "INFO", "OFF", "SEVERE", "WARNING")
-# Drivers send these unasked; empty or false, they ask for nothing.
+# Clients send these by default; empty or false, they have no effect.
 _NOTHING_WHEN_EMPTY = ("binary", "detach", "extensions", "localState", "useAutomationExtension")
 
-# What WebdriverIO asks of itself and sends along.
+# WebdriverIO's settings for itself, which it also sends to the server.
 _OF_THE_CLIENT = "wdio:"
-# What Selenium's clients tell a remote end, and ask of it; here every session has its downloads.
+# What Selenium's clients send to a remote end; here downloads are enabled in every session.
 _FOR_A_REMOTE_END: Mapping[str, Validator] = {
     "se:downloadsEnabled": values.boolean,
     "se:name": values.text,
     "se:remoteUrl": values.text,
 }
-# ChromeDriver refuses to be asked for setWindowRect, and knows no browser but "chrome".
+# ChromeDriver rejects a request for setWindowRect, and any browser name but "chrome".
 _NOT_FOR_CHROMEDRIVER = ("browserName", "setWindowRect", *_FOR_A_REMOTE_END)
-# What lives in ChromeDriver, not in Chrome.
+# State of ChromeDriver, not of Chrome.
 _KEPT_BY_REATTACH = (
     "acceptInsecureCerts",
     "pageLoadStrategy",
@@ -91,11 +92,11 @@ _OPTIONS_KEPT_BY_REATTACH = ("perfLoggingPrefs", "windowTypes")
 
 @dataclass(frozen=True, slots=True)
 class CheckedCapabilities:
-    """What a client may have.
+    """Capabilities that passed the policy.
 
     Attributes:
-        capabilities: A deep copy of what was asked for, cleaned, switches in one spelling.
-        dropped: Names of switches that were taken out because they are the service's to decide.
+        capabilities: A validated deep copy of the request, switches in one spelling.
+        dropped: Names of switches that were removed because only the service sets them.
     """
 
     capabilities: Mapping[str, object]
@@ -103,30 +104,30 @@ class CheckedCapabilities:
 
     @property
     def wants_bidi(self) -> bool:
-        """Tell whether a BiDi socket is asked for."""
+        """Whether a BiDi WebSocket is requested."""
         return self.capabilities.get("webSocketUrl") is True
 
     def with_timeouts(self, timeouts: Mapping[str, object]) -> CheckedCapabilities:
-        """Give them with some of the session's timeouts (in ms) changed."""
+        """Return a copy with some of the session's timeouts (in ms) changed."""
         known = mapping(self.capabilities.get("timeouts", {}), "timeouts")
         return replace(self, capabilities={**self.capabilities, "timeouts": {**known, **timeouts}})
 
 
 def check(capabilities: Mapping[str, object], *, allow_unsafe: bool) -> CheckedCapabilities:
-    """Check what a client asks for, capabilities as in `alwaysMatch`.
+    """Return the capabilities that a client requests, as in `alwaysMatch`, after the checks of the policy.
 
-    With `allow_unsafe` the allow-list is not applied; what would take the browser out of the
-    service's hands is refused all the same.
+    With `allow_unsafe` the allow-list is not applied; what would keep the service from controlling the
+    browser is refused nevertheless.
 
     Raises:
-        ForbiddenCapability: Something is asked for that is not allowed; the message names it.
+        ForbiddenCapability: Something is not allowed; the message names it.
         InvalidRequest: A value has the wrong type or is out of range; `details` names the field.
     """
     cleaned: dict[str, object] = {}
     dropped: tuple[str, ...] = ()
     for name, value in mapping(values.plain_json(capabilities, "capabilities"), "capabilities").items():
         field = f"capabilities.{name}"
-        if value is None or name.startswith(_OF_THE_CLIENT):  # null is as good as absent by the standard
+        if value is None or name.startswith(_OF_THE_CLIENT):  # by the standard null means absent
             continue
         if name == CHROME_OPTIONS:
             cleaned[name], dropped = _check_options(mapping(value, field), field, allow_unsafe=allow_unsafe)
@@ -141,7 +142,7 @@ def check(capabilities: Mapping[str, object], *, allow_unsafe: bool) -> CheckedC
 
 
 def check_chrome_args(args: Sequence[str]) -> None:
-    """Check the operator's own switches for every Chrome: any but those that are the service's.
+    """Raise unless all the operator's switches for Chrome are ones that the service does not set itself.
 
     Raises:
         StartRefused: The message names DROVER_CHROME_ARGS and the switch.
@@ -163,11 +164,11 @@ def merge(
     no_sandbox: bool,
     extra_args: Sequence[str],
 ) -> dict[str, object]:
-    """Give the `alwaysMatch` of a new session: what the client may have, and what is ours.
+    """Return the `alwaysMatch` of a new session: the client's capabilities merged with Drover's.
 
     A client's switch replaces the operator's of the same name (`extra_args`), and that replaces
-    ours, except for the profile's; lists of features are joined. ChromeDriver itself adds the
-    switches that automation needs, so ours are only those that depend on the settings.
+    Drover's, except for the profile's; lists of features are joined. ChromeDriver itself adds the
+    switches that automation needs, so Drover adds only those that depend on the settings.
     """
     options = _options(checked)
     switches = {"headless": "new"} if headless else {}
@@ -184,7 +185,7 @@ def merge(
     return {**wanted, CHROME_OPTIONS: {**options, "binary": binary, "args": args, "prefs": prefs}}
 
 
-# On a profile of ours Chrome would open its new-tab page, which takes 90 ms longer than the empty
+# With a given profile Chrome would open its new-tab page, which takes 90 ms longer than the empty
 # page that ChromeDriver opens on a profile of its own.
 _START_PAGE = {"session.restore_on_startup": 4, "session.startup_urls": ["data:,"]}
 
@@ -194,11 +195,11 @@ def _downloads_to(folder: str) -> dict[str, object]:
 
 
 def for_reattach(checked: CheckedCapabilities, debugger_address: str) -> dict[str, object]:
-    """Give the `alwaysMatch` that puts a new ChromeDriver on a running browser at `host:port`.
+    """Return the `alwaysMatch` that attaches a new ChromeDriver to a running browser at `host:port`.
 
-    It must cost the page nothing. With a `debuggerAddress` ChromeDriver 156 refuses
-    `mobileEmulation` and `excludeSwitches`, and with `webSocketUrl` it sends the page to about:blank,
-    so an emulated device and a BiDi address do not come back; `args` and `prefs` are Chrome's already.
+    It must not change the page. With a `debuggerAddress` ChromeDriver 156 rejects `mobileEmulation` and
+    `excludeSwitches`, and with `webSocketUrl` it sends the page to about:blank, so an emulated device and
+    a BiDi address are not restored; `args` and `prefs` are already in effect in Chrome.
     """
     kept = {name: v for name, v in checked.capabilities.items() if name in _KEPT_BY_REATTACH}
     options = {name: v for name, v in _options(checked).items() if name in _OPTIONS_KEPT_BY_REATTACH}
@@ -264,14 +265,14 @@ def _is_allowed(name: str, value: str) -> bool:
 
 
 def _read_switch(arg: str, field: str) -> tuple[str, str]:
-    """Name and value of a switch; a value of "" is none.
+    """Return name and value of a switch; the value is "" if it has none.
 
-    ChromeDriver trims it and adds the dashes where there are none, Chrome on Windows takes a slash
-    for them and folds the case.
+    ChromeDriver trims it and adds missing dashes; Chrome on Windows also accepts a slash instead of the
+    dashes, and ignores the case.
     """
     name, _, value = arg.strip().lstrip("-/").partition("=")
     if values.has_control(arg) or not _SWITCH_NAME.fullmatch(name.rstrip()):
-        raise forbidden(field, f"The argument {shown(arg)}", "it is not a switch of Chrome")
+        raise forbidden(field, f"The argument {shown(arg)}", "it is not a Chrome switch")
     return name.rstrip().lower(), value
 
 
@@ -297,11 +298,11 @@ def _excluded_switches(value: object, field: str) -> object:
 
 
 def _check_performance_log(cleaned: Mapping[str, object]) -> None:
-    """ChromeDriver takes `perfLoggingPrefs` only where the performance log is asked for as well."""
+    """Raise if `perfLoggingPrefs` is requested without the performance log: ChromeDriver would reject it."""
     options = mapping(cleaned.get(CHROME_OPTIONS, {}), CHROME_OPTIONS)
     logs = mapping(cleaned.get(LOGGING_PREFS, {}), LOGGING_PREFS)
     if "perfLoggingPrefs" in options and "performance" not in logs:
-        needed = f'needs {LOGGING_PREFS} with "performance" beside it'
+        needed = f'also needs {LOGGING_PREFS} with "performance"'
         raise invalid(f"capabilities.{CHROME_OPTIONS}.perfLoggingPrefs", needed)
 
 
@@ -333,7 +334,7 @@ def _pac_url(value: object, field: str) -> object:
 
 
 def _no_proxy(value: object, field: str) -> object:
-    # The standard wants a list; Selenium's Python client sends one text, which ChromeDriver takes.
+    # The standard requires a list; Selenium's Python client sends a string, which ChromeDriver accepts.
     return values.text(value, field) if isinstance(value, str) else strings(value, field)
 
 
@@ -359,8 +360,8 @@ _CAPABILITIES: Mapping[str, Validator] = {
     "timeouts": fields(dict.fromkeys(("script", "pageLoad", "implicit"), _timeout_ms)),
     "unhandledPromptBehavior": _prompt_behavior,
     "webSocketUrl": values.boolean,
-    # Not of the standard, but ChromeDriver takes perfLoggingPrefs only beside it.
     **_FOR_A_REMOTE_END,
+    # Not in the standard, but ChromeDriver accepts perfLoggingPrefs only together with it.
     LOGGING_PREFS: values.each(one_of(*_LOG_LEVELS)),
 }
 _METRICS = {

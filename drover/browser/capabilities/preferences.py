@@ -1,4 +1,4 @@
-"""Which of Chrome's preferences a client may set: any but those that name a path or a program."""
+"""Validation of Chrome preferences: a client may set any that does not name a path or a program."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PATH_WORD = re.compile(
     r"(?<![a-z])(?:binary|command|dir|director(?:y|ies)|exec|executable|file(?:name|s)?|folders?|library"
     r"|paths?|programs?)(?![a-z])"
 )
-# Whatever their value, these start a program for what a page links to or downloads, or load code.
+# With any value, these can start a program for what a page links to or downloads, or load code.
 _PROGRAM_PREF = re.compile(
     r"(?:custom_handlers|download\.extensions_to_open(?:_by_policy)?|download\.open_pdf_in_system_reader"
     r"|extensions\.settings|protocol_handler)(?:\..*)?",
@@ -24,11 +24,11 @@ _PROGRAM_PREF = re.compile(
 
 
 def check_preferences(value: object, field: str) -> dict[str, object]:
-    """Give `value` if it is an object of preferences that reach no file and no program.
+    """Return `value` if it is an object of preferences that refer to no file and no program.
 
     Raises:
-        ForbiddenCapability: One does; the message names it.
-        InvalidRequest: It is no object.
+        ForbiddenCapability: A preference refers to one; the message names the preference.
+        InvalidRequest: `value` is not an object.
     """
     prefs = mapping(value, field)
     for name, leaf in _leaves(prefs):
@@ -38,7 +38,7 @@ def check_preferences(value: object, field: str) -> dict[str, object]:
 
 
 def _leaves(value: object, name: str = "") -> Iterable[tuple[str, object]]:
-    """Every value within the preferences, with its name as Chrome joins it from the levels above."""
+    """Yield every value in the preferences, with its dotted name as Chrome joins it from the levels above."""
     if isinstance(value, dict):
         for key, part in value.items():
             yield from _leaves(part, f"{name}.{key}" if name else key)

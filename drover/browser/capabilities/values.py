@@ -1,4 +1,4 @@
-"""Checks of JSON values that come from outside, each of which names the field at fault."""
+"""Validators of JSON values from clients; every error names the field."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from drover.core.errors import ForbiddenCapability, InvalidRequest
 
 Validator = Callable[[object, str], object]
-"""Gives a value back, cleaned, or raises InvalidRequest; the text is the field's name, for the error."""
+"""Returns the validated value, or raises InvalidRequest; the second argument is the field's name."""
 
 _DEEPEST = 32
 _LONGEST_SHOWN = 100
@@ -19,17 +19,17 @@ _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 def invalid(field: str, problem: str) -> InvalidRequest:
-    """Give the error for a field, `problem` as in "must be true or false"."""
+    """Return the error for a field, `problem` as in "must be true or false"."""
     return InvalidRequest(f"{cut(field)} {problem}.", {cut(field): problem})
 
 
 def cut(text: str) -> str:
-    """Give a text that a client chose, short enough for a message."""
+    """Return a client's text, truncated for a message."""
     return text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "..."
 
 
 def forbidden(field: str, what: str, reason: str | None = None) -> ForbiddenCapability:
-    """Give the error for something that is not allowed, `what` as in "The switch --x"; with what to do."""
+    """Return the error for something that is not allowed, `what` as in "The switch --x"."""
     advice = "leave it out, or start the service with DROVER_ALLOW_UNSAFE_CAPABILITIES=1"
     if reason is not None:
         advice = f"{reason}; leave it out"
@@ -37,15 +37,16 @@ def forbidden(field: str, what: str, reason: str | None = None) -> ForbiddenCapa
 
 
 def shown(name: str) -> str:
-    """Give a name that a client chose, short and in ASCII, as it stands in a message."""
+    """Return a client's name for something, quoted, truncated and in ASCII, for a message."""
     return ascii(cut(name))
 
 
 def plain_json(value: object, field: str, depth: int = 0) -> object:
-    """Give a deep copy that is JSON and nothing else, so that what was checked is what is sent.
+    """Return a deep copy that contains only JSON types, so that what was checked is what is sent.
 
-    Numbers without a finite value, halves of surrogate pairs and what is nested deeper than 32
-    levels are refused.
+    Raises:
+        InvalidRequest: It contains a number that is not finite, an unpaired surrogate, another type,
+            or more than 32 levels.
     """
     if isinstance(value, str):
         return _sound_text(value, field)
@@ -62,60 +63,60 @@ def plain_json(value: object, field: str, depth: int = 0) -> object:
 
 
 def has_control(text: str) -> bool:
-    """Tell whether a text holds a control character, such as NUL, a tab or the end of a line."""
+    """Return whether a text contains a control character, such as NUL, a tab or a line break."""
     return _CONTROL.search(text) is not None
 
 
 def mapping(value: object, field: str) -> dict[str, object]:
-    """Give `value` if it is a JSON object."""
+    """Return `value` if it is a JSON object."""
     if not isinstance(value, dict):
         raise invalid(field, "must be an object")
     return value
 
 
 def strings(value: object, field: str) -> list[str]:
-    """Give `value` if it is a list of strings."""
+    """Return `value` if it is a list of strings."""
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise invalid(field, "must be a list of strings")
     return value
 
 
 def text(value: object, field: str) -> str:
-    """Give `value` if it is a string that says something, on one line."""
+    """Return `value` if it is a non-empty string without control characters."""
     if not isinstance(value, str) or not value or has_control(value):
-        raise invalid(field, "must be a text, not empty and without control characters")
+        raise invalid(field, "must be a non-empty string without control characters")
     return value
 
 
 def boolean(value: object, field: str) -> bool:
-    """Give `value` if it is true or false."""
+    """Return `value` if it is true or false."""
     if not isinstance(value, bool):
         raise invalid(field, "must be true or false")
     return value
 
 
 def number(value: object, field: str) -> float:
-    """Give `value` if it is a number of 0 or more."""
+    """Return `value` if it is a number of 0 or more."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
         raise invalid(field, "must be a number of 0 or more")
     return value
 
 
 def whole_number(value: object, field: str) -> float:
-    """Give `value` if it is a whole number that JSON carries without loss."""
+    """Return `value` if it is a whole number of 0 or more that JSON represents exactly."""
     if number(value, field) % 1 or number(value, field) > _LARGEST_WHOLE:
         raise invalid(field, f"must be a whole number of at most {_LARGEST_WHOLE}")
     return number(value, field)
 
 
 def has_scheme(url: str, *schemes: str) -> bool:
-    """Tell whether an address begins with one of these schemes, in any case."""
+    """Return whether a URL has one of these schemes, case-insensitively."""
     scheme, colon, _ = url.partition(":")
     return bool(colon) and scheme.lower() in schemes
 
 
 def one_of(*choices: str) -> Validator:
-    """Make the check for one of these strings."""
+    """Return a validator that accepts one of these strings."""
 
     def check(value: object, field: str) -> object:
         if value not in choices:
@@ -126,7 +127,7 @@ def one_of(*choices: str) -> Validator:
 
 
 def each(item: Validator) -> Validator:
-    """Make the check for an object whose fields, whatever their names, all pass `item`."""
+    """Return a validator that accepts an object with any field names, if all its values pass `item`."""
 
     def check(value: object, field: str) -> object:
         return {name: item(part, f"{field}.{name}") for name, part in mapping(value, field).items()}
@@ -135,13 +136,13 @@ def each(item: Validator) -> Validator:
 
 
 def fields(checks: Mapping[str, Validator]) -> Validator:
-    """Make the check for an object that has these fields and no others."""
+    """Return a validator that accepts an object with these fields, all optional, and no others."""
 
     def check(value: object, field: str) -> object:
         parts = mapping(value, field)
         for name in parts:
             if name not in checks:
-                raise invalid(f"{field}.{name}", f"is unknown; known are: {', '.join(checks)}")
+                raise invalid(f"{field}.{name}", f"is unknown; known fields: {', '.join(checks)}")
         return {name: checks[name](part, f"{field}.{name}") for name, part in parts.items()}
 
     return check

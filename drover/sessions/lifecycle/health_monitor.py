@@ -1,4 +1,4 @@
-"""Looks at sessions, and has those that are dead brought back: for a caller, and by itself."""
+"""Checks sessions and has dead ones recovered, on request and periodically."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ from drover.sessions.pool.session import Session, SessionState
 WATCHERS = 4
 WATCH_S = 30.0
 MEMORY_EVERY_S = 300.0
-CRASH_TOLD_S = 0.5
-LOOK_AGAIN_S = 0.02
+HELPERS_SETTLE_S = 0.5
+PROBE_PAUSE_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """A session was looked at, and where it was dead this brought it back."""
+    """The outcome of a check: the recovery that it began and awaited; None if the session was alive."""
 
     recovery: Recovery | None
 
 
 class HealthMonitor:
-    """Checks sessions, heals them, and measures what they hold.
+    """Checks sessions, has dead ones recovered, and measures their memory.
 
     Args:
         registry: The list of sessions.
-        worker: Recovers those that are dead.
-        devtools: The DevTools connections, for what they have heard.
+        worker: Recovers dead sessions.
+        devtools: The DevTools connections, for the signals that they have seen.
         probe_timeout: Seconds that one health probe waits.
     """
 
@@ -66,11 +66,11 @@ class HealthMonitor:
         self._measured_at: dict[str, float] = {}
         self._probes: SingleFlight[HealthReadings] = SingleFlight()
 
-    def heal(self, session: Session, deadline: Deadline) -> CheckResult | None:
-        """Check a session, and recover it where it is dead; None where it has moved on: ask again.
+    def check_and_recover(self, session: Session, deadline: Deadline) -> CheckResult | None:
+        """Check a session, and recover it if it is dead; return None if it changed in the meantime: retry.
 
         Raises:
-            RecoveryFailed: It could not be brought back, or not in time, or dies again and again.
+            RecoveryFailed: It could not be recovered, or not in time, or it keeps crashing.
         """
         self._settle_helpers(session)
         work = self._recovery_of(session, self.assess(session, deadline))
@@ -79,24 +79,22 @@ class HealthMonitor:
         try:
             result = deadline.wait(work)
         except DeadlineExceeded as error:
-            raise RecoveryFailed(
-                f"Session {session.session_id} is still being recovered; ask again"
-            ) from error
+            raise RecoveryFailed(f"Session {session.session_id} is still being recovered; retry") from error
         return CheckResult(result.last_recovery) if isinstance(result, Session) else None
 
     def assess(self, session: Session, deadline: Deadline) -> Assessment:
-        """Look at a session until there is a judgement, or no time, and note what was found."""
+        """Probe a session until the assessment is settled or the time is over, and record the result."""
         running, silence, begun = session.running, Silence(), time.monotonic()
         if running is None:
             return Assessment(HealthStatus.DEAD, "it has no browser", Cause.BROWSER_GONE)
-        look = partial(self._look, running)
+        probe = partial(self._probe, running)
         while True:
-            readings = self._probes.take(running, look)
+            readings = self._probes.do(running, probe)
             assessment = health.assess(readings, running, silence, self._probe_timeout)
             if assessment.settled or deadline.remaining() == 0:
                 break
             silence = assessment.silence
-            time.sleep(LOOK_AGAIN_S)
+            time.sleep(PROBE_PAUSE_S)
         now, latency_ms = datetime.now(timezone.utc), round(1000 * (time.monotonic() - begun))
         alive = assessment.status in {HealthStatus.HEALTHY, HealthStatus.BUSY}
         self._registry.note(
@@ -107,13 +105,13 @@ class HealthMonitor:
         )
         return assessment
 
-    def _look(self, running: RunningBrowser) -> HealthReadings:
+    def _probe(self, running: RunningBrowser) -> HealthReadings:
         return health.read(running, self._devtools.seen(running), self._probe_timeout)
 
     def _settle_helpers(self, session: Session) -> None:
-        """End helpers that somebody has stopped, and let Chrome take note of those that are ending.
+        """End stopped helper processes, and wait until Chrome has noticed those that are ending.
 
-        Chrome waits for stopped ones, but starts dead ones anew.
+        Chrome waits for a stopped helper, but replaces a dead one.
         """
         running = session.running
         if running is None:
@@ -121,15 +119,15 @@ class HealthMonitor:
         helpers = look_at_helpers(running.browser)
         stopped = helpers.stopped
         end(stopped)
-        over = time.monotonic() + CRASH_TOLD_S
+        over = time.monotonic() + HELPERS_SETTLE_S
         while time.monotonic() < over and (
             helpers.ending or (stopped and not self._devtools.seen(running).crashed_pages)
         ):
-            time.sleep(LOOK_AGAIN_S)
+            time.sleep(PROBE_PAUSE_S)
             helpers = look_at_helpers(running.browser)
 
     def watch(self) -> None:
-        """Begin to check every session that nobody uses, side by side; one that hangs delays no other."""
+        """Begin to check all sessions that are not in use, in parallel; one that hangs delays no other."""
         sessions = self._registry.sessions()
         present = {session.session_id for session in sessions}
         self._watching = {name: work for name, work in self._watching.items() if name in present}
@@ -138,16 +136,16 @@ class HealthMonitor:
             running = self._watching.get(session.session_id)
             if session.evictable and (running is None or running.done()):
                 self._watching[session.session_id] = self._executor.submit(self._watch_one, session)
-        over_before = time.monotonic() - MEMORY_EVERY_S
-        # Before it has a browser, what is measured would stand there for minutes as what the session holds.
-        whole = [one for one in sessions if one.running is not None]
-        due = [one for one in whole if self._measured_at.get(one.session_id, float("-inf")) <= over_before]
+        due_before = time.monotonic() - MEMORY_EVERY_S
+        # A value measured before the browser runs would be shown for minutes as the session's memory.
+        started = [one for one in sessions if one.running is not None]
+        due = [one for one in started if self._measured_at.get(one.session_id, float("-inf")) <= due_before]
         if due:
             self._measured_at |= dict.fromkeys((one.session_id for one in due), time.monotonic())
             self._executor.submit(self._measure, due)
 
     def _measure(self, sessions: Sequence[Session]) -> None:
-        """Note how much memory the sessions' processes hold; that costs some 2 ms a process."""
+        """Record how much memory the sessions' processes hold; takes about 2 ms per process."""
         pids_of: dict[str, list[int]] = {}
         for row in snapshot().rows.values():
             mark = session_mark(row.cmdline)
@@ -158,7 +156,7 @@ class HealthMonitor:
             self._registry.note(session, memory_mb=held)
 
     def close(self) -> None:
-        """Take no more work."""
+        """Begin no more checks."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _watch_one(self, session: Session) -> None:
@@ -166,20 +164,24 @@ class HealthMonitor:
             self._settle_helpers(session)
             self._recovery_of(session, self.assess(session, Deadline(WATCH_S)))
         except RecoveryFailed:
-            # It dies again and again and rests now; whoever asks for it is told.
+            # Recovery is paused after too many crashes; clients get the error when they request the session.
             return
 
     def _recovery_of(self, session: Session, found: Assessment) -> Future[Any] | CheckResult | None:
-        """Have a session recovered where it is dead; gives the work, or what there is to say at once."""
+        """Begin to recover a dead session; return the work to wait for, or the result of a living one.
+
+        None if the session changed in the meantime.
+        """
         if found.status is not HealthStatus.DEAD:
             return CheckResult(None)
         decision = next_attempt(session.crash_loop, time.monotonic())
         if isinstance(decision, Pause):
+            retry_after_s = ceil(decision.retry_after_s)
             raise RecoveryFailed(
-                f"Session {session.session_id} died {session.crash_loop.length} times in a row "
-                f"({found.cause.value if found.cause else found.reason}) and rests; "
-                "ask again later, or DELETE it",
-                retry_after_s=ceil(decision.retry_after_s),
+                f"Session {session.session_id} crashed {session.crash_loop.length} times in a row "
+                f"({found.cause.value if found.cause else found.reason}). "
+                f"Recovery is paused for {retry_after_s} s; retry then, or delete the session.",
+                retry_after_s=retry_after_s,
             )
         begun = self._registry.begin(session, SessionState.RECOVERING)
         if isinstance(begun, Reserved):

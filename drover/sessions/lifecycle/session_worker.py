@@ -138,7 +138,7 @@ class SessionWorker:
                 session.capabilities,
                 Deadline(START_S),
                 self._wanted(session),
-                gives_way=session.warm,
+                low_priority=session.warm,
             )
             self._furnish(session, running)
             published = self._publish(session, running)
@@ -294,7 +294,7 @@ class SessionWorker:
         """Give a new session's browser what was kept for its key, and open its first page."""
         kept = self._repository.kept_for_key(session.key) if session.key is not None else None
         if kept is not None and session.key is not None:
-            self._recoverer.put_back(running, kept)
+            self._recoverer.restore_state(running, kept)
             self._state_saver.remember(session.session_id, kept)
         if session.first_page is None:
             return

@@ -1,8 +1,8 @@
-"""One look at a session for all who ask for it at the same moment.
+"""Request coalescing: concurrent callers with the same key share one call.
 
-ChromeDriver listens with a backlog of 5, Chrome with one of 10 (measured): where twenty callers probe the
-same session at once, the kernel drops or resets some of their connections, and a session that is well
-would seem to be silent.
+ChromeDriver listens with a backlog of 5, Chrome with one of 10 (measured): if twenty callers probe the
+same session at once, the kernel drops or resets some of their connections, and a healthy session would
+seem silent.
 """
 
 from __future__ import annotations
@@ -18,40 +18,42 @@ Shared = TypeVar("Shared")
 
 
 class SingleFlight(Generic[Shared]):
-    """Gives every caller a look that began after he asked, and shares it among those who asked meanwhile.
+    """Coalesces concurrent calls: each caller gets the result of a call that began after its own request.
 
-    Nobody is given a look that was under way already: what it has read may be older than his question.
+    A call that is already running is never shared: it may have read facts that are older than the request.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._under_way: dict[Hashable, Future[Shared]] = {}
+        self._running: dict[Hashable, Future[Shared]] = {}
         self._next: dict[Hashable, Future[Shared]] = {}
 
-    def take(self, what: Hashable, look: Callable[[], Shared]) -> Shared:
-        """Look, or share the look of somebody else; waits for at most one look before its own.
+    def do(self, key: Hashable, call: Callable[[], Shared]) -> Shared:
+        """Return the result of `call`, or share the call that another caller is about to make for this key.
+
+        Waits for at most one running call first.
 
         Args:
-            what: What is looked at.
-            look: Looks at it, within a bounded time.
+            key: What the result is about; calls with equal keys are shared.
+            call: Makes the call, within a bounded time.
 
         Raises:
-            Exception: What `look` raises, for all who share it.
+            Exception: What `call` raises, for all callers that share it.
         """
         with self._lock:
-            shared = self._next.get(what)
-            before = self._under_way.get(what)
+            shared = self._next.get(key)
+            before = self._running.get(key)
             if shared is None:
-                mine = self._next[what] = Future[Shared]()
+                mine = self._next[key] = Future[Shared]()
         if shared is not None:
             return shared.result()
         if before is not None:
             wait([before])
         with self._lock:
-            self._under_way[what] = self._next.pop(what)
-        complete(mine, look)
+            self._running[key] = self._next.pop(key)
+        complete(mine, call)
         with self._lock:
-            # Another look may have begun as soon as this one was complete.
-            if self._under_way[what] is mine:
-                del self._under_way[what]
+            # Another call may have begun as soon as this one was complete.
+            if self._running[key] is mine:
+                del self._running[key]
         return mine.result()

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from drover.browser import health
 from drover.browser.devtools import Connection, DevTools, DevToolsFailed
-from drover.browser.saved_state import SavedState, put_back_cookies, take
+from drover.browser.saved_state import SavedState, capture, restore_cookies
 from drover.processes.activity import activity_of
 from drover.processes.helpers import network_process
 from drover.processes.table import Liveness, ProcessIdentity, liveness
@@ -153,7 +153,7 @@ class StateSaver:
         try:
             connection = self._devtools.of(session.running)
             network = self._network(session, connection, before)
-            state = take(connection, pages, before or SavedState())
+            state = capture(connection, pages, before or SavedState())
         except (DevToolsFailed, KeyError):
             # A browser that does not answer is the health check's matter; what was taken before stands.
             return
@@ -180,7 +180,7 @@ class StateSaver:
             if not known.is_gone:
                 return known
             if before is not None:
-                put_back_cookies(connection, before)
+                restore_cookies(connection, before)
         process = network_process(session.running.browser)
         if process is None:
             return None

@@ -140,7 +140,7 @@ def test_a_setting_that_names_no_program_is_refused_in_one_line(find: object, va
 def test_a_real_file_that_is_not_executable_is_refused(folder: Path) -> None:
     file = folder / "chrome"
     file.touch(mode=0o600)
-    with pytest.raises(StartRefused, match="no executable file"):
+    with pytest.raises(StartRefused, match="not an executable file"):
         binaries.find_chrome(str(file))
 
 
@@ -279,7 +279,7 @@ def test_a_manager_that_cannot_help_becomes_a_line_that_says_what_to_do(
 @pytest.mark.parametrize(
     ("script", "cause"),
     [
-        ("echo nonsense", "it ended with 0"),
+        ("echo nonsense", "it exited with status 0"),
         ("echo 'x: cannot execute' >&2; exit 126", "x: cannot execute"),
         ("exec sleep 30", "no answer within 0.2 s"),
     ],

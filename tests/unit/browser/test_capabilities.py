@@ -283,7 +283,7 @@ def test_any_other_switch_is_refused_by_name(arg: str, named: str) -> None:
 )
 @pytest.mark.parametrize("allow_unsafe", [False, True])
 def test_an_argument_that_is_no_switch_is_refused(arg: str, allow_unsafe: bool) -> None:
-    with pytest.raises(ForbiddenCapability, match="not a switch"):
+    with pytest.raises(ForbiddenCapability, match="not a Chrome switch"):
         check_options(args=[arg], allow_unsafe=allow_unsafe)
 
 

@@ -67,7 +67,7 @@ class FakeBrowserParts:
 @pytest.fixture(autouse=True)
 def _pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("drover.browser.health.pages", lambda *_: (Page("P9", "data:,"),))
-    monkeypatch.setattr(recovery, "put_back", lambda connection, *_: connection.put_back())
+    monkeypatch.setattr(recovery, "restore", lambda connection, *_: connection.restore())
 
 
 @pytest.mark.parametrize("cause", [Cause.DRIVER_GONE, Cause.DRIVER_HUNG])
@@ -93,7 +93,7 @@ def test_a_tab_that_cannot_be_loaded_again_takes_a_new_browser() -> None:
 def test_a_dead_browser_is_replaced_by_one_on_its_profile_after_all_of_it_is_ended(cause: Cause) -> None:
     parts = FakeBrowserParts()
     assert parts.recover(cause, SAVED) == (STARTED, Method.RESTORED)
-    assert parts.steps == ["stop", "keep_profile", "start", "put_back"]
+    assert parts.steps == ["stop", "keep_profile", "start", "restore"]
 
 
 @pytest.mark.parametrize("cause", LIVING)
@@ -107,14 +107,14 @@ def test_where_nothing_is_left_to_attach_to_a_new_browser_is_started(cause: Caus
 def test_a_profile_that_no_browser_starts_on_is_emptied(state: SavedState | None, method: Method) -> None:
     parts = FakeBrowserParts(start=[GONE, None])
     assert parts.recover(Cause.BROWSER_GONE, state) == (STARTED, method)
-    assert [step for step in parts.steps if step != "put_back"] == [
+    assert [step for step in parts.steps if step != "restore"] == [
         *("stop", "keep_profile", "start"),
         *("stop", "reset", "start"),
     ]
 
 
 def test_what_could_not_be_put_back_into_an_empty_profile_is_not_called_restored() -> None:
-    parts = FakeBrowserParts(start=[GONE, None], put_back=DevToolsFailed("busy"))
+    parts = FakeBrowserParts(start=[GONE, None], restore=DevToolsFailed("busy"))
     assert parts.recover(Cause.BROWSER_GONE, SAVED) == (STARTED, Method.RECREATED)
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drover.browser.devtools import Connection, DevToolsFailed, DevToolsRefused
-from drover.browser.saved_state import MAX_ORIGINS, OriginStorage, SavedState, put_back, take
+from drover.browser.saved_state import MAX_ORIGINS, OriginStorage, SavedState, capture, restore
 
 TEXTS = st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=3)
 COOKIES = st.lists(st.dictionaries(st.sampled_from(["name", "value"]), st.text(max_size=5)), max_size=3)
@@ -83,7 +83,7 @@ def test_a_text_that_is_no_state_is_told_from_one(text: str) -> None:
 def test_cookies_address_storage_and_window_are_taken() -> None:
     page = Page(Runtime_evaluate=storages(P1="a.example"))
     page.answers["Storage.getCookies"] = {"cookies": [{"name": "login"}]}
-    state = take(connection(page), [("P1", "https://a.example/x")], SavedState())
+    state = capture(connection(page), [("P1", "https://a.example/x")], SavedState())
     assert state == SavedState(
         "https://a.example/x",
         ({"name": "login"},),
@@ -94,7 +94,7 @@ def test_cookies_address_storage_and_window_are_taken() -> None:
 
 def test_a_page_that_is_no_web_page_has_no_address_worth_keeping_and_is_not_asked() -> None:
     page = Page()
-    state = take(connection(page), [("P1", "chrome://version/")], SavedState())
+    state = capture(connection(page), [("P1", "chrome://version/")], SavedState())
     assert state.url is None
     assert "Runtime.evaluate" not in page.methods
 
@@ -112,14 +112,14 @@ def test_a_page_that_is_no_web_page_has_no_address_worth_keeping_and_is_not_aske
 def test_a_page_that_shows_no_storage_keeps_what_was_taken_before(answer: object) -> None:
     before = SavedState(origins={"https://a.example": OriginStorage({"a": "1"}, {})})
     page = Page(Runtime_evaluate=answer)
-    assert take(connection(page), [("P1", "https://a.example/")], before).origins == before.origins
+    assert capture(connection(page), [("P1", "https://a.example/")], before).origins == before.origins
 
 
 def test_the_page_in_front_is_never_the_one_that_is_dropped_for_lack_of_room() -> None:
     old = {f"https://{number}.example": OriginStorage({}, {}) for number in range(MAX_ORIGINS)}
     before = SavedState(origins={"https://front": OriginStorage({}, {}), **old})
     page = Page(Runtime_evaluate=storages(P1="front", P2="behind"))
-    state = take(connection(page), [("P1", "https://front/"), ("P2", "https://behind/")], before)
+    state = capture(connection(page), [("P1", "https://front/"), ("P2", "https://behind/")], before)
     assert len(state.origins) == MAX_ORIGINS
     assert list(state.origins)[-2:] == ["https://behind", "https://front"]
 
@@ -128,7 +128,7 @@ def test_a_browser_that_does_not_answer_is_no_state() -> None:
     page = Page()
     page.fails["Storage.getCookies"] = DevToolsFailed("gone")
     with pytest.raises(DevToolsFailed):
-        take(connection(page), [("P1", "https://a.example/")], SavedState())
+        capture(connection(page), [("P1", "https://a.example/")], SavedState())
 
 
 def test_everything_is_put_back_before_the_page_is_opened_and_the_script_is_taken_away() -> None:
@@ -139,7 +139,7 @@ def test_everything_is_put_back_before_the_page_is_opened_and_the_script_is_take
         {"https://a.example": OriginStorage({"a": "1"}, {})},
         {"width": 800, "windowState": "maximized"},
     )
-    put_back(connection(page), "P1", state)
+    restore(connection(page), "P1", state)
     assert page.methods == [
         "Storage.setCookies",
         "Browser.getWindowForTarget",
@@ -158,13 +158,13 @@ def test_the_script_is_taken_away_also_when_the_page_does_not_open() -> None:
     page = Page()
     page.fails["Page.navigate"] = DevToolsFailed("hangs")
     with pytest.raises(DevToolsFailed):
-        put_back(connection(page), "P1", SavedState("https://a.example/"))
+        restore(connection(page), "P1", SavedState("https://a.example/"))
     assert page.methods[-1] == "Page.removeScriptToEvaluateOnNewDocument"
 
 
 def test_a_cookie_that_lasts_keeps_its_end_and_one_without_an_end_is_no_error() -> None:
     page = Page()
-    put_back(
+    restore(
         connection(page),
         "P1",
         SavedState(cookies=({"name": "lasts", "session": False, "expires": 5}, {"name": "odd"})),
@@ -176,13 +176,13 @@ def test_a_browser_that_does_not_answer_is_not_asked_for_each_cookie() -> None:
     page = Page()
     page.fails["Storage.setCookies"] = DevToolsFailed("silent")
     with pytest.raises(DevToolsFailed):
-        put_back(connection(page), "P1", SavedState(cookies=({"name": "one"}, {"name": "two"})))
+        restore(connection(page), "P1", SavedState(cookies=({"name": "one"}, {"name": "two"})))
     assert page.methods == ["Storage.setCookies"]
 
 
 def test_cookies_that_are_all_refused_keep_the_address_from_nobody() -> None:
     page = Page()
     page.fails["Storage.setCookies"] = DevToolsRefused("Invalid cookie fields")
-    put_back(connection(page), "P1", SavedState("https://a.example/", ({"name": "one"}, {"name": "two"})))
+    restore(connection(page), "P1", SavedState("https://a.example/", ({"name": "one"}, {"name": "two"})))
     assert page.methods.count("Storage.setCookies") == 3
     assert "Page.navigate" in page.methods

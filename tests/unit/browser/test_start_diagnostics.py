@@ -31,8 +31,8 @@ def test_the_reason_the_last_words_and_what_to_do_are_one_line(
     said = explain_failure("session not created.", session_folder)
     assert said == (
         "No browser could be started: session not created. ChromeDriver's last log lines: [SEVERE]: it went / "
-        "[SEVERE]: wrong. Check that Chrome and ChromeDriver are of the same version and start by hand, "
-        "then ask again"
+        "[SEVERE]: wrong. Check that Chrome and ChromeDriver have the same major version and that both start "
+        "manually, then retry"
     )
 
 
@@ -48,9 +48,7 @@ def test_a_full_disk_is_named_as_the_cause(
 ) -> None:
     room(monkeypatch, 2_000_000)
     said = explain_failure("Chrome instance exited", session_folder)
-    assert (
-        f"The disk of {session_folder.path.parent} is full (2 MB are free): make room, then ask again" in said
-    )
+    assert (f"Disk full: only 2 MB free on {session_folder.path.parent}. Free some space, then retry") in said
     assert "version" not in said
 
 

@@ -20,11 +20,11 @@ TIMEOUT_S = 10.0
 class Start(threading.Thread):
     """A start in a thread of its own: it waits for its slot and holds it until it is told to end."""
 
-    def __init__(self, slots: StartSlots, begun: list[str], name: str, *, gives_way: bool) -> None:
+    def __init__(self, slots: StartSlots, begun: list[str], name: str, *, low_priority: bool) -> None:
         super().__init__(name=name, daemon=True)
         self._slots = slots
         self._begun = begun
-        self._gives_way = gives_way
+        self._low_priority = low_priority
         self._end = threading.Event()
         self.has_slot = threading.Event()
         self.wanted = True
@@ -32,7 +32,7 @@ class Start(threading.Thread):
 
     def run(self) -> None:
         try:
-            with self._slots.slot(Deadline(TIMEOUT_S), lambda: self.wanted, gives_way=self._gives_way):
+            with self._slots.slot(Deadline(TIMEOUT_S), lambda: self.wanted, low_priority=self._low_priority):
                 self._begun.append(self.name)
                 self.has_slot.set()
                 assert self._end.wait(TIMEOUT_S)
@@ -52,9 +52,9 @@ class Starts:
         self.begun: list[str] = []
         self._all: list[Start] = []
 
-    def begin(self, name: str, *, gives_way: bool = False) -> Start:
+    def begin(self, name: str, *, low_priority: bool = False) -> Start:
         """Let one start stand in line, or begin."""
-        start = Start(self.slots, self.begun, name, gives_way=gives_way)
+        start = Start(self.slots, self.begun, name, low_priority=low_priority)
         self._all.append(start)
         start.start()
         wait_until(lambda: start.has_slot.is_set() or len(self.slots._queue) == self._waiting(), "it waits")
@@ -89,13 +89,13 @@ def test_so_many_have_a_slot_and_the_next_waits() -> None:
     slots = StartSlots(2)
     with ExitStack() as held:
         for _ in range(2):
-            held.enter_context(slots.slot(Deadline(0), lambda: True, gives_way=False))
+            held.enter_context(slots.slot(Deadline(0), lambda: True, low_priority=False))
         with (
-            pytest.raises(BrowserUnavailable, match="turn did not come in time"),
-            slots.slot(Deadline(0), lambda: True, gives_way=False),
+            pytest.raises(BrowserUnavailable, match="no start slot became free in time"),
+            slots.slot(Deadline(0), lambda: True, low_priority=False),
         ):
             pytest.fail("a third one got a slot")
-    with slots.slot(Deadline(0), lambda: True, gives_way=False):
+    with slots.slot(Deadline(0), lambda: True, low_priority=False):
         assert len(slots._starting) == 1
 
 
@@ -111,7 +111,7 @@ def test_who_came_first_starts_first(starts: Starts) -> None:
 
 def test_what_nobody_waits_for_starts_last(starts: Starts) -> None:
     first = starts.running("first")
-    warm, client = starts.begin("warm", gives_way=True), starts.begin("client")
+    warm, client = starts.begin("warm", low_priority=True), starts.begin("client")
     first.finish()
     assert client.has_slot.wait(TIMEOUT_S)
     client.finish()
@@ -132,9 +132,9 @@ def test_who_is_not_wanted_any_more_leaves_the_line_at_once(starts: Starts) -> N
 
 def test_a_start_that_fails_gives_its_slot_back() -> None:
     slots = StartSlots(1)
-    with pytest.raises(OSError, match="no"), slots.slot(Deadline(0), lambda: True, gives_way=False):
+    with pytest.raises(OSError, match="no"), slots.slot(Deadline(0), lambda: True, low_priority=False):
         raise OSError("no")
-    with slots.slot(Deadline(0), lambda: True, gives_way=False):
+    with slots.slot(Deadline(0), lambda: True, low_priority=False):
         assert slots._queue == []
 
 

@@ -44,7 +44,7 @@ class Browsers:
         self.visits: list[str] = []
         monkeypatch.setattr(state_saver, "activity_of", lambda _: self.activity)
         monkeypatch.setattr(health, "pages", lambda *_: self.pages)
-        monkeypatch.setattr(state_saver, "take", lambda *_: self._look())
+        monkeypatch.setattr(state_saver, "capture", lambda *_: self._look())
         monkeypatch.setattr(keep_alive, "visit", lambda _, url, __: self._visit(url))
 
     def of(self, _: RunningBrowser) -> None:
