@@ -1,1 +1,1 @@
-"""The contract as data: schemas of requests and answers. Imports no web framework."""
+"""The HTTP contract as data: schemas of requests and responses. Imports no web framework."""

@@ -1,7 +1,7 @@
-"""What the routes answer, as models: the schemas of OpenAPI, with each field's meaning and an example.
+"""Response models: the OpenAPI schemas, with the meaning and an example of each field.
 
-The routes build their answers by themselves; tests hold real answers against these models, which know no
-optional field that is not marked as one and no field beyond those named.
+The routes build their responses without these models. Tests validate real responses against them; the
+models forbid unknown fields, and a field is optional only if it is declared so.
 """
 
 from __future__ import annotations
@@ -22,354 +22,361 @@ from drover.sessions.pool.session import SessionState
 Timestamp = Annotated[
     str, Field(json_schema_extra={"format": "date-time"}, examples=["2026-11-22T19:40:00.123Z"])
 ]
-"""A time in UTC, as RFC 3339 has it."""
+"""A time in UTC, in RFC 3339 format."""
 Pid = Annotated[int, Field(description="Process id", examples=[4711])]
 SessionIdField = Annotated[str, Field(examples=["session_3f9c0a1b2c4d"])]
 
 
 def error_codes() -> Iterator[str]:
-    """Give every `code` that an answer may have, some more than once; a door has its own."""
+    """Yield every `code` that a response may have, some more than once."""
     for kind in vars(errors).values():
         if isinstance(kind, type) and issubclass(kind, DroverError):
             yield kind.code
 
 
 class ApiModel(BaseModel):
-    """Base of what the service answers."""
+    """Base of all response bodies."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class Success(ApiModel):
-    """Base of the answers to what went well."""
+    """Base of the bodies of successful responses."""
 
     success: Literal[True] = Field(default=..., examples=[True])
-    """Whether it went well."""
+    """Whether the request succeeded."""
 
 
 class Failure(ApiModel):
-    """What every failure looks like."""
+    """The body of every failed request."""
 
     success: Literal[False] = Field(default=..., examples=[False])
-    """Whether it went well."""
+    """Whether the request succeeded."""
     error: str = Field(examples=["field idle_timeout: Input should be a valid number"])
-    """One sentence that says what happened and what to do."""
+    """What happened and what to do about it, for people."""
     code: str = Field(json_schema_extra={"enum": [*sorted(set(error_codes()))]}, examples=["invalid_request"])
-    """The same for programs."""
+    """Error code, for programs."""
     details: dict[str, str] = Field(default={}, examples=[{"idle_timeout": "Input should be a valid number"}])
-    """Where fields are at fault: what is wrong with each."""
+    """What is wrong with each field, by field name; present if fields or parameters are the cause."""
 
 
 class RecoveryObject(ApiModel):
-    """How a session was brought back."""
+    """How a session was recovered."""
 
     cause: Cause = Field(examples=["driver_gone"])
     """What was found dead or hung."""
     method: Method = Field(examples=["reattached"])
-    """The gentlest way that worked: what is still there."""
+    """What was kept: the running browser, its saved state in a new browser, or nothing."""
     orphans_killed: int = Field(examples=[0])
-    """Processes that the cleanup before it has seen dead."""
+    """Orphaned processes that the cleanup before the recovery ended."""
     duration_ms: int = Field(examples=[131])
-    """Milliseconds from finding the session dead to its being ready again."""
+    """Milliseconds from finding the session dead until it was ready again."""
 
 
 class HealthObject(ApiModel):
-    """What the last check of a session found."""
+    """The result of the last health check of a session."""
 
     status: HealthStatus = Field(examples=["healthy"])
-    """`busy` is alive: a command is running."""
+    """Health status; `busy` means alive, with a command running."""
     reason: str | None = Field(examples=[None])
-    """Why, in words, where it is not healthy."""
+    """Why the session is not healthy, for people; null if it is."""
     checked_at: Timestamp | None = Field(examples=["2026-11-22T19:40:00.123Z"])
-    """When it was checked last."""
+    """Time of the last check."""
     latency_ms: int | None = Field(examples=[3])
-    """Milliseconds that the check took."""
+    """Duration of the check in milliseconds."""
 
 
 class LeaseObject(ApiModel):
-    """Who holds a session."""
+    """A lease: who holds a session, and until when."""
 
     holder: str | None = Field(examples=["nightly-report"])
-    """The holder, in its own words."""
+    """Name that the holder chose for itself."""
     expires_at: Timestamp
-    """When the lease ends by itself."""
+    """Time at which the lease expires unless it is renewed."""
 
 
 class GrantedLease(LeaseObject):
-    """A lease with its token, which is told only to the one to whom it is granted."""
+    """A lease with its token, which only the client that was granted the lease receives."""
 
     token: str = Field(examples=["2xUqgW1nX0dR7s8Zk3o5bQJ4mVt6yHfL"])
-    """What renews the lease or gives it back, in the header `Lease-Token`."""
+    """Secret that renews or ends the lease; send it in the header `Lease-Token`."""
 
 
 class KeepAliveObject(ApiModel):
-    """The page that keeps a login from lapsing."""
+    """A page that is visited regularly so that a login does not expire."""
 
     url: str = Field(examples=["https://example.org/account"])
-    """The page's address."""
+    """URL of the page."""
     interval: float = Field(examples=[300])
     """Seconds between two visits."""
 
 
 class DriverObject(ApiModel):
-    """The session's ChromeDriver; a recovery may replace it."""
+    """The ChromeDriver of a session; a recovery may replace it."""
 
     pid: Pid
     url: str = Field(examples=["http://127.0.0.1:41234"])
-    """Where it listens, on this machine only."""
+    """Address that it listens on, reachable from this machine only."""
     session_id: str = Field(examples=["0f3a5b9c7d1e4f60a2b4c6d8e0f1a3b5"])
-    """ChromeDriver's own id of the session."""
+    """Id of the session inside this ChromeDriver."""
 
 
 class BrowserObject(ApiModel):
-    """The session's browser; a recovery may replace it."""
+    """The browser of a session; a recovery may replace it."""
 
     pid: Pid
     version: str = Field(examples=["156.0.8078.79"])
-    """Chrome's version."""
+    """Version of Chrome."""
     debugger_address: str = Field(examples=["127.0.0.1:39999"])
-    """Where its DevTools listen, on this machine only."""
+    """Address of its DevTools, reachable from this machine only."""
 
 
 class SessionObject(ApiModel):
-    """A session as clients see it."""
+    """A session."""
 
     session_id: SessionIdField
-    """The stable id; it never changes."""
+    """Stable id; it never changes."""
     key: str | None = Field(examples=["account-17"])
-    """The client's persistent name for it."""
+    """Persistent name that the client chose."""
     state: SessionState = Field(examples=["ready"])
-    """Where it is in its life."""
+    """State in the life cycle of the session."""
     in_use: bool = Field(examples=[True])
     """Whether a lease is held, a command runs, or a CDP or BiDi socket is open."""
     created_at: Timestamp
-    """When it was asked for."""
+    """Time at which the session was requested."""
     last_used: Timestamp
-    """When it was last used; looking at it is no use."""
+    """Time of the last use; health checks and viewing do not count."""
     idle_timeout: float = Field(examples=[1800])
-    """Seconds unused after which it is closed; 0 = never."""
+    """Seconds without use after which the session is closed; 0 = never."""
     keep_alive: KeepAliveObject | None
-    """The page that is opened while nobody uses it."""
+    """Page that is visited while the session is not in use."""
     lease: LeaseObject | None
-    """Who holds it, without the token."""
+    """Current lease, without its token."""
     recoveries: int = Field(examples=[1])
-    """How often it was brought back."""
+    """Number of recoveries so far."""
     last_recovery: RecoveryObject | None
-    """The last time."""
+    """The most recent recovery."""
     health: HealthObject
-    """What the last check found."""
+    """Result of the last health check."""
     current_url: str | None = Field(examples=["https://example.org/"])
-    """The address of the page in front, as last seen."""
+    """URL of the page in the foreground, as last seen."""
     memory_mb: float | None = Field(examples=[312.4])
-    """What its processes hold, in units of 1,000,000 bytes; measured every five minutes."""
+    """Memory of its processes, in units of 1,000,000 bytes; measured every five minutes."""
     driver: DriverObject | None
-    """Its ChromeDriver, once there is one."""
+    """Its ChromeDriver; null until one has started."""
     browser: BrowserObject | None
-    """Its browser, once there is one."""
+    """Its browser; null until one has started."""
     webdriver_url: str | None = Field(examples=["http://localhost:5010/wd/hub"])
-    """Where WebDriver clients drive it, whatever happens to its ChromeDriver."""
+    """Address for WebDriver clients; it stays valid when ChromeDriver is replaced."""
     cdp_url: str | None = Field(examples=["ws://localhost:5010/sessions/session_3f9c0a1b2c4d/cdp"])
-    """Where CDP clients drive it."""
+    """Address for CDP clients."""
 
 
 class SessionAnswer(Success):
-    """A session that is handed over."""
+    """A session that was found, recovered or created for the request."""
 
     created: bool = Field(examples=[False])
-    """Whether it is new."""
+    """Whether the session is new."""
     recovered: bool = Field(examples=[True])
-    """Whether it was dead and brought back for this request."""
+    """Whether the session was dead and was recovered for this request."""
     recovery: RecoveryObject | None
-    """How it was brought back."""
+    """How it was recovered; null if it was not."""
     session: SessionObject
     """The session."""
     session_id: SessionIdField
-    """Its id."""
+    """Id of the session."""
     lease: GrantedLease | SkipJsonSchema[None] = None
-    """The lease, where one was asked for; else the field is absent."""
+    """The lease, if the request asked for one; otherwise the field is absent."""
 
 
 class SessionList(Success):
-    """All sessions, from what is known now."""
+    """All sessions, as currently known."""
 
     active_sessions: int = Field(examples=[3])
-    """How many there are."""
+    """Number of sessions."""
     max_sessions: int = Field(examples=[10])
-    """How many there may be."""
+    """Maximum number of sessions."""
     session_capacity: str = Field(examples=["3/10"])
-    """Both in one."""
+    """Both numbers as one text."""
     sessions: list[SessionObject]
     """The sessions, oldest first."""
 
 
 class SessionClosedAnswer(Success):
-    """A session is closed: its processes were seen gone."""
+    """The session is closed; all its processes were verified to be gone."""
 
     message: str = Field(examples=["Session session_3f9c0a1b2c4d closed"])
-    """The same in words."""
+    """The result, for people."""
     session_id: SessionIdField
-    """The id that it had."""
+    """Id of the closed session."""
     active_sessions: int = Field(examples=[2])
-    """How many are left."""
+    """Number of remaining sessions."""
 
 
 class LeaseAnswer(Success):
-    """A lease is granted or renewed."""
+    """The lease was granted or renewed."""
 
     lease: GrantedLease
     """The lease."""
 
 
 class LeaseEnded(Success):
-    """A lease is given back."""
+    """The lease was released."""
 
-    message: str = Field(examples=["Lease of session session_3f9c0a1b2c4d given back"])
-    """The same in words."""
+    message: str = Field(examples=["Lease of session session_3f9c0a1b2c4d released"])
+    """The result, for people."""
     session_id: SessionIdField
-    """The session's id."""
+    """Id of the session."""
 
 
 class ProcessBrief(ApiModel):
-    """A process that a cleanup was about."""
+    """A process that a cleanup ended, would end, or could not end."""
 
     pid: Pid
     name: str = Field(examples=["chromedriver"])
-    """The name of its program."""
+    """Name of the program."""
     role: Role = Field(examples=["driver"])
-    """What it is to its browser."""
+    """Role of the process in its browser."""
     reason: str = Field(examples=["a ChromeDriver of no session"])
-    """Why it was to be ended; in `failed`, why it could not be."""
+    """Why the process had to be ended; in `failed`, why it could not be."""
 
 
 class _Report(ApiModel):
-    """Base of the reports of cleanups and emergencies."""
+    """Base of the reports of cleanups and emergency recoveries."""
 
     message: str = Field(examples=["Cleaned up 3 orphaned processes"])
-    """The outcome in words."""
+    """The result, for people."""
     killed_count: int = Field(examples=[3])
-    """Processes seen dead."""
+    """Number of processes that were ended and verified to be gone."""
     active_sessions: int = Field(examples=[5])
-    """How many sessions there are."""
+    """Number of sessions."""
     killed: list[ProcessBrief]
-    """The processes seen dead; in a dry run those that would be ended."""
+    """Processes that were ended and verified to be gone; in a dry run, those that would be ended."""
     failed: list[ProcessBrief] = Field(examples=[[]])
-    """The processes that could not be ended, and why."""
+    """Processes that could not be ended, and why."""
     removed_profiles: int = Field(examples=[2])
-    """Session folders of nobody, removed with all they held."""
+    """Number of orphaned session folders that were removed."""
     duration_ms: int = Field(examples=[84])
-    """Milliseconds that it took."""
+    """Duration in milliseconds."""
 
 
 class _CleanupFields(_Report):
     """Base of the reports of cleanups."""
 
     freed_mb: float = Field(examples=[812.0])
-    """Memory that the killed processes held, in units of 1,000,000 bytes."""
+    """Memory that the ended processes held, in units of 1,000,000 bytes."""
     dry_run: bool = Field(examples=[False])
-    """Whether nothing was done."""
+    """Whether this was a dry run, which changes nothing."""
     spared: dict[str, int] = Field(examples=[{"protected": 24, "foreign": 11}])
-    """How many processes were left alone, by verdict."""
+    """Number of processes that were left alone, by verdict."""
     reaped: list[int] = Field(examples=[[9012]])
-    """Pids of defunct children of ours that were taken off the process table."""
+    """Pids of defunct child processes of the service that were reaped."""
     phases_ms: dict[str, int] = Field(examples=[{"scan": 21, "plan": 4, "end": 51, "sweep": 8}])
-    """Milliseconds by phase."""
+    """Duration of each phase in milliseconds."""
 
 
 class _Incomplete(ApiModel):
-    """Base of the reports of what is not complete."""
+    """Base of the reports of incomplete cleanups and emergency recoveries."""
 
     success: Literal[False] = Field(default=..., examples=[False])
-    """Whether it went well."""
-    error: str = Field(examples=["These processes could not be ended: PID 9012; `failed` says why"])
-    """One sentence that says what to do."""
+    """Whether the request succeeded."""
+    error: str = Field(
+        examples=[
+            (
+                "These processes could not be ended: PID 9012. "
+                "See `failed` for the reasons, then end them manually."
+            )
+        ]
+    )
+    """What happened and what to do about it, for people."""
     code: Literal["cleanup_incomplete"] = Field(default=..., examples=["cleanup_incomplete"])
-    """The same for programs."""
+    """Error code, for programs."""
 
 
 class CleanupAnswer(_CleanupFields, Success):
-    """A cleanup is done, or in a dry run planned."""
+    """A complete cleanup, or the plan of one in a dry run."""
 
 
 class CleanupIncompleteAnswer(_CleanupFields, _Incomplete):
-    """A cleanup that could not end everything."""
+    """A cleanup that could not end every orphan."""
 
 
 class _EmergencyReport(_Report):
     warning: str = Field(examples=["All Chrome browsers have been closed"])
-    """What else that means."""
+    """Side effect to be aware of."""
 
 
 class EmergencyAnswer(_EmergencyReport, Success):
-    """Every Chrome of the machine is gone, but for those of other users, which stand in `failed`."""
+    """Every Chrome on the machine has ended, except those of other users, which are listed in `failed`."""
 
 
 class EmergencyIncompleteAnswer(_EmergencyReport, _Incomplete):
-    """An emergency recovery that could not end everything."""
+    """An emergency recovery that could not end every Chrome."""
 
 
 class ProcessObject(ApiModel):
-    """A ChromeDriver or Chrome process of the machine, and what a cleanup thinks of it."""
+    """A ChromeDriver or Chrome process on the machine, with its verdict."""
 
     pid: Pid
     ppid: int = Field(examples=[1])
-    """Its parent's process id."""
+    """Process id of the parent."""
     name: str = Field(examples=["chromedriver"])
-    """The name of its program."""
+    """Name of the program."""
     role: Role = Field(examples=["driver"])
-    """What it is to its browser."""
+    """Role of the process in its browser."""
     verdict: Verdict = Field(examples=["orphan"])
-    """What a cleanup would do: spare what is protected or foreign, end orphans."""
+    """What a cleanup does with it: an `orphan` is ended, `protected` and `foreign` are left alone."""
     reason: str = Field(examples=["a ChromeDriver of no session"])
-    """Why, in words."""
+    """Reason for the verdict, for people."""
     session_id: str | None = Field(examples=[None])
-    """The session that it belongs to."""
+    """Session that it belongs to; null if it belongs to none."""
     memory_mb: float | None = Field(examples=[18.7])
-    """What it holds, in units of 1,000,000 bytes."""
+    """Its memory, in units of 1,000,000 bytes."""
     age_s: float = Field(examples=[3600.5])
-    """Seconds since its start."""
+    """Seconds since it started."""
 
 
 class ProcessList(Success):
-    """Every ChromeDriver and Chrome process of the machine."""
+    """Every ChromeDriver and Chrome process on the machine."""
 
     processes: list[ProcessObject]
-    """The processes, by pid."""
+    """The processes, sorted by pid."""
 
 
 class ServiceHealth(ApiModel):
     """Whether the service can hand out browsers."""
 
     success: bool = Field(examples=[True])
-    """Whether it can."""
+    """Whether the service is healthy."""
     status: Literal["healthy", "unhealthy"] = Field(default=..., examples=["healthy"])
-    """The same in a word."""
+    """The same as a word."""
     service: Literal["drover"] = Field(default=..., examples=["drover"])
-    """Which program answers."""
+    """Name of the service."""
     version: str = Field(examples=["1.0.0"])
-    """Its version."""
+    """Version of the service."""
     active_sessions: int = Field(examples=[3])
-    """How many sessions there are."""
+    """Number of sessions."""
     max_sessions: int = Field(examples=[10])
-    """How many there may be."""
+    """Maximum number of sessions."""
     session_capacity: str = Field(examples=["3/10"])
-    """Both in one."""
+    """Both numbers as one text."""
     warm: int = Field(examples=[0])
-    """Browsers that stand ready."""
+    """Number of warm browsers that are ready to be handed out."""
     persistent_sessions: int = Field(examples=[1])
-    """Sessions with a key."""
+    """Number of sessions with a key."""
     uptime_s: float = Field(examples=[86400.0])
-    """Seconds since the start."""
+    """Seconds since the service started."""
     timestamp: Timestamp
-    """The service's time."""
+    """Current time of the service."""
     reason: str = Field(default="", examples=["the service is stopping"])
-    """Why not, where it is unhealthy."""
+    """Why the service is unhealthy; absent if it is healthy."""
 
 
 class W3cAnswer(ApiModel):
-    """What every WebDriver command answers."""
+    """The response to every WebDriver command."""
 
     value: Any = Field(examples=[None])
-    """What the command gives; where it failed, an object of `error`, `message` and `stacktrace`."""
+    """Result of the command; if it failed, an object with `error`, `message` and `stacktrace`."""
 
 
 class W3cError(ApiModel):
@@ -378,15 +385,15 @@ class W3cError(ApiModel):
     model_config = ConfigDict(extra="allow")
 
     error: str = Field(examples=["no such element"])
-    """The standard's word for it."""
+    """Error code of W3C WebDriver."""
     message: str = Field(examples=["no such element: Unable to locate element"])
-    """One sentence for people."""
+    """What happened, for people."""
     stacktrace: str = Field(examples=[""])
-    """ChromeDriver's own; empty where the failure is the service's."""
+    """Stack trace of ChromeDriver; empty if the error comes from the service."""
 
 
 class W3cFailure(ApiModel):
-    """What every WebDriver command that failed answers."""
+    """The response to every WebDriver command that failed."""
 
     value: W3cError
-    """What went wrong; `data.code` is as in all other routes where the service itself refused it."""
+    """The error; if it comes from the service, `data.code` is the error code of all other routes."""

@@ -1,4 +1,4 @@
-"""How a cleanup's report reads in JSON, over HTTP as on the command line."""
+"""Cleanup reports as JSON, the same over HTTP and on the command line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from process_cleanup import CleanupReport
 
 
 def cleanup_json(report: CleanupReport, active_sessions: int) -> dict[str, object]:
-    """Give the answer to a cleanup; it is a success when nothing that was to be ended is left."""
+    """Return the report of a cleanup; it is a success if every process that had to end has ended."""
     message = f"Cleaned up {report.killed_count} orphaned processes"
     if report.dry_run:
         message = f"Would clean up {len(report.killed)} orphaned processes"
@@ -24,7 +24,10 @@ def cleanup_json(report: CleanupReport, active_sessions: int) -> dict[str, objec
 
 
 def emergency_json(report: CleanupReport, active_sessions: int) -> dict[str, object]:
-    """Give the answer to an emergency; a process that we have no right to end does not spoil it."""
+    """Return the report of an emergency recovery.
+
+    It is a success even if processes remain that the service has no permission to end.
+    """
     complete = not any(failure.is_ours_to_end for failure in report.failed)
     message = (
         f"Emergency recovery completed - killed {report.killed_count} processes and cleared all sessions"
@@ -37,7 +40,7 @@ def emergency_json(report: CleanupReport, active_sessions: int) -> dict[str, obj
 
 
 def processes_json(plan: CleanupPlan) -> dict[str, object]:
-    """Give every Chrome-like process with its verdict."""
+    """Return every Chrome-like process with its verdict."""
     return {"success": True, "processes": [process_json(judgement) for judgement in plan.judgements]}
 
 
@@ -45,7 +48,10 @@ def _outcome(report: CleanupReport, message: str, *, complete: bool) -> dict[str
     body: dict[str, object] = {"success": complete, "message": message, "killed_count": report.killed_count}
     if not complete:
         pids = ", ".join(str(failure.judgement.row.pid) for failure in report.failed)
-        body["error"] = f"These processes could not be ended: PID {pids}; `failed` says why, end them by hand"
+        body["error"] = (
+            f"These processes could not be ended: PID {pids}. "
+            "See `failed` for the reasons, then end them manually."
+        )
         body["code"] = CleanupIncomplete.code
     return body
 
@@ -69,7 +75,7 @@ def _brief(judgement: Judgement) -> dict[str, object]:
 
 
 def process_json(judgement: Judgement) -> dict[str, object]:
-    """Give one Chrome-like process with its verdict."""
+    """Return one Chrome-like process with its verdict."""
     row = judgement.row
     return {
         "pid": row.pid,

@@ -1,4 +1,4 @@
-"""Sessions as clients see them."""
+"""JSON forms of sessions, leases and recoveries."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from drover.sessions.pool.session import Lease, Session
 
 
 def session_json(session: Session, addresses: Addresses) -> dict[str, object]:
-    """Give a session as clients see it, with the addresses of the doors through which it is driven."""
+    """Return a session as clients see it, with the addresses at which drivers reach it."""
     running = session.running
     return {
         "session_id": session.session_id,
@@ -51,7 +51,7 @@ def _lease_json(lease: Lease | None) -> dict[str, object] | None:
 
 
 def granted_json(lease: Lease) -> dict[str, object]:
-    """Give a lease with its token, which nobody but the one to whom it is granted may see."""
+    """Return a lease with its token; send it only to the client that was granted the lease."""
     return {"holder": lease.holder, "token": lease.token, "expires_at": rfc3339(lease.expires_at)}
 
 

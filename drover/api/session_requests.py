@@ -1,4 +1,4 @@
-"""What clients may send about sessions."""
+"""Request models for sessions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _HTTP_URL: TypeAdapter[HttpUrl] = TypeAdapter(HttpUrl)
 
 def _session_id(value: str) -> str:
     if not SESSION_ID.fullmatch(value):
-        raise ValueError("1 to 64 letters, digits, `_` or `-`, and no `_` or `-` at its beginning")
+        raise ValueError("use 1 to 64 letters, digits, `_` or `-`, and begin with a letter or digit")
     return value
 
 
@@ -41,49 +41,49 @@ Url = Annotated[
 
 
 class KeepAliveRequest(Strict):
-    """A page to open in the background every `interval` seconds, while nobody uses the session."""
+    """A page to visit in a background tab every `interval` seconds while the session is not in use."""
 
     url: Url
-    """The page's address."""
+    """URL of the page."""
     interval: Annotated[float, Field(ge=1, examples=[300])]
     """Seconds between two visits."""
 
 
 class LeaseRequest(Strict):
-    """A lease of `ttl` seconds; `holder` is for people."""
+    """A lease of `ttl` seconds."""
 
     ttl: Annotated[float, Field(gt=0, le=MAX_LEASE_S, examples=[60])]
-    """Seconds until it ends by itself."""
+    """Seconds until the lease expires unless it is renewed."""
     holder: Annotated[str, Field(min_length=1, max_length=MAX_HOLDER, examples=["nightly-report"])] | None = (
         None
     )
-    """Who holds it, for people."""
+    """Name of the holder, shown to people."""
 
 
 class SessionRequest(Strict):
     """The body of `POST /sessions`; every field is optional."""
 
     session_id: SessionName | None = None
-    """Retrieve this session, or create it under this name."""
+    """Return the session with this id, or create it under this id."""
     key: Annotated[str, Field(min_length=1, max_length=256, examples=["account-17"])] | None = None
     """Persistent mapping: the same key always leads to the same session."""
     url: Url | None = None
-    """First page, opened only when the session is created."""
+    """First page; opened only when the session is created."""
     capabilities: dict[str, Any] | None = Field(default=None, examples=[{"pageLoadStrategy": "eager"}])
     """W3C capabilities as in `alwaysMatch`; checked against an allow-list."""
     idle_timeout: Annotated[float, Field(ge=0, examples=[1800])] | None = None
-    """Seconds unused after which it is closed; 0 = never; default from the settings."""
+    """Seconds without use after which the session is closed; 0 = never; default from the settings."""
     keep_alive: KeepAliveRequest | None = None
-    """A page to open in a background tab while nobody uses the session."""
+    """A page to visit in a background tab while the session is not in use."""
     lease: LeaseRequest | None = None
-    """Hand it over already in use."""
+    """Lease the session to the client of this request."""
 
 
 class LookQuery(Strict):
     """The parameters of `GET /sessions/{id}`."""
 
     recover: bool = True
-    """Heal the session where it is dead; false only reports."""
+    """Recover the session if it is dead; `false` only reports its health."""
 
 
 def request_of(
@@ -93,7 +93,7 @@ def request_of(
     *,
     ends_with_last_window: bool = False,
 ) -> AcquireRequest:
-    """Give what a client asks for: its body, its checked capabilities, and the token of its lease."""
+    """Return the request that a body, its checked capabilities and a lease token amount to."""
     return AcquireRequest(
         session_id=body.session_id,
         key=body.key,

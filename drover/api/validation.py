@@ -1,4 +1,4 @@
-"""From what a client sent to validated values; a field that nobody knows is never ignored."""
+"""Validation of what clients send; unknown fields are refused, never ignored."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from drover.core.errors import InvalidRequest
 
 
 class Strict(BaseModel):
-    """Base of what clients may send: exact types, and no field beyond those named."""
+    """Base of request models: exact types, no unknown fields."""
 
     model_config = ConfigDict(
         extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
@@ -19,25 +19,31 @@ class Strict(BaseModel):
 
 
 class Nothing(Strict):
-    """No fields at all."""
+    """A request without any fields."""
 
 
 Model = TypeVar("Model", bound=Strict)
 
 
 def validated(model: type[Model], values: Mapping[str, object], kind: str, *, strict: bool) -> Model:
-    """Give values as a model; `kind` is what a client calls one of them.
+    """Return values as a model.
+
+    Args:
+        model: The model to validate against.
+        values: Values by name.
+        kind: What messages call one value, such as `field` or `parameter`.
+        strict: Whether values must have the exact type; query parameters arrive as text.
 
     Raises:
-        InvalidRequest: One is unknown or wrong; `details` names them all.
+        InvalidRequest: A value is unknown or invalid; `details` names each one.
     """
     try:
         return model.model_validate(values, strict=strict)
     except ValidationError as error:
         details = {_path(e["loc"]): _explained(e["type"], e["msg"], kind) for e in error.errors()}
-        told = "; ".join(f"{kind} {name}: {what}" for name, what in details.items())
+        problems = "; ".join(f"{kind} {name}: {problem}" for name, problem in details.items())
         known = ", ".join(model.model_fields) or "none"
-        raise InvalidRequest(f"{told} (known {kind}s: {known})", details) from error
+        raise InvalidRequest(f"{problems} (known {kind}s: {known})", details) from error
 
 
 def _path(location: tuple[int | str, ...]) -> str:
@@ -46,5 +52,5 @@ def _path(location: tuple[int | str, ...]) -> str:
 
 def _explained(kind_of_error: str, message: str, kind: str) -> str:
     if kind_of_error == "extra_forbidden":
-        return f"there is no such {kind}"
+        return f"unknown {kind}"
     return message.removeprefix("Value error, ")
