@@ -1,4 +1,4 @@
-"""Entry point: `python app.py [command]`, and `create_app` for an ASGI server that is not ours."""
+"""Entry point: `python app.py [command]`, and `create_app` for another ASGI server."""
 
 from __future__ import annotations
 

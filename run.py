@@ -3,11 +3,11 @@
     python3 run.py [arguments of app.py]
     python3 run.py test [arguments of pytest]
 
-Makes `.venv` beside this file, installs the requirements when they changed, finds Chrome and
-ChromeDriver, then becomes `app.py` (or pytest) with the arguments it was given. What it does
-is said on standard output, a line a step (before a command whose output others read: on standard
-error); what failed, and what to do, on standard error.
-Needs the standard library only, and parses on old Pythons, so that they can be told what is missing.
+Creates `.venv` beside this file, installs the requirements if they changed, finds Chrome and
+ChromeDriver, then becomes `app.py` (or pytest) with the arguments it was given. It prints one line
+per step to standard output, or to standard error before a command whose output other programs read.
+Errors and advice go to standard error.
+Needs only the standard library, and parses on old Pythons, so that those get an error message as well.
 """
 
 import contextlib
@@ -25,9 +25,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-if sys.version_info < (3, 10):  # noqa: UP036 - this is the file that an old Python is started with
+if sys.version_info < (3, 10):  # noqa: UP036 - an old Python may run this file
     sys.exit(
-        f"run.py needs Python 3.10 or newer, and this is {sys.version.split()[0]}: start it with a newer one"
+        f"run.py needs Python 3.10 or newer, but this is {sys.version.split()[0]}. Start it with a newer one."
     )
 
 from dataclasses import dataclass
@@ -42,25 +42,25 @@ else:
 
 RUNTIME = "requirements.txt"
 DEVELOPMENT = "requirements-dev.txt"
-# DEVELOPMENT includes RUNTIME: what is installed with the one is installed with the other.
+# DEVELOPMENT includes RUNTIME, so installing the former installs the latter.
 INCLUDES = {RUNTIME: (RUNTIME,), DEVELOPMENT: (DEVELOPMENT, RUNTIME)}
-LOCK_PATIENCE_S = 900.0
-PIP_PATIENCE_S = 5.0
-# Long, since a package manager that is killed half-way leaves its data base to be repaired by hand.
-APT_PATIENCE_S = 60.0
+LOCK_TIMEOUT_S = 900.0
+PIP_GRACE_S = 5.0
+# Long, since a package manager that is killed half-way leaves a database that must be repaired manually.
+APT_GRACE_S = 60.0
 REPORTS = (["cleanup"], ["processes"], ["doctor"])
 REFUSED = 2
-LATER = "none found, so Selenium Manager will fetch it"
+LATER = "not found, so Selenium Manager will download it"
 SOUND = "import sys, pip._internal.cli.main; sys.exit(sys.version_info < (3, 10))"
 
 
 class SetupError(Exception):
-    """A step failed; the message is the one line that says what to do."""
+    """A step failed; the message is one line that says what to do."""
 
 
 @dataclass(frozen=True)
 class Clone:
-    """A folder that holds `run.py`, and what is set up in it."""
+    """The folder that contains `run.py`, and the paths of what is set up in it."""
 
     root: Path
 
@@ -71,7 +71,7 @@ class Clone:
 
     @property
     def unfinished(self) -> Path:
-        """Stands in a virtual environment for as long as that is being made."""
+        """A marker file that exists while the virtual environment is being created."""
         return self.venv / "unfinished"
 
     @property
@@ -80,11 +80,11 @@ class Clone:
         return self.venv / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
 
     def stamp(self, requirements: str) -> Path:
-        """Give the file that holds the fingerprint of a finished installation."""
+        """Return the file that holds the fingerprint of a finished installation."""
         return self.venv / f"{requirements}.sha256"
 
     def fingerprint(self, requirements: str) -> str:
-        """Give a hash of all that an installation depends on: interpreter, packages present, files' text."""
+        """Return a hash of what an installation depends on: interpreter, installed packages, requirements."""
         packages = "Lib/site-packages" if sys.platform == "win32" else "lib/python3*/site-packages"
         parts = [os.path.realpath(self.python).encode()]
         parts += sorted(info.name.encode() for info in self.venv.glob(f"{packages}/*.dist-info"))
@@ -92,7 +92,7 @@ class Clone:
         return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
     def is_ready(self, requirements: str) -> bool:
-        """Tell whether these requirements are installed, as they stand now."""
+        """Return whether the current version of these requirements is installed."""
         try:
             stamped = self.stamp(requirements).read_text(encoding="ascii")
         except OSError:
@@ -101,12 +101,12 @@ class Clone:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Set up, then become the program; returns only where that failed, and on Windows."""
+    """Set up, then become the program; returns an exit code only after a failure, and on Windows."""
     clone = Clone(Path(__file__).resolve().parent)
     _end_cleanly_by_signals()
-    # The doctor says what is missing, before anything is brought; a cleanup needs no browser.
+    # `doctor` reports what is missing before anything is installed; a cleanup needs no browser.
     report = bool({"-h", "--help", "--version"}.intersection(arguments)) or arguments[:1] in REPORTS
-    _let_every_character_out()
+    _escape_unprintable_characters()
     try:
         if arguments[:1] == ["test"]:
             prepare(clone, DEVELOPMENT, browser=not report)
@@ -120,14 +120,19 @@ def main(arguments: Sequence[str]) -> int:
     except SetupError as error:
         return _failed(str(error))
     except OSError as error:
-        return _failed(f"{error}: make sure that this user may write in {clone.root} and start programs")
+        return _failed(f"{error}. Make sure that this user may write to {clone.root} and start programs.")
     except KeyboardInterrupt:
         sys.stderr.write("run.py: stopped\n")
         return 130
 
 
 def prepare(clone: Clone, requirements: str, *, browser: bool) -> None:
-    """Do what is missing: the virtual environment, its packages, and where wanted Chrome and ChromeDriver."""
+    """Install what is missing: the virtual environment, its packages, and a browser if `browser`.
+
+    Raises:
+        SetupError: A step failed.
+        StartRefused: A setting names an invalid Chrome or ChromeDriver.
+    """
     ready = clone.is_ready(requirements)
     missing = browser and _missing()
     installable = missing and can_install_browser(Path("/etc/os-release"), find_setting)
@@ -141,7 +146,7 @@ def prepare(clone: Clone, requirements: str, *, browser: bool) -> None:
 
 
 def set_up(clone: Clone, requirements: str, lock: int) -> None:
-    """Bring the virtual environment to these requirements, unless another `run.py` has just done it."""
+    """Install these requirements in the virtual environment, unless another `run.py` has just done so."""
     if clone.is_ready(requirements):
         return
     if not is_sound(clone):
@@ -150,7 +155,7 @@ def set_up(clone: Clone, requirements: str, lock: int) -> None:
 
 
 def is_sound(clone: Clone) -> bool:
-    """Tell whether there is a whole virtual environment, of a Python that is new enough, and with pip."""
+    """Return whether the virtual environment is complete, has pip, and has a Python that is new enough."""
     if clone.unfinished.exists() or not os.access(clone.python, os.X_OK):
         return False
     command = [str(clone.python), "-c", SOUND]
@@ -159,39 +164,43 @@ def is_sound(clone: Clone) -> bool:
 
 
 def make_venv(clone: Clone, lock: int) -> None:
-    """Make the virtual environment, in the place of a damaged one."""
+    """Create the virtual environment; a damaged one is replaced.
+
+    Raises:
+        SetupError: This Python cannot create one, or runs from the one that has to be replaced.
+    """
     if importlib.util.find_spec("ensurepip") is None or importlib.util.find_spec("venv") is None:
         raise SetupError(
-            "this Python cannot make a virtual environment: run `apt-get install python3-venv`, then again"
+            "This Python cannot create a virtual environment. "
+            "Run `apt-get install python3-venv`, then run this again."
         )
     if Path(sys.prefix) == clone.venv:
-        raise SetupError("run.py has to make .venv anew and runs in it: start it with the system's python3")
-    say(f"Making .venv with Python {sys.version.split()[0]}")
+        raise SetupError("run.py must replace .venv but runs in it. Start it with the system's python3.")
+    say(f"Creating .venv with Python {sys.version.split()[0]}")
     if clone.venv.exists():
         shutil.rmtree(clone.venv)
     clone.venv.mkdir()
     clone.unfinished.touch()
     command = [sys.executable, "-m", "venv", str(clone.venv)]
-    run_step(command, "making .venv failed: mend what the output above says, then run this again", lock)
+    run_step(command, "Could not create .venv. Fix the error shown above, then run this again.", lock)
     clone.unfinished.unlink()
 
 
 def install(clone: Clone, requirements: str, lock: int) -> None:
-    """Install with pip, and stamp what is installed once that is finished."""
+    """Install with pip, and write the fingerprints when that is finished."""
     say(f"Installing {requirements} into .venv")
     for name in INCLUDES:
         clone.stamp(name).unlink(missing_ok=True)
     pip = [str(clone.python), "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
     command = [*pip, "-r", str(clone.root / requirements)]
-    run_step(
-        command, f"pip could not install {requirements}: mend what it says above, then run this again", lock
-    )
+    advice = f"pip could not install {requirements}. Fix the error shown above, then run this again."
+    run_step(command, advice, lock)
     for name in INCLUDES[requirements]:
         clone.stamp(name).write_text(clone.fingerprint(name), encoding="ascii")
 
 
 def can_install_browser(os_release: Path, setting: Callable[[str], "str | None"]) -> bool:
-    """Tell whether apt may bring the browser: a real Debian, as root, and no browser of one's own is set."""
+    """Return whether apt can install the browser: on Debian itself, as root, and no setting names one."""
     if sys.platform != "linux" or os.geteuid() != 0 or shutil.which("apt-get") is None:
         return False
     if setting(binaries.CHROME_VARIABLE) or setting(binaries.CHROMEDRIVER_VARIABLE):
@@ -202,20 +211,16 @@ def can_install_browser(os_release: Path, setting: Callable[[str], "str | None"]
 def install_browser() -> None:
     """Install Debian's Chromium and its ChromeDriver."""
     say("Installing Debian's chromium and chromium-driver with apt-get")
-    otherwise = "apt-get could not install the browser: mend what it says above, then run this again"
+    advice = "apt-get could not install the browser. Fix the error shown above, then run this again."
     apt = ["apt-get", "-o", "DPkg::Lock::Timeout=120"]
     environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    run_step([*apt, "update"], otherwise, environ=environ, patience=APT_PATIENCE_S)
-    run_step(
-        [*apt, "install", "-y", "chromium", "chromium-driver"],
-        otherwise,
-        environ=environ,
-        patience=APT_PATIENCE_S,
-    )
+    run_step([*apt, "update"], advice, environ=environ, grace_s=APT_GRACE_S)
+    install = [*apt, "install", "-y", "chromium", "chromium-driver"]
+    run_step(install, advice, environ=environ, grace_s=APT_GRACE_S)
 
 
 def tell_browser() -> None:
-    """Say which Chrome and ChromeDriver there are, or that Selenium Manager will be asked for them."""
+    """Print which Chrome and ChromeDriver were found, or that Selenium Manager will download them."""
     chrome = binaries.find_chrome(find_setting(binaries.CHROME_VARIABLE))
     chromedriver = binaries.find_chromedriver(find_setting(binaries.CHROMEDRIVER_VARIABLE))
     notice = None if chrome else binaries.snap_notice()
@@ -225,7 +230,7 @@ def tell_browser() -> None:
 
 
 def find_setting(name: str) -> "str | None":
-    """Give a setting as the service will read it: the environment's, else that of `.env` in this folder."""
+    """Return a setting as the service will read it: from the environment, else from `.env` in this folder."""
     if name in os.environ:
         return os.environ[name]
     try:
@@ -238,19 +243,20 @@ def find_setting(name: str) -> "str | None":
 
 def run_step(
     command: Sequence[str],
-    otherwise: str,
+    advice: str,
     lock: "int | None" = None,
     environ: "Mapping[str, str] | None" = None,
-    patience: float = PIP_PATIENCE_S,
+    grace_s: float = PIP_GRACE_S,
 ) -> None:
-    """Run a child to its end; its output is shown only if it fails, and it never outlives us.
+    """Run a child process to its end; its output is shown only if it fails, and it never outlives run.py.
 
     Args:
         command: The program and its arguments.
-        otherwise: What to do if it fails.
-        lock: A lock to share with the child: should we be killed, nobody else starts before it has ended.
-        environ: Its environment, ours if None.
-        patience: Seconds it has to end after it was told to.
+        advice: The error message if it fails: what to do.
+        lock: File descriptor of a lock to share with the child, so that the lock is held until the child ends
+            even if this process is killed.
+        environ: Environment of the child; this process's if None.
+        grace_s: Seconds between the request to end and the kill.
 
     Raises:
         SetupError: It failed.
@@ -263,48 +269,48 @@ def run_step(
         try:
             code = child.wait()
         except BaseException:
-            _end(child, patience)
+            _end(child, grace_s)
             raise
         if code != 0:
             output.seek(0)
             sys.stderr.write(output.read().decode(errors="replace"))
-            raise SetupError(otherwise)
+            raise SetupError(advice)
 
 
 @contextlib.contextmanager
 def exclusive(path: Path) -> Iterator[int]:
-    """Hold the lock file, so that one `run.py` at a time changes the set-up; gives its file descriptor.
+    """Hold the lock file, so that only one `run.py` at a time changes the set-up; yield its file descriptor.
 
     Raises:
-        SetupError: Somebody else has held it for fifteen minutes.
+        SetupError: Another process has held it for fifteen minutes.
     """
-    deadline = time.monotonic() + LOCK_PATIENCE_S
+    deadline = time.monotonic() + LOCK_TIMEOUT_S
     with path.open("ab") as file:
         if not _try_lock(file.fileno()):
-            say("Waiting for another run.py that is setting up")
+            say("Waiting for another run.py to finish its set-up")
             while not _try_lock(file.fileno()):
                 if time.monotonic() > deadline:
                     raise SetupError(
-                        "another run.py has been setting up for fifteen minutes: end it, then run this again"
+                        "Another run.py has been setting up for 15 minutes. End it, then run this again."
                     )
                 time.sleep(0.1)
         yield file.fileno()
 
 
 def become(command: Sequence[str], system: str = sys.platform) -> int:
-    """Become the program; on Windows, which has no such thing, run it as a child and give its exit code."""
+    """Replace this process by the program; on Windows, run it as a child and return its exit code."""
     sys.stdout.flush()
     if system != "win32":
         os.execv(command[0], [*command])  # noqa: S606 - becoming another program is the purpose
     child = subprocess.Popen(command)  # noqa: S603 - as above
     while True:
-        # The console sends Ctrl-C to the child as well, and the child decides how to end.
+        # The console sends Ctrl-C to the child as well, and the child decides how to stop.
         with contextlib.suppress(KeyboardInterrupt):
             return child.wait()
 
 
 def say(line: str) -> None:
-    """Say what is being done."""
+    """Print a line about the current step."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
@@ -320,8 +326,8 @@ def _own_group(lock: "int | None") -> "dict[str, Any]":
     return {"start_new_session": True, "pass_fds": () if lock is None else (lock,)}
 
 
-def _end(child: "subprocess.Popen[bytes]", patience: float) -> None:
-    """End a child of ours with all that it has started."""
+def _end(child: "subprocess.Popen[bytes]", grace_s: float) -> None:
+    """End a child process and everything that it has started."""
     if sys.platform == "win32":
         child.kill()
         child.wait()
@@ -329,10 +335,10 @@ def _end(child: "subprocess.Popen[bytes]", patience: float) -> None:
     try:
         with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
             os.killpg(child.pid, signal.SIGINT)
-            child.wait(patience)
+            child.wait(grace_s)
     finally:
-        # What the child has left behind, and after a second Ctrl-C, which asks for no more patience, itself.
-        # While one of its group lives, the system gives this number to nobody else.
+        # Ends what the child has left behind, and after a second Ctrl-C the child itself.
+        # The system does not reuse the number of a process group that still has a member.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
         child.wait()
@@ -341,7 +347,7 @@ def _end(child: "subprocess.Popen[bytes]", patience: float) -> None:
 def _end_cleanly_by_signals() -> None:
     numbers = [signal.SIGTERM] if sys.platform == "win32" else [signal.SIGTERM, signal.SIGHUP]
     for number in numbers:
-        # What is ignored, as SIGHUP is under nohup, has to stay so for the program that we become.
+        # An ignored signal, such as SIGHUP under nohup, must stay ignored in the program that follows.
         if signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, _exit_by_signal)
 
@@ -366,8 +372,8 @@ def _failed(message: str, code: int = 1) -> int:
     return code
 
 
-def _let_every_character_out() -> None:
-    """Let a console that cannot show a character show its number: a name must not end a program."""
+def _escape_unprintable_characters() -> None:
+    """Print characters that the console cannot encode as escapes, so that no file name causes an error."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -1,7 +1,7 @@
-"""The command line: serve; for cron without HTTP: cleanup and processes; and doctor, for the set-up.
+"""The command line: serve, cleanup, processes and doctor.
 
-`cleanup` and `processes` ask the running instance where there is one, since it alone knows its
-sessions; without one they do the work themselves and spare the sessions of their own data folder.
+`cleanup` and `processes` call the running instance if there is one, since only it knows its sessions. Without
+one they do the work themselves and spare the sessions in their data folder.
 """
 
 from __future__ import annotations
@@ -39,49 +39,49 @@ OBSTRUCTED = 75
 ANSWER_S = 60
 
 _EXIT_CODES = """exit codes:
-  0  done; for cleanup: no orphan is left; for doctor: all is well
-  1  a process could not be ended, the report says why; for doctor: a problem that stops the service
-  2  a setting or an argument is wrong
-  3  an instance of Drover runs on this data folder, but does not answer
-  4  for doctor: a warning, and no problem
-  75  nothing is wrong with the settings, but the port or the folder is taken, the disk is full, or the
-      address is not there yet: a later start may succeed"""
+  0   success; cleanup: no orphan is left; doctor: no problems and no warnings
+  1   cleanup: a process could not be ended (the report says why); doctor: a problem that stops the service
+  2   invalid setting or argument
+  3   an instance of Drover is running on this data folder, but does not answer
+  4   doctor: warnings, but no problem
+  75  temporary failure: the port or the data folder is in use, the disk is full, or the address is not
+      available yet; a later start may succeed"""
 
 JsonObject = Mapping[str, Any]
 
 
 class ServiceUnreachable(Exception):
-    """The running instance cannot be asked; the message says why."""
+    """The running instance cannot be reached, or it refuses; the message says why."""
 
 
 def main() -> int:
-    """Run the command that the program's arguments name; return the exit code."""
+    """Run the command given in the program's arguments; return the exit code."""
     return run(sys.argv[1:], serve)
 
 
 def run(arguments: Sequence[str], serve: Callable[[Settings], int]) -> int:
-    """Do what the arguments say and give the exit code.
+    """Run a command and return its exit code.
 
     Args:
-        arguments: Without the program's name.
-        serve: Runs the service until it is told to stop.
+        arguments: The arguments without the program's name.
+        serve: Runs the service until it is stopped, and returns its exit code.
     """
-    _let_every_character_out()
-    asked = _parser().parse_args(arguments)
+    _escape_unprintable_characters()
+    options = _parser().parse_args(arguments)
     try:
         settings = load_settings()
-        if asked.command == "cleanup":
-            return _cleanup(settings, dry_run=asked.dry_run, as_json=asked.json)
-        if asked.command == "processes":
-            return _processes(settings, as_json=asked.json)
-        if asked.command == "doctor":
-            return _doctor(settings, as_json=asked.json)
+        if options.command == "cleanup":
+            return _cleanup(settings, dry_run=options.dry_run, as_json=options.json)
+        if options.command == "processes":
+            return _processes(settings, as_json=options.json)
+        if options.command == "doctor":
+            return _doctor(settings, as_json=options.json)
         return serve(settings)
     except StartRefused as refusal:
-        _complain(refusal.message)
+        _print_error(refusal.message)
         return OBSTRUCTED if isinstance(refusal, StartObstructed) else REFUSED
     except ServiceUnreachable as error:
-        _complain(str(error))
+        _print_error(str(error))
         return NO_ANSWER
 
 
@@ -92,7 +92,7 @@ def _cleanup(settings: Settings, *, dry_run: bool, as_json: bool) -> int:
     else:
         report = _cleaner_alone(settings).cleanup(Trigger.PERSON, dry_run=dry_run)
         answer = cleanup_json(report, active_sessions=0)
-    _show(json.dumps(answer) if as_json else _cleanup_text(answer))
+    _print(json.dumps(answer) if as_json else _cleanup_text(answer))
     return DONE if answer.get("success") else INCOMPLETE
 
 
@@ -101,7 +101,7 @@ def _processes(settings: Settings, *, as_json: bool) -> int:
         answer = _ask(settings, "GET", "/processes")
     else:
         answer = processes_json(_cleaner_alone(settings).survey())
-    _show(json.dumps(answer) if as_json else _process_table(answer))
+    _print(json.dumps(answer) if as_json else _process_table(answer))
     return DONE
 
 
@@ -110,9 +110,9 @@ def _doctor(settings: Settings, *, as_json: bool) -> int:
     found = doctor.worst(checks)
     if as_json:
         answer = {"success": found is not Status.PROBLEM, "status": found, "checks": [*map(asdict, checks)]}
-        _show(json.dumps(answer))
+        _print(json.dumps(answer))
     else:
-        _show("\n".join(line for check in checks for line in _check_lines(check)))
+        _print("\n".join(line for check in checks for line in _check_lines(check)))
     return {Status.OK: DONE, Status.WARNING: WARNED, Status.PROBLEM: INCOMPLETE}[found]
 
 
@@ -147,10 +147,10 @@ def _cleaner_alone(settings: Settings) -> ProcessCleaner:
 
 
 def _ask(settings: Settings, method: str, path: str) -> JsonObject:
-    """Ask the running instance.
+    """Return the response of the running instance to a request.
 
     Raises:
-        NoAnswer: It cannot be reached, or it refuses.
+        ServiceUnreachable: It cannot be reached, or it refuses the request.
     """
     url = f"http://{_reachable(settings.host)}:{settings.port}{path}"
     headers = {}
@@ -165,38 +165,42 @@ def _ask(settings: Settings, method: str, path: str) -> JsonObject:
         return _refusal(error, url)
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise ServiceUnreachable(
-            f"An instance of Drover runs on {settings.data_dir}, but {url} does not answer ({error}); "
-            "set DROVER_PORT to the port that it listens on"
+            f"An instance of Drover is running on {settings.data_dir}, but {url} does not answer ({error}). "
+            "Set DROVER_PORT to the port that it listens on."
         ) from error
 
 
 def _reachable(host: str) -> str:
-    """Give the address at which an instance that listens on `host` can be reached from here."""
+    """Return the address at which an instance that listens on `host` can be reached from this machine."""
     if is_loopback(host) or host in {"0.0.0.0", "::"}:  # noqa: S104 - compared, not bound
         return "127.0.0.1"
     return f"[{host}]" if ":" in host else host
 
 
 def _report(answer: object) -> JsonObject:
-    """Give an answer of ours; some other program may listen on the port.
+    """Return `answer` if it comes from Drover; another program may listen on the port.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It does not come from Drover.
     """
     if not isinstance(answer, dict) or "success" not in answer:
-        raise ValueError("what answers there is not Drover")
+        raise ValueError("the program on that port is not Drover")
     return answer
 
 
 def _refusal(error: urllib.error.HTTPError, url: str) -> JsonObject:
-    """Give the report of a cleanup that is not complete; any other refusal is no answer."""
+    """Return the report of an incomplete cleanup, which has an error status.
+
+    Raises:
+        ServiceUnreachable: The response is any other error.
+    """
     try:
         answer = _report(json.load(error))
     except (OSError, ValueError, http.client.HTTPException):
         answer = {}
     if answer.get("code") == CleanupIncomplete.code:
         return answer
-    raise ServiceUnreachable(f"{url} refuses: {answer.get('error') or error}")
+    raise ServiceUnreachable(f"{url} refused the request: {answer.get('error') or error}")
 
 
 def _cleanup_text(answer: JsonObject) -> str:
@@ -212,7 +216,7 @@ def _cleanup_text(answer: JsonObject) -> str:
 
 def _process_table(answer: JsonObject) -> str:
     if not answer["processes"]:
-        return "No Chrome or ChromeDriver process runs on this machine."
+        return "No Chrome or ChromeDriver process is running on this machine."
     return _table(("PID", "VERDICT", "ROLE", "NAME", "MEMORY_MB", "WHY"), answer["processes"])
 
 
@@ -241,27 +245,27 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"Drover {VERSION}")
     commands = parser.add_subparsers(dest="command", metavar="command")
-    commands.add_parser("serve", help="run the service (what happens without a command)")
+    commands.add_parser("serve", help="run the service (the default)")
     cleanup = commands.add_parser("cleanup", help="end orphaned ChromeDriver and Chrome processes")
-    cleanup.add_argument("--dry-run", action="store_true", help="only say what would be ended and removed")
+    cleanup.add_argument("--dry-run", action="store_true", help="only print what would be ended and removed")
     processes = commands.add_parser("processes", help="list every ChromeDriver and Chrome with its verdict")
-    set_up = commands.add_parser("doctor", help="check the set-up, and say what to do about it")
-    set_up.add_argument("--json", action="store_true", help="as JSON: status, and the checks one by one")
+    set_up = commands.add_parser("doctor", help="check the set-up and print advice for each problem")
+    set_up.add_argument("--json", action="store_true", help="print JSON: the overall status and every check")
     for command in (cleanup, processes):
-        command.add_argument("--json", action="store_true", help="as JSON, as the HTTP API answers")
+        command.add_argument("--json", action="store_true", help="print JSON, as in the HTTP API")
     return parser
 
 
-def _let_every_character_out() -> None:
-    """Let a console that cannot show a character show its number: a name must not end a program."""
+def _escape_unprintable_characters() -> None:
+    """Print characters that the console cannot encode as escapes, so that no process name causes an error."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
-def _show(text: str) -> None:
+def _print(text: str) -> None:
     sys.stdout.write(text + "\n")
 
 
-def _complain(text: str) -> None:
+def _print_error(text: str) -> None:
     sys.stderr.write(text + "\n")

@@ -1,6 +1,6 @@
-"""Is this machine set up for Drover? What was read of it is judged here, by pure functions.
+"""Checks of the machine's set-up, as pure functions of what was read.
 
-A problem stops the service or makes it useless; a warning is something that it lives with.
+A problem stops the service or makes it useless; with a warning the service works.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _INSTALL = "on Debian run `apt-get install chromium chromium-driver`, elsewhere 
 
 
 class Status(str, Enum):
-    """How it stands with one thing."""
+    """The result of a check."""
 
     OK = "ok"
     WARNING = "warning"
@@ -26,18 +26,18 @@ class Status(str, Enum):
 
 
 class PortHolder(Enum):
-    """Who listens on the port that we are to listen on."""
+    """The program that listens on the configured port."""
 
-    NOBODY = "nobody"
+    NONE = "no program"
     OURS = "the running instance of this data folder"
     ANOTHER_DROVER = "an instance of Drover with another data folder"
-    A_STRANGER = "another program"
+    ANOTHER_PROGRAM = "another program"
     FORBIDDEN = "the system"
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What was found of one thing, and what to do about it where something is to be done."""
+    """One check: its result, what was found, and what to do if there is something to do."""
 
     name: str
     status: Status
@@ -47,7 +47,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class ProgramReading:
-    """A program of a session: where it is, its version, or why its setting is refused."""
+    """Chrome or ChromeDriver: its path and version, or why its setting is refused."""
 
     path: Path | None
     version: str = ""
@@ -56,13 +56,13 @@ class ProgramReading:
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
-    """What Chrome's sandbox needs of the system.
+    """What Chrome's sandbox needs from the system.
 
     Attributes:
-        as_root: We are root, so Chrome runs without one.
-        namespaces: A user namespace can be made and used; None where the system is not Linux.
-        helper: Chrome's own helper, which is root's and setuid, stands beside it.
-        apparmor: AppArmor restricts user namespaces, but for programs that have a profile.
+        as_root: This process is root, so Chrome runs without its sandbox.
+        namespaces: Whether a user namespace can be created and used; None if the system is not Linux.
+        helper: Whether Chrome's setuid helper, owned by root, is installed beside it.
+        apparmor: Whether AppArmor restricts user namespaces to programs with a profile.
     """
 
     as_root: bool
@@ -73,12 +73,12 @@ class Sandbox:
 
 @dataclass(frozen=True, slots=True)
 class DataFolder:
-    """The data folder, which need not exist yet.
+    """The data folder, which may not exist yet.
 
     Attributes:
-        refusal: Why its path will not do.
-        share: The kind of the network share that it is on; None on a disk of this machine.
-        full: Its disk is full, and what to do.
+        refusal: Why its path cannot be used.
+        share: The kind of network share that it is on; None if it is on a local disk.
+        full: What is full and what to do; None if there is free space.
     """
 
     path: Path
@@ -90,17 +90,17 @@ class DataFolder:
 
 @dataclass(frozen=True, slots=True)
 class SystemReadings:
-    """All that was read of the set-up.
+    """Everything that was read of the set-up.
 
     Attributes:
         system: As in `sys.platform`.
-        refusal: Why the settings do not fit together.
-        snap_notice: The line on a Chromium from snap that was passed over.
-        shared_memory: The size of `/dev/shm` in bytes; None where there is none.
-        sees_others: Other users' processes can be seen.
-        ends_others: They could be ended.
-        chromes_of_others: How many Chrome processes other users run.
-        orphans_reaped: Who takes orphans in reaps them; None where that could not be tried.
+        refusal: Why the settings contradict each other.
+        snap_notice: The notice about a Chromium from snap that was skipped.
+        shared_memory: The size of `/dev/shm` in bytes; None if there is none.
+        sees_others: Whether other users' processes are visible.
+        ends_others: Whether they could be ended.
+        chromes_of_others: Number of Chrome processes of other users.
+        orphans_reaped: Whether processes that lose their parent are reaped; None if that could not be tested.
     """
 
     system: str
@@ -120,7 +120,7 @@ class SystemReadings:
 
 
 def judge(readings: SystemReadings) -> tuple[Check, ...]:
-    """Give a check for everything that was read."""
+    """Return a check for everything that was read."""
     return (
         _settings(readings),
         _program("chrome", readings.chrome, readings.snap_notice, readings.system),
@@ -136,26 +136,26 @@ def judge(readings: SystemReadings) -> tuple[Check, ...]:
 
 
 def worst(checks: Iterable[Check]) -> Status:
-    """Give how it stands with everything together."""
+    """Return the most serious status among the checks."""
     found = {check.status for check in checks}
     return next((one for one in (Status.PROBLEM, Status.WARNING) if one in found), Status.OK)
 
 
 def _settings(readings: SystemReadings) -> Check:
     if readings.refusal is None:
-        return Check("settings", Status.OK, "they fit together")
-    return Check("settings", Status.PROBLEM, "the service refuses to start with them", readings.refusal)
+        return Check("settings", Status.OK, "consistent")
+    return Check("settings", Status.PROBLEM, "the service refuses to start with these", readings.refusal)
 
 
 def _program(name: str, program: ProgramReading, snap_notice: str | None, system: str) -> Check:
     if program.refusal is not None:
-        return Check(name, Status.PROBLEM, "its setting is refused", program.refusal)
+        return Check(name, Status.PROBLEM, "invalid setting", program.refusal)
     if program.path is None:
-        found = "not found here; Selenium Manager fetches it at the first start, which needs the internet"
+        found = "not found; Selenium Manager downloads it at the first start, which needs internet access"
         return Check(name, Status.WARNING, found, snap_notice or _INSTALL)
     if not program.version and (name == "chromedriver" or system != "win32"):
-        advice = f"start `{program.path} --version` by hand to see why"
-        return Check(name, Status.PROBLEM, f"{program.path} does not tell its version", advice)
+        advice = f"run `{program.path} --version` manually to see the error"
+        return Check(name, Status.PROBLEM, f"`{program.path} --version` failed", advice)
     return Check(name, Status.OK, f"{program.path} {program.version}".strip())
 
 
@@ -164,32 +164,32 @@ def _versions(chrome: ProgramReading, driver: ProgramReading) -> Iterator[Check]
         return
     advice = mismatch(chrome.version, driver.version)
     if advice is None:
-        yield Check("versions", Status.OK, "Chrome and ChromeDriver fit together")
+        yield Check("versions", Status.OK, "Chrome and ChromeDriver match")
     else:
-        yield Check("versions", Status.PROBLEM, "Chrome and ChromeDriver do not fit together", advice)
+        yield Check("versions", Status.PROBLEM, "Chrome and ChromeDriver do not match", advice)
 
 
 def _sandbox(sandbox: Sandbox) -> Check:
     if sandbox.namespaces is None:
-        return Check("sandbox", Status.OK, "the system's own")
+        return Check("sandbox", Status.OK, "provided by the system")
     if sandbox.as_root:
-        found = "we are root, so Chrome runs without its sandbox"
+        found = "this user is root, so Chrome runs without its sandbox"
         return Check("sandbox", Status.WARNING, found, "run Drover as a normal user")
     if sandbox.helper:
-        return Check("sandbox", Status.OK, "Chrome's setuid helper is there")
+        return Check("sandbox", Status.OK, "Chrome's setuid helper is installed")
     if sandbox.namespaces:
-        return Check("sandbox", Status.OK, "user namespaces can be used")
+        return Check("sandbox", Status.OK, "user namespaces are available")
     if sandbox.apparmor:
         return Check(
             "sandbox",
             Status.WARNING,
-            "AppArmor keeps programs without a profile from user namespaces",
-            "Chrome from a package has a profile; for another one, add a profile with `userns` for it",
+            "AppArmor denies user namespaces to programs without a profile",
+            "use Chrome from a package, which has a profile, or add a profile with `userns` for yours",
         )
     return Check(
         "sandbox",
         Status.PROBLEM,
-        "no user namespace can be made, so Chrome cannot start its sandbox",
+        "this user cannot create user namespaces, so Chrome cannot start its sandbox",
         "run `sysctl -w kernel.unprivileged_userns_clone=1 user.max_user_namespaces=10000`; in a container "
         "allow them in the seccomp profile, as Chrome's own profile for Docker does",
     )
@@ -199,42 +199,41 @@ def _shared_memory(size: int | None) -> Iterator[Check]:
     if size is None:
         return
     if size >= ENOUGH_SHARED_MEMORY:
-        yield Check("shared memory", Status.OK, f"it has {size // MB} MB")
+        yield Check("shared memory", Status.OK, f"{size // MB} MB")
         return
     yield Check(
         "shared memory",
         Status.WARNING,
-        f"it has {size // MB} MB only, so Chrome uses files instead, which is slower",
-        "give its file system (shm) more room: in Docker start the container with `--shm-size=1g`",
+        f"only {size // MB} MB, so Chrome uses files instead, which is slower",
+        "enlarge /dev/shm; with Docker, start the container with `--shm-size=1g`",
     )
 
 
 def _data_folder(folder: DataFolder) -> Check:
     if folder.refusal is not None:
-        return Check("data folder", Status.PROBLEM, f"{folder.path} will not do", folder.refusal)
+        return Check("data folder", Status.PROBLEM, f"{folder.path} cannot be used", folder.refusal)
     if not folder.writable:
-        advice = "give this user the right to write there, or set DROVER_DATA_DIR to another folder"
-        return Check("data folder", Status.PROBLEM, f"{folder.path} cannot be written to", advice)
+        advice = "allow this user to write there, or set DROVER_DATA_DIR to another folder"
+        return Check("data folder", Status.PROBLEM, f"{folder.path} is not writable", advice)
     if folder.full is not None:
-        return Check("data folder", Status.PROBLEM, f"{folder.path} has no room", folder.full)
+        return Check("data folder", Status.PROBLEM, f"no space left for {folder.path}", folder.full)
     if folder.share is not None:
-        found = f"{folder.path} is on a network share ({folder.share}): browsers are slow there"
+        found = f"{folder.path} is on a network share ({folder.share}), where browsers are slow"
         return Check("data folder", Status.WARNING, found, "set DROVER_DATA_DIR to a folder on a local disk")
     return Check("data folder", Status.OK, str(folder.path))
 
 
 def _port(port: int, holder: PortHolder) -> Check:
-    if holder is PortHolder.NOBODY:
+    if holder is PortHolder.NONE:
         return Check("port", Status.OK, f"{port} is free")
     if holder is PortHolder.OURS:
-        return Check("port", Status.OK, f"{port} is held by {holder.value}")
+        return Check("port", Status.OK, f"{port} is used by {holder.value}")
     if holder is PortHolder.FORBIDDEN:
-        found = f"{port} may not be listened on"
-        return Check(
-            "port", Status.PROBLEM, found, "set DROVER_PORT to one above 1023, and DROVER_HOST right"
-        )
-    found = f"{port} is held by {holder.value}"
-    return Check("port", Status.PROBLEM, found, "stop that, or set DROVER_PORT to another port")
+        found = f"the system does not allow this user to listen on {port}"
+        advice = "set DROVER_PORT to a port above 1023, and DROVER_HOST to an address of this machine"
+        return Check("port", Status.PROBLEM, found, advice)
+    found = f"{port} is used by {holder.value}"
+    return Check("port", Status.PROBLEM, found, "stop that program, or set DROVER_PORT to another port")
 
 
 def _permissions(readings: SystemReadings) -> Check:
@@ -242,20 +241,19 @@ def _permissions(readings: SystemReadings) -> Check:
         return Check(
             "permissions",
             Status.WARNING,
-            "other users' processes cannot be seen, so GET /processes leaves them out",
+            "other users' processes are not visible, so GET /processes does not list them",
             "mount /proc without `hidepid`, or with its `gid` set to a group of this user",
         )
     if readings.ends_others:
-        return Check("permissions", Status.OK, "all users' processes can be seen and ended")
+        return Check("permissions", Status.OK, "processes of all users are visible and can be ended")
     if readings.chromes_of_others:
         return Check(
             "permissions",
             Status.WARNING,
-            f"{readings.chromes_of_others} Chrome processes of other users run, which an emergency recovery "
-            "cannot end",
+            f"an emergency recovery cannot end {readings.chromes_of_others} Chrome processes of other users",
             "end them as those users or as root; cleanups never touch them",
         )
-    return Check("permissions", Status.OK, "all processes can be seen, and this user's own can be ended")
+    return Check("permissions", Status.OK, "all processes are visible, and this user's own can be ended")
 
 
 def _init(orphans_reaped: bool | None) -> Iterator[Check]:
@@ -265,6 +263,6 @@ def _init(orphans_reaped: bool | None) -> Iterator[Check]:
         yield Check(
             "init",
             Status.WARNING,
-            "nobody reaps processes that lose their parent, so defunct ones pile up",
+            "processes that lose their parent are not reaped, so defunct ones accumulate",
             "start the container with an init: `docker run --init`, in Compose `init: true`",
         )

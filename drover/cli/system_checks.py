@@ -1,4 +1,4 @@
-"""Reads the set-up for `doctor`: it looks and tries, and changes nothing."""
+"""Read the set-up for `doctor`; nothing is changed."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ from drover.storage.session_folders import SessionFolders
 
 _ANSWER_S = 3.0
 _TRIAL_S = 10.0
-_SHARED_MEMORY = "/dev/shm"  # noqa: S108 - it is looked at, nothing is made there
+_SHARED_MEMORY = "/dev/shm"  # noqa: S108 - only its size is read
 _APPARMOR = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
-# CLONE_NEWUSER, and then CLONE_NEWPID, which needs the rights that one has in a namespace of one's own.
+# CLONE_NEWUSER, then CLONE_NEWPID, which needs the capabilities that the new user namespace grants.
 _MAKE_NAMESPACE = """
 import ctypes, sys
 unshare = ctypes.CDLL(None).unshare
@@ -47,7 +47,7 @@ sys.exit(unshare(0x10000000) or unshare(0x20000000))
 
 
 def read_set_up(settings: Settings) -> SystemReadings:
-    """Read everything that `doctor.judge` wants to know; takes some two seconds."""
+    """Return everything that `doctor.judge` needs; takes about two seconds."""
     chrome = _found(find_chrome, settings.chrome_binary)
     driver = _found(find_chromedriver, settings.chromedriver)
     if chrome.path is not None and driver.path is not None:
@@ -138,8 +138,8 @@ def _data_folder(path: Path) -> DataFolder:
         SessionFolders(path).check_path()
     except StartRefused as error:
         refusal = error.message
-    # The service makes the folder at its start, with all above it; here nothing is made.
-    # Path.exists() raises below a folder that may not be searched, and for a name that is too long.
+    # The service creates the folder with its parents when it starts, so the nearest existing one is checked.
+    # Path.exists() raises below a folder without search permission, and for a name that is too long.
     there = next(one for one in (path, *path.parents) if os.path.exists(one))  # noqa: PTH110
     writable = there.is_dir() and os.access(there, os.W_OK | os.X_OK)
     return DataFolder(path, refusal, writable, network_share(there), disk_full(there))
@@ -153,7 +153,7 @@ def _port_holder(settings: Settings) -> PortHolder:
             return _who_listens(settings)
         if error is not None and not (address == "::1" and error == errno.EADDRNOTAVAIL):
             return PortHolder.FORBIDDEN
-    return PortHolder.NOBODY
+    return PortHolder.NONE
 
 
 def _bind_error(address: str, port: int) -> int | None:
@@ -164,20 +164,20 @@ def _bind_error(address: str, port: int) -> int | None:
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind((address, port))
     except OSError as error:
-        # A kernel without IPv6 has no address of that family at all.
+        # A kernel without IPv6 does not know the address family.
         return errno.EADDRNOTAVAIL if error.errno == errno.EAFNOSUPPORT else error.errno
     return None
 
 
 def _who_listens(settings: Settings) -> PortHolder:
     if not _is_drover(settings.host, settings.port):
-        return PortHolder.A_STRANGER
+        return PortHolder.ANOTHER_PROGRAM
     ours = read_owner(str(settings.data_dir), settings.adopt_grace) is OwnerState.LIVING
     return PortHolder.OURS if ours else PortHolder.ANOTHER_DROVER
 
 
 def _is_drover(host: str, port: int) -> bool:
-    """Tell whether `GET /health`, which needs no token, is answered as Drover does, healthy or not."""
+    """Return whether Drover answers `GET /health`, which needs no token; it may be unhealthy."""
     address = "127.0.0.1" if access.is_loopback(host) or host in {"0.0.0.0", "::"} else host  # noqa: S104 - compared
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     url = f"http://{f'[{address}]' if ':' in address else address}:{port}/health"

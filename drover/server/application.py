@@ -1,4 +1,4 @@
-"""The service as an ASGI application, for a server that is not ours."""
+"""The service as an ASGI application, for use with another ASGI server."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class DroverApplication:
     `DROVER_PORT` say: the access check compares each request's `Host` with them.
 
     Args:
-        settings: The settings; read from the environment at the start if they are not given.
+        settings: The settings; if None, they are read from the environment at the start.
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
@@ -32,7 +32,9 @@ class DroverApplication:
             await self._live(receive, send)
             return
         if self._application is None:
-            raise RuntimeError("The service has not started: the server has to call the lifespan protocol")
+            raise RuntimeError(
+                "The service has not started. Use an ASGI server that runs the lifespan protocol."
+            )
         await self._application(scope, receive, send)
 
     async def _live(self, receive: Receive, send: Send) -> None:

@@ -25,11 +25,11 @@ from drover.server.service import Drover, token_of
 
 LINGER_S = 2
 MAX_MESSAGE_BYTES = 256 * 1024 * 1024
-"""The largest message that a client may send over a WebSocket; what Chrome sends has no bound."""
+"""The largest message in bytes that a client may send over a WebSocket; Chrome's messages are not limited."""
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without its own signal handling: ours closes the sessions while it still answers."""
+    """uvicorn without its signal handling: ours closes the sessions while the server still answers."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -37,7 +37,7 @@ class _Server(uvicorn.Server):
 
 
 def serve(settings: Settings) -> int:
-    """Run the service until it is told to stop; return the exit code.
+    """Run the service until it is stopped; return the exit code.
 
     Raises:
         StartRefused: The set-up does not allow it.
@@ -74,7 +74,7 @@ def _run(drover: Drover, sockets: list[socket.socket]) -> None:
             timeout_graceful_shutdown=LINGER_S,
             ws_max_size=MAX_MESSAGE_BYTES,
             ws_per_message_deflate=False,
-            # A client that stands in a debugger answers no ping, and is no less there for that.
+            # A client that is paused in a debugger answers no ping, but is still connected.
             ws_ping_timeout=None,
         )
     )
@@ -86,7 +86,7 @@ def _run(drover: Drover, sockets: list[socket.socket]) -> None:
 
 
 def _stop_upon_signals(drover: Drover, server: _Server) -> None:
-    """Stop in order upon the first signal, and at once upon the second."""
+    """Stop in order at the first signal, and at once at the second."""
     stopping = threading.Event()
 
     def stop_in_order(name: str) -> None:

@@ -1,4 +1,4 @@
-"""The service: its object graph, and how it starts and stops."""
+"""The service: its object graph, start and stop."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ from session_manager import SessionManager
 
 THREADS = 64
 MAX_WAITING = THREADS // 2
-"""Callers who wait for a place may take half of the threads, so that everybody else is still served."""
+"""Requests that wait for a place use at most half of the threads, so that all others are still served."""
 _SPARING_SHARED_MEMORY = ("--disable-dev-shm-usage",)
 IDLE_TICK_S = 0.5
 LEASE_TICK_S = 0.25
@@ -146,13 +146,13 @@ class Drover:
         )
         start_probe = StartProbe(self._registry, self._launcher, worker, self._folders)
         tasks = [
-            Task("idle end", IDLE_TICK_S, closer.close_idle),
+            Task("idle sessions", IDLE_TICK_S, closer.close_idle),
             Task("leases", LEASE_TICK_S, self.manager.expire_leases),
             Task("keep-alive", SAVE_TICK_S, self._keep_alive.tick),
-            Task("close again", RETRY_CLOSE_S, closer.close_again),
-            Task("folders of nobody", TIDY_TICK_S, self._cleaner.tidy),
+            Task("retry of closes", RETRY_CLOSE_S, closer.close_again),
+            Task("orphaned folders", TIDY_TICK_S, self._cleaner.tidy),
             Task("saved state", SAVE_TICK_S, lambda: state_saver.tick(self._registry.sessions())),
-            Task("trials", IDLE_TICK_S, start_probe.begin),
+            Task("start probe", IDLE_TICK_S, start_probe.begin),
             Task("defunct processes", REAP_TICK_S, self._launcher.reap),
             Task("sign of life", SIGN_OF_LIFE_S, self._lock.touch),
         ]
@@ -174,10 +174,10 @@ class Drover:
         self.hub.subscribe(self.stream.hear)
 
     def take_possession(self) -> None:
-        """Take the data folder, so that no other instance works in it, and look for a browser.
+        """Lock the data folder, so that no other instance works in it, and check that a browser can be found.
 
         Raises:
-            StartRefused: The folder cannot be used, another instance uses it, or a setting names no browser.
+            StartRefused: The folder cannot be used or is in use, or a browser setting is invalid.
         """
         self._folders.check()
         self._lock.acquire()
@@ -190,7 +190,7 @@ class Drover:
             self.hub.emit(events.BrowserDoubtful(doubt))
 
     def start(self) -> None:
-        """Take back what an earlier run has left, reap what nobody owns, and begin the upkeep."""
+        """Adopt sessions of an earlier run, clean up orphans, and start the periodic tasks."""
         if _is_root():
             self.hub.emit(events.SandboxDisabled())
         self._devtools.start()
@@ -199,7 +199,7 @@ class Drover:
         self._periodic_tasks.start()
 
     def stop(self) -> None:
-        """Close all sessions and give the data folder back."""
+        """Close all sessions and release the data folder."""
         self._stopping.set_result(None)
         self._periodic_tasks.stop()
         self.manager.stop(keep_browsers=self.settings.keep_browsers)
@@ -215,15 +215,15 @@ class Drover:
         self.stream.close()
 
     def end_at_once(self) -> None:
-        """Take no more requests and end what runs, within four seconds; the rest goes at the next start."""
+        """Accept no more requests and end all processes within four seconds; the next start ends the rest."""
         self._registry.stop()
         self.manager.kill()
 
     def asgi(self) -> Application:
-        """Give the ASGI application: drivers' doors and what stays open; Flask on threads for the rest."""
+        """Return the ASGI application: driver and streaming endpoints; Flask on threads for all others."""
         flask_on_threads = WSGIMiddleware(cast("Any", self._flask()), workers=THREADS)
         rest = DisconnectWatch(cast("Application", flask_on_threads))
-        return Router(self._routes(), access_door(self.settings), rest)
+        return Router(self._routes(), access_policy_of(self.settings), rest)
 
     def _routes(self) -> list[Route]:
         webdriver = WebDriver(
@@ -266,7 +266,7 @@ class Drover:
     def _services(self) -> Services:
         return Services(
             self.settings,
-            access_door(self.settings),
+            access_policy_of(self.settings),
             self.manager,
             self._cleaner,
             self._metrics,
@@ -274,7 +274,7 @@ class Drover:
         )
 
 
-def access_door(settings: Settings) -> access.AccessPolicy:
+def access_policy_of(settings: Settings) -> access.AccessPolicy:
     """Return what the access check compares requests with."""
     return access.access_policy(settings.host, settings.port, settings.allowed_hosts, token_of(settings))
 

@@ -163,7 +163,7 @@ def test_where_no_chrome_runs_that_is_said(
 ) -> None:
     alone(monkeypatch, KILLED, CleanupPlan(()))
     assert commands.run(["processes"], never) == 0
-    assert capsys.readouterr().out == "No Chrome or ChromeDriver process runs on this machine.\n"
+    assert capsys.readouterr().out == "No Chrome or ChromeDriver process is running on this machine.\n"
 
 
 def test_alone_it_spares_every_folder_of_its_own_data_folder(home: Path) -> None:
@@ -290,7 +290,7 @@ def test_an_instance_that_refuses_is_no_answer(
     body = json.dumps({"success": False, "error": "Show the token", "code": "unauthorized"}).encode()
     with instance(home, monkeypatch, 401, body):
         assert commands.run(["cleanup"], never) == 3
-    assert "refuses: Show the token" in capsys.readouterr().err
+    assert "refused the request: Show the token" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("status", [200, 404])

@@ -31,7 +31,7 @@ WELL = SystemReadings(
     shared_memory=2 << 30,
     data_folder=FOLDER,
     port=5010,
-    port_holder=PortHolder.NOBODY,
+    port_holder=PortHolder.NONE,
     sees_others=True,
     ends_others=False,
     chromes_of_others=0,
@@ -77,7 +77,7 @@ def test_a_machine_that_is_well_has_nothing_to_be_done() -> None:
             replace(WELL, driver=ProgramReading(Path("/d"), "99.0.1")),
             "versions",
             Status.PROBLEM,
-            "first numbers must be equal",
+            "major versions must be equal",
         ),
         (
             replace(WELL, sandbox=replace(SANDBOX, as_root=True)),
@@ -122,7 +122,7 @@ def test_a_machine_that_is_well_has_nothing_to_be_done() -> None:
             Status.WARNING,
             "local disk",
         ),
-        (replace(WELL, port_holder=PortHolder.A_STRANGER), "port", Status.PROBLEM, "DROVER_PORT"),
+        (replace(WELL, port_holder=PortHolder.ANOTHER_PROGRAM), "port", Status.PROBLEM, "DROVER_PORT"),
         (replace(WELL, port_holder=PortHolder.ANOTHER_DROVER), "port", Status.PROBLEM, "stop that"),
         (replace(WELL, port_holder=PortHolder.FORBIDDEN), "port", Status.PROBLEM, "1023"),
         (replace(WELL, sees_others=False), "permissions", Status.WARNING, "hidepid"),
@@ -163,5 +163,5 @@ def test_what_does_not_exist_or_could_not_be_tried_is_not_judged() -> None:
 
 
 def test_a_problem_outweighs_a_warning() -> None:
-    readings = replace(WELL, sees_others=False, port_holder=PortHolder.A_STRANGER)
+    readings = replace(WELL, sees_others=False, port_holder=PortHolder.ANOTHER_PROGRAM)
     assert worst(judge(readings)) is Status.PROBLEM

@@ -1,4 +1,4 @@
-"""The decisions of run.py; what it does to a machine is tested in integration."""
+"""The decisions of run.py; its effects on a machine are tested in integration."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROOT = Path(run.__file__).parent
 
 @pytest.fixture
 def clone(folder: Path) -> run.Clone:
-    """Give a clone whose virtual environment looks installed."""
+    """Return a clone whose virtual environment looks installed."""
     made = run.Clone(folder)
     made.python.parent.mkdir(parents=True)
     made.python.symlink_to(sys.executable)
@@ -136,7 +136,7 @@ def test_apt_brings_the_browser_only_to_root_on_a_real_debian_where_no_other_is_
 def test_apt_is_updated_and_then_asked_for_both_without_a_question(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[list[str]] = []
 
-    def note(command: list[str], otherwise: str, *, environ: dict[str, str], patience: float) -> None:
+    def note(command: list[str], advice: str, *, environ: dict[str, str], grace_s: float) -> None:
         assert environ["DEBIAN_FRONTEND"] == "noninteractive"
         asked.append([word for word in command if "::" not in word and word != "-o"])
 
@@ -174,7 +174,7 @@ def test_a_missing_browser_is_said_to_come_from_selenium_manager(
     run.tell_browser()
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "the snap is not used"
-    assert lines[1].startswith("Chrome: none found, so Selenium Manager")
+    assert lines[1].startswith("Chrome: not found, so Selenium Manager")
     assert lines[1].endswith("ChromeDriver: /usr/bin/chromedriver")
 
 
@@ -192,7 +192,7 @@ def test_the_lock_is_waited_for_and_given_back(
     holder = threading.Thread(target=hold)
     holder.start()
     held.wait(10)
-    # Who waits sleeps in between, and only then is the lock given back.
+    # The lock is released only when the waiting side sleeps, so it has been seen to wait.
     monkeypatch.setattr("run.time.sleep", lambda _: free.set())
     with run.exclusive(folder / "lock"):
         assert free.is_set()
@@ -203,10 +203,10 @@ def test_the_lock_is_waited_for_and_given_back(
 def test_a_lock_that_is_never_given_back_ends_in_a_line(
     monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:
-    monkeypatch.setattr(run, "LOCK_PATIENCE_S", 0.0)
+    monkeypatch.setattr(run, "LOCK_TIMEOUT_S", 0.0)
     with (
         run.exclusive(folder / "lock"),
-        pytest.raises(run.SetupError, match="another"),
+        pytest.raises(run.SetupError, match="Another"),
         run.exclusive(folder / "lock"),
     ):
         pass
