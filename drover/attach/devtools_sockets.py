@@ -1,6 +1,6 @@
-"""The WebSockets of a session: Chrome's DevTools (CDP) and ChromeDriver's BiDi, passed on message by message.
+"""WebSocket endpoints of a session: Chrome DevTools (CDP) and ChromeDriver's BiDi, relayed per message.
 
-Nothing is read ahead: a side that is slow to take messages holds up the other, not our memory.
+Nothing is read ahead: if one side reads slowly, the other side has to wait, and no message queues up here.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ from drover.sessions.pool.driver_access import DriverAccess
 from drover.sessions.pool.session import Session
 from session_manager import SessionManager
 
-HEAL_S = 120.0
+RECOVERY_TIMEOUT_S = 120.0
 CONNECT_S = 5.0
 CLOSE_S = 2.0
 GOING_AWAY, INTERNAL_ERROR = 1001, 1011
 MAX_REASON_BYTES = 123
-# Codes that only a program itself may note of a connection; they must not be sent.
+# RFC 6455 reserves these codes for local use; they must not be sent in a close frame.
 _NEVER_SENT = frozenset({1005, 1006, 1015})
 _TARGET = r"(?P<target_id>[A-Za-z0-9_-]+)"
 _SESSION = r"/sessions/(?P<session_id>[^/]+)"
 
 
 class DevToolsSockets:
-    """The doors for DevTools and BiDi.
+    """Endpoints for DevTools and BiDi clients.
 
     Args:
-        manager: Heals a session before somebody attaches to it.
-        driver_access: Tells where it lives, and counts an open socket as use.
-        executor: Runs what blocks.
+        manager: Recovers a dead session before a client attaches to it.
+        driver_access: Finds the session's browser and counts an open socket as use.
+        executor: Runs blocking calls.
         port: The port that the service listens on.
-        probe_timeout: Seconds that Chrome has to answer a question over HTTP.
+        probe_timeout: Seconds within which Chrome must answer an HTTP request.
     """
 
     def __init__(
@@ -63,11 +63,11 @@ class DevToolsSockets:
         self._probe_timeout = probe_timeout
 
     def routes(self) -> list[Route]:
-        """Give the routes."""
+        """Return the routes of these endpoints."""
         return [
             Route("websocket", re.compile(f"{_SESSION}/cdp/?"), self._browser_socket),
             Route("websocket", re.compile(f"{_SESSION}/devtools/page/{_TARGET}"), self._page_socket),
-            # The address is the credential: it is told to nobody but the client that asked for it.
+            # The address is the credential: only the client that requested it receives it.
             Route("websocket", re.compile("/bidi/(?P<secret>[^/]+)"), self._bidi_socket, needs_token=False),
             Route("http", re.compile(f"{_SESSION}/json/version/?"), self._version),
             Route("http", re.compile(f"{_SESSION}/json(?:/list)?/?"), self._list),
@@ -88,8 +88,8 @@ class DevToolsSockets:
         session, running = await self._attachable(known.session_id)
         if running.bidi_url is None:
             raise BrowserUnavailable(
-                f"Session {session.session_id} has a new ChromeDriver on its living browser, and BiDi "
-                "ended with the old one; go on over WebDriver or CDP, or open a new session"
+                f"BiDi of session {session.session_id} ended when its ChromeDriver was replaced. "
+                "The browser is the same: continue over WebDriver or CDP, or open a new session."
             )
         await self._join(session, running.bidi_url, receive, send)
 
@@ -104,7 +104,7 @@ class DevToolsSockets:
         addresses = self._addresses(scope)
         targets = [
             {
-                **{name: told for name, told in target.items() if name != "devtoolsFrontendUrl"},
+                **{name: field for name, field in target.items() if name != "devtoolsFrontendUrl"},
                 "webSocketDebuggerUrl": addresses.page(session_id, target["id"]),
             }
             for target in await self._ask(running, "/json/list")
@@ -112,25 +112,27 @@ class DevToolsSockets:
         await send_answer(send, json_answer(targets))
 
     async def _attachable(self, session_id: str) -> tuple[Session, RunningBrowser]:
-        """Give a session after the health check of every access, healed where it was dead."""
-        call = partial(self._manager.check, session_id, Deadline(HEAL_S))
+        """Return a session and its browser after a health check, recovered if it was dead."""
+        call = partial(self._manager.check, session_id, Deadline(RECOVERY_TIMEOUT_S))
         session = (await on_thread(self._executor, call)).session
         if session.running is None:
-            raise BrowserUnavailable(f"Session {session_id} is {session.state.value}; ask again")
+            raise BrowserUnavailable(
+                f"Session {session_id} has no browser now ({session.state.value}); retry"
+            )
         return session, session.running
 
     async def _ask(self, running: RunningBrowser, path: str) -> Any:  # noqa: ANN401 - Chrome's JSON, as it is
         call = partial(probe, f"http://{running.debugger_address}", path, self._probe_timeout)
         found: Probe = await on_thread(self._executor, call)
         if found.reply is not ProbeResult.ANSWERED:
-            raise BrowserUnavailable(f"Chrome does not answer ({found.error}); ask again")
+            raise BrowserUnavailable(f"Chrome did not answer {path} ({found.error}); retry")
         return found.body
 
     async def _join(self, session: Session, upstream: str, receive: Receive, send: Send) -> None:
-        """Join a client's socket, whose handshake still waits, to one of the browser or ChromeDriver."""
+        """Connect a client's socket, whose handshake is still pending, to the browser or to ChromeDriver."""
         await receive()
         try:
-            # Chrome and ChromeDriver take a socket without an `Origin`, and refuse a foreign one.
+            # Chrome and ChromeDriver accept a socket without an `Origin` and refuse a foreign one.
             socket = await connect(
                 upstream,
                 compression=None,
@@ -142,12 +144,13 @@ class DevToolsSockets:
             )
         except InvalidStatus as error:
             raise NotFound(
-                f"Session {session.session_id} has no such socket ({error}); see its json/list"
+                f"No such DevTools target in session {session.session_id} ({error}). "
+                f"GET /sessions/{session.session_id}/json/list returns the current ones."
             ) from error
         except (WebSocketException, OSError, TimeoutError) as error:
-            # It was well a moment ago.
+            # The health check before this one succeeded.
             raise BrowserUnavailable(
-                f"The browser of session {session.session_id} takes no socket ({error}); ask again"
+                f"Cannot connect to the browser of session {session.session_id} ({error}); retry"
             ) from error
         with self._driver_access.use(session):
             await send({"type": "websocket.accept"})
@@ -158,7 +161,7 @@ class DevToolsSockets:
 
 
 async def _pump(socket: ClientConnection, receive: Receive, send: Send) -> None:
-    """Pass messages both ways until one side ends, then end the other in the same way."""
+    """Relay messages both ways until one side closes, then close the other side with the same code."""
     down = asyncio.create_task(_to_client(socket, send))
     up = asyncio.create_task(_to_browser(socket, receive))
     try:
@@ -166,7 +169,7 @@ async def _pump(socket: ClientConnection, receive: Receive, send: Send) -> None:
         client_left = up.done() and up.exception() is None
         closed = None if client_left else await down
         if closed is not None:
-            await send(_farewell(closed))
+            await send(_close_message(closed))
     finally:
         for task in (down, up):
             task.cancel()
@@ -175,7 +178,7 @@ async def _pump(socket: ClientConnection, receive: Receive, send: Send) -> None:
 
 
 async def _to_client(socket: ClientConnection, send: Send) -> ConnectionClosed | None:
-    """Pass messages on until the browser's side ends, and give how; None where the client left first."""
+    """Relay messages until the browser's side closes; return its close, or None if the client left first."""
     try:
         while True:
             message = await socket.recv()
@@ -198,14 +201,14 @@ async def _to_browser(socket: ClientConnection, receive: Receive) -> None:
         await socket.send(message["bytes"] if content is None else content)
 
 
-def _farewell(closed: ConnectionClosed) -> Message:
-    """Give the close that a client gets when the browser's side has ended."""
+def _close_message(closed: ConnectionClosed) -> Message:
+    """Return the close message that a client gets when the browser's side has closed."""
     if closed.rcvd is not None and closed.rcvd.code not in _NEVER_SENT:
         code, reason = closed.rcvd.code, closed.rcvd.reason
     else:
         code, reason = (
             INTERNAL_ERROR,
-            "Chrome has ended this connection; connect again, and a dead session is healed",
+            "Chrome closed this connection. Reconnect: a dead session is recovered then.",
         )
     short = reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore")
     return {"type": "websocket.close", "code": code, "reason": short}

@@ -1,7 +1,7 @@
-"""One kept connection to a ChromeDriver: bytes out, bytes in; as much of HTTP/1.1 as ChromeDriver speaks.
+"""A persistent HTTP/1.1 connection to a ChromeDriver, limited to the features that ChromeDriver uses.
 
-This is the hot path of every command, which is why it is not a library's: an HTTP client of the usual kind
-adds half a millisecond to each. ChromeDriver 156 answers with a `Content-Length` always, never in chunks.
+This is the hot path of every command. A general HTTP client library would add about 0.5 ms per command.
+ChromeDriver 156 always sends a `Content-Length` and never a chunked body.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ MAX_HEAD_BYTES = 64 * 1024
 
 
 class ConnectFailed(Exception):
-    """No connection could be made: ChromeDriver has seen nothing of the command."""
+    """No connection could be made, so ChromeDriver has not received the command."""
 
 
 class ConnectionLost(Exception):
-    """The connection broke, or what came was no answer: what became of the command is not known."""
+    """The connection broke or the response was malformed; whether the command ran is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class DriverResponse:
-    """ChromeDriver's answer to one command."""
+    """ChromeDriver's response to one command."""
 
     status: int
     body: bytes
@@ -30,7 +30,7 @@ class DriverResponse:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What the head of an answer says: the status, the length of the body, and whether more may follow."""
+    """The parsed head of a response: status, body length in bytes, whether the connection stays open."""
 
     status: int
     length: int
@@ -38,7 +38,7 @@ class Head:
 
 
 class DriverConnection:
-    """A connection that is opened when it is needed, and used for one command after the other.
+    """A connection that opens on demand and carries one command at a time.
 
     Args:
         url: ChromeDriver's address, `http://host:port`.
@@ -52,11 +52,11 @@ class DriverConnection:
         self._writer: asyncio.StreamWriter | None = None
 
     async def exchange(self, method: str, path: str, body: bytes) -> DriverResponse:
-        """Send a command and give the answer, however long that takes.
+        """Send a command and return the response; waits without a time limit.
 
         Raises:
-            ConnectFailed: ChromeDriver does not listen.
-            ConnectionLost: The connection ended before the answer did.
+            ConnectFailed: ChromeDriver does not accept connections.
+            ConnectionLost: The connection ended before the response was complete.
         """
         reader, writer = await self._opened()
         try:
@@ -65,12 +65,12 @@ class DriverConnection:
             reply = DriverResponse(head.status, await reader.readexactly(head.length))
         except (OSError, EOFError) as error:
             self.close()
-            raise ConnectionLost("ChromeDriver hung up without an answer") from error
+            raise ConnectionLost("ChromeDriver closed the connection without a response") from error
         except (asyncio.LimitOverrunError, ValueError) as error:
             self.close()
-            raise ConnectionLost(f"ChromeDriver's answer is not understood: {error}") from error
+            raise ConnectionLost(f"ChromeDriver sent a malformed response: {error}") from error
         except BaseException:
-            # Whoever gives up half-way leaves an answer on the line that is nobody else's.
+            # Otherwise the next command would read the response to this one.
             self.close()
             raise
         if not head.keep_alive:
@@ -78,7 +78,7 @@ class DriverConnection:
         return reply
 
     def close(self) -> None:
-        """Close the connection at once; a command that waits for its answer is cut off."""
+        """Close the connection at once; a pending command fails with `ConnectionLost`."""
         writer, self._reader, self._writer = self._writer, None, None
         if writer is not None:
             writer.transport.abort()
@@ -104,20 +104,20 @@ def _request(method: str, path: str, host: str, port: int, body: bytes) -> bytes
 
 
 def parse_head(head: bytes) -> Head:
-    """Read the head of an answer, with the empty line at its end.
+    """Return the parsed head of a response; `head` includes the empty line at its end.
 
     Raises:
-        ValueError: It is no answer of HTTP/1.1 with a length.
+        ValueError: It is not an HTTP/1.1 response with a `Content-Length`.
     """
     first, *lines = head.decode("latin-1").split("\r\n")
     version, _, rest = first.partition(" ")
     code = rest[:3]
     if version != "HTTP/1.1" or not (code.isascii() and code.isdigit()) or len(code) != len("200"):
-        raise ValueError(f"not the beginning of an answer: {first[:80]!r}")
+        raise ValueError(f"not an HTTP/1.1 status line: {first[:80]!r}")
     fields = {
         name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)
     }
     length = fields.get("content-length", "")
     if not (length.isascii() and length.isdigit()) or "transfer-encoding" in fields:
-        raise ValueError("an answer without a length")
+        raise ValueError("no valid Content-Length")
     return Head(int(code), int(length), fields.get("connection", "").lower() != "close")

@@ -1,8 +1,8 @@
-"""`GET /events`: what changes, as server-sent events for everybody who looks.
+"""`GET /events`: state changes as server-sent events.
 
-Sessions, processes and capacity are looked at only while somebody listens, on threads of their own, and
-once for all listeners. Whoever reads too slowly loses what was meant for him and is told the whole state
-instead, so that nobody makes the service keep more than `LONGEST_QUEUE` messages.
+Sessions, processes and capacity are read only while at least one client listens, on threads of their own, and
+once for all listeners. A client that reads too slowly loses its queued messages and gets the whole state
+instead, so no client makes the service keep more than `LONGEST_QUEUE` messages.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ HEARTBEAT_S = 15.0
 RETRY_MS = 2000
 DEBOUNCE_S = 0.1
 SESSIONS_EVERY_S = 0.5
-PROCESSES_REST_S = 1.0
+PROCESSES_PAUSE_S = 1.0
 PROCESSES_EVERY_S = 4.0
-"""With what the look itself takes, no table is older than five seconds."""
+"""Together with the time of the read itself, the process table is never older than five seconds."""
 LONGEST_QUEUE = 256
 LOG_LINES = 500
 MOMENTS = 200
@@ -45,7 +45,7 @@ MOMENTS = 200
 _HEADERS: tuple[Header, ...] = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-store"),
-    # nginx would keep the events back until its buffer is full.
+    # Without this, nginx holds events until its buffer is full.
     (b"x-accel-buffering", b"no"),
 )
 _CHANGES_PROCESSES = (
@@ -62,12 +62,12 @@ _logger = logging.getLogger("drover")
 
 @dataclass(frozen=True, slots=True)
 class StateProviders:
-    """Where the state comes from; each is called on a thread that may wait.
+    """Functions that read the state; each is called on a thread and may block.
 
     Attributes:
-        sessions: Every session object, each with its `session_id`.
-        processes: Every Chrome-like process with its verdict, each with its `pid`.
-        capacity: How full the service is.
+        sessions: Returns every session object, each with its `session_id`.
+        processes: Returns every Chrome-like process with its verdict, each with its `pid`.
+        capacity: Returns the load of the service.
     """
 
     sessions: Callable[[], Sequence[Json]]
@@ -76,11 +76,11 @@ class StateProviders:
 
 
 class RowDiff:
-    """Rows as they were last seen, by their key.
+    """The rows that were last read, compared with each new read.
 
     Args:
-        key: The field that names a row.
-        ageing: Fields that change by themselves, and are no news.
+        key: The field that identifies a row.
+        ageing: Fields that change all the time; a difference in them is not a change.
     """
 
     def __init__(self, key: str, ageing: frozenset[str] = frozenset()) -> None:
@@ -90,11 +90,15 @@ class RowDiff:
 
     @property
     def all(self) -> list[Json]:
-        """Give them all."""
+        """All rows of the last read."""
         return list(self._rows.values())
 
     def replace(self, rows: Sequence[Json]) -> dict[str, list[object]]:
-        """Take what is there now, and give the rows that are new or other, and the keys that are gone."""
+        """Replace the rows and return the difference.
+
+        Returns:
+            `changed`: rows that are new or different; `removed`: keys that are gone.
+        """
         before, self._rows = self._rows, {row[self._key]: row for row in rows}
         return {
             "changed": [row for key, row in self._rows.items() if self._differs(before.get(key), row)],
@@ -106,17 +110,17 @@ class RowDiff:
 
 
 class Listener:
-    """One open answer: what is still to be sent to it."""
+    """One open response and the messages that wait to be sent to it."""
 
     def __init__(self) -> None:
         self.behind = True
-        """It knows nothing, or has missed something: the whole state is to be sent next."""
+        """Whether the whole state must be sent next: at the start, and after messages were dropped."""
         self.over = False
         self.news = asyncio.Event()
         self._queue: deque[bytes] = deque()
 
     def tell(self, message: bytes) -> None:
-        """Put a message into its queue; a full one is given up."""
+        """Queue a message; a full queue is discarded, and the listener is marked as behind."""
         if not self.behind:
             self._queue.append(message)
             if len(self._queue) > LONGEST_QUEUE:
@@ -125,22 +129,22 @@ class Listener:
         self.news.set()
 
     def take(self) -> bytes:
-        """Give what is in its queue."""
-        waiting = b"".join(self._queue)
+        """Remove and return all queued messages."""
+        queued = b"".join(self._queue)
         self._queue.clear()
-        return waiting
+        return queued
 
     def end(self) -> None:
-        """Let its answer end."""
+        """End the response."""
         self.over = True
         self.news.set()
 
 
 class EventStream:
-    """Hears events and log lines, and tells everybody who listens on `/events`.
+    """Publisher of events, log lines and state changes to all clients of `/events`.
 
     Args:
-        sources: Where the rest of the state comes from.
+        sources: Read the rest of the state.
     """
 
     def __init__(self, sources: StateProviders) -> None:
@@ -161,26 +165,26 @@ class EventStream:
         self._processes = RowDiff("pid", ageing=frozenset({"age_s"}))
         self._processes_read_at: str | None = None
         self._capacity: Json | None = None
-        self._log_told = self._timeline_told = 0
-        self._stirred = asyncio.Event()
-        self._processes_stirred = asyncio.Event()
+        self._log_sent = self._timeline_sent = 0
+        self._wake = asyncio.Event()
+        self._processes_wake = asyncio.Event()
 
     def hear(self, event: Event) -> None:
-        """Note an event; it is called in any thread, and waits for nothing."""
-        moment = timeline_entry(event)
-        if moment is not None:
-            self._timeline.add(timeline_json(moment, event, _now()))
-        self._in_loop(self._stirred.set)
+        """Record an event; callable from any thread, never blocks."""
+        entry = timeline_entry(event)
+        if entry is not None:
+            self._timeline.add(timeline_json(entry, event, _now()))
+        self._in_loop(self._wake.set)
         if isinstance(event, _CHANGES_PROCESSES):
-            self._in_loop(self._processes_stirred.set)
+            self._in_loop(self._processes_wake.set)
 
     def hear_line(self, line: LogLine) -> None:
-        """Note a line of the log; it is called in any thread, and waits for nothing."""
+        """Record a log line; callable from any thread, never blocks."""
         self._log.add({"time": line.time, "level": line.level.lower(), "message": line.message})
-        self._in_loop(self._stirred.set)
+        self._in_loop(self._wake.set)
 
     def close(self) -> None:
-        """End every open answer, and take no more; it is called in any thread."""
+        """End every open response and accept no more; callable from any thread."""
         self._closed = True
         if self._loop is None:
             self._threads.shutdown(wait=False)
@@ -188,17 +192,17 @@ class EventStream:
             self._in_loop(self._end_all)
 
     def routes(self) -> list[Route]:
-        """Give the routes."""
+        """Return the route of `/events`."""
         return [Route("http", re.compile(r"/events/?"), self.serve)]
 
     async def serve(self, _scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request with all that happens until its caller leaves or the service stops.
+        """Stream events to one client until it disconnects or the service stops.
 
         Raises:
             ShuttingDown: The service is stopping.
         """
         if self._closed:
-            raise ShuttingDown("The service is stopping; ask again when it is back")
+            raise ShuttingDown("The service is shutting down. Retry when it runs again.")
         await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
         listener = self._enter()
         leaving = asyncio.create_task(_end_when_left(receive, listener))
@@ -227,7 +231,7 @@ class EventStream:
             return listener.take()
         if self._capacity is None:
             return b""
-        # What is published while the state is being sent belongs behind it.
+        # Messages published while the state is being sent must come after it.
         listener.behind = False
         return self._state()
 
@@ -237,7 +241,7 @@ class EventStream:
         listener.news.set()
         if not self._tasks:
             self._loop = asyncio.get_running_loop()
-            self._log_told, self._timeline_told = self._log.last, self._timeline.last
+            self._log_sent, self._timeline_sent = self._log.last, self._timeline.last
             self._tasks = [asyncio.create_task(watch()) for watch in (self._watch, self._watch_processes)]
         return listener
 
@@ -253,7 +257,7 @@ class EventStream:
     def _end_all(self) -> None:
         for task in self._tasks:
             task.cancel()
-        # The last lines say that the service stops.
+        # The last log lines, which say that the service stops, must still be sent.
         self._publish_rings()
         for listener in self._listeners:
             listener.end()
@@ -262,40 +266,40 @@ class EventStream:
     def _in_loop(self, call: Callable[[], object]) -> None:
         loop = self._loop
         if loop is not None:
-            # The loop may have ended at this very moment; then nobody listens any more.
+            # The loop may have ended in the meantime; then there are no listeners left.
             with suppress(RuntimeError):
                 loop.call_soon_threadsafe(call)
 
     async def _watch(self) -> None:
         while True:
-            self._stirred.clear()
+            self._wake.clear()
             sessions = await self._read(self._sources.sessions, "The sessions")
             capacity = await self._read(self._sources.capacity, "The capacity")
             if sessions is not None and capacity is not None:
                 self._publish_rows("sessions", self._sessions.replace(sessions))
                 self._publish_capacity(capacity)
             self._publish_rings()
-            await _set_within(self._stirred, SESSIONS_EVERY_S)
+            await _set_within(self._wake, SESSIONS_EVERY_S)
             await asyncio.sleep(DEBOUNCE_S)
 
     async def _watch_processes(self) -> None:
         while True:
-            self._processes_stirred.clear()
+            self._processes_wake.clear()
             rows = await self._read(self._sources.processes, "The process table")
             if rows is not None:
                 self._processes_read_at = _now()
-                # Told also where nothing changed: whoever looks wants to know that the table is fresh.
+                # Sent even without a change, so that clients know how fresh the table is.
                 self._publish(
                     "processes", {"read_at": self._processes_read_at, **self._processes.replace(rows)}
                 )
-            await asyncio.sleep(PROCESSES_REST_S)
-            await _set_within(self._processes_stirred, PROCESSES_EVERY_S - PROCESSES_REST_S)
+            await asyncio.sleep(PROCESSES_PAUSE_S)
+            await _set_within(self._processes_wake, PROCESSES_EVERY_S - PROCESSES_PAUSE_S)
 
     async def _read(self, source: Callable[[], T], what: str) -> T | None:
         try:
             found = await asyncio.get_running_loop().run_in_executor(self._threads, source)
         except Exception as error:
-            # Said once, since the line itself is news that leads to the next look.
+            # Logged once: the log line itself is an event that triggers the next read.
             if self._failing.get(what) != repr(error):
                 self._failing[what] = repr(error)
                 _logger.exception("%s could not be read for /events", what)
@@ -313,12 +317,12 @@ class EventStream:
             self._publish("capacity", capacity)
 
     def _publish_rings(self) -> None:
-        self._log_told, lines = self._log.since(self._log_told)
-        self._timeline_told, moments = self._timeline.since(self._timeline_told)
+        self._log_sent, lines = self._log.since(self._log_sent)
+        self._timeline_sent, entries = self._timeline.since(self._timeline_sent)
         if lines:
             self._publish("log", {"lines": lines})
-        if moments:
-            self._publish("timeline", {"moments": moments})
+        if entries:
+            self._publish("timeline", {"moments": entries})
 
     def _publish(self, kind: str, data: Json) -> None:
         self._number += 1
@@ -357,7 +361,7 @@ async def _set_within(event: asyncio.Event, seconds: float) -> None:
 
 
 def _message(number: int, kind: str, data: Json) -> bytes:
-    # ASCII only: a name of a process may hold bytes that are no UTF-8.
+    # ASCII only: a process name may contain bytes that are not valid UTF-8.
     return f"id: {number}\nevent: {kind}\ndata: {json.dumps(data)}\n\n".encode()
 
 

@@ -1,4 +1,4 @@
-"""The files of a session as Selenium's clients send and fetch them; none of the standard's commands."""
+"""Selenium's file commands (upload, download), which are not part of the W3C standard."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from drover.storage.session_folders import SessionFolder
 _UPLOADS = ("/se/file", "/file")
 _DOWNLOADS = "/se/files"
 COMMANDS = frozenset({*_UPLOADS, _DOWNLOADS})
-"""What follows the session's id in a command on files."""
+"""Command paths, after the session's id, that act on files."""
 
 
 def answer(folder: SessionFolder, method: str, command: str, body: bytes) -> Response:
-    """Do what a command on a session's files says; it blocks while the disk works.
+    """Run a file command and return its response; blocks on disk I/O.
 
     Raises:
-        InvalidRequest: The body is not what the command needs, or there is no such file.
-        MethodNotAllowed: The command knows other methods.
-        RequestTooLarge: A file is larger than is taken.
+        InvalidRequest: The body does not fit the command, or there is no such file.
+        MethodNotAllowed: The command does not support this HTTP method.
+        RequestTooLarge: A file exceeds the size limit.
     """
     known = _COMMANDS[_UPLOADS[0] if command in _UPLOADS else command]
     do = known.get(method)
     if do is None:
-        raise MethodNotAllowed(f"{command} takes {', '.join(known)}")
+        raise MethodNotAllowed(f"{method} is not allowed on {command}. Use {', '.join(known)}.")
     return w3c.value(do(folder, w3c.read_object(body) if method == "POST" else {}))
 
 
@@ -57,7 +57,9 @@ def _delete(folder: SessionFolder, _: Mapping[str, object]) -> object:
 def _text(body: Mapping[str, object], name: str) -> str:
     text = body.get(name)
     if not isinstance(text, str):
-        raise InvalidRequest(f'Send {{"{name}": "…"}}', {name: "must be a text"})
+        raise InvalidRequest(
+            f'"{name}" is missing or not a string. Send {{"{name}": "…"}}.', {name: "must be a string"}
+        )
     return text
 
 

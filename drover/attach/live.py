@@ -1,8 +1,8 @@
-"""Live pictures of a session: JPEG frames of the page in front, as a stream that an `<img>` shows.
+"""Live view of a session: JPEG frames of the page in the foreground, as a stream that an `<img>` shows.
 
-They come from Chrome's screencast, over a DevTools socket of their own beside ChromeDriver's, so no running
-command is disturbed. All who look at one session share it, and without anybody there is none. A look is no
-use of the session, and heals nothing: a dead one shows its last picture until it lives again.
+The frames come from Chrome's screencast over a separate DevTools socket, so no running command is disturbed.
+All viewers of a session share one screencast, which runs only while there is a viewer. Viewing does not count
+as activity and never triggers recovery; a dead session keeps its last frame until it is recovered.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from drover.sessions.pool.driver_access import DriverAccess
 FRAMES_PER_S = 8
 QUALITY = 60
 MAX_WIDTH, MAX_HEIGHT = 1280, 960
-LOOK_S = 1.0
-"""How often it is seen whether another page has come to the front, or another browser has taken the place."""
+PAGE_CHECK_S = 1.0
+"""Seconds between checks for another page in the foreground or a replaced browser."""
 CONNECT_S = 5.0
-SHOWN_S = 0.3
-"""After so long without a new frame the last one is sent again: an `<img>` of Chrome's waits for the next."""
-AGAIN_S = 5.0
-"""After so long it is sent once more, and so on: else nobody would notice who has left."""
+REPEAT_S = 0.3
+"""Seconds without a new frame before the last one is repeated: Chrome shows a frame when the next arrives."""
+KEEP_ALIVE_S = 5.0
+"""Seconds between later repetitions, without which a viewer that has left would not be noticed."""
 BOUNDARY = b"frame"
 _HEADERS = [
     (b"content-type", b"multipart/x-mixed-replace; boundary=" + BOUNDARY),
@@ -45,10 +45,10 @@ _HEADERS = [
 
 
 class Screencast:
-    """The pictures of one session, for as long as somebody looks.
+    """The screencast of one session; it runs while it has a viewer.
 
     Args:
-        find: Gives the page in front as the address of its DevTools socket; None where there is none now.
+        find: Returns the DevTools socket address of the page in the foreground, or None if there is none now.
     """
 
     def __init__(self, find: Callable[[], asyncio.Future[str | None]]) -> None:
@@ -61,7 +61,7 @@ class Screencast:
 
     @asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:
-        """Have pictures taken while somebody looks."""
+        """Keep the screencast running while the context is open."""
         self.watchers += 1
         if self._task is None:
             self._task = asyncio.create_task(self._follow())
@@ -74,7 +74,7 @@ class Screencast:
                 self._task = None
 
     async def next_frame(self, after: int) -> tuple[int, bytes]:
-        """Give the newest frame and its number, once there is one after number `after`; it may skip some."""
+        """Wait for a frame later than number `after`; return the newest one's number and JPEG bytes."""
         async with self._changed:
             await self._changed.wait_for(lambda: self._number > after)
             return self._number, self._frame
@@ -83,10 +83,10 @@ class Screencast:
         while True:
             address = await self._find()
             if address is not None:
-                # Where the page goes, or its browser does, the next look finds another one.
+                # If the page or its browser goes away, the next check finds the new one.
                 with suppress(WebSocketException, OSError, TimeoutError, ValueError):
                     await self._show(address)
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(PAGE_CHECK_S)
 
     async def _show(self, address: str) -> None:
         async with connect(
@@ -103,7 +103,7 @@ class Screencast:
             frames = asyncio.create_task(self._take(socket))
             try:
                 while not frames.done() and await self._find() == address:
-                    await asyncio.wait({frames}, timeout=LOOK_S)
+                    await asyncio.wait({frames}, timeout=PAGE_CHECK_S)
             finally:
                 frames.cancel()
                 await asyncio.gather(frames, return_exceptions=True)
@@ -116,19 +116,19 @@ class Screencast:
                 async with self._changed:
                     self._number, self._frame = self._number + 1, base64.b64decode(frame["data"])
                     self._changed.notify_all()
-                # Chrome draws the next one when it hears that this one was taken.
+                # Chrome sends the next frame only after this one is acknowledged.
                 await asyncio.sleep(1 / FRAMES_PER_S)
                 await _command(socket, "Page.screencastFrameAck", sessionId=frame["sessionId"])
 
 
 class LiveView:
-    """The route of live pictures.
+    """Endpoint of the live view.
 
     Args:
-        driver_access: Tells where sessions live.
-        executor: Runs what blocks.
-        stopping: Done when the service stops, so that nobody's stream holds that up.
-        probe_timeout: Seconds that Chrome has to answer a question over HTTP.
+        driver_access: Finds a session's browser.
+        executor: Runs blocking calls.
+        stopping: Completes when the service stops, so that open streams do not delay that.
+        probe_timeout: Seconds within which Chrome must answer an HTTP request.
     """
 
     def __init__(
@@ -141,12 +141,12 @@ class LiveView:
         self._casts: dict[str, Screencast] = {}
 
     def routes(self) -> list[Route]:
-        """Give the routes."""
+        """Return the route of the live view."""
         return [Route("http", re.compile(r"/sessions/(?P<session_id>[^/]+)/live/?"), self._live)]
 
     async def _live(self, scope: Scope, receive: Receive, send: Send, session_id: str) -> None:
         self._driver_access.session(session_id)
-        cast = self._casts.setdefault(session_id, Screencast(partial(self._page_in_front, session_id)))
+        cast = self._casts.setdefault(session_id, Screencast(partial(self._foreground_page, session_id)))
         gone: Future[None] = Future()
         watch = asyncio.create_task(caller_left(receive, gone))
         try:
@@ -161,25 +161,25 @@ class LiveView:
     async def _stream(self, cast: Screencast, session_id: str, left: asyncio.Task[None], send: Send) -> None:
         await send(_part(b"--" + BOUNDARY + b"\r\n"))
         ends: list[asyncio.Future[None]] = [left, asyncio.wrap_future(self._stopping)]
-        number, frame, patience = 0, b"", AGAIN_S
+        number, frame, timeout = 0, b"", KEEP_ALIVE_S
         while self._driver_access.knows(session_id) and not any(end.done() for end in ends):
             coming = asyncio.create_task(cast.next_frame(number))
             waited: list[asyncio.Future[Any]] = [coming, *ends]
-            await asyncio.wait(waited, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waited, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
             if coming.done():
                 number, frame = coming.result()
-                patience = SHOWN_S
+                timeout = REPEAT_S
             else:
                 coming.cancel()
-                patience = AGAIN_S
+                timeout = KEEP_ALIVE_S
             if frame and not left.done():
                 await send(_part(_picture(frame)))
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    def _page_in_front(self, session_id: str) -> asyncio.Future[str | None]:
-        return asyncio.get_running_loop().run_in_executor(self._executor, self._look, session_id)
+    def _foreground_page(self, session_id: str) -> asyncio.Future[str | None]:
+        return asyncio.get_running_loop().run_in_executor(self._executor, self._foreground_socket, session_id)
 
-    def _look(self, session_id: str) -> str | None:
+    def _foreground_socket(self, session_id: str) -> str | None:
         try:
             running = self._driver_access.session(session_id).running
         except SessionNotFound:
@@ -197,7 +197,7 @@ def _socket(running: RunningBrowser, target_id: str) -> str:
 
 
 def _picture(frame: bytes) -> bytes:
-    """Give a part of the stream; browsers show a picture only when they see the boundary behind it."""
+    """Return a part of the stream; browsers show a picture only once the boundary behind it has arrived."""
     head = b"content-type: image/jpeg\r\ncontent-length: %d\r\n\r\n" % len(frame)
     return head + frame + b"\r\n--" + BOUNDARY + b"\r\n"
 

@@ -1,8 +1,8 @@
-"""Relays the commands of one session to its ChromeDriver, in order, and heals the session where it is dead.
+"""Relay the commands of one session to its ChromeDriver in order, and recover the session if it is dead.
 
-A command that was never sent goes to the healed session. One that was on its way when something died is
-not run twice: its client gets an error that names the recovery. What only reads is repeated, where the
-page is still the same.
+A command that was not sent yet goes to the recovered session. A command that was running when the session
+died is not run twice: its client gets an error that names the recovery. A command that only reads is repeated
+if the page is still the same.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ from drover.sessions.pool.driver_access import DriverAccess
 from drover.sessions.pool.session import Session
 from session_manager import SessionManager
 
-HEAL_S = 120.0
+RECOVERY_TIMEOUT_S = 120.0
 ATTEMPTS = 3
-"""How often a command is sent at the most: a session may die again between its recovery and the command."""
-TOLD_S = 0.5
-LOOK_AGAIN_S = 0.02
-# ChromeDriver's words for what it finds dead itself. An error of a page may hold them by chance: they only
-# have the session looked at.
-_OF_THE_DEAD = (b"invalid session id", b"tab crashed", b"disconnected", b"not connected to DevTools")
-# These say nothing of how the browser is, and may be long.
+"""How often a command is sent at most: a session may die again between its recovery and the command."""
+CRASH_SIGNAL_S = 0.5
+POLL_S = 0.02
+# What ChromeDriver says if it finds the session dead itself. A page's error may contain these words by
+# chance, so they only cause a health check.
+_DEAD_SESSION_ERRORS = (b"invalid session id", b"tab crashed", b"disconnected", b"not connected to DevTools")
+# Successful responses say nothing about the browser's health, and may be long.
 _ERRORS_FROM = HTTPStatus.BAD_REQUEST
 
 
 class CommandQueue:
-    """The commands of one session: one at a time, first come first served, over one connection.
+    """The commands of one session: one at a time, first in first out, over one connection.
 
     Args:
         session_id: Drover's id of the session.
-        manager: Heals it.
-        driver_access: Tells where it lives.
-        executor: Runs what blocks.
-        watch_s: Seconds after which a command without an answer has its session looked at, and again.
+        manager: Recovers the session.
+        driver_access: Finds the session's browser and ChromeDriver.
+        executor: Runs blocking calls.
+        watch_s: Seconds between health checks of the session while a command has no response.
     """
 
     def __init__(
@@ -66,18 +66,18 @@ class CommandQueue:
         self._connection: DriverConnection | None = None
 
     async def command(self, method: str, path: str, body: bytes, gone: Future[None]) -> Response:
-        """Send one command when its turn comes, and give ChromeDriver's answer.
+        """Wait for earlier commands to finish, send this one and return ChromeDriver's response.
 
         Args:
             method: The HTTP method.
-            path: What follows the session's id, with its slash.
+            path: What follows the session's id, beginning with a slash.
             body: As the client sent it.
-            gone: Done when the client has hung up; a command that still waits for its turn is dropped then.
+            gone: Completes when the client disconnects; a command that still waits is dropped then.
 
         Raises:
             SessionNotFound: The session has ended.
-            RecoveryFailed: It was dead, and could not be brought back.
-            ClientDisconnected: The client hung up before the turn came.
+            RecoveryFailed: The session was dead and could not be recovered.
+            ClientDisconnected: The client disconnected while the command waited.
         """
         async with self._turn:
             if gone.done():
@@ -87,23 +87,23 @@ class CommandQueue:
 
     @property
     def is_busy(self) -> bool:
-        """Tell whether a command runs, so that another one would have to wait for its turn."""
+        """Whether a command is running, so that another one would have to wait."""
         return self._turn.locked()
 
     def close(self) -> None:
-        """Close the connection to ChromeDriver; a command that is on its way is cut off."""
+        """Close the connection to ChromeDriver; a running command is interrupted."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
     async def _relay(self, method: str, path: str, body: bytes) -> Response:
         for _ in range(ATTEMPTS):
-            session = await self._well()
+            session = await self._ready_session()
             running = _running(session)
             try:
                 reply = await self._exchange(running, method, path, body)
             except ConnectFailed:
-                await self._heal()
+                await self._check()
                 continue
             except ConnectionLost as error:
                 recovery = await self._recovered(running)
@@ -115,42 +115,43 @@ class CommandQueue:
                 self._driver_access.answered(session)
                 return _answer(reply, running, self._session_id)
             if not _may_repeat(method, recovery):
-                return w3c.unknown_error(_interrupted(recovery, _words_of(reply)))
+                return w3c.unknown_error(_interrupted(recovery, _error_message(reply)))
         raise RecoveryFailed(
-            f"Session {self._session_id} dies again and again under this command: ask later, or DELETE it"
+            f"Session {self._session_id} died in all {ATTEMPTS} attempts to run this command. "
+            "Retry later, or delete the session."
         )
 
-    async def _well(self) -> Session:
-        """Give the session, healed where something is known against it."""
+    async def _ready_session(self) -> Session:
+        """Return the session, recovered first if there is a sign that it is not healthy."""
         session = self._driver_access.session(self._session_id)
-        return session if self._driver_access.seems_well(session) else (await self._heal()).session
+        return session if self._driver_access.seems_well(session) else (await self._check()).session
 
-    async def _heal(self) -> Acquired:
+    async def _check(self) -> Acquired:
         return await on_thread(
-            self._executor, partial(self._manager.check, self._session_id, Deadline(HEAL_S))
+            self._executor, partial(self._manager.check, self._session_id, Deadline(RECOVERY_TIMEOUT_S))
         )
 
     async def _recovered(self, before: RunningBrowser) -> Recovery | None:
-        """Have the session looked at; gives the recovery that replaced what ran `before`, if any did."""
-        acquired = await self._heal()
+        """Check the session; return the recovery that replaced what ran `before`, or None."""
+        acquired = await self._check()
         if acquired.session.running == before:
             return acquired.recovery
         return acquired.recovery or acquired.session.last_recovery
 
     async def _exchange(self, running: RunningBrowser, method: str, path: str, body: bytes) -> DriverResponse:
         connection = self._connected_to(running)
-        watch = _Later(self._watch_s, partial(self._watch_over, connection, running))
+        watch = _DelayedTask(self._watch_s, partial(self._watch_over, connection, running))
         try:
             return await connection.exchange(method, f"/session/{running.driver_session_id}{path}", body)
         finally:
             watch.cancel()
 
     async def _watch_over(self, connection: DriverConnection, running: RunningBrowser) -> None:
-        """Look at the session while its command has no answer, and cut the command off if it is dead."""
+        """Check the session until its command has a response; interrupt the command if the session died."""
         while True:
             try:
-                found = await self._heal()
-            except Exception:  # noqa: BLE001 - whoever is cut off asks again, and is told
+                found = await self._check()
+            except Exception:  # noqa: BLE001 - the interrupted command checks again and reports the error
                 connection.close()
                 return
             if found.session.running != running:
@@ -165,25 +166,25 @@ class CommandQueue:
         return self._connection
 
     async def _found_dead(self, session: Session, reply: DriverResponse) -> Recovery | None:
-        """Look at a session whose command failed; gives its recovery, None where it is well."""
+        """Check a session whose command failed; return its recovery, or None if it is healthy."""
         if reply.status < _ERRORS_FROM:
             return None
-        if any(words in reply.body for words in _OF_THE_DEAD):
-            await self._until_told(session)
+        if any(error in reply.body for error in _DEAD_SESSION_ERRORS):
+            await self._wait_for_crash_signal(session)
         elif self._driver_access.seems_well(session):
             return None
         return await self._recovered(_running(session))
 
-    async def _until_told(self, session: Session) -> None:
-        # Chrome tells of a crashed tab on another connection than ChromeDriver, and at its own pace.
+    async def _wait_for_crash_signal(self, session: Session) -> None:
+        # Chrome reports a crashed tab on another connection than ChromeDriver's, and possibly later.
         loop = asyncio.get_running_loop()
-        over = loop.time() + TOLD_S
-        while loop.time() < over and self._driver_access.seems_well(session):  # noqa: ASYNC110 - told on a thread
-            await asyncio.sleep(LOOK_AGAIN_S)
+        deadline = loop.time() + CRASH_SIGNAL_S
+        while loop.time() < deadline and self._driver_access.seems_well(session):  # noqa: ASYNC110 - set by a thread
+            await asyncio.sleep(POLL_S)
 
 
-class _Later:
-    """Begins something after some seconds, unless it is cancelled before: a timer costs a task's tenth."""
+class _DelayedTask:
+    """A task that starts after a delay unless it is cancelled; a timer costs a tenth of a sleeping task."""
 
     def __init__(self, seconds: float, begin: Callable[[], Coroutine[None, None, None]]) -> None:
         self._begin = begin
@@ -194,7 +195,7 @@ class _Later:
         self._task = asyncio.get_running_loop().create_task(self._begin())
 
     def cancel(self) -> None:
-        """End it, whether it has begun or not."""
+        """Cancel the task, whether it has started or not."""
         self._timer.cancel()
         if self._task is not None:
             self._task.cancel()
@@ -202,23 +203,21 @@ class _Later:
 
 def _running(session: Session) -> RunningBrowser:
     if session.running is None:
-        raise RecoveryFailed(f"Session {session.session_id} has no browser at this moment; ask again")
+        raise RecoveryFailed(f"Session {session.session_id} has no browser ({session.state.value}); retry")
     return session.running
 
 
 def _may_repeat(method: str, recovery: Recovery | None) -> bool:
-    """Tell whether a command may be run again: it only reads, and the page is the one that it was sent to."""
+    """Return whether a command can be repeated: it only reads, and the page is still the same."""
     return method == "GET" and (recovery is None or recovery.method is Method.REATTACHED)
 
 
-def _interrupted(recovery: Recovery | None, words: str) -> str:
+def _interrupted(recovery: Recovery | None, error: str) -> str:
     if recovery is None:
-        return (
-            f"The connection to ChromeDriver broke while this command ran, and it was not run again: {words}"
-        )
+        return f"The connection to ChromeDriver broke while this command ran; it was not repeated: {error}"
     return (
-        f"The session died while this command ran ({recovery.cause.value}: {words}) and was recovered "
-        f"({recovery.method.value}); the command was not run again, and the next one works"
+        f"The session died while this command ran ({recovery.cause.value}: {error}) and was recovered "
+        f"({recovery.method.value}). The command was not repeated; the session accepts new commands."
     )
 
 
@@ -230,7 +229,7 @@ def _answer(reply: DriverResponse, running: RunningBrowser, session_id: str) -> 
     return Response(reply.status, body, ((b"content-type", JSON_TYPE), (b"cache-control", b"no-cache")))
 
 
-def _words_of(reply: DriverResponse) -> str:
+def _error_message(reply: DriverResponse) -> str:
     value = json.loads(reply.body)["value"]
     message = value["message"] if isinstance(value, Mapping) else value
     return str(message).splitlines()[0]

@@ -1,4 +1,4 @@
-"""The last things that were said, each with a number: what somebody who comes later still wants to see."""
+"""A bounded buffer of numbered entries, from which a new listener gets the recent history."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Mapping
 
 
 class RingBuffer:
-    """Keeps the last entries; it may be asked and added to in any thread.
+    """The most recent entries; thread-safe.
 
     Args:
-        size: How many are kept.
+        size: Maximum number of entries.
     """
 
     def __init__(self, size: int) -> None:
@@ -20,19 +20,19 @@ class RingBuffer:
         self._last = 0
 
     def add(self, entry: Mapping[str, object]) -> None:
-        """Keep an entry under the next `number`; the oldest one makes room."""
+        """Add an entry under the next `number`; if the buffer is full, the oldest entry is dropped."""
         with self._lock:
             self._last += 1
             self._entries.append({"number": self._last, **entry})
 
     def since(self, number: int) -> tuple[int, list[dict[str, object]]]:
-        """Give the number of the last entry, and what came after `number` and is still kept."""
+        """Return the number of the last entry, and the kept entries that came after `number`."""
         with self._lock:
             missed = min(self._last - number, len(self._entries))
             return self._last, [self._entries[place - missed] for place in range(missed)]
 
     @property
     def last(self) -> int:
-        """Give the number of the entry that was added last; 0 where there was none."""
+        """Number of the entry that was added last; 0 if there was none."""
         with self._lock:
             return self._last

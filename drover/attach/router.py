@@ -1,4 +1,4 @@
-"""Which door a connection goes to, and whether it may pass: for all that is not Flask's."""
+"""Routing and access control of the ASGI endpoints, which are those outside of Flask."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from drover.net.asgi import (
 )
 
 Handler = Callable[..., Awaitable[None]]
-"""Handles one connection: scope, receive, send, and the named groups of its route's pattern."""
+"""Handler of one connection, called with scope, receive, send and the named groups of the route's pattern."""
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One kind of address in this plane.
+    """An ASGI endpoint.
 
     Attributes:
         kind: `http` or `websocket`.
-        pattern: What the whole path looks like; its named groups are handed to the handler.
-        handler: What answers.
-        methods: The HTTP methods that it takes; empty means that the handler sees to it.
-        needs_token: Whether a token is asked for, where one is configured.
-        failure: Gives the answer to a request that fails before anything was sent.
+        pattern: Pattern of the whole path; its named groups are passed to the handler.
+        handler: Answers the connection.
+        methods: Allowed HTTP methods; empty means that the handler checks the method.
+        needs_token: Whether the token is required if one is configured.
+        failure: Builds the response to a request that fails before anything was sent.
     """
 
     kind: str
@@ -48,12 +48,12 @@ class Route:
 
 
 class Router:
-    """Hands each connection to the route that fits, or else to the REST application.
+    """ASGI application that passes each connection to the first matching route, or to the REST application.
 
     Args:
-        routes: Looked through in their order.
-        policy: For whom the service opens.
-        otherwise: What answers everything else.
+        routes: The routes, in the order in which they are tried.
+        policy: What the access check compares requests with.
+        otherwise: The application that answers all other connections.
     """
 
     def __init__(self, routes: Sequence[Route], policy: access.AccessPolicy, otherwise: Application) -> None:
@@ -66,12 +66,14 @@ class Router:
         found = self._find(scope)
         if found is None:
             if scope["type"] == "websocket":
-                await refuse_socket(send, failure_answer(NotFound(f"There is no socket at {scope['path']}")))
+                await refuse_socket(
+                    send, failure_answer(NotFound(f"No WebSocket endpoint at {scope['path']}"))
+                )
             else:
                 await self._otherwise(scope, receive, send)
             return
         route, match = found
-        sending = _Watched(send)
+        sending = _TrackedSend(send)
         caller = caller_of(scope)
         admitted = False
         try:
@@ -83,7 +85,7 @@ class Router:
             answer = route.failure(error)
             unread = not admitted or isinstance(error, RequestTooLarge)
             await _refuse(scope, sending, last_answer(answer) if caller.has_body and unread else answer)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer and the log a trace
+        except Exception as error:  # noqa: BLE001 - any error gets a response and a stack trace in the log
             await _refuse(scope, sending, route.failure(unexpected(error)))
 
     def _find(self, scope: Scope) -> tuple[Route, re.Match[str]] | None:
@@ -97,11 +99,13 @@ class Router:
 
 def _check_method(route: Route, scope: Scope) -> None:
     if scope["type"] == "http" and route.methods and scope["method"] not in route.methods:
-        raise MethodNotAllowed(f"This route takes {', '.join(sorted(route.methods))}")
+        raise MethodNotAllowed(
+            f"{scope['method']} is not allowed here. Use {', '.join(sorted(route.methods))}."
+        )
 
 
-class _Watched:
-    """Passes messages on, and knows whether any was sent."""
+class _TrackedSend:
+    """A `send` that records whether a message was sent."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -112,9 +116,9 @@ class _Watched:
         await self._send(message)
 
 
-async def _refuse(scope: Scope, sending: _Watched, answer: Response) -> None:
+async def _refuse(scope: Scope, sending: _TrackedSend, answer: Response) -> None:
     if sending.begun:
-        # Half an answer cannot be taken back: the server cuts the connection, and the caller sees that.
+        # A response that has begun cannot be replaced: the server closes the connection, so clients notice.
         return
     if scope["type"] == "websocket":
         await refuse_socket(sending, answer)
@@ -123,7 +127,7 @@ async def _refuse(scope: Scope, sending: _Watched, answer: Response) -> None:
 
 
 async def refuse_socket(send: Send, answer: Response) -> None:
-    """Answer a WebSocket's handshake with an HTTP error instead."""
+    """Answer a WebSocket handshake with an HTTP error."""
     length = (b"content-length", str(len(answer.body)).encode())
     start = {
         "type": "websocket.http.response.start",

@@ -1,4 +1,4 @@
-"""What of all that happens an operator wants to read later on, in words that need no manual."""
+"""The timeline: events that an operator wants to read later, as sentences that need no manual."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from drover.core.events import Event
 
 @dataclass(frozen=True, slots=True)
 class TimelineEntry:
-    """One line of the timeline.
+    """One entry of the timeline.
 
     Attributes:
         kind: `start`, `end`, `eviction`, `recovery`, `cleanup`, `emergency`, `service` or `trouble`.
         text: What happened.
-        session_id: To whom, where it concerns one session.
+        session_id: The session that it concerns; None if it concerns no single session.
     """
 
     kind: str
@@ -25,20 +25,20 @@ class TimelineEntry:
     session_id: str | None = None
 
 
-def timeline_json(moment: TimelineEntry, event: Event, time: str) -> dict[str, object]:
-    """Give a line of the timeline as clients see it."""
+def timeline_json(entry: TimelineEntry, event: Event, time: str) -> dict[str, object]:
+    """Return an entry of the timeline as clients see it."""
     return {
         "time": time,
-        "kind": moment.kind,
+        "kind": entry.kind,
         "level": logging.getLevelName(event.level).lower(),
-        "text": moment.text,
-        "session_id": moment.session_id,
+        "text": entry.text,
+        "session_id": entry.session_id,
     }
 
 
 @singledispatch
 def timeline_entry(_event: Event) -> TimelineEntry | None:
-    """Give the line that an event is worth; None where the log alone tells of it."""
+    """Return the timeline entry of an event, or None if the event appears in the log only."""
     return None
 
 
@@ -49,7 +49,7 @@ def _(event: events.ServiceStarted) -> TimelineEntry | None:
 
 @timeline_entry.register
 def _(event: events.ServiceStopping) -> TimelineEntry | None:
-    return TimelineEntry("service", f"Drover stops ({event.signal}) and closes all sessions")
+    return TimelineEntry("service", f"Drover is stopping ({event.signal}) and closes all sessions")
 
 
 @timeline_entry.register(events.BrowserDoubtful)
@@ -64,12 +64,12 @@ def _(event: Event) -> TimelineEntry | None:
 
 @timeline_entry.register
 def _(event: events.SessionAdopted) -> TimelineEntry | None:
-    return TimelineEntry("start", "Taken back from an earlier run, with its own browser", event.session_id)
+    return TimelineEntry("start", "Adopted from an earlier run with its browser", event.session_id)
 
 
 @timeline_entry.register
 def _(event: events.SessionForgotten) -> TimelineEntry | None:
-    return TimelineEntry("end", f"Not taken back from an earlier run: {event.reason}", event.session_id)
+    return TimelineEntry("end", f"Not adopted from an earlier run: {event.reason}", event.session_id)
 
 
 @timeline_entry.register
@@ -102,16 +102,16 @@ def _(event: events.SessionAppearsDead) -> TimelineEntry | None:
     return TimelineEntry("trouble", f"Found dead: {event.reason}", event.session_id)
 
 
-_BROUGHT_BACK = {
-    "reattached": "a new ChromeDriver on the same browser, so tabs and forms are still there",
-    "restored": "a new browser with its cookies, storage and address put back",
-    "recreated": "a new and empty browser, since nothing could be saved",
+_RECOVERY_METHODS = {
+    "reattached": "new ChromeDriver on the same browser; tabs and forms are unchanged",
+    "restored": "new browser with cookies, storage and address restored",
+    "recreated": "new, empty browser, because no state could be saved",
 }
 
 
 @timeline_entry.register
 def _(event: events.SessionRecovered) -> TimelineEntry | None:
-    how = _BROUGHT_BACK.get(event.method, event.method)
+    how = _RECOVERY_METHODS.get(event.method, event.method)
     return TimelineEntry("recovery", f"Recovered in {_took(event.duration_ms)}: {how}", event.session_id)
 
 
@@ -122,9 +122,9 @@ def _(event: events.SessionRecoveryFailed) -> TimelineEntry | None:
 
 _CLOSED = {
     "deleted": "Closed on request",
-    "idle": "Closed: nobody had used it for its idle time",
-    "evicted": "Closed to make room for another session",
-    "stopping": "Closed: the service stops",
+    "idle": "Closed: not used during its idle timeout",
+    "evicted": "Closed to free its place for another session",
+    "stopping": "Closed: the service is stopping",
 }
 
 
@@ -142,7 +142,7 @@ def _(event: events.SessionCloseIncomplete) -> TimelineEntry | None:
 @timeline_entry.register
 def _(event: events.CleanupFinished) -> TimelineEntry | None:
     if not event.killed_count and not event.removed_profiles:
-        # Every recovery begins with a cleanup, and hardly any of them finds something.
+        # Every recovery begins with a cleanup, and most of those find nothing.
         return None
     ended = _counted(event.killed_count, "orphaned process", "orphaned processes")
     removed = _counted(event.removed_profiles, "profile folder", "profile folders")
@@ -151,7 +151,7 @@ def _(event: events.CleanupFinished) -> TimelineEntry | None:
 
 @timeline_entry.register
 def _(_event: events.EmergencyStarted) -> TimelineEntry | None:
-    return TimelineEntry("emergency", "Emergency recovery: every Chrome of this machine is being ended")
+    return TimelineEntry("emergency", "Emergency recovery: ending every Chrome on this machine")
 
 
 @timeline_entry.register

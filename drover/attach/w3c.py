@@ -1,4 +1,4 @@
-"""The shapes of the W3C WebDriver standard: its errors, and how it matches capabilities."""
+"""W3C WebDriver: the JSON form of errors, and capability matching."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ OPTIONS = "drover:options"
 
 _BROWSERS = ("chrome", "chromium")
 _PLATFORM = {"win32": "windows", "darwin": "mac"}.get(sys.platform, sys.platform)
-# What other browsers' options are called: no Chrome matches these, and none of them is taken for a mistake.
+# Prefixes of other browsers' options: Chrome does not match these, and they are not an error.
 _OTHER_BROWSERS = ("moz:", "ms:", "safari:", "webkit:", "wpe:", "appium:")
 
-# Where the standard has a word for a failure; the others are its "unknown error".
+# Errors for which the standard has a code; all others are its "unknown error".
 _WORDS: tuple[tuple[type[DroverError], str], ...] = (
     (errors.SessionNotFound, "invalid session id"),
     (errors.NotFound, "unknown command"),
@@ -43,24 +43,24 @@ _NO_SESSION = (
 
 
 class NoMatch(InvalidRequest):
-    """None of the capabilities that were asked for is this service's Chrome."""
+    """None of the requested capabilities matches the Chrome of this service."""
 
 
 def failure(error: DroverError) -> Response:
-    """Give a failure in the shape of the standard, for a command."""
+    """Return the W3C response to a command that failed."""
     word = next((word for kind, word in _WORDS if isinstance(error, kind)), "unknown error")
     return _failure(word, error)
 
 
 def creation_failure(error: DroverError) -> Response:
-    """Give a failure in the shape of the standard, for a new session."""
+    """Return the W3C response to a New Session command that failed."""
     if isinstance(error, (*_NO_SESSION, NoMatch)):
         return _failure("session not created", error)
     return failure(error)
 
 
 def unknown_error(message: str) -> Response:
-    """Give the standard's answer to what it has no word for."""
+    """Return the W3C response for an error that has no code of its own."""
     return json_answer(
         {"value": {"error": "unknown error", "message": message, "stacktrace": ""}},
         HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -68,40 +68,40 @@ def unknown_error(message: str) -> Response:
 
 
 def value(content: object) -> Response:
-    """Give an answer that succeeded."""
+    """Return the W3C response to a command that succeeded."""
     return json_answer({"value": content}, headers=((b"cache-control", b"no-cache"),))
 
 
 def read_object(body: bytes) -> Mapping[str, object]:
-    """Read the body of a command.
+    """Return the body of a command as an object.
 
     Raises:
-        InvalidRequest: It is no JSON object.
+        InvalidRequest: It is not a JSON object.
     """
     try:
         content = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise InvalidRequest(f"The body is not valid JSON ({error}); send an object") from error
+        raise InvalidRequest(f"The body is not valid JSON ({error}). Send a JSON object.") from error
     if not isinstance(content, dict):
-        raise InvalidRequest("The body is not a JSON object")
+        raise InvalidRequest("The body is not a JSON object. Send an object such as {}.")
     return content
 
 
 def match(asked: object, *, allow_unsafe: bool) -> tuple[CheckedCapabilities, Mapping[str, object]]:
-    """Choose among what is asked for, as the standard does, and check what is chosen.
+    """Match and check requested capabilities as the standard prescribes.
 
     Args:
-        asked: The value of `capabilities` in the body of a new session.
+        asked: The value of `capabilities` in the body of New Session.
         allow_unsafe: Whether the allow-list of capabilities is switched off.
 
     Returns:
-        The capabilities of the first alternative that is this Chrome and is allowed, and its
-        `drover:options`: the body that `POST /sessions` would have.
+        The capabilities of the first alternative that matches this Chrome and is allowed, and its
+        `drover:options`, which have the fields of the body of `POST /sessions`.
 
     Raises:
-        InvalidRequest: What is asked for is malformed, or names a thing twice.
-        ForbiddenCapability: The only alternatives that match ask for what is not allowed.
-        NoMatch: No alternative is this Chrome.
+        InvalidRequest: The capabilities are malformed, or name one twice.
+        ForbiddenCapability: The only matching alternatives contain a forbidden capability.
+        NoMatch: No alternative matches this Chrome.
     """
     forbidden: ForbiddenCapability | None = None
     for merged in [one for one in tuple(_alternatives(asked)) if _is_ours(one)]:
@@ -114,8 +114,8 @@ def match(asked: object, *, allow_unsafe: bool) -> tuple[CheckedCapabilities, Ma
             continue
         return checked, {name: one for name, one in options.items() if name != "capabilities"}
     raise forbidden or NoMatch(
-        f"This service has Chrome on {_PLATFORM} and nothing else: "
-        "ask for browserName chrome, or leave browserName and platformName out"
+        f"This service only has Chrome on {_PLATFORM}. "
+        "Request browserName chrome, or omit browserName and platformName."
     )
 
 
@@ -131,13 +131,13 @@ def _alternatives(asked: object) -> Iterator[dict[str, object]]:
 
 
 def _joined(one: Mapping[str, object], other: Mapping[str, object], field: str) -> dict[str, object]:
-    # By the standard null is as good as absent.
+    # The standard treats null like an absent capability.
     parts = [
         {name: content for name, content in part.items() if content is not None} for part in (one, other)
     ]
     twice = sorted(set(parts[0]) & set(parts[1]))
     if twice:
-        raise InvalidRequest(f"{field} names {twice[0]}, which is asked for elsewhere already; send it once")
+        raise InvalidRequest(f"{field} repeats {twice[0]}, which is already set elsewhere. Send it once.")
     return parts[0] | parts[1]
 
 
@@ -155,8 +155,8 @@ def _failure(word: str, error: DroverError) -> Response:
 
 
 def _status(error: DroverError) -> int:
-    # What cannot be done now is 500 by the standard: at a 503 some clients ask again by themselves, and
-    # what they show in the end is not our message.
+    # The standard uses 500 for temporary failures. At 503 some clients retry on their own, and in the end
+    # show a message of their own instead of ours.
     if isinstance(error, NoMatch) or error.status == HTTPStatus.SERVICE_UNAVAILABLE:
         return HTTPStatus.INTERNAL_SERVER_ERROR
     return error.status

@@ -1,4 +1,4 @@
-"""The W3C remote end at `/wd/hub`: new sessions, their ends, and everything else to their ChromeDrivers."""
+"""The W3C remote end at `/wd/hub`: New Session, Delete Session, and relaying of all other commands."""
 
 from __future__ import annotations
 
@@ -39,26 +39,26 @@ from session_manager import SessionManager
 
 MAX_NEW_SESSION_BYTES = 1024 * 1024
 MAX_COMMAND_BYTES = 64 * 1024 * 1024
-"""What a command may have: a script, typed text, or a file in base64."""
+"""Maximum body of a command, which may hold a script, typed text or a file in base64."""
 
 REMEMBERED = 1024
-"""Of how many sessions that ended with their last window a client may still ask for the end."""
+"""Number of sessions that closed with their last window for which Delete Session still succeeds."""
 
 _METHODS = ("GET", "POST", "DELETE")
 _COMMAND = re.compile(r"/wd/hub/session/(?P<session_id>[^/]+)(?P<command>/.*[^/])/*", re.DOTALL)
 
 
 class WebDriver:
-    """The remote end.
+    """The W3C remote end.
 
     Args:
-        manager: Opens, heals and closes sessions.
-        driver_access: Tells where they live.
-        executor: Runs what blocks; it has a thread for everybody who may wait.
+        manager: Opens, recovers and closes sessions.
+        driver_access: Finds a session's browser and ChromeDriver.
+        executor: Runs blocking calls; it has a thread for every request that may wait.
         port: The port that the service listens on.
         allow_unsafe: Whether the allow-list of capabilities is switched off.
-        watch_s: Seconds after which a command without an answer has its session looked at.
-        observe: Hears how many seconds each relayed command took, ChromeDriver's own time included.
+        watch_s: Seconds between health checks of a session while a command has no response.
+        observe: Called with the seconds that each relayed command took, including ChromeDriver's time.
     """
 
     def __init__(
@@ -79,11 +79,11 @@ class WebDriver:
         self._allow_unsafe = allow_unsafe
         self._watch_s = watch_s
         self._observe = observe
-        self._lines: dict[str, CommandQueue] = {}
+        self._queues: dict[str, CommandQueue] = {}
         self._windowless: deque[str] = deque(maxlen=REMEMBERED)
 
     def routes(self) -> list[Route]:
-        """Give the routes; whatever lies below `/wd/hub` and is none of the standard's answers as it says."""
+        """Return the routes; every path below `/wd/hub` gets a W3C response, even an unknown one."""
 
         def route(pattern: str, handler: Callable[..., Awaitable[None]], *methods: str) -> Route:
             return Route("http", re.compile(pattern), handler, frozenset(methods), failure=w3c.failure)
@@ -110,12 +110,12 @@ class WebDriver:
             await send_answer(send, await self._file(session_id, scope["method"], command, body))
             return
         begun = time.monotonic()
-        line = self._queue(session_id)
+        queue = self._queue(session_id)
         gone: Future[None] = Future()
-        # Only who has to wait for his turn can leave it; watching everybody would cost each command 30 us.
-        watch = asyncio.create_task(caller_left(receive, gone)) if line.is_busy else None
+        # A disconnect matters only while the command waits; always watching for it costs 30 us per command.
+        watch = asyncio.create_task(caller_left(receive, gone)) if queue.is_busy else None
         try:
-            answer = await line.command(scope["method"], _raw_command(scope), body, gone)
+            answer = await queue.command(scope["method"], _raw_command(scope), body, gone)
         except ClientDisconnected:
             return
         except SessionNotFound:
@@ -137,7 +137,7 @@ class WebDriver:
             )
 
     async def _note(self, session_id: str, method: str, command: str, body: bytes, answer: Response) -> None:
-        """Remember what a recovery has to set again, and end a session with its last window."""
+        """Record what a recovery must set again, and close a session with its last window."""
         if (method, command) == ("POST", "/window"):
             handle = w3c.read_object(body).get("handle")
             await on_thread(
@@ -157,7 +157,7 @@ class WebDriver:
     async def _end(self, scope: Scope, receive: Receive, send: Send, session_id: str) -> None:
         await read_body(receive, MAX_COMMAND_BYTES)
         if session_id in self._windowless:
-            # Programs close the window and then quit; ChromeDriver takes the second for granted as well.
+            # Clients close the last window and then quit; ChromeDriver accepts the second request as well.
             self._windowless.remove(session_id)
         else:
             await self._close(session_id)
@@ -170,7 +170,9 @@ class WebDriver:
     async def _new_session(self, scope: Scope, receive: Receive, send: Send) -> None:
         content = w3c.read_object(await read_body(receive, MAX_NEW_SESSION_BYTES))
         if "capabilities" not in content:
-            raise InvalidRequest('The body has no "capabilities"; send {"capabilities": {}} for the defaults')
+            raise InvalidRequest(
+                'The body has no "capabilities". Send {"capabilities": {}} for the defaults.'
+            )
         checked, options = w3c.match(content["capabilities"], allow_unsafe=self._allow_unsafe)
         gone: Future[None] = Future()
         watch = asyncio.create_task(caller_left(receive, gone))
@@ -198,7 +200,7 @@ class WebDriver:
             self._executor, partial(self._manager.acquire, request, Deadline(REQUEST_S, gone))
         )
         if gone.done():
-            # He left after it was handed over, and before he could hear of it.
+            # The client disconnected after the session was acquired and before it got the response.
             await on_thread(self._executor, partial(self._manager.hand_back, acquired, request))
             raise ClientDisconnected
         return acquired
@@ -210,28 +212,28 @@ class WebDriver:
 
     async def _unknown(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] not in _METHODS:
-            raise MethodNotAllowed(f"This remote end takes {', '.join(_METHODS)}")
-        raise NotFound(f"There is no command {scope['method']} {scope['path']}; the W3C standard lists them")
+            raise MethodNotAllowed(f"{scope['method']} is not allowed here. Use {', '.join(_METHODS)}.")
+        raise NotFound(f"Unknown command {scope['method']} {scope['path']}; see the list in the W3C standard")
 
     def _queue(self, session_id: str) -> CommandQueue:
-        line = self._lines.get(session_id)
-        if line is None:
+        queue = self._queues.get(session_id)
+        if queue is None:
             self._driver_access.session(session_id)
-            for gone in [known for known in self._lines if not self._driver_access.knows(known)]:
+            for gone in [known for known in self._queues if not self._driver_access.knows(known)]:
                 self._forget(gone)
-            line = self._lines[session_id] = CommandQueue(
+            queue = self._queues[session_id] = CommandQueue(
                 session_id, self._manager, self._driver_access, self._executor, self._watch_s
             )
-        return line
+        return queue
 
     def _forget(self, session_id: str) -> None:
-        line = self._lines.pop(session_id, None)
-        if line is not None:
-            line.close()
+        queue = self._queues.pop(session_id, None)
+        if queue is not None:
+            queue.close()
 
 
 def _raw_command(scope: Scope) -> str:
-    """Give what follows the session's id as the client has spelt it: ChromeDriver decodes it, not we."""
+    """Return what follows the session's id exactly as the client sent it; ChromeDriver decodes it."""
     parts = scope["raw_path"].decode("latin-1").rstrip("/").split("/")
     query = "?" + scope["query_string"].decode("latin-1") if scope["query_string"] else ""
     return "/" + "/".join(parts[len(("", "wd", "hub", "session", "id")) :]) + query

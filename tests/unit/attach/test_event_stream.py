@@ -130,7 +130,7 @@ class Client:
 
 @pytest.fixture(autouse=True)
 def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("DEBOUNCE_S", "SESSIONS_EVERY_S", "PROCESSES_REST_S", "PROCESSES_EVERY_S"):
+    for name in ("DEBOUNCE_S", "SESSIONS_EVERY_S", "PROCESSES_PAUSE_S", "PROCESSES_EVERY_S"):
         monkeypatch.setattr(module, name, 0.001)
 
 

@@ -25,7 +25,7 @@ from drover.sessions.lifecycle.session_worker import CloseReason
         (events.SessionAppearsDead("a", "connection refused"), "trouble", "connection refused"),
         (events.SessionRecovered("a", "driver_gone", "reattached", 1310), "recovery", "1.3 s"),
         (events.SessionRecoveryFailed("a", "browser_gone", "no room"), "trouble", "no room"),
-        (events.SessionClosed("a", "evicted"), "eviction", "make room"),
+        (events.SessionClosed("a", "evicted"), "eviction", "free its place"),
         (events.SessionClosed("a", "deleted"), "end", "on request"),
         (events.SessionCloseIncomplete("a", "PID 7 lives"), "trouble", "PID 7 lives"),
         (events.CleanupFinished(1, 2), "cleanup", "1 orphaned process ended, 2 profile folders removed"),
