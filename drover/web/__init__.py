@@ -1,1 +1,1 @@
-"""REST in Flask: parse a request, call the manager, return an answer; and the dashboard."""
+"""REST API in Flask (parse a request, call the manager, return a response), and the dashboard."""

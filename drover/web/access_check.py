@@ -1,4 +1,4 @@
-"""Asks `security` at the door of every REST route."""
+"""The access check before every REST route."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from drover.web.services import services
 
 
 def admit_request() -> None:
-    """Let the current request in, or raise what refuses it."""
+    """Check that the current request is allowed.
+
+    Raises:
+        DroverError: The request is refused; `access.authorize` lists the reasons.
+    """
     headers = request.headers
     caller = access.RequestOrigin(
         method=request.method,

@@ -1,4 +1,4 @@
-"""The dashboard: one page, its stylesheet and its modules of JavaScript."""
+"""The dashboard: one page, its stylesheet and its JavaScript modules."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from drover.core.version import VERSION
 from drover.web.request_parsing import read_query
 from drover.web.services import services
 
-# With Trusted Types the browser itself refuses to make markup of a text, should a script ever try.
+# With Trusted Types the browser refuses to turn text into markup, even if a script tries to.
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "frame-ancestors 'none'; base-uri 'none'; form-action 'none'; "
     "require-trusted-types-for 'script'; trusted-types 'none'"
 )
 
-# Windows takes types from its registry, where any program may have made plain text of JavaScript; a browser
-# runs no such module.
+# On Windows the types come from the registry, where another program may have registered JavaScript as plain
+# text; browsers do not run modules of that type.
 mimetypes.add_type("text/javascript", ".js")
 
 blueprint = Blueprint(
@@ -29,17 +29,17 @@ blueprint = Blueprint(
 
 @blueprint.get("/")
 def dashboard() -> Response:
-    """Give the page; all that it shows comes over `/events`."""
+    """Return the page; its content arrives over `/events`."""
     read_query(Nothing)
     return make_response(render_template("dashboard.html", version=VERSION, port=services().settings.port))
 
 
 @blueprint.after_request
 def protect(response: Response) -> Response:
-    """Let nothing of the page be loaded from elsewhere, run from elsewhere or be framed.
+    """Add headers that forbid content from other hosts and framing.
 
-    Files are asked for anew each time and answered with 304 where they have not changed: a page whose
-    modules are of two versions would be worse than a request more.
+    Browsers revalidate every file, and get 304 if it has not changed: an extra request is better than a page
+    with modules of two versions.
     """
     response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
     response.headers["X-Content-Type-Options"] = "nosniff"

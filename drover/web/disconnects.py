@@ -1,7 +1,7 @@
-"""The ASGI wrapper around Flask: it bounds bodies, and notices callers who hang up.
+"""The ASGI wrapper around Flask: it limits request bodies and detects disconnected clients.
 
-A WSGI application cannot see either: a body without a length would read as empty, and a caller who
-has left would keep his place in every line.
+A WSGI application can do neither: a body without a length would read as empty, and a client that has
+disconnected would keep its place in every wait queue.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ MAX_BODY_BYTES = 1024 * 1024
 
 
 class DisconnectWatch:
-    """Hands requests on with their whole body, and with a future that is done when the caller leaves.
+    """ASGI middleware that reads the whole body and adds a future that completes when the client disconnects.
 
     Args:
-        application: What answers the requests.
+        application: The wrapped application.
     """
 
     def __init__(self, application: Application) -> None:
@@ -46,7 +46,7 @@ class DisconnectWatch:
         try:
             body = await read_body(receive, MAX_BODY_BYTES)
         except ClientDisconnected:
-            # Half a request is none: without its body it could mean something else.
+            # An incomplete request is dropped: without its whole body it could mean something else.
             return
         except RequestTooLarge as error:
             await send_answer(send, last_answer(failure_answer(error)))
@@ -60,7 +60,7 @@ class DisconnectWatch:
 
 
 def _with_body(scope: Scope, body: bytes, gone: Future[None]) -> Scope:
-    # Flask reads no body without a length, so one that came in chunks is given its own.
+    # Flask reads no body without a length, so a chunked body gets one.
     headers = [(name, value) for name, value in scope["headers"] if name not in _LENGTH_HEADERS]
     if body:
         headers.append((b"content-length", str(len(body)).encode()))

@@ -1,4 +1,4 @@
-"""The contract as a document for programs, and as a page to read and try it."""
+"""The HTTP contract as an OpenAPI document, and as a page on which it can be read and tried."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ blueprint = Blueprint(
     "docs", __name__, template_folder="templates", static_folder="static/docs", static_url_path="/docs/assets"
 )
 
-# Swagger UI would not do: it sets inline styles (swagger-api/swagger-ui#10655), which this forbids.
+# Swagger UI does not work with this policy: it sets inline styles (swagger-api/swagger-ui#10655).
 _PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -27,32 +27,33 @@ _PAGE_HEADERS = {
     "Referrer-Policy": "no-referrer",
 }
 _TAGS = {
-    "Sessions": "Chrome sessions: get, look at, lease, close.",
-    "Processes": "The ChromeDriver and Chrome processes of the machine.",
+    "Sessions": "Chrome sessions: get, check, lease, close.",
+    "Processes": "The ChromeDriver and Chrome processes on this machine.",
     "Service": "The service itself.",
-    "Attach": "Doors for WebDriver and CDP clients.",
-    "Streams": "What stays open.",
+    "Attach": "Endpoints for WebDriver, CDP and BiDi clients.",
+    "Streams": "Connections that stay open.",
 }
 _DESCRIPTION = """Chrome sessions over HTTP, kept alive, with nothing left behind.
 
-Times are RFC 3339 in UTC; durations are in seconds, except fields whose name ends in `_ms`. A failure has
-`success` false, one sentence in `error`, and a `code`. Unknown fields and parameters are refused by name."""
+Times are in UTC in RFC 3339 format. Durations are in seconds, except fields whose name ends in `_ms`. A
+failed request gets `success` false, a message in `error`, and a `code`. Unknown fields and parameters are
+refused by name."""
 _SECURITY_SCHEMES = {
-    "bearer": {"type": "http", "scheme": "bearer", "description": "DROVER_API_TOKEN, where it is set"},
-    "basic": {"type": "http", "scheme": "basic", "description": "The token as the password, with any name"},
+    "bearer": {"type": "http", "scheme": "bearer", "description": "DROVER_API_TOKEN, if it is set"},
+    "basic": {"type": "http", "scheme": "basic", "description": "The token as password, with any user name"},
 }
 
 
 @blueprint.get("/openapi.json")
 def openapi_json() -> Response:
-    """Give the OpenAPI document."""
+    """Return the OpenAPI document."""
     read_query(Nothing)
     return jsonify(document())
 
 
 @blueprint.get("/docs")
 def docs_page() -> Response:
-    """Show the document as a page."""
+    """Return the page that shows the document."""
     read_query(Nothing)
     page = make_response(render_template("docs.html"))
     page.headers.update(_PAGE_HEADERS)
@@ -61,7 +62,7 @@ def docs_page() -> Response:
 
 @cache
 def document() -> dict[str, Any]:
-    """Build the OpenAPI 3.1 document; it holds nothing of the settings."""
+    """Return the OpenAPI 3.1 document; it contains no values of the settings."""
     paths: dict[str, dict[str, Any]] = {}
     for route in ROUTES:
         paths.setdefault(route.path, {})[route.method] = operation(route)

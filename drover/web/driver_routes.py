@@ -1,4 +1,4 @@
-"""The routes that are answered outside of Flask: the doors for drivers, and what stays open."""
+"""Descriptions of the routes outside of Flask: driver endpoints and streams."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from drover.web.route_descriptions import ResponseDescription, RouteDescription
 
 ATTACH, STREAMS = "Attach", "Streams"
 _UNAVAILABLE = (SessionNotFound, BrowserUnavailable, RecoveryFailed, ShuttingDown)
-_W3C = "It gives an error of W3C WebDriver, with the status that the specification has for it."
+_W3C = "Errors have the form and status of the W3C WebDriver specification."
 
 
 class NewSession(Strict):
@@ -31,7 +31,7 @@ class NewSession(Strict):
             }
         ]
     )
-    """W3C capabilities; `drover:options` takes the fields of `POST /sessions`."""
+    """W3C capabilities; `drover:options` accepts the fields of the body of `POST /sessions`."""
 
 
 class Command(Strict):
@@ -44,13 +44,13 @@ class SocketQuery(Strict):
     """The parameters of a WebSocket."""
 
     token: str | None = None
-    """The token, where one is configured: browsers cannot set headers on WebSockets."""
+    """The token, if one is configured; for browsers, which cannot set headers on WebSockets."""
 
 
 def _w3c(
     method: str, path: str, summary: str, description: str, body: type[Strict] | None = None
 ) -> RouteDescription:
-    replies = {200: ResponseDescription(f"What the command gives. {_W3C}", (W3cAnswer,))}
+    replies = {200: ResponseDescription(f"The result of the command. {_W3C}", (W3cAnswer,))}
     short = {"url": "https://example.org/"} if body is Command else None
     return RouteDescription(
         method, path, ATTACH, summary, description, replies, body=body, short=short, speaks_w3c=True
@@ -58,28 +58,28 @@ def _w3c(
 
 
 DRIVER_ROUTES = (
-    _w3c("get", "/wd/hub/status", "Tell whether sessions can be made", "W3C Status."),
+    _w3c("get", "/wd/hub/status", "Check whether sessions can be created", "W3C Status."),
     _w3c(
         "post",
         "/wd/hub/session",
-        "Make a session over WebDriver",
-        "W3C New Session. The id is that of the managed session; with `webSocketUrl: true` the answer names "
-        "an address for BiDi on this port.",
+        "Create a session over WebDriver",
+        "W3C New Session. The returned id is that of the managed session. With `webSocketUrl: true` the "
+        "response contains a BiDi address on this port.",
         NewSession,
     ),
     _w3c(
         "delete",
         "/wd/hub/session/{session_id}",
-        "End a session over WebDriver",
-        "W3C Delete Session; the same as DELETE /sessions/{session_id}.",
+        "Close a session over WebDriver",
+        "W3C Delete Session; the same as `DELETE /sessions/{session_id}`.",
     ),
     *(
         _w3c(
             method,
             "/wd/hub/session/{session_id}/{command}",
             f"Run a WebDriver command ({method.upper()})",
-            "Handed on to the session's ChromeDriver, and the session is healed first where it is dead. The "
-            "id stays the same through recoveries. `se/file` takes uploads, `se/files` gives downloads.",
+            "Relays the command to the session's ChromeDriver. A dead session is recovered first; its id "
+            "stays the same. `se/file` accepts uploads, `se/files` returns downloads.",
             Command if method == "post" else None,
         )
         for method in ("get", "post", "delete")
@@ -88,9 +88,9 @@ DRIVER_ROUTES = (
         "get",
         "/sessions/{session_id}/json/version",
         ATTACH,
-        "Give the browser's DevTools version, for connect over CDP",
-        "As Chrome answers it, with a WebSocket address on this port.",
-        {200: ResponseDescription("Chrome's answer.", media_type="application/json")},
+        "Get the browser's DevTools version, to connect over CDP",
+        "Chrome's own response, with a WebSocket address on this port.",
+        {200: ResponseDescription("Chrome's response.", media_type="application/json")},
         errors=_UNAVAILABLE,
     ),
     RouteDescription(
@@ -98,17 +98,17 @@ DRIVER_ROUTES = (
         "/sessions/{session_id}/json/list",
         ATTACH,
         "List the browser's DevTools targets",
-        "As Chrome answers it.",
-        {200: ResponseDescription("Chrome's answer.", media_type="application/json")},
+        "Chrome's own response, with WebSocket addresses on this port.",
+        {200: ResponseDescription("Chrome's response.", media_type="application/json")},
         errors=_UNAVAILABLE,
     ),
     RouteDescription(
         "get",
         "/sessions/{session_id}/cdp",
         ATTACH,
-        "Speak CDP with the browser",
-        "A WebSocket, for Playwright's connect_over_cdp and Puppeteer's connect. The session is in use while "
-        "it is open.",
+        "Connect to the browser over CDP",
+        "A WebSocket for Playwright's `connect_over_cdp` and Puppeteer's `connect`. The session is in use "
+        "while it is open.",
         {101: ResponseDescription("The WebSocket is open.")},
         errors=_UNAVAILABLE,
         query=SocketQuery,
@@ -118,8 +118,8 @@ DRIVER_ROUTES = (
         "get",
         "/sessions/{session_id}/devtools/page/{target_id}",
         ATTACH,
-        "Speak CDP with one page",
-        "A WebSocket; `/sessions/{session_id}/json/list` gives the ids.",
+        "Connect to one page over CDP",
+        "A WebSocket; `/sessions/{session_id}/json/list` returns the page ids.",
         {101: ResponseDescription("The WebSocket is open.")},
         errors=_UNAVAILABLE,
         query=SocketQuery,
@@ -129,9 +129,9 @@ DRIVER_ROUTES = (
         "get",
         "/bidi/{secret}",
         ATTACH,
-        "Speak BiDi with a session",
-        "A WebSocket at the address that New Session gave for `webSocketUrl: true`; the address is the "
-        "credential, so no token is asked for.",
+        "Connect to a session over BiDi",
+        "A WebSocket at the address that New Session returned for `webSocketUrl: true`. The address is the "
+        "credential, so no token is needed.",
         {101: ResponseDescription("The WebSocket is open.")},
         errors=_UNAVAILABLE,
         stays_open=True,
@@ -141,12 +141,12 @@ DRIVER_ROUTES = (
         "get",
         "/sessions/{session_id}/live",
         STREAMS,
-        "Watch a session",
-        "JPEG pictures of the page in front, as an `<img>` shows them; no use of the session, and it heals "
-        "nothing.",
+        "View a session live",
+        "JPEG frames of the page in the foreground, as a stream that an `<img>` shows. Viewing does not "
+        "count as activity and never triggers recovery.",
         {
             200: ResponseDescription(
-                "Pictures, until the caller leaves.", media_type="multipart/x-mixed-replace"
+                "Frames until the client disconnects.", media_type="multipart/x-mixed-replace"
             )
         },
         errors=(SessionNotFound,),
@@ -156,9 +156,9 @@ DRIVER_ROUTES = (
         "get",
         "/events",
         STREAMS,
-        "Hear what happens",
+        "Receive events",
         "Server-sent events: changes of sessions and processes, and log lines.",
-        {200: ResponseDescription("Events, until the caller leaves.", media_type="text/event-stream")},
+        {200: ResponseDescription("Events until the client disconnects.", media_type="text/event-stream")},
         stays_open=True,
     ),
 )

@@ -1,10 +1,10 @@
-"""From errors to answers, in one place: always JSON, never a stack trace."""
+"""The only place that turns errors into responses: always JSON, never a stack trace."""
 
 from __future__ import annotations
 
 from http import HTTPStatus
 
-from flask import Flask, Response, jsonify
+from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
 
 from drover.core.deadline import ClientDisconnected, DeadlineExceeded
@@ -15,10 +15,10 @@ CLIENT_CLOSED_REQUEST = 499
 
 
 def handle_failures(app: Flask) -> None:
-    """Let `app` answer every error as the contract has it."""
+    """Register handlers so that `app` answers every error as the HTTP contract describes."""
     app.register_error_handler(DroverError, _answer)
     app.register_error_handler(DeadlineExceeded, _too_late)
-    app.register_error_handler(ClientDisconnected, _nobody_listens)
+    app.register_error_handler(ClientDisconnected, _client_disconnected)
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(Exception, _unexpected)
 
@@ -31,19 +31,19 @@ def _answer(error: DroverError) -> Response:
 
 
 def _too_late(_: DeadlineExceeded) -> Response:
-    return _answer(BrowserUnavailable("The browser did not answer in time; ask again"))
+    return _answer(BrowserUnavailable("The browser did not answer in time; retry"))
 
 
-def _nobody_listens(_: ClientDisconnected) -> Response:
+def _client_disconnected(_: ClientDisconnected) -> Response:
     return Response(status=CLIENT_CLOSED_REQUEST)
 
 
 def _http(error: HTTPException) -> Response:
     if error.code == HTTPStatus.NOT_FOUND:
-        return _answer(NotFound("There is no such route; the README lists them all"))
+        return _answer(NotFound(f"No route {request.method} {request.path}; see /docs for all routes"))
     if error.code == HTTPStatus.METHOD_NOT_ALLOWED:
         valid_methods = ", ".join(sorted(getattr(error, "valid_methods", None) or ()))
-        response = _answer(MethodNotAllowed(f"This route takes {valid_methods}"))
+        response = _answer(MethodNotAllowed(f"{request.method} is not allowed here. Use {valid_methods}."))
         response.headers["Allow"] = valid_methods
         return response
     return _answer(InvalidRequest(error.description or "The request is malformed"))

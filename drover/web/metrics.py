@@ -1,8 +1,8 @@
-"""What Prometheus is told: counters that listen to events, and gauges read from the registry when asked.
+"""Prometheus metrics: counters that follow events, and gauges that are read from the registry at a scrape.
 
-Nothing here asks a browser or the process table, so a scrape costs a few milliseconds whatever hangs.
-Names and units follow https://prometheus.io/docs/practices/naming/; every label value is there from the
-start, at 0, so that an increase from nothing is seen.
+Nothing here calls a browser or reads the process table, so a scrape takes a few milliseconds whatever hangs.
+Names and units follow https://prometheus.io/docs/practices/naming/. Every label value exists from the start,
+at 0, so that the first increase is visible.
 """
 
 from __future__ import annotations
@@ -34,97 +34,100 @@ _RELAY_BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 
 
 class Metrics:
-    """The metrics of one service, in a registry of their own.
+    """The metrics of one service, in a Prometheus registry of their own.
 
     Args:
-        sessions: The list of sessions; read at each scrape.
-        is_healthy: Tells whether `GET /health` would answer 200.
+        sessions: The session registry; read at each scrape.
+        is_healthy: Returns whether `GET /health` would answer 200.
     """
 
     def __init__(self, sessions: SessionRegistry, is_healthy: Callable[[], bool]) -> None:
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         registry.register(_Gauges(sessions, is_healthy))
-        Info("drover", "The version that runs", registry=registry).info({"version": VERSION})
+        Info("drover", "Version of the running service", registry=registry).info({"version": VERSION})
         self._starts = Counter(
             "drover_starts",
-            "Browsers started for new sessions, warm ones included, by how it went",
+            "Browser starts for new sessions, warm browsers included, by result",
             ["result"],
             registry=registry,
         )
         self._start_seconds = Histogram(
             "drover_start_duration_seconds",
-            "From the start of ChromeDriver to the session being ready, for starts that went well",
+            "Time from starting ChromeDriver until the session was ready, for successful starts",
             buckets=_START_BUCKETS_S,
             registry=registry,
         )
         self._recoveries = Counter(
             "drover_recoveries",
-            "Sessions brought back, by what was dead and how it was done",
+            "Successful recoveries of sessions, by cause and method",
             ["cause", "method"],
             registry=registry,
         )
         self._recovery_seconds = Histogram(
             "drover_recovery_duration_seconds",
-            "From finding a session dead to its being ready again",
+            "Time from finding a session dead until it was ready again",
             ["method"],
             buckets=_RECOVERY_BUCKETS_S,
             registry=registry,
         )
         self._recovery_failures = Counter(
             "drover_recovery_failures",
-            "Attempts to bring a session back that failed, by what was dead",
+            "Failed attempts to recover a session, by cause",
             ["cause"],
             registry=registry,
         )
         self._closes = Counter(
-            "drover_closes", "Sessions closed, their processes seen gone, by why", ["why"], registry=registry
+            "drover_closes",
+            "Closed sessions, whose processes were verified to be gone, by reason",
+            ["why"],
+            registry=registry,
         )
         self._close_failures = Counter(
-            "drover_close_failures", "Attempts to close a session that left something", registry=registry
+            "drover_close_failures",
+            "Attempts to close a session that left processes or folders",
+            registry=registry,
         )
         self._cleanups = Counter(
             "drover_cleanups",
-            "Cleanups of orphans: complete, incomplete (something could not be ended), "
-            "or failed (broken off, or too slow for the recovery that asked)",
+            "Cleanups of orphans, by result: complete, incomplete (a process could not be ended), "
+            "or failed (aborted, or too slow for the recovery that requested it)",
             ["result"],
             registry=registry,
         )
-        self._emergencies = Counter(
-            "drover_emergency_recoveries", "Emergency recoveries carried out", registry=registry
-        )
+        self._emergencies = Counter("drover_emergency_recoveries", "Emergency recoveries", registry=registry)
         self._kills = Counter(
             "drover_kills",
-            "Processes seen dead after they were ended: orphans by a cleanup, everything by an emergency",
+            "Processes that were ended and are gone: orphans by a cleanup, everything by an emergency",
             ["verdict"],
             registry=registry,
         )
         self._survivors = Counter(
-            "drover_kill_failures", "Processes that were to be ended and could not be", registry=registry
+            "drover_kill_failures", "Processes that could not be ended", registry=registry
         )
         self._removed_profiles = Counter(
             "drover_removed_profiles",
-            "Session folders of nobody that cleanups have removed",
+            "Orphaned session folders that cleanups removed",
             registry=registry,
         )
         self._trouble = Counter(
             "drover_trouble",
-            "Troubles of the service itself: the database (store), or a background task (upkeep)",
+            "Failures of the service itself: the database (store), or a background task (upkeep)",
             ["part"],
             registry=registry,
         )
         self._relay_seconds = Histogram(
             "drover_relay_duration_seconds",
-            "From a driver's command to its answer, ChromeDriver's own time included",
+            "Time from a WebDriver command to its response, including ChromeDriver's own time",
             buckets=_RELAY_BUCKETS_S,
             registry=registry,
         )
         self.observe_relay: Callable[[float], None] = self._relay_seconds.observe
-        """Notes how many seconds one relayed command took; costs some two microseconds."""
-        self._show_every_label()
+        """Record how many seconds one relayed command took; costs about two microseconds."""
+        self._create_every_label()
 
     def hear(self, event: Event) -> None:
-        """Count what happened; a listener of the event hub."""
+        """Count an event; subscribe this to the event hub."""
         match event:
             case events.SessionCreated():
                 self._starts.labels("ok").inc()
@@ -145,13 +148,13 @@ class Metrics:
             case events.UpkeepFailed():
                 self._trouble.labels("upkeep").inc()
             case _:
-                self._hear_of_processes(event)
+                self._count_process_event(event)
 
     def exposition(self) -> bytes:
-        """Give all metrics in Prometheus' text format, of the type `CONTENT_TYPE`."""
+        """Return all metrics in Prometheus' text format, of the type `CONTENT_TYPE`."""
         return generate_latest(self._registry)
 
-    def _hear_of_processes(self, event: Event) -> None:
+    def _count_process_event(self, event: Event) -> None:
         match event:
             case events.CleanupFinished():
                 self._cleanups.labels("incomplete" if event.failed_count else "complete").inc()
@@ -167,7 +170,7 @@ class Metrics:
             case _:
                 return
 
-    def _show_every_label(self) -> None:
+    def _create_every_label(self) -> None:
         for cause, method in product(Cause, Method):
             self._recoveries.labels(cause.value, method.value)
         for cause in Cause:
@@ -187,35 +190,33 @@ class Metrics:
 
 
 class _Gauges(Collector):
-    """What the registry knows at the moment of the scrape."""
+    """Gauges that are read from the session registry at each scrape."""
 
     def __init__(self, sessions: SessionRegistry, is_healthy: Callable[[], bool]) -> None:
         self._sessions = sessions
         self._is_healthy = is_healthy
 
     def describe(self) -> Iterable[Metric]:
-        """Give the metrics without asking anybody, for the check that no name is taken twice."""
+        """Return no metrics, so that the check for duplicate names does not read the state."""
         return ()
 
     def collect(self) -> Iterator[Metric]:
         sessions = self._sessions.sessions()
         states = [session.state for session in sessions]
-        by_state = GaugeMetricFamily(
-            "drover_sessions", "Sessions by the state that they are in", labels=["state"]
-        )
+        by_state = GaugeMetricFamily("drover_sessions", "Sessions by state", labels=["state"])
         for state in SessionState:
             by_state.add_metric([state.value], states.count(state))
         yield by_state
         memory_mb = sum(session.memory_mb or 0.0 for session in sessions)
         for name, meaning, value in (
-            ("drover_sessions_in_use", "Sessions that somebody uses", sum(one.in_use for one in sessions)),
-            ("drover_sessions_limit", "How many sessions there may be", self._sessions.max_sessions),
-            ("drover_warm_browsers", "Browsers that stand ready", self._sessions.warm_count()),
-            ("drover_waiting_requests", "Requests that wait for a place", self._sessions.waiting),
-            ("drover_healthy", "1 where browsers can be handed out, else 0", int(self._is_healthy())),
+            ("drover_sessions_in_use", "Sessions in use", sum(one.in_use for one in sessions)),
+            ("drover_sessions_limit", "Maximum number of sessions", self._sessions.max_sessions),
+            ("drover_warm_browsers", "Warm browsers that are ready", self._sessions.warm_count()),
+            ("drover_waiting_requests", "Requests in the wait queue", self._sessions.waiting),
+            ("drover_healthy", "1 if browsers can be handed out, otherwise 0", int(self._is_healthy())),
             (
                 "drover_sessions_memory_bytes",
-                "What the sessions' processes hold, shared pages counted once; measured every five minutes",
+                "Memory of all sessions' processes, shared pages counted once; measured every five minutes",
                 round(memory_mb * BYTES_PER_MB),
             ),
         ):

@@ -1,4 +1,4 @@
-"""The whole service at a peek: what `/events` tells, in the words of the REST routes."""
+"""The state of the service for `/events`, in the JSON forms of the REST routes."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _MEMORY_STEP_MB = 10
 
 
 class Overview:
-    """Reads the state of the service; it changes nothing and asks no browser.
+    """Reader of the service's state; it changes nothing and calls no browser.
 
     Args:
-        manager: Whose sessions they are.
-        cleaner: Knows what a cleanup would do.
-        port: Where drivers find their doors on this machine.
+        manager: Holds the sessions.
+        cleaner: Classifies processes.
+        port: The port that the service listens on.
     """
 
     def __init__(self, manager: SessionManager, cleaner: ProcessCleaner, port: int) -> None:
@@ -32,20 +32,20 @@ class Overview:
         self._known: dict[str, tuple[Session, Mapping[str, object]]] = {}
 
     def sessions(self) -> list[Mapping[str, object]]:
-        """Give every session object; only those that have changed are made anew."""
+        """Return every session object; only objects of changed sessions are built again."""
         before = self._known
         self._known = {
             session.session_id: self._kept_or_new(before.get(session.session_id), session)
             for session in self._registry.sessions()
         }
-        return [told for _, told in self._known.values()]
+        return [session_object for _, session_object in self._known.values()]
 
     def processes(self) -> list[dict[str, object]]:
-        """Give every Chrome-like process of the machine with its verdict; that reads the process table."""
+        """Return every Chrome-like process on the machine with its verdict; reads the process table."""
         return [process_json(judgement) for judgement in self._cleaner.survey().judgements]
 
     def capacity(self) -> dict[str, object]:
-        """Give how full the service and the memory of the machine are."""
+        """Return the load of the service and of the machine's memory."""
         memory = machine_memory()
         return {
             "active_sessions": len(self._registry.sessions()),
@@ -61,6 +61,6 @@ class Overview:
     def _kept_or_new(
         self, known: tuple[Session, Mapping[str, object]] | None, session: Session
     ) -> tuple[Session, Mapping[str, object]]:
-        # Sessions are frozen: the same object says the same.
+        # Sessions are immutable, so the same object has the same JSON.
         same = known is not None and known[0] is session
         return known if known and same else (session, session_json(session, self._addresses))

@@ -1,4 +1,4 @@
-"""Routes on processes: clean up, emergency, and who is who."""
+"""Routes on processes: cleanup, emergency recovery, list."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class CleanupQuery(Strict):
     """The parameters of `POST /cleanup_orphaned_processes`."""
 
     dry_run: bool = False
-    """Do nothing, and say what would be done."""
+    """Change nothing; only report what a cleanup would do."""
 
 
 @blueprint.post("/cleanup_orphaned_processes")
 def cleanup_orphaned_processes() -> Response:
-    """End orphans, spare what sessions use."""
+    """End orphans and spare what sessions use."""
     query = read_query(CleanupQuery)
     read_body(Nothing)
     report = services().cleaner.cleanup(Trigger.PERSON, dry_run=query.dry_run)
@@ -36,7 +36,7 @@ def cleanup_orphaned_processes() -> Response:
 
 @blueprint.post("/emergency_recovery")
 def emergency_recovery() -> Response:
-    """End every Chrome of the machine and forget every session."""
+    """End every Chrome on the machine and clear every session."""
     read_query(Nothing)
     read_body(Nothing)
     report = services().manager.emergency()
@@ -48,7 +48,7 @@ def emergency_recovery() -> Response:
 
 @blueprint.get("/processes")
 def list_processes() -> Response:
-    """Give every Chrome and ChromeDriver process with what a cleanup thinks of it."""
+    """Return every Chrome and ChromeDriver process with its verdict."""
     read_query(Nothing)
     plan = services().cleaner.survey()
     return jsonify(processes_json(plan))

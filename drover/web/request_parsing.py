@@ -1,4 +1,4 @@
-"""Read the body and the parameters of a request as validated values."""
+"""Validated bodies and query parameters of requests."""
 
 from __future__ import annotations
 
@@ -11,28 +11,30 @@ from drover.core.errors import InvalidRequest
 
 
 def read_body(model: type[Model]) -> Model:
-    """Read the JSON body; a missing one is an empty object.
+    """Return the JSON body as a model; a missing body counts as an empty object.
 
     Raises:
-        InvalidRequest: It is no JSON object, or a field is wrong; `details` names the fields.
+        InvalidRequest: It is not a JSON object, or a field is invalid; `details` names the fields.
     """
     text = request.get_data()
     try:
         body = json.loads(text) if text.strip() else {}
     except (ValueError, RecursionError) as error:
-        raise InvalidRequest(f"The body is not valid JSON ({error}); send an object such as {{}}") from error
+        raise InvalidRequest(f"The body is not valid JSON ({error}). Send an object such as {{}}.") from error
     if not isinstance(body, dict):
-        raise InvalidRequest("The body is not a JSON object; send one such as {}")
+        raise InvalidRequest("The body is not a JSON object. Send an object such as {}.")
     return validated(model, body, "field", strict=True)
 
 
 def read_query(model: type[Model]) -> Model:
-    """Read the parameters behind the `?`; a misspelt one is refused, since it may have meant much.
+    """Return the query parameters as a model.
+
+    A misspelt parameter is refused, not ignored: `?dry_rum=true` must not clean up.
 
     Raises:
-        InvalidRequest: A parameter is unknown, given twice, or wrong.
+        InvalidRequest: A parameter is unknown, repeated or invalid.
     """
     repeated = [name for name in request.args if len(request.args.getlist(name)) > 1]
     if repeated:
-        raise InvalidRequest(f"Send the parameter {repeated[0]} only once")
+        raise InvalidRequest(f"The parameter {repeated[0]} is repeated. Send it once.")
     return validated(model, request.args.to_dict(), "parameter", strict=False)

@@ -1,4 +1,4 @@
-"""What a route of the contract consists of, and how that reads in OpenAPI."""
+"""The description of a route, and its form in OpenAPI."""
 
 from __future__ import annotations
 
@@ -34,25 +34,25 @@ OF_ALL_ROUTES: tuple[type[DroverError], ...] = (
 )
 OF_ALL_BODIES: tuple[type[DroverError], ...] = (RequestTooLarge, UnsupportedMediaType)
 _PATH_PARAMETERS = {
-    "session_id": "The session's id",
-    "target_id": "The page's id in DevTools",
-    "secret": "What nobody can guess",
-    "command": "The rest of the command's path as W3C WebDriver has it, such as `url` or `element/…/click`",
+    "session_id": "Id of the session",
+    "target_id": "Id of the page in DevTools",
+    "secret": "Random secret from the address that New Session returned",
+    "command": "Rest of the command's path in W3C WebDriver, such as `url` or `element/…/click`",
 }
-_W3C_FAILURE = "The error of W3C WebDriver, with the status that the standard has for it."
-_HEADER_EXAMPLES = {"Retry-After": "Seconds after which asking again may help"}
+_W3C_FAILURE = "An error, with the form and status of the W3C WebDriver specification."
+_HEADER_EXAMPLES = {"Retry-After": "Seconds after which a retry may succeed"}
 
 
 @dataclass(frozen=True)
 class ResponseDescription:
-    """An answer that a route may give.
+    """A possible response of a route.
 
     Attributes:
-        meaning: When it is given, in words.
-        models: What its JSON body may be; none where it is no JSON.
-        media_type: Its type, where it is no JSON; None where it has no body.
-        headers: What comes with it, by name, with its meaning.
-        example: What its example has other than the examples of the fields.
+        meaning: When it is sent, for people.
+        models: Possible models of its JSON body; empty if the body is not described by models.
+        media_type: Media type of a body without models; None if there is no such body.
+        headers: Pairs of a header's name and its meaning.
+        example: Values that replace the fields' own examples in the example.
     """
 
     meaning: str
@@ -64,21 +64,24 @@ class ResponseDescription:
 
 @dataclass(frozen=True)
 class RouteDescription:
-    """One route of the contract.
+    """One route of the HTTP contract.
 
     Attributes:
-        path: As OpenAPI writes it, with `{names}`.
-        tag: The group that it is shown in.
-        replies: What it answers, by status; failures are in `errors`.
-        errors: What it may refuse with, beyond what every route may.
-        body: What may be sent as JSON.
-        short: The least that is worth sending as a body; the page starts with it.
-        query: What may stand behind the `?`.
-        headers: What may be sent as headers, by name, with its meaning.
-        confirm: What has to be confirmed before it is tried on the page; None where nothing is lost.
-        stays_open: It is a stream or a WebSocket.
-        speaks_w3c: Its failures are those of W3C WebDriver.
-        is_open: It needs no token.
+        method: HTTP method in lower case.
+        path: Path as OpenAPI writes it, with `{names}`.
+        tag: Group in which it is shown.
+        summary: What it does, in a few words.
+        description: What it does, in sentences.
+        replies: Responses by status; errors are in `errors`.
+        errors: Errors that it may return in addition to those of every route.
+        body: Model of the JSON body.
+        short: A minimal useful body, which the page shows first.
+        query: Model of the query parameters.
+        headers: Pairs of a request header's name and its meaning.
+        confirm: What the user must confirm before trying it on the page; None if nothing can be lost.
+        stays_open: Whether it is a stream or a WebSocket.
+        speaks_w3c: Whether its errors have the form of W3C WebDriver.
+        is_open: Whether it needs no token.
     """
 
     method: str
@@ -99,7 +102,7 @@ class RouteDescription:
 
 
 def operation(route: RouteDescription) -> Operation:
-    """Give a route as OpenAPI has it."""
+    """Return the OpenAPI operation of a route."""
     content: dict[str, Any] = {
         "tags": [route.tag],
         "summary": route.summary,
@@ -119,13 +122,13 @@ def operation(route: RouteDescription) -> Operation:
 
 
 def extensions(route: RouteDescription) -> dict[str, object]:
-    """Give what the page needs to know of a route and OpenAPI has no word for."""
+    """Return the extension fields that the page needs and OpenAPI does not define."""
     confirm = {"x-confirm": route.confirm} if route.confirm is not None else {}
     return confirm | ({"x-stays-open": True} if route.stays_open else {})
 
 
 def example_of(model: type[BaseModel]) -> dict[str, Any]:
-    """Give an example of a model, made of those of its fields; an answer's has what is always there."""
+    """Return an example of a model, built from its fields' examples; responses omit optional fields."""
     return {
         name: _example(found.examples, found.annotation)
         for name, found in model.model_fields.items()
@@ -183,7 +186,7 @@ def _responses(route: RouteDescription) -> Iterator[tuple[str, Response]]:
         if any(error.retry_after_s is not None for error in errors):
             headers["Retry-After"] = _HEADER_EXAMPLES["Retry-After"]
         if Unauthorized in errors:
-            headers["WWW-Authenticate"] = "How to show the token"
+            headers["WWW-Authenticate"] = "How to send the token"
         yield str(status), _response(" ".join(meanings), models, reply, headers, errors)
     if route.speaks_w3c:
         yield "default", _response(_W3C_FAILURE, [W3cFailure], None, {}, [])
@@ -211,14 +214,14 @@ def _response(
     if models:
         content[JSON] = _media_type(models, reply.example if reply else {}, errors)
     if reply is not None and reply.media_type is not None:
-        # What Chrome answers in JSON is Chrome's to describe.
+        # JSON bodies that come from Chrome itself have no schema here.
         content[reply.media_type] = {"schema": {} if reply.media_type == JSON else {"type": "string"}}
     return Response.model_validate(
         {
             "description": meaning,
             "content": content or None,
             "headers": {
-                name: {"description": told, "schema": {"type": "string"}} for name, told in headers.items()
+                name: {"description": text, "schema": {"type": "string"}} for name, text in headers.items()
             }
             or None,
         }
@@ -242,8 +245,8 @@ def _media_type(
         if model is not Failure
     }
     for error in errors:
-        told = {"success": False, "error": _first_line(error), "code": error.code}
-        examples[error.__name__] = {"summary": error.code, "value": told}
+        body = {"success": False, "error": _first_line(error), "code": error.code}
+        examples[error.__name__] = {"summary": error.code, "value": body}
     return MediaType.model_validate(
         {"schema": schemas[0] if len(schemas) == 1 else {"anyOf": schemas}, "examples": examples}
     )
@@ -255,5 +258,5 @@ def _schema(model: type[BaseModel]) -> PydanticSchema[BaseModel]:
 
 def _first_line(error: type[DroverError]) -> str:
     if error is DroverError:
-        return "Something unexpected went wrong; the service's log tells what."
+        return "Internal error; see the service log."
     return (error.__doc__ or "").partition("\n")[0]

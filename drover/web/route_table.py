@@ -1,6 +1,6 @@
-"""Every route of the contract, in words and in the models that check what is sent.
+"""Descriptions of all routes, with the models that validate their requests.
 
-Those of the drivers' doors and of the streams are answered in `attach/`, all others by the blueprints here.
+Driver endpoints and streams are implemented in `drover/attach`, all other routes by the blueprints here.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from drover.web.process_routes import CleanupQuery
 from drover.web.route_descriptions import ResponseDescription, RouteDescription
 
 SESSIONS, PROCESSES, SERVICE = "Sessions", "Processes", "Service"
-_TOKEN = ((LEASE_TOKEN, "The token of the lease that the caller already has"),)
+_TOKEN = ((LEASE_TOKEN, "Token of the lease that the client holds"),)
 _UNAVAILABLE = (BrowserUnavailable, RecoveryFailed, ShuttingDown)
 
 _OF_SESSIONS = (
@@ -44,16 +44,16 @@ _OF_SESSIONS = (
         "/sessions",
         SESSIONS,
         "Get or create a session",
-        "Finds the session of this id or key, checks it and heals it where it is dead; creates it where "
-        "there is none. Many callers at once with one id or key get one browser. Every field is optional.",
+        "Finds the session with this id or key, checks it and recovers it if it is dead; creates it if there "
+        "is none. Concurrent requests with the same id or key get the same browser. Every field is optional.",
         {
             201: ResponseDescription(
                 "The session is new.",
                 (SessionAnswer,),
-                headers=(("Location", "Where the session is"),),
+                headers=(("Location", "Path of the session"),),
                 example={"created": True, "recovered": False, "recovery": None},
             ),
-            200: ResponseDescription("The session was there.", (SessionAnswer,)),
+            200: ResponseDescription("The session already existed.", (SessionAnswer,)),
         },
         errors=(ForbiddenCapability, SessionInUse, KeyConflict, CleanupIncomplete, AtCapacity, *_UNAVAILABLE),
         body=SessionRequest,
@@ -65,15 +65,15 @@ _OF_SESSIONS = (
         "/sessions",
         SESSIONS,
         "List all sessions",
-        "What is known now: it asks no browser and waits for none.",
+        "Returns what is currently known. It calls no browser and never waits for one.",
         {200: ResponseDescription("All sessions.", (SessionList,))},
     ),
     RouteDescription(
         "get",
         "/sessions/{session_id}",
         SESSIONS,
-        "Check a session, and heal it where it is dead",
-        "The same as a retrieval by POST, but it never creates, and it is no use of the session.",
+        "Check a session, and recover it if it is dead",
+        "The same as a retrieval by POST, but it never creates a session and does not count as activity.",
         {200: ResponseDescription("The session.", (SessionAnswer,))},
         errors=(SessionNotFound, CleanupIncomplete, *_UNAVAILABLE),
         query=LookQuery,
@@ -83,18 +83,18 @@ _OF_SESSIONS = (
         "/sessions/{session_id}",
         SESSIONS,
         "Close a session",
-        "Answers when every process of the session was seen gone and its profile is removed.",
-        {200: ResponseDescription("It is closed.", (SessionClosedAnswer,))},
+        "Returns when all processes of the session were verified to be gone and its profile is removed.",
+        {200: ResponseDescription("The session is closed.", (SessionClosedAnswer,))},
         errors=(SessionNotFound, CleanupIncomplete, ShuttingDown),
-        confirm="Its browser is closed, and its profile is removed.",
+        confirm="This closes the browser and removes its profile.",
     ),
     RouteDescription(
         "post",
         "/sessions/{session_id}/lease",
         SESSIONS,
         "Lease a session, or renew its lease",
-        "A session that is leased is handed to nobody else, and neither evicted nor idled out. The same "
-        "token renews.",
+        "A leased session is not handed to any other client, not evicted, and not closed when idle. Send the "
+        "token of the lease to renew it.",
         {200: ResponseDescription("The lease, with its token.", (LeaseAnswer,))},
         errors=(SessionNotFound, SessionInUse),
         body=LeaseRequest,
@@ -105,9 +105,9 @@ _OF_SESSIONS = (
         "delete",
         "/sessions/{session_id}/lease",
         SESSIONS,
-        "Give a lease back",
-        "Does nothing where there is none.",
-        {200: ResponseDescription("There is no lease any more.", (LeaseEnded,))},
+        "Release a lease",
+        "Does nothing if the session is not leased.",
+        {200: ResponseDescription("The session is not leased.", (LeaseEnded,))},
         errors=(SessionNotFound, SessionInUse),
         headers=_TOKEN,
     ),
@@ -115,9 +115,9 @@ _OF_SESSIONS = (
         "get",
         "/sessions/{session_id}/screenshot",
         SESSIONS,
-        "Draw the page in front",
-        "Checks the session first, and heals it where it is dead.",
-        {200: ResponseDescription("The page as it is.", media_type="image/png")},
+        "Take a screenshot of the page in the foreground",
+        "Checks the session first, and recovers it if it is dead.",
+        {200: ResponseDescription("The screenshot.", media_type="image/png")},
         errors=(SessionNotFound, CleanupIncomplete, *_UNAVAILABLE),
     ),
 )
@@ -129,35 +129,39 @@ _OF_PROCESSES = (
         PROCESSES,
         "End orphaned processes",
         "Ends the ChromeDriver and Chrome processes that belong to no session, spares everything in use, and "
-        "removes the session folders of nobody.",
+        "removes orphaned session folders.",
         {
             200: ResponseDescription("No orphan is left.", (CleanupAnswer,)),
             500: ResponseDescription(
-                "Something could not be ended; `failed` says why.", (CleanupIncompleteAnswer,)
+                "A process could not be ended; `failed` says why.", (CleanupIncompleteAnswer,)
             ),
         },
         query=CleanupQuery,
-        confirm="Orphaned processes are ended, other programs' ChromeDrivers included. Try dry_run first.",
+        confirm="This ends orphaned processes, including ChromeDrivers of other programs. Try dry_run first.",
     ),
     RouteDescription(
         "post",
         "/emergency_recovery",
         PROCESSES,
-        "End every Chrome of the machine",
-        "The last resort: ends ALL ChromeDriver and Chrome processes of the machine, your own browser "
-        "included, and forgets every session.",
+        "End every Chrome on the machine",
+        "Last resort: ends ALL ChromeDriver and Chrome processes on the machine, including your own browser, "
+        "and clears every session.",
         {
-            200: ResponseDescription("Every Chrome that we may end is gone.", (EmergencyAnswer,)),
-            500: ResponseDescription("One of our own user survived.", (EmergencyIncompleteAnswer,)),
+            200: ResponseDescription(
+                "Every Chrome that the service is permitted to end has ended.", (EmergencyAnswer,)
+            ),
+            500: ResponseDescription(
+                "A Chrome of the service's own user could not be ended.", (EmergencyIncompleteAnswer,)
+            ),
         },
-        confirm="EVERY Chrome of this machine is closed, the one that shows this page included.",
+        confirm="This closes EVERY Chrome on this machine, including the one that shows this page.",
     ),
     RouteDescription(
         "get",
         "/processes",
         PROCESSES,
         "List every Chrome and ChromeDriver process",
-        "Each with the verdict of a cleanup, and the reason in words.",
+        "Each with its verdict, which decides what a cleanup does, and the reason.",
         {200: ResponseDescription("The processes.", (ProcessList,))},
     ),
 )
@@ -167,12 +171,12 @@ _OF_SERVICE = (
         "get",
         "/health",
         SERVICE,
-        "Tell whether browsers can be handed out",
+        "Check whether browsers can be handed out",
         "The only route that needs no token.",
         {
-            200: ResponseDescription("They can.", (ServiceHealth,)),
+            200: ResponseDescription("The service is healthy.", (ServiceHealth,)),
             503: ResponseDescription(
-                "They cannot; `reason` says why.",
+                "The service is unhealthy; `reason` says why.",
                 (ServiceHealth,),
                 example={"success": False, "status": "unhealthy", "reason": "the service is stopping"},
             ),
@@ -183,24 +187,24 @@ _OF_SERVICE = (
         "get",
         "/metrics",
         SERVICE,
-        "Give what Prometheus scrapes",
-        "Counters since the start, and gauges of this moment; it asks no browser.",
+        "Get metrics for Prometheus",
+        "Counters since the start and current gauges. It calls no browser.",
         {200: ResponseDescription("Prometheus' text format.", media_type="text/plain")},
     ),
     RouteDescription(
         "get",
         "/openapi.json",
         SERVICE,
-        "Give this document",
-        "OpenAPI 3.1, made of the models that check what is sent.",
+        "Get this document",
+        "OpenAPI 3.1, generated from the models that validate requests.",
         {200: ResponseDescription("The document.", media_type="application/json")},
     ),
     RouteDescription(
         "get",
         "/docs",
         SERVICE,
-        "Show this document as a page, to try it",
-        "The page needs nothing from the internet.",
+        "Show this document as a page on which routes can be tried",
+        "The page loads nothing from the internet.",
         {200: ResponseDescription("The page.", media_type="text/html")},
     ),
     RouteDescription(
@@ -208,7 +212,7 @@ _OF_SERVICE = (
         "/",
         SERVICE,
         "Show the dashboard",
-        "Sessions, processes and what happened lately, live.",
+        "Live view of sessions, processes and recent events.",
         {200: ResponseDescription("The page.", media_type="text/html")},
     ),
 )

@@ -20,7 +20,7 @@ blueprint = Blueprint("service", __name__)
 
 @blueprint.get("/health")
 def health() -> Response:
-    """Tell whether the service can hand out browsers, and how many places are taken."""
+    """Return whether the service can hand out browsers, and how many places are used."""
     read_query(Nothing)
     registry = services().manager.registry
     sessions = registry.sessions()
@@ -45,6 +45,6 @@ def health() -> Response:
 
 @blueprint.get("/metrics")
 def metrics() -> Response:
-    """Give what Prometheus scrapes."""
+    """Return the metrics for Prometheus."""
     read_query(Nothing)
     return Response(services().metrics.exposition(), content_type=CONTENT_TYPE)

@@ -1,4 +1,4 @@
-"""What the routes work with, and how they reach it."""
+"""The parts of the service that routes use, and access to them from a request."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from process_cleanup import ProcessCleaner
 from session_manager import SessionManager
 
 CLIENT_GONE = "drover.caller_gone"
-"""Key in the ASGI scope of the future that is done when the caller has hung up."""
+"""Key in the ASGI scope of the future that completes when the client disconnects."""
 
 _EXTENSION = "drover"
 
 
 @dataclass(frozen=True)
 class Services:
-    """The parts of the service that routes call; `started` is on the monotonic clock."""
+    """The parts of the service that routes use; `started` is on the monotonic clock."""
 
     settings: Settings
     policy: AccessPolicy
@@ -34,22 +34,22 @@ class Services:
 
 
 def services() -> Services:
-    """Give the services of the application that handles this request."""
+    """Return the services of the application that handles this request."""
     found: Services = current_app.extensions[_EXTENSION]
     return found
 
 
 def offer(application_extensions: dict[str, object], offered: Services) -> None:
-    """Make the services known to an application."""
+    """Store the services in an application's extensions."""
     application_extensions[_EXTENSION] = offered
 
 
 def own_addresses() -> Addresses:
-    """Give the addresses of the drivers' doors, by the name by which this request's client calls us."""
+    """Return the addresses of the driver endpoints, with the host name that this request's client used."""
     return Addresses.seen_by(request.headers.get("Host"), request.scheme, services().policy.port)
 
 
 def request_deadline() -> Deadline:
-    """Give the deadline of this request, which is over as soon as its caller hangs up."""
+    """Return the deadline of this request; it ends early if the client disconnects."""
     gone: Future[None] | None = request.environ.get("asgi.scope", {}).get(CLIENT_GONE)
     return Deadline(REQUEST_S, gone)

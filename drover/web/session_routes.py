@@ -1,4 +1,4 @@
-"""Routes on sessions: get or create, list, look at, close."""
+"""Routes on sessions: get or create, list, check, lease, screenshot, close."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def acquire_session() -> Response:
 
 @blueprint.get("/sessions")
 def list_sessions() -> Response:
-    """List all sessions, from what is known now."""
+    """Return all sessions, as currently known."""
     read_query(Nothing)
     sessions = services().manager.registry.sessions()
     limit = services().manager.registry.max_sessions
@@ -45,7 +45,7 @@ def list_sessions() -> Response:
 
 @blueprint.get("/sessions/<session_id>")
 def look_at_session(session_id: str) -> Response:
-    """Check a session and heal it where it is dead; never create one."""
+    """Check a session and recover it if it is dead; never create one."""
     query = read_query(LookQuery)
     if query.recover:
         return _handed_over(services().manager.check(session_id, request_deadline()))
@@ -55,7 +55,7 @@ def look_at_session(session_id: str) -> Response:
 
 @blueprint.delete("/sessions/<session_id>")
 def close_session(session_id: str) -> Response:
-    """Close a session; its processes are gone when this answers."""
+    """Close a session; its processes are gone when this returns."""
     read_query(Nothing)
     read_body(Nothing)
     services().manager.close(session_id, request_deadline())
@@ -69,7 +69,7 @@ def close_session(session_id: str) -> Response:
 
 @blueprint.post("/sessions/<session_id>/lease")
 def lease_session(session_id: str) -> Response:
-    """Lease a session, or renew the lease whose token is shown."""
+    """Lease a session, or renew the lease whose token is sent."""
     read_query(Nothing)
     body = read_body(LeaseRequest)
     token = request.headers.get(LEASE_TOKEN)
@@ -79,19 +79,19 @@ def lease_session(session_id: str) -> Response:
 
 @blueprint.delete("/sessions/<session_id>/lease")
 def end_lease(session_id: str) -> Response:
-    """Give a lease back."""
+    """Release a lease."""
     read_query(Nothing)
     read_body(Nothing)
     services().manager.end_lease(session_id, request.headers.get(LEASE_TOKEN))
-    return jsonify(success=True, message=f"Lease of session {session_id} given back", session_id=session_id)
+    return jsonify(success=True, message=f"Lease of session {session_id} released", session_id=session_id)
 
 
 @blueprint.get("/sessions/<session_id>/screenshot")
 def take_screenshot(session_id: str) -> Response:
-    """Draw the page in front of a session."""
+    """Return a screenshot of the page in the foreground."""
     read_query(Nothing)
-    picture = services().manager.screenshot(session_id, request_deadline())
-    return Response(picture, mimetype="image/png", headers={"Cache-Control": "no-store"})
+    screenshot = services().manager.screenshot(session_id, request_deadline())
+    return Response(screenshot, mimetype="image/png", headers={"Cache-Control": "no-store"})
 
 
 def _handed_over(acquired: Acquired) -> Response:

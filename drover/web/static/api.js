@@ -1,11 +1,11 @@
-// Calls of the REST routes. Addresses are built from the origin: a page opened as http://user:token@host/ has
-// credentials in its own address, and a browser refuses to fetch anything relative to that.
+// Calls of REST routes. URLs are built from the origin: a page opened as http://user:token@host/ has credentials
+// in its own URL, and browsers refuse to fetch anything relative to such a URL.
 
 export class Refused extends Error {}
 
 export const address = (path) => new URL(path, location.origin);
 
-/** Calls a route and gives its JSON; a cleanup's report is given also where something survived. */
+/** Calls a route and returns its JSON; an incomplete cleanup returns its report, all other errors throw. */
 export async function call(method, path, body) {
   const options = { method };
   if (body !== undefined) {
@@ -18,7 +18,7 @@ export async function call(method, path, body) {
   return answer;
 }
 
-/** Takes a still picture of a session's page. */
+/** Returns a screenshot of a session's page. */
 export async function picture(sessionId) {
   const response = await reach(`/sessions/${encodeURIComponent(sessionId)}/screenshot`, {
     signal: AbortSignal.timeout(10_000),
@@ -31,6 +31,6 @@ async function reach(path, options) {
   try {
     return await fetch(address(path), options);
   } catch (error) {
-    throw new Refused("Drover does not answer. Is it still running?", { cause: error });
+    throw new Refused("Drover does not answer. Check that it is running.", { cause: error });
   }
 }

@@ -1,4 +1,4 @@
-// Clean up orphans, its dry run, and the report of either.
+// Cleanup of orphans, its dry run, and the report of either.
 
 import { call } from "./api.js";
 import { busyWhile, byId, notice, setLabel, setText, show, stamp } from "./dom.js";
@@ -12,7 +12,7 @@ export function cleanupButtons() {
       const answer = await call("POST", dryRun ? `${PATH}?dry_run=true` : PATH);
       report(answer, (await call("GET", "/processes")).processes);
     } catch (error) {
-      notice(`No cleanup: ${error.message}`, "bad");
+      notice(`Cleanup failed: ${error.message}`, "bad");
     }
   });
   byId("clean").addEventListener("click", (event) => run(event.currentTarget, false));
@@ -20,7 +20,7 @@ export function cleanupButtons() {
   byId("report-go").addEventListener("click", (event) => run(event.currentTarget, false));
 }
 
-/** Shows what a cleanup has done, or would do; `processes` are those that there are now. */
+/** Shows what a cleanup did, or would do; `processes` are those that are running now. */
 function report(answer, processes) {
   const would = answer.dry_run;
   setText(byId("report-title"), would ? "What a cleanup would do" : "What the cleanup did");
@@ -29,13 +29,13 @@ function report(answer, processes) {
     [would ? "Would end" : "Ended", counted(answer.killed.length, "process", "processes")],
     ["Failed", answer.failed.length ? counted(answer.failed.length, "process", "processes") : "none"],
     ["Spared", `${answer.spared.protected} protected, ${answer.spared.foreign} foreign`],
-    ["Profiles", `${answer.removed_profiles} ${would ? "would go" : "removed"}`],
-    ["Memory", `${megabytes(answer.freed_mb)} ${would ? "would come free" : "freed"}`],
-    ["Took", milliseconds(answer.duration_ms)],
+    ["Profiles", `${answer.removed_profiles} ${would ? "would be removed" : "removed"}`],
+    ["Memory", `${megabytes(answer.freed_mb)} ${would ? "would be freed" : "freed"}`],
+    ["Duration", milliseconds(answer.duration_ms)],
   ];
   byId("report-figures").replaceChildren(...figures.map(figure));
   byId("report-tables").replaceChildren(
-    ...table("Could not be ended – end them by hand", answer.failed, true),
+    ...table("Could not be ended – end these manually", answer.failed, true),
     ...table(would ? "Would be ended" : "Ended", answer.killed, true),
     ...["protected", "foreign"].flatMap((verdict) =>
       table(`Spared: ${VERDICT[verdict].toLowerCase()}`, processes.filter((row) => row.verdict === verdict), false)),
@@ -45,9 +45,9 @@ function report(answer, processes) {
 }
 
 function summary({ dry_run: would, killed, failed, removed_profiles: profiles }) {
-  if (failed.length) return `${counted(failed.length, "process", "processes")} could not be ended. The reason stands below.`;
+  if (failed.length) return `${counted(failed.length, "process", "processes")} could not be ended. See the reasons below.`;
   if (!killed.length && !profiles) return would ? "There is nothing to clean up." : "There was nothing to clean up.";
-  return would ? "Nothing has been done yet." : "Everything that nobody owned is gone. Nothing else was touched.";
+  return would ? "Nothing has been done yet." : "All orphans are gone. Nothing else was touched.";
 }
 
 function figure([name, value]) {

@@ -1,4 +1,4 @@
-// Says whether what is shown is true now: the pill at the top, and a banner when the connection is lost.
+// Shows whether the page is up to date: the pill at the top, and a banner when the connection is lost.
 
 import { byId, setData, setText } from "./dom.js";
 import { clock } from "./words.js";
@@ -10,7 +10,7 @@ export function connectionView(lastHeard) {
   const banner = byId("connection");
   let lost = false;
   let timer = 0;
-  const say = (text, tone) => {
+  const setBanner = (text, tone) => {
     clearTimeout(timer);
     setText(banner, text);
     setData(banner, "tone", tone);
@@ -22,11 +22,11 @@ export function connectionView(lastHeard) {
     setData(document.body, "link", link);
     if (link === "lost" && !lost) {
       lost = true;
-      const since = lastHeard() ? ` What you see is from ${clock(lastHeard())}.` : "";
-      say(`The connection to Drover is lost.${since} Trying again by itself.`, "bad");
+      const since = lastHeard() ? ` This page shows the state of ${clock(lastHeard())}.` : "";
+      setBanner(`The connection to Drover is lost.${since} Reconnecting automatically.`, "bad");
     } else if (link === "live" && lost) {
       lost = false;
-      say("Connected again: everything below is up to date.", "good");
+      setBanner("Connected again. This page is up to date.", "good");
       timer = setTimeout(() => setText(banner, ""), BACK_MS);
     }
   };

@@ -1,4 +1,4 @@
-// Wires the page: events go into the state, the state is shown by views, buttons call routes.
+// Connects the parts of the page: events update the state, views show the state, buttons call routes.
 
 import { cleanupButtons } from "./cleanup.js";
 import { connectionView } from "./connection.js";

@@ -1,8 +1,8 @@
-// The few ways in which this page touches its document. Texts of strangers pass through `setText` only.
+// All changes to the document go through these functions. Untrusted text passes through `setText` only.
 
 export const byId = (id) => document.getElementById(id);
 
-/** Copies a <template>, and gives the copy with its parts by the names in `data-part`. */
+/** Copies a <template> and returns the copy, with its parts by their names in `data-part`. */
 export function stamp(templateId) {
   const element = byId(templateId).content.firstElementChild.cloneNode(true);
   const parts = {};
@@ -27,7 +27,7 @@ export function show(element, visible) {
   if (element.hidden === visible) element.hidden = !visible;
 }
 
-/** Shows an address; only http and https become a link, and one that tells its target nothing of us. */
+/** Shows an address; only http and https become a link, which sends no referrer to its target. */
 export function setAddress(node, address) {
   if (node.dataset.address === address) return;
   node.dataset.address = address;
@@ -43,7 +43,7 @@ export function setAddress(node, address) {
   node.replaceChildren(link);
 }
 
-/** Says something for a few seconds, to the eye and to a screen reader. */
+/** Shows a message for a few seconds; screen readers announce it. */
 export function notice(text, tone = "quiet") {
   const { element } = stamp("notice");
   element.textContent = text;
@@ -52,7 +52,7 @@ export function notice(text, tone = "quiet") {
   setTimeout(() => element.remove(), 8000);
 }
 
-/** Lets the buttons marked `data-close` close their dialog; Escape does so by itself. */
+/** Makes the buttons with `data-close` close their dialog; Escape works without this. */
 export function closable(dialog) {
   for (const button of dialog.querySelectorAll("[data-close]")) {
     button.addEventListener("click", () => dialog.close());
@@ -60,7 +60,7 @@ export function closable(dialog) {
   return dialog;
 }
 
-/** Runs an action while its button says that it is under way, and cannot be pressed again. */
+/** Runs an action; in the meantime its button is marked as busy and ignores clicks. */
 export async function busyWhile(button, action) {
   if (button.getAttribute("aria-disabled") === "true") return;
   button.setAttribute("aria-disabled", "true");

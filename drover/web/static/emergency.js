@@ -1,4 +1,4 @@
-// The last resort, behind a dialog that says who dies and wants a word typed.
+// Emergency recovery, behind a dialog that lists what would be ended and requires a typed word.
 
 import { call } from "./api.js";
 import { busyWhile, byId, closable, notice, setText, show, stamp } from "./dom.js";
@@ -14,7 +14,7 @@ export function emergencyButton() {
   byId("emergency").addEventListener("click", (event) => busyWhile(event.currentTarget, async () => {
     try {
       const { processes } = await call("GET", "/processes");
-      tellWhoDies(processes);
+      listTargets(processes);
     } catch (error) {
       notice(`The browsers could not be listed: ${error.message}`, "bad");
       return;
@@ -46,20 +46,20 @@ async function endEverything(dialog) {
   }
 }
 
-/** Lists what would be ended: strangers and the operator's own first, since they are the surprise. */
-function tellWhoDies(processes) {
+/** Lists what would be ended: foreign browsers and the operator's own first, since those are unexpected. */
+function listTargets(processes) {
   const rows = new Map(processes.map((process) => [process.pid, process]));
   const trees = grouped(rows).filter(hasBrowser);
   const of = (verdict) => trees.filter((tree) => tree.verdict === verdict);
   const ours = of("protected").filter(({ sessionId }) => sessionId !== null);
   show(byId("emergency-instead"), of("orphan").length > 0);
   byId("emergency-list").replaceChildren(
-    ...group("Not Drover’s: your own Chrome and other programs’", of("foreign")),
+    ...group("Not Drover’s: your own Chrome and those of other programs", of("foreign")),
     ...group("Open sessions", ours.filter((tree) => !isWarm(tree))),
     ...group("Sessions of another Drover on this machine", of("protected").filter(({ sessionId }) => sessionId === null)),
     ...group("Warm browsers", ours.filter(isWarm)),
     ...group("Orphans", of("orphan")),
-    ...(trees.length ? [] : group("No Chrome runs on this machine", [], true)),
+    ...(trees.length ? [] : group("No Chrome is running on this machine", [], true)),
   );
 }
 

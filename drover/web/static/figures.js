@@ -1,4 +1,4 @@
-// The row of numbers: how full the service and the machine are.
+// The row of figures: load of the service and of the machine.
 
 import { byId, setText } from "./dom.js";
 import { megabytes } from "./words.js";
@@ -6,13 +6,13 @@ import { megabytes } from "./words.js";
 export function showCapacity({ capacity }) {
   const { active_sessions: active, max_sessions: most } = capacity;
   setText(byId("figure-sessions"), `${active} of ${most}`);
-  setText(byId("figure-sessions-note"), active < most ? `${most - active} free` : "all taken");
+  setText(byId("figure-sessions-note"), active < most ? `${most - active} free` : "all in use");
   fill(byId("meter-sessions"), active, most);
   setText(byId("figure-waiting"), String(capacity.waiting));
   setText(byId("figure-warm"), String(capacity.warm));
   const { memory_used_mb: used, memory_total_mb: total } = capacity;
   setText(byId("figure-memory"), megabytes(used));
-  setText(byId("figure-memory-note"), `of ${megabytes(total)} taken`);
+  setText(byId("figure-memory-note"), `of ${megabytes(total)} used`);
   fill(byId("meter-memory"), used, total);
 }
 

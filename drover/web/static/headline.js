@@ -1,4 +1,4 @@
-// The five seconds: is the service well, what is wrong, which button.
+// The headline: what is wrong, and which button helps.
 
 import { byId, setData, setText, stamp } from "./dom.js";
 import { KeyedList } from "./keyed_list.js";
@@ -6,35 +6,35 @@ import { counted, heldMb, megabytes } from "./words.js";
 
 const NEARLY_FULL = 0.9;
 
-/** Gives what is wrong, the worst first, each as `{tone, headline, advice}`. */
+/** Returns the problems, the most serious first, each as `{tone, headline, advice}`. */
 export function findings({ sessions, processes, capacity }) {
   const found = [];
-  const tell = (tone, headline, advice) => found.push({ tone, headline, advice });
-  if (capacity.stopping) tell("warn", "Drover is stopping", "Sessions are being closed; no new one starts.");
-  else if (capacity.unavailable) tell("bad", "No browser can be started", capacity.unavailable);
+  const add = (tone, headline, advice) => found.push({ tone, headline, advice });
+  if (capacity.stopping) add("warn", "Drover is stopping", "Sessions are being closed. No new session starts.");
+  else if (capacity.unavailable) add("bad", "No browser can be started", capacity.unavailable);
   const dead = [...sessions.values()].filter(({ state, health }) => state === "ready" && health.status === "dead");
   if (dead.length) {
     const names = dead.slice(0, 3).map((session) => session.session_id).join(", ");
-    tell("bad", `${counted(dead.length, "session is", "sessions are")} dead`,
-      `Recover brings back ${names}${dead.length > 3 ? " and the others" : ""}; so does the next request for it.`);
+    add("bad", `${counted(dead.length, "session is", "sessions are")} dead`,
+      `Press Recover on ${names}${dead.length > 3 ? " and the others" : ""}. The next request for a dead session recovers it as well.`);
   }
   const orphans = [...processes.values()].filter(({ verdict }) => verdict === "orphan");
   if (orphans.length) {
-    tell("warn", `${counted(orphans.length, "orphaned process", "orphaned processes")} on this machine`,
-      `Nobody owns them, and they hold up to ${megabytes(heldMb(orphans))}. “Clean up orphans” ends them and nothing else.`);
+    add("warn", `${counted(orphans.length, "orphaned process", "orphaned processes")} on this machine`,
+      `They belong to no session and use up to ${megabytes(heldMb(orphans))}. “Clean up orphans” ends them and nothing else.`);
   }
   if (capacity.waiting) {
-    tell("warn", `${counted(capacity.waiting, "caller waits", "callers wait")} for a session`,
-      "Every place is taken by a session in use. Close one, or allow more with DROVER_MAX_SESSIONS.");
+    add("warn", `${counted(capacity.waiting, "request waits", "requests wait")} for a session`,
+      "All sessions are in use. Close one, or allow more with DROVER_MAX_SESSIONS.");
   }
   if (capacity.memory_used_mb > NEARLY_FULL * capacity.memory_total_mb) {
-    tell("warn", "The memory of this machine is nearly full",
-      `${megabytes(capacity.memory_used_mb)} of ${megabytes(capacity.memory_total_mb)} are taken. The trees below tell by whom.`);
+    add("warn", "The memory of this machine is nearly full",
+      `${megabytes(capacity.memory_used_mb)} of ${megabytes(capacity.memory_total_mb)} are used. The process trees below show which processes use it.`);
   }
   return found;
 }
 
-/** Gives the words for a machine with which nothing is wrong. */
+/** Returns the text that is shown if there is no problem. */
 function allIsWell({ sessions, processes }) {
   const recovering = [...sessions.values()].filter(({ state }) => state === "recovering").length;
   const said = sessions.size ? `${counted(sessions.size, "session is", "sessions are")} open` : "No session is open";

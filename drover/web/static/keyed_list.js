@@ -1,4 +1,4 @@
-// Rows that are kept: what has not changed is not touched, so that a thousand of them stay smooth.
+// A list that updates only rows whose item changed, so that it stays fast with a thousand rows.
 
 export class KeyedList {
   #container;
@@ -7,14 +7,14 @@ export class KeyedList {
 
   /**
    * @param container the element that holds the rows
-   * @param make gives `{element, update(item), end?()}` for the item of a new key
+   * @param make returns `{element, update(item), end?()}` for the item of a new key
    */
   constructor(container, make) {
     this.#container = container;
     this.#make = make;
   }
 
-  /** Shows these `[key, item]` in this order; an item that is the same object as before is left alone. */
+  /** Shows these `[key, item]` in this order; a row whose item is the same object as before is not updated. */
   show(entries) {
     const wanted = new Map(entries);
     for (const [key, row] of this.#rows) {
@@ -32,7 +32,7 @@ export class KeyedList {
     }
   }
 
-  /** Gives every row that is shown. */
+  /** Returns every row that is shown. */
   rows() {
     return this.#rows.values();
   }

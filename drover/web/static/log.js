@@ -1,4 +1,4 @@
-// The tail of the log. It follows the end as long as the reader has not scrolled up.
+// The end of the log. New lines scroll into view unless the user has scrolled up.
 
 import { byId, setData, setText, stamp } from "./dom.js";
 import { KeyedList } from "./keyed_list.js";

@@ -1,6 +1,6 @@
-// Still pictures of the sessions that are on the screen, one at a time. Nothing is taken of what nobody sees:
-// not while the page is hidden, scrolled away or behind the large picture. Live streams are for the large
-// picture alone, since a browser keeps six connections to a host and no more.
+// Screenshots of the sessions that are visible, one at a time. None is taken while the page is hidden, or of
+// cards that are scrolled out of view or behind the live view. Only the live view uses a stream, since browsers
+// open at most six connections to a host.
 
 import { picture } from "./api.js";
 import { setText, show } from "./dom.js";
@@ -20,7 +20,7 @@ export class Pictures {
     document.addEventListener("visibilitychange", () => this.#next());
   }
 
-  /** Keeps the picture of a card fresh while it is on the screen; `subject()` gives its session. */
+  /** Refreshes the picture of a card while it is visible; `subject()` returns its session. */
   follow({ element, canvas, note, subject }) {
     this.#subjects.set(element, { canvas, note, subject, takenAt: 0 });
     this.#watch.observe(element);
@@ -31,7 +31,7 @@ export class Pictures {
     this.#seen.delete(element);
   }
 
-  /** Takes none while something covers the cards. */
+  /** Stops or resumes taking screenshots; used while a dialog covers the cards. */
   pause(paused) {
     this.#paused = paused;
     this.#next();
@@ -65,12 +65,12 @@ async function take(card) {
     await draw(card.canvas, await picture(card.subject().session_id));
     show(card.note, false);
   } catch (error) {
-    setText(card.note, `No picture: ${error.message}`);
+    setText(card.note, `No screenshot: ${error.message}`);
     show(card.note, true);
   }
 }
 
-/** Draws a picture into a canvas, small; the large original is let go at once. */
+/** Draws a small copy of a picture into a canvas and frees the original at once. */
 async function draw(canvas, blob) {
   const drawn = await createImageBitmap(blob, { resizeWidth: WIDTH, resizeQuality: "medium" });
   canvas.width = drawn.width;

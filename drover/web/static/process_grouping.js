@@ -1,4 +1,4 @@
-// From a list of processes to trees: one a session, and one for whatever else was started together. Pure.
+// Groups a list of processes into trees: one per session, and one per other group that belongs together. Pure.
 
 const RANK = { orphan: 0, foreign: 1, protected: 2 };
 
@@ -7,10 +7,9 @@ const MAINS = ["driver", "browser"];
 /**
  * Groups processes.
  *
- * A session's processes stand together, also those that the system has given another parent. Helpers without a
- * browser above them, such as crash reporters, stand with what has the same reason. Gives `[{key, sessionId,
- * verdict, root, rows: [{process, depth}], memoryMb}]`: what is to be ended first, then what is foreign, then
- * what is protected.
+ * A session's processes are in one tree, including those that were re-parented. Helpers without a browser above
+ * them, such as crash reporters, join the tree with the same reason. Returns `[{key, sessionId, verdict, root,
+ * rows: [{process, depth}], memoryMb}]`: orphans first, then foreign, then protected.
  */
 export function grouped(processes) {
   const children = new Map();
@@ -33,10 +32,10 @@ export function grouped(processes) {
   return [...trees.values()].sort((one, other) => RANK[one.verdict] - RANK[other.verdict] || one.root.pid - other.root.pid);
 }
 
-/** Tells whether something that a person would miss stands at the top of a tree. */
+/** Returns whether a tree contains a browser or a ChromeDriver. */
 export const hasBrowser = (tree) => tree.rows.some(({ process }) => isMain(process));
 
-/** Tells whether a tree is a browser of this Drover that is nobody's session yet. */
+/** Returns whether a tree is a warm browser, which is not handed out yet. */
 export const isWarm = ({ sessionId }) => sessionId?.startsWith("warm:") ?? false;
 
 function isMain(process) {

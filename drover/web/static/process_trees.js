@@ -1,4 +1,4 @@
-// Every Chrome and ChromeDriver of the machine as trees, coloured by verdict, with the reason in words.
+// Every Chrome and ChromeDriver on the machine as trees, coloured by verdict, with the reason.
 
 import { byId, setData, setLabel, setText, show, stamp } from "./dom.js";
 import { KeyedList } from "./keyed_list.js";
@@ -29,7 +29,7 @@ export function processTrees() {
   const tick = () => {
     if (!latest?.processesReadAt) return;
     const age = secondsSince(latest.processesReadAt);
-    setText(byId("processes-age"), age < OLD_S ? `read ${ago(latest.processesReadAt)}` : `OLD: read ${ago(latest.processesReadAt)}`);
+    setText(byId("processes-age"), age < OLD_S ? `read ${ago(latest.processesReadAt)}` : `OUTDATED: read ${ago(latest.processesReadAt)}`);
   };
   for (const button of buttons) {
     button.addEventListener("click", () => {
@@ -41,7 +41,7 @@ export function processTrees() {
   return { view, tick };
 }
 
-/** Gives what a tree is called. */
+/** Returns the title of a tree. */
 export function titleOf(tree) {
   const { sessionId, root, rows } = tree;
   if (isWarm(tree)) return `Warm browser, PID ${root.pid}`;
@@ -55,9 +55,9 @@ function tree(first) {
   const { element, parts } = stamp("process-tree");
   const rows = new KeyedList(parts.rows, processRow);
   let latest = first;
-  // Rows are made when somebody opens the tree: of a thousand processes, few are ever looked at.
+  // Rows are created when the tree is opened: of a thousand processes, few are ever viewed.
   const fill = () => {
-    if (element.open) rows.show(latest.rows.map((row) => [row.process.pid, { ...row, told: latest.root.reason }]));
+    if (element.open) rows.show(latest.rows.map((row) => [row.process.pid, { ...row, treeReason: latest.root.reason }]));
   };
   element.addEventListener("toggle", fill);
   element.open = first.verdict === "orphan";
@@ -79,7 +79,7 @@ function tree(first) {
 
 function processRow() {
   const { element, parts } = stamp("process-row");
-  const update = ({ process, depth, told }) => {
+  const update = ({ process, depth, treeReason }) => {
     setText(parts.name, `${process.name} (${role(process.role)})`);
     setData(parts.name, "depth", String(Math.min(depth, 5)));
     setText(parts.pid, String(process.pid));
@@ -87,7 +87,7 @@ function processRow() {
     setData(parts.verdict, "verdict", process.verdict);
     setText(parts.memory, process.memory_mb === null ? "–" : megabytes(process.memory_mb));
     setText(parts.age, duration((Date.now() - process.bornMs) / 1000));
-    setText(parts.reason, process.reason === told ? "as above" : process.reason);
+    setText(parts.reason, process.reason === treeReason ? "as above" : process.reason);
   };
   return { element, update };
 }

@@ -22,7 +22,7 @@ export function openButton() {
       try {
         const { session_id: id, created } = await call("POST", "/sessions", Object.fromEntries(filled));
         dialog.close();
-        notice(created ? `Session ${id} is open` : `Session ${id} was open already`, "good");
+        notice(created ? `Session ${id} is open` : `Session ${id} was already open`, "good");
       } catch (error) {
         setText(byId("open-error"), error.message);
       }
@@ -30,13 +30,13 @@ export function openButton() {
   });
 }
 
-/** Checks a session, heals it where it is dead, and says what was found. */
+/** Checks a session, recovers it if it is dead, and shows the result. */
 export function recover(session, button) {
   return busyWhile(button, async () => {
     try {
       const answer = await call("GET", pathOf(session));
-      if (answer.recovery) notice(`Session ${session.session_id} is back: ${recovery(answer.recovery)}`, "good");
-      else notice(`Session ${session.session_id} is ${answer.session.health.status}; nothing had to be done`, "quiet");
+      if (answer.recovery) notice(`Session ${session.session_id} was recovered: ${recovery(answer.recovery)}`, "good");
+      else notice(`Session ${session.session_id} is ${answer.session.health.status}; no recovery was needed`, "quiet");
     } catch (error) {
       notice(error.message, "bad");
     }
@@ -47,8 +47,8 @@ export function recover(session, button) {
 export function close(session, button) {
   const dialog = byId("close-dialog");
   setText(byId("close-title"), `Close session ${session.session_id}?`);
-  const used = session.in_use ? `It is in use by ${user(session)}. ` : "Nobody uses it at this moment. ";
-  const kept = session.key === null ? "What is open in it is lost." : "Its cookies and storage are lost as well.";
+  const used = session.in_use ? `It is in use by ${user(session)}. ` : "It is not in use now. ";
+  const kept = session.key === null ? "Its open pages are lost." : "Its open pages, cookies and storage are lost.";
   setText(byId("close-lead"), used + kept);
   dialog.returnValue = "keep";
   dialog.addEventListener("close", () => {

@@ -1,11 +1,11 @@
-// One card a session: how it is, whose it is, what can be done.
+// One card per session: its health, its holder, and its actions.
 
 import { byId, setAddress, setData, setLabel, setText, show, stamp } from "./dom.js";
 import { KeyedList } from "./keyed_list.js";
 import { ago, condition, duration, megabytes, recovery, secondsSince, user } from "./words.js";
 
 /**
- * @param pictures keeps the pictures fresh
+ * @param pictures refreshes the pictures
  * @param actions `{look, recover, close}`, each called with a session and the button that was pressed
  */
 export function sessionCards(pictures, actions) {
@@ -16,9 +16,9 @@ export function sessionCards(pictures, actions) {
   const view = ({ sessions }) => {
     latest = sessions;
     const wanted = filter.value.trim().toLowerCase();
-    const shown = [...sessions].filter(([, session]) => !wanted || spoken(session).includes(wanted));
+    const shown = [...sessions].filter(([, session]) => !wanted || searchText(session).includes(wanted));
     list.show(shown.sort(([, one], [, other]) => urgency(other) - urgency(one)));
-    const empty = sessions.size ? "No session fits what you look for." : "No session is open. Open one here, or with POST /sessions.";
+    const empty = sessions.size ? "No session matches the search." : "No session is open. Open one here, or with POST /sessions.";
     setText(byId("no-sessions"), empty);
     show(byId("no-sessions"), shown.length === 0);
   };
@@ -27,12 +27,12 @@ export function sessionCards(pictures, actions) {
   return { view, tick: () => [...list.rows()].forEach((row) => row.tick()) };
 }
 
-/** Puts what needs a person first; all others stay in the order in which they were opened. */
+/** Sorts sessions that need attention first; all others stay in the order in which they were opened. */
 function urgency(session) {
   return ["warn", "bad"].indexOf(condition(session)[1]);
 }
 
-function spoken(session) {
+function searchText(session) {
   return [session.session_id, session.key, session.current_url, session.lease?.holder].join(" ").toLowerCase();
 }
 
@@ -41,11 +41,11 @@ function card(first, pictures, actions) {
   let session = first;
   const id = first.session_id;
   setText(parts.id, id);
-  setLabel(parts.look, `Look at ${id} large and live`);
+  setLabel(parts.look, `View ${id} live`);
   setLabel(parts.recover, `Recover ${id}`);
   setLabel(parts.close, `Close ${id}`);
-  parts.recover.title = "Checks the session, and brings it back where it is dead";
-  parts.close.title = "Ends its browser and removes its profile";
+  parts.recover.title = "Checks the session and recovers it if it is dead";
+  parts.close.title = "Closes its browser and removes its profile";
   for (const name of ["look", "recover", "close"]) {
     parts[name].addEventListener("click", () => actions[name](session, parts[name]));
   }

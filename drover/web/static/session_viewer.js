@@ -1,10 +1,10 @@
-// One session, large and live.
+// The live view of one session.
 
 import { address } from "./api.js";
 import { byId, setData, setText, stamp } from "./dom.js";
 import { ago, condition, megabytes, user } from "./words.js";
 
-const AGAIN_MS = 2000;
+const RETRY_MS = 2000;
 
 export class SessionViewer {
   #dialog = byId("viewer");
@@ -18,12 +18,12 @@ export class SessionViewer {
     this.#pictures = pictures;
     byId("viewer-close").addEventListener("click", () => this.#dialog.close());
     this.#dialog.addEventListener("close", () => this.#end());
-    this.#live.addEventListener("error", () => this.#tryAgain());
+    this.#live.addEventListener("error", () => this.#retry());
     this.#live.addEventListener("load", () => setText(this.#note, ""));
     document.addEventListener("visibilitychange", () => this.#follow());
   }
 
-  /** Opens the large picture of a session. */
+  /** Opens the live view of a session. */
   open(session) {
     this.#sessionId = session.session_id;
     setText(byId("viewer-title"), session.session_id);
@@ -34,7 +34,7 @@ export class SessionViewer {
     this.#follow();
   }
 
-  /** Shows what is known of the session now. */
+  /** Updates the facts about the session. */
   view({ sessions }) {
     if (this.#sessionId === null) return;
     const session = sessions.get(this.#sessionId);
@@ -57,23 +57,23 @@ export class SessionViewer {
       ["In use by", user(session)],
       ["Last used", ago(session.last_used)],
       ["Memory", megabytes(session.memory_mb)],
-      ["ChromeDriver", session.driver ? `PID ${session.driver.pid} at ${session.driver.url}` : "none now"],
-      ["Browser", session.browser ? `PID ${session.browser.pid}, DevTools at ${session.browser.debugger_address}` : "none now"],
+      ["ChromeDriver", session.driver ? `PID ${session.driver.pid} at ${session.driver.url}` : "none"],
+      ["Browser", session.browser ? `PID ${session.browser.pid}, DevTools at ${session.browser.debugger_address}` : "none"],
     ];
     byId("viewer-facts").replaceChildren(...facts.map(fact));
   }
 
   #follow() {
     clearTimeout(this.#timer);
-    // Without an address the browser closes the connection, and no more pictures are taken.
+    // Without a `src` the browser closes the connection, and no more frames are taken.
     if (this.#sessionId === null || document.hidden) this.#live.removeAttribute("src");
     else this.#live.src = address(`/sessions/${encodeURIComponent(this.#sessionId)}/live`).href;
   }
 
-  #tryAgain() {
+  #retry() {
     if (this.#sessionId === null) return;
-    setText(this.#note, "No picture comes at this moment. Trying again by itself.");
-    this.#timer = setTimeout(() => this.#follow(), AGAIN_MS);
+    setText(this.#note, "No live picture now. Retrying automatically.");
+    this.#timer = setTimeout(() => this.#follow(), RETRY_MS);
   }
 
   #end() {

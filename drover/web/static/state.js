@@ -1,4 +1,4 @@
-// What the service has told so far. Views are called once a frame, with the kinds that have changed.
+// The state of the service, as received so far. Views are called at most once per frame after a change.
 
 const LOG_LINES = 500;
 const MOMENTS = 200;
@@ -19,7 +19,7 @@ export class State {
     this.#views.push({ kinds, view });
   }
 
-  /** Takes one event. */
+  /** Applies one event. */
   take(kind, data) {
     if (kind === "state") this.#takeAll(data);
     else this.#takers[kind](data);
@@ -28,26 +28,26 @@ export class State {
   #takers = {
     sessions: (data) => {
       replaceRows(this.sessions, "session_id", data);
-      this.#tell("sessions");
+      this.#markChanged("sessions");
     },
     processes: (data) => {
       const born = Date.parse(data.read_at);
       for (const row of data.changed) row.bornMs = born - row.age_s * 1000;
       replaceRows(this.processes, "pid", data);
       this.processesReadAt = data.read_at;
-      this.#tell("processes");
+      this.#markChanged("processes");
     },
     capacity: (data) => {
       this.capacity = data;
-      this.#tell("capacity");
+      this.#markChanged("capacity");
     },
     timeline: (data) => {
       this.moments = joined(this.moments, data.moments, MOMENTS);
-      this.#tell("timeline");
+      this.#markChanged("timeline");
     },
     log: (data) => {
       this.lines = joined(this.lines, data.lines, LOG_LINES);
-      this.#tell("log");
+      this.#markChanged("log");
     },
   };
 
@@ -65,7 +65,7 @@ export class State {
     }
   }
 
-  #tell(kind) {
+  #markChanged(kind) {
     if (this.#changed.size === 0) requestAnimationFrame(() => this.#show());
     this.#changed.add(kind);
   }
@@ -84,7 +84,7 @@ function replaceRows(rows, key, { changed, removed }) {
   for (const row of changed) rows.set(row[key], row);
 }
 
-/** Puts new entries behind those known; one that is told twice is known by its number. */
+/** Appends new entries to the known ones; an entry that arrives twice is recognised by its number. */
 function joined(known, news, longest) {
   const last = known.at(-1)?.number ?? 0;
   return [...known, ...news.filter((entry) => entry.number > last)].slice(-longest);

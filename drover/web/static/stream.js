@@ -1,17 +1,17 @@
-// The connection to /events: kept while somebody looks, given up while the page is hidden.
+// The connection to /events: open while the page is visible, closed while it is hidden.
 
 import { address } from "./api.js";
 
 const KINDS = ["state", "sessions", "processes", "capacity", "log", "timeline"];
-const AGAIN_MS = 2000;
-// The process table comes every four seconds, changed or not.
+const RECONNECT_MS = 2000;
+// The process table arrives every four seconds, changed or not.
 const SILENCE_MS = 15_000;
 
 export class Stream {
   #onEvent;
   #onLink;
   #source = null;
-  #again = 0;
+  #reconnectTimer = 0;
   #heard = 0;
 
   /**
@@ -22,11 +22,11 @@ export class Stream {
     this.#onEvent = onEvent;
     this.#onLink = onLink;
     document.addEventListener("visibilitychange", () => this.#follow());
-    setInterval(() => this.#doubt(), 5000);
+    setInterval(() => this.#checkSilence(), 5000);
     this.#follow();
   }
 
-  /** Gives when something was heard last, in milliseconds since the epoch. */
+  /** Time of the last event, in milliseconds since the epoch; 0 if there was none. */
   get heard() {
     return this.#heard;
   }
@@ -55,15 +55,15 @@ export class Stream {
   #lose() {
     this.#close();
     this.#onLink("lost");
-    this.#again = setTimeout(() => this.#open(), AGAIN_MS);
+    this.#reconnectTimer = setTimeout(() => this.#open(), RECONNECT_MS);
   }
 
-  #doubt() {
+  #checkSilence() {
     if (this.#source && this.#heard && Date.now() - this.#heard > SILENCE_MS) this.#lose();
   }
 
   #close() {
-    clearTimeout(this.#again);
+    clearTimeout(this.#reconnectTimer);
     this.#source?.close();
     this.#source = null;
   }

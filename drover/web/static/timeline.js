@@ -1,4 +1,4 @@
-// What happened lately, the newest first.
+// Recent events, newest first.
 
 import { byId, setData, setText, show, stamp } from "./dom.js";
 import { KeyedList } from "./keyed_list.js";

@@ -1,4 +1,4 @@
-// How numbers, moments and the service's own words read to a person.
+// Numbers, times and the service's enum values as text for people.
 
 const DAY_S = 86400;
 const HOUR_S = 3600;
@@ -34,7 +34,7 @@ export function megabytes(mb) {
   return mb < 1000 ? `${Math.round(mb)} MB` : `${(mb / 1000).toFixed(1)} GB`;
 }
 
-/** Adds up what processes hold; pages that they share count for each, so it is the most that can come free. */
+/** Sums the memory of processes; shared pages count for each, so this is the most that can be freed. */
 export const heldMb = (rows) => rows.reduce((sum, row) => sum + (row.memory_mb ?? 0), 0);
 
 export function milliseconds(ms) {
@@ -49,7 +49,7 @@ const ROLE = {
   renderer: "page",
   gpu: "graphics",
   utility: "helper",
-  zygote: "starter of helpers",
+  zygote: "zygote",
   crashpad: "crash reporter",
   other: "other",
 };
@@ -57,18 +57,18 @@ const ROLE = {
 export const role = (name) => ROLE[name] ?? name;
 
 const CAUSE = {
-  driver_gone: "its ChromeDriver had died",
-  driver_hung: "its ChromeDriver hung",
-  browser_gone: "its browser had died",
-  browser_hung: "its browser hung",
-  tab_crashed: "its tab had crashed",
-  window_gone: "its window was gone",
+  driver_gone: "ChromeDriver had died",
+  driver_hung: "ChromeDriver hung",
+  browser_gone: "the browser had died",
+  browser_hung: "the browser hung",
+  tab_crashed: "the tab had crashed",
+  window_gone: "the window was closed",
 };
 
 const METHOD = {
-  reattached: "same browser kept, nothing lost",
-  restored: "new browser; cookies, storage and address put back",
-  recreated: "new and empty browser",
+  reattached: "same browser, nothing lost",
+  restored: "new browser with cookies, storage and address restored",
+  recreated: "new, empty browser",
 };
 
 export function recovery(found) {
@@ -77,7 +77,7 @@ export function recovery(found) {
   return `${cause}; ${method} (${milliseconds(found.duration_ms)})`;
 }
 
-/** Gives the state of a session in one word, with its tone: good, warn, bad or quiet. */
+/** Returns the state of a session as a short label, and its tone: good, warn, bad or quiet. */
 export function condition(session) {
   if (session.state === "starting") return ["Starting", "quiet"];
   if (session.state === "recovering") return ["Recovering", "warn"];
@@ -90,8 +90,8 @@ export function condition(session) {
   }[session.health.status] ?? [session.health.status, "quiet"];
 }
 
-/** Gives who uses a session. */
+/** Returns who uses a session. */
 export function user(session) {
-  if (session.lease) return session.lease.holder ?? "a client without a name";
-  return session.in_use ? "a client’s command" : "nobody";
+  if (session.lease) return session.lease.holder ?? "an unnamed client";
+  return session.in_use ? "a client" : "no one";
 }

@@ -285,7 +285,7 @@ def test_a_body_that_is_no_json_object_is_refused(client: FlaskClient, body: byt
     answer = client.post("/sessions", data=body, content_type="application/json")
     told = json.loads(answer.data)
     assert (answer.status_code, told["code"]) == (400, "invalid_request")
-    assert "send" in told["error"]
+    assert "Send an object such as {}" in told["error"]
 
 
 @pytest.mark.parametrize("body", [b"", b"  \n", b"{}"])

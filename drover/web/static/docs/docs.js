@@ -1,4 +1,4 @@
-// Shows the OpenAPI document and lets one try its routes. Whatever comes from a server becomes text, never markup.
+// Shows the OpenAPI document, whose routes can be tried. Content from the server becomes text, never markup.
 
 const JSON_TYPE = "application/json";
 
@@ -9,7 +9,7 @@ function element(name, attributes = {}, ...children) {
   return made;
 }
 
-// Text in which what stands between backticks is code.
+// Text in which parts between backticks are code.
 function marked(name, text, attributes = {}) {
   const parts = text.split("`");
   return element(name, attributes, ...parts.map((part, i) => (i % 2 ? element("code", {}, part) : part)));
@@ -53,7 +53,7 @@ class Contract {
     return [schema.type ?? "any", ...limits].join(", ");
   }
 
-  // The fields of a schema and of those that it refers to, each object once.
+  // The fields of a schema and of the schemas that it refers to, each schema once.
   fields(schema, shown = new Set()) {
     const found = [];
     for (const one of schema.anyOf ?? [schema]) {
@@ -127,7 +127,7 @@ async function show(response, place) {
   const type = response.headers.get("Content-Type") ?? "";
   place.replaceChildren(element("p", {}, `${response.status} ${response.statusText} · ${type}`));
   if (type.startsWith("image/")) {
-    const picture = element("img", { alt: "The picture that was answered" });
+    const picture = element("img", { alt: "The image in the response" });
     picture.src = URL.createObjectURL(await response.blob());
     picture.addEventListener("load", () => URL.revokeObjectURL(picture.src), { once: true });
     place.append(picture);
@@ -139,7 +139,7 @@ async function show(response, place) {
 }
 
 function trial(method, path, operation) {
-  const place = element("div", { role: "status", "aria-label": "Answer" });
+  const place = element("div", { role: "status", "aria-label": "Response" });
   const button = element("button", { type: "submit" }, "Send");
   const body = example(operation.requestBody?.content);
   const text = body && element("textarea", { rows: "8", spellcheck: "false" });
@@ -154,11 +154,11 @@ function trial(method, path, operation) {
   form.addEventListener("submit", async (submitted) => {
     submitted.preventDefault();
     button.disabled = true;
-    place.replaceChildren(element("p", {}, "Waiting for the answer …"));
+    place.replaceChildren(element("p", {}, "Waiting for the response …"));
     try {
       await show(await fetch(...requestOf(method, path, form)), place);
     } catch (error) {
-      place.replaceChildren(element("p", {}, `No answer: ${error.message}`));
+      place.replaceChildren(element("p", {}, `No response: ${error.message}`));
     } finally {
       button.disabled = false;
       if (check) check.checked = false;
@@ -176,9 +176,9 @@ function route(contract, method, path, operation) {
     element("div", {},
       prose(operation.description),
       ...(body ? [element("h3", {}, "Body"), ...contract.fieldTables(body.schema)] : []),
-      element("h3", {}, "Answers"),
+      element("h3", {}, "Responses"),
       ...answers(contract, operation),
-      ...(operation["x-stays-open"] ? [prose("It stays open, so it cannot be tried here.")]
+      ...(operation["x-stays-open"] ? [prose("This connection stays open, so it cannot be tried here.")]
         : trial(method, path, operation))));
 }
 
@@ -194,7 +194,7 @@ async function start() {
   const state = document.getElementById("state");
   try {
     const response = await fetch(document.body.dataset.document);
-    if (!response.ok) throw new Error(`the service answered ${response.status}`);
+    if (!response.ok) throw new Error(`the service returned status ${response.status}`);
     const contract = new Contract(await response.json());
     document.getElementById("version").textContent = contract.document.info.version;
     document.getElementById("description").replaceWith(prose(contract.document.info.description));
@@ -202,7 +202,7 @@ async function start() {
       ...contract.document.tags.map((tag) => group(contract, tag)));
     state.remove();
   } catch (error) {
-    state.textContent = `The contract could not be loaded: ${error.message}`;
+    state.textContent = `The API description could not be loaded: ${error.message}`;
   }
 }
 
