@@ -1,1 +1,1 @@
-"""What a session is, how it lives, and how it is kept."""
+"""Sessions: pool, lifecycle, persistence and background tasks."""

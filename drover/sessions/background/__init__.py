@@ -1,1 +1,1 @@
-"""What runs by itself: periodic tasks, warm pool, start probe, keep-alive."""
+"""Background tasks: periodic tasks, warm pool, start probe, keep-alive."""

@@ -1,4 +1,4 @@
-"""Keeps logins from lapsing: opens each session's page in the background while nobody uses it."""
+"""Keep-alive visits: open each session's page in the background, so that its login does not expire."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ VISIT_S = 20.0
 
 
 class KeepAliveVisitor:
-    """Visits the pages that are due, side by side, a bounded number at a time.
+    """Visits the pages that are due, in parallel, at most `VISITORS` at a time.
 
     Args:
         registry: The list of sessions.
         devtools: The DevTools connections to their browsers.
-        emit: Hears of pages that could not be loaded.
+        emit: Receives events.
     """
 
     def __init__(self, registry: SessionRegistry, devtools: DevTools, emit: Emit) -> None:
@@ -35,10 +35,10 @@ class KeepAliveVisitor:
         self._executor = ThreadPoolExecutor(VISITORS, thread_name_prefix="keep-alive")
 
     def tick(self) -> None:
-        """Begin the visits that are due; that is no use of the sessions.
+        """Begin the visits that are due; they do not count as activity of the sessions.
 
-        A page that loads for longer than its interval is not visited again meanwhile: the visits of one
-        session would keep those of the others waiting.
+        A page that is still loading is not visited again: the visits of one session would delay those of
+        the others.
         """
         now = time.monotonic()
         self._visits = {name: visit for name, visit in self._visits.items() if not visit.done()}
@@ -63,6 +63,6 @@ class KeepAliveVisitor:
         try:
             visit(self._devtools.of(session.running), session.keep_alive.url, VISIT_S)
         except DevToolsFailed as error:
-            # A session that was closed or recovered meanwhile has taken the tab with it.
+            # If the session was closed or recovered in the meantime, its tab is expected to be gone.
             if self._registry.is_current(session):
                 self._emit(events.KeepAliveFailed(session.session_id, str(error)))

@@ -1,4 +1,4 @@
-"""One thread for what has to be done by itself, each task at its own pace."""
+"""One thread that runs periodic tasks, each at its own interval."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from drover.core.events import Emit, UpkeepFailed
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Something to do every `interval_s` seconds; it must be quick, and hand slow work to others."""
+    """A function to run every `interval_s` seconds; it must be fast, and delegate slow work."""
 
     name: str
     interval_s: float
@@ -20,20 +20,20 @@ class Task:
 
 
 class PeriodicTasks:
-    """Runs tasks until it is stopped; a task that fails is logged and runs again when it is next due."""
+    """A thread that runs tasks until it is stopped; a failed task is logged and runs again when it is due."""
 
     def __init__(self, tasks: Sequence[Task], emit: Emit) -> None:
         self._tasks = tuple(tasks)
         self._emit = emit
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="upkeep", daemon=True)
+        self._thread = threading.Thread(target=self._loop, name="periodic-tasks", daemon=True)
 
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop the thread and wait until its current task is done; before the start, nothing will run."""
+        """Stop the thread and wait until its current task is done; if not started yet, nothing will run."""
         self._stop.set()
         if self._thread.ident is not None:
             self._thread.join()
@@ -50,5 +50,5 @@ class PeriodicTasks:
     def _run(self, task: Task) -> None:
         try:
             task.run()
-        except Exception as error:  # noqa: BLE001 - one failing task must not end the others
+        except Exception as error:  # noqa: BLE001 - one failed task must not stop the others
             self._emit(UpkeepFailed(task.name, str(error) or type(error).__name__))

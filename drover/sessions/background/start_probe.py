@@ -1,8 +1,8 @@
-"""After a start that failed: can browsers be started again? Only a start can tell.
+"""Start probe: tests, after a failed start, whether browsers can be started again.
 
-So while the service is not well, one is begun now and then that nobody waits for, and closed when it has
-worked. Without it the service would stay unhealthy until a client asked, and clients that wait for it to be
-healthy would wait for ever.
+While the service is unhealthy, a browser that no client waits for is started from time to time, and closed
+when it has started. Without the probe the service would stay unhealthy until the next client request, and
+clients that wait for a healthy service would wait forever.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import SessionState
 from drover.storage.session_folders import SessionFolders
 
-REST_S = 30.0
-LONGEST_REST_S = 600.0
+FIRST_PAUSE_S = 30.0
+MAX_PAUSE_S = 600.0
 
 
 class StartProbe:
-    """Starts a browser on trial where the last start failed and nothing is known to speak against another.
+    """Starts a browser as a test if the last start failed and no obstacle to another one is known.
 
-    It is a warm browser that nobody is given.
+    The probe is a warm browser that is never handed out.
 
     Args:
-        registry: The list of sessions, where a trial has its place while it lasts.
-        launcher: Knows how the last start went.
-        worker: Starts and closes it.
+        registry: The list of sessions, in which a probe takes a place.
+        launcher: Knows the result of the last start.
+        worker: Starts and closes the probe's browser.
         folders: Chooses its folder.
     """
 
@@ -45,28 +45,28 @@ class StartProbe:
         self._launcher = launcher
         self._worker = worker
         self._make = partial(new_warm_session, folders, 0.0)
-        self._rest_s = REST_S
-        self._rests_until = 0.0
-        self._trying: threading.Thread | None = None
+        self._pause_s = FIRST_PAUSE_S
+        self._paused_until = 0.0
+        self._thread: threading.Thread | None = None
 
     def begin(self) -> None:
-        """Begin a trial in the background where one is due: after 30 s, then at growing intervals."""
+        """Begin a probe in the background if one is due: after 30 s, then at growing intervals."""
         now = time.monotonic()
         if self._launcher.unavailable is None:
-            self._rest_s, self._rests_until = REST_S, now + REST_S
-        elif self._rests_until <= now and (self._trying is None or not self._trying.is_alive()):
-            self._rests_until = now + self._rest_s
-            self._rest_s = min(2 * self._rest_s, LONGEST_REST_S)
-            self._trying = threading.Thread(target=self._try, name="trial", daemon=True)
-            self._trying.start()
+            self._pause_s, self._paused_until = FIRST_PAUSE_S, now + FIRST_PAUSE_S
+        elif self._paused_until <= now and (self._thread is None or not self._thread.is_alive()):
+            self._paused_until = now + self._pause_s
+            self._pause_s = min(2 * self._pause_s, MAX_PAUSE_S)
+            self._thread = threading.Thread(target=self._probe, name="start-probe", daemon=True)
+            self._thread.start()
 
-    def _try(self) -> None:
+    def _probe(self) -> None:
         try:
             obstacle = self._launcher.obstacle()
         except DroverError as error:
             obstacle = error.message
         if self._launcher.unavailable is None:
-            # A client's start has worked meanwhile.
+            # A client's start has succeeded in the meantime.
             return
         if obstacle is not None:
             self._launcher.unavailable = obstacle
@@ -77,7 +77,7 @@ class StartProbe:
             self._worker.start(reserved)
 
     def _close(self, work: Future[Any]) -> None:
-        # One that failed was closed by that, and has said why.
+        # A failed start has already been closed and logged.
         if work.exception() is None:
             begun = self._registry.begin(work.result(), SessionState.CLOSING)
             if isinstance(begun, Reserved):

@@ -1,4 +1,4 @@
-"""Warm browsers: they stand ready for whoever asks for nothing special."""
+"""Warm pool: browsers started in advance, for requests with default capabilities."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from drover.sessions.pool.acquire_request import new_warm_session
 from drover.sessions.pool.registry import SessionRegistry
 from drover.storage.session_folders import SessionFolders
 
-REST_S = 10.0
+PAUSE_AFTER_FAILURE_S = 10.0
 
 
 class WarmPool:
-    """Starts warm browsers where some are missing.
+    """Keeps a number of warm browsers ready.
 
     Args:
-        registry: The list of sessions, where they have their places.
+        registry: The list of sessions, in which warm browsers take places.
         worker: Starts them.
         folders: Chooses their folders.
-        wanted: How many are to stand ready.
-        idle_timeout: In seconds, for those who take one and name no other.
+        wanted: How many should be ready.
+        idle_timeout: In seconds, for requests without their own.
     """
 
     def __init__(
@@ -38,17 +38,17 @@ class WarmPool:
         self._worker = worker
         self._make = partial(new_warm_session, folders, idle_timeout)
         self._wanted = wanted
-        self._rests_until = 0.0
+        self._paused_until = 0.0
 
     def refill(self) -> None:
-        """Begin to start one where one is missing and nobody waits for a place or a start."""
-        if time.monotonic() < self._rests_until:
+        """Begin to start a warm browser if one is missing and no client waits for a place or a start."""
+        if time.monotonic() < self._paused_until:
             return
         reserved = self._registry.reserve_warm(self._make, self._wanted)
         if reserved is not None:
-            reserved.work.add_done_callback(self._rest_after_failure)
+            reserved.work.add_done_callback(self._pause_after_failure)
             self._worker.start(reserved)
 
-    def _rest_after_failure(self, work: Future[Any]) -> None:
+    def _pause_after_failure(self, work: Future[Any]) -> None:
         if work.exception() is not None:
-            self._rests_until = time.monotonic() + REST_S
+            self._paused_until = time.monotonic() + PAUSE_AFTER_FAILURE_S

@@ -1,7 +1,7 @@
-"""At the start of the service: take back the sessions that an earlier run has left.
+"""Adoption of the sessions of an earlier run, at the start of the service.
 
-Facts first, side by side; then the plan; then what it says: adopt what lives, bring back what is
-half dead, forget the rest.
+First all facts are read, in parallel; then the adoption is planned; then the plan is executed: adopt
+living sessions, recover partly dead ones, forget the others.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ from drover.sessions.pool.acquire import Reserved
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Session, SessionState
 
-LOOKERS = 16
-TAKE_BACK_S = 90.0
+PROBE_THREADS = 16
+ADOPT_S = 90.0
 
 
 class SessionAdopter:
-    """Takes back what an earlier run has left.
+    """Adopts the sessions of an earlier run.
 
     Args:
         registry: The list of sessions, still empty.
-        worker: Recovers those that are half dead.
-        repository: Where the earlier run has noted them.
-        state_saver: Is given what was taken from their browsers.
+        worker: Recovers partly dead sessions.
+        repository: The records of the earlier run.
+        state_saver: Receives the states that were saved from their browsers.
         devtools: The DevTools connections.
-        emit: Hears what happens.
+        emit: Receives events.
         probe_timeout: Seconds that one health probe waits.
-        data_dir: Our data folder.
-        boot_id: Which run of the machine this is.
+        data_dir: The data folder.
+        boot_id: Identifies the current boot of the machine.
     """
 
     def __init__(
@@ -71,11 +71,11 @@ class SessionAdopter:
         self._boot_id = boot_id
 
     def adopt_all(self, stored: Sequence[SessionRecord]) -> None:
-        """Take the sessions back; each is in the list, and so protected, before anything of it is touched.
+        """Adopt the sessions; each is in the list, and so protected, before any of its processes is touched.
 
-        One that cannot be brought back now stays in the list: the next one who asks tries again.
+        A session that cannot be recovered now stays in the list: the next request for it retries.
         """
-        plan = plan_adoption(stored, self._look_at(stored), self._boot_id, self._data_dir)
+        plan = plan_adoption(stored, self._probe_all(stored), self._boot_id, self._data_dir)
         sessions = {
             decision.session.session_id: self._enlist(decision)
             for decision in plan.decisions
@@ -84,20 +84,20 @@ class SessionAdopter:
         works = [
             work
             for decision in plan.decisions
-            if (work := self._carry_out(decision, sessions.get(decision.session.session_id))) is not None
+            if (work := self._execute(decision, sessions.get(decision.session.session_id))) is not None
         ]
-        wait(works, timeout=TAKE_BACK_S)
+        wait(works, timeout=ADOPT_S)
 
-    def _look_at(self, stored: Sequence[SessionRecord]) -> Mapping[str, HealthReadings]:
-        """Look at those of this run of the machine, side by side."""
+    def _probe_all(self, stored: Sequence[SessionRecord]) -> Mapping[str, HealthReadings]:
+        """Probe the sessions of the current boot, in parallel."""
         present = [one for one in stored if one.running is not None and one.boot_id == self._boot_id]
         if not present:
             return {}
-        with ThreadPoolExecutor(LOOKERS, thread_name_prefix="takeover") as executor:
-            readings = executor.map(self._look, present)
+        with ThreadPoolExecutor(PROBE_THREADS, thread_name_prefix="adoption") as executor:
+            readings = executor.map(self._probe, present)
             return {one.session_id: found for one, found in zip(present, readings, strict=True)}
 
-    def _look(self, stored: SessionRecord) -> HealthReadings:
+    def _probe(self, stored: SessionRecord) -> HealthReadings:
         assert stored.running is not None
         silence = Silence()
         while True:
@@ -115,13 +115,13 @@ class SessionAdopter:
         self._registry.adopt(session)
         return session
 
-    def _carry_out(self, decision: Decision, session: Session | None) -> Future[Any] | None:
+    def _execute(self, decision: Decision, session: Session | None) -> Future[Any] | None:
         if session is None:
             self._repository.forget(decision.session.session_id)
             self._emit(events.SessionForgotten(decision.session.session_id, decision.reason))
             return None
         if decision.action is Action.ADOPT and session.running is not None:
-            self._hear_from(session)
+            self._connect(session)
             return None
         begun = self._registry.begin(session, SessionState.RECOVERING)
         if isinstance(begun, Reserved):
@@ -129,9 +129,9 @@ class SessionAdopter:
             self._worker.recover(begun, found)
         return begun.work if begun else None
 
-    def _hear_from(self, session: Session) -> None:
+    def _connect(self, session: Session) -> None:
         assert session.running is not None
-        # One that dies at this moment is found out by its next health check.
+        # A browser that dies at this moment is detected by its next health check.
         with suppress(DevToolsFailed):
             self._devtools.of(session.running)
         pids = session.running.driver.pid, session.running.browser.pid

@@ -1,4 +1,4 @@
-"""Ends sessions: for a client, by the clock, for want of somebody who would take them, and at a stop."""
+"""Closing of sessions: on request, when idle, when their client is gone, and when the service stops."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STOP_S = 7.0
 
 
 class Closer:
-    """Begins closes, and waits for them where somebody wants to know.
+    """Begins to close sessions, and waits for the result if it is needed.
 
     Args:
         registry: The list of sessions.
@@ -31,47 +31,47 @@ class Closer:
         self._worker = worker
 
     def close(self, session_id: str, deadline: Deadline) -> None:
-        """Close a session in whatever state; its processes are seen gone and its folder removed.
+        """Close a session in any state: wait until its processes are gone and its folder is removed.
 
         Raises:
-            SessionNotFound: There is none of this id.
+            SessionNotFound: No session has this id.
             CleanupIncomplete: Something survived; the session stays in the list.
         """
         self._registry.get(session_id)
-        work = self._close_whatever(session_id, CloseReason.DELETED)
+        work = self._begin_until_closing(session_id, CloseReason.DELETED)
         try:
             deadline.wait(work)
         except DeadlineExceeded as error:
-            raise CleanupIncomplete(f"Session {session_id} is still closing; DELETE it again") from error
+            raise CleanupIncomplete(f"Session {session_id} is still closing; delete it again") from error
 
     def close_unwanted(self, session: Session) -> None:
-        """Begin to close a session that was made for one caller who never got it."""
+        """Begin to close a session that was created for one client and never handed over."""
         with suppress(SessionNotFound):
-            self._close_whatever(session.session_id, CloseReason.UNWANTED)
+            self._begin_until_closing(session.session_id, CloseReason.UNWANTED)
 
     def close_idle(self) -> None:
-        """Begin to close the sessions whose idle time is over."""
+        """Begin to close the sessions that have exceeded their idle timeout."""
         for reserved in self._registry.take_idle(time.monotonic()):
             self._worker.close(reserved, CloseReason.IDLE)
 
     def close_again(self) -> None:
-        """Begin again to close the sessions whose last close left something behind."""
+        """Retry to close the sessions whose last close failed."""
         for session in self._registry.unclosed():
             self._begin(session, CloseReason.RETRIED)
 
     def close_all(self, sessions: Iterable[Session]) -> None:
-        """Close sessions at a stop, side by side, within some seconds."""
+        """Close sessions in parallel when the service stops; wait at most `STOP_S` seconds."""
         works: list[Future[Any]] = []
         for session in sessions:
             with suppress(SessionNotFound):
-                works.append(self._close_whatever(session.session_id, CloseReason.STOPPING))
+                works.append(self._begin_until_closing(session.session_id, CloseReason.STOPPING))
         wait(works, timeout=STOP_S)
 
-    def _close_whatever(self, session_id: str, why: CloseReason) -> Future[Any]:
-        """Begin to close a session, whatever state it moves on to meanwhile; gives the close to wait for.
+    def _begin_until_closing(self, session_id: str, why: CloseReason) -> Future[Any]:
+        """Begin to close a session, even if its state changes in the meantime; return the close to wait for.
 
         Raises:
-            SessionNotFound: There is none of this id.
+            SessionNotFound: No session has this id.
         """
         while True:
             work = self._begin(self._registry.get(session_id, or_warm=True), why)
@@ -79,7 +79,7 @@ class Closer:
                 return work
 
     def _begin(self, session: Session, why: CloseReason) -> Future[Any] | None:
-        """Begin to close a session; gives the close to wait for, None where it has moved on: look again."""
+        """Begin to close a session; return the close to wait for, None if the session has changed: retry."""
         begun = self._registry.begin(session, SessionState.CLOSING)
         if isinstance(begun, Reserved):
             self._worker.close(begun, why)

@@ -1,8 +1,8 @@
-"""What takes time in a session's life: starting, recovering and closing it.
+"""Background work of sessions: starting, recovering and closing.
 
-Each runs once, on an executor of its own, and completes the future that all who wait for the
-session await. Work that is overtaken (by a close, or by an emergency) ends what it has started and
-publishes nothing.
+Each job runs once, on an executor of its own, and completes the future that all callers of the session
+wait for. Work that is overtaken (by a close or an emergency) ends the processes that it has started,
+and publishes nothing.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ from drover.storage.session_folders import SessionFolders
 START_S = 90.0
 FIRST_PAGE_S = 30.0
 PAUSE_TICK_S = 0.05
-DISPLACED_LOOKS = 40
+DISPLACED_ATTEMPTS = 40
 DISPLACED_PAUSE_S = 0.5
 
 
 class CloseReason(Enum):
-    """Why a session is closed; one that ends by itself leaves its state to the next one of its key."""
+    """Why a session is closed; unless it was deleted, its state is kept for the next session of its key."""
 
     DELETED = "deleted"
     IDLE = "idle"
@@ -64,13 +64,13 @@ class SessionWorker:
     Args:
         registry: The list of sessions.
         launcher: Starts and stops browsers.
-        recoverer: Brings sessions back.
+        recoverer: Recovers sessions.
         devtools: The DevTools connections.
-        state_saver: Holds what was taken from the sessions' browsers.
+        state_saver: Holds the states that were saved from the browsers.
         repository: Keeps on disk what must outlive the process.
         folders: The sessions' folders.
-        end_orphans: Ends orphaned processes before a recovery; returns how many were seen dead.
-        emit: Hears what happens.
+        end_orphans: Ends orphaned processes before a recovery; returns how many are proven to be gone.
+        emit: Receives events.
         probe_timeout: Seconds that one health probe waits.
     """
 
@@ -100,30 +100,30 @@ class SessionWorker:
         self._executor = ThreadPoolExecutor(2 * registry.max_sessions + 4, thread_name_prefix="session")
 
     def start(self, reserved: Reserved) -> None:
-        """Begin to start a new session's browser; its work gives the ready session."""
+        """Begin to start a new session's browser; the result of its work is the ready session."""
         self._submit(reserved, self._start)
 
     def recover(self, reserved: Reserved, found: Assessment, pause_s: float = 0.0) -> None:
-        """Begin to bring a dead session back, after a pause; its work gives the ready session."""
+        """Begin to recover a dead session after a pause; the result of its work is the ready session."""
         self._submit(reserved, partial(self._recover, found=found, pause_s=pause_s))
 
     def close(self, reserved: Reserved, why: CloseReason) -> None:
-        """Begin to close a session; its work is done when it is gone from the list."""
+        """Begin to close a session; its work is done when it has been removed from the list."""
         self._submit(reserved, partial(self._close, why=why))
 
     def evict(self, reserved: Reserved) -> None:
-        """Begin to close a session that has to give up its place."""
+        """Begin to close a session to free its place."""
         self.close(reserved, CloseReason.EVICTED)
 
     def shut_down(self) -> None:
-        """Take no more work; what runs ends by itself."""
+        """Accept no more work; running jobs finish by themselves."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _submit(self, reserved: Reserved, job: Callable[[Reserved], Session | None]) -> None:
         try:
             submitted = self._executor.submit(complete, reserved.work, partial(job, reserved))
-        except RuntimeError:
-            reserved.work.set_exception(_stopped())
+        except RuntimeError as error:
+            reserved.work.set_exception(_not_submitted(error))
         else:
             submitted.add_done_callback(partial(_fail_if_cancelled, reserved.work))
 
@@ -140,29 +140,29 @@ class SessionWorker:
                 self._wanted(session),
                 low_priority=session.warm,
             )
-            self._furnish(session, running)
+            self._prepare(session, running)
             published = self._publish(session, running)
         except Exception as error:
-            raise self._given_up(session, error) from error
+            raise self._start_failed(session, error) from error
         pids, took_ms = (running.driver.pid, running.browser.pid), _milliseconds_since(begun)
-        happened = events.WarmBrowserReady if session.warm else events.SessionCreated
-        self._emit(happened(session.session_id, *pids, took_ms))
+        event = events.WarmBrowserReady if session.warm else events.SessionCreated
+        self._emit(event(session.session_id, *pids, took_ms))
         return published
 
-    def _given_up(self, session: Session, error: Exception) -> Exception:
+    def _start_failed(self, session: Session, error: Exception) -> Exception:
         overtaken = self._overtaken(session)
         if overtaken is None:
             self._emit(events.SessionStartFailed(session.session_id, str(error)))
         try:
             self._clear(session)
-        except Exception as trouble:  # noqa: BLE001 - whatever is left, the session must not stay half-way
+        except Exception as clear_error:  # noqa: BLE001 - after any error the session must not stay half-started
             begun = self._registry.begin(session, SessionState.CLOSING)
             if isinstance(begun, Reserved):
-                self._close_failed(begun.session, trouble)
-                begun.work.set_exception(trouble)
+                self._close_failed(begun.session, clear_error)
+                begun.work.set_exception(clear_error)
             elif begun is None:
-                # It is in no list any more; what is left of it goes with the next cleanup.
-                self._emit(events.SessionCloseIncomplete(session.session_id, str(trouble)))
+                # It is no longer in the list; the next cleanup removes what is left.
+                self._emit(events.SessionCloseIncomplete(session.session_id, str(clear_error)))
         else:
             self._registry.forget(session)
         return overtaken or error
@@ -209,15 +209,15 @@ class SessionWorker:
             return overtaken
         cause = found.cause.value if found.cause else ""
         self._emit(events.SessionRecoveryFailed(session.session_id, cause, str(error)))
-        # Ready with its dead parts: the next one who asks finds them dead and tries again.
+        # Published as ready although it is dead: the next request finds it dead and retries the recovery.
         self._registry.publish(session, crash_loop=session.crash_loop.longer(time.monotonic()))
         return RecoveryFailed(
-            f"Session {session.session_id} could not be recovered after {cause}: {error}; "
-            "ask again, or DELETE it"
+            f"Session {session.session_id} could not be recovered after {cause}: {str(error).rstrip('.')}. "
+            "Retry, or delete the session."
         )
 
     def _pause(self, session: Session, seconds: float) -> None:
-        """Let a session that died fast after its last recovery rest, unless it is closed meanwhile."""
+        """Wait before the recovery of a session in a crash loop, unless it is closed in the meantime."""
         over = time.monotonic() + seconds
         while time.monotonic() < over and self._registry.is_current(session):
             time.sleep(PAUSE_TICK_S)
@@ -225,7 +225,7 @@ class SessionWorker:
     def _close(self, reserved: Reserved, why: CloseReason) -> None:
         session = reserved.session
         try:
-            self._provide_for_key(session, why)
+            self._keep_for_key(session, why)
             self._launcher.stop(session.folder, session.running)
             self._await_displaced(session, reserved.displaced)
             self._clear(session)
@@ -239,7 +239,7 @@ class SessionWorker:
         if self._registry.forget(session):
             self._emit(events.SessionClosed(session.session_id, why.value))
 
-    def _provide_for_key(self, session: Session, why: CloseReason) -> None:
+    def _keep_for_key(self, session: Session, why: CloseReason) -> None:
         if session.key is None or why is CloseReason.RETRIED:
             return
         if why is CloseReason.DELETED:
@@ -255,15 +255,15 @@ class SessionWorker:
         self._emit(events.SessionCloseIncomplete(session.session_id, str(error) or type(error).__name__))
 
     def _await_displaced(self, session: Session, displaced: Future[Any] | None) -> None:
-        """Wait until the work that this close has overtaken is over, ending what it still starts."""
+        """Wait until the work that this close has overtaken is done, and end what it still starts."""
         if displaced is None:
             return
-        for _ in range(DISPLACED_LOOKS):
+        for _ in range(DISPLACED_ATTEMPTS):
             if wait([displaced], timeout=DISPLACED_PAUSE_S).done:
                 return
             self._launcher.stop(session.folder, session.running)
         raise CleanupIncomplete(
-            f"The start of session {session.session_id} does not end; DELETE it again later"
+            f"The start of session {session.session_id} has not ended; delete the session again later"
         )
 
     def _publish(self, session: Session, running: RunningBrowser, **changes: object) -> Session:
@@ -271,7 +271,7 @@ class SessionWorker:
         try:
             seen = self._devtools.of(running).seen
         except DevToolsFailed as error:
-            raise BrowserUnavailable(f"Chrome started, but does not answer ({error}); ask again") from error
+            raise BrowserUnavailable(f"Chrome started, but does not answer ({error}); retry") from error
         readings = health.read(running, seen, self._probe_timeout)
         found = health.assess(readings, running, Silence(), self._probe_timeout)
         milliseconds = _milliseconds_since(begun)
@@ -284,14 +284,14 @@ class SessionWorker:
             self._repository.save_durably(changed(session.moved(SessionState.READY), changes))
         published = self._registry.publish(session, **changes)
         if published is None:
-            raise SessionLost(f"Session {session.session_id} was closed meanwhile")
+            raise SessionLost(f"Session {session.session_id} was closed in the meantime")
         if (published.key, published.lease) != (session.key, session.lease):
-            # They came, or went, while it was being worked on.
+            # They were changed during the work.
             self._repository.save(published)
         return published
 
-    def _furnish(self, session: Session, running: RunningBrowser) -> None:
-        """Give a new session's browser what was kept for its key, and open its first page."""
+    def _prepare(self, session: Session, running: RunningBrowser) -> None:
+        """Restore the state that was kept for a new session's key, and open its first page."""
         kept = self._repository.kept_for_key(session.key) if session.key is not None else None
         if kept is not None and session.key is not None:
             self._recoverer.restore_state(running, kept)
@@ -309,21 +309,22 @@ class SessionWorker:
         """End all processes of a session and remove its folder.
 
         Raises:
-            CleanupIncomplete: Something is left.
+            CleanupIncomplete: A process or the folder is left.
         """
         self._launcher.stop(session.folder, session.running)
         self._folders.reclaim(session.folder)
         if not self._folders.remove(session.folder):
             raise CleanupIncomplete(
-                f"The folder {session.folder.path} could not be removed; see who holds it, and DELETE again"
+                f"The folder {session.folder.path} could not be removed; "
+                "close the program that uses it, then delete the session again"
             )
 
     def _clear_overtaken(self, session: Session) -> None:
         try:
             self._clear(session)
-        except Exception as trouble:  # noqa: BLE001 - who waits is told that it was overtaken
-            # The close that has overtaken it, or the next cleanup, tries again.
-            self._emit(events.SessionCloseIncomplete(session.session_id, str(trouble)))
+        except Exception as error:  # noqa: BLE001 - waiting callers get the error that it was overtaken
+            # The close that has overtaken it, or the next cleanup, retries.
+            self._emit(events.SessionCloseIncomplete(session.session_id, str(error)))
 
     def _wanted(self, session: Session) -> Callable[[], bool]:
         return partial(self._registry.is_current, session)
@@ -332,9 +333,9 @@ class SessionWorker:
         if self._registry.is_current(session):
             return None
         if self._registry.stopping:
-            return ShuttingDown("The service is stopping; ask again when it is back")
+            return ShuttingDown("The service is stopping; retry after its restart")
         return SessionLost(
-            f"Session {session.session_id} was closed meanwhile; POST /sessions makes a new one"
+            f"Session {session.session_id} was closed in the meantime; create a new one with POST /sessions"
         )
 
 
@@ -347,5 +348,13 @@ def _fail_if_cancelled(work: Future[Any], submitted: Future[None]) -> None:
         work.set_exception(_stopped())
 
 
+def _not_submitted(error: RuntimeError) -> ShuttingDown:
+    if "shutdown" in str(error):
+        return _stopped()
+    return ShuttingDown(
+        f"The service cannot start a thread ({error}); raise its limit of processes, then retry"
+    )
+
+
 def _stopped() -> ShuttingDown:
-    return ShuttingDown("The service has stopped; ask again when it is back")
+    return ShuttingDown("The service has stopped; retry after its restart")

@@ -1,1 +1,1 @@
-"""Sessions on disk: records, repository, state saver, and the plan of an adoption."""
+"""Sessions on disk: records, repository, state saver, and the adoption plan."""

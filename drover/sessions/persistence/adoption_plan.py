@@ -1,8 +1,7 @@
-"""What becomes, at the start of the service, of the sessions that an earlier run has left; pure decisions.
+"""The adoption plan: what to do with the sessions of an earlier run, as pure decisions.
 
-What `POST` has answered is there again: with the same processes where they are proven to be the
-same, else brought back by the ladder. What it had not answered is forgotten, and reaped as anything
-that nobody owns.
+Every session that `POST` has answered is kept: with the same processes if these are proven to be the
+same, else by a recovery. A session that was not answered yet is forgotten, and its processes are orphans.
 """
 
 from __future__ import annotations
@@ -31,10 +30,10 @@ class Decision:
     """What to do with one stored session, and why.
 
     Attributes:
-        session: The session to go on with. Without `running` where what was noted there means nothing
-            any more, so that none of it is ever signalled; in a folder of ours.
-        reason: Why, in words; of a re-attach or restore, what was found dead or hung.
-        cause: What the recovery is for; None where there is none.
+        session: The session to continue with, in its folder under the present data folder. Without
+            `running` if the recorded processes are not valid any more, so that they are never signalled.
+        reason: The reason, in words; for a re-attach or restore, what was found dead or hung.
+        cause: The cause of the recovery; None if none is needed.
     """
 
     session: SessionRecord
@@ -50,19 +49,19 @@ class AdoptionPlan:
     decisions: tuple[Decision, ...]
 
     def of(self, action: Action) -> tuple[Decision, ...]:
-        """Give the decisions for one action."""
+        """Return the decisions with one action."""
         return tuple(decision for decision in self.decisions if decision.action is action)
 
 
 _BROWSER_LIVES = frozenset({Cause.DRIVER_GONE, Cause.DRIVER_HUNG, Cause.TAB_CRASHED})
 
 _ProcessUse = tuple[str, object]
-"""What only one session can have: a word for it, and which one it is."""
+"""Something that only one session can have: its kind, and its value."""
 
 
 @dataclass(slots=True)
 class _Taken:
-    """What newer sessions have, with their ids; `pids` are those of processes that go on."""
+    """What newer sessions own, with their ids; `pids` are those of processes that are kept."""
 
     owners: dict[_ProcessUse, str] = field(default_factory=dict)
     pids: set[int] = field(default_factory=set)
@@ -71,16 +70,16 @@ class _Taken:
 def plan_adoption(
     stored: Sequence[SessionRecord], facts: Mapping[str, HealthReadings], boot_id: str, data_dir: Path
 ) -> AdoptionPlan:
-    """Decide what to do with every stored session.
+    """Return what to do with every stored session.
 
     Args:
-        stored: The sessions, the oldest first; their ids differ. Of two that name one folder, key or
+        stored: The sessions, the oldest first; their ids differ. Of two that name the same folder, key or
             process the newer wins. One of the first generation without a browser was never answered.
-        facts: By session id, the last look at a session's processes and endpoints. Silence counts as
-            hung here: so look again until `assess` has settled. No look counts as a dead browser. A
-            re-attach compares the GUID itself, since nobody is asked where ChromeDriver is gone.
-        boot_id: The present run of the machine; nothing that was noted in another one is believed.
-        data_dir: The data folder; the processes of a session from a copied or moved one are not ours.
+        facts: By session id, the last readings of a session. Silence counts as hung here, so probe until
+            `assess` has settled. Missing readings count as a dead browser. A re-attach compares the GUID
+            itself, because endpoints are not probed if ChromeDriver is gone.
+        boot_id: The present boot of the machine; processes recorded in another boot are not valid.
+        data_dir: The data folder; the processes of a session in a copied or moved one are foreign.
     """
     taken = _Taken()
     newest_first = [
@@ -95,8 +94,8 @@ def _decide(
 ) -> Decision:
     if session.running is None and session.generation == 1:
         return Decision(session, Action.FORGET, "the service ended while it was starting")
-    disbelief = _disbelief(session, boot_id, data_dir)
-    if disbelief is not None:
+    invalid = _why_invalid(session, boot_id, data_dir)
+    if invalid is not None:
         session = replace(session, running=None, folder=str(_folder_here(session, data_dir)))
     claims = tuple(_claims(session))
     for claim in claims:
@@ -104,17 +103,17 @@ def _decide(
             return Decision(session, Action.FORGET, f"the newer {taken.owners[claim]} has its {claim[0]}")
     taken.owners.update(dict.fromkeys(claims, session.session_id))
     if session.running is None:
-        reason = disbelief or "the service ended while it had no browser"
+        reason = invalid or "the service ended while the session had no browser"
         return Decision(session, Action.RESTORE, reason, Cause.BROWSER_GONE)
     if readings is None:
-        return Decision(session, Action.RESTORE, "nothing is known of its processes", Cause.BROWSER_GONE)
+        return Decision(session, Action.RESTORE, "its processes were not probed", Cause.BROWSER_GONE)
     return _without_reuse(_judge(session, session.running, readings), session.running, taken)
 
 
-def _disbelief(session: SessionRecord, boot_id: str, data_dir: Path) -> str | None:
-    """Give why what was noted of its processes means nothing here."""
+def _why_invalid(session: SessionRecord, boot_id: str, data_dir: Path) -> str | None:
+    """Return why the recorded processes are not valid any more; None if they are."""
     if session.boot_id != boot_id:
-        return "the machine was started anew"
+        return "the machine was rebooted"
     if Path(session.folder) != _folder_here(session, data_dir):
         return "the data folder was copied or moved"
     return None
@@ -146,18 +145,16 @@ def _judge(session: SessionRecord, running: RunningBrowser, readings: HealthRead
         return Decision(
             session, Action.RESTORE, "its browser is not proven to be the same", Cause.BROWSER_GONE
         )
-    return Decision(session, Action.ADOPT, "its ChromeDriver and its browser live")
+    return Decision(session, Action.ADOPT, "its ChromeDriver and browser are alive")
 
 
 def _without_reuse(decision: Decision, running: RunningBrowser, taken: _Taken) -> Decision:
-    """Let no process go on under two sessions: a pid that two name was given away in between."""
+    """Prevent two sessions from keeping one process: a pid that both name was reused in the meantime."""
     if decision.action is Action.RESTORE:
         return decision
     pids = running.pids if decision.action is Action.ADOPT else {running.browser.pid}
     if pids & taken.pids:
         session = replace(decision.session, running=None)
-        return Decision(
-            session, Action.RESTORE, "its process number is another session's now", Cause.BROWSER_GONE
-        )
+        return Decision(session, Action.RESTORE, "its PID belongs to another session now", Cause.BROWSER_GONE)
     taken.pids |= pids
     return decision

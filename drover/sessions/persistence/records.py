@@ -1,4 +1,4 @@
-"""A session as it outlives the process: values that are written, and read back by another run."""
+"""Records: the persistent form of sessions, written by one run of the service and read by the next."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from drover.storage.session_folders import SessionFolder
 
 @dataclass(frozen=True, slots=True)
 class LeaseRecord:
-    """A lease without what only this process understands."""
+    """The persistent part of a lease, without the monotonic clock of this process."""
 
     holder: str | None
     token: str
@@ -28,24 +28,24 @@ class LeaseRecord:
 
     @classmethod
     def of(cls, lease: Lease) -> LeaseRecord:
-        """Take from a lease what must outlive the process."""
+        """Return the record of a lease."""
         return cls(lease.holder, lease.token, lease.expires_at)
 
     def to_lease(self, now_mono: float, now: datetime) -> Lease:
-        """Give the lease back; one whose time is over ends at the next look."""
+        """Return the lease; if it has expired, the next call of `expired` ends it."""
         left_s = (self.expires_at - now).total_seconds()
         return Lease(self.holder, self.token, self.expires_at, now_mono + left_s)
 
 
 @dataclass(frozen=True, slots=True)
 class SessionRecord:
-    """What is known of a session after the service has died; fields as those of `Session`.
+    """The persistent part of a session; the fields not listed here are those of `Session`.
 
     Attributes:
-        folder: The path of its folder, as it stands on the command lines of its processes.
-        dropped: Names of the switches that were taken out of its capabilities.
-        running: Its ChromeDriver and browser as last published; None where it had none.
-        boot_id: The run of the machine in which `running` was noted.
+        folder: The path of its folder, as on the command lines of its processes.
+        dropped: Names of the switches that were removed from its capabilities.
+        running: Its ChromeDriver and browser as last published; None if it had none.
+        boot_id: The boot of the machine in which `running` was recorded.
     """
 
     session_id: str
@@ -70,7 +70,7 @@ class SessionRecord:
 
     @classmethod
     def of(cls, session: Session, boot_id: str) -> SessionRecord:
-        """Take from a session what must outlive the process."""
+        """Return the record of a session."""
         return cls(
             session_id=session.session_id,
             key=session.key,
@@ -94,9 +94,9 @@ class SessionRecord:
         )
 
     def to_session(self, now_mono: float, now: datetime) -> Session:
-        """Give the session back as ready, its health unknown; the time without a service counts as unused.
+        """Return the session as ready, with unknown health; the downtime of the service counts as unused.
 
-        A clock that was set back meanwhile makes it no younger, and its lease no longer.
+        If the wall clock was set back in the meantime, neither its idle time nor its lease gets longer.
         """
         now = max(now, self.last_used)
         unused_for = (now - self.last_used).total_seconds()
@@ -140,7 +140,7 @@ def to_row(session: SessionRecord) -> SessionRow:
 
 
 def from_rows(rows: Iterable[SessionRow]) -> Loaded:
-    """Return the sessions in rows; one row that cannot be read does not keep the others away."""
+    """Return the sessions in rows; an unreadable row does not affect the others."""
     found = {row.session_id: _read(row.document) for row in rows}
     return Loaded(
         tuple(session for session in found.values() if session is not None),

@@ -1,11 +1,11 @@
-"""Keeps what was last taken from each session's browser, so that a new one can be given it.
+"""Saves the state of each session's browser, so that it can be restored into a new one.
 
-A save costs a browser some two milliseconds, and nothing while nobody uses it: whether ChromeDriver
-has done something since the last one is told by its context switches, which stand still while it is
-idle. What pages do by themselves is taken at a slower pace.
+A save takes a browser about two milliseconds, and an idle session is not saved: ChromeDriver's count of
+context switches, which does not change while it is idle, shows whether it has done anything since the
+last save. Changes that pages make by themselves are saved at a longer interval.
 
-Chrome goes on when its network process dies, but the cookies that this one held in memory are gone:
-the new one is given those of the last save, before anything is taken again.
+Chrome continues when its network process dies, but the cookies in that process's memory are lost: those
+of the last save are restored into the new one before the next capture.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from drover.processes.table import Liveness, ProcessIdentity, liveness
 from drover.sessions.pool.session import Session, SessionState
 
 SAVERS = 4
-SLOW_TICK_S = 15.0
+SLOW_INTERVAL_S = 15.0
 PAGES_S = 2.0
 LAST_SAVE_S = 2.0
 
@@ -34,7 +34,7 @@ Persist = Callable[[str, SavedState], None]
 
 @dataclass(frozen=True, slots=True)
 class _SaveMark:
-    """What was known of a session when it was last saved."""
+    """ChromeDriver's activity count at the last save of a session, and the time of that save."""
 
     activity: int
     at: float
@@ -42,7 +42,7 @@ class _SaveMark:
 
 @dataclass(frozen=True, slots=True)
 class _Network:
-    """The process that held a browser's cookies when it was last saved."""
+    """The process that held a browser's cookies at its last save."""
 
     browser_guid: str
     process: ProcessIdentity
@@ -53,11 +53,11 @@ class _Network:
 
 
 class StateSaver:
-    """Saves sessions' states side by side, a bounded number at a time.
+    """Saves the states of sessions in parallel, at most `SAVERS` at a time.
 
     Args:
         devtools: The DevTools connections.
-        persist: Called with a session's id and its new state whenever that has changed.
+        persist: Called with a session's id and its new state whenever the state has changed.
     """
 
     def __init__(self, devtools: DevTools, persist: Persist) -> None:
@@ -71,12 +71,12 @@ class StateSaver:
         self._executor = ThreadPoolExecutor(SAVERS, thread_name_prefix="saver")
 
     def state_of(self, session_id: str) -> SavedState | None:
-        """Give what was last taken from a session's browser."""
+        """Return the state last saved from a session's browser."""
         with self._lock:
             return self._states.get(session_id)
 
     def remember(self, session_id: str, state: SavedState) -> None:
-        """Take up a state that was kept elsewhere."""
+        """Set a session's state to one that was saved earlier."""
         with self._lock:
             self._states[session_id] = state
 
@@ -93,22 +93,22 @@ class StateSaver:
                 known.clear()
 
     def tick(self, sessions: Iterable[Session]) -> None:
-        """Begin to save the sessions in which something may have happened since their last save."""
+        """Begin to save the sessions whose state may have changed since their last save."""
         now = time.monotonic()
         for session in sessions:
             if session.state is SessionState.READY and session.running is not None:
                 activity = activity_of(session.running.driver)
                 seen = self._seen.get(session.session_id)
-                quiet = seen is not None and seen.activity == activity and now - seen.at < SLOW_TICK_S
+                quiet = seen is not None and seen.activity == activity and now - seen.at < SLOW_INTERVAL_S
                 if not quiet or self._has_lost_its_network(session):
                     self._begin(session, _SaveMark(activity, now))
 
     def save_now(self, sessions: Iterable[Session]) -> None:
-        """Save sessions a last time, side by side, and wait for it a little."""
+        """Save sessions a last time, in parallel, and wait at most `LAST_SAVE_S` seconds."""
         wait([self._begin_last(one) for one in sessions if one.running is not None], timeout=LAST_SAVE_S)
 
     def close(self) -> None:
-        """Take no more saves."""
+        """Accept no more saves."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _begin_last(self, session: Session) -> Future[None]:
@@ -116,21 +116,21 @@ class StateSaver:
         seen = _SaveMark(activity_of(session.running.driver), time.monotonic())
         with self._lock:
             known = self._seen.setdefault(session.session_id, seen)
-            under_way = self._busy.get(session.session_id)
+            previous = self._busy.get(session.session_id)
             last = self._busy[session.session_id] = self._executor.submit(
-                self._save_last, session, seen, known, under_way
+                self._save_last, session, seen, known, previous
             )
             return last
 
     def _save_last(
-        self, session: Session, seen: _SaveMark, known: _SaveMark, under_way: Future[None] | None
+        self, session: Session, seen: _SaveMark, known: _SaveMark, previous: Future[None] | None
     ) -> None:
-        if under_way is not None:
-            # It may have looked before the last command was done.
-            wait([under_way], timeout=LAST_SAVE_S)
+        if previous is not None:
+            # It may have captured the state before the last command was done.
+            wait([previous], timeout=LAST_SAVE_S)
         with self._lock:
             if self._seen.get(session.session_id) is not known:
-                # It was forgotten meanwhile, as in `_save`.
+                # The session was forgotten in the meantime, as in `_save`.
                 return
             self._seen[session.session_id] = seen
         self._save(session, seen)
@@ -148,20 +148,20 @@ class StateSaver:
         before = self.state_of(session.session_id)
         pages = [(page.target_id, page.url) for page in health.pages(session.running, PAGES_S)]
         if not pages:
-            # The browser is going, or gone: what it held before is worth more than nothing.
+            # The browser is closing or gone: keep the state saved before.
             return
         try:
             connection = self._devtools.of(session.running)
             network = self._network(session, connection, before)
             state = capture(connection, pages, before or SavedState())
         except (DevToolsFailed, KeyError):
-            # A browser that does not answer is the health check's matter; what was taken before stands.
+            # The health check handles a browser that does not answer; keep the state saved before.
             return
         if state == before or (network is not None and network.is_gone):
             return
         with self._lock:
             if self._seen.get(session.session_id) is not seen:
-                # It was forgotten meanwhile; another session may have its id by now.
+                # The session was forgotten in the meantime; another one may have its id now.
                 return
             self._states[session.session_id] = state
         self._persist(session.session_id, state)
@@ -173,7 +173,7 @@ class StateSaver:
     def _network(
         self, session: Session, connection: Connection, before: SavedState | None
     ) -> _Network | None:
-        """Give the process that holds the cookies; one that has taken another's place gets them first."""
+        """Return the process that holds the cookies; if it has replaced a dead one, restore them first."""
         assert session.running is not None
         known, guid = self._networks.get(session.session_id), session.running.browser_guid
         if known is not None and known.browser_guid == guid:

@@ -1,1 +1,1 @@
-"""The session, its transitions, the registry with the one lock, the wait queue, eviction, leases."""
+"""The session, its state transitions, the registry with the only lock, the wait queue, eviction, leases."""

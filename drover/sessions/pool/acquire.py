@@ -1,4 +1,4 @@
-"""What a caller asks of the registry, and what it may be told."""
+"""A caller's claim on a session, and its possible outcomes."""
 
 from __future__ import annotations
 
@@ -13,10 +13,14 @@ from drover.sessions.pool.session import Session
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a caller asks for: a session by id or key, and how to make it if there is none.
+    """A request for a session by id or key, and how to make it if there is none.
 
-    `make` gives a new session in state `starting`; it must do no I/O. `token` is that of the lease, for
-    whoever holds it. `takes_warm` where any browser with default capabilities will do.
+    Attributes:
+        session_id: The id, if the caller names one.
+        key: The key, if the caller names one.
+        make: Returns a new session in state `starting`; must not do I/O.
+        token: The token of the lease, if the caller holds one.
+        takes_warm: Whether any browser with default capabilities is suitable.
     """
 
     session_id: str | None
@@ -27,7 +31,12 @@ class Claim:
 
 
 def named(claim: Claim, by_id: Session | None, by_key: Session | None) -> Session | None:
-    """Give the session that a claim means, of those with its id and with its key; None where it is a new one.
+    """Return the session that a claim refers to; None if it has to be created.
+
+    Args:
+        claim: The claim.
+        by_id: The session with its id, if any.
+        by_key: The session with its key, if any.
 
     Raises:
         KeyConflict: Id and key name two sessions.
@@ -48,9 +57,9 @@ def named(claim: Claim, by_id: Session | None, by_key: Session | None) -> Sessio
 
 @dataclass(frozen=True, slots=True)
 class Available:
-    """The session is there and ready; the caller holds it until `release`.
+    """The session exists and is ready; the caller holds it until `release`.
 
-    `created` where it was a warm browser until now.
+    `created` is set if it was a warm browser until now.
     """
 
     session: Session
@@ -59,7 +68,7 @@ class Available:
 
 @dataclass(frozen=True, slots=True)
 class InProgress:
-    """Somebody starts, recovers or closes the session: wait for it, then ask again."""
+    """Another caller is starting, recovering or closing the session: wait for `work`, then retry."""
 
     session: Session
     work: Future[Any]
@@ -67,9 +76,9 @@ class InProgress:
 
 @dataclass(frozen=True, slots=True)
 class Reserved:
-    """The caller, and nobody else, starts, recovers or closes the session, and completes `work`.
+    """Only this caller starts, recovers or closes the session, and completes `work`.
 
-    `displaced` is the start or recovery that a close has overtaken; it ends what it has started.
+    `displaced` is the start or recovery that a close has overtaken; it ends the processes it has started.
     """
 
     session: Session
@@ -82,15 +91,15 @@ LookupOutcome = Available | InProgress | Reserved
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Waiter:
-    """A place in the waiting line; `turn` is done with the answer when it comes."""
+    """A place in the wait queue; `granted` is completed with the outcome."""
 
     claim: Claim
     granted: Future[LookupOutcome] = field(default_factory=Future)
 
 
 def complete(work: Future[Any], job: Callable[[], object]) -> None:
-    """Do a job, and complete the future that others wait for with what comes of it."""
+    """Run a job, and complete the future with its result or its exception."""
     try:
         work.set_result(job())
-    except BaseException as error:  # noqa: BLE001 - whatever it is, all who wait must hear of it
+    except BaseException as error:  # noqa: BLE001 - every waiting caller must get any exception
         work.set_exception(error)

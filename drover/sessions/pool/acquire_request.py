@@ -1,4 +1,4 @@
-"""What a client asks of `POST /sessions`, and what it is handed."""
+"""The request of `POST /sessions` and its result, and the sessions made for it."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from drover.storage.session_folders import SessionFolders
 
 @dataclass(frozen=True, slots=True)
 class AcquireRequest:
-    """What a client asks of `POST /sessions`, validated; None where it leaves a thing as it is.
+    """A validated `POST /sessions` request; None means the default, or unchanged for an existing session.
 
     Attributes:
         idle_timeout: In seconds, 0 = never.
-        lease_s: How long it is to be leased for.
-        holder: Who leases it.
-        token: That of a lease which the client already has.
-        ends_with_last_window: It is asked for over WebDriver.
+        lease_s: Duration of the requested lease, in seconds.
+        holder: The holder of the requested lease.
+        token: The token of a lease that the client already has.
+        ends_with_last_window: Whether the request came over WebDriver.
     """
 
     session_id: str | None
@@ -40,7 +40,7 @@ class AcquireRequest:
 
 @dataclass(frozen=True, slots=True)
 class Acquired:
-    """A session that is handed over, what had to be done for that, and the lease that was granted."""
+    """A session that is handed to a client, whether it was created or recovered, and the granted lease."""
 
     session: Session
     created: bool
@@ -49,12 +49,12 @@ class Acquired:
 
 
 def new_session(request: AcquireRequest, folders: SessionFolders, idle_timeout: float) -> Session:
-    """Give a session that is yet to be started; nothing is made on disk.
+    """Return a session in state `starting`; nothing is created on disk.
 
     Args:
-        request: What is asked for.
-        folders: Chooses its folder.
-        idle_timeout: In seconds, for a request that names none.
+        request: The client's request.
+        folders: Chooses the session's folder.
+        idle_timeout: In seconds, for a request without its own.
     """
     now = datetime.now(timezone.utc)
     return Session(
@@ -75,36 +75,36 @@ def new_session(request: AcquireRequest, folders: SessionFolders, idle_timeout: 
 
 
 def new_warm_session(folders: SessionFolders, idle_timeout: float) -> Session:
-    """Give a session that is yet to be started, for whoever asks for nothing special.
+    """Return a warm session in state `starting`, for a later request with default capabilities.
 
-    No client can ask for it by its id, which has a letter that theirs may not have.
+    No client can request it by its id, because the colon is not allowed in clients' ids.
     """
-    anybodys = AcquireRequest(None, None, None, CheckedCapabilities({}), None)
+    defaults = AcquireRequest(None, None, None, CheckedCapabilities({}), None)
     warm_id = f"warm:{secrets.token_hex(6)}"
-    return replace(new_session(anybodys, folders, idle_timeout), session_id=warm_id, warm=True)
+    return replace(new_session(defaults, folders, idle_timeout), session_id=warm_id, warm=True)
 
 
 def taken(session: Session, request: AcquireRequest, lease: Lease | None) -> Session:
-    """Give a session as it is handed over: used now, with what its client changes of it and its lease.
+    """Return a session as it is handed over: used now, with its client's changes and lease.
 
     Raises:
-        SessionInUse: Somebody else has leased it.
+        SessionInUse: Another client holds the lease.
     """
     if request.idle_timeout is not None:
         session = replace(session, idle_timeout=request.idle_timeout)
     if request.keep_alive is not None:
         session = replace(session, keep_alive=request.keep_alive)
-    # Between the claim and this moment somebody else may have leased it.
+    # Another client may have leased it since the claim.
     check_lease(session, request.token)
     return used(leased(session, lease, request.token) if lease is not None else session)
 
 
 def lease_asked_for(request: AcquireRequest) -> Lease | None:
-    """Give the lease that a request asks for, with a new token."""
+    """Return the lease that a request asks for, with a new token; None if it asks for none."""
     return None if request.lease_s is None else new_lease(request.lease_s, request.holder)
 
 
 def new_lease(ttl_s: float, holder: str | None) -> Lease:
-    """Give a lease from now on, with a new token."""
+    """Return a lease that begins now, with a new token."""
     expires_at = datetime.now(timezone.utc) + timedelta(seconds=ttl_s)
     return Lease(holder, secrets.token_urlsafe(24), expires_at, time.monotonic() + ttl_s)

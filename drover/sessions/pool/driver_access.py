@@ -1,4 +1,4 @@
-"""What the doors for drivers ask of a session: where it lives, whether it seems well, what its client did."""
+"""Access to sessions for the driver endpoints: addresses, a quick health check, and activity."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ from drover.sessions.pool.session import Session, SessionState
 
 
 class DriverAccess:
-    """Answers the doors for drivers at the pace of their commands; none of it asks a browser anything.
+    """Session look-ups and updates for the driver endpoints, fast enough for every command.
+
+    None of the methods sends anything to a browser.
 
     Args:
         registry: The list of sessions.
-        devtools: The DevTools connections, for what they have heard.
-        repository: Keeps on disk what a recovery after a restart needs to know.
+        devtools: The DevTools connections, for the signals that they have received.
+        repository: Keeps on disk what a recovery after a restart needs.
     """
 
     def __init__(self, registry: SessionRegistry, devtools: DevTools, repository: SessionRepository) -> None:
@@ -31,19 +33,19 @@ class DriverAccess:
         self._repository = repository
 
     def session(self, session_id: str) -> Session:
-        """Give a session as it is now.
+        """Return a session as it is now.
 
         Raises:
-            SessionNotFound: There is none of this id.
+            SessionNotFound: No session has this id.
         """
         return self._registry.get(session_id)
 
     def knows(self, session_id: str) -> bool:
-        """Tell whether there is a session of this id."""
+        """Return whether there is a session with this id."""
         return any(session.session_id == session_id for session in self._registry.sessions())
 
     def of_bidi_secret(self, secret: str) -> Session:
-        """Give the session whose BiDi address has this secret in it.
+        """Return the session whose BiDi address contains this secret.
 
         Raises:
             SessionNotFound: There is none.
@@ -51,12 +53,12 @@ class DriverAccess:
         for session in self._registry.sessions():
             if session.bidi_secret and hmac.compare_digest(session.bidi_secret.encode(), secret.encode()):
                 return session
-        raise SessionNotFound("There is no session of this BiDi address; it has ended")
+        raise SessionNotFound("No session has this BiDi address; it may have been closed")
 
     def seems_well(self, session: Session) -> bool:
-        """Tell whether nothing is known against a session: a look of some 40 us, without a connection.
+        """Return whether no fault of a session is known; takes about 40 us, without a connection.
 
-        What is silent, or refuses connections, is found by the health check alone.
+        Silence and refused connections are detected only by the health check.
         """
         running = session.running
         if running is None or session.state is not SessionState.READY:
@@ -71,28 +73,28 @@ class DriverAccess:
 
     @contextmanager
     def use(self, session: Session) -> Iterator[None]:
-        """Count a command or an open socket as use of a session for as long as it lasts."""
+        """Count a command or an open socket as activity of a session, until the `with` block ends."""
         with self._registry.command(session):
             yield
 
     def answered(self, session: Session) -> None:
-        """Note that a command was answered: the session lives, however often it was brought back before."""
+        """Record that a command was answered, which ends the session's crash loop."""
         if session.crash_loop != NO_CRASH_LOOP:
             self._registry.note(session, crash_loop=NO_CRASH_LOOP)
 
     def client_chose_window(self, session_id: str, handle: str) -> None:
-        """Note the window that a client is in, so that a recovery leaves him there.
+        """Record the window that a client has switched to, so that a recovery switches to it again.
 
         Raises:
-            SessionNotFound: It has ended meanwhile.
+            SessionNotFound: The session was closed in the meantime.
         """
         self._repository.save(self._registry.update(session_id, lambda known: replace(known, window=handle)))
 
     def client_set_timeouts(self, session_id: str, timeouts: Mapping[str, object]) -> None:
-        """Note timeouts (in ms) that a client has set, so that a recovery sets them again.
+        """Record timeouts (in ms) that a client has set, so that a recovery sets them again.
 
         Raises:
-            SessionNotFound: It has ended meanwhile.
+            SessionNotFound: The session was closed in the meantime.
         """
 
         def change(known: Session) -> Session:

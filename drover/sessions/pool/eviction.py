@@ -1,4 +1,4 @@
-"""Who gets a place and who must give one up: decisions over the list of sessions, without effects."""
+"""Eviction, idle closing and warm browsers: pure decisions over the list of sessions."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from drover.sessions.pool.session import Session, SessionState
 
 
 def next_to_evict(sessions: Collection[Session], waiting: int) -> Session | None:
-    """Choose the session that makes room for the next of `waiting` requests.
+    """Return the session to evict for the next of `waiting` requests.
 
-    A warm one first, then the least recently used one that nobody uses; None when enough sessions are
-    closing already for everybody who waits, or when all are in use.
+    A warm one first, then the least recently used one that is not in use. None if enough sessions are
+    already closing for all waiting requests, or if all are in use.
     """
     closing = sum(1 for session in sessions if session.state is SessionState.CLOSING)
     if closing >= waiting:
@@ -21,11 +21,11 @@ def next_to_evict(sessions: Collection[Session], waiting: int) -> Session | None
 
 
 def idle_sessions(sessions: Iterable[Session], now_mono: float) -> tuple[Session, ...]:
-    """Give the sessions whose idle time is over."""
+    """Return the sessions that have exceeded their idle timeout."""
     return tuple(session for session in sessions if session.idle_at(now_mono))
 
 
 def needs_warm(sessions: Collection[Session], wanted: int) -> bool:
-    """Tell whether another warm browser is to be started: never beside a start that somebody waits for."""
+    """Return whether another warm browser should be started; never while another session is starting."""
     starting = any(session.state is SessionState.STARTING for session in sessions)
     return not starting and sum(1 for session in sessions if session.warm) < wanted

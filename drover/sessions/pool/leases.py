@@ -1,4 +1,4 @@
-"""Leases: who may be handed a session; pure functions from session to session."""
+"""Leases: which client may use a session; pure functions from session to session."""
 
 from __future__ import annotations
 
@@ -10,45 +10,47 @@ from drover.sessions.pool.session import Lease, Session, SessionState, used
 
 
 def check_lease(session: Session, token: str | None) -> None:
-    """Let pass whoever shows the token of the lease, and everybody where there is none.
+    """Raise unless the session is unleased or `token` matches its lease.
 
     Raises:
-        SessionInUse: Somebody else holds it.
+        SessionInUse: Another client holds the lease.
     """
     lease = session.lease
     if lease is not None and not secrets.compare_digest(lease.token.encode(), (token or "").encode()):
         raise SessionInUse(
-            f"Session {session.session_id} is leased by {lease.holder or 'somebody'} "
-            f"until {lease.expires_at:%H:%M:%S} UTC; show the lease's token, or ask again then"
+            f"Session {session.session_id} is leased by {lease.holder or 'another client'} "
+            f"until {lease.expires_at:%H:%M:%S} UTC; send the lease token, or retry then"
         )
 
 
 def leased(session: Session, lease: Lease, token: str | None) -> Session:
-    """Give the session leased anew; whoever shows the token of its lease renews that one.
+    """Return the session with a new lease, or with its lease renewed if `token` matches it.
 
     Raises:
-        SessionInUse: Somebody else holds it.
-        SessionLost: It is being closed.
+        SessionInUse: Another client holds the lease.
+        SessionLost: The session is being closed.
     """
     check_lease(session, token)
     if session.state is SessionState.CLOSING:
-        raise SessionLost(f"Session {session.session_id} is being closed; POST /sessions makes a new one")
+        raise SessionLost(
+            f"Session {session.session_id} is being closed; create a new one with POST /sessions"
+        )
     held = session.lease
     return replace(session, lease=lease if held is None else replace(lease, token=held.token))
 
 
 def given_back(session: Session, token: str | None) -> Session:
-    """Give the session without its lease; it was used until now.
+    """Return the session without its lease; the end of a lease counts as activity.
 
     Raises:
-        SessionInUse: Somebody else holds it.
+        SessionInUse: Another client holds the lease.
     """
     check_lease(session, token)
     return session if session.lease is None else used(replace(session, lease=None))
 
 
 def expired(session: Session, now_mono: float) -> Session:
-    """Give the session without its lease if that is over; it was used until then."""
+    """Return the session without its lease if that has expired; the expiry is its last activity."""
     lease = session.lease
     if lease is None or lease.expires_mono > now_mono:
         return session

@@ -1,8 +1,8 @@
-"""The list of sessions and its lock, the only shared one; nothing but state changes under it.
+"""The list of sessions with the only shared lock, under which nothing but state changes happen.
 
-Methods that free a place or a session give it to whoever waits first, and tell them after the lock
-is released. A session is in the list before anything of it is started, and leaves it when its
-processes are seen gone.
+Methods that free a place or a session grant it to the first waiter, and complete its future after the
+lock is released. A session is in the list before anything is started for it, and leaves it when its
+processes are proven to be gone.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ class _Entry:
 
     @property
     def is_stuck(self) -> bool:
-        """Tell whether its last close has left something behind, and nobody is at work on it."""
+        """Whether its last close failed and no other close is in progress."""
         return self.session.state is SessionState.CLOSING and self.work is None
 
 
 class SessionRegistry:
-    """All sessions, the persistent mapping from keys to them, and the line of those who wait.
+    """All sessions, the mapping from keys to them, and the wait queue.
 
     Args:
-        max_sessions: How many sessions there may be, in whatever state.
-        max_waiting: How many callers may wait in line.
+        max_sessions: How many sessions there may be, in any state.
+        max_waiting: How many callers may wait for a place.
     """
 
     def __init__(self, max_sessions: int, max_waiting: int) -> None:
         self.max_sessions = max_sessions
-        self._evict: Callable[[Reserved], object] = _nobody_evicts
+        self._evict: Callable[[Reserved], object] = _no_evictor
         self._lock = threading.Lock()
         self._entries: dict[str, _Entry] = {}
         self._queue = WaitQueue(max_waiting)
@@ -63,66 +63,66 @@ class SessionRegistry:
             )
 
     def evict_with(self, evict: Callable[[Reserved], object]) -> None:
-        """Name what closes a session that has to give up its place; it is never called under the lock."""
+        """Set the function that closes an evicted session; it is never called under the lock."""
         self._evict = evict
 
     @property
     def stopping(self) -> bool:
-        """Tell whether the service takes no more claims."""
+        """Whether the service is stopping and accepts no more claims."""
         with self._lock:
             return self._stopping
 
     @property
     def makes_room(self) -> bool:
-        """Tell whether a session is being closed, so that a place becomes free soon."""
+        """Whether a session is being closed, so that a place becomes free soon."""
         with self._lock:
             entries = tuple(self._entries.values())
         return any(one.session.state is SessionState.CLOSING and one.work is not None for one in entries)
 
     def claim(self, claim: Claim) -> LookupOutcome | Waiter:
-        """Find or reserve a session; a ticket where every place is taken.
+        """Find or reserve a session; return a place in the wait queue if all places are taken.
 
         Raises:
             KeyConflict: `session_id` and `key` name two sessions.
-            AtCapacity: The waiting line is full as well.
+            AtCapacity: The wait queue is full as well.
             ShuttingDown: The service is stopping.
         """
         with self._changing():
             if self._stopping:
-                raise ShuttingDown("The service is stopping; ask again when it is back")
+                raise ShuttingDown("The service is stopping; retry after its restart")
             return self._answer(claim, may_reserve=not self._queue) or self._queue.join(claim)
 
     def get(self, session_id: str, *, or_warm: bool = False) -> Session:
-        """Give a session as it is now, without holding it; a warm one only where that is asked for.
+        """Return a session as it is now, without holding it; a warm one only if `or_warm`.
 
         Raises:
-            SessionNotFound: There is none of this id.
+            SessionNotFound: No session has this id.
         """
         with self._lock:
             return self._entry(session_id, or_warm=or_warm).session
 
     def find(self, session_id: str) -> Available | InProgress:
-        """Give a session that exists; a ready one is held until `release`.
+        """Return an existing session; a ready one is held until `release`.
 
         Raises:
-            SessionNotFound: There is none of this id.
+            SessionNotFound: No session has this id.
         """
         with self._lock:
             return self._hold(self._entry(session_id))
 
     def leave(self, waiter: Waiter) -> LookupOutcome | None:
-        """Leave the waiting line; gives the answer where the turn had come at that very moment."""
+        """Leave the wait queue; return the outcome if it was granted at the same moment."""
         with self._lock:
             if self._queue.leave(waiter):
                 return None
         return waiter.granted.result()
 
     def release(self, session: Session) -> None:
-        """Let go of a session that `claim` or `find` gave."""
+        """Release a session that `claim` or `find` has returned."""
         self._count(session, callers=-1)
 
     def reserve_warm(self, make: Callable[[], Session], wanted: int) -> Reserved | None:
-        """Reserve a place for one warm browser more, unless there are enough, or somebody needs the place."""
+        """Reserve a place for another warm browser, unless there are enough or a client needs the place."""
         with self._lock:
             sessions = [entry.session for entry in self._entries.values()]
             free = len(sessions) < self.max_sessions and not self._queue and self._gate_open
@@ -131,10 +131,10 @@ class SessionRegistry:
             return self._reserve(make())
 
     def update(self, session_id: str, change: Change) -> Session:
-        """Put what a pure function makes of a session in its place, and give that.
+        """Replace a session by the result of a pure function, and return that.
 
         Raises:
-            SessionNotFound: There is none of this id.
+            SessionNotFound: No session has this id.
             DroverError: What `change` raises; nothing is changed then.
         """
         with self._changing():
@@ -143,7 +143,7 @@ class SessionRegistry:
         return updated
 
     def update_all(self, change: Change) -> None:
-        """Put what a pure function makes of each session in its place."""
+        """Replace every session by the result of a pure function."""
         with self._changing():
             for entry in self._entries.values():
                 entry.session = change(entry.session)
@@ -151,7 +151,7 @@ class SessionRegistry:
     def begin(self, session: Session, state: SessionState) -> Reserved | InProgress | None:
         """Begin to recover or close a session: `Reserved` for exactly one caller of a generation.
 
-        `InProgress` for the others; None where the session has moved on meanwhile: ask again.
+        `InProgress` for the others; None if the session has changed in the meantime: get it again and retry.
         """
         with self._lock:
             entry = self._same(session)
@@ -164,12 +164,12 @@ class SessionRegistry:
             return self._begin(entry, state)
 
     def adopt(self, session: Session) -> None:
-        """Put a session of an earlier run on the list, as it is."""
+        """Add a session of an earlier run to the list, unchanged."""
         with self._lock:
             self._entries[session.session_id] = _Entry(session, None)
 
     def publish(self, session: Session, **changes: object) -> Session | None:
-        """Make a session ready with what its work has brought; None where it was closed or lost meanwhile."""
+        """Make a session ready with the results of its work; None if it has been closed or lost."""
         with self._changing():
             entry = self._current(session)
             if entry is None:
@@ -179,7 +179,7 @@ class SessionRegistry:
             return entry.session
 
     def note(self, session: Session, **changes: object) -> None:
-        """Note what a look at a session has found, unless it has moved on meanwhile."""
+        """Record the results of a check of a session, unless the session has changed in the meantime."""
         with self._lock:
             entry = self._current(session)
             if entry is not None:
@@ -187,7 +187,7 @@ class SessionRegistry:
 
     @contextmanager
     def command(self, session: Session) -> Iterator[None]:
-        """Count a client's command, or open socket: the session is in use, and was used when it ends."""
+        """Count a client's command or open socket as activity, until the `with` block ends."""
         self._count(session, commands=1)
         try:
             yield
@@ -196,7 +196,7 @@ class SessionRegistry:
 
     @contextmanager
     def hold(self, session: Session) -> Iterator[None]:
-        """Keep a session from being evicted or idled out meanwhile; that is no use of it."""
+        """Protect a session from eviction and idle closing in the `with` block; not counted as activity."""
         self._count(session, callers=1)
         try:
             yield
@@ -204,7 +204,7 @@ class SessionRegistry:
             self._count(session, callers=-1)
 
     def forget(self, session: Session) -> bool:
-        """Take a session off the list, its processes being gone; False where it was lost meanwhile."""
+        """Remove a session whose processes are gone from the list; False if it was lost in the meantime."""
         with self._changing():
             entry = self._current(session)
             if entry is not None:
@@ -212,54 +212,54 @@ class SessionRegistry:
         return entry is not None
 
     def unclosed(self) -> tuple[Session, ...]:
-        """Give the sessions whose last close left something behind."""
+        """Return the sessions whose last close failed."""
         with self._lock:
             entries = tuple(self._entries.values())
         return tuple(entry.session for entry in entries if entry.is_stuck)
 
     def close_failed(self, session: Session) -> None:
-        """Leave a session in the list as closing, with nobody at work: the next close tries again."""
+        """Leave a session in the list as closing, without work in progress, so that a close can retry."""
         with self._changing():
             entry = self._current(session)
             if entry is not None:
                 entry.work = None
 
     def is_current(self, session: Session) -> bool:
-        """Tell whether the work on a session of this generation is still wanted."""
+        """Return whether the work on a session of this generation is still wanted."""
         with self._lock:
             return self._current(session) is not None
 
     def take_idle(self, now_mono: float) -> tuple[Reserved, ...]:
-        """Begin to close the sessions whose idle time is over."""
+        """Begin to close the sessions that have exceeded their idle timeout."""
         with self._lock:
             idle = idle_sessions([entry.session for entry in self._entries.values()], now_mono)
             return tuple(self._begin(self._entries[one.session_id], SessionState.CLOSING) for one in idle)
 
     def sessions(self) -> tuple[Session, ...]:
-        """Give all sessions as they are now, in the order of their creation; warm ones are none yet."""
+        """Return all sessions as they are now, the oldest first, without warm ones."""
         return tuple(session for session in self._everything() if not session.warm)
 
     def works(self) -> tuple[Future[Any], ...]:
-        """Give the starts, recoveries and closes that are under way."""
+        """Return the futures of all starts, recoveries and closes in progress."""
         with self._lock:
             return tuple(entry.work for entry in self._entries.values() if entry.work is not None)
 
     def running(self) -> tuple[RunningBrowser, ...]:
-        """Give everything that runs for us, warm browsers included."""
+        """Return the running browsers of all sessions, warm ones included."""
         return tuple(session.running for session in self._everything() if session.running is not None)
 
     def warm_count(self) -> int:
-        """Give how many warm browsers stand ready."""
+        """Return how many warm browsers are ready."""
         return sum(one.warm and one.state is SessionState.READY for one in self._everything())
 
     @property
     def waiting(self) -> int:
-        """Tell how many callers wait for a place."""
+        """How many callers wait for a place."""
         with self._lock:
             return len(self._queue)
 
     def protected(self) -> tuple[ProtectedSession, ...]:
-        """Give what no cleanup may touch: the folder and processes of every session, whatever its state."""
+        """Return what a cleanup must not touch: the folder and processes of every session, in any state."""
         return tuple(
             ProtectedSession(
                 session.session_id,
@@ -270,7 +270,7 @@ class SessionRegistry:
         )
 
     def close_gate(self) -> tuple[Future[Any], ...]:
-        """Lose every session and let none start until `open_gate`; gives the work that is under way."""
+        """Drop every session and let none start until `open_gate`; return the work in progress."""
         with self._lock:
             self._gate_open = False
             works = tuple(entry.work for entry in self._entries.values() if entry.work is not None)
@@ -283,10 +283,10 @@ class SessionRegistry:
             self._gate_open = True
 
     def stop(self) -> tuple[Session, ...]:
-        """Take no more claims, fail all who wait, and give the sessions that there are."""
+        """Accept no more claims, fail all waiting callers, and return all sessions, warm ones included."""
         with self._lock:
             self._stopping = True
-            grants = self._queue.fail(ShuttingDown("The service is stopping; ask again when it is back"))
+            grants = self._queue.fail(ShuttingDown("The service is stopping; retry after its restart"))
             sessions = tuple(entry.session for entry in self._entries.values())
         for granted in grants:
             granted.tell()
@@ -338,7 +338,7 @@ class SessionRegistry:
     def _entry(self, session_id: str, *, or_warm: bool = False) -> _Entry:
         entry = self._entries.get(session_id)
         if entry is None or (entry.session.warm and not or_warm):
-            raise SessionNotFound(f"There is no session {session_id}; GET /sessions lists them all")
+            raise SessionNotFound(f"There is no session {session_id}; GET /sessions lists all sessions")
         return entry
 
     def _current(self, session: Session) -> _Entry | None:
@@ -346,7 +346,7 @@ class SessionRegistry:
         return entry if entry is not None and entry.session.generation == session.generation else None
 
     def _same(self, session: Session) -> _Entry | None:
-        """Find the session in whatever generation, but not another one that has taken its id."""
+        """Return the entry of the session in any generation, but not of a later session with the same id."""
         entry = self._entries.get(session.session_id)
         return entry if entry is not None and entry.session.folder == session.folder else None
 
@@ -361,7 +361,7 @@ class SessionRegistry:
             return InProgress(entry.session, entry.work)
         if entry.is_stuck:
             raise CleanupIncomplete(
-                f"Session {entry.session.session_id} could not be closed yet; DELETE it to try again"
+                f"Session {entry.session.session_id} could not be closed yet; delete it again to retry"
             )
         entry.session = replace(entry.session, callers=entry.session.callers + 1)
         return Available(entry.session)
@@ -373,7 +373,7 @@ class SessionRegistry:
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
-        """Hold the lock for a change; then, without it, tell everybody whose turn has come through it."""
+        """Hold the lock for a change; then, without it, complete the grants and evictions that result."""
         with self._lock:
             yield
             grants = self._queue.serve(self._answer)
@@ -385,13 +385,13 @@ class SessionRegistry:
 
     def _victims(self) -> Iterator[Reserved]:
         while self._queue and self._gate_open and len(self._entries) >= self.max_sessions:
-            # One whose close has failed gives its place to nobody for now.
-            hopeful = [e.session for e in self._entries.values() if not e.is_stuck]
-            victim = next_to_evict(hopeful, len(self._queue))
+            # A session whose close has failed will not free its place.
+            candidates = [entry.session for entry in self._entries.values() if not entry.is_stuck]
+            victim = next_to_evict(candidates, len(self._queue))
             if victim is None:
                 return
             yield self._begin(self._entries[victim.session_id], SessionState.CLOSING)
 
 
-def _nobody_evicts(_: Reserved) -> None:
-    raise AssertionError("evict_with() names what closes sessions, before any session is claimed")
+def _no_evictor(_: Reserved) -> None:
+    raise AssertionError("evict_with() must be called before a session is claimed")

@@ -1,4 +1,4 @@
-"""A session: a promise under a stable id, kept with mortal parts; values only."""
+"""A session: a stable id, under which ChromeDriver and browser may be replaced; values only."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SESSION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
 class SessionState(str, Enum):
-    """Where a session is in its life."""
+    """The state of a session in its lifecycle."""
 
     STARTING = "starting"
     READY = "ready"
@@ -36,23 +36,23 @@ TRANSITIONS: Mapping[SessionState, frozenset[SessionState]] = {
     SessionState.RECOVERING: frozenset({SessionState.READY, SessionState.CLOSING}),
     SessionState.CLOSING: frozenset({SessionState.CLOSING}),
 }
-"""Every transition that exists. A failed start and a proven close end in no state: the session is
-forgotten. Closing again is how a close that left something behind is tried once more."""
+"""All transitions. After a failed start or a complete close the session is removed, so there is no final
+state. The transition from closing to closing is the retry of an incomplete close."""
 
 
 class IllegalTransition(Exception):
-    """A transition that is not in the table was asked for: a defect of the program."""
+    """A transition that is not in `TRANSITIONS` was requested: a bug."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A promise that nobody else is handed the session.
+    """Exclusive use of a session until a time.
 
     Attributes:
-        holder: Who holds it, in the holder's own words.
-        token: What the holder shows to renew it or give it back.
-        expires_at: When it ends by itself, for people.
-        expires_mono: The same on the monotonic clock.
+        holder: The holder's name, as given by the client.
+        token: The secret that renews or ends the lease.
+        expires_at: When it expires, in wall-clock time.
+        expires_mono: When it expires, in seconds of the monotonic clock.
     """
 
     holder: str | None
@@ -63,7 +63,7 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class KeepAlive:
-    """A page to open in the background every `interval` seconds while nobody uses the session."""
+    """A page to open in the background every `interval` seconds while the session is not in use."""
 
     url: str
     interval: float
@@ -71,37 +71,37 @@ class KeepAlive:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One session as the list knows it.
+    """One session as the registry knows it.
 
     Attributes:
         session_id: The stable id that clients use.
         key: The client's persistent name for it, if any.
-        folder: Where its profile, logs and temporary files are; the path marks its processes.
-        capabilities: What the client asked of Chrome, checked.
+        folder: Its folder, with profile, logs and temporary files; the path marks its processes.
+        capabilities: The capabilities that the client requested, checked.
         first_page: The page to open when the session is created.
-        idle_timeout: Seconds unused after which it is closed; 0 = never.
-        created_at: When it was asked for.
-        last_used: When it was last used, for people.
-        last_used_mono: The same on the monotonic clock, which nobody can set back.
-        state: Where it is in its life.
-        generation: Counts the attempts to start, recover or close it; a slow thread of an old
-            generation can publish nothing.
-        running: Its ChromeDriver and browser, once there are some.
-        health: What the last check found.
-        current_url: The address of the page in front, as last seen.
-        memory_mb: What its processes last used, in MiB.
+        idle_timeout: Seconds without use after which it is closed; 0 = never.
+        created_at: When it was requested.
+        last_used: When it was last used, in wall-clock time.
+        last_used_mono: When it was last used, in seconds of the monotonic clock, which cannot be set back.
+        state: Its state in the lifecycle.
+        generation: Counts the attempts to start, recover or close it; a slow thread of an old generation
+            cannot publish its results.
+        running: Its ChromeDriver and browser; None before they have started.
+        health: The result of the last check.
+        current_url: The address of the page in front at the last check.
+        memory_mb: Memory of its processes at the last measurement, in MiB.
         recoveries: How often it was recovered.
-        last_recovery: The last of these.
-        keep_alive: The page that keeps its login from lapsing.
-        kept_alive_mono: When that was last opened, on the monotonic clock.
-        lease: Who holds it.
-        crash_loop: How often it was recovered in a row, without a sign of life in between.
-        window: The handle of the window that its client has last switched to, where it has.
-        bidi_secret: What a client has to name to reach its BiDi socket; None where it asked for none.
-        ends_with_last_window: It was made over WebDriver, and so ends when a command closes its last window.
-        warm: It stands ready for whoever asks next, and is nobody's yet.
-        callers: Requests that hold it at this moment; it is neither evicted nor idled out under them.
-        commands: WebDriver commands that run through us at this moment.
+        last_recovery: The last recovery.
+        keep_alive: The page that keeps its login from expiring.
+        kept_alive_mono: When that page was last opened, in seconds of the monotonic clock.
+        lease: Its lease, if any.
+        crash_loop: How often it was recovered in a row, without a successful command or check in between.
+        window: The handle of the window that its client last switched to, if any.
+        bidi_secret: The secret part of its BiDi address; None if BiDi was not requested.
+        ends_with_last_window: It was created over WebDriver, so closing its last window ends it.
+        warm: It is in the warm pool and does not belong to a client yet.
+        callers: Requests that hold it now, which protects it from eviction and idle closing.
+        commands: WebDriver commands and sockets that pass through the service now.
     """
 
     session_id: str
@@ -134,53 +134,53 @@ class Session:
 
     @property
     def in_use(self) -> bool:
-        """Tell whether somebody uses it at this moment."""
+        """Whether a command is running, a socket is open, or it is leased."""
         return self.commands > 0 or self.lease is not None
 
     @property
     def evictable(self) -> bool:
-        """Tell whether its place may be given to somebody else."""
+        """Whether it may be closed to free its place."""
         return self.state is SessionState.READY and not self.in_use and self.callers == 0
 
     def moved(self, state: SessionState) -> Session:
-        """Give the session in another state, in a new generation.
+        """Return the session in another state, in a new generation.
 
         Raises:
-            IllegalTransition: The table has no such transition.
+            IllegalTransition: `TRANSITIONS` does not contain this transition.
         """
         if state not in TRANSITIONS[self.state]:
             raise IllegalTransition(f"{self.session_id}: {self.state.value} -> {state.value}")
         return replace(self, state=state, generation=self.generation + 1)
 
     def idle_at(self, now_mono: float) -> bool:
-        """Tell whether it has been unused for longer than it may be."""
+        """Return whether it has exceeded its idle timeout."""
         return not self.warm and self.evictable and 0 < self.idle_timeout <= now_mono - self.last_used_mono
 
     def keep_alive_due(self, now_mono: float) -> bool:
-        """Tell whether its page is to be opened again."""
+        """Return whether its keep-alive page should be opened again."""
         if self.keep_alive is None or not self.evictable:
             return False
         return now_mono - max(self.kept_alive_mono, self.last_used_mono) >= self.keep_alive.interval
 
 
 def changed(session: Session, changes: Mapping[str, Any]) -> Session:
-    """Give a session with some of its fields changed."""
+    """Return a session with some of its fields changed."""
     return replace(session, **changes)
 
 
 def used(session: Session) -> Session:
-    """Give a session as used at this moment."""
+    """Return a session with the current time as its last use."""
     return replace(session, last_used=datetime.now(timezone.utc), last_used_mono=time.monotonic())
 
 
 def counted(session: Session, callers: int, commands: int) -> Session:
-    """Give a session with so many callers and commands more, or fewer; a command is a use of it."""
+    """Return a session with these numbers added to its callers and commands; a command counts as activity."""
     held = replace(session, callers=session.callers + callers, commands=session.commands + commands)
     return used(held) if commands else held
 
 
 def taken_by(warm: Session, wanted: Session) -> Session:
-    """Give a warm session as the one that was wanted: with its browser, under the new id."""
+    """Return the wanted session with the browser of a warm one."""
     return replace(
         wanted,
         folder=warm.folder,

@@ -1,4 +1,4 @@
-"""The waiting line for places: first come, first served. The registry calls it under its own lock."""
+"""The wait queue for places: first come, first served. The registry calls it under its own lock."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from drover.sessions.pool.acquire import Claim, LookupOutcome, Waiter
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """Somebody's turn has come: what there is to tell, once no lock is held."""
+    """The outcome for a waiter, to be delivered when no lock is held."""
 
     waiter: Waiter
     answer: LookupOutcome | DroverError
 
     def tell(self) -> None:
-        """Let the one who waits go on."""
+        """Complete the waiter's future."""
         if isinstance(self.answer, DroverError):
             self.waiter.granted.set_exception(self.answer)
         else:
@@ -26,7 +26,7 @@ class Grant:
 
 
 class WaitQueue:
-    """Those who wait for a place, at most `longest` of them."""
+    """Callers that wait for a place, at most `longest` of them."""
 
     def __init__(self, longest: int) -> None:
         self._longest = longest
@@ -36,26 +36,26 @@ class WaitQueue:
         return len(self._waiters)
 
     def join(self, claim: Claim) -> Waiter:
-        """Take the last place in the line.
+        """Append a waiter to the queue.
 
         Raises:
-            AtCapacity: It is full.
+            AtCapacity: The queue is full.
         """
         if len(self._waiters) >= self._longest:
-            raise AtCapacity("Every session is in use and the waiting line is full; ask again later")
+            raise AtCapacity("Every session is in use and the wait queue is full; retry later")
         waiter = Waiter(claim)
         self._waiters.append(waiter)
         return waiter
 
     def leave(self, waiter: Waiter) -> bool:
-        """Leave the line; False where one's turn has come already."""
+        """Remove a waiter from the queue; False if its outcome has already been granted."""
         if waiter not in self._waiters:
             return False
         self._waiters.remove(waiter)
         return True
 
     def serve(self, answer: Callable[[Claim], LookupOutcome | None]) -> list[Grant]:
-        """Take those out of the line who can be answered, from the front and until one cannot."""
+        """Remove the waiters that can be answered, from the front until the first that cannot."""
         grants = []
         while self._waiters:
             try:
@@ -68,7 +68,7 @@ class WaitQueue:
         return grants
 
     def fail(self, error: DroverError) -> list[Grant]:
-        """Take everybody out of the line."""
+        """Remove all waiters, with an error as their outcome."""
         grants = [Grant(waiter, error) for waiter in self._waiters]
         self._waiters.clear()
         return grants

@@ -1,4 +1,4 @@
-"""Which Chrome and ChromeDriver are taken, on every system, from data."""
+"""The search for Chrome and ChromeDriver, on every system, from data."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def test_debians_wrapper_is_no_snap() -> None:
 
 
 class FakeManager:
-    """Stands for Selenium Manager: a program that notes what it is asked and given, and answers or fails."""
+    """A fake Selenium Manager: a program that records its arguments and environment, and answers or fails."""
 
     def __init__(
         self, monkeypatch: pytest.MonkeyPatch, folder: Path, answer: Mapping[str, str], code: int = 0

@@ -1,4 +1,4 @@
-"""What a client may ask of Chrome, and what becomes of it."""
+"""The capability policy, and the capabilities that ChromeDriver gets."""
 
 from __future__ import annotations
 

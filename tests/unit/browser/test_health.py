@@ -1,4 +1,4 @@
-"""The judgement on a session: what is dead, what is hung, what is only busy."""
+"""The assessment of a session: dead, hung, busy or healthy."""
 
 from __future__ import annotations
 
@@ -197,7 +197,7 @@ def test_what_could_not_be_asked_for_a_trouble_of_ours_is_not_called_dead() -> N
 
 
 class Endpoints:
-    """Answers probes from a table, and notes which were asked."""
+    """Fake endpoints that answer probes from a table, and record which were probed."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, readings: HealthReadings) -> None:
         self.asked: list[tuple[str, float]] = []

@@ -1,4 +1,4 @@
-"""The ladder of recovery: the gentlest rung that holds."""
+"""Recovery: the order of its methods, and the steps of each."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ SAVED = cast("SavedState", object())
 
 
 class FakeBrowserParts:
-    """Launcher, DevTools and folders in one: notes each step, and fails at those that it is told to.
+    """A fake launcher, DevTools and folders in one: records each step, and fails at the configured ones.
 
-    A step with several failures has one for each time that it is made; None is a success.
+    A step with a list of failures has one for each call; None is a success.
     """
 
     def __init__(self, **failures: Exception | list[Exception | None]) -> None:

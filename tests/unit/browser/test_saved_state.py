@@ -1,4 +1,4 @@
-"""What is taken from a browser and put back, over a connection that plays along."""
+"""Capturing and restoring the state of a browser, over a fake connection."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ STATES = st.builds(
 
 
 class Page:
-    """Plays the connection to a browser; `fails` names the commands that it does not do."""
+    """A fake connection to a browser; `fails` names the commands that fail."""
 
     def __init__(self, **answers: object) -> None:
         self.answers: dict[str, Any] = {
@@ -56,7 +56,7 @@ def connection(page: Page) -> Connection:
 
 
 def storages(**names: str) -> Callable[..., object]:
-    """Let each target be a page of its own origin."""
+    """Answer with an origin of its own for each target."""
 
     def read(target: str, **_: object) -> object:
         held = {"origin": f"https://{names[target]}", "local": {"seen": target}, "session": {}}

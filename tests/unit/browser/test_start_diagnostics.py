@@ -1,4 +1,4 @@
-"""What is said when a browser did not start."""
+"""The explanation of a failed browser start."""
 
 from __future__ import annotations
 
@@ -30,9 +30,10 @@ def test_the_reason_the_last_words_and_what_to_do_are_one_line(
     session_folder.driver_log.write_text("Starting ChromeDriver 156\n[SEVERE]: it went\n\n[SEVERE]: wrong\n")
     said = explain_failure("session not created.", session_folder)
     assert said == (
-        "No browser could be started: session not created. ChromeDriver's last log lines: [SEVERE]: it went / "
-        "[SEVERE]: wrong. Check that Chrome and ChromeDriver have the same major version and that both start "
-        "manually, then retry"
+        "No browser could be started: session not created. "
+        "ChromeDriver's last log lines: [SEVERE]: it went / [SEVERE]: wrong. "
+        "Check that Chrome and ChromeDriver have the same major version and that both start manually, "
+        "then retry"
     )
 
 

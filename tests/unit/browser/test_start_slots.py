@@ -1,4 +1,4 @@
-"""So many browsers start at a time, in the order in which they were asked for."""
+"""The limit on concurrent browser starts, and their order."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TIMEOUT_S = 10.0
 
 
 class Start(threading.Thread):
-    """A start in a thread of its own: it waits for its slot and holds it until it is told to end."""
+    """A start in a thread of its own that waits for its slot and holds it until `finish`."""
 
     def __init__(self, slots: StartSlots, begun: list[str], name: str, *, low_priority: bool) -> None:
         super().__init__(name=name, daemon=True)
@@ -45,7 +45,7 @@ class Start(threading.Thread):
 
 
 class Starts:
-    """Starts that share their slots."""
+    """Starts that share one set of slots."""
 
     def __init__(self, limit: int) -> None:
         self.slots = StartSlots(limit)
@@ -53,7 +53,7 @@ class Starts:
         self._all: list[Start] = []
 
     def begin(self, name: str, *, low_priority: bool = False) -> Start:
-        """Let one start stand in line, or begin."""
+        """Begin a start; return when it waits in the queue or has a slot."""
         start = Start(self.slots, self.begun, name, low_priority=low_priority)
         self._all.append(start)
         start.start()
@@ -61,13 +61,13 @@ class Starts:
         return start
 
     def running(self, name: str) -> Start:
-        """Give a start that has a slot."""
+        """Return a start that has a slot."""
         start = self.begin(name)
         assert start.has_slot.wait(TIMEOUT_S)
         return start
 
     def finish(self) -> None:
-        """End them all."""
+        """End all starts."""
         for start in self._all:
             start.wanted = False
         for start in self._all:
@@ -79,7 +79,7 @@ class Starts:
 
 @pytest.fixture
 def starts() -> Iterator[Starts]:
-    """Give starts of which one may run at a time."""
+    """Return starts of which one may run at a time."""
     starts = Starts(1)
     yield starts
     starts.finish()

@@ -1,4 +1,4 @@
-"""What becomes of each stored session at the start of the service."""
+"""The adoption plan for stored sessions at the start of the service."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_after_a_boot_of_the_machine_nothing_is_taken_for_what_it_was() -> None:
     session = stored(boot_id="boot-0")
     decision = only(session)
     assert (decision.action, decision.cause) == (RESTORE, Cause.BROWSER_GONE)
-    assert decision.reason == "the machine was started anew"
+    assert decision.reason == "the machine was rebooted"
     assert decision.session == replace(session, running=None)
 
 
@@ -257,7 +257,7 @@ def test_only_the_same_browser_is_adopted_and_only_a_living_one_gets_a_new_drive
             assert one.session.running
             assert found.browser is ALIVE
             told = found.browser_version.body
-            # Where a process is dead nobody is asked, and the re-attach itself compares the GUID.
+            # If a process is dead, no endpoint is probed, and the re-attach itself compares the GUID.
             asked = found.driver is ALIVE and found.browser_version.reply is ProbeResult.ANSWERED
             ours = version(one.session.running.browser_guid).body
             assert not asked or told in (STATUS.body, UNKNOWN_SESSION.body, ours)

@@ -1,4 +1,4 @@
-"""Giving up on purpose: pauses that grow, a rest, and a new beginning."""
+"""Crash-loop backoff: growing pauses, a long pause, and the reset."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 
 from drover.sessions.lifecycle.crash_backoff import (
     FIRST_PAUSE_S,
-    IN_A_ROW,
+    LONG_PAUSE_S,
+    MAX_IN_A_ROW,
     NO_CRASH_LOOP,
-    REST_S,
-    STREAK_S,
+    RESET_AFTER_S,
     CrashLoop,
     Pause,
     Retry,
@@ -33,8 +33,8 @@ def test_the_first_recovery_is_tried_at_once() -> None:
 
 
 def test_the_pauses_grow_from_death_to_death() -> None:
-    pauses = [next_attempt(streak_of(length), 1000.0) for length in range(1, IN_A_ROW)]
-    assert pauses == [Retry(FIRST_PAUSE_S * 2**step) for step in range(IN_A_ROW - 1)]
+    pauses = [next_attempt(streak_of(length), 1000.0) for length in range(1, MAX_IN_A_ROW)]
+    assert pauses == [Retry(FIRST_PAUSE_S * 2**step) for step in range(MAX_IN_A_ROW - 1)]
 
 
 def test_the_time_since_the_last_recovery_counts_as_pause() -> None:
@@ -43,28 +43,28 @@ def test_the_time_since_the_last_recovery_counts_as_pause() -> None:
 
 
 def test_after_the_fifth_death_in_a_row_it_is_given_up_with_the_time_to_wait() -> None:
-    assert isinstance(next_attempt(streak_of(IN_A_ROW - 1), 1000.0), Retry)
-    assert next_attempt(streak_of(IN_A_ROW), 1000.0) == Pause(REST_S)
-    assert next_attempt(streak_of(IN_A_ROW), 1010.0) == Pause(REST_S - 10)
+    assert isinstance(next_attempt(streak_of(MAX_IN_A_ROW - 1), 1000.0), Retry)
+    assert next_attempt(streak_of(MAX_IN_A_ROW), 1000.0) == Pause(LONG_PAUSE_S)
+    assert next_attempt(streak_of(MAX_IN_A_ROW), 1010.0) == Pause(LONG_PAUSE_S - 10)
 
 
 def test_after_the_rest_one_attempt_is_allowed_and_another_only_after_another_rest() -> None:
-    given_up = streak_of(IN_A_ROW)
-    assert next_attempt(given_up, 1000.0 + REST_S) == Retry(0.0)
-    again = given_up.longer(1000.0 + REST_S)
-    assert again.length == IN_A_ROW + 1
-    assert next_attempt(again, 1001.0 + REST_S) == Pause(REST_S - 1)
+    given_up = streak_of(MAX_IN_A_ROW)
+    assert next_attempt(given_up, 1000.0 + LONG_PAUSE_S) == Retry(0.0)
+    again = given_up.longer(1000.0 + LONG_PAUSE_S)
+    assert again.length == MAX_IN_A_ROW + 1
+    assert next_attempt(again, 1001.0 + LONG_PAUSE_S) == Pause(LONG_PAUSE_S - 1)
 
 
 def test_a_minute_without_a_death_starts_anew() -> None:
-    later = 1000.5 + STREAK_S
-    assert next_attempt(streak_of(IN_A_ROW), later) == Retry(0.0)
-    assert streak_of(IN_A_ROW).longer(later) == CrashLoop(1, later)
+    later = 1000.5 + RESET_AFTER_S
+    assert next_attempt(streak_of(MAX_IN_A_ROW), later) == Retry(0.0)
+    assert streak_of(MAX_IN_A_ROW).longer(later) == CrashLoop(1, later)
 
 
-@given(st.lists(st.floats(0, 2 * STREAK_S), max_size=30))
+@given(st.lists(st.floats(0, 2 * RESET_AFTER_S), max_size=30))
 def test_nothing_dies_more_often_than_five_times_within_a_rest(deaths: list[float]) -> None:
-    """Whenever deaths come, there are never more than five attempts in any time of the rest's length."""
+    """Check that any interval of `LONG_PAUSE_S` contains at most five attempts, whenever crashes happen."""
     now, crash_loop, attempts = 0.0, NO_CRASH_LOOP, list[float]()
     for after in deaths:
         now += after
@@ -74,14 +74,14 @@ def test_nothing_dies_more_often_than_five_times_within_a_rest(deaths: list[floa
             now += decision.pause_s
             attempts.append(now)
             crash_loop = crash_loop.longer(now)
-    for first, sixth in zip(attempts, attempts[IN_A_ROW:], strict=False):
-        assert sixth - first >= REST_S or sixth - first >= STREAK_S
+    for first, sixth in zip(attempts, attempts[MAX_IN_A_ROW:], strict=False):
+        assert sixth - first >= LONG_PAUSE_S or sixth - first >= RESET_AFTER_S
 
 
 @given(st.integers(0, 40), TIMES, TIMES)
 def test_every_answer_has_an_end(length: int, at: float, after: float) -> None:
     decision = next_attempt(CrashLoop(length, at), at + after)
     if isinstance(decision, Pause):
-        assert 0 < decision.retry_after_s <= REST_S
+        assert 0 < decision.retry_after_s <= LONG_PAUSE_S
     else:
-        assert 0 <= decision.pause_s <= FIRST_PAUSE_S * 2 ** (IN_A_ROW - 2)
+        assert 0 <= decision.pause_s <= FIRST_PAUSE_S * 2 ** (MAX_IN_A_ROW - 2)

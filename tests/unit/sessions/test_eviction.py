@@ -1,4 +1,4 @@
-"""Who gives up a place, and who is idle."""
+"""Eviction: which session is closed to free a place, and which sessions are idle."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Leases: who may be handed a session, and for how long."""
+"""Leases: which client may use a session, and for how long."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_leased_session_is_refused_to_all_but_the_holder_of_the_token(token: s
 
 
 def test_a_lease_without_a_holder_is_somebodys() -> None:
-    with pytest.raises(SessionInUse, match="leased by somebody"):
+    with pytest.raises(SessionInUse, match="leased by another client"):
         check_lease(session(lease=replace(MINE, holder=None)), None)
 
 

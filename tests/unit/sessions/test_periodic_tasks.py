@@ -1,4 +1,4 @@
-"""The upkeep: what is due runs, and what fails runs again."""
+"""Periodic tasks: due tasks run, and failed tasks run again."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TIMEOUT_S = 10.0
 
 
 class Counter:
-    """A task that tells when it has run so many times."""
+    """A task that counts its runs and signals the last expected one."""
 
     def __init__(self, enough: int, error: Exception | None = None) -> None:
         self.runs = 0

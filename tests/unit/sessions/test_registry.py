@@ -1,4 +1,4 @@
-"""The list of sessions: places, turns, holds and generations, all without a browser."""
+"""The registry: places, wait queue, holds and generations, without a browser."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def registry() -> SessionRegistry:
 
 
 class Evictor:
-    """Notes who has to go; the test closes them."""
+    """Records evicted sessions; the test closes them."""
 
     def __init__(self, registry: SessionRegistry) -> None:
         self.victims: list[Reserved] = []
@@ -240,7 +240,7 @@ def test_a_full_line_is_refused_at_once(registry: SessionRegistry) -> None:
         reserve(registry, name)
     for name in ("c", "d", "e"):
         queue(registry, name)
-    with pytest.raises(AtCapacity, match="waiting line is full"):
+    with pytest.raises(AtCapacity, match="wait queue is full"):
         registry.claim(claim("f"))
 
 
@@ -419,7 +419,7 @@ def test_a_close_that_failed_can_be_tried_again_and_nobody_gets_the_session_mean
     assert registry.unclosed() == ()
     registry.close_failed(first.session)
     assert [found.session_id for found in registry.unclosed()] == ["a"]
-    with pytest.raises(CleanupIncomplete, match="DELETE it to try again"):
+    with pytest.raises(CleanupIncomplete, match="delete it again to retry"):
         registry.claim(claim("a"))
     second = registry.begin(registry.get("a"), CLOSING)
     assert isinstance(second, Reserved)

@@ -1,4 +1,4 @@
-"""The registry under every order of births, deaths, leases, closes, evictions, restarts and emergencies."""
+"""The registry under every order of starts, crashes, leases, closes, evictions, restarts and emergencies."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ STARTING, READY, RECOVERING, CLOSING = SessionState
 
 
 class RegistryMachine(RuleBasedStateMachine):
-    """Plays all callers and all background threads, one step at a time."""
+    """A model of all callers and all background threads, one step at a time."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class RegistryMachine(RuleBasedStateMachine):
         self.jobs.append(start)
 
     def _hear(self) -> None:
-        """Let those in line hear their answers: they come to the first, then to the next, and so on."""
+        """Process granted outcomes; they must be granted in the order of the queue."""
         came = [ticket.granted.done() for ticket in self.line]
         assert came == sorted(came, reverse=True), "somebody overtook another"
         served, self.line = self.line[: sum(came)], self.line[sum(came) :]
@@ -121,7 +121,7 @@ class RegistryMachine(RuleBasedStateMachine):
             job.work.set_exception(CleanupIncomplete("something is left"))
 
     def _die(self, dead: Session) -> None:
-        """End the processes of a session, as its work does before it says so."""
+        """End the processes of a session, as its work does before it completes."""
         self.born.discard(str(dead.folder.path))
 
     def _endable(self) -> list[Reserved]:
@@ -306,7 +306,7 @@ class RegistryMachine(RuleBasedStateMachine):
         assert not any(one.key or one.lease or one.callers for one in warm)
 
     def teardown(self) -> None:
-        """End everything well: then each who waits gets an answer."""
+        """Complete all work successfully: then every waiter must get an outcome."""
         if not self.gate_open:
             self.the_emergency_ends()
         for _ in range(PATIENCE):

@@ -1,4 +1,4 @@
-"""A session's states: the transitions that exist, and all the others that do not."""
+"""Session states: the transitions that exist, and those that do not."""
 
 from __future__ import annotations
 

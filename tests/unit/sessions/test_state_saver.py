@@ -1,4 +1,4 @@
-"""The keeper of saved states and the keep-alive rounds, over browsers that answer when they are told to."""
+"""The state saver and keep-alive visits, over fake browsers that answer on command."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from drover.core.events import KeepAliveFailed
 from drover.sessions.background import keep_alive
 from drover.sessions.background.keep_alive import KeepAliveVisitor
 from drover.sessions.persistence import state_saver
-from drover.sessions.persistence.state_saver import SLOW_TICK_S, StateSaver
+from drover.sessions.persistence.state_saver import SLOW_INTERVAL_S, StateSaver
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import KeepAlive, Session, SessionState
 from tests.unit.examples import RUNNING, EventRecorder, ready, session
@@ -30,7 +30,7 @@ OLD, NEW = SavedState("https://old.example/"), SavedState("https://new.example/"
 
 
 class Browsers:
-    """DevTools, ChromeDriver's activity and the pages in one; a look waits until it is let go on."""
+    """Fake DevTools, ChromeDriver activity and pages in one; a capture blocks until it is released."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.activity = 1
@@ -91,7 +91,7 @@ def living(session_id: str = "one") -> Session:
 
 
 def finish(keeper: StateSaver) -> None:
-    """Wait until the saves that are under way have ended."""
+    """Wait until the saves in progress have ended."""
     for save in tuple(keeper._busy.values()):
         save.result(TIMEOUT_S)
 
@@ -163,7 +163,7 @@ def test_a_session_whose_driver_rests_is_not_looked_at_again(
     keeper.tick([living()])
     finish(keeper)
     assert browsers.looks == 2
-    later = time.monotonic() + SLOW_TICK_S
+    later = time.monotonic() + SLOW_INTERVAL_S
     monkeypatch.setattr(state_saver.time, "monotonic", lambda: later)  # type: ignore[attr-defined]
     keeper.tick([living()])
     finish(keeper)

@@ -1,4 +1,4 @@
-"""Warm browsers: reserved where nobody needs the place, handed out in an instant, nobody's until then."""
+"""Warm browsers: reserved if no client needs the place, and handed out immediately."""
 
 from __future__ import annotations
 
