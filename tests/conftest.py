@@ -1,4 +1,4 @@
-"""For every test: a clean environment before, nothing left behind after."""
+"""Set-up for every test: a clean environment before, no leftovers after."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ PREFIX: Final = "DROVER_"
 SWITCH: Final = "DROVER_TEST_SYSTEM_WIDE"
 SYSTEM_WIDE: Final = pytest.StashKey[bool]()
 SKIP: Final = f"ends processes system-wide: set {SWITCH}=1"
-# Most of the time the tests wait for a browser; more workers than this only wait for each other.
+# Most of the time the tests wait for a browser. More workers than this only wait for each other.
 WORKERS: Final = 3
 
 
-# A machine under load is slow to make an example; that is no failure.
+# A loaded machine generates examples slowly. That is not a failure.
 _NO_DEADLINE: Final = settings(deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("quick", _NO_DEADLINE, max_examples=12)
 settings.register_profile("thorough", _NO_DEADLINE, max_examples=400)
@@ -30,36 +30,37 @@ settings.load_profile("quick")
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Share the whole suite among some workers; what was picked out runs in this process, one by one."""
+    """Use several workers for the whole suite, and none if tests or files were selected."""
     picked_out = config.option.file_or_dir or config.option.lf or config.option.usepdb
     return 0 if picked_out else WORKERS
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config) -> GroupScheduling | None:
-    """Hand out the tests as `SideBySide` does, unless another way was asked for by `--dist`."""
+    """Return a `GroupScheduling`, unless another mode was chosen with `--dist`."""
     return GroupScheduling(len(config.option.tx)) if config.option.dist == "load" else None
 
 
 def pytest_configure_node(node: Worker) -> None:
-    """Tell a worker whether tests that end processes system-wide may run: its environment does not."""
+    """Pass on whether tests may end processes system-wide; workers do not inherit the environment."""
     node.workerinput[SWITCH] = node.config.stash[SYSTEM_WIDE]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Take every DROVER_ variable out of the environment; a developer's own are no part of a test."""
+    """Remove every DROVER_ variable from the environment: a developer's settings must not affect a test."""
     config.stash[SYSTEM_WIDE] = worker_input(config).get(SWITCH, os.environ.get(SWITCH) == "1")
     for name in [name for name in os.environ if name.startswith(PREFIX)]:
         del os.environ[name]
-    config.addinivalue_line("markers", f"system_wide: may end a stranger's Chrome; runs only with {SWITCH}=1")
+    marker = f"system_wide: may end Chrome that the tests did not start; runs only with {SWITCH}=1"
+    config.addinivalue_line("markers", marker)
 
 
 def worker_input(config: pytest.Config) -> dict[str, Any]:
-    """Give what the controller has told this worker; nothing where there are no workers."""
+    """Return what the controller sent to this worker; empty if there are no workers."""
     return getattr(config, "workerinput", {})
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip what may end a stranger's processes, unless it was asked for."""
+    """Skip tests that may end other programs' processes, unless the switch is set."""
     if not config.stash[SYSTEM_WIDE]:
         for item in items:
             if item.get_closest_marker("system_wide"):
@@ -68,7 +69,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> Iterator[None]:
-    """Let a worker tell the group of each test with its name: it has no other way to tell."""
+    """Add the group to each test's name in a worker, which can send nothing else to the controller."""
     if not worker_input(session.config):
         return (yield)
     items = session.items
@@ -81,13 +82,13 @@ def pytest_collection_finish(session: pytest.Session) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class NamedItem:
-    """What pytest-xdist reads of a test that was collected."""
+    """What pytest-xdist reads of a collected test."""
 
     nodeid: str
 
 
 def group_of(item: pytest.Item) -> str | None:
-    """Give the group that a test is marked as a part of."""
+    """Return the group that a test is marked with."""
     if item.get_closest_marker("system_wide"):
         return ALONE
     marker = item.get_closest_marker("xdist_group")
@@ -95,7 +96,7 @@ def group_of(item: pytest.Item) -> str | None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say in one line what was skipped."""
+    """Write one line that says how many tests were skipped."""
     skipped = [report for report in terminalreporter.getreports("skipped") if SKIP in str(report.longrepr)]
     if skipped:
         terminalreporter.write_line(
@@ -105,7 +106,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def nothing_left() -> Iterator[None]:
-    """Fail the run where a process, a folder or a listening port of the tests is left."""
+    """Fail the run if the tests left a process, a folder or a listening port."""
     run_folder()
     yield
     left = leftovers()
@@ -117,7 +118,7 @@ def nothing_left() -> Iterator[None]:
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Give a folder with a path that is short enough for Chrome's sockets."""
+    """Return a folder whose path is short enough for Chrome's sockets."""
     path = short_folder()
     yield path
     remove(path)

@@ -1,4 +1,4 @@
-"""The machine under the tests: short folders, free ports, processes by their mark, and bounded waits."""
+"""Machine access for tests: short folders, free ports, processes found by path, and bounded waits."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 POLL_S: Final = 0.05
-# Below the range that the kernel gives to `--port=0`, so that no ChromeDriver takes it in between.
+# Below the range that the kernel uses for `--port=0`, so that no ChromeDriver takes the port in between.
 PORTS: Final = range(20_000, 32_000)
-# Each worker of pytest-xdist has a share of its own, so that no two choose the same port at the same moment.
+# Each pytest-xdist worker has its own share, so that two workers never choose the same port at the same time.
 SHARES: Final = 12
 
 _numbers: Final = itertools.count(1)
@@ -36,7 +36,7 @@ _ports: Final[set[int]] = set()
 
 @functools.cache
 def run_folder() -> Path:
-    """Give the folder of this run; what the tests start has a path in it on its command line."""
+    """Return the folder of this run. Everything that the tests start has a path in it on its command line."""
     parent = None if sys.platform == "win32" else "/tmp"  # noqa: S108 - sockets need a short path
     folder = Path(tempfile.mkdtemp(prefix="drv-", dir=parent)).resolve()
     atexit.register(_remove_if_empty, folder)
@@ -44,14 +44,14 @@ def run_folder() -> Path:
 
 
 def short_folder() -> Path:
-    """Make a folder whose path is short enough for Chrome's sockets."""
+    """Create a folder whose path is short enough for Chrome's sockets."""
     folder = run_folder() / str(next(_numbers))
     folder.mkdir()
     return folder
 
 
 def free_port() -> int:
-    """Find a TCP port that is free on both loopback addresses, and remember it for the end."""
+    """Return a TCP port that is free on both loopback addresses; `leftovers` checks it at the end."""
     for port in random.sample(own_ports(os.environ.get("PYTEST_XDIST_WORKER")), 200):
         if port not in _ports and not is_listening(port) and _can_bind(port):
             _ports.add(port)
@@ -61,12 +61,12 @@ def free_port() -> int:
 
 
 def own_ports(worker: str | None) -> range:
-    """Give the ports that a worker of pytest-xdist may choose from: its name is `gw0`, `gw1` and so on."""
+    """Return the ports that a pytest-xdist worker may use; workers are named `gw0`, `gw1` and so on."""
     return PORTS if worker is None else PORTS[int(worker.removeprefix("gw")) % SHARES :: SHARES]
 
 
 def is_listening(port: int) -> bool:
-    """Tell whether something accepts connections at `port` on loopback."""
+    """Return whether something accepts connections at `port` on loopback."""
     for host in ("127.0.0.1", "::1"):
         try:
             socket.create_connection((host, port), timeout=1).close()
@@ -77,7 +77,7 @@ def is_listening(port: int) -> bool:
 
 
 def has_ipv6_loopback() -> bool:
-    """Tell whether this machine has ::1 at all."""
+    """Return whether this machine has ::1."""
     try:
         with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
             probe.bind(("::1", 0))
@@ -87,10 +87,10 @@ def has_ipv6_loopback() -> bool:
 
 
 def wait_until(condition: Callable[[], T], what: str, timeout: float = 10.0) -> T:
-    """Wait until `condition` gives something true, and give it back.
+    """Wait until `condition` returns a true value, and return that value.
 
     Raises:
-        AssertionError: It did not within `timeout` seconds; says `what`.
+        AssertionError: The condition was not met within `timeout` seconds; the message contains `what`.
     """
     deadline = time.monotonic() + timeout
     while True:
@@ -104,7 +104,7 @@ def wait_until(condition: Callable[[], T], what: str, timeout: float = 10.0) -> 
 
 
 def run_concurrently(calls: Sequence[Callable[[], T]]) -> list[T]:
-    """Make all calls at the same moment, each in a thread of its own, and give their results in order."""
+    """Make all calls at the same moment, each in its own thread, and return their results in order."""
     barrier = threading.Barrier(len(calls))
 
     def one(call: Callable[[], T]) -> T:
@@ -116,14 +116,14 @@ def run_concurrently(calls: Sequence[Callable[[], T]]) -> list[T]:
 
 
 def run_both(one: Callable[[], T], other: Callable[[], U]) -> tuple[T, U]:
-    """Make two calls at the same moment, and give both results."""
+    """Make two calls at the same moment and return both results."""
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(other)
         return one(), future.result()
 
 
 def is_living(pid: int) -> bool:
-    """Tell whether a process runs (or is stopped); a zombie is gone."""
+    """Return whether a process runs or is stopped; a zombie counts as gone."""
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -131,18 +131,18 @@ def is_living(pid: int) -> bool:
 
 
 def living(pids: Iterable[int]) -> set[int]:
-    """Give those of `pids` that live."""
+    """Return those of `pids` that are alive."""
     return {pid for pid in pids if is_living(pid)}
 
 
 def wait_gone(pids: Iterable[int], timeout: float = 10.0) -> None:
-    """Wait until none of `pids` lives."""
+    """Wait until none of `pids` is alive."""
     wanted = set(pids)
     wait_until(lambda: not living(wanted), f"end of the processes {sorted(wanted)}", timeout)
 
 
 def marked(mark: Path) -> list[psutil.Process]:
-    """Give the living processes that name a path below `mark` on their command line."""
+    """Return the living processes that name a path below `mark` on their command line."""
     needle = f"{mark}/"
     return [
         process
@@ -152,7 +152,7 @@ def marked(mark: Path) -> list[psutil.Process]:
 
 
 def command_line(process: psutil.Process) -> str:
-    """Give a command line as one string; empty where it cannot be read."""
+    """Return a command line as one string; empty if it cannot be read."""
     try:
         return " ".join(process.cmdline())
     except psutil.Error:
@@ -160,7 +160,7 @@ def command_line(process: psutil.Process) -> str:
 
 
 def family(pid: int) -> set[int]:
-    """Give a process and all its living descendants."""
+    """Return the pids of a process and all its living descendants."""
     try:
         children = psutil.Process(pid).children(recursive=True)
     except psutil.NoSuchProcess:
@@ -169,7 +169,7 @@ def family(pid: int) -> set[int]:
 
 
 def kill(processes: Iterable[psutil.Process]) -> None:
-    """Kill processes of the tests and see them gone; psutil refuses where a pid was used again."""
+    """Kill processes of the tests and wait until they are gone; psutil refuses if a pid was reused."""
     targets = list(processes)
     for process in targets:
         try:
@@ -185,12 +185,12 @@ def kill_pids(*pids: int) -> None:
 
 
 def remove(folder: Path) -> None:
-    """Remove a folder of the tests; what still writes into it gets a moment to end."""
+    """Remove a folder of the tests; retry while a process that is ending still writes into it."""
     wait_until(lambda: _removed(folder), f"removal of {folder}")
 
 
 def leftovers() -> list[str]:
-    """Describe every process, folder and listening port that the tests have left behind."""
+    """Describe every process, folder and listening port that the tests left behind."""
     return [
         *(f"process {process.pid}: {command_line(process)[:200]}" for process in _own_processes()),
         *(f"folder {path}" for path in sorted(run_folder().iterdir())),
@@ -199,7 +199,7 @@ def leftovers() -> list[str]:
 
 
 def end_leftovers() -> None:
-    """End the processes of the tests that are left, so that a failed run does not spoil the next."""
+    """End the processes that the tests left, so that a failed run does not affect the next one."""
     kill(_own_processes())
 
 
@@ -219,7 +219,7 @@ def _can_bind(port: int) -> bool:
 
 
 def _remove_if_empty(folder: Path) -> None:
-    # What is still in it is somebody's finding.
+    # If the folder is not empty, another check reports its content.
     with contextlib.suppress(OSError):
         folder.rmdir()
 

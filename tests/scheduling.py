@@ -1,9 +1,9 @@
-"""Which test runs when, where several workers of pytest-xdist share them.
+"""Distribution of tests over several pytest-xdist workers.
 
 The tests of one module run on one worker, in their order, and so do modules of one `xdist_group`. Tests that
-must have the machine to themselves run at the very end, on the last worker, when all others have ended.
+need the machine to themselves run last, on the last worker, after all others have ended.
 
-Workers tell their tests by name only; `tagged` and `untagged` carry the group with it.
+Workers report their tests by name only; `tagged` and `untagged` put the group into the name.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from typing import Any, Final, Protocol
 import pytest
 
 ALONE: Final = "alone"
-"""The group of the tests beside which no other test may run."""
+"""The group of the tests that must not run in parallel with any other."""
 AHEAD: Final = 2
-"""A worker begins a test when it knows the one after it, which tells it what to close in between."""
+"""A worker starts a test only when it knows the next one, which decides what to close in between."""
 
 
 class Worker(Protocol):
-    """What pytest-xdist hands out for each of its worker processes.
+    """A worker process, as pytest-xdist represents it.
 
     Attributes:
-        config: That of the controller.
-        workerinput: What the worker is told before it starts.
+        config: The controller's configuration.
+        workerinput: Values that the worker receives before it starts.
     """
 
     config: pytest.Config
@@ -34,45 +34,45 @@ class Worker(Protocol):
 
     @property
     def shutting_down(self) -> bool:
-        """Whether it was told to end."""
+        """Whether the worker was told to end."""
 
     def send_runtest_some(self, indices: Sequence[int]) -> None:
-        """Put tests into its queue, by their place in the collection."""
+        """Append tests to the worker's queue, by their index in the collection."""
 
     def shutdown(self) -> None:
-        """Let it run what is in its queue, close everything and end."""
+        """Let the worker finish its queue, close everything and end."""
 
 
 @dataclass(slots=True)
 class Work:
-    """What one worker has to do: the tests in its queue, and those of its group that are not there yet."""
+    """The tests of one worker: those already sent, and those of its group that are still to be sent."""
 
     sent: list[int] = field(default_factory=list)
     ahead: deque[int] = field(default_factory=deque)
 
 
 def tagged(nodeid: str, group: str | None) -> str:
-    """Give a test's name with its group; without one it belongs to its module."""
+    """Return a test's name with its group; by default the group is its module."""
     return f"{group or nodeid.partition('::')[0]}\n{nodeid}"
 
 
 def untagged(name: str) -> tuple[str, str]:
-    """Give a test's name and its group.
+    """Return a test's name and its group.
 
     Raises:
-        RuntimeError: The worker has told no group.
+        RuntimeError: The name has no group.
     """
     group, line_feed, nodeid = name.partition("\n")
     if not line_feed:
-        raise RuntimeError(f"a worker has not told the group of {name}: see tests/conftest.py")
+        raise RuntimeError(f"a worker did not report the group of {name}: see tests/conftest.py")
     return nodeid, group
 
 
 class GroupScheduling:
-    """Hands the tests out to the workers; a `Scheduling` of pytest-xdist.
+    """Distributes tests to workers by group; a `Scheduling` of pytest-xdist.
 
     Args:
-        workers: How many workers there are at the start; tests are handed out when all have collected.
+        workers: The number of workers at the start. Tests are sent when all workers have collected.
     """
 
     def __init__(self, workers: int) -> None:
@@ -91,36 +91,36 @@ class GroupScheduling:
 
     @property
     def collection_is_completed(self) -> bool:
-        """Whether every worker has said which tests there are."""
+        """Whether every worker has reported its tests."""
         return self._begun or len(self._collections) >= self._expected
 
     @property
     def has_pending(self) -> bool:
-        """Whether there is a test that has not ended."""
+        """Whether any test has not ended."""
         return bool(self._groups or self._alone) or any(
             work.sent or work.ahead for work in self._work.values()
         )
 
     @property
     def tests_finished(self) -> bool:
-        """Whether the workers have all they need to finish, so that they can be told to end."""
+        """Whether the workers have everything they need to finish, so that they can be told to end."""
         handed_out = not self._groups and not self._alone
         enough = all(len(work.sent) < AHEAD and not work.ahead for work in self._work.values())
         return self._begun and handed_out and enough
 
     def add_node(self, node: Worker) -> None:
-        """Take in a worker, at the start or in the place of one that crashed."""
+        """Add a worker, at the start or as the replacement of one that crashed."""
         self._work[node] = Work()
 
     def add_node_collection(self, node: Worker, collection: Sequence[str]) -> None:
-        """Note which tests a worker has found."""
+        """Record which tests a worker collected."""
         self._collections[node] = tuple(collection)
 
     def schedule(self) -> None:
-        """Hand out tests to all workers that have collected.
+        """Send tests to all workers that have collected.
 
         Raises:
-            RuntimeError: The workers have found different tests.
+            RuntimeError: The workers collected different tests.
         """
         if not self._begun:
             self._begun = True
@@ -128,26 +128,26 @@ class GroupScheduling:
             self._divide()
         if set(self._collections.values()) != {self._tests}:
             raise RuntimeError(
-                "the workers have found different tests: is a parameter's id random, or a set's order?"
+                "the workers collected different tests: is a parameter's id random, or a set's order?"
             )
         for node in self.nodes:
             self._feed(node)
 
     def mark_test_complete(self, node: Worker, item_index: int, duration: float = 0) -> None:
-        """Note that a test has ended, and give its worker the next one."""
+        """Record that a test has ended, and send its worker the next one."""
         self._work[node].sent.remove(item_index)
         self._feed(node)
 
     def mark_test_pending(self, item: str) -> None:
-        """Refuse to run a test twice."""
+        """Raise: no test runs twice."""
         raise NotImplementedError
 
     def remove_pending_tests_from_node(self, node: Worker, indices: Sequence[int]) -> None:
-        """Refuse to take tests away; none was asked for."""
+        """Raise: tests are never withdrawn from a worker."""
         raise NotImplementedError
 
     def remove_node(self, node: Worker) -> str | None:
-        """Forget a worker that has ended; of one that crashed, give the test it ran and hand out the rest."""
+        """Remove a worker that ended; if it crashed, return its current test and reschedule the rest."""
         work = self._work.pop(node)
         self._collections.pop(node, None)
         left = deque([*work.sent[1:], *work.ahead])

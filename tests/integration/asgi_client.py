@@ -1,4 +1,4 @@
-"""Calls the service's ASGI application as its server does, within the test's own process."""
+"""A client that calls the service's ASGI application as its server does, in the test's own process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TIMEOUT_S = 60.0
 
 @dataclass
 class Call:
-    """One request, which its caller may give up, and what was answered so far."""
+    """One request, which the client may abandon, and the response received so far."""
 
     status: int = 0
     headers: dict[str, str] = field(default_factory=dict)
@@ -25,15 +25,15 @@ class Call:
     _sent: bytes | None = None
 
     def hang_up(self) -> None:
-        """Leave without waiting for the answer."""
+        """Disconnect without waiting for the response."""
         self._gone.set()
 
     def json(self) -> Any:  # noqa: ANN401 - any JSON
-        """Give the answer's body."""
+        """Return the response body."""
         return json.loads(self.body)
 
     async def receive(self) -> Message:
-        """Give the whole body, then nothing until the caller hangs up."""
+        """Return the whole body, then block until the client disconnects."""
         if self._sent is not None:
             body, self._sent = self._sent, None
             return {"type": "http.request", "body": body, "more_body": False}
@@ -41,7 +41,7 @@ class Call:
         return {"type": "http.disconnect"}
 
     async def send(self, message: Message) -> None:
-        """Take a part of the answer."""
+        """Record a part of the response."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
             self.headers = {name.decode(): value.decode() for name, value in message["headers"]}
@@ -51,14 +51,14 @@ class Call:
 
 
 class Client:
-    """A client of an application, with the headers that a program on this machine sends."""
+    """A client of an application, with the headers that a local program sends."""
 
     def __init__(self, application: Application, headers: Mapping[str, str] | None = None) -> None:
         self._application = application
         self._headers = {"host": "localhost:5010", "content-type": "application/json"} | dict(headers or {})
 
     def begin(self, method: str, path: str, content: object = None) -> tuple[Call, asyncio.Task[None]]:
-        """Begin a request; gives it, and the task that is done when the application is."""
+        """Start a request; return it, and the task that ends when the application does."""
         body = b"" if content is None else json.dumps(content).encode()
         call = Call(_sent=body)
         headers = self._headers | {"content-length": str(len(body))}
@@ -74,7 +74,7 @@ class Client:
         return call, asyncio.ensure_future(_awaited(self._application, scope, call))
 
     async def send(self, method: str, path: str, content: object = None) -> Call:
-        """Send a request and wait for its whole answer."""
+        """Send a request and wait for its whole response."""
         call, task = self.begin(method, path, content)
         await asyncio.wait_for(task, TIMEOUT_S)
         return call

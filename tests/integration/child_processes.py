@@ -1,4 +1,4 @@
-"""Real processes that behave badly, under Chrome's executable names: copies of bash that wait on a pipe."""
+"""Real processes that misbehave, named like Chrome's executables: copies of bash that wait on a pipe."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ IGNORE_TERM = "trap '' TERM; " + WAIT
 
 @dataclass
 class Children:
-    """Starts processes below a folder, and ends them all when the test is over."""
+    """Starts processes below a folder, and ends them all after the test."""
 
     folder: Path
     processes: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def program(self, name: str) -> Path:
-        """Give an executable of this name."""
+        """Return an executable with this name."""
         path = self.folder / name
         if not path.exists():
             shutil.copy2(shutil.which("bash") or "/bin/bash", path)
@@ -35,7 +35,7 @@ class Children:
     def start(
         self, *args: str, name: str = "chrome", script: str = WAIT, user: int | None = None
     ) -> subprocess.Popen[str]:
-        """Start a process that has these arguments, and wait until it is ready."""
+        """Start a process with these arguments and wait until it is ready."""
         process = subprocess.Popen(
             [str(self.program(name)), "-c", script, "x", *args],
             stdin=subprocess.PIPE,
@@ -50,7 +50,7 @@ class Children:
         return process
 
     def end_all(self) -> None:
-        """Kill every process group that was started, and reap what is ours."""
+        """Kill every process group that was started, and reap our children."""
         for process in self.processes:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -60,7 +60,7 @@ class Children:
 
 @contextmanager
 def children(folder: Path) -> Iterator[Children]:
-    """Give a starter of processes; none of them is left."""
+    """Yield a starter of processes, and end them all afterwards."""
     made = Children(folder)
     try:
         yield made
@@ -69,20 +69,20 @@ def children(folder: Path) -> Iterator[Children]:
 
 
 def identity(process: subprocess.Popen[str]) -> ProcessIdentity:
-    """Give the identity of a process that lives."""
+    """Return the identity of a living process."""
     found = identify(process.pid)
     assert found is not None
     return found
 
 
 def stop(process: subprocess.Popen[str]) -> None:
-    """Stop a process, and wait until the kernel shows it."""
+    """Stop a process, and wait until the kernel reports it as stopped."""
     process.send_signal(signal.SIGSTOP)
     wait_until(lambda: state(process.pid) == "T", "a stopped process")
 
 
 def state(pid: int) -> str | None:
-    """Give the kernel's letter for a process's state, or None where there is none."""
+    """Return the kernel's letter for a process's state, or None if there is no such process."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:

@@ -1,4 +1,4 @@
-"""A browser's DevTools over a WebSocket that misbehave on demand."""
+"""A browser's DevTools over a WebSocket, with faults on demand."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ Answer = dict[str, Any]
 
 
 class FakeDevTools:
-    """Answers every command with what `results` has for it, unless it is told otherwise.
+    """A DevTools server that answers every command from `results`, unless a fault is set for it.
 
     Attributes:
-        commands: The methods that came, in their order.
-        results: What is answered, by method; a callable is given the parameters.
+        commands: The methods received, in order.
+        results: The result by method; a callable receives the parameters.
         refused: Methods that are answered with an error.
         ignored: Methods that get no answer.
-        fatal: Methods upon which the connection breaks without a word.
-        flooding: Methods whose answer comes after thousands of events.
-        connections: How many there were.
+        fatal: Methods that break the connection without an answer.
+        flooding: Methods whose answer follows thousands of events.
+        connections: The number of connections so far.
     """
 
     def __init__(self) -> None:
@@ -50,26 +50,26 @@ class FakeDevTools:
 
     @property
     def running(self) -> RunningBrowser:
-        """Give the browser that answers here."""
+        """The browser that this server represents."""
         port = self._server.socket.getsockname()[1]
         return replace(RUNNING, debugger_address=f"127.0.0.1:{port}")
 
     def tell(self, method: str, **parameters: object) -> None:
-        """Send an event to everybody who is connected."""
+        """Send an event to every connected client."""
         for socket in tuple(self._open):
             _send(socket, {"method": method, "params": parameters})
 
     def page(self, target_id: str, kind: str = "page") -> None:
-        """Tell of a new target."""
+        """Announce a new target."""
         self.tell("Target.targetCreated", targetInfo={"targetId": target_id, "type": kind})
 
     def break_off(self) -> None:
-        """Break every connection without a word, as a browser that is killed does."""
+        """Break every connection without a closing handshake, as a killed browser does."""
         for socket in tuple(self._open):
             socket.socket.close()
 
     def close(self) -> None:
-        """End the server."""
+        """Stop the server."""
         for socket in tuple(self._open):
             with suppress(OSError):
                 socket.socket.shutdown(2)
@@ -110,7 +110,7 @@ def _send(socket: ServerConnection, message: Answer) -> None:
 
 @contextmanager
 def fake_devtools() -> Iterator[FakeDevTools]:
-    """Run a server for the time of a test."""
+    """Run a server for the duration of a test."""
     server = FakeDevTools()
     try:
         yield server

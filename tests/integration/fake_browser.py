@@ -47,10 +47,10 @@ DEVTOOLS_RESULTS: Final[dict[str, object]] = {
 
 
 class BrowserHandler(Handler):
-    """What the debugging port of a browser answers: JSON over HTTP, DevTools over a WebSocket."""
+    """The debugging port of a browser: JSON over HTTP, DevTools over a WebSocket."""
 
     def do_GET(self) -> None:  # noqa: N802 - the name is the standard library's
-        """Serve one question, or a WebSocket for as long as it lasts."""
+        """Serve one request, or a WebSocket until it is closed."""
         self.wait_while(Fault.BROWSER_HUNG)
         if key := self.headers.get("Sec-WebSocket-Key"):
             self._serve_devtools(key)
@@ -88,7 +88,7 @@ class BrowserHandler(Handler):
                 self._send({"method": "Target.targetCreated", "params": {"targetInfo": TARGET}})
 
     def _receive(self) -> bytes | None:
-        """Give the next message, or None at the end; clients mask what they send, and fragment nothing."""
+        """Return the next message, or None at the end; clients mask what they send, and do not fragment."""
         head = self.rfile.read(2)
         if len(head) < len(b"xx") or head[0] & 0x0F == OPCODE_CLOSE:
             return None
@@ -126,11 +126,11 @@ def _run_browser(profile: Path) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Be a browser."""
+    """Run the fake browser."""
     parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("--user-data-dir", type=Path, default=Path())
-    asked, _ = parser.parse_known_args(arguments)
-    _run_browser(asked.user_data_dir)
+    options, _ = parser.parse_known_args(arguments)
+    _run_browser(options.user_data_dir)
 
 
 if __name__ == "__main__":

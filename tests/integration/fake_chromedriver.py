@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
-"""A ChromeDriver that misbehaves on demand, with a browser of its own, for tests of what must survive that.
+"""A fake ChromeDriver with its own browser, which misbehaves on demand.
 
 It takes `--port`, `--log-path` and `--version`, ignores every other switch, and speaks as much of the
-protocol as a session needs. Its browser is `fake_browser.py`, a process too.
+protocol as a session needs. Its browser is `fake_browser.py`, also a process.
 
-How it misbehaves is a `Fault`, read anew at each request:
-  * from the file that the environment variable FAKE_CHROMEDRIVER_CONTROL names, if that exists; its text is
-    the name of a fault, or `PID FAULT` for one process only (lines; the first that fits counts);
+The misbehaviour is a `Fault`, read again at each request:
+  * from the file named by the environment variable FAKE_CHROMEDRIVER_CONTROL, if it exists. Its text is
+    the name of a fault, or `PID FAULT` for one process only (one per line; the first match counts);
   * else from the environment variable FAKE_CHROMEDRIVER_FAULT.
 
-`install(folder)` makes `folder/chromedriver`, whose processes have executables called `chromedriver` and
-`chromium` as the real ones have, and whose control file is `folder/control`; the commands on sessions that
-have come stand in `folder/commands`, a line each.
+`install(folder)` creates `folder/chromedriver`, whose processes have executables called `chromedriver` and
+`chromium` as the real ones have, and whose control file is `folder/control`. The session commands received
+are recorded in `folder/commands`, one per line.
 """
 
 from __future__ import annotations
@@ -45,28 +45,28 @@ BROWSER_START_S: Final = 5.0
 
 
 class Fault(str, Enum):
-    """One way to misbehave. The last three are the browser's."""
+    """One kind of misbehaviour. The last three are the browser's."""
 
     NONE = "none"
-    REFUSES_TO_START = "refuses_to_start"  # says its last words and exits with 1
-    PORT_TAKEN = "port_taken"  # finds its port taken, says so as the real one does, and exits with 1
-    NEVER_READY = "never_ready"  # runs, but never says that it was started
+    REFUSES_TO_START = "refuses_to_start"  # prints START_ERROR and exits with 1
+    PORT_TAKEN = "port_taken"  # finds its port taken, logs it as the real one does, and exits with 1
+    NEVER_READY = "never_ready"  # runs, but never prints that it was started
     NOT_ACCEPTING = "not_accepting"  # listens, never accepts
     HUNG = "hung"  # accepts, never answers
     BUSY = "busy"  # answers /status, but no command
-    DIES_MID_COMMAND = "dies_mid_command"  # takes a session's command and dies of it
-    DIES_AFTER_SESSION = "dies_after_session"  # answers POST /session, then dies
+    DIES_MID_COMMAND = "dies_mid_command"  # exits when it receives a session's command
+    DIES_AFTER_SESSION = "dies_after_session"  # answers POST /session, then exits
     REFUSES_SESSION = "refuses_session"  # answers POST /session with `session not created`
-    ANSWERS_GARBAGE = "answers_garbage"  # answers with bytes that are no HTTP
-    ANSWERS_HTML = "answers_html"  # answers 200 with a page that is no JSON
-    IGNORES_TERM = "ignores_term"  # goes on after SIGTERM; read once, at the start
+    ANSWERS_GARBAGE = "answers_garbage"  # answers with bytes that are not HTTP
+    ANSWERS_HTML = "answers_html"  # answers 200 with a page that is not JSON
+    IGNORES_TERM = "ignores_term"  # continues after SIGTERM; read once, at the start
     BROWSER_DIES_AT_START = "browser_dies_at_start"
     BROWSER_HUNG = "browser_hung"
     BROWSER_DIES_WITH_SESSION = "browser_dies_with_session"  # right after POST /session was answered
 
 
 def current_fault() -> Fault:
-    """Give the fault that holds for this process now."""
+    """Return the fault that applies to this process now."""
     with contextlib.suppress(KeyError, FileNotFoundError):
         for line in Path(os.environ[CONTROL]).read_text(encoding="utf-8").splitlines():
             words = line.split()
@@ -76,7 +76,7 @@ def current_fault() -> Fault:
 
 
 def install(folder: Path) -> Path:
-    """Make a fake in `folder` whose processes carry the real names, and give the path of its ChromeDriver."""
+    """Install a fake in `folder` whose processes have the real names; return the path of its ChromeDriver."""
     home = folder / "bin"
     home.mkdir()
     interpreter = os.path.realpath(sys.executable)
@@ -94,19 +94,19 @@ def install(folder: Path) -> Path:
 
 
 class Browser:
-    """The process that plays Chrome, seen from the ChromeDriver that runs it or is attached to it."""
+    """The fake Chrome process, as seen by the ChromeDriver that runs it or is attached to it."""
 
     def __init__(self, address: str, process: subprocess.Popen[bytes] | None) -> None:
         self.address = address
         self.process = process
 
     def page(self) -> str:
-        """Give the id of its page, which is the handle of the window too."""
+        """Return the id of its page, which is also the window handle."""
         with urllib.request.urlopen(f"http://{self.address}/json/list", timeout=1) as answer:
             return str(json.load(answer)[0]["id"])
 
     def is_alive(self) -> bool:
-        """Tell whether its DevTools answer."""
+        """Return whether its DevTools respond."""
         try:
             with urllib.request.urlopen(f"http://{self.address}/json/version", timeout=1):
                 return True
@@ -114,14 +114,14 @@ class Browser:
             return False
 
     def end(self) -> None:
-        """End it, where it is ours."""
+        """End it if this ChromeDriver started it."""
         if self.process is not None:
             self.process.terminate()
             self.process.wait(BROWSER_START_S)
 
 
 def start_browser(executable: str, arguments: list[str]) -> Browser:
-    """Start the process that plays Chrome.
+    """Start the fake Chrome process.
 
     Raises:
         RuntimeError: It ended, or did not open its port in time.
@@ -131,7 +131,7 @@ def start_browser(executable: str, arguments: list[str]) -> Browser:
     profile.mkdir(parents=True, exist_ok=True)
     port_file = profile / "DevToolsActivePort"
     port_file.unlink(missing_ok=True)
-    # -S: it needs nothing but the standard library, and starts in half the time.
+    # -S: it needs only the standard library, and starts in half the time.
     command = [executable, "-S", "-m", "tests.integration.fake_browser", *arguments]
     process = subprocess.Popen(
         command,
@@ -151,7 +151,7 @@ def start_browser(executable: str, arguments: list[str]) -> Browser:
 
 
 class Server(ThreadingHTTPServer):
-    """A server that looks at the fault before it accepts anybody."""
+    """A server that reads the fault before it accepts a connection."""
 
     daemon_threads = True
 
@@ -165,16 +165,16 @@ class Server(ThreadingHTTPServer):
                 self.handle_request()
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
-        """Say nothing: clients that hang up are the daily bread here."""
+        """Log nothing: clients often disconnect here."""
 
 
 class Handler(BaseHTTPRequestHandler):
-    """What ChromeDriver and browser have in common: JSON answers."""
+    """JSON responses, shared by the fake ChromeDriver and the fake browser."""
 
     protocol_version = "HTTP/1.1"
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002, ANN401
-        """Say nothing."""
+        """Log nothing."""
 
     def body(self) -> dict[str, Any]:
         """Read the JSON object that was sent."""
@@ -183,7 +183,7 @@ class Handler(BaseHTTPRequestHandler):
         return content if isinstance(content, dict) else {}
 
     def answer(self, content: object, status: int = HTTPStatus.OK, kind: str = "application/json") -> None:
-        """Send an answer."""
+        """Send a response."""
         data = content if isinstance(content, bytes) else json.dumps(content).encode()
         self.send_response(status)
         self.send_header("Content-Type", f"{kind}; charset=utf-8")
@@ -193,20 +193,20 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def wait_while(self, *faults: Fault) -> None:
-        """Do nothing for as long as one of these faults holds."""
+        """Block while one of these faults is set."""
         while current_fault() in faults:
             time.sleep(TICK_S)
 
 
 class DriverHandler(Handler):
-    """The commands of WebDriver, as far as a session needs them."""
+    """The WebDriver commands that a session needs."""
 
     def do_GET(self) -> None:
-        """Serve a reading command."""
+        """Serve a command that reads."""
         self._serve()
 
     def do_POST(self) -> None:
-        """Serve a changing command."""
+        """Serve a command that changes something."""
         self._serve()
 
     def do_DELETE(self) -> None:
@@ -249,8 +249,8 @@ class DriverHandler(Handler):
                 HTTPStatus.INTERNAL_SERVER_ERROR, "session not created", "Chrome failed to start: exited"
             )
             return
-        asked = _requested_capabilities(body)
-        options = asked.get("goog:chromeOptions", {})
+        requested = _requested_capabilities(body)
+        options = requested.get("goog:chromeOptions", {})
         try:
             browser = self._browser(options)
         except RuntimeError as error:
@@ -262,7 +262,7 @@ class DriverHandler(Handler):
             {
                 "value": {
                     "sessionId": session_id,
-                    "capabilities": _session_capabilities(asked, options, browser),
+                    "capabilities": _session_capabilities(requested, options, browser),
                 }
             }
         )
@@ -305,7 +305,7 @@ class DriverHandler(Handler):
 
 
 def _record_command(command: str) -> None:
-    """Write down which command has come, for tests of what is sent, and how often."""
+    """Record a received command, for tests of what is sent and how often."""
     if CONTROL in os.environ:
         with Path(os.environ[CONTROL]).with_name(COMMANDS).open("a", encoding="utf-8") as notes:
             notes.write(f"{command}\n")
@@ -321,7 +321,9 @@ def _requested_capabilities(body: dict[str, Any]) -> dict[str, Any]:
     return {**capabilities.get("alwaysMatch", {}), **first}
 
 
-def _session_capabilities(asked: dict[str, Any], options: dict[str, Any], browser: Browser) -> dict[str, Any]:
+def _session_capabilities(
+    requested: dict[str, Any], options: dict[str, Any], browser: Browser
+) -> dict[str, Any]:
     granted = {
         "acceptInsecureCerts": False,
         "browserName": "chrome",
@@ -337,7 +339,7 @@ def _session_capabilities(asked: dict[str, Any], options: dict[str, Any], browse
     if browser.process is not None:
         granted["goog:processID"] = browser.process.pid
     standard = {
-        name: value for name, value in asked.items() if name in granted and name != "goog:chromeOptions"
+        name: value for name, value in requested.items() if name in granted and name != "goog:chromeOptions"
     }
     if "user-data-dir" in str(options.get("args")):
         granted["chrome"] = {"chromedriverVersion": VERSION, "userDataDir": _profile(options["args"])}
@@ -386,19 +388,19 @@ def _ignore_term() -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Be a ChromeDriver."""
+    """Run the fake ChromeDriver."""
     global BROWSER  # noqa: PLW0603 - set once, before any thread
     parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--log-path")
     parser.add_argument("--browser", default=sys.executable)
     parser.add_argument("--version", action="store_true")
-    asked, _ = parser.parse_known_args(arguments)
-    BROWSER = asked.browser
-    if asked.version:
+    options, _ = parser.parse_known_args(arguments)
+    BROWSER = options.browser
+    if options.version:
         sys.stdout.write(f"ChromeDriver {VERSION} (fake)\n")
     else:
-        _run_driver(asked.port, asked.log_path)
+        _run_driver(options.port, options.log_path)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A whole service over the fake ChromeDriver, which ends no process but those of its own test."""
+"""A complete service over the fake ChromeDriver, which can end only processes of its own test."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 
 class StubConnection:
-    """A connection to a browser without DevTools: it has seen nothing, and takes no command."""
+    """A DevTools connection to a browser without DevTools: no signals, every command fails."""
 
     alive = True
     seen = BrowserSignals()
@@ -44,7 +44,7 @@ class StubConnection:
 
 
 class StubDevTools:
-    """Stands in for the connections to browsers: the fake browser speaks no WebSocket."""
+    """Replaces the DevTools connections: the fake browser speaks no WebSocket."""
 
     def start(self) -> None:
         """Do nothing."""
@@ -63,7 +63,7 @@ class StubDevTools:
 
 
 class ServiceHarness:
-    """One service, its fake ChromeDriver, and what it has said."""
+    """One service, its fake ChromeDriver, and its recorded events."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, **settings: object) -> None:
         self.home = folder / "fake"
@@ -86,7 +86,7 @@ class ServiceHarness:
         self._threads = ThreadPoolExecutor(32)
 
     def own_snapshot(self) -> ProcessTable:
-        """Read the process table without what is not this test's: it must not be ended, nor judged."""
+        """Read the process table without processes of others, so that these are neither judged nor ended."""
         table = snapshot()
         ours = {pid: row for pid, row in table.rows.items() if self._is_ours(row.cmdline)}
         kin = {row.pid: row for pid in ours for row in table.ancestors(pid)}
@@ -98,11 +98,11 @@ class ServiceHarness:
         return mark is not None and mark.data_dir == str(self.data_dir)
 
     def set_fault(self, fault: Fault, pid: int | None = None) -> None:
-        """Let the fakes (or one of them) misbehave from now on."""
+        """Set a fault for all fakes, or for one."""
         self._write_control(fault.value if pid is None else f"{pid} {fault.value}")
 
     def set_fault_for(self, fault: Fault, pids: Iterable[int]) -> None:
-        """Let these fakes alone misbehave from now on."""
+        """Set a fault for these fakes only."""
         self._write_control("\n".join(f"{pid} {fault.value}" for pid in pids))
 
     def _write_control(self, text: str) -> None:
@@ -111,44 +111,46 @@ class ServiceHarness:
         new.rename(self.home / "control")
 
     def commands(self) -> list[str]:
-        """Give the commands on sessions that have reached a ChromeDriver, without the service's own."""
+        """Return the session commands that a ChromeDriver received, without the service's own."""
         notes = self.home / COMMANDS
         lines = notes.read_text(encoding="utf-8").splitlines() if notes.exists() else []
         return [line for line in lines if line not in OWN_COMMANDS]
 
     def acquire(
-        self, session_id: str | None = None, key: str | None = None, **more: Future[None] | float | None
+        self,
+        session_id: str | None = None,
+        key: str | None = None,
+        *,
+        disconnected: Future[None] | None = None,
+        idle: float = 1800.0,
     ) -> Acquired:
         """Get or create a session, as a request does."""
-        gone, idle = more.get("gone"), more.get("idle", 1800.0)
-        assert isinstance(idle, float)
-        assert gone is None or isinstance(gone, Future)
         request = AcquireRequest(session_id, key, None, CheckedCapabilities({}), idle)
-        return self.manager.acquire(request, Deadline(TIMEOUT_S, gone))
+        return self.manager.acquire(request, Deadline(TIMEOUT_S, disconnected))
 
     def run_in_thread(self, call: Callable[[], T]) -> Future[T]:
-        """Make a call in a thread of its own."""
+        """Make a call in a separate thread."""
         return self._threads.submit(call)
 
     def drivers(self) -> set[int]:
-        """Give the pids of the ChromeDrivers that live."""
-        return {process.pid for process in marked(self.data_dir) if "--log-path" in _queue(process)}
+        """Return the pids of the living ChromeDrivers."""
+        return {process.pid for process in marked(self.data_dir) if "--log-path" in _command_line(process)}
 
     def wait_for_driver(self) -> int:
-        """Wait until a ChromeDriver was started, and give its pid."""
+        """Wait until a ChromeDriver was started, and return its pid."""
         return next(iter(wait_until(self.drivers, "a ChromeDriver is started")))
 
     def assert_nothing_is_left(self) -> None:
-        """See that no process and no session folder is there."""
-        assert [_queue(process) for process in marked(self.data_dir)] == []
+        """Assert that no process and no session folder is left."""
+        assert [_command_line(process) for process in marked(self.data_dir)] == []
         assert [path.name for path in (self.data_dir / "s").iterdir()] == []
 
     def has_logged(self, pattern: str) -> bool:
-        """Tell whether a log line was written that this fits all of."""
+        """Return whether any log line matches the pattern completely."""
         return any(re.fullmatch(pattern, line) for line in self.recorder.lines)
 
     def close(self) -> None:
-        """Stop the service, and see that it leaves nothing."""
+        """Stop the service, and assert that nothing is left."""
         self.set_fault(Fault.NONE)
         self.service.stop()
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -159,7 +161,7 @@ class ServiceHarness:
 def running_harness(
     folder: Path, monkeypatch: pytest.MonkeyPatch, **settings: object
 ) -> Iterator[ServiceHarness]:
-    """Run a house for the time of a test."""
+    """Run a service for the duration of a test."""
     harness = ServiceHarness(folder, monkeypatch, **settings)
     harness.service.take_possession()
     harness.service.start()
@@ -169,7 +171,7 @@ def running_harness(
         harness.close()
 
 
-def _queue(process: psutil.Process) -> str:
+def _command_line(process: psutil.Process) -> str:
     try:
         return " ".join(process.cmdline())
     except psutil.Error:

@@ -1,7 +1,8 @@
-"""The cleaner among processes that come, go, resist and multiply while it works.
+"""The cleaner while processes start, end, resist and fork during its work.
 
 The processes are copies of a small program under ChromeDriver's name, and carry the mark of the test's own
-data folder. The cleaner is told to touch nothing without that mark, and takes no other instance for dead.
+data folder. The cleaner is configured to touch nothing without that mark, and to treat no other instance as
+dead.
 """
 
 from __future__ import annotations
@@ -20,85 +21,58 @@ from typing import Final
 import pytest
 
 import process_cleanup
-from drover.processes.cleanup.verdicts import ProtectedSession
 from drover.processes.table import ProcessTable, snapshot
 from drover.processes.termination import Outcome
-from drover.storage.session_folders import SessionFolder, SessionFolders
+from drover.storage.session_folders import SessionFolder
 from process_cleanup import CleanupReport, ProcessCleaner, Trigger
-from tests.integration.child_processes import IGNORE_TERM, WAIT, Children, children
+from tests.integration.child_processes import IGNORE_TERM, Children, children
+from tests.integration.cleaner_harness import CleanerHarness
 from tests.machine import is_living, living, marked, run_concurrently, wait_until
-from tests.unit.examples import EventRecorder
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the children are made for Linux")
 
 STORM: Final = 200
 SESSIONS: Final = 10
 MOST_FORKS: Final = 25
-# Forks when it is asked to end, into one that does the same, again and again.
-HYDRA: Final = """
-head() {
-    trap "[ $1 -ge $most ] || head $(($1 + 1)) & exit" TERM
+# Forks when it is asked to end, into a process that does the same.
+FORK_ON_TERM: Final = """
+fork_on_term() {
+    trap "[ $1 -ge $most ] || fork_on_term $(($1 + 1)) & exit" TERM
     echo ready
     while :; do read -r -t 0.05 _ <&3; done
 }
 exec 3<>"$pipe"
-head 1
+fork_on_term 1
 """
 
 
-class CleanerHarness:
-    """A cleaner over a data folder of its own, whose sessions are a list."""
+class TwoCleanersHarness(CleanerHarness):
+    """A cleaner that touches nothing without the mark of its data folder and treats no owner as dead."""
 
     def __init__(self, folder: Path, kids: Children) -> None:
-        self.kids = kids
-        self.recorder = EventRecorder()
-        self.folders = SessionFolders(folder / "d")
-        self.folders.check()
-        self.cleaner = self.another()
-        self._lock = threading.Lock()
-        self._sessions: list[ProtectedSession] = []
+        super().__init__(folder, kids, adopt_grace=math.inf, owned_only=True)
 
     def another(self) -> ProcessCleaner:
-        """Give one more cleaner over the same data folder, as a second process would have it."""
-        return ProcessCleaner(
-            self.folders, self.protected, self.recorder, adopt_grace=math.inf, owned_only=True
-        )
-
-    def protected(self) -> tuple[ProtectedSession, ...]:
-        """Give the sessions in the list."""
-        with self._lock:
-            return tuple(self._sessions)
-
-    def session(self, *, listed: bool = False) -> SessionFolder:
-        """Make a session's folder; one that is listed is listed before it is made."""
-        folder = self.folders.choose()
-        if listed:
-            with self._lock:
-                self._sessions.append(ProtectedSession(folder.path.name, str(folder.path), frozenset()))
-        self.folders.make(folder)
-        return folder
-
-    def driver(self, folder: SessionFolder, script: str = WAIT) -> int:
-        """Start what plays the ChromeDriver of a session; it ends when its test closes the pipe to it."""
-        return self.kids.start(f"--log-path={folder.driver_log}", name="chromedriver", script=script).pid
+        """Return a second cleaner over the same data folder, as a second process would have it."""
+        return self.new_cleaner(owned_only=True)
 
     def clean(self) -> CleanupReport:
-        """Clean up as a person does."""
+        """Clean up as if a person had requested it."""
         return self.cleaner.cleanup(Trigger.PERSON)
 
 
 @pytest.fixture
-def harness(folder: Path) -> Iterator[CleanerHarness]:
-    """Give a house, and leave no process of it."""
+def harness(folder: Path) -> Iterator[TwoCleanersHarness]:
+    """Yield a harness, and end every process of it."""
     with children(folder) as kids:
-        yield CleanerHarness(folder, kids)
+        yield TwoCleanersHarness(folder, kids)
         for process in marked(folder):
             process.kill()
         wait_until(lambda: not marked(folder), "nothing is left")
 
 
 class Storm:
-    """Processes of a dead session that appear and vanish all the time, some of them for good."""
+    """Processes of a dead session that start and end all the time; some of them stay."""
 
     def __init__(self, program: Path, folder: SessionFolder) -> None:
         self._command = [str(program), "-c", "read -r -t $1 _ <>$2", "x"]
@@ -107,7 +81,7 @@ class Storm:
         self._mark = f"--log-path={folder.driver_log}"
         self._over = threading.Event()
         self.started = 0
-        self._thread = threading.Thread(target=self._blow)
+        self._thread = threading.Thread(target=self._run)
 
     def __enter__(self) -> None:
         self._thread.start()
@@ -116,7 +90,7 @@ class Storm:
         self._over.set()
         self._thread.join()
 
-    def _blow(self) -> None:
+    def _run(self) -> None:
         alive: list[subprocess.Popen[bytes]] = []
         while not self._over.is_set() or alive:
             if not self._over.is_set() and len(alive) < STORM:
@@ -127,17 +101,17 @@ class Storm:
 
 
 def pids(report: CleanupReport) -> set[int]:
-    """Give the pids of what was seen dead."""
+    """Return the pids of the processes that were ended."""
     return {one.judgement.row.pid for one in report.killed}
 
 
-def test_a_storm_of_processes_during_the_scan_hurts_no_session_and_hides_no_orphan(
-    harness: CleanerHarness,
+def test_processes_that_start_and_end_during_the_scan_affect_neither_sessions_nor_orphans(
+    harness: TwoCleanersHarness,
 ) -> None:
     kept = harness.session(listed=True)
     session = harness.driver(kept)
-    windy = harness.session(listed=True)
-    storm = Storm(harness.kids.program("chromedriver"), windy)
+    unstable = harness.session(listed=True)
+    storm = Storm(harness.kids.program("chromedriver"), unstable)
     with storm:
         while storm.started < 4 * STORM:
             orphan = harness.driver(harness.session())
@@ -148,11 +122,11 @@ def test_a_storm_of_processes_during_the_scan_hurts_no_session_and_hides_no_orph
     assert kept.path.exists()
 
 
-def test_a_storm_of_orphans_is_cleaned_in_two_passes_without_a_failure(harness: CleanerHarness) -> None:
+def test_many_short_lived_orphans_are_cleaned_up_without_a_failure(harness: TwoCleanersHarness) -> None:
     lost = harness.session()
     storm = Storm(harness.kids.program("chromedriver"), lost)
     with storm:
-        wait_until(lambda: storm.started > STORM, "the storm has risen", 30)
+        wait_until(lambda: storm.started > STORM, "enough processes have started", 30)
         reports = [harness.clean() for _ in range(3)]
     assert [report.failed for report in reports] == [(), (), ()]
     assert any(report.killed for report in reports)
@@ -160,27 +134,27 @@ def test_a_storm_of_orphans_is_cleaned_in_two_passes_without_a_failure(harness: 
     assert marked(lost.path) == []
 
 
-def test_orphans_that_ignore_the_request_are_killed_together_with_those_that_obey(
-    harness: CleanerHarness,
+def test_orphans_that_ignore_sigterm_are_killed_together_with_those_that_obey(
+    harness: TwoCleanersHarness,
 ) -> None:
     lost = harness.session()
-    stubborn = {harness.driver(lost, IGNORE_TERM) for _ in range(3)}
-    meek = harness.driver(lost)
+    resisting = {harness.driver(lost, IGNORE_TERM) for _ in range(3)}
+    obeying = harness.driver(lost)
     report = harness.clean()
     outcomes = {one.judgement.row.pid: one.outcome for one in report.killed}
-    assert {outcomes[pid] for pid in stubborn} == {Outcome.KILLED}
-    assert meek in outcomes
-    assert living(stubborn | {meek}) == set()
+    assert {outcomes[pid] for pid in resisting} == {Outcome.KILLED}
+    assert obeying in outcomes
+    assert living(resisting | {obeying}) == set()
     assert report.duration_ms < 5000
 
 
-def test_one_that_forks_while_it_is_killed_does_not_survive_two_cleanups(
-    harness: CleanerHarness, folder: Path
+def test_an_orphan_that_forks_on_sigterm_does_not_survive_two_cleanups(
+    harness: TwoCleanersHarness, folder: Path
 ) -> None:
     pipe = folder / "pipe"
     os.mkfifo(pipe)
     lost = harness.session()
-    first = harness.driver(lost, f"pipe={pipe}; most={MOST_FORKS}; {HYDRA}")
+    first = harness.driver(lost, f"pipe={pipe}; most={MOST_FORKS}; {FORK_ON_TERM}")
     killed = pids(harness.clean()) | pids(harness.clean())
     assert first in killed
     assert len(killed) > 1
@@ -188,7 +162,7 @@ def test_one_that_forks_while_it_is_killed_does_not_survive_two_cleanups(
     assert not lost.path.exists()
 
 
-def test_two_cleaners_at_once_end_everything_and_fail_at_nothing(harness: CleanerHarness) -> None:
+def test_two_concurrent_cleaners_end_all_orphans_without_a_failure(harness: TwoCleanersHarness) -> None:
     mine = harness.session(listed=True)
     kept = harness.driver(mine)
     orphans = {harness.driver(harness.session()) for _ in range(10)}
@@ -201,14 +175,16 @@ def test_two_cleaners_at_once_end_everything_and_fail_at_nothing(harness: Cleane
     assert sum(report.removed_profiles for report in reports) >= len(orphans)
 
 
-def test_a_cleanup_and_an_automatic_one_at_once_come_one_after_the_other(harness: CleanerHarness) -> None:
+def test_concurrent_manual_and_automatic_cleanups_run_one_after_the_other(
+    harness: TwoCleanersHarness,
+) -> None:
     orphans = {harness.driver(harness.session()) for _ in range(5)}
     calls: list[Callable[[], object]] = [harness.clean, harness.cleaner.upon_connection_error]
     run_concurrently(calls)
     assert living(orphans) == set()
 
 
-def test_a_cleanup_hurts_none_of_ten_sessions_that_start_meanwhile(harness: CleanerHarness) -> None:
+def test_a_cleanup_affects_none_of_ten_sessions_that_start_during_it(harness: TwoCleanersHarness) -> None:
     orphan = harness.driver(harness.session())
     begun = threading.Barrier(2)
     started: list[int] = []
@@ -229,14 +205,14 @@ def test_a_cleanup_hurts_none_of_ten_sessions_that_start_meanwhile(harness: Clea
     assert len(harness.folders.present()) == SESSIONS
 
 
-def test_a_pid_that_is_given_away_between_scan_and_signal_is_not_hit(
-    harness: CleanerHarness, monkeypatch: pytest.MonkeyPatch
+def test_a_pid_reused_between_scan_and_signal_is_not_signalled(
+    harness: TwoCleanersHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     newcomer = harness.driver(harness.session(listed=True))
     mark = f"--log-path={harness.session().driver_log}"
 
     def outdated() -> ProcessTable:
-        # What the scan saw under this number is gone, and the kernel has given it away since.
+        # The process that the scan saw has ended, and the kernel has reused its pid since.
         table = snapshot()
         row = table.rows[newcomer]
         before = replace(row, started=row.identity.started - 1, cmdline=(row.name, mark))

@@ -1,4 +1,4 @@
-"""A clock that is set back under a running service moves no end of anything, and makes nobody an orphan."""
+"""A clock that is set back under a running service changes no deadline and makes no process an orphan."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.machine import living, wait_until
 AN_HOUR = 3600.0
 
 
-def test_idle_ends_and_leases_go_on_by_the_clock_that_nobody_sets(
+def test_idle_timeouts_and_leases_use_the_monotonic_clock(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with running_harness(folder, monkeypatch) as harness:
@@ -26,7 +26,7 @@ def test_idle_ends_and_leases_go_on_by_the_clock_that_nobody_sets(
         now = time.time
         monkeypatch.setattr(time, "time", lambda: now() - AN_HOUR)
         names = harness.manager.registry.sessions
-        wait_until(lambda: [one.session_id for one in names()] == ["kept"], "the idle one ends")
+        wait_until(lambda: [one.session_id for one in names()] == ["kept"], "the idle session is closed")
         wait_until(lambda: not names()[0].in_use, "the lease ends")
         assert harness.service._cleaner.cleanup(Trigger.PERSON).killed == ()
         assert kept.running is not None

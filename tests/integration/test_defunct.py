@@ -1,4 +1,4 @@
-"""What the kernel gives to the first process of a container is reaped, by pid, and nothing else is."""
+"""Zombies that are re-parented to the first process of a container are reaped by pid; nothing else is."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from drover.processes.defunct import reap_defunct_chrome
 from tests.integration.child_processes import Children, children, state
 from tests.machine import living, wait_until
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is given to us")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux re-parents processes to the test")
 
 
 @pytest.fixture(name="kids")
@@ -24,7 +24,7 @@ def _kids(folder: Path) -> Iterator[Children]:
 
 
 def zombie(folder: Path, name: str) -> int:
-    """Start a program of this name that nobody waits for, and see it defunct."""
+    """Start a program with this name that its parent does not wait for, and wait until it is a zombie."""
     program = folder / name
     shutil.copy2("/bin/true", program)
     pid = os.posix_spawn(program, [name], {})
@@ -38,7 +38,7 @@ def test_defunct_chrome_of_every_kind_is_reaped(folder: Path) -> None:
     assert [state(pid) for pid in pids] == [None, None, None]
 
 
-def test_what_lives_or_is_spared_or_is_no_chrome_is_left(folder: Path, kids: Children) -> None:
+def test_living_spared_and_other_processes_are_not_reaped(folder: Path, kids: Children) -> None:
     alive = kids.start(name="chromium")
     known, stranger = zombie(folder, "chromedriver"), zombie(folder, "helper")
     try:

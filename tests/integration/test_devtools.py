@@ -1,4 +1,4 @@
-"""The DevTools connections over a browser that is deaf, refuses, floods, and dies at the wrong moment."""
+"""DevTools connections to a browser that does not respond, refuses, floods, or dies at the wrong moment."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from drover.browser import devtools as devtools_module
 from drover.browser.background_tab import visit
 from drover.browser.devtools import NO_SIGNALS, DevTools, DevToolsFailed, DevToolsRefused
-from drover.browser.saved_state import SavedState, put_back, take
+from drover.browser.saved_state import SavedState, capture, restore
 from tests.integration.devtools_server import FakeDevTools, fake_devtools
 from tests.machine import run_concurrently, wait_until
 from tests.unit.examples import RUNNING
@@ -39,14 +39,14 @@ def devtools() -> Iterator[DevTools]:
 
 
 def begin(call: Callable[[], Any]) -> Future[Any]:
-    """Make a call in a thread that is given up with the test."""
+    """Make a call in a daemon thread, which is abandoned with the test."""
     pool = ThreadPoolExecutor(1)
     future = pool.submit(call)
     pool.shutdown(wait=False)
     return future
 
 
-def test_a_command_gives_its_result(browser: FakeDevTools, devtools: DevTools) -> None:
+def test_a_command_returns_its_result(browser: FakeDevTools, devtools: DevTools) -> None:
     browser.results["Browser.getVersion"] = {"product": "Chrome/156"}
     connection = devtools.of(browser.running)
     assert connection.call("Browser.getVersion", TIMEOUT_S) == {"product": "Chrome/156"}
@@ -58,22 +58,20 @@ def test_twenty_callers_share_one_connection(browser: FakeDevTools, devtools: De
     assert browser.connections == 1
 
 
-def test_answers_go_to_those_who_asked(browser: FakeDevTools, devtools: DevTools) -> None:
+def test_each_caller_gets_the_answer_to_its_own_command(browser: FakeDevTools, devtools: DevTools) -> None:
     browser.results["Echo.echo"] = lambda parameters: parameters
     connection = devtools.of(browser.running)
     calls = [lambda n=n: connection.call("Echo.echo", TIMEOUT_S, n=n)["n"] for n in range(20)]
     assert run_concurrently(calls) == list(range(20))
 
 
-def test_a_refusal_says_what_was_refused_and_why(browser: FakeDevTools, devtools: DevTools) -> None:
+def test_an_error_names_the_refused_command_and_the_reason(browser: FakeDevTools, devtools: DevTools) -> None:
     browser.refused.add("Storage.setCookies")
-    with pytest.raises(DevToolsRefused, match=r"Chrome refuses Storage\.setCookies: not today"):
+    with pytest.raises(DevToolsRefused, match=r"Chrome refused Storage\.setCookies: not today"):
         devtools.of(browser.running).call("Storage.setCookies", TIMEOUT_S)
 
 
-def test_a_deaf_browser_is_waited_for_no_longer_than_allowed(
-    browser: FakeDevTools, devtools: DevTools
-) -> None:
+def test_a_command_without_an_answer_times_out(browser: FakeDevTools, devtools: DevTools) -> None:
     browser.ignored.add("Page.captureScreenshot")
     connection = devtools.of(browser.running)
     begun = time.monotonic()
@@ -83,23 +81,21 @@ def test_a_deaf_browser_is_waited_for_no_longer_than_allowed(
     assert connection.call("Browser.getVersion", TIMEOUT_S) == {}
 
 
-def test_a_browser_that_dies_of_a_command_fails_everybody_who_waits(
-    browser: FakeDevTools, devtools: DevTools
-) -> None:
+def test_a_browser_that_dies_fails_every_pending_command(browser: FakeDevTools, devtools: DevTools) -> None:
     browser.ignored.add("Slow.command")
     browser.fatal.add("Browser.crash")
     connection = devtools.of(browser.running)
     waiting = begin(lambda: connection.call("Slow.command", TIMEOUT_S))
-    wait_until(lambda: "Slow.command" in browser.commands, "the slow command came")
+    wait_until(lambda: "Slow.command" in browser.commands, "the slow command was received")
     for call in (lambda: connection.call("Browser.crash", TIMEOUT_S), lambda: waiting.result(TIMEOUT_S)):
-        with pytest.raises(DevToolsFailed, match="gone"):
+        with pytest.raises(DevToolsFailed, match="was lost"):
             call()
     assert not connection.alive
-    with pytest.raises(DevToolsFailed, match="gone"):
+    with pytest.raises(DevToolsFailed, match="was lost"):
         connection.call("Browser.getVersion", TIMEOUT_S)
 
 
-def test_a_broken_connection_is_made_anew(browser: FakeDevTools, devtools: DevTools) -> None:
+def test_a_broken_connection_is_replaced(browser: FakeDevTools, devtools: DevTools) -> None:
     browser.fatal.add("Browser.crash")
     first = devtools.of(browser.running)
     with pytest.raises(DevToolsFailed):
@@ -109,24 +105,22 @@ def test_a_broken_connection_is_made_anew(browser: FakeDevTools, devtools: DevTo
     assert second.call("Browser.getVersion", TIMEOUT_S) == {}
 
 
-def test_a_flood_of_events_drowns_no_answer(browser: FakeDevTools, devtools: DevTools) -> None:
+def test_an_answer_after_many_events_arrives(browser: FakeDevTools, devtools: DevTools) -> None:
     browser.flooding.add("Browser.getVersion")
     assert devtools.of(browser.running).call("Browser.getVersion", TIMEOUT_S) == {}
 
 
-def test_a_crashed_tab_is_heard_of_and_forgotten_when_it_was_loaded_again(
-    browser: FakeDevTools, devtools: DevTools
-) -> None:
+def test_a_crashed_tab_is_reported_until_it_is_reloaded(browser: FakeDevTools, devtools: DevTools) -> None:
     connection = devtools.of(browser.running)
     browser.page("P1")
     browser.tell("Target.targetCrashed", targetId="P1", status="crashed", errorCode=5)
-    wait_until(lambda: devtools.seen(browser.running).crashed_pages == ("P1",), "the crash is heard of")
+    wait_until(lambda: devtools.seen(browser.running).crashed_pages == ("P1",), "the crash is reported")
     connection.reload_page("P1", TIMEOUT_S)
-    wait_until(lambda: devtools.seen(browser.running).crashed_pages == (), "the tab is well again")
+    wait_until(lambda: devtools.seen(browser.running).crashed_pages == (), "the tab is healthy again")
     assert browser.commands[-1] == "Page.reload"
 
 
-def test_a_crashed_worker_is_no_crashed_page(browser: FakeDevTools, devtools: DevTools) -> None:
+def test_a_crashed_worker_is_not_a_crashed_page(browser: FakeDevTools, devtools: DevTools) -> None:
     devtools.of(browser.running)
     browser.page("W1", "worker")
     browser.tell("Target.targetCrashed", targetId="W1", status="crashed", errorCode=5)
@@ -136,7 +130,7 @@ def test_a_crashed_worker_is_no_crashed_page(browser: FakeDevTools, devtools: De
     assert devtools.seen(browser.running).crashed_pages == ()
 
 
-def test_what_was_heard_stands_when_the_browser_is_gone(browser: FakeDevTools, devtools: DevTools) -> None:
+def test_signals_seen_are_kept_when_the_browser_is_gone(browser: FakeDevTools, devtools: DevTools) -> None:
     browser.fatal.add("Browser.crash")
     connection = devtools.of(browser.running)
     browser.page("P1")
@@ -146,7 +140,7 @@ def test_what_was_heard_stands_when_the_browser_is_gone(browser: FakeDevTools, d
     assert devtools.seen(browser.running).no_page_left
 
 
-def test_of_a_browser_that_was_never_asked_or_is_forgotten_nothing_is_known(
+def test_a_browser_never_connected_or_forgotten_has_no_signals(
     browser: FakeDevTools, devtools: DevTools
 ) -> None:
     assert devtools.seen(browser.running) == NO_SIGNALS
@@ -156,21 +150,21 @@ def test_of_a_browser_that_was_never_asked_or_is_forgotten_nothing_is_known(
     assert devtools.seen(browser.running) == NO_SIGNALS
 
 
-def test_a_browser_that_is_gone_takes_no_connection(devtools: DevTools) -> None:
+def test_connecting_to_a_browser_that_is_gone_fails(devtools: DevTools) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     gone = replace(RUNNING, debugger_address=f"127.0.0.1:{port}")
-    with pytest.raises(DevToolsFailed, match="takes no DevTools connection"):
+    with pytest.raises(DevToolsFailed, match="Cannot connect to Chrome DevTools"):
         devtools.of(gone)
 
 
-def test_a_browser_that_listens_and_never_answers_is_given_up(
+def test_connecting_to_a_browser_that_never_answers_times_out(
     devtools: DevTools, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(devtools_module, "CONNECT_S", SHORT_S)
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         running = replace(RUNNING, debugger_address=f"127.0.0.1:{deaf.getsockname()[1]}")
-        with pytest.raises(DevToolsFailed, match="takes no DevTools connection"):
+        with pytest.raises(DevToolsFailed, match="Cannot connect to Chrome DevTools"):
             devtools.of(running)
 
 
@@ -186,24 +180,24 @@ def test_a_connection_that_could_not_be_opened_is_closed_again(
     assert devtools.of(browser.running).alive
 
 
-def test_a_page_that_was_closed_is_attached_to_anew(browser: FakeDevTools, devtools: DevTools) -> None:
+def test_a_page_that_was_detached_is_attached_again(browser: FakeDevTools, devtools: DevTools) -> None:
     connection = devtools.of(browser.running)
     connection.call_page("P1", "Page.enable", TIMEOUT_S)
     connection.call_page("P1", "Page.enable", TIMEOUT_S)
     assert browser.commands.count("Target.attachToTarget") == 1
     browser.tell("Target.detachedFromTarget", sessionId="S1")
-    wait_until(lambda: not connection._attached, "the detachment is heard of")
+    wait_until(lambda: not connection._attached, "the detachment is reported")
     connection.call_page("P1", "Page.enable", TIMEOUT_S)
     assert browser.commands.count("Target.attachToTarget") == 2
 
 
-def test_the_stop_fails_those_who_wait_at_once_and_those_who_come_later(browser: FakeDevTools) -> None:
+def test_stop_fails_pending_and_later_commands(browser: FakeDevTools) -> None:
     devtools = DevTools()
     devtools.start()
     browser.ignored.add("Slow.command")
     connection = devtools.of(browser.running)
     waiting = begin(lambda: connection.call("Slow.command", 60))
-    wait_until(lambda: "Slow.command" in browser.commands, "the slow command came")
+    wait_until(lambda: "Slow.command" in browser.commands, "the slow command was received")
     devtools.stop()
     with pytest.raises(DevToolsFailed):
         waiting.result(TIMEOUT_S)
@@ -213,8 +207,8 @@ def test_the_stop_fails_those_who_wait_at_once_and_those_who_come_later(browser:
     devtools.stop()
 
 
-def test_the_stop_waits_for_no_browser_that_hangs() -> None:
-    """One that is stopped by a signal answers no closing handshake."""
+def test_stop_does_not_wait_for_a_hung_browser() -> None:
+    """Test with a stopped browser, which never answers the closing handshake."""
     accepted, go_on = threading.Event(), threading.Event()
     with fake_devtools() as browser:
 
@@ -237,7 +231,7 @@ def test_the_stop_waits_for_no_browser_that_hangs() -> None:
         go_on.set()
 
 
-def test_a_visit_opens_a_tab_behind_and_closes_it(browser: FakeDevTools, devtools: DevTools) -> None:
+def test_a_visit_opens_and_closes_a_background_tab(browser: FakeDevTools, devtools: DevTools) -> None:
     browser.results |= {
         "Target.createTarget": {"targetId": "B1"},
         "Runtime.evaluate": {"result": {"value": "complete"}},
@@ -253,7 +247,7 @@ def test_a_visit_opens_a_tab_behind_and_closes_it(browser: FakeDevTools, devtool
     assert browser.parameters[1] == {"url": "about:blank", "background": True}
 
 
-def test_a_visit_that_fails_says_so_and_closes_its_tab(browser: FakeDevTools, devtools: DevTools) -> None:
+def test_a_failed_visit_raises_and_closes_its_tab(browser: FakeDevTools, devtools: DevTools) -> None:
     browser.results |= {
         "Target.createTarget": {"targetId": "B1"},
         "Page.navigate": {"errorText": "net::ERR_NAME_NOT_RESOLVED"},
@@ -263,7 +257,7 @@ def test_a_visit_that_fails_says_so_and_closes_its_tab(browser: FakeDevTools, de
     assert browser.commands[-1] == "Target.closeTarget"
 
 
-def test_a_page_that_loads_for_ever_is_closed_when_its_time_is_over(
+def test_a_page_that_never_finishes_loading_is_closed_at_the_deadline(
     browser: FakeDevTools, devtools: DevTools
 ) -> None:
     browser.results |= {
@@ -274,19 +268,19 @@ def test_a_page_that_loads_for_ever_is_closed_when_its_time_is_over(
     assert browser.commands[-1] == "Target.closeTarget"
 
 
-def test_a_page_that_hangs_keeps_its_state_of_before(browser: FakeDevTools, devtools: DevTools) -> None:
+def test_a_hung_page_keeps_its_previously_saved_state(browser: FakeDevTools, devtools: DevTools) -> None:
     before = SavedState(origins={"http://a.example": _storage("old")})
     browser.results |= {
         "Storage.getCookies": {"cookies": []},
         "Browser.getWindowForTarget": {"windowId": 1, "bounds": {"width": 800}},
     }
     browser.ignored.add("Runtime.evaluate")
-    after = take(devtools.of(browser.running), [("P1", "http://a.example/")], before)
+    after = capture(devtools.of(browser.running), [("P1", "http://a.example/")], before)
     assert after.origins == before.origins
     assert (after.url, after.window) == ("http://a.example/", {"width": 800})
 
 
-def test_one_cookie_that_chrome_refuses_does_not_lose_the_others(
+def test_a_cookie_that_chrome_refuses_does_not_affect_the_others(
     browser: FakeDevTools, devtools: DevTools
 ) -> None:
     kept: list[str] = []
@@ -309,7 +303,7 @@ def test_one_cookie_that_chrome_refuses_does_not_lose_the_others(
 
     browser._take = all_or_none  # type: ignore[method-assign]
     cookies = [{"name": name, "value": "1", "session": True} for name in ("one", "bad", "two")]
-    put_back(devtools.of(browser.running), "P1", SavedState(cookies=cookies))
+    restore(devtools.of(browser.running), "P1", SavedState(cookies=cookies))
     assert kept == ["one", "two"]
 
 

@@ -1,4 +1,4 @@
-"""The doctor's eyes on the real machine: it looks and tries, and leaves everything as it was."""
+"""The doctor's checks on the real machine: they read and test, and change nothing."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @contextmanager
 def listening(status: int, body: bytes) -> Iterator[int]:
-    """Answer every GET like this; gives the port."""
+    """Answer every GET with this response; yield the port."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -56,13 +56,13 @@ def settings_on(port: int) -> Settings:
     return Settings.model_validate(Settings().model_dump() | {"port": port})
 
 
-def test_a_free_port_is_free_and_stays_so(home: Path) -> None:
-    assert system_checks._port_holder(Settings()) is PortHolder.NOBODY
-    assert system_checks._port_holder(Settings()) is PortHolder.NOBODY
+def test_a_free_port_is_reported_free_and_stays_free(home: Path) -> None:
+    assert system_checks._port_holder(Settings()) is PortHolder.NONE
+    assert system_checks._port_holder(Settings()) is PortHolder.NONE
 
 
 @pytest.mark.parametrize("status", [200, 503])
-def test_an_instance_of_drover_is_told_from_ours_by_the_lock(home: Path, status: int) -> None:
+def test_another_drover_instance_is_distinguished_from_ours_by_the_lock(home: Path, status: int) -> None:
     with listening(status, json.dumps({"service": "drover"}).encode()) as port:
         assert system_checks._port_holder(settings_on(port)) is PortHolder.ANOTHER_DROVER
         home.mkdir()
@@ -74,12 +74,12 @@ def test_an_instance_of_drover_is_told_from_ours_by_the_lock(home: Path, status:
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"service": "other"}'])
 @pytest.mark.parametrize("status", [200, 404])
-def test_another_program_on_the_port_is_a_stranger(home: Path, status: int, body: bytes) -> None:
+def test_another_program_on_the_port_is_reported(home: Path, status: int, body: bytes) -> None:
     with listening(status, body) as port:
-        assert system_checks._port_holder(settings_on(port)) is PortHolder.A_STRANGER
+        assert system_checks._port_holder(settings_on(port)) is PortHolder.ANOTHER_PROGRAM
 
 
-def test_a_port_that_no_kernel_gives_is_forbidden(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_that_may_not_be_bound_is_forbidden(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
 
@@ -87,35 +87,35 @@ def test_a_port_that_no_kernel_gives_is_forbidden(home: Path, monkeypatch: pytes
     assert system_checks._port_holder(Settings()) is PortHolder.FORBIDDEN
 
 
-def test_the_data_folder_is_judged_without_being_made(home: Path) -> None:
+def test_the_data_folder_is_checked_without_being_created(home: Path) -> None:
     found = system_checks._data_folder(home / "deeper")
     assert (found.refusal, found.writable, found.share) == (None, True, None)
     assert not home.exists()
 
 
-def test_a_path_that_is_too_long_for_sockets_is_told(home: Path) -> None:
+def test_a_path_too_long_for_sockets_is_reported(home: Path) -> None:
     found = system_checks._data_folder(home / ("x" * 60))
     assert found.refusal is not None
     assert "too long" in found.refusal
 
 
-def test_a_name_that_is_too_long_for_any_disk_is_told_too(home: Path) -> None:
+def test_a_name_too_long_for_any_file_system_is_reported(home: Path) -> None:
     assert "too long" in str(system_checks._data_folder(home / ("x" * 300)).refusal)
 
 
-def test_a_file_in_the_place_of_the_data_folder_is_no_place_to_write(home: Path) -> None:
+def test_a_file_in_place_of_the_data_folder_is_not_writable(home: Path) -> None:
     home.touch()
     assert not system_checks._data_folder(home / "d").writable
 
 
-def test_what_becomes_of_an_orphan_is_found_by_trying() -> None:
+def test_the_new_parent_of_an_orphan_is_found_by_a_test_process() -> None:
     before = set(psutil.pids())
     assert permissions.orphans_are_reaped() is True
     left = [pid for pid in set(psutil.pids()) - before if permissions._MAKE_ORPHAN in _arguments(pid)]
     assert left == []
 
 
-def test_where_no_orphan_can_be_made_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_new_parent_is_unknown_if_no_orphan_can_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.executable", "/nonexistent")
     assert permissions.orphans_are_reaped() is None
 
@@ -129,7 +129,7 @@ def test_everything_is_read_without_an_error(home: Path) -> None:
 
 
 @pytest.mark.parametrize("as_json", [False, True])
-def test_a_port_that_is_taken_is_a_problem_told_by_the_exit_code(
+def test_a_taken_port_is_a_problem_with_its_exit_code(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], as_json: bool
 ) -> None:
     with listening(200, b"{}") as port:
@@ -137,8 +137,8 @@ def test_a_port_that_is_taken_is_a_problem_told_by_the_exit_code(
         assert commands.run(["doctor", *(["--json"] if as_json else [])], _never) == 1
     said = capsys.readouterr().out
     if not as_json:
-        assert f"problem  port           {port} is held by another program\n" in said
-        assert "-> stop that, or set DROVER_PORT to another port" in said
+        assert f"problem  port           {port} is used by another program\n" in said
+        assert "-> stop that program, or set DROVER_PORT to another port" in said
         return
     answer = json.loads(said)
     assert (answer["success"], answer["status"]) == (False, "problem")
@@ -146,7 +146,7 @@ def test_a_port_that_is_taken_is_a_problem_told_by_the_exit_code(
     assert check["status"] == "problem"
 
 
-def test_settings_that_do_not_fit_together_are_a_problem(
+def test_settings_that_contradict_each_other_are_a_problem(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("DROVER_HOST", "0.0.0.0")  # noqa: S104 - that it is refused is the test
@@ -170,4 +170,4 @@ def _arguments(pid: int) -> list[str]:
 
 
 def _never(_: Settings) -> int:
-    raise AssertionError("nothing is to be served")
+    raise AssertionError("the doctor serves nothing")

@@ -1,4 +1,4 @@
-"""The fake ChromeDriver keeps to the protocol, and breaks it exactly as it is told."""
+"""The fake ChromeDriver follows the protocol, and misbehaves exactly as told."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ class Fake:
         self.url = f"http://127.0.0.1:{wait_until(self._port, 'the fake says its port')}"
 
     def set_fault(self, fault: Fault) -> None:
-        """Misbehave from now on."""
+        """Set the fault."""
         temporary = self.folder / "control.new"
         temporary.write_text(f"{self.process.pid} {fault.value}\n", encoding="utf-8")
         temporary.rename(self.folder / "control")
 
     def call(self, path: str, body: object = None, method: str | None = None, timeout: float = 10) -> Any:  # noqa: ANN401
-        """Send a command and give its value."""
+        """Send a command and return its value."""
         data = None if body is None else json.dumps(body).encode()
         request = Request(self.url + path, data, method=method)  # noqa: S310 - it is http
         with urlopen(request, timeout=timeout) as answer:  # noqa: S310
             return json.load(answer)["value"]
 
     def new_session(self, **options: object) -> tuple[str, dict[str, Any]]:
-        """Make a session; give its id and capabilities."""
+        """Create a session; return its id and capabilities."""
         options = options or {"args": [f"--user-data-dir={self.folder}/p"]}
         value = self.call("/session", {"capabilities": {"alwaysMatch": {"goog:chromeOptions": options}}})
         return value["sessionId"], value["capabilities"]
@@ -63,7 +63,7 @@ class Fake:
 
 @pytest.fixture
 def start_fake(folder: Path) -> Iterator[Callable[[], Fake]]:
-    """Give a way to run fakes; they end with the test, and their browsers too."""
+    """Yield a function that starts fakes; they end with the test, and their browsers too."""
     fakes: list[Fake] = []
 
     def start() -> Fake:
@@ -135,7 +135,7 @@ def test_a_killed_driver_leaves_its_browser_to_the_next_one(
 
 
 @pytest.mark.parametrize("fault", [Fault.NOT_ACCEPTING, Fault.HUNG])
-def test_a_silent_one_answers_nothing_and_then_again(fake: Fake, fault: Fault) -> None:
+def test_a_silent_one_answers_again_when_the_fault_is_cleared(fake: Fake, fault: Fault) -> None:
     fake.set_fault(fault)
     with pytest.raises(TimeoutError):
         fake.call("/status", timeout=SHORT_S)
@@ -160,7 +160,7 @@ def test_one_that_dies_mid_command_leaves_its_browser(fake: Fake) -> None:
     assert is_living(capabilities["goog:processID"])
 
 
-def test_garbage_is_no_http_and_html_is_no_json(fake: Fake) -> None:
+def test_garbage_is_not_http_and_html_is_not_json(fake: Fake) -> None:
     fake.set_fault(Fault.ANSWERS_GARBAGE)
     with pytest.raises(BadStatusLine):
         fake.call("/status")
@@ -170,7 +170,7 @@ def test_garbage_is_no_http_and_html_is_no_json(fake: Fake) -> None:
 
 
 @pytest.mark.parametrize("fault", [Fault.REFUSES_SESSION, Fault.BROWSER_DIES_AT_START])
-def test_a_session_that_cannot_be_made_is_refused_as_w3c_says(fake: Fake, fault: Fault) -> None:
+def test_a_session_that_cannot_be_created_gets_the_w3c_error(fake: Fake, fault: Fault) -> None:
     (fake.folder / "control").write_text(fault.value, encoding="utf-8")
     with pytest.raises(HTTPError) as refusal:
         fake.new_session()

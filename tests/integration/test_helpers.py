@@ -1,4 +1,4 @@
-"""What is read of one Chrome's helpers: real children of a process that has Chrome's name."""
+"""What is read of one Chrome's helpers: real children of a process with Chrome's name."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux list
 
 
 def with_a_helper(kids: Children, name: str) -> tuple[subprocess.Popen[str], psutil.Process]:
-    """Start a main process that takes no note of its one helper's end, and give both."""
+    """Start a main process that does not reap its one helper, and return both."""
     main = kids.start(script=f"'{kids.program(name)}' -c read <&0 & echo ready; exec sleep 600")
     process = psutil.Process(main.pid)
     # A shell would reap its child.
-    wait_until(lambda: process.name() == "sleep", "the main process is no shell any more")
+    wait_until(lambda: process.name() == "sleep", "the main process is no longer a shell")
     (helper,) = process.children()
     return main, helper
 
 
-def test_a_helper_that_has_ended_is_seen_until_it_is_off_the_table(folder: Path) -> None:
+def test_a_helper_that_ended_is_reported_until_it_is_reaped(folder: Path) -> None:
     with children(folder) as kids:
         main, helper = with_a_helper(kids, "chrome")
         browser = identity(main)
@@ -39,7 +39,7 @@ def test_a_helper_that_has_ended_is_seen_until_it_is_off_the_table(folder: Path)
         assert look_at_helpers(browser) == Helpers()
 
 
-def test_a_helper_that_is_no_chrome_may_end_as_it_likes(folder: Path) -> None:
+def test_a_child_that_is_not_chrome_is_ignored(folder: Path) -> None:
     with children(folder) as kids:
         main, helper = with_a_helper(kids, "cat")
         browser = identity(main)
@@ -48,7 +48,7 @@ def test_a_helper_that_is_no_chrome_may_end_as_it_likes(folder: Path) -> None:
         assert look_at_helpers(browser) == Helpers()
 
 
-def test_a_helper_that_somebody_has_stopped_is_found(folder: Path) -> None:
+def test_a_stopped_helper_is_reported(folder: Path) -> None:
     with children(folder) as kids:
         main, helper = with_a_helper(kids, "chrome")
         browser = identity(main)

@@ -29,7 +29,7 @@ lock.release()
 """
 
 
-@pytest.fixture(name="_impatient")
+@pytest.fixture(name="_short_timeouts")
 def _short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(instance_lock, "_ACQUIRE_PATIENCE_S", 0.1)
 
@@ -46,8 +46,8 @@ def _holder(folder: Path) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
-@pytest.mark.usefixtures("_impatient")
-def test_a_living_instance_keeps_others_out_and_is_seen_to_live(
+@pytest.mark.usefixtures("_short_timeouts")
+def test_a_living_instance_excludes_others_and_is_reported_alive(
     holder: subprocess.Popen[str], folder: Path
 ) -> None:
     assert read_owner(str(folder), 0) is OwnerState.LIVING
@@ -56,7 +56,7 @@ def test_a_living_instance_keeps_others_out_and_is_seen_to_live(
     assert holder.poll() is None
 
 
-def test_an_instance_that_was_killed_is_recent_and_then_dead_and_its_lock_is_free(
+def test_a_killed_instance_is_recent_then_dead_and_its_lock_is_free(
     holder: subprocess.Popen[str], folder: Path
 ) -> None:
     holder.send_signal(signal.SIGKILL)
@@ -70,13 +70,13 @@ def test_an_instance_that_was_killed_is_recent_and_then_dead_and_its_lock_is_fre
     successor.release()
 
 
-def test_a_stop_leaves_a_last_sign_of_life(holder: subprocess.Popen[str], folder: Path) -> None:
+def test_a_stop_updates_the_last_sign_of_life(holder: subprocess.Popen[str], folder: Path) -> None:
     os.utime(folder / "lock", (0, 0))
     holder.communicate("\n", timeout=10)
     assert read_owner(str(folder), 60) is OwnerState.RECENT
 
 
-def test_a_program_that_the_instance_started_does_not_keep_its_lock(folder: Path) -> None:
+def test_a_child_process_does_not_keep_the_lock(folder: Path) -> None:
     lock = InstanceLock(folder)
     lock.acquire()
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE, close_fds=False) as child:
@@ -85,15 +85,15 @@ def test_a_program_that_the_instance_started_does_not_keep_its_lock(folder: Path
         child.kill()
 
 
-def test_those_who_look_never_keep_an_instance_from_its_start(folder: Path) -> None:
+def test_reading_the_owner_never_prevents_a_start(folder: Path) -> None:
     over = threading.Event()
     (folder / "lock").touch()
 
-    def look() -> None:
+    def read_repeatedly() -> None:
         while not over.is_set():
             read_owner(str(folder), 0)
 
-    readers = [threading.Thread(target=look) for _ in range(4)]
+    readers = [threading.Thread(target=read_repeatedly) for _ in range(4)]
     for reader in readers:
         reader.start()
     try:
@@ -107,7 +107,7 @@ def test_those_who_look_never_keep_an_instance_from_its_start(folder: Path) -> N
             reader.join()
 
 
-def test_a_lock_file_that_was_deleted_under_its_holder_is_made_anew(folder: Path) -> None:
+def test_a_lock_file_deleted_under_its_holder_is_created_again(folder: Path) -> None:
     first, second = InstanceLock(folder), InstanceLock(folder)
     first.acquire()
     (folder / "lock").unlink()
@@ -118,8 +118,8 @@ def test_a_lock_file_that_was_deleted_under_its_holder_is_made_anew(folder: Path
     second.release()
 
 
-@pytest.mark.usefixtures("_impatient")
-def test_one_object_takes_its_lock_once_and_may_release_it_twice(folder: Path) -> None:
+@pytest.mark.usefixtures("_short_timeouts")
+def test_a_lock_is_taken_once_and_may_be_released_twice(folder: Path) -> None:
     lock = InstanceLock(folder)
     lock.acquire()
     with pytest.raises(DataDirInUse):
@@ -128,7 +128,7 @@ def test_one_object_takes_its_lock_once_and_may_release_it_twice(folder: Path) -
     lock.release()
 
 
-def test_a_file_system_without_locks_refuses_the_start_in_words(
+def test_a_file_system_without_locks_prevents_the_start_with_a_message(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_locks(_: int) -> bool:
@@ -143,7 +143,7 @@ def test_a_file_system_without_locks_refuses_the_start_in_words(
     lock.release()
 
 
-def test_a_lock_that_cannot_be_opened_refuses_the_start(folder: Path) -> None:
+def test_a_lock_that_cannot_be_opened_prevents_the_start(folder: Path) -> None:
     (folder / "lock").mkdir()
     advice = "DROVER_DATA_DIR is .*cannot be opened .*choose a folder that this user can write to"
     with pytest.raises(StartRefused, match=advice):

@@ -1,4 +1,4 @@
-"""Starting, re-attaching and stopping, with a ChromeDriver that misbehaves: nothing is ever left."""
+"""Start, reattach and stop with a ChromeDriver that misbehaves; nothing is ever left behind."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.machine import is_living, kill, living, marked, wait_gone, wait_until
 
 
 class Bench:
-    """A launcher over the fake, and one session's folder."""
+    """A launcher over the fake ChromeDriver, and one session's folder."""
 
     def __init__(self, folder: Path) -> None:
         home = folder / "fake"
@@ -70,7 +70,7 @@ def bench(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     bench.launcher.reap()
 
 
-def test_a_browser_is_started_with_its_mark_on_everything_and_ended_with_all_of_it(bench: Bench) -> None:
+def test_every_process_of_a_browser_carries_the_mark_and_is_ended(bench: Bench) -> None:
     running = bench.start()
     pids = bench.pids()
     assert pids >= running.pids
@@ -81,7 +81,7 @@ def test_a_browser_is_started_with_its_mark_on_everything_and_ended_with_all_of_
     assert not living(pids)
 
 
-def test_chromedriver_has_a_process_session_and_a_temp_folder_of_its_own_and_none_of_our_variables(
+def test_chromedriver_has_its_own_process_session_and_temp_folder_and_no_drover_variables(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DROVER_API_TOKEN", "secret")
@@ -110,7 +110,7 @@ def test_chromedriver_has_a_process_session_and_a_temp_folder_of_its_own_and_non
         (Fault.ANSWERS_HTML, "No browser could be started"),
     ],
 )
-def test_a_start_that_fails_leaves_no_process_and_says_why_and_what_to_do(
+def test_a_failed_start_leaves_no_process_and_reports_cause_and_remedy(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, fault: Fault, words: str
 ) -> None:
     monkeypatch.setattr(driver_processes, "DRIVER_START_S", 1.0 if fault is Fault.NEVER_READY else 10.0)
@@ -118,13 +118,13 @@ def test_a_start_that_fails_leaves_no_process_and_says_why_and_what_to_do(
     with pytest.raises(BrowserUnavailable) as failure:
         bench.start(seconds=1.0 if fault in {Fault.NOT_ACCEPTING, Fault.HUNG} else 30.0)
     assert words in failure.value.message
-    assert "ask again" in failure.value.message
+    assert "retry" in failure.value.message
     assert bench.launcher.unavailable == failure.value.message
     assert bench.pids() == set()
     assert bench.folders.remove(bench.folder)
 
 
-def test_a_start_that_works_again_is_told_as_such(bench: Bench) -> None:
+def test_a_start_that_works_again_clears_the_failure(bench: Bench) -> None:
     bench.set_fault(Fault.REFUSES_SESSION)
     with pytest.raises(BrowserUnavailable):
         bench.start()
@@ -134,35 +134,37 @@ def test_a_start_that_works_again_is_told_as_such(bench: Bench) -> None:
     bench.launcher.stop(bench.folder, running)
 
 
-def test_a_full_disk_speaks_against_the_next_start(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_an_obstacle_to_the_next_start(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.set_fault(Fault.REFUSES_SESSION)
     with pytest.raises(BrowserUnavailable):
         bench.start()
     assert bench.launcher.obstacle() is None
     monkeypatch.setattr(start_diagnostics, "ENOUGH_DISK_MB", 10**9)
-    assert f"The disk of {bench.folder.path.parent} is full" in str(bench.launcher.obstacle())
+    obstacle = str(bench.launcher.obstacle())
+    assert obstacle.startswith("Disk full: ")
+    assert str(bench.folder.path.parent) in obstacle
 
 
 class FakeBinaryFinder:
-    """Where Chrome and ChromeDriver are to be had, once they have come; a look there takes its time."""
+    """Finds Chrome and ChromeDriver once they are installed; the search can be blocked."""
 
     def __init__(self, binaries: Binaries) -> None:
         self.binaries = binaries
         self.have_come = False
-        self.asked = 0
+        self.calls = 0
         self.open = threading.Event()
         self.open.set()
         self.launcher = Launcher(self.find, headless=True, no_sandbox=True, chrome_args=())
 
     def find(self) -> Binaries:
-        self.asked += 1
+        self.calls += 1
         assert self.open.wait(30)
         if not self.have_come:
             raise BrowserUnavailable("no Chrome was found")
         return self.binaries
 
 
-def test_a_browser_that_comes_later_is_found(bench: Bench) -> None:
+def test_a_browser_installed_later_is_found(bench: Bench) -> None:
     finder = FakeBinaryFinder(bench.binaries)
     launcher = finder.launcher
     launcher.check()
@@ -170,58 +172,58 @@ def test_a_browser_that_comes_later_is_found(bench: Bench) -> None:
     finder.have_come = True
     assert launcher.obstacle() is None
     assert launcher.obstacle() is None
-    assert finder.asked == 2
+    assert finder.calls == 2
 
 
-def test_who_waits_for_somebody_elses_look_shares_what_it_found(bench: Bench) -> None:
+def test_concurrent_callers_share_one_search_for_programs(bench: Bench) -> None:
     finder = FakeBinaryFinder(bench.binaries)
     launcher = finder.launcher
     finder.open.clear()
     with ThreadPoolExecutor(3) as pool:
-        looks = [pool.submit(launcher.obstacle) for _ in range(3)]
-        wait_until(lambda: finder.asked == 1, "the first looks")
-        wait_until(lambda: sum(look.running() for look in looks) == 3, "the others wait")
+        searches = [pool.submit(launcher.obstacle) for _ in range(3)]
+        wait_until(lambda: finder.calls == 1, "the first search has started")
+        wait_until(lambda: sum(search.running() for search in searches) == 3, "the others wait")
         time.sleep(0.1)
         finder.open.set()
-        assert {look.result(30) for look in looks} == {"no Chrome was found"}
-    assert finder.asked == 1
+        assert {search.result(30) for search in searches} == {"no Chrome was found"}
+    assert finder.calls == 1
 
 
-def test_nobody_waits_longer_for_somebody_elses_look_than_he_has_time(bench: Bench) -> None:
+def test_waiting_for_the_search_of_another_caller_ends_at_the_deadline(bench: Bench) -> None:
     finder = FakeBinaryFinder(bench.binaries)
     launcher = finder.launcher
     finder.open.clear()
     with ThreadPoolExecutor(1) as pool:
-        look = pool.submit(launcher.obstacle)
-        wait_until(lambda: finder.asked == 1, "the first looks")
-        with pytest.raises(BrowserUnavailable, match="still being fetched; ask again later"):
+        search = pool.submit(launcher.obstacle)
+        wait_until(lambda: finder.calls == 1, "the first search has started")
+        with pytest.raises(BrowserUnavailable, match="still being downloaded; retry later"):
             launcher.start(bench.folder, CheckedCapabilities({}), Deadline(0.1), lambda: True)
         finder.open.set()
-        assert look.result(30) == "no Chrome was found"
+        assert search.result(30) == "no Chrome was found"
 
 
-def test_programs_that_do_not_fit_are_what_a_failed_start_is_put_down_to(
+def test_a_failed_start_is_attributed_to_mismatched_programs(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "versions", lambda _: ("156.0", "100.0"))
-    doubt = bench.launcher.check()
-    assert doubt is not None
+    problem = bench.launcher.check()
+    assert problem is not None
     assert bench.launcher.unavailable is None
     bench.set_fault(Fault.REFUSES_SESSION)
     with pytest.raises(BrowserUnavailable) as failure:
         bench.start()
-    assert failure.value.message.endswith(f"{doubt}, then ask again")
+    assert failure.value.message.endswith(f"{problem}, then retry")
 
 
-def test_a_program_that_tells_no_version_cannot_be_started(
+def test_a_program_that_prints_no_version_cannot_be_started(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "versions", lambda _: ("156.0", ""))
     assert bench.launcher.check() is None
-    assert "chromedriver does not tell its version" in str(bench.launcher.unavailable)
+    assert "chromedriver --version` failed" in str(bench.launcher.unavailable)
 
 
-def test_a_driver_that_found_its_port_taken_is_started_again(bench: Bench) -> None:
+def test_a_driver_whose_port_is_taken_is_started_again(bench: Bench) -> None:
     faults = iter([Fault.PORT_TAKEN, Fault.PORT_TAKEN, Fault.NONE])
 
     def wanted() -> bool:
@@ -234,18 +236,18 @@ def test_a_driver_that_found_its_port_taken_is_started_again(bench: Bench) -> No
     assert bench.pids() == set()
 
 
-def test_an_executable_that_cannot_be_run_is_named(bench: Bench) -> None:
+def test_an_executable_that_cannot_be_run_is_named_in_the_error(bench: Bench) -> None:
     path = bench.binaries.chromedriver
     path.chmod(0o600)
     with pytest.raises(BrowserUnavailable, match=f"{path}.*DROVER_CHROMEDRIVER"):
         bench.start()
 
 
-def test_an_output_that_cannot_be_written_is_told_as_a_want_of_room(
+def test_an_output_file_that_cannot_be_written_is_reported_as_full_disk(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench.folder.driver_output.mkdir()
-    with pytest.raises(BrowserUnavailable, match=r"cannot be written .*free some disk space, then ask again"):
+    with pytest.raises(BrowserUnavailable, match=r"cannot be written .*free some disk space, then retry"):
         bench.start()
     assert bench.pids() == set()
 
@@ -259,7 +261,7 @@ class WithoutIPv6(socket.socket):
         super().bind(address)
 
 
-def test_without_ipv6_chromedriver_is_told_its_port_since_it_would_not_tell_ours(
+def test_without_ipv6_the_port_is_chosen_for_chromedriver(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(socket, "socket", WithoutIPv6)
@@ -277,7 +279,7 @@ def test_nothing_is_started_for_a_session_that_is_not_wanted(bench: Bench) -> No
     assert not bench.folder.driver_output.exists()
 
 
-def test_a_start_that_was_overtaken_does_not_make_the_service_unhealthy(bench: Bench) -> None:
+def test_a_cancelled_start_does_not_make_the_service_unhealthy(bench: Bench) -> None:
     bench.set_fault(Fault.REFUSES_SESSION)
     answers = iter([True])
     with pytest.raises(BrowserUnavailable):
@@ -288,7 +290,7 @@ def test_a_start_that_was_overtaken_does_not_make_the_service_unhealthy(bench: B
     assert bench.pids() == set()
 
 
-def test_a_driver_that_dies_after_the_start_is_swept_up_by_the_stop(bench: Bench) -> None:
+def test_leftovers_of_a_driver_that_died_after_the_start_are_ended_by_the_stop(bench: Bench) -> None:
     bench.set_fault(Fault.DIES_AFTER_SESSION)
     running = bench.start()
     wait_gone({running.driver.pid})
@@ -298,7 +300,7 @@ def test_a_driver_that_dies_after_the_start_is_swept_up_by_the_stop(bench: Bench
     assert bench.pids() == set()
 
 
-def test_a_driver_that_ignores_the_request_to_end_is_killed(bench: Bench) -> None:
+def test_a_driver_that_ignores_sigterm_is_killed(bench: Bench) -> None:
     bench.set_fault(Fault.IGNORES_TERM)
     running = bench.start()
     bench.launcher.stop(bench.folder, running)
@@ -313,14 +315,14 @@ def test_stopped_processes_are_ended_too(bench: Bench) -> None:
     assert bench.pids() == set()
 
 
-def test_the_mark_alone_is_enough_to_find_everything(bench: Bench) -> None:
+def test_the_mark_alone_finds_every_process(bench: Bench) -> None:
     running = bench.start()
     kill([psutil.Process(running.driver.pid)])
     bench.launcher.stop(bench.folder, None)
     assert bench.pids() == set()
 
 
-def test_a_stop_of_what_never_ran_does_nothing(bench: Bench) -> None:
+def test_stopping_what_never_ran_does_nothing(bench: Bench) -> None:
     bench.launcher.stop(bench.folder, None)
 
 
@@ -343,7 +345,7 @@ def test_a_browser_that_outlived_its_driver_is_attached_to_a_new_one(bench: Benc
     assert bench.pids() == set()
 
 
-def test_a_driver_that_still_lives_is_ended_before_the_new_one_comes(bench: Bench) -> None:
+def test_a_living_driver_is_ended_before_the_new_one_starts(bench: Bench) -> None:
     before = bench.start()
     os.kill(before.driver.pid, signal.SIGSTOP)
     after = bench.reattach(before)
@@ -351,20 +353,20 @@ def test_a_driver_that_still_lives_is_ended_before_the_new_one_comes(bench: Benc
     bench.launcher.stop(bench.folder, after)
 
 
-def test_there_is_nothing_to_attach_to_where_the_browser_is_gone(bench: Bench) -> None:
+def test_reattaching_to_a_browser_that_is_gone_fails(bench: Bench) -> None:
     running = bench.start()
     kill([psutil.Process(running.driver.pid), psutil.Process(running.browser.pid)])
-    with pytest.raises(BrowserUnavailable, match="nothing to attach to"):
+    with pytest.raises(BrowserUnavailable, match="ChromeDriver cannot attach"):
         bench.reattach(running)
     bench.launcher.stop(bench.folder, running)
     assert bench.pids() == set()
 
 
-def test_another_browser_at_the_old_address_is_not_taken_over(bench: Bench) -> None:
+def test_another_browser_at_the_old_address_is_not_adopted(bench: Bench) -> None:
     running = bench.start()
-    stranger = replace(running, browser_guid="somebody else's")
-    with pytest.raises(BrowserUnavailable, match="nothing to attach to"):
-        bench.reattach(stranger)
+    other_browser = replace(running, browser_guid="another browser")
+    with pytest.raises(BrowserUnavailable, match="ChromeDriver cannot attach"):
+        bench.reattach(other_browser)
     bench.launcher.stop(bench.folder, running)
 
 

@@ -1,4 +1,4 @@
-"""Many sessions that start at once take turns, and whatever befalls them, none waits for ever."""
+"""Many sessions that start at once take turns, and every request gets an answer."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ AT_ONCE = 2
 
 @pytest.fixture
 def harness(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServiceHarness]:
-    """Give a house in which two browsers may start at a time."""
+    """Run a service in which two browsers may start at a time."""
     monkeypatch.setattr(launcher, "GRACE_S", 0.5)
     monkeypatch.setattr(launcher, "usable_cores", lambda: AT_ONCE - 1)
     with running_harness(folder, monkeypatch) as harness:
@@ -30,19 +30,20 @@ def harness(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServiceHa
 
 
 def acquire_concurrently(harness: ServiceHarness, size: int) -> list[Future[Acquired]]:
-    """Let so many clients ask for sessions whose starts hang, and give them when all slots are taken."""
+    """Request `size` sessions whose starts hang; return when all slots are taken."""
     harness.set_fault(Fault.HUNG)
     names = [f"s{number}" for number in range(size)]
     asking = [harness.run_in_thread(lambda name=name: harness.acquire(name)) for name in names]  # type: ignore[misc]
     wait_until(
-        lambda: {s.session_id for s in harness.manager.registry.sessions()} >= set(names), "all are in"
+        lambda: {s.session_id for s in harness.manager.registry.sessions()} >= set(names),
+        "all sessions are registered",
     )
     wait_until(lambda: len(started(harness) & set(names)) == AT_ONCE, "the first two start")
     return asking
 
 
 def started(harness: ServiceHarness) -> set[str]:
-    """Give the ids of the sessions whose ChromeDriver was started."""
+    """Return the ids of the sessions whose ChromeDriver was started."""
     return {
         session.session_id
         for session in harness.manager.registry.sessions()
@@ -50,7 +51,7 @@ def started(harness: ServiceHarness) -> set[str]:
     }
 
 
-def test_no_more_start_at_once_than_may_and_all_are_served(harness: ServiceHarness) -> None:
+def test_concurrent_starts_are_limited_and_all_requests_are_served(harness: ServiceHarness) -> None:
     asking = acquire_concurrently(harness, 6)
     assert len(harness.drivers()) == AT_ONCE
     harness.set_fault(Fault.NONE)
@@ -58,7 +59,7 @@ def test_no_more_start_at_once_than_may_and_all_are_served(harness: ServiceHarne
     assert len(harness.drivers()) == 6
 
 
-def test_one_that_is_deleted_while_it_waits_is_gone_at_once_and_starts_nothing(
+def test_a_session_deleted_while_it_waits_for_a_slot_starts_nothing(
     harness: ServiceHarness,
 ) -> None:
     asking = acquire_concurrently(harness, 3)
@@ -71,7 +72,7 @@ def test_one_that_is_deleted_while_it_waits_is_gone_at_once_and_starts_nothing(
     assert len(harness.manager.registry.sessions()) == AT_ONCE
 
 
-def test_an_emergency_ends_those_who_wait_as_well_and_the_next_start_at_once(harness: ServiceHarness) -> None:
+def test_an_emergency_ends_waiting_starts_and_new_ones_begin_at_once(harness: ServiceHarness) -> None:
     asking = acquire_concurrently(harness, 5)
     harness.manager.emergency()
     for one in asking:
@@ -82,7 +83,7 @@ def test_an_emergency_ends_those_who_wait_as_well_and_the_next_start_at_once(har
     assert harness.acquire("s0").created
 
 
-def test_a_browser_that_lives_gets_its_new_driver_past_those_who_wait(harness: ServiceHarness) -> None:
+def test_a_reattach_does_not_wait_for_a_start_slot(harness: ServiceHarness) -> None:
     session = harness.acquire("old").session
     assert session.running is not None
     asking = acquire_concurrently(harness, 4)
@@ -93,7 +94,7 @@ def test_a_browser_that_lives_gets_its_new_driver_past_those_who_wait(harness: S
     assert all(one.result(TIMEOUT_S).created for one in asking)
 
 
-def test_the_stop_waits_for_nobody_in_the_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stop_does_not_wait_for_queued_starts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launcher, "GRACE_S", 0.5)
     monkeypatch.setattr(launcher, "usable_cores", lambda: AT_ONCE - 1)
     with running_harness(folder, monkeypatch) as harness:

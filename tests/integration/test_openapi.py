@@ -1,4 +1,4 @@
-"""The OpenAPI document before a validator that nobody here wrote, which takes a second or two."""
+"""The OpenAPI document checked by a third-party validator, which takes a second or two."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ def test_the_document_is_valid() -> None:
     assert [str(error) for error in OpenAPIV31SpecValidator(document()).iter_errors()] == []
 
 
-def test_the_validator_sees_what_is_wrong() -> None:
+def test_the_validator_finds_an_error() -> None:
     wrong = document() | {"info": {"title": "no version"}}
     assert [*OpenAPIV31SpecValidator(wrong).iter_errors()]

@@ -1,4 +1,4 @@
-"""The cleaner over real children with Chrome's executable names, and over none that are not the test's."""
+"""The cleaner over real child processes with Chrome's executable names, and over no others."""
 
 from __future__ import annotations
 
@@ -17,56 +17,32 @@ from drover.core import events
 from drover.processes.cleanup.verdicts import ProtectedSession
 from drover.processes.table import ProcessIdentity, ProcessTable, snapshot
 from drover.processes.termination import Outcome, Termination, end
-from drover.storage.session_folders import SessionFolder, SessionFolders
-from process_cleanup import CleanupReport, ProcessCleaner, Trigger
-from tests.integration.child_processes import IGNORE_TERM, WAIT, Children, children, state
+from drover.storage.session_folders import SessionFolder
+from process_cleanup import CleanupReport, Trigger
+from tests.integration.child_processes import IGNORE_TERM, Children, children, state
+from tests.integration.cleaner_harness import CleanerHarness
 from tests.machine import is_living, run_concurrently, wait_until
-from tests.unit.examples import EventRecorder
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the children are made for Linux")
 TIMEOUT_S = 30.0
 
 
-class CleanerHarness:
-    """A cleaner that sees only the processes of its own test, whose sessions are a list."""
+class ConfinedHarness(CleanerHarness):
+    """A cleaner that sees and ends only the processes of its own test, and records its steps."""
 
     def __init__(self, folder: Path, kids: Children, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.kids = kids
-        self.recorder = EventRecorder()
-        self.folders = SessionFolders(folder / "d")
-        self.folders.check()
-        self.sessions: list[ProtectedSession] = []
         self.steps: list[str] = []
-        monkeypatch.setattr(process_cleanup, "snapshot", self.look)
+        monkeypatch.setattr(process_cleanup, "snapshot", self.snapshot)
         monkeypatch.setattr(process_cleanup, "end", self.end)
-        self.cleaner = self.make()
+        super().__init__(folder, kids, adopt_grace=60, owned_only=False)
 
-    def make(self, *, owned_only: bool = False) -> ProcessCleaner:
-        return ProcessCleaner(
-            self.folders, self._protected, self.recorder, adopt_grace=60, owned_only=owned_only
-        )
-
-    def session(self) -> SessionFolder:
-        """Make a session's folder."""
-        folder = self.folders.choose()
-        self.folders.make(folder)
-        return folder
-
-    def driver(self, folder: SessionFolder, script: str = WAIT) -> int:
-        """Start what plays the ChromeDriver of a session."""
-        log = f"--log-path={folder.driver_log}"
-        return self.kids.start(log, name="chromedriver", script=script).pid
-
-    def protect(self, folder: SessionFolder, *pids: int) -> None:
-        """Put a session into the list."""
-        self.sessions.append(ProtectedSession(folder.path.name, str(folder.path), frozenset(pids)))
-
-    def _protected(self) -> tuple[ProtectedSession, ...]:
+    def protected(self) -> tuple[ProtectedSession, ...]:
+        """Return the protected sessions."""
         self.steps.append("protected")
-        return tuple(self.sessions)
+        return super().protected()
 
-    def look(self) -> ProcessTable:
-        """Read what there is of the test's own processes."""
+    def snapshot(self) -> ProcessTable:
+        """Read the process table without processes of others."""
         self.steps.append("snapshot")
         table = snapshot()
         ours = {process.pid for process in self.kids.processes} | {table.self_pid}
@@ -74,16 +50,16 @@ class CleanerHarness:
         return replace(table, rows={pid: row for pid, row in table.rows.items() if pid in ours})
 
     def end(self, targets: Sequence[ProcessIdentity], *, grace: float = 0.3) -> tuple[Termination, ...]:
-        """End some of the test's own processes, and no other."""
+        """End processes of the test; fail if there is any other among them."""
         self.steps.append("end")
         assert {target.pid for target in targets} <= {process.pid for process in self.kids.processes}
         return end(targets, grace=grace)
 
 
 @pytest.fixture
-def harness(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CleanerHarness]:
+def harness(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ConfinedHarness]:
     with children(folder) as kids:
-        harness = CleanerHarness(folder, kids, monkeypatch)
+        harness = ConfinedHarness(folder, kids, monkeypatch)
         yield harness
         harness.cleaner.close()
 
@@ -92,8 +68,8 @@ def killed(report: CleanupReport) -> set[int]:
     return {one.judgement.row.pid for one in report.killed}
 
 
-def test_what_no_session_owns_is_ended_with_its_folder_and_what_one_owns_is_not(
-    harness: CleanerHarness,
+def test_an_orphan_is_ended_with_its_folder_and_a_session_is_not(
+    harness: ConfinedHarness,
 ) -> None:
     lost, kept = harness.session(), harness.session()
     orphan, driver = harness.driver(lost), harness.driver(kept)
@@ -112,46 +88,46 @@ def test_what_no_session_owns_is_ended_with_its_folder_and_what_one_owns_is_not(
     ]
 
 
-def test_the_table_is_read_before_the_protected_set(harness: CleanerHarness) -> None:
+def test_the_table_is_read_before_the_protected_set(harness: ConfinedHarness) -> None:
     harness.cleaner.cleanup(Trigger.PERSON)
     harness.steps = harness.steps[: harness.steps.index("protected") + 1]
     assert harness.steps == ["snapshot", "protected"]
 
 
-def test_a_session_that_is_born_between_the_two_looks_is_spared(
-    harness: CleanerHarness, monkeypatch: pytest.MonkeyPatch
+def test_a_session_that_starts_between_table_and_protected_set_is_spared(
+    harness: ConfinedHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    newborn = harness.session()
-    driver = harness.driver(newborn)
+    starting = harness.session()
+    driver = harness.driver(starting)
 
-    def born_meanwhile() -> ProcessTable:
-        table = harness.look()
-        harness.protect(newborn)
+    def session_starts_after_snapshot() -> ProcessTable:
+        table = harness.snapshot()
+        harness.protect(starting)
         return table
 
-    monkeypatch.setattr(process_cleanup, "snapshot", born_meanwhile)
+    monkeypatch.setattr(process_cleanup, "snapshot", session_starts_after_snapshot)
     report = harness.cleaner.cleanup(Trigger.PERSON)
     assert killed(report) == set()
     assert is_living(driver)
-    assert newborn.path.exists()
+    assert starting.path.exists()
 
 
-def test_a_folder_that_is_made_during_the_sweep_is_spared(harness: CleanerHarness) -> None:
+def test_a_folder_created_during_the_sweep_is_spared(harness: ConfinedHarness) -> None:
     made: list[SessionFolder] = []
     present = harness.folders.present
 
-    def made_meanwhile() -> tuple[SessionFolder, ...]:
+    def make_folder_after_listing() -> tuple[SessionFolder, ...]:
         found = present()
         made.append(harness.session())
         return found
 
-    harness.folders.present = made_meanwhile  # type: ignore[method-assign]
+    harness.folders.present = make_folder_after_listing  # type: ignore[method-assign]
     assert harness.cleaner.cleanup(Trigger.PERSON).removed_profiles == 0
     assert made[0].path.exists()
 
 
-def test_what_a_lost_session_has_left_is_tidied_away_before_the_cleaner_is_closed(
-    harness: CleanerHarness,
+def test_leftovers_of_a_lost_session_are_removed_before_the_cleaner_closes(
+    harness: ConfinedHarness,
 ) -> None:
     lost = harness.session()
     orphan = harness.driver(lost)
@@ -161,8 +137,8 @@ def test_what_a_lost_session_has_left_is_tidied_away_before_the_cleaner_is_close
     assert not lost.path.exists()
 
 
-def test_what_one_cleanup_could_not_remove_is_left_to_the_next_that_is_asked_for(
-    harness: CleanerHarness, monkeypatch: pytest.MonkeyPatch
+def test_a_folder_that_cannot_be_removed_triggers_no_further_automatic_cleanup(
+    harness: ConfinedHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     harness.session()
     monkeypatch.setattr(harness.folders, "remove", lambda _: False)
@@ -172,7 +148,7 @@ def test_what_one_cleanup_could_not_remove_is_left_to_the_next_that_is_asked_for
     assert len([line for line in harness.recorder.lines if line.startswith("Active ChromeDriver")]) == 1
 
 
-def test_where_every_folder_is_owned_there_is_nothing_to_tidy(harness: CleanerHarness) -> None:
+def test_tidy_does_nothing_if_every_folder_is_owned(harness: ConfinedHarness) -> None:
     kept = harness.session()
     harness.protect(kept)
     harness.cleaner.tidy()
@@ -181,21 +157,23 @@ def test_where_every_folder_is_owned_there_is_nothing_to_tidy(harness: CleanerHa
     assert "snapshot" not in harness.steps
 
 
-def test_a_folder_that_goes_with_its_session_during_the_look_is_not_counted(harness: CleanerHarness) -> None:
+def test_a_folder_removed_with_its_session_during_the_listing_is_not_counted(
+    harness: ConfinedHarness,
+) -> None:
     closing = harness.session()
     present = harness.folders.present
 
-    def closed_meanwhile() -> tuple[SessionFolder, ...]:
+    def close_session_after_listing() -> tuple[SessionFolder, ...]:
         found = present()
         harness.folders.remove(closing)
         return found
 
-    harness.folders.present = closed_meanwhile  # type: ignore[method-assign]
+    harness.folders.present = close_session_after_listing  # type: ignore[method-assign]
     harness.cleaner.tidy()
     assert "snapshot" not in harness.steps
 
 
-def test_nothing_to_do_is_said_so(harness: CleanerHarness) -> None:
+def test_a_cleanup_without_orphans_logs_so(harness: ConfinedHarness) -> None:
     report = harness.cleaner.cleanup(Trigger.PERSON)
     assert (report.killed_count, report.killed, report.failed) == (0, (), ())
     assert harness.recorder.lines == [
@@ -205,7 +183,7 @@ def test_nothing_to_do_is_said_so(harness: CleanerHarness) -> None:
     ]
 
 
-def test_a_dry_run_tells_what_it_would_do_and_does_nothing(harness: CleanerHarness) -> None:
+def test_a_dry_run_reports_orphans_and_changes_nothing(harness: ConfinedHarness) -> None:
     lost = harness.session()
     orphan = harness.driver(lost)
     report = harness.cleaner.cleanup(Trigger.PERSON, dry_run=True)
@@ -217,26 +195,26 @@ def test_a_dry_run_tells_what_it_would_do_and_does_nothing(harness: CleanerHarne
     assert not [event for event in harness.recorder.events if isinstance(event, events.KillingProcess)]
 
 
-def test_an_orphan_that_ignores_the_request_is_killed(harness: CleanerHarness) -> None:
+def test_an_orphan_that_ignores_the_request_is_killed(harness: ConfinedHarness) -> None:
     orphan = harness.driver(harness.session(), IGNORE_TERM)
     (one,) = harness.cleaner.cleanup(Trigger.PERSON).killed
     assert (one.judgement.row.pid, one.outcome) == (orphan, Outcome.KILLED)
     assert not is_living(orphan)
 
 
-def test_what_survives_is_told_and_not_counted_and_not_tried_for_ever(
-    harness: CleanerHarness, monkeypatch: pytest.MonkeyPatch
+def test_a_process_that_survives_is_reported_not_counted_and_not_retried(
+    harness: ConfinedHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     orphan = harness.driver(harness.session())
     tries: list[int] = []
 
-    def powerless(targets: Sequence[ProcessIdentity]) -> tuple[Termination, ...]:
+    def fail_to_end(targets: Sequence[ProcessIdentity]) -> tuple[Termination, ...]:
         tries.append(len(targets))
         return tuple(
             Termination(target, Outcome.SURVIVED, "it is still there after SIGKILL") for target in targets
         )
 
-    monkeypatch.setattr(process_cleanup, "end", powerless)
+    monkeypatch.setattr(process_cleanup, "end", fail_to_end)
     report = harness.cleaner.cleanup(Trigger.PERSON)
     assert report.killed_count == 0
     assert [(one.judgement.row.pid, one.why) for one in report.failed] == [
@@ -250,8 +228,8 @@ def test_what_survives_is_told_and_not_counted_and_not_tried_for_ever(
     assert harness.recorder.lines[-1] == "None of 1 orphaned Chrome/ChromeDriver processes could be ended"
 
 
-def test_a_process_that_comes_while_others_are_ended_is_ended_too(
-    harness: CleanerHarness, monkeypatch: pytest.MonkeyPatch
+def test_a_process_that_starts_while_others_are_ended_is_ended_too(
+    harness: ConfinedHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lost = harness.session()
     first = harness.driver(lost)
@@ -267,41 +245,41 @@ def test_a_process_that_comes_while_others_are_ended_is_ended_too(
     assert killed(harness.cleaner.cleanup(Trigger.PERSON)) == {first, late[0]}
 
 
-def test_a_strangers_driver_is_taken_when_a_person_asks_and_spared_otherwise(harness: CleanerHarness) -> None:
-    stranger = harness.kids.start("--port=0", name="chromedriver").pid
-    assert killed(harness.make(owned_only=True).cleanup(Trigger.PERSON)) == set()
+def test_a_foreign_driver_is_ended_only_in_a_manual_cleanup(harness: ConfinedHarness) -> None:
+    foreign = harness.kids.start("--port=0", name="chromedriver").pid
+    assert killed(harness.new_cleaner(owned_only=True).cleanup(Trigger.PERSON)) == set()
     assert killed(harness.cleaner.cleanup(Trigger.ITSELF)) == set()
-    assert is_living(stranger)
-    assert killed(harness.cleaner.cleanup(Trigger.PERSON)) == {stranger}
+    assert is_living(foreign)
+    assert killed(harness.cleaner.cleanup(Trigger.PERSON)) == {foreign}
 
 
 def test_our_own_defunct_child_is_reaped_and_not_counted_as_killed(
-    harness: CleanerHarness, monkeypatch: pytest.MonkeyPatch
+    harness: ConfinedHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     process = harness.kids.start("--port=0", name="chromedriver")
     process.kill()
     wait_until(lambda: state(process.pid) == "Z", "a defunct child")
-    asked: list[int] = []
+    reaped_pids: list[int] = []
 
     def reap(pids: Iterable[int]) -> tuple[int, ...]:
-        asked.extend(pids)
-        return tuple(asked)
+        reaped_pids.extend(pids)
+        return tuple(reaped_pids)
 
     monkeypatch.setattr(process_cleanup, "reap", reap)
     report = harness.cleaner.cleanup(Trigger.PERSON)
-    assert set(asked) == {process.pid}
+    assert set(reaped_pids) == {process.pid}
     assert set(report.reaped) == {process.pid}
     assert report.killed == ()
 
 
-def test_the_survey_kills_nothing(harness: CleanerHarness) -> None:
+def test_the_survey_kills_nothing(harness: ConfinedHarness) -> None:
     orphan = harness.driver(harness.session())
     assert orphan in {one.row.pid for one in harness.cleaner.survey().orphans}
     assert is_living(orphan)
 
 
-def test_an_emergency_ends_what_is_protected_too_and_sweeps_when_no_session_is_left(
-    harness: CleanerHarness,
+def test_an_emergency_ends_protected_processes_too_and_removes_folders(
+    harness: ConfinedHarness,
 ) -> None:
     folder = harness.session()
     driver = harness.driver(folder)
@@ -312,7 +290,7 @@ def test_an_emergency_ends_what_is_protected_too_and_sweeps_when_no_session_is_l
     assert not [line for line in harness.recorder.lines if "orphaned" in line]
 
 
-def test_two_reports_add_up_and_what_was_ended_later_did_not_fail(harness: CleanerHarness) -> None:
+def test_reports_add_up_and_a_process_ended_later_is_no_failure(harness: ConfinedHarness) -> None:
     first, second = harness.driver(harness.session()), harness.driver(harness.session())
     plan = {one.row.pid: one for one in harness.cleaner.survey().orphans}
     early = CleanupReport(
@@ -330,57 +308,57 @@ def test_two_reports_add_up_and_what_was_ended_later_did_not_fail(harness: Clean
 
 
 class SlowScan:
-    """A process table that is not read before it is told so."""
+    """A process table whose reading waits for a signal."""
 
-    def __init__(self, harness: CleanerHarness, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.begun = threading.Semaphore(0)
-        self.go_on = threading.Event()
+    def __init__(self, harness: ConfinedHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.started = threading.Semaphore(0)
+        self.proceed = threading.Event()
         self.scans = 0
-        self._look = harness.look
+        self._snapshot = harness.snapshot
         monkeypatch.setattr(process_cleanup, "snapshot", self)
 
     def __call__(self) -> ProcessTable:
         self.scans += 1
-        self.begun.release()
-        assert self.go_on.wait(TIMEOUT_S)
-        return self._look()
+        self.started.release()
+        assert self.proceed.wait(TIMEOUT_S)
+        return self._snapshot()
 
 
-def test_sessions_that_are_found_dead_at_once_share_one_cleanup(
-    harness: CleanerHarness, monkeypatch: pytest.MonkeyPatch
+def test_sessions_found_dead_at_the_same_time_share_one_cleanup(
+    harness: ConfinedHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(process_cleanup, "PATIENCE_S", TIMEOUT_S)
     orphan = harness.driver(harness.session())
     scan = SlowScan(harness, monkeypatch)
     with ThreadPoolExecutor(5) as callers:
-        asked = [callers.submit(harness.cleaner.upon_connection_error) for _ in range(5)]
-        assert scan.begun.acquire(timeout=TIMEOUT_S)
-        scan.go_on.set()
-        found = [one.result(TIMEOUT_S) for one in asked]
+        calls = [callers.submit(harness.cleaner.upon_connection_error) for _ in range(5)]
+        assert scan.started.acquire(timeout=TIMEOUT_S)
+        scan.proceed.set()
+        found = [one.result(TIMEOUT_S) for one in calls]
     assert max(found) == 1
     assert harness.recorder.lines.count(f"Killing orphaned ChromeDriver process: PID {orphan}") == 1
     assert not is_living(orphan)
 
 
-def test_a_slow_cleanup_delays_nobody_and_goes_on_behind(
-    harness: CleanerHarness, monkeypatch: pytest.MonkeyPatch
+def test_a_slow_cleanup_delays_no_caller_and_continues_in_the_background(
+    harness: ConfinedHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(process_cleanup, "PATIENCE_S", 0.05)
     orphan = harness.driver(harness.session())
     scan = SlowScan(harness, monkeypatch)
-    begun = time.monotonic()
+    started = time.monotonic()
     assert run_concurrently([harness.cleaner.upon_connection_error] * 3) == [0, 0, 0]
-    assert time.monotonic() - begun < TIMEOUT_S / 2
+    assert time.monotonic() - started < TIMEOUT_S / 2
     assert scan.scans == 1
     assert any(
         line.startswith("Orphaned process cleanup failed: it takes longer") for line in harness.recorder.lines
     )
-    scan.go_on.set()
-    wait_until(lambda: not is_living(orphan), "the cleanup goes on")
+    scan.proceed.set()
+    wait_until(lambda: not is_living(orphan), "the cleanup continues")
 
 
-def test_a_cleanup_that_breaks_off_is_told_and_the_next_one_works(
-    harness: CleanerHarness, monkeypatch: pytest.MonkeyPatch
+def test_a_failed_cleanup_is_logged_and_the_next_one_works(
+    harness: ConfinedHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     orphan = harness.driver(harness.session())
 
@@ -395,27 +373,25 @@ def test_a_cleanup_that_breaks_off_is_told_and_the_next_one_works(
     assert not is_living(orphan)
 
 
-def test_a_cleanup_waits_for_the_one_that_runs(
-    harness: CleanerHarness, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cleanup_waits_for_a_running_one(harness: ConfinedHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process_cleanup, "PATIENCE_S", 0.05)
     scan = SlowScan(harness, monkeypatch)
     with ThreadPoolExecutor(1) as callers:
         running = callers.submit(harness.cleaner.cleanup, Trigger.PERSON)
-        assert scan.begun.acquire(timeout=TIMEOUT_S)
+        assert scan.started.acquire(timeout=TIMEOUT_S)
         assert harness.cleaner.upon_connection_error() == 0
         assert scan.scans == 1
-        scan.go_on.set()
+        scan.proceed.set()
         running.result(TIMEOUT_S)
 
 
-def test_a_cleanup_by_interval_that_breaks_off_is_told(
-    harness: CleanerHarness, monkeypatch: pytest.MonkeyPatch
+def test_a_failed_periodic_cleanup_is_logged(
+    harness: ConfinedHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken() -> ProcessTable:
         raise OSError("no process table")
 
     monkeypatch.setattr(process_cleanup, "snapshot", broken)
     harness.cleaner.by_interval()
-    told = "Orphaned process cleanup failed: no process table"
-    wait_until(lambda: told in harness.recorder.lines, "the failure is told")
+    line = "Orphaned process cleanup failed: no process table"
+    wait_until(lambda: line in harness.recorder.lines, "the failure is logged")

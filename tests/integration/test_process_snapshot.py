@@ -49,7 +49,7 @@ def test_a_chrome_is_read_in_full_with_its_ancestors(kids: Children, folder: Pat
     assert {os.getpid(), os.getppid()} <= {ancestor.pid for ancestor in table.ancestors(child.pid)}
 
 
-def test_leaders_of_groups_and_sessions_are_in_the_table_by_name_only(kids: Children) -> None:
+def test_group_and_session_leaders_are_in_the_table_by_name_only(kids: Children) -> None:
     parent = kids.start(
         name="starter", script=f"exec 3<&0; '{kids.program('chrome')}' -c '{WAIT}' x <&3 & wait"
     )
@@ -74,7 +74,7 @@ def test_a_look_alike_is_listed_under_its_own_name_as_foreign(kids: Children, fo
     assert found.reason == f"no Chrome in spite of its name: it runs {folder}/tool"
 
 
-def test_arguments_that_a_helper_re_wrote_as_one_string_still_carry_the_mark(kids: Children) -> None:
+def test_the_mark_is_found_in_arguments_rewritten_as_one_string(kids: Children) -> None:
     title = "chrome --type=renderer --user-data-dir=/a b/s/abcd1234/p --lang=en"
     with subprocess.Popen([title], executable=kids.program("chrome"), stdin=subprocess.PIPE) as child:
         wait_until(
@@ -93,7 +93,7 @@ def test_an_executable_that_was_deleted_keeps_its_name(kids: Children, folder: P
     assert snapshot().rows[child.pid].exe == str(folder / "chrome")
 
 
-def test_stopped_and_defunct_processes_are_told_apart(kids: Children) -> None:
+def test_stopped_and_defunct_processes_are_distinguished(kids: Children) -> None:
     child = kids.start()
     target = identity(child)
     assert liveness(target) is Liveness.ALIVE
@@ -109,7 +109,7 @@ def test_stopped_and_defunct_processes_are_told_apart(kids: Children) -> None:
     assert (liveness(target), identify(child.pid)) == (Liveness.GONE, None)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of a kill that is not carried out yet")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux reports a kill that is still pending")
 @pytest.mark.parametrize(
     ("flags", "pending", "expected"),
     [
@@ -119,7 +119,7 @@ def test_stopped_and_defunct_processes_are_told_apart(kids: Children) -> None:
         ("4194560", "256", Liveness.DYING),
     ],
 )
-def test_a_process_that_was_killed_is_dying_before_it_is_gone(
+def test_a_killed_process_is_reported_as_dying_before_it_is_gone(
     kids: Children, monkeypatch: pytest.MonkeyPatch, flags: str, pending: str, expected: Liveness
 ) -> None:
     child = kids.start()
@@ -127,8 +127,8 @@ def test_a_process_that_was_killed_is_dying_before_it_is_gone(
     before, _, after = Path(f"/proc/{child.pid}/stat").read_text(encoding="ascii").rpartition(")")
     fields = after.split()
     fields[6], fields[28] = flags, pending
-    told = f"{before}) {' '.join(fields)}".encode()
-    monkeypatch.setattr(linux, "_read", lambda path, size: told)
+    stat_line = f"{before}) {' '.join(fields)}".encode()
+    monkeypatch.setattr(linux, "_read", lambda path, size: stat_line)
     assert liveness(target) is expected
 
 
@@ -141,10 +141,10 @@ def test_chrome_of_a_killed_driver_is_found_to_be_an_orphan(kids: Children) -> N
     chrome = f"'{kids.program('chrome')}' -c '{WAIT}' x --test-type=webdriver"
     driver = kids.start(name="chromedriver", script=f"exec 3<&0; {chrome} <&3 & wait")
     (browser,) = snapshot().children(driver.pid)
-    nobody = Protection((), None, {})
+    no_sessions = Protection((), None, {})
 
     def verdict_of(pid: int, scope: CleanupScope) -> Verdict:
-        plan = plan_cleanup(snapshot(), nobody, scope)
+        plan = plan_cleanup(snapshot(), no_sessions, scope)
         return next(found.verdict for found in plan.judgements if found.row.pid == pid)
 
     assert verdict_of(browser.pid, CleanupScope.ABANDONED) is Verdict.FOREIGN
@@ -156,7 +156,7 @@ def test_chrome_of_a_killed_driver_is_found_to_be_an_orphan(kids: Children) -> N
 
 
 @needs_root
-def test_another_users_process_is_known_as_such() -> None:
+def test_another_users_process_is_recognised() -> None:
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o755)
         with children(Path(name)) as kids:
@@ -165,7 +165,7 @@ def test_another_users_process_is_known_as_such() -> None:
 
 
 @needs_root
-def test_a_process_in_another_pid_namespace_is_known_as_such(kids: Children) -> None:
+def test_a_process_in_another_pid_namespace_is_recognised(kids: Children) -> None:
     inner = f"exec '{kids.program('chrome')}' -c '{WAIT}' x"
     command = ["unshare", "--pid", "--fork", "--kill-child", "bash", "-c", inner]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as outer:
@@ -177,7 +177,7 @@ def test_a_process_in_another_pid_namespace_is_known_as_such(kids: Children) -> 
     assert (row.name, row.own_namespace) == ("chrome", False)
 
 
-def test_a_process_that_proc_hides_is_known_to_live(kids: Children, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_hidden_in_proc_is_reported_alive(kids: Children, monkeypatch: pytest.MonkeyPatch) -> None:
     child = kids.start(name="chromedriver")
     monkeypatch.setattr(linux, "_read", lambda _path, _size: None)
     stat = linux.read_stat(child.pid)
@@ -192,7 +192,7 @@ def test_a_proc_of_another_namespace_gives_an_empty_table(monkeypatch: pytest.Mo
     assert snapshot().rows == {}
 
 
-def test_psutils_view_agrees_with_the_kernels(kids: Children) -> None:
+def test_psutil_agrees_with_the_kernel(kids: Children) -> None:
     child = kids.start("--test-type=webdriver")
     stop(child)
     ours, theirs = linux.read_stat(child.pid), portable.read_stat(child.pid)
@@ -211,7 +211,7 @@ def test_psutils_view_agrees_with_the_kernels(kids: Children) -> None:
     assert portable.read_stat(child.pid) is None
 
 
-def test_the_table_is_read_through_psutil_as_well(kids: Children, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_table_can_be_read_through_psutil(kids: Children, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "reader", portable)
     child = kids.start("--test-type=webdriver")
     row = snapshot().rows[child.pid]
@@ -219,16 +219,16 @@ def test_the_table_is_read_through_psutil_as_well(kids: Children, monkeypatch: p
     assert liveness(row.identity) is Liveness.ALIVE
 
 
-def test_a_storm_of_processes_that_come_and_go_disturbs_no_snapshot(kids: Children) -> None:
+def test_short_lived_processes_do_not_disturb_a_snapshot(kids: Children) -> None:
     steady = kids.start()
     program, over = str(kids.program("chromedriver")), threading.Event()
 
-    def storm() -> None:
+    def start_many() -> None:
         while not over.is_set():
             for child in [subprocess.Popen([program, "-c", ":"]) for _ in range(10)]:
                 child.wait(10)
 
-    threads = [threading.Thread(target=storm) for _ in range(2)]
+    threads = [threading.Thread(target=start_many) for _ in range(2)]
     for thread in threads:
         thread.start()
     try:

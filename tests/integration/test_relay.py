@@ -1,4 +1,4 @@
-"""Commands through the WebDriver door over a ChromeDriver that misbehaves."""
+"""WebDriver commands through the service over a ChromeDriver that misbehaves."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ def harness(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServiceHa
 
 
 def run(harness: ServiceHarness, scenario: Scenario) -> None:
-    """Play a scenario with a client of the house, in an event loop of its own."""
+    """Run a scenario with an ASGI client of the service, in its own event loop."""
 
     application = harness.service.asgi()
     assert isinstance(application, Router)
     webdriver: WebDriver = application._routes[0].handler.__self__  # type: ignore[attr-defined]
 
-    async def played() -> None:
+    async def run_with_client() -> None:
         await scenario(Client(application))
-        # The connections outlive their commands, but not this loop.
-        for line in webdriver._lines.values():
-            line.close()
+        # The connections outlive their commands, but not this event loop.
+        for queue in webdriver._queues.values():
+            queue.close()
         await asyncio.sleep(0)
 
-    asyncio.run(played())
+    asyncio.run(run_with_client())
 
 
 async def until(condition: Callable[[], bool], what: str) -> None:
@@ -76,14 +76,14 @@ def browser_pid(harness: ServiceHarness) -> int:
     return running.browser.pid
 
 
-def told(call: Call) -> tuple[int, str, str]:
-    """Give status, error word and message of a failure in the shape of the standard."""
+def error_of(call: Call) -> tuple[int, str, str]:
+    """Return status, error code and message of a W3C error response."""
     value = call.json()["value"]
     assert value["stacktrace"] == ""
     return call.status, value["error"], value["message"]
 
 
-def test_a_new_session_is_a_managed_one_and_deleting_it_ends_it(harness: ServiceHarness) -> None:
+def test_a_new_session_is_managed_and_deleting_it_ends_it(harness: ServiceHarness) -> None:
     async def scenario(client: Client) -> None:
         made = await client.send("POST", "/wd/hub/session", {"capabilities": {"alwaysMatch": {}}})
         assert made.status == 200
@@ -95,25 +95,25 @@ def test_a_new_session_is_a_managed_one_and_deleting_it_ends_it(harness: Service
         ended = await client.send("DELETE", f"/wd/hub/session/{session_id}")
         assert (ended.status, ended.json()) == (200, {"value": None})
         again = await client.send("DELETE", f"/wd/hub/session/{session_id}")
-        assert told(again)[:2] == (404, "invalid session id")
+        assert error_of(again)[:2] == (404, "invalid session id")
 
     run(harness, scenario)
     harness.assert_nothing_is_left()
 
 
-def test_a_session_asked_for_by_key_is_the_same_one_again(harness: ServiceHarness) -> None:
-    asked = {"capabilities": {"alwaysMatch": {"drover:options": {"key": "account-17"}}}}
+def test_the_same_key_returns_the_same_session(harness: ServiceHarness) -> None:
+    body = {"capabilities": {"alwaysMatch": {"drover:options": {"key": "account-17"}}}}
 
     async def scenario(client: Client) -> None:
         ids = {
-            (await client.send("POST", "/wd/hub/session", asked)).json()["value"]["sessionId"] for _ in "ab"
+            (await client.send("POST", "/wd/hub/session", body)).json()["value"]["sessionId"] for _ in "ab"
         }
         assert len(ids) == 1
 
     run(harness, scenario)
 
 
-def test_a_client_that_leaves_during_the_start_leaves_no_session_behind(harness: ServiceHarness) -> None:
+def test_a_client_that_disconnects_during_the_start_leaves_no_session(harness: ServiceHarness) -> None:
     async def scenario(client: Client) -> None:
         harness.set_fault(Fault.HUNG)
         call, task = client.begin("POST", "/wd/hub/session", {"capabilities": {}})
@@ -128,7 +128,7 @@ def test_a_client_that_leaves_during_the_start_leaves_no_session_behind(harness:
     harness.assert_nothing_is_left()
 
 
-def test_a_command_reaches_chromedriver_as_it_is_and_moves_the_last_use(harness: ServiceHarness) -> None:
+def test_a_command_reaches_chromedriver_unchanged_and_updates_last_used(harness: ServiceHarness) -> None:
     before = harness.acquire("job").session.last_used_mono
 
     async def scenario(client: Client) -> None:
@@ -143,7 +143,7 @@ def test_a_command_reaches_chromedriver_as_it_is_and_moves_the_last_use(harness:
     assert job(harness).commands == 0
 
 
-def test_a_command_that_finds_its_chromedriver_dead_is_sent_to_the_next_one(harness: ServiceHarness) -> None:
+def test_a_command_to_a_dead_chromedriver_is_sent_to_its_replacement(harness: ServiceHarness) -> None:
     harness.acquire("job")
     kill([psutil.Process(driver_pid(harness))])
 
@@ -157,7 +157,7 @@ def test_a_command_that_finds_its_chromedriver_dead_is_sent_to_the_next_one(harn
     assert recovery.method is Method.REATTACHED
 
 
-def test_a_command_in_flight_is_not_run_twice_and_its_error_names_the_recovery(
+def test_a_command_in_flight_is_not_repeated_and_its_error_names_the_recovery(
     harness: ServiceHarness,
 ) -> None:
     harness.acquire("job")
@@ -169,7 +169,7 @@ def test_a_command_in_flight_is_not_run_twice_and_its_error_names_the_recovery(
         os.kill(driver_pid(harness), signal.SIGSTOP)
         harness.set_fault(Fault.NONE)
         await task
-        status, word, message = told(call)
+        status, word, message = error_of(call)
         assert (status, word) == (500, "unknown error")
         assert "driver_hung" in message
         assert "reattached" in message
@@ -179,7 +179,7 @@ def test_a_command_in_flight_is_not_run_twice_and_its_error_names_the_recovery(
     assert harness.commands().count("POST /url") == 1
 
 
-def test_what_only_reads_is_repeated_after_a_reattach(harness: ServiceHarness) -> None:
+def test_a_read_only_command_is_repeated_after_a_reattach(harness: ServiceHarness) -> None:
     harness.acquire("job")
 
     async def scenario(client: Client) -> None:
@@ -196,7 +196,7 @@ def test_what_only_reads_is_repeated_after_a_reattach(harness: ServiceHarness) -
     assert harness.commands().count("GET /title") == 2
 
 
-def test_nothing_is_repeated_in_another_browser(harness: ServiceHarness) -> None:
+def test_no_command_is_repeated_in_another_browser(harness: ServiceHarness) -> None:
     harness.acquire("job")
 
     async def scenario(client: Client) -> None:
@@ -207,7 +207,7 @@ def test_nothing_is_repeated_in_another_browser(harness: ServiceHarness) -> None
         kill([psutil.Process(browser), psutil.Process(driver)])
         harness.set_fault(Fault.NONE)
         await task
-        status, word, message = told(call)
+        status, word, message = error_of(call)
         assert (status, word) == (500, "unknown error")
         assert "browser_gone" in message
 
@@ -222,7 +222,7 @@ def test_a_long_command_is_busy_and_not_dead(harness: ServiceHarness) -> None:
     async def scenario(client: Client) -> None:
         harness.set_fault(Fault.BUSY)
         call, task = client.begin("POST", f"{JOB}/url", {"url": "http://example.com/"})
-        await asyncio.sleep(1.5)  # five times the health check's timeout: it is looked at, again and again
+        await asyncio.sleep(1.5)  # five times the health check timeout: several probes happen
         assert not task.done()
         harness.set_fault(Fault.NONE)
         await task
@@ -232,7 +232,7 @@ def test_a_long_command_is_busy_and_not_dead(harness: ServiceHarness) -> None:
     assert driver_pid(harness) == driver
 
 
-def test_commands_of_one_session_run_in_their_order_and_one_at_a_time(harness: ServiceHarness) -> None:
+def test_commands_of_one_session_run_in_order_and_one_at_a_time(harness: ServiceHarness) -> None:
     harness.acquire("job")
 
     async def scenario(client: Client) -> None:
@@ -250,7 +250,7 @@ def test_commands_of_one_session_run_in_their_order_and_one_at_a_time(harness: S
     assert harness.commands() == ["POST /first", *(f"POST /later{number}" for number in range(5))]
 
 
-def test_who_hangs_up_while_he_waits_for_his_turn_is_never_sent_on(harness: ServiceHarness) -> None:
+def test_a_queued_command_whose_client_disconnects_is_never_sent(harness: ServiceHarness) -> None:
     harness.acquire("job")
 
     async def scenario(client: Client) -> None:
@@ -270,7 +270,7 @@ def test_who_hangs_up_while_he_waits_for_his_turn_is_never_sent_on(harness: Serv
     assert harness.commands() == ["POST /first", "GET /title"]
 
 
-def test_a_session_that_ends_under_a_command_is_said_to_be_gone(harness: ServiceHarness) -> None:
+def test_a_command_whose_session_ends_gets_invalid_session_id(harness: ServiceHarness) -> None:
     harness.acquire("job")
 
     async def scenario(client: Client) -> None:
@@ -280,33 +280,33 @@ def test_a_session_that_ends_under_a_command_is_said_to_be_gone(harness: Service
         ended = await client.send("DELETE", JOB)
         assert ended.status == 200
         await task
-        assert told(call)[:2] == (404, "invalid session id")
+        assert error_of(call)[:2] == (404, "invalid session id")
 
     run(harness, scenario)
 
 
-def test_what_is_no_command_is_told_in_the_words_of_the_standard(harness: ServiceHarness) -> None:
+def test_unknown_commands_get_the_w3c_error(harness: ServiceHarness) -> None:
     async def scenario(client: Client) -> None:
-        assert told(await client.send("GET", "/wd/hub/nonsense"))[:2] == (404, "unknown command")
-        assert told(await client.send("PATCH", "/wd/hub/session"))[:2] == (405, "unknown method")
-        assert told(await client.send("GET", "/wd/hub/session/nobody/title"))[:2] == (
+        assert error_of(await client.send("GET", "/wd/hub/nonsense"))[:2] == (404, "unknown command")
+        assert error_of(await client.send("PATCH", "/wd/hub/session"))[:2] == (405, "unknown method")
+        assert error_of(await client.send("GET", "/wd/hub/session/unknown/title"))[:2] == (
             404,
             "invalid session id",
         )
-        assert told(await client.send("POST", "/wd/hub/session", {}))[:2] == (400, "invalid argument")
+        assert error_of(await client.send("POST", "/wd/hub/session", {}))[:2] == (400, "invalid argument")
         refused = await client.send(
             "POST",
             "/wd/hub/session",
             {"capabilities": {"alwaysMatch": {"goog:chromeOptions": {"binary": "/x"}}}},
         )
-        assert told(refused)[:2] == (403, "session not created")
+        assert error_of(refused)[:2] == (403, "session not created")
         status = await client.send("GET", "/wd/hub/status")
         assert status.json()["value"]["ready"] is True
 
     run(harness, scenario)
 
 
-def test_a_window_that_the_client_chose_and_its_timeouts_are_noted_for_a_recovery(
+def test_the_chosen_window_and_timeouts_are_recorded_for_a_recovery(
     harness: ServiceHarness,
 ) -> None:
     harness.acquire("job")
@@ -321,7 +321,7 @@ def test_a_window_that_the_client_chose_and_its_timeouts_are_noted_for_a_recover
     assert job(harness).capabilities.capabilities["timeouts"] == {"implicit": 7, "script": 9}
 
 
-def test_a_dead_chromedriver_frees_every_command_that_waits(harness: ServiceHarness) -> None:
+def test_a_dead_chromedriver_releases_every_queued_command(harness: ServiceHarness) -> None:
     harness.acquire("job")
 
     async def scenario(client: Client) -> None:

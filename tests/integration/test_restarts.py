@@ -1,4 +1,4 @@
-"""Leases, warm browsers, patience, the stop and the restart, over a ChromeDriver that misbehaves."""
+"""Leases, warm browsers, crash backoff, stop and restart, over a ChromeDriver that misbehaves."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from drover.browser import launcher
 from drover.browser.capabilities.policy import CheckedCapabilities
 from drover.core.deadline import ClientDisconnected, Deadline
 from drover.core.errors import BrowserUnavailable, RecoveryFailed, SessionInUse, SessionNotFound
-from drover.sessions.lifecycle.crash_backoff import IN_A_ROW, REST_S, CrashLoop
+from drover.sessions.lifecycle.crash_backoff import LONG_PAUSE_S, MAX_IN_A_ROW, CrashLoop
 from drover.sessions.persistence.records import from_rows
 from drover.sessions.pool.acquire_request import Acquired, AcquireRequest
 from drover.sessions.pool.registry import Change
@@ -37,17 +37,17 @@ def harness(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServiceHa
 
 @pytest.fixture
 def warm(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServiceHarness]:
-    """Give a house with two places, in which one browser stands ready."""
+    """Run a service with two places, one of them for a warm browser."""
     with running_harness(folder, monkeypatch, max_sessions=2, warm_sessions=1, watch_interval=0) as harness:
-        wait_until(lambda: harness.manager.registry.warm_count() == 1, "a browser stands ready")
+        wait_until(lambda: harness.manager.registry.warm_count() == 1, "a warm browser is ready")
         yield harness
 
 
-def ask(harness: ServiceHarness, session_id: str | None = None, **fields: object) -> Acquired:
-    gone = fields.pop("gone", None)
-    assert gone is None or isinstance(gone, Future)
+def acquire(harness: ServiceHarness, session_id: str | None = None, **fields: object) -> Acquired:
+    disconnected = fields.pop("disconnected", None)
+    assert disconnected is None or isinstance(disconnected, Future)
     request = AcquireRequest(session_id, None, None, CheckedCapabilities({}), None, **fields)  # type: ignore[arg-type]
-    return harness.manager.acquire(request, Deadline(TIMEOUT_S, gone))
+    return harness.manager.acquire(request, Deadline(TIMEOUT_S, disconnected))
 
 
 def pids(session: Session) -> tuple[int, int]:
@@ -55,62 +55,62 @@ def pids(session: Session) -> tuple[int, int]:
     return session.running.driver.pid, session.running.browser.pid
 
 
-def standing(harness: ServiceHarness) -> tuple[int, int]:
-    """Give the processes of the browser that stands ready."""
+def warm_pids(harness: ServiceHarness) -> tuple[int, int]:
+    """Return the process ids of the warm browser."""
     (running,) = harness.manager.registry.running()
     return running.driver.pid, running.browser.pid
 
 
-def test_a_warm_browser_is_handed_out_and_another_takes_its_place(warm: ServiceHarness) -> None:
-    ready = standing(warm)
-    acquired = ask(warm, "job")
+def test_a_warm_browser_is_handed_out_and_replaced(warm: ServiceHarness) -> None:
+    ready = warm_pids(warm)
+    acquired = acquire(warm, "job")
     assert acquired.created
     assert pids(acquired.session) == ready
-    wait_until(lambda: warm.manager.registry.warm_count() == 1, "another one stands ready")
-    assert not ask(warm, "job").created
+    wait_until(lambda: warm.manager.registry.warm_count() == 1, "another warm browser is ready")
+    assert not acquire(warm, "job").created
 
 
-def test_a_warm_browser_that_has_died_is_brought_back_before_it_is_handed_out(warm: ServiceHarness) -> None:
-    kill_pids(*standing(warm))
-    acquired = ask(warm, "job")
+def test_a_dead_warm_browser_is_recovered_before_it_is_handed_out(warm: ServiceHarness) -> None:
+    kill_pids(*warm_pids(warm))
+    acquired = acquire(warm, "job")
     assert acquired.created
     assert len(living(pids(acquired.session))) == 2
 
 
-def test_a_nameless_session_whose_warm_browser_cannot_be_brought_back_is_not_left_behind(
+def test_an_unnamed_session_whose_warm_browser_cannot_be_recovered_is_closed(
     warm: ServiceHarness,
 ) -> None:
-    kill_pids(*standing(warm))
+    kill_pids(*warm_pids(warm))
     warm.set_fault(Fault.REFUSES_SESSION)
     with pytest.raises(RecoveryFailed):
-        ask(warm)
-    wait_until(lambda: warm.manager.registry.sessions() == (), "it is closed")
+        acquire(warm)
+    wait_until(lambda: warm.manager.registry.sessions() == (), "the session is closed")
 
 
-def test_a_nameless_session_whose_caller_hung_up_is_not_left_behind(warm: ServiceHarness) -> None:
-    kill_pids(*standing(warm))
-    gone: Future[None] = Future()
-    gone.set_result(None)
+def test_an_unnamed_session_whose_client_disconnected_is_closed(warm: ServiceHarness) -> None:
+    kill_pids(*warm_pids(warm))
+    disconnected: Future[None] = Future()
+    disconnected.set_result(None)
     with pytest.raises(ClientDisconnected):
-        ask(warm, gone=gone)
-    wait_until(lambda: warm.manager.registry.sessions() == (), "it is closed")
+        acquire(warm, disconnected=disconnected)
+    wait_until(lambda: warm.manager.registry.sessions() == (), "the session is closed")
 
 
-def test_a_session_that_could_not_be_written_down_is_not_handed_out(
+def test_a_session_that_could_not_be_saved_is_not_handed_out(
     warm: ServiceHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(_: object) -> None:
         raise BrowserUnavailable("the disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(warm.manager._repository, "promise", full)
+        patch.setattr(warm.manager._repository, "save_durably", full)
         with pytest.raises(BrowserUnavailable, match="disk is full"):
-            ask(warm, "job")
-    wait_until(lambda: warm.manager.registry.sessions() == (), "it is closed")
-    assert ask(warm, "job").created
+            acquire(warm, "job")
+    wait_until(lambda: warm.manager.registry.sessions() == (), "the session is closed")
+    assert acquire(warm, "job").created
 
 
-def test_a_warm_browser_cannot_be_looked_at_or_deleted_by_name(warm: ServiceHarness) -> None:
+def test_a_warm_browser_cannot_be_read_or_deleted_by_name(warm: ServiceHarness) -> None:
     (folder,) = warm.manager.registry.protected()
     for use in (warm.manager.check, warm.manager.report, warm.manager.close):
         with pytest.raises(SessionNotFound):
@@ -118,10 +118,10 @@ def test_a_warm_browser_cannot_be_looked_at_or_deleted_by_name(warm: ServiceHarn
     assert warm.manager.registry.warm_count() == 1
 
 
-def test_a_lease_that_somebody_took_during_the_check_keeps_the_session_from_others(
+def test_a_lease_taken_during_the_health_check_excludes_other_clients(
     harness: ServiceHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ask(harness, "job")
+    acquire(harness, "job")
     check_and_recover = harness.manager._monitor.check_and_recover
 
     def slow(session: Session, deadline: Deadline) -> object:
@@ -130,77 +130,77 @@ def test_a_lease_that_somebody_took_during_the_check_keeps_the_session_from_othe
 
     monkeypatch.setattr(harness.manager._monitor, "check_and_recover", slow)
     with pytest.raises(SessionInUse, match="the other"):
-        ask(harness, "job")
+        acquire(harness, "job")
     assert harness.manager.registry.get("job").callers == 0
 
 
-def test_a_lease_that_runs_out_during_the_start_is_granted_anew_at_the_handing_over(
+def test_a_lease_that_expires_during_the_start_is_granted_again_at_hand_over(
     harness: ServiceHarness,
 ) -> None:
-    acquired = ask(harness, "job", lease_s=0.05)
+    acquired = acquire(harness, "job", lease_s=0.05)
     assert acquired.lease is not None
     assert acquired.lease.expires_mono > time.monotonic() - 0.05
 
 
-def test_a_lease_that_came_during_a_recovery_is_on_disk(harness: ServiceHarness) -> None:
-    kill_pids(pids(ask(harness, "job").session)[0])
-    harness.manager.registry.update("job", _died(2))
-    healing = harness.run_in_thread(lambda: ask(harness, "job"))
+def test_a_lease_taken_during_a_recovery_is_on_disk(harness: ServiceHarness) -> None:
+    kill_pids(pids(acquire(harness, "job").session)[0])
+    harness.manager.registry.update("job", _crashed(2))
+    recovery = harness.run_in_thread(lambda: acquire(harness, "job"))
     wait_until(lambda: harness.manager.registry.get("job").state is SessionState.RECOVERING, "a recovery")
     token = harness.manager.lease("job", 600, "me", None).token
     with pytest.raises(SessionInUse):
-        healing.result(TIMEOUT_S)
+        recovery.result(TIMEOUT_S)
     (stored,) = from_rows(harness.manager._repository._store.load_all()).sessions
     assert stored.lease is not None
     assert stored.lease.token == token
 
 
-def test_the_sixth_death_in_a_row_is_given_up_with_the_time_to_wait(harness: ServiceHarness) -> None:
-    kill_pids(*pids(ask(harness, "job").session))
-    harness.manager.registry.update("job", _died(IN_A_ROW))
-    with pytest.raises(RecoveryFailed, match=f"crashed {IN_A_ROW} times in a row") as told:
-        ask(harness, "job")
-    assert 0 < (told.value.retry_after_s or 0) <= REST_S
+def test_the_sixth_crash_in_a_row_pauses_recovery_with_a_retry_time(harness: ServiceHarness) -> None:
+    kill_pids(*pids(acquire(harness, "job").session))
+    harness.manager.registry.update("job", _crashed(MAX_IN_A_ROW))
+    with pytest.raises(RecoveryFailed, match=f"crashed {MAX_IN_A_ROW} times in a row") as error:
+        acquire(harness, "job")
+    assert 0 < (error.value.retry_after_s or 0) <= LONG_PAUSE_S
     assert harness.drivers() == set()
-    harness.manager.registry.update("job", _died(IN_A_ROW, REST_S))
-    assert ask(harness, "job").recovery is not None
-    assert harness.manager.registry.get("job").crash_loop.length == IN_A_ROW + 1
-    assert ask(harness, "job").recovery is None
+    harness.manager.registry.update("job", _crashed(MAX_IN_A_ROW, LONG_PAUSE_S))
+    assert acquire(harness, "job").recovery is not None
+    assert harness.manager.registry.get("job").crash_loop.length == MAX_IN_A_ROW + 1
+    assert acquire(harness, "job").recovery is None
     assert harness.manager.registry.get("job").crash_loop.length == 0
 
 
-def test_a_delete_during_the_pause_before_a_recovery_does_not_wait_for_it(harness: ServiceHarness) -> None:
-    kill_pids(*pids(ask(harness, "job").session))
-    harness.manager.registry.update("job", _died(IN_A_ROW - 1))
-    healing = harness.run_in_thread(lambda: harness.manager.check("job", Deadline(TIMEOUT_S)))
+def test_a_delete_during_the_recovery_backoff_does_not_wait(harness: ServiceHarness) -> None:
+    kill_pids(*pids(acquire(harness, "job").session))
+    harness.manager.registry.update("job", _crashed(MAX_IN_A_ROW - 1))
+    recovery = harness.run_in_thread(lambda: harness.manager.check("job", Deadline(TIMEOUT_S)))
     wait_until(lambda: harness.manager.registry.get("job").state is SessionState.RECOVERING, "a recovery")
     begun = time.monotonic()
     harness.manager.close("job", Deadline(TIMEOUT_S))
     assert time.monotonic() - begun < 3.5
     with pytest.raises(SessionNotFound):
-        healing.result(TIMEOUT_S)
+        recovery.result(TIMEOUT_S)
     harness.assert_nothing_is_left()
 
 
-def test_the_stop_during_the_pause_before_a_recovery_leaves_nothing(
+def test_a_stop_during_the_recovery_backoff_leaves_nothing(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with running_harness(folder, monkeypatch, watch_interval=0) as harness:
-        kill_pids(*pids(ask(harness, "job").session))
-        harness.manager.registry.update("job", _died(IN_A_ROW - 1))
-        healing = harness.run_in_thread(lambda: ask(harness, "job"))
+        kill_pids(*pids(acquire(harness, "job").session))
+        harness.manager.registry.update("job", _crashed(MAX_IN_A_ROW - 1))
+        recovery = harness.run_in_thread(lambda: acquire(harness, "job"))
         wait_until(lambda: harness.manager.registry.get("job").state is SessionState.RECOVERING, "a recovery")
         harness.manager.stop(keep_browsers=False)
-        assert healing.exception(TIMEOUT_S) is not None
+        assert recovery.exception(TIMEOUT_S) is not None
         harness.assert_nothing_is_left()
 
 
-def _died(times: int, ago: float = 0.0) -> Change:
+def _crashed(times: int, ago: float = 0.0) -> Change:
     crash_loop = CrashLoop(times, time.monotonic() - ago)
     return lambda session: replace(session, crash_loop=crash_loop)
 
 
-def test_a_session_is_measured_when_it_has_its_browser_and_not_before(
+def test_memory_is_measured_only_once_the_browser_runs(
     harness: ServiceHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measured: list[set[int]] = []
@@ -211,11 +211,11 @@ def test_a_session_is_measured_when_it_has_its_browser_and_not_before(
 
     monkeypatch.setattr("drover.sessions.lifecycle.health_monitor.memory_held_mb", note)
     harness.set_fault(Fault.HUNG)
-    asked = harness.run_in_thread(lambda: ask(harness, "a"))
+    start = harness.run_in_thread(lambda: acquire(harness, "a"))
     harness.wait_for_driver()
     harness.service._monitor.watch()
     harness.set_fault(Fault.NONE)
-    session = asked.result(TIMEOUT_S).session
+    session = start.result(TIMEOUT_S).session
     harness.service._monitor.watch()
-    wait_until(lambda: measured, "it is measured")
+    wait_until(lambda: measured, "the memory is measured")
     assert [found for found in measured if not found.issuperset(pids(session))] == []

@@ -1,4 +1,4 @@
-"""run.py for real: in a clone of its own, with pip, signals and processes, and no network."""
+"""run.py for real: in its own clone, with pip, signals and processes, and no network."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ NEEDED = (
 APP = "import sys, greeting; print('app', *sys.argv[1:]); sys.exit(7)"
 PYTEST = "import os, sys; print('pytest', *sys.argv[1:], os.getcwd())"
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and exec are POSIX's")
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and exec exist only on POSIX")
 
 
 def wheel(folder: Path, name: str, module: str) -> Path:
-    """Make a package of one module, so that pip has something to install without a network."""
+    """Create a package of one module, so that pip can install something without a network."""
     path = folder / f"{name}-1.0-py3-none-any.whl"
     info = f"{name}-1.0.dist-info"
     with zipfile.ZipFile(path, "w") as archive:
@@ -53,7 +53,7 @@ SET = {"DROVER_CHROME_BINARY": sys.executable, "DROVER_CHROMEDRIVER": sys.execut
 
 
 class Clone:
-    """A folder with run.py, a tiny app.py, and requirements that lie on disk."""
+    """A folder with run.py, a tiny app.py, and requirements that are local files."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -96,7 +96,7 @@ def fingerprint(folder: Path) -> str:
 
 @pytest.fixture(scope="module")
 def first_runs() -> Iterator[tuple[Clone, list[tuple[int, list[str], str]]]]:
-    """Give a clone, and what the first two run.py in it said, which were started at the same moment."""
+    """Return a clone, and the output of its first two run.py, which were started at the same moment."""
     clone = Clone(short_folder())
     try:
         yield clone, run_concurrently([lambda: clone.run("one", "--two"), lambda: clone.run("three")])
@@ -106,13 +106,13 @@ def first_runs() -> Iterator[tuple[Clone, list[tuple[int, list[str], str]]]]:
 
 @pytest.fixture
 def clone(first_runs: tuple[Clone, list[tuple[int, list[str], str]]]) -> Clone:
-    """Give a clone that is set up; each test leaves it so, or set up again by the next."""
+    """Return a clone that is set up; each test leaves it set up, or the next one sets it up again."""
     clone = first_runs[0]
     clone.require(str(clone.folder / "greeting-1.0-py3-none-any.whl"))
     return clone
 
 
-def test_two_first_runs_at_once_set_up_once_and_both_become_app(
+def test_two_concurrent_first_runs_set_up_once_and_both_become_app(
     first_runs: tuple[Clone, list[tuple[int, list[str], str]]],
 ) -> None:
     codes, outs, errs = zip(*first_runs[1], strict=True)
@@ -120,18 +120,18 @@ def test_two_first_runs_at_once_set_up_once_and_both_become_app(
     assert errs == ("", "")
     assert [out[-1] for out in outs] == ["app one --two", "app three"]
     steps = [line.split()[0] for out in outs for line in out]
-    assert steps.count("Making") == 1
+    assert steps.count("Creating") == 1
     assert steps.count("Installing") == 1
 
 
-def test_a_run_with_nothing_to_do_says_and_changes_nothing(clone: Clone) -> None:
+def test_a_run_without_changes_prints_and_changes_nothing(clone: Clone) -> None:
     clone.run()
     before = fingerprint(clone.folder)
     assert clone.run("--help") == (7, ["app --help"], "")
     assert fingerprint(clone.folder) == before
 
 
-def test_what_is_read_by_programs_has_nothing_of_the_set_up_in_it(clone: Clone) -> None:
+def test_output_for_programs_contains_no_set_up_messages(clone: Clone) -> None:
     more = wheel(clone.folder, "another", "")
     clone.require(str(clone.folder / "greeting-1.0-py3-none-any.whl"), str(more))
     code, out, err = clone.run("processes", "--json")
@@ -139,7 +139,7 @@ def test_what_is_read_by_programs_has_nothing_of_the_set_up_in_it(clone: Clone) 
     assert "Installing requirements.txt into .venv" in err
 
 
-def test_the_doctor_is_asked_before_any_browser_is_brought(clone: Clone) -> None:
+def test_the_doctor_runs_before_any_browser_is_installed(clone: Clone) -> None:
     clone.run()
     clone.browser = {"DROVER_CHROME_BINARY": "/nonexistent/chrome"}
     try:
@@ -170,7 +170,7 @@ def test_changed_requirements_are_installed(clone: Clone) -> None:
     assert list(clone.folder.glob(".venv/lib/python3*/site-packages/more.py"))
 
 
-def test_a_failing_pip_is_shown_with_a_line_of_what_to_do_and_mends_itself(clone: Clone) -> None:
+def test_a_failing_pip_is_shown_with_advice_and_the_next_run_repairs_it(clone: Clone) -> None:
     clone.require(str(clone.folder / "missing-1.0-py3-none-any.whl"))
     code, out, err = clone.run()
     assert (code, out) == (1, ["Installing requirements.txt into .venv"])
@@ -182,7 +182,7 @@ def test_a_failing_pip_is_shown_with_a_line_of_what_to_do_and_mends_itself(clone
 
 
 @pytest.mark.parametrize("damage", ["packages gone", "half-made"])
-def test_a_damaged_virtual_environment_is_made_anew(clone: Clone, damage: str) -> None:
+def test_a_damaged_virtual_environment_is_recreated(clone: Clone, damage: str) -> None:
     venv = clone.folder / ".venv"
     if damage == "half-made":
         (venv / "unfinished").touch()
@@ -190,14 +190,14 @@ def test_a_damaged_virtual_environment_is_made_anew(clone: Clone, damage: str) -
     else:
         shutil.rmtree(next(venv.glob("lib/python3*/site-packages")))
     code, out, err = clone.run("again")
-    assert (code, out[0].split()[0], out[-1], err) == (7, "Making", "app again", "")
+    assert (code, out[0].split()[0], out[-1], err) == (7, "Creating", "app again", "")
 
 
 @pytest.mark.parametrize(
     ("number", "expected", "said"),
     [(signal.SIGINT, 130, "run.py: stopped\n"), (signal.SIGTERM, 143, "")],
 )
-def test_a_signal_during_pip_ends_both_without_a_trace_and_the_next_run_mends_it(
+def test_a_signal_during_pip_ends_both_without_a_trace_and_the_next_run_repairs_it(
     clone: Clone, number: signal.Signals, expected: int, said: str
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -214,7 +214,7 @@ def test_a_signal_during_pip_ends_both_without_a_trace_and_the_next_run_mends_it
     assert clone.run()[0] == 7
 
 
-def test_a_pip_whose_run_py_was_killed_keeps_the_next_one_waiting(clone: Clone) -> None:
+def test_the_next_run_waits_for_a_pip_whose_run_py_was_killed(clone: Clone) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         clone.require(f"greeting @ http://127.0.0.1:{silent.getsockname()[1]}/greeting-1.0-py3-none-any.whl")
         with clone.start() as killed:
@@ -223,7 +223,7 @@ def test_a_pip_whose_run_py_was_killed_keeps_the_next_one_waiting(clone: Clone) 
         clone.require(str(clone.folder / "greeting-1.0-py3-none-any.whl"))
         with clone.start() as process:
             assert process.stdout is not None
-            assert process.stdout.readline() == "Waiting for another run.py that is setting up\n"
+            assert process.stdout.readline() == "Waiting for another run.py to finish its set-up\n"
             pip.close()
             silent.close()
             out, _ = process.communicate(timeout=60)
@@ -231,16 +231,16 @@ def test_a_pip_whose_run_py_was_killed_keeps_the_next_one_waiting(clone: Clone) 
     assert out.splitlines()[-1] == "app"
 
 
-def test_a_folder_that_cannot_be_written_ends_in_one_line(folder: Path) -> None:
+def test_a_folder_that_cannot_be_written_gives_a_one_line_error(folder: Path) -> None:
     clone = Clone(folder)
-    (folder / ".venv").write_text("in the way")
+    (folder / ".venv").write_text("blocks the folder")
     code, _, err = clone.run()
     assert code == 1
     assert err.startswith("run.py: ")
     assert err.count("\n") == 1
 
 
-def test_what_nohup_ignores_stays_ignored_in_app(clone: Clone) -> None:
+def test_signals_ignored_by_nohup_stay_ignored_in_app(clone: Clone) -> None:
     app = "import signal; print(signal.getsignal(signal.SIGHUP) == signal.SIG_IGN)"
     (clone.folder / "app.py").write_text(app)
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -252,10 +252,10 @@ def test_what_nohup_ignores_stays_ignored_in_app(clone: Clone) -> None:
 
 
 def interrupt_once(begun: Path) -> threading.Thread:
-    """Send ourselves a Ctrl-C as soon as the file is there."""
+    """Send ourselves SIGINT as soon as the file exists."""
 
     def interrupt() -> None:
-        wait_until(begun.exists, "begin of the child")
+        wait_until(begun.exists, "start of the child")
         os.kill(os.getpid(), signal.SIGINT)
 
     thread = threading.Thread(target=interrupt)
@@ -271,7 +271,7 @@ def test_a_step_shows_its_output_only_when_it_fails(capfd: pytest.CaptureFixture
     assert capfd.readouterr() == ("", "the cause\n")
 
 
-def test_an_interrupted_step_ends_what_it_started_even_where_that_ignores_it(folder: Path) -> None:
+def test_an_interrupted_step_ends_its_child_even_if_that_ignores_the_signal(folder: Path) -> None:
     script = (
         "import pathlib, signal, subprocess, sys, time; signal.signal(signal.SIGINT, signal.SIG_IGN);"
         f"subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)', '{folder}/']);"
@@ -279,7 +279,7 @@ def test_an_interrupted_step_ends_what_it_started_even_where_that_ignores_it(fol
     )
     interrupt = interrupt_once(folder / "begun")
     with pytest.raises(KeyboardInterrupt):
-        run.run_step([sys.executable, "-c", script], "never", patience=0.2)
+        run.run_step([sys.executable, "-c", script], "never", grace_s=0.2)
     interrupt.join()
     wait_until(lambda: not marked(folder), "end of the step's child", timeout=1)
 

@@ -67,9 +67,9 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from tests.integration.test_session_database import STORED
-from drover.sessions.persistence.stored import to_row
-from drover.storage.database import SessionStore
-store = SessionStore(Path(sys.argv[1]))
+from drover.sessions.persistence.records import to_row
+from drover.storage.database import SessionDatabase
+store = SessionDatabase(Path(sys.argv[1]))
 assert store.open() is None
 now = datetime.now(timezone.utc)
 for number in range(1_000_000):
@@ -93,7 +93,7 @@ def _store(path: Path) -> Iterator[SessionDatabase]:
 
 
 def made(path: Path, sessions: int = 1) -> bytes:
-    """Make a database with some sessions and states in it, and give its content."""
+    """Create a database with some sessions and states, and return its content."""
     with closing(SessionDatabase(path)) as store:
         store.open()
         for number in range(sessions):
@@ -103,7 +103,7 @@ def made(path: Path, sessions: int = 1) -> bytes:
 
 
 def is_set_aside(path: Path) -> str:
-    """Open a store in whose place something else stands, see it usable, and give what was said of it."""
+    """Open a store at a path with foreign content, assert that it works, and return the warnings."""
     content = path.read_bytes() if path.is_file() else None
     with closing(SessionDatabase(path)) as store:
         found = store.open()
@@ -116,7 +116,7 @@ def is_set_aside(path: Path) -> str:
     return found.reason
 
 
-def test_a_session_comes_back_as_it_was(path: Path, store: SessionDatabase) -> None:
+def test_a_saved_session_is_loaded_unchanged(path: Path, store: SessionDatabase) -> None:
     whole = replace(
         STORED,
         keep_alive=KeepAlive("https://example.org/", 60.5),
@@ -128,16 +128,16 @@ def test_a_session_comes_back_as_it_was(path: Path, store: SessionDatabase) -> N
         assert from_rows(again.load_all()).sessions == (whole,)
 
 
-def test_what_is_taken_from_a_session_makes_the_same_session_again() -> None:
+def test_a_record_of_a_session_recreates_the_same_session() -> None:
     again = STORED.to_session(now_mono=500.0, now=NOW)
     assert again == replace(SESSION, last_used_mono=410.0)
 
 
-def test_a_clock_that_was_set_back_makes_no_session_younger_than_now() -> None:
+def test_a_clock_set_back_moves_no_last_use_into_the_future() -> None:
     assert STORED.to_session(now_mono=500.0, now=NOW - timedelta(days=1)).last_used_mono == 500.0
 
 
-def test_a_clock_that_was_set_back_makes_no_lease_longer_than_it_was() -> None:
+def test_a_clock_set_back_extends_no_lease() -> None:
     lease = LeaseRecord(None, "token", NOW + timedelta(seconds=60))
     leased = replace(STORED, last_used=NOW, lease=lease)
     there = leased.to_session(now_mono=500.0, now=NOW - timedelta(days=1)).lease
@@ -145,7 +145,7 @@ def test_a_clock_that_was_set_back_makes_no_lease_longer_than_it_was() -> None:
     assert there.expires_mono == 560.0
 
 
-def test_sessions_come_in_the_order_of_their_birth_and_the_last_save_counts(store: SessionDatabase) -> None:
+def test_sessions_are_ordered_by_creation_and_the_last_save_counts(store: SessionDatabase) -> None:
     for name in ("b", "a", "c"):
         store.save(to_row(replace(STORED, session_id=name, key=None)))
     changed = replace(STORED, session_id="b", key="k", generation=4)
@@ -155,7 +155,7 @@ def test_sessions_come_in_the_order_of_their_birth_and_the_last_save_counts(stor
     assert loaded[0] == changed
 
 
-def test_a_save_that_comes_late_does_not_undo_a_later_one(store: SessionDatabase) -> None:
+def test_a_delayed_save_does_not_overwrite_a_newer_one(store: SessionDatabase) -> None:
     later = replace(STORED, generation=5, recoveries=2)
     store.save(to_row(later))
     store.save(to_row(STORED))
@@ -163,7 +163,7 @@ def test_a_save_that_comes_late_does_not_undo_a_later_one(store: SessionDatabase
     assert from_rows(store.load_all()).sessions == (later,)
 
 
-def test_an_update_changes_a_session_but_brings_no_deleted_one_back(store: SessionDatabase) -> None:
+def test_an_update_does_not_restore_a_deleted_session(store: SessionDatabase) -> None:
     store.save(to_row(STORED))
     used = replace(STORED, last_used=NOW)
     store.update(to_row(used))
@@ -175,7 +175,7 @@ def test_an_update_changes_a_session_but_brings_no_deleted_one_back(store: Sessi
     assert store.load_state(STORED.session_id) is None
 
 
-def test_a_deleted_session_takes_its_state_with_it(store: SessionDatabase) -> None:
+def test_deleting_a_session_deletes_its_state(store: SessionDatabase) -> None:
     store.save(to_row(STORED))
     store.save_state(STORED.session_id, '{"cookies": 1}', NOW)
     store.save_state(STORED.session_id, '{"cookies": 2}', NOW)
@@ -187,7 +187,7 @@ def test_a_deleted_session_takes_its_state_with_it(store: SessionDatabase) -> No
     assert store.load_state(STORED.session_id) is None
 
 
-def test_what_is_kept_for_a_key_outlives_its_session_until_it_is_forgotten(store: SessionDatabase) -> None:
+def test_state_kept_for_a_key_outlives_its_session_until_it_is_forgotten(store: SessionDatabase) -> None:
     store.save(to_row(STORED))
     store.keep_for_key("k", "{}", NOW)
     store.delete(STORED.session_id)
@@ -198,7 +198,7 @@ def test_what_is_kept_for_a_key_outlives_its_session_until_it_is_forgotten(store
     assert store.load_for_key("k") is None
 
 
-def test_nothing_is_left_in_the_files_after_all_was_cleared(path: Path, store: SessionDatabase) -> None:
+def test_no_data_is_left_in_the_files_after_clearing(path: Path, store: SessionDatabase) -> None:
     secret = "session-cookie-4711"
     store.save(to_row(STORED))
     store.save_state(STORED.session_id, secret * 3000, NOW)
@@ -223,19 +223,18 @@ def test_many_threads_may_save_at_once(store: SessionDatabase) -> None:
     assert [session.generation for session in from_rows(store.load_all()).sessions] == [19] * 8
 
 
-@pytest.mark.parametrize("patience_s", [0.0, 0.05, 0.2, 0.4])
-def test_a_writer_that_is_killed_loses_nothing_that_save_has_returned_from(
-    path: Path, patience_s: float
-) -> None:
+@pytest.mark.parametrize("delay_s", [0.0, 0.05, 0.2, 0.4])
+def test_a_killed_writer_loses_no_completed_save(path: Path, delay_s: float) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", WRITER, str(path)], cwd=ROOT, stdout=subprocess.PIPE, text=True
     ) as writer:
         assert writer.stdout
         first = writer.stdout.readline()
-        time.sleep(patience_s)
+        assert first
+        time.sleep(delay_s)
         writer.send_signal(signal.SIGKILL)
-        told = [line.split() for line in (first + writer.stdout.read()).splitlines(keepends=True)[:-1]]
-    newest = {name: int(number) for name, number in told}
+        saved = [line.split() for line in (first + writer.stdout.read()).splitlines(keepends=True)[:-1]]
+    newest = {name: int(number) for name, number in saved}
     with closing(SessionDatabase(path)) as store:
         assert store.open() is None
         found = {session.session_id: session.generation for session in from_rows(store.load_all()).sessions}
@@ -248,7 +247,7 @@ def test_a_writer_that_is_killed_loses_nothing_that_save_has_returned_from(
 
 
 @pytest.mark.parametrize("mask", [0o022, 0o000, 0o077])
-def test_its_files_are_for_our_user_alone_from_the_first_byte(path: Path, mask: int) -> None:
+def test_the_files_are_private_from_the_first_byte(path: Path, mask: int) -> None:
     before = os.umask(mask)
     try:
         with closing(SessionDatabase(path)) as store:
@@ -269,7 +268,7 @@ def test_files_that_others_could_read_are_made_private(path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"hello", b"SQLite format 3\0", os.urandom(50_000), b"\0" * 8192])
-def test_a_file_that_is_no_database_is_set_aside(path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_a_database_is_set_aside(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     assert "not a database" in is_set_aside(path)
 
@@ -281,7 +280,7 @@ def test_an_empty_file_is_a_new_database(path: Path) -> None:
         store.save(to_row(STORED))
 
 
-def test_a_folder_in_its_place_is_set_aside(path: Path) -> None:
+def test_a_folder_in_place_of_the_database_is_set_aside(path: Path) -> None:
     path.mkdir()
     assert "directory" in is_set_aside(path)
 
@@ -292,7 +291,7 @@ def test_the_database_of_another_program_is_set_aside_unchanged_with_its_log(pat
         other.execute("CREATE TABLE places (url TEXT)")
         other.execute("INSERT INTO places VALUES ('x')")
         other.commit()
-        # As a program that was killed leaves it: with what it wrote last in the log.
+        # As a killed program leaves it: with its last writes in the log.
         copies = {file.name: file.read_bytes() for file in path.parent.iterdir()}
     for name, content in copies.items():
         (path.parent / name).write_bytes(content)
@@ -314,9 +313,7 @@ def test_the_database_of_another_program_is_set_aside_unchanged_with_its_log(pat
         ("PRAGMA application_id = 1", "it belongs to another program"),
     ],
 )
-def test_a_database_that_this_version_does_not_know_is_set_aside(
-    path: Path, change: str, reason: str
-) -> None:
+def test_a_database_of_an_unknown_version_is_set_aside(path: Path, change: str, reason: str) -> None:
     made(path)
     with closing(sqlite3.connect(path)) as other:
         other.execute(change)
@@ -332,7 +329,7 @@ def test_a_truncated_database_is_set_aside(path: Path, part: float) -> None:
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_whatever_is_damaged_the_store_opens_and_works(path: Path, seed: int) -> None:
+def test_the_store_opens_and_works_after_any_damage(path: Path, seed: int) -> None:
     chance = random.Random(seed)  # noqa: S311 - damage, no secrets
     content = bytearray(made(path, sessions=20))
     for _ in range(chance.choice([1, 5, 50])):
@@ -349,9 +346,7 @@ def test_whatever_is_damaged_the_store_opens_and_works(path: Path, seed: int) ->
 
 
 @pytest.mark.parametrize("document", ["{}", "nonsense", None, 7, b"\xff\xfe", "[]"])
-def test_one_row_that_cannot_be_understood_does_not_take_the_others_with_it(
-    path: Path, document: object
-) -> None:
+def test_an_unreadable_row_does_not_affect_the_others(path: Path, document: object) -> None:
     made(path, sessions=3)
     with closing(sqlite3.connect(path)) as other:
         other.execute("UPDATE sessions SET document = ? WHERE session_id = 'session_1'", (document,))
@@ -365,10 +360,12 @@ def test_one_row_that_cannot_be_understood_does_not_take_the_others_with_it(
         assert from_rows(store.load_all()).unreadable == ()
 
 
-def test_damage_at_run_time_is_told_and_does_not_end_the_service(path: Path, store: SessionDatabase) -> None:
+def test_damage_at_run_time_is_reported_and_does_not_end_the_service(
+    path: Path, store: SessionDatabase
+) -> None:
     for number in range(50):
         store.save(to_row(replace(STORED, session_id=f"s{number}", key=None)))
-    # What another connection changes is read again from the file.
+    # Changes of another connection are read again from the file.
     with closing(SessionDatabase(path)) as other:
         other.open()
         other.clear()
@@ -397,7 +394,7 @@ def test_a_full_disk_fails_the_save_and_nothing_else(path: Path, store: SessionD
 
 @contextmanager
 def no_room() -> Iterator[None]:
-    """Let no file of ours grow, as on a full disk; not even the report of the tests, so be brief."""
+    """Let no file of ours grow, as on a full disk; this includes the test report, so be brief."""
     resource = pytest.importorskip("resource")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
@@ -407,7 +404,7 @@ def no_room() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_full_disk_at_the_start_refuses_it_and_sets_nothing_aside(path: Path) -> None:
+def test_a_full_disk_at_the_start_prevents_it_and_sets_nothing_aside(path: Path) -> None:
     content = made(path)
     with no_room(), pytest.raises(StartRefused, match="see that the disk is not full"):
         SessionDatabase(path).open()
@@ -415,7 +412,7 @@ def test_a_full_disk_at_the_start_refuses_it_and_sets_nothing_aside(path: Path) 
     assert not list(path.parent.glob("*.set-aside-*"))
 
 
-def test_a_database_that_another_program_has_locked_refuses_the_start_and_stays(
+def test_a_locked_database_prevents_the_start_and_stays_in_place(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store_module, "BUSY_S", 0.1)
@@ -432,21 +429,21 @@ READ_ONLY = """
 import os, sys
 from pathlib import Path
 from drover.core.errors import BrowserUnavailable, StartRefused
-from drover.sessions.persistence.stored import to_row
-from drover.storage.database import SessionStore
+from drover.sessions.persistence.records import to_row
+from drover.storage.database import SessionDatabase
 path = Path(sys.argv[1])
 if os.geteuid() == 0:
     os.setuid(65534)
 try:
-    SessionStore(path).open()
+    SessionDatabase(path).open()
 except StartRefused as error:
     print("refused", error)
 """
 
 
 @pytest.mark.parametrize("existing", ["none", "ours", "random bytes"])
-@pytest.mark.skipif(sys.platform == "win32", reason="folders have no such mode there")
-def test_a_folder_that_cannot_be_written_to_refuses_the_start(path: Path, existing: str) -> None:
+@pytest.mark.skipif(sys.platform == "win32", reason="folders have no such mode on Windows")
+def test_a_folder_that_cannot_be_written_prevents_the_start(path: Path, existing: str) -> None:
     if existing == "ours":
         made(path)
     elif existing == "random bytes":
@@ -465,7 +462,7 @@ def test_a_folder_that_cannot_be_written_to_refuses_the_start(path: Path, existi
     assert done.stdout.count("\n") == 1
 
 
-def test_what_is_asked_after_the_end_is_refused_in_words(store: SessionDatabase) -> None:
+def test_calls_after_close_are_refused_with_a_message(store: SessionDatabase) -> None:
     store.close()
     store.close()
     with pytest.raises(BrowserUnavailable, match="closed"):
@@ -480,12 +477,12 @@ def test_two_files_set_aside_in_a_row_have_two_names(path: Path) -> None:
     assert len(list(path.parent.glob("*.set-aside-*"))) == 2
 
 
-def test_the_boot_id_is_the_same_for_as_long_as_the_machine_runs() -> None:
+def test_the_boot_id_is_constant_while_the_machine_runs() -> None:
     assert boot_id() == boot_id()
     assert boot_id()
 
 
-def test_where_the_kernel_hides_its_boot_id_the_minute_of_the_boot_stands_for_it(
+def test_the_boot_minute_replaces_a_boot_id_that_cannot_be_read(
     monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:
     monkeypatch.setattr(boot, "_KERNELS_OWN", folder / "nothing")

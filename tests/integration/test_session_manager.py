@@ -1,4 +1,4 @@
-"""The use cases of sessions over a ChromeDriver that misbehaves, from the claim to the last folder."""
+"""The use cases of sessions over a ChromeDriver that misbehaves, from acquire to the removed folder."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def harness(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServiceHa
 
 @pytest.fixture
 def small(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServiceHarness]:
-    """Give a house with one place."""
+    """Run a service with one place."""
     monkeypatch.setattr(launcher, "GRACE_S", 0.5)
     with running_harness(folder, monkeypatch, max_sessions=1) as harness:
         yield harness
@@ -55,38 +55,40 @@ def deadline() -> Deadline:
     return Deadline(TIMEOUT_S)
 
 
-def gone() -> Future[None]:
+def disconnected() -> Future[None]:
     left: Future[None] = Future()
     left.set_result(None)
     return left
 
 
-def test_twenty_callers_with_one_id_at_once_get_one_browser(harness: ServiceHarness) -> None:
+def test_twenty_concurrent_clients_with_one_id_get_one_browser(harness: ServiceHarness) -> None:
     acquired = run_concurrently([lambda: harness.acquire("job")] * 20)
     assert sorted(one.created for one in acquired) == 19 * [False] + [True]
     assert len({pids(one.session) for one in acquired}) == 1
     assert len(harness.drivers()) == 1
     assert harness.has_logged(r"Session job created in \d+ ms \(ChromeDriver PID \d+, Chrome PID \d+\)")
-    wait_until(lambda: harness.manager.registry.get("job").callers == 0, "all callers let go")
+    wait_until(
+        lambda: harness.manager.registry.get("job").callers == 0, "all clients have released the session"
+    )
 
 
-def test_twenty_callers_with_one_key_at_once_get_one_session(harness: ServiceHarness) -> None:
+def test_twenty_concurrent_clients_with_one_key_get_one_session(harness: ServiceHarness) -> None:
     acquired = run_concurrently([lambda: harness.acquire(key="account")] * 20)
     assert len({one.session.session_id for one in acquired}) == 1
     assert sum(one.created for one in acquired) == 1
 
 
-def test_a_start_that_fails_fails_every_waiter_and_leaves_nothing(harness: ServiceHarness) -> None:
+def test_a_failed_start_fails_every_waiter_and_leaves_nothing(harness: ServiceHarness) -> None:
     harness.set_fault(Fault.REFUSES_SESSION)
 
-    def ask() -> DroverError | None:
+    def try_to_acquire() -> DroverError | None:
         try:
             harness.acquire("job")
         except DroverError as error:
             return error
         return None
 
-    errors = run_concurrently([ask] * 5)
+    errors = run_concurrently([try_to_acquire] * 5)
     assert {type(error) for error in errors} == {BrowserUnavailable}
     assert all("Chrome failed to start" in str(error) for error in errors)
     assert harness.manager.registry.sessions() == ()
@@ -95,7 +97,7 @@ def test_a_start_that_fails_fails_every_waiter_and_leaves_nothing(harness: Servi
     assert harness.acquire("job").created
 
 
-def test_a_driver_that_refuses_to_start_is_told_with_its_last_words(harness: ServiceHarness) -> None:
+def test_a_driver_that_does_not_start_is_reported_with_its_output(harness: ServiceHarness) -> None:
     harness.set_fault(Fault.REFUSES_TO_START)
     with pytest.raises(BrowserUnavailable, match=START_ERROR):
         harness.acquire("job")
@@ -103,7 +105,9 @@ def test_a_driver_that_refuses_to_start_is_told_with_its_last_words(harness: Ser
     harness.assert_nothing_is_left()
 
 
-def test_a_delete_during_a_start_ends_it_and_who_waited_for_it_gets_another(harness: ServiceHarness) -> None:
+def test_a_delete_during_a_start_ends_it_and_waiting_clients_get_a_new_session(
+    harness: ServiceHarness,
+) -> None:
     harness.set_fault(Fault.HUNG)
     starting = harness.run_in_thread(lambda: harness.acquire("job"))
     driver = harness.wait_for_driver()
@@ -114,10 +118,10 @@ def test_a_delete_during_a_start_ends_it_and_who_waited_for_it_gets_another(harn
         starting.result(TIMEOUT_S)
     assert harness.service._launcher.unavailable is None
     harness.set_fault(Fault.NONE)
-    assert waiting.result(TIMEOUT_S).created, "who waited asks again"
+    assert waiting.result(TIMEOUT_S).created, "the waiting client retries"
 
 
-def test_a_session_that_is_closed_is_gone_with_its_processes_and_folder(harness: ServiceHarness) -> None:
+def test_closing_a_session_removes_its_processes_and_folder(harness: ServiceHarness) -> None:
     running = pids(harness.acquire("job").session)
     harness.manager.close("job", deadline())
     assert not living(running)
@@ -127,7 +131,7 @@ def test_a_session_that_is_closed_is_gone_with_its_processes_and_folder(harness:
         harness.manager.close("job", deadline())
 
 
-def test_two_deletes_at_once_close_once(harness: ServiceHarness) -> None:
+def test_two_concurrent_deletes_close_once(harness: ServiceHarness) -> None:
     harness.acquire("job")
     closes = run_concurrently(
         [lambda: harness.run_in_thread(lambda: harness.manager.close("job", deadline()))] * 4
@@ -138,7 +142,7 @@ def test_two_deletes_at_once_close_once(harness: ServiceHarness) -> None:
     assert harness.recorder.lines.count("Session job closed (deleted)") == 1
 
 
-def test_a_close_that_cannot_end_everything_keeps_the_session_and_can_be_repeated(
+def test_an_incomplete_close_keeps_the_session_and_can_be_repeated(
     harness: ServiceHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     running = pids(harness.acquire("job").session)
@@ -155,7 +159,7 @@ def test_a_close_that_cannot_end_everything_keeps_the_session_and_can_be_repeate
     assert harness.manager.registry.sessions() == ()
 
 
-def test_an_emergency_during_a_start_ends_it_and_the_service_is_ready_at_once(
+def test_an_emergency_ends_a_running_start_and_the_service_is_ready_at_once(
     harness: ServiceHarness,
 ) -> None:
     alive = harness.acquire("alive").session
@@ -178,7 +182,7 @@ def test_an_emergency_during_a_start_ends_it_and_the_service_is_ready_at_once(
     assert harness.acquire("job").created
 
 
-def test_who_waits_for_a_place_gets_one_after_the_emergency(small: ServiceHarness) -> None:
+def test_a_client_in_the_wait_queue_gets_a_place_after_the_emergency(small: ServiceHarness) -> None:
     small.set_fault(Fault.HUNG)
     starting = small.run_in_thread(lambda: small.acquire("first"))
     small.wait_for_driver()
@@ -215,7 +219,7 @@ def test_a_dead_browser_is_replaced_under_the_same_id(harness: ServiceHarness) -
     assert len(living(pids(acquired.session))) == 2
 
 
-def test_many_who_find_a_session_dead_share_one_recovery(harness: ServiceHarness) -> None:
+def test_concurrent_clients_of_a_dead_session_share_one_recovery(harness: ServiceHarness) -> None:
     kill_pids(*pids(harness.acquire("job").session))
     acquired = run_concurrently([lambda: harness.acquire("job")] * 10)
     assert len({pids(one.session) for one in acquired}) == 1
@@ -223,7 +227,7 @@ def test_many_who_find_a_session_dead_share_one_recovery(harness: ServiceHarness
     assert len(harness.drivers()) == 1
 
 
-def test_a_look_heals_too_and_is_no_use(harness: ServiceHarness) -> None:
+def test_a_check_recovers_a_session_and_does_not_count_as_use(harness: ServiceHarness) -> None:
     before = harness.acquire("job").session
     kill_pids(pids(before)[0])
     looked = harness.manager.check("job", deadline())
@@ -231,7 +235,7 @@ def test_a_look_heals_too_and_is_no_use(harness: ServiceHarness) -> None:
     assert looked.session.last_used == before.last_used
 
 
-def test_a_report_heals_nothing(harness: ServiceHarness) -> None:
+def test_a_report_recovers_nothing(harness: ServiceHarness) -> None:
     driver, _ = pids(harness.acquire("job").session)
     kill_pids(driver)
     reported = harness.manager.report("job", deadline())
@@ -242,7 +246,7 @@ def test_a_report_heals_nothing(harness: ServiceHarness) -> None:
     assert reported.recoveries == 0
 
 
-def test_a_driver_that_dies_of_the_health_check_itself_is_found_dead(harness: ServiceHarness) -> None:
+def test_a_driver_that_dies_during_the_health_check_is_found_dead(harness: ServiceHarness) -> None:
     driver, browser = pids(harness.acquire("job").session)
     harness.set_fault(Fault.DIES_MID_COMMAND, driver)
     acquired = harness.acquire("job")
@@ -252,7 +256,7 @@ def test_a_driver_that_dies_of_the_health_check_itself_is_found_dead(harness: Se
 
 
 @pytest.mark.parametrize("fault", [Fault.ANSWERS_GARBAGE, Fault.ANSWERS_HTML])
-def test_a_driver_that_talks_nonsense_is_replaced(harness: ServiceHarness, fault: Fault) -> None:
+def test_a_driver_that_answers_garbage_is_replaced(harness: ServiceHarness, fault: Fault) -> None:
     driver, browser = pids(harness.acquire("job").session)
     harness.set_fault(fault, driver)
     acquired = harness.acquire("job")
@@ -290,7 +294,7 @@ def test_a_stopped_browser_is_replaced(harness: ServiceHarness) -> None:
     assert not living(before)
 
 
-def test_a_recovery_that_fails_says_so_and_the_next_one_tries_again(harness: ServiceHarness) -> None:
+def test_a_failed_recovery_is_reported_and_retried_by_the_next_request(harness: ServiceHarness) -> None:
     kill_pids(*pids(harness.acquire("job").session))
     harness.set_fault(Fault.REFUSES_SESSION)
     with pytest.raises(RecoveryFailed, match="could not be recovered after browser_gone"):
@@ -301,7 +305,7 @@ def test_a_recovery_that_fails_says_so_and_the_next_one_tries_again(harness: Ser
     assert (acquired.created, acquired.session.recoveries) == (False, 1)
 
 
-def test_a_cleanup_that_breaks_off_neither_delays_nor_fails_the_recovery(
+def test_a_failed_cleanup_neither_delays_nor_fails_the_recovery(
     harness: ServiceHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kill_pids(pids(harness.acquire("job").session)[0])
@@ -316,24 +320,24 @@ def test_a_cleanup_that_breaks_off_neither_delays_nor_fails_the_recovery(
     assert harness.has_logged("Orphaned process cleanup failed: no process table")
 
 
-def test_a_caller_who_leaves_during_the_start_of_a_nameless_session_takes_it_with_him(
+def test_an_unnamed_session_is_closed_if_its_client_disconnects_during_the_start(
     harness: ServiceHarness,
 ) -> None:
     with pytest.raises(ClientDisconnected):
-        harness.acquire(gone=gone())
+        harness.acquire(disconnected=disconnected())
     wait_until(lambda: harness.manager.registry.sessions() == (), "the session is closed")
     harness.assert_nothing_is_left()
 
 
-def test_a_caller_who_leaves_during_the_start_of_a_named_session_leaves_it_to_others(
+def test_a_named_session_stays_if_its_client_disconnects_during_the_start(
     harness: ServiceHarness,
 ) -> None:
     with pytest.raises(ClientDisconnected):
-        harness.acquire("job", gone=gone())
+        harness.acquire("job", disconnected=disconnected())
     assert not harness.acquire("job").created
 
 
-def test_the_least_recently_used_session_makes_room_at_once(small: ServiceHarness) -> None:
+def test_the_least_recently_used_session_is_evicted_at_once(small: ServiceHarness) -> None:
     first = pids(small.acquire("first").session)
     assert small.acquire("second").created
     assert not living(first)
@@ -341,7 +345,7 @@ def test_the_least_recently_used_session_makes_room_at_once(small: ServiceHarnes
     assert [session.session_id for session in small.manager.registry.sessions()] == ["second"]
 
 
-def test_who_waits_too_long_for_a_place_is_told(
+def test_waiting_too_long_for_a_place_raises_at_capacity(
     small: ServiceHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(small.manager, "_queue_timeout", 0.1)
@@ -351,21 +355,21 @@ def test_who_waits_too_long_for_a_place_is_told(
         assert "0 waiting" in repr(small.manager.registry)
 
 
-def test_who_waits_and_hangs_up_leaves_the_line(small: ServiceHarness) -> None:
+def test_a_waiting_client_that_disconnects_leaves_the_wait_queue(small: ServiceHarness) -> None:
     with small.manager.registry.command(small.acquire("first").session):
         with pytest.raises(ClientDisconnected):
-            small.acquire("second", gone=gone())
+            small.acquire("second", disconnected=disconnected())
         assert "0 waiting" in repr(small.manager.registry)
 
 
-def test_an_idle_session_is_closed_by_itself(harness: ServiceHarness) -> None:
+def test_an_idle_session_is_closed_automatically(harness: ServiceHarness) -> None:
     running = pids(harness.acquire("job", idle=0.2).session)
     wait_until(lambda: harness.manager.registry.sessions() == (), "the idle session is closed")
     assert not living(running)
     assert harness.has_logged(r"Session job closed \(idle\)")
 
 
-def test_what_no_list_knows_is_swept_up_by_a_cleanup_and_a_session_is_not(harness: ServiceHarness) -> None:
+def test_a_cleanup_ends_unregistered_processes_and_spares_sessions(harness: ServiceHarness) -> None:
     kept, lost = harness.acquire("kept").session, harness.acquire("lost").session
     harness.manager.registry.forget(harness.manager.registry.get("lost"))
     report = harness.service._cleaner.cleanup(Trigger.PERSON)
@@ -374,7 +378,7 @@ def test_what_no_list_knows_is_swept_up_by_a_cleanup_and_a_session_is_not(harnes
     assert len(living(pids(kept))) == 2
 
 
-def test_the_stop_during_a_start_leaves_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stop_during_a_start_leaves_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launcher, "GRACE_S", 0.5)
     with running_harness(folder, monkeypatch) as harness:
         ready = pids(harness.acquire("ready").session)
@@ -391,7 +395,7 @@ def test_the_stop_during_a_start_leaves_nothing(folder: Path, monkeypatch: pytes
         assert harness.has_logged(r"Session ready closed \(stopping\)")
 
 
-def test_a_console_that_is_closed_ends_all_that_runs_and_lets_nothing_new_in(harness: ServiceHarness) -> None:
+def test_end_at_once_ends_all_processes_and_refuses_new_sessions(harness: ServiceHarness) -> None:
     running = pids(harness.acquire("job").session)
     harness.service.end_at_once()
     wait_gone(running)
@@ -399,7 +403,7 @@ def test_a_console_that_is_closed_ends_all_that_runs_and_lets_nothing_new_in(har
         harness.acquire("other")
 
 
-def test_a_kill_ends_what_runs_at_once(harness: ServiceHarness) -> None:
+def test_kill_ends_all_processes_at_once(harness: ServiceHarness) -> None:
     running = pids(harness.acquire("job").session)
     harness.manager.kill()
     wait_gone(running)

@@ -1,4 +1,4 @@
-"""After a start that failed the service finds out by itself when browsers can be started again."""
+"""After a failed start the service detects by itself when browsers can be started again."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FAILED = r"Session warm:\w+ could not be started: .*"
 @pytest.fixture
 def harness(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServiceHarness]:
     monkeypatch.setattr(launcher, "GRACE_S", 0.5)
-    monkeypatch.setattr(start_probe, "REST_S", 0.2)
+    monkeypatch.setattr(start_probe, "FIRST_PAUSE_S", 0.2)
     with running_harness(folder, monkeypatch) as harness:
         yield harness
 
@@ -41,30 +41,32 @@ def fail_once(harness: ServiceHarness) -> None:
     assert harness.manager.unavailable
 
 
-def test_a_trial_that_works_makes_the_service_well_and_leaves_nothing(harness: ServiceHarness) -> None:
+def test_a_successful_start_probe_makes_the_service_healthy_and_leaves_nothing(
+    harness: ServiceHarness,
+) -> None:
     fail_once(harness)
     harness.set_fault(Fault.NONE)
-    wait_until(lambda: harness.has_logged(CLOSED), "a trial is over")
+    wait_until(lambda: harness.has_logged(CLOSED), "a start probe has ended")
     assert harness.has_logged(TRIED)
     assert harness.manager.unavailable is None
     wait_until(lambda: not any((harness.data_dir / "s").iterdir()), "no folder is left")
     harness.assert_nothing_is_left()
 
 
-def test_while_starts_fail_the_service_is_not_well(harness: ServiceHarness) -> None:
+def test_the_service_is_unhealthy_while_starts_fail(harness: ServiceHarness) -> None:
     fail_once(harness)
-    wait_until(lambda: harness.has_logged(FAILED), "a trial has failed")
+    wait_until(lambda: harness.has_logged(FAILED), "a start probe has failed")
     assert harness.manager.unavailable
     assert not harness.has_logged(TRIED)
 
 
-def test_while_something_speaks_against_a_start_none_is_tried(
+def test_no_start_is_attempted_while_there_is_an_obstacle(
     harness: ServiceHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looks = Semaphore(0)
+    obstacle_reads = Semaphore(0)
 
     def obstacle(_: Launcher) -> str:
-        looks.release()
+        obstacle_reads.release()
         return "nothing works here"
 
     with monkeypatch.context() as patch:
@@ -72,25 +74,25 @@ def test_while_something_speaks_against_a_start_none_is_tried(
         fail_once(harness)
         harness.set_fault(Fault.NONE)
         for _ in range(2):
-            assert looks.acquire(timeout=TIMEOUT_S)
+            assert obstacle_reads.acquire(timeout=TIMEOUT_S)
         assert harness.manager.unavailable == "nothing works here"
         assert not harness.has_logged(TRIED)
-    wait_until(lambda: harness.manager.unavailable is None, "a trial has worked")
+    wait_until(lambda: harness.manager.unavailable is None, "a start probe has succeeded")
 
 
 class HealthyLauncher:
-    """A launcher whose last start has worked, and that is not to be asked."""
+    """A launcher whose last start worked, and whose obstacle must not be read."""
 
     unavailable = None
 
     def obstacle(self) -> str:
-        raise AssertionError("a service that is well has looked for an obstacle")
+        raise AssertionError("a healthy service looked for an obstacle")
 
 
-def test_a_service_that_is_well_tries_nothing(
+def test_a_healthy_service_attempts_no_start(
     harness: ServiceHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(start_probe, "REST_S", 0.0)
+    monkeypatch.setattr(start_probe, "FIRST_PAUSE_S", 0.0)
     registry = harness.manager.registry
     well = StartProbe(
         registry,
@@ -100,5 +102,5 @@ def test_a_service_that_is_well_tries_nothing(
     )
     for _ in range(3):
         well.begin()
-    assert not [thread for thread in threading.enumerate() if thread.name == "trial"]
+    assert not [thread for thread in threading.enumerate() if thread.name == "start-probe"]
     assert registry.works() == ()

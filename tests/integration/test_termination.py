@@ -29,7 +29,7 @@ def _kids(folder: Path) -> Iterator[Children]:
 
 @pytest.fixture(name="_way", params=["pidfd", "psutil"], autouse=True)
 def _way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every test runs twice: as on a new kernel, and as where pidfds are forbidden or missing."""
+    """Run every test twice: with pidfds, and as on a kernel where they are missing or forbidden."""
     if request.param == "psutil":
 
         def missing(_pid: int, _flags: int = 0) -> int:
@@ -46,14 +46,14 @@ def open_descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-def test_a_process_that_obeys_is_ended_and_its_exit_status_stays_its_starters(kids: Children) -> None:
+def test_ending_a_process_leaves_its_exit_status_to_its_parent(kids: Children) -> None:
     child = kids.start()
     assert outcomes(identity(child)) == [Outcome.ENDED]
     assert state(child.pid) == "Z"
     assert child.wait(5) == -signal.SIGTERM
 
 
-def test_a_process_that_ignores_term_is_killed(kids: Children) -> None:
+def test_a_process_that_ignores_sigterm_is_killed(kids: Children) -> None:
     child = kids.start(script=IGNORE_TERM)
     assert outcomes(identity(child), grace=0.1) == [Outcome.KILLED]
     assert child.wait(5) == -signal.SIGKILL
@@ -66,7 +66,7 @@ def test_a_stopped_process_is_killed_without_a_wait(kids: Children) -> None:
     assert child.wait(5) == -signal.SIGKILL
 
 
-def test_many_are_waited_for_together_and_answered_in_their_order(kids: Children) -> None:
+def test_many_processes_are_awaited_together_and_reported_in_order(kids: Children) -> None:
     stubborn, meek, gone = kids.start(script=IGNORE_TERM), kids.start(), kids.start()
     targets = [identity(child) for child in (stubborn, meek, gone)]
     gone.kill()
@@ -74,7 +74,7 @@ def test_many_are_waited_for_together_and_answered_in_their_order(kids: Children
     assert outcomes(*targets, grace=0.3) == [Outcome.KILLED, Outcome.ENDED, Outcome.ALREADY_GONE]
 
 
-def test_a_zombie_is_gone_already(kids: Children) -> None:
+def test_a_zombie_counts_as_gone(kids: Children) -> None:
     child = kids.start()
     target = identity(child)
     child.kill()
@@ -82,7 +82,7 @@ def test_a_zombie_is_gone_already(kids: Children) -> None:
     assert outcomes(target) == [Outcome.ALREADY_GONE]
 
 
-def test_a_later_process_of_the_same_pid_is_not_touched(kids: Children) -> None:
+def test_a_later_process_with_the_same_pid_is_not_signalled(kids: Children) -> None:
     child = kids.start()
     target = identity(child)
     earlier = replace(target, started=target.started - 0.01)
@@ -90,19 +90,17 @@ def test_a_later_process_of_the_same_pid_is_not_touched(kids: Children) -> None:
     assert child.poll() is None
 
 
-def test_we_ourselves_and_the_first_process_are_never_signalled() -> None:
+def test_our_own_process_and_process_1_are_never_signalled() -> None:
     endings = end([ProcessIdentity(os.getpid(), 1.0), ProcessIdentity(1, 1.0), ProcessIdentity(0, 0.0)])
     assert [ending.outcome for ending in endings] == [Outcome.DENIED] * 3
     assert all(ending.detail for ending in endings)
 
 
-def test_nothing_to_end_ends_at_once() -> None:
+def test_an_empty_list_returns_at_once() -> None:
     assert end([]) == ()
 
 
-def test_a_process_that_we_have_no_right_to_end_is_reported(
-    kids: Children, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_process_we_may_not_signal_is_reported(kids: Children, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_args: object) -> None:
         raise PermissionError(errno.EPERM, "Operation not permitted")
 
@@ -117,7 +115,7 @@ def test_a_process_that_we_have_no_right_to_end_is_reported(
     assert child.poll() is None
 
 
-def test_a_process_that_outlives_the_kill_is_said_to(kids: Children, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_survives_sigkill_is_reported(kids: Children, monkeypatch: pytest.MonkeyPatch) -> None:
     child = kids.start()
     target = identity(child)
     with monkeypatch.context() as patched:
@@ -135,9 +133,7 @@ def test_no_descriptor_is_left_open(kids: Children) -> None:
     assert open_descriptors() == with_pipes > before
 
 
-def test_a_process_that_forks_while_it_is_killed_is_gone_after_two_passes(
-    kids: Children, folder: Path
-) -> None:
+def test_a_process_that_forks_while_it_is_killed_is_ended_in_two_passes(kids: Children, folder: Path) -> None:
     data_dir = folder / "d"
     mark = f"--user-data-dir={data_dir}/s/abcd1234/p"
     script = (
@@ -157,7 +153,7 @@ def test_a_process_that_forks_while_it_is_killed_is_gone_after_two_passes(
     assert orphans() == []
 
 
-def test_our_defunct_children_are_reaped_and_nothing_else_is(kids: Children) -> None:
+def test_only_our_defunct_children_are_reaped(kids: Children) -> None:
     pid = os.posix_spawn("/bin/true", ["true"], {})
     wait_until(lambda: state(pid) == "Z", "a zombie")
     alive = kids.start()
@@ -166,6 +162,6 @@ def test_our_defunct_children_are_reaped_and_nothing_else_is(kids: Children) -> 
     assert living([alive.pid])
 
 
-def test_twenty_at_once_are_gone(kids: Children) -> None:
+def test_twenty_processes_are_ended_together(kids: Children) -> None:
     started: list[subprocess.Popen[str]] = [kids.start() for _ in range(20)]
     assert outcomes(*map(identity, started)) == [Outcome.ENDED] * 20

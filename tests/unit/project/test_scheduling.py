@@ -10,7 +10,7 @@ from tests.scheduling import ALONE, GroupScheduling, tagged, untagged
 
 
 class Worker:
-    """A worker that runs a test when it knows the next one, or that there is none."""
+    """A worker that runs a test once it knows the next one, or that there is none."""
 
     config = cast("pytest.Config", None)
     workerinput: dict[str, Any]
@@ -36,7 +36,7 @@ class Worker:
 
 
 class Run:
-    """Some workers and what they have run, as the controller of pytest-xdist drives them."""
+    """Workers and the tests that they have run, driven like by the controller of pytest-xdist."""
 
     def __init__(self, tests: Sequence[str], workers: int) -> None:
         self.tests = tests
@@ -56,7 +56,7 @@ class Run:
         return worker
 
     def step(self, worker: Worker) -> None:
-        """Let a worker run one test, or leave."""
+        """Let a worker run one test, or exit."""
         if worker.can_run:
             index = worker.queue.pop(0)
             name = untagged(self.tests[index])[0]
@@ -67,7 +67,7 @@ class Run:
             assert self.schedule.remove_node(worker) is None
 
     def finish(self) -> None:
-        """Let all workers run, turn by turn, until nothing happens any more."""
+        """Let all workers run in turn until nothing is left to do."""
         for _ in range(10 * (len(self.tests) + len(self.ran))):
             for worker in list(self.ran):
                 self.step(worker)
@@ -148,7 +148,7 @@ def test_a_test_of_which_no_group_was_told_is_not_run() -> None:
     schedule, worker = GroupScheduling(1), Worker()
     schedule.add_node(worker)
     schedule.add_node_collection(worker, ["a::test"])
-    with pytest.raises(RuntimeError, match="has not told the group of a::test"):
+    with pytest.raises(RuntimeError, match="did not report the group of a::test"):
         schedule.schedule()
 
 
