@@ -1,4 +1,4 @@
-"""Ask a service for cleanups and verdicts, and hold the answers to their fields."""
+"""Requests for cleanups and verdicts, with checks of the fields of each answer."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ ROLES: Final = {"driver", "browser", "renderer", "gpu", "utility", "zygote", "cr
 ROW: Final = {"pid", "ppid", "name", "role", "verdict", "reason", "session_id", "memory_mb", "age_s"}
 KILLED: Final = {"pid", "name", "role", "reason"}
 LONG_AGO_S: Final = 3600.0
-JUDGE: Final = {"adopt_grace": 60}
-"""The settings of a service that ends what another one has left long ago; all others wait longer."""
-BESIDE_NO_OTHER_JUDGE: Final = pytest.mark.xdist_group(name="judges of what an instance has left")
+ENDS_LEFTOVERS: Final = {"adopt_grace": 60}
+"""Settings of a service that ends what a long-dead instance left; all others wait longer."""
+ENDS_LEFTOVERS_ALONE: Final = pytest.mark.xdist_group(name="services that end what an instance left")
 
 
 def clean(service: Service, query: str = "") -> Json:
-    """Clean up and hold the answer to its fields."""
+    """Clean up, check the fields of the answer and return it."""
     answer = expect(service.post(CLEANUP + query))
     assert answer["dry_run"] is (query == "?dry_run=true")
     if answer["dry_run"]:
@@ -41,12 +41,12 @@ def clean(service: Service, query: str = "") -> Json:
 
 
 def killed_pids(answer: Json) -> set[int]:
-    """Give the pids that a cleanup has killed, or would."""
+    """Return the pids that a cleanup has killed, or would kill."""
     return {entry["pid"] for entry in answer["killed"]}
 
 
 def verdicts(service: Service) -> dict[int, Json]:
-    """Give what GET /processes says, by pid."""
+    """Return the rows of GET /processes by pid."""
     processes = expect(service.get("/processes"))["processes"]
     assert all(row.keys() >= ROW for row in processes)
     assert {row["role"] for row in processes} <= ROLES
@@ -58,9 +58,9 @@ def verdicts(service: Service) -> dict[int, Json]:
 
 
 def assert_judged(service: Service, pids: Iterable[int], verdict: str) -> None:
-    """Hold the service to this verdict on those of `pids` that live.
+    """Assert that those of `pids` that are alive have this verdict.
 
-    Chrome's helpers come and go as they please, and one that is just ending cannot be read any more.
+    Chrome's helpers start and end at any time, and one that is just ending can no longer be read.
     """
     wanted = set(pids)
 
@@ -75,13 +75,13 @@ def assert_judged(service: Service, pids: Iterable[int], verdict: str) -> None:
         raise AssertionError(message) from error
 
 
-def mains(*sessions: Json) -> set[int]:
-    """Give the pids that stay as long as the sessions do: ChromeDriver's and the browser's main process."""
+def main_pids(*sessions: Json) -> set[int]:
+    """Return the pids that stay as long as the sessions do: ChromeDriver and the browser's main process."""
     return {session[part]["pid"] for session in sessions for part in ("driver", "browser")}
 
 
 def abandon(service: Service) -> set[int]:
-    """Kill a service, and date its end an hour back; give what it leaves behind."""
+    """Kill a service and date its end back by an hour; return the pids that it leaves."""
     left = {process.pid for process in service.processes()}
     service.kill()
     date_back(service)
@@ -89,6 +89,6 @@ def abandon(service: Service) -> set[int]:
 
 
 def date_back(service: Service) -> None:
-    """Make it look as if a service that is dead had died an hour ago."""
+    """Make a dead service look as if it had died an hour ago."""
     long_ago = time.time() - LONG_AGO_S
     os.utime(service.data_dir / "lock", (long_ago, long_ago))

@@ -1,4 +1,4 @@
-"""Clients of the drivers' doors: Selenium's own driver object, and a socket where a client has no manners."""
+"""WebDriver clients: Selenium's own driver object, and a raw socket for irregular clients."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ TIMEOUT_S: Final = 60.0
 
 
 class Attached(WebDriver):
-    """Selenium's driver object for a session that exists already."""
+    """Selenium's driver object for an existing session."""
 
     def __init__(self, url: str, session_id: str) -> None:
         self._attach_to = session_id
         super().__init__(url, options=ChromeOptions())
 
     def start_session(self, capabilities: dict[str, Any]) -> None:
-        """Take the session as it is."""
+        """Use the session as it is."""
         self.session_id, self.caps = self._attach_to, capabilities
 
 
 def remote_end(service: Service) -> str:
-    """Give the address that a WebDriver client is told."""
+    """Return the URL for a WebDriver client."""
     return f"http://localhost:{service.port}/wd/hub"
 
 
 def chrome_options(**drover: object) -> ChromeOptions:
-    """Give options for Chrome; those named are `drover:options`."""
+    """Return options for Chrome; keyword arguments become `drover:options`."""
     options = ChromeOptions()
     if drover:
         options.set_capability("drover:options", drover)
@@ -46,7 +46,7 @@ def chrome_options(**drover: object) -> ChromeOptions:
 def new_session(
     service: Service, options: BaseOptions | list[BaseOptions] | None = None, **drover: object
 ) -> Iterator[WebDriver]:
-    """Open a session as a Selenium program does, and let its connections go at the end."""
+    """Open a session as a Selenium program does, and close its connections at the end."""
     driver = WebDriver(remote_end(service), options=options or chrome_options(**drover))
     try:
         yield driver
@@ -56,7 +56,7 @@ def new_session(
 
 @contextlib.contextmanager
 def attached(service: Service, session_id: str) -> Iterator[WebDriver]:
-    """Drive a session that was made over REST."""
+    """Drive a session that was created over REST."""
     driver = Attached(remote_end(service), session_id)
     try:
         yield driver
@@ -65,10 +65,10 @@ def attached(service: Service, session_id: str) -> Iterator[WebDriver]:
 
 
 class RawCommand:
-    """One request on a connection of its own, sent when one likes and answered when one waits for it.
+    """One request on its own connection, sent and awaited in separate steps.
 
-    Where it has a body, the service has its head when this object is there, so that what `send` sends comes
-    before all that is sent by such commands made later.
+    If it has a body, the service has received the head once this object exists, so that what `send` sends
+    arrives before everything sent by commands created later.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class RawCommand:
         return self
 
     def answer(self) -> tuple[int, Any]:
-        """Wait for the answer; gives the status and `value`."""
+        """Wait for the answer; return the status and `value`."""
         status = int(self._file.readline().split()[1])
         length = 0
         while (line := self._file.readline().strip()) != b"":
@@ -105,6 +105,6 @@ class RawCommand:
         return status, value
 
     def hang_up(self) -> None:
-        """Close the connection, whatever is still to come."""
+        """Close the connection without waiting for anything."""
         self._file.close()
         self._socket.close()

@@ -1,4 +1,4 @@
-"""What the acceptance tests share: a running service, pages to visit, callers that come together."""
+"""Shared fixtures of the acceptance tests: a running service and pages to visit."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from tests.acceptance.service import Service, running
 
 
 class StartService(Protocol):
-    """Start one more service with settings of its own; it ends with the test."""
+    """Start another service with its own settings; it ends with the test."""
 
     def __call__(self, **settings: object) -> Service:
-        """Give the running service."""
+        """Return the running service."""
         ...
 
 
@@ -29,7 +29,7 @@ def pages() -> Iterator[Pages]:
 
 @pytest.fixture
 def slow_page(pages: Pages) -> Iterator[Gate]:
-    """Give a page that is answered only when it is released, at the latest when the test ends."""
+    """Yield a page that is answered only when released, at the latest when the test ends."""
     gate = pages.slow()
     yield gate
     gate.release()
@@ -44,14 +44,14 @@ def shared_service() -> Iterator[Service]:
 
 @pytest.fixture
 def service(shared_service: Service) -> Iterator[Service]:
-    """Give the module's service, without a session before and after."""
+    """Yield the module's service, which has no sessions before and after."""
     yield shared_service
     shared_service.close_all()
 
 
 @pytest.fixture
 def start_service() -> Iterator[StartService]:
-    """Give a way to start services of one's own."""
+    """Yield a function that starts services."""
     with contextlib.ExitStack() as stack:
 
         def start(**settings: object) -> Service:

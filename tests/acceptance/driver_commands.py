@@ -1,4 +1,4 @@
-"""Drive a session as a client does that has its `driver.url`: plain W3C WebDriver over HTTP."""
+"""Drive a session as a client that has its `driver.url`: plain W3C WebDriver over HTTP."""
 
 from __future__ import annotations
 
@@ -23,43 +23,43 @@ class Driver:
         self._call("POST", "/url", {"url": url})
 
     def run(self, script: str, *arguments: object) -> Any:  # noqa: ANN401
-        """Run the body of a function in the page, and give what it returns."""
+        """Run a function body in the page, and return its result."""
         return self._call("POST", "/execute/sync", {"script": script, "args": list(arguments)})
 
     def address(self) -> Any:  # noqa: ANN401
-        """Give the address of the page."""
+        """Return the page's URL."""
         return self._call("GET", "/url")
 
     def windows(self) -> list[str]:
-        """Give the handles of all windows."""
+        """Return the handles of all windows."""
         return list(self._call("GET", "/window/handles"))
 
     def new_window(self) -> str:
-        """Open a tab in front, and give its handle; the one before stays chosen."""
+        """Open a tab in front, and return its handle; the current window stays the same."""
         return str(self._call("POST", "/window/new", {"type": "tab"})["handle"])
 
     def switch_to(self, handle: str) -> None:
-        """Choose the window that commands go to."""
+        """Switch to a window."""
         self._call("POST", "/window", {"handle": handle})
 
     def close_window(self) -> None:
-        """Close the window that is chosen."""
+        """Close the current window."""
         self._call("DELETE", "/window")
 
     def resize(self, width: int, height: int) -> None:
-        """Give the window in front a size."""
+        """Set the size of the current window."""
         self._call("POST", "/window/rect", {"width": width, "height": height})
 
     def add_cookie(self, name: str, value: str, **attributes: object) -> None:
-        """Give the page's site a cookie; without an `expiry` it lives in memory only."""
+        """Set a cookie for the page's site; without an `expiry` it is a session cookie."""
         self._call("POST", "/cookie", {"cookie": {"name": name, "value": value} | attributes})
 
     def cookies(self) -> dict[str, str]:
-        """Give all cookies that the page sends, by name."""
+        """Return all cookies that the page sends, by name."""
         return {cookie["name"]: cookie["value"] for cookie in self._call("GET", "/cookie")}
 
     def alert_text(self) -> str | None:
-        """Give the text of the open alert, or None."""
+        """Return the text of the open alert, or None."""
         answer = self._send("GET", "/alert/text")
         return str(answer.json()["value"]) if answer.ok else None
 

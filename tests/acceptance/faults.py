@@ -1,4 +1,4 @@
-"""What befalls a session's processes: ended or stopped from outside, by the pid of what the tests started."""
+"""Faults of a session's processes: killed or stopped from outside, by pid."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from tests.acceptance.service import Json, Service, folder_of
 from tests.machine import command_line, living, marked, wait_gone, wait_until
 
 APPEARS_S: Final = 20.0
-GLANCE_S: Final = 0.002
+FAST_POLL_S: Final = 0.002
 
 
 def kill(*pids: int) -> None:
-    """End processes of a session without a warning, and see them gone."""
+    """Kill processes of a session and wait until they are gone."""
     send_kill(*pids)
     wait_gone(pids)
 
 
 def send_kill(*pids: int) -> None:
-    """End processes without a warning, those that are still there; wait for nothing."""
+    """Send SIGKILL to those processes that still exist; do not wait."""
     for pid in pids:
         with contextlib.suppress(psutil.NoSuchProcess):
             psutil.Process(pid).send_signal(signal.SIGKILL)
@@ -39,32 +39,32 @@ def stop(*pids: int) -> None:
 
 
 def is_stopped(pid: int) -> bool:
-    """Tell whether a process is stopped."""
+    """Return whether a process is stopped."""
     return psutil.Process(pid).status() == psutil.STATUS_STOPPED
 
 
 def helpers(session: Json, words: str) -> set[int]:
-    """Give the living helpers of a session's Chrome whose command line holds `words`."""
+    """Return the living helpers of a session's Chrome whose command line contains `words`."""
     return {process.pid for process in marked(folder_of(session)) if words in command_line(process)}
 
 
 def renderers(session: Json) -> set[int]:
-    """Give the processes that draw a session's pages."""
+    """Return the renderer processes of a session."""
     return helpers(session, "--type=renderer")
 
 
 def network_process(session: Json) -> set[int]:
-    """Give the process that does a session's networking."""
+    """Return the network process of a session."""
     return helpers(session, "network.mojom.NetworkService")
 
 
 def drivers(service: Service) -> set[int]:
-    """Give the ChromeDrivers that live for a service."""
+    """Return the living ChromeDrivers of a service."""
     return {process.pid for process in service.processes() if _program(process) == "chromedriver"}
 
 
 def browsers(service: Service) -> set[int]:
-    """Give the main processes of the Chromes that live for a service."""
+    """Return the main processes of a service's living browsers."""
     return {
         process.pid
         for process in service.processes()
@@ -73,29 +73,29 @@ def browsers(service: Service) -> set[int]:
 
 
 def new_driver(service: Service, before: set[int]) -> int:
-    """Wait for a ChromeDriver that was not there `before`, at its very birth."""
-    over = time.monotonic() + APPEARS_S
-    while time.monotonic() < over:
+    """Wait for a ChromeDriver that is not in `before`, as early as possible."""
+    deadline = time.monotonic() + APPEARS_S
+    while time.monotonic() < deadline:
         fresh = drivers(service) - before
         if fresh:
             return fresh.pop()
-        time.sleep(GLANCE_S)
+        time.sleep(FAST_POLL_S)
     raise AssertionError(f"no new ChromeDriver within {APPEARS_S:g} s")
 
 
 def new_browser(service: Service, before: set[int]) -> int:
-    """Wait for a Chrome that was not there `before`, at its very birth."""
-    over = time.monotonic() + APPEARS_S
-    while time.monotonic() < over:
+    """Wait for a Chrome that is not in `before`, as early as possible."""
+    deadline = time.monotonic() + APPEARS_S
+    while time.monotonic() < deadline:
         fresh = browsers(service) - before
         if fresh:
             return fresh.pop()
-        time.sleep(GLANCE_S)
+        time.sleep(FAST_POLL_S)
     raise AssertionError(f"no new Chrome within {APPEARS_S:g} s")
 
 
 def is_accounted_for(service: Service) -> bool:
-    """Tell whether each process and folder belongs to a session of the list, with one browser for each."""
+    """Return whether every process and folder belongs to a listed session, with one browser each."""
     listed = service.listed().values()
     with contextlib.suppress(psutil.NoSuchProcess):
         owned = {session["browser"]["pid"] for session in listed if session["browser"]}

@@ -1,6 +1,6 @@
-"""Who else runs Chrome on a machine: programs that drive a ChromeDriver, and people and tools without one.
+"""Other users of Chrome on a machine: programs that drive a ChromeDriver, and people and tools without one.
 
-What is started here has its folder on the command line, so that the tests can end it and nothing else.
+Everything started here has its folder on the command line, so that the tests can end exactly these processes.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ except ChildProcessError:
 """
 SUBREAPER: Final = (sys.executable, "-c", ADOPTS_ORPHANS)
 
-# What each tool gives to the Chrome that it starts, as far as it matters to who is who.
+# The switches that each tool passes to Chrome, as far as they matter for the verdict.
 PUPPETEER: Final = (
     "--enable-automation",
     "--remote-debugging-port=0",
@@ -63,10 +63,10 @@ CHROMEDP: Final = ("--enable-automation", "--remote-debugging-port=0", "--safebr
 
 @dataclass(frozen=True, slots=True)
 class Automation:
-    """A program of somebody's that has started a ChromeDriver, and goes on.
+    """A foreign program that has started a ChromeDriver, and continues to run.
 
     Attributes:
-        program: What the test has started: the program, or the subreaper above it.
+        program: The process that the test started: the program, or the subreaper above it.
         shell: The pid of the program itself.
         driver: The pid of its ChromeDriver.
         url: Where the ChromeDriver listens.
@@ -79,14 +79,14 @@ class Automation:
     folder: Path
 
     def browse(self, **options: object) -> int:
-        """Have a Chrome started; options are those of `goog:chromeOptions`. Gives its pid."""
-        answer = self.ask(**options)
+        """Start a Chrome and return its pid; options are those of `goog:chromeOptions`."""
+        answer = self.request_session(**options)
         browser = answer.json()["value"]["capabilities"]["goog:processID"]
         assert isinstance(browser, int)
         return browser
 
-    def ask(self, **options: object) -> requests.Response:
-        """Ask for a session and give the answer."""
+    def request_session(self, **options: object) -> requests.Response:
+        """Request a session and return the response."""
         chrome = {"args": [*SWITCHES, f"--user-data-dir={self.folder}/profile"]} | options
         wanted = {"alwaysMatch": {"browserName": "chrome", "goog:chromeOptions": chrome}}
         with requests.Session() as client:
@@ -94,13 +94,13 @@ class Automation:
             return client.post(f"{self.url}/session", json={"capabilities": wanted}, timeout=START_S)
 
     def leave(self) -> None:
-        """Let the program end without a word to its ChromeDriver, which lives on."""
+        """Let the program end without stopping its ChromeDriver, which lives on."""
         assert self.program.stdin is not None
         self.program.stdin.close()
         wait_gone([self.shell])
 
     def finish(self) -> None:
-        """End all that is left of it."""
+        """End everything that is left of it."""
         assert self.program.stdin is not None
         self.program.stdin.close()
         kill(marked(self.folder))
@@ -118,12 +118,12 @@ def start_automation(
     """Start a program and its ChromeDriver, and wait until that listens.
 
     Args:
-        folder: Where Chrome and ChromeDriver put everything.
-        switches: More for the ChromeDriver.
-        driver: Which executable it is.
+        folder: Where Chrome and ChromeDriver store everything.
+        switches: More switches for the ChromeDriver.
+        driver: The ChromeDriver executable.
         before: A command that runs the program: a subreaper, or a new namespace.
-        own_session: Whether the program gives its ChromeDriver a session and process group of its own.
-        environment: More for the environment of both.
+        own_session: Whether the program gives its ChromeDriver its own session and process group.
+        environment: More environment variables for both.
     """
     output = folder / "driver.out"
     output.touch()
@@ -153,8 +153,8 @@ def start_chrome(
     """Start Chrome without a ChromeDriver, and wait until its helpers run.
 
     Args:
-        detached: Whether it gets a session of its own, as the tools for Node give it.
-        user: Whose it is, where not ours.
+        detached: Whether it gets its own session, as Node tools do it.
+        user: The user that runs it, if not ours.
     """
     binary = next(path for path in map(shutil.which, CHROMES) if path)
     pipe = 'exec "$@" 3<&0 4>&1 </dev/null >/dev/null'
@@ -174,46 +174,46 @@ def start_chrome(
 
 @contextlib.contextmanager
 def unrelated_processes(home: Path) -> Iterator[dict[str, set[int]]]:
-    """Run everybody who must never be hurt by a cleanup, whoever asks for it.
+    """Run everything that a cleanup must never end, and yield the pids of each by name.
 
-    Gives the pids of each: those that stay, since Chrome's helpers come and go as they please.
+    Only pids that stay are included: Chrome's helpers start and end at any time.
     """
     with contextlib.ExitStack() as stack:
         found = {
-            name: {_chrome(stack, _made(home / str(number)), start)}
+            name: {_chrome(stack, _new_folder(home / str(number)), start)}
             for number, (name, start) in enumerate(_CHROMES.items())
         }
-        found["left behind by its driver (detach)"] = {_left_behind(stack, _made(home / "detached"))}
-        found["Electron's crash handler"] = {_crash_handler(stack, _made(home / "code"))}
-        found["look-alikes"] = _look_alikes(stack, _made(home / "alike"))
-        if can_be_somebody_else():
-            found["another user's Chrome"], found["another user's ChromeDriver"] = _of_nobody(stack)
+        found["left behind by its driver (detach)"] = {_left_behind(stack, _new_folder(home / "detached"))}
+        found["Electron's crash handler"] = {_crash_handler(stack, _new_folder(home / "code"))}
+        found["look-alikes"] = _look_alikes(stack, _new_folder(home / "alike"))
+        if can_be_another_user():
+            found["another user's Chrome"], found["another user's ChromeDriver"] = _of_another_user(stack)
         if can_have_a_namespace():
-            found["another namespace"] = _in_a_namespace(stack, _made(home / "inside"))
+            found["another namespace"] = _in_a_namespace(stack, _new_folder(home / "inside"))
         yield found
 
 
-def can_be_somebody_else() -> bool:
-    """Tell whether we may start processes of another user."""
+def can_be_another_user() -> bool:
+    """Return whether we may start processes of another user."""
     return sys.platform != "win32" and os.geteuid() == 0
 
 
 def can_have_a_namespace() -> bool:
-    """Tell whether we may make a PID namespace."""
+    """Return whether we may create a PID namespace."""
     if sys.platform != "linux" or shutil.which(OWN_NAMESPACE[0]) is None:
         return False
     return subprocess.run([*OWN_NAMESPACE, "true"], capture_output=True, check=False).returncode == 0
 
 
 def copied(program: str, path: Path) -> str:
-    """Copy an executable, and give the path of the copy."""
+    """Copy an executable, and return the path of the copy."""
     found = shutil.which(program)
     assert found is not None, f"there is no {program}"
     return shutil.copy(os.path.realpath(found), str(path))
 
 
 def first_browser(driver: int) -> int:
-    """Give the pid of the Chrome that a ChromeDriver starts, as soon as it is one.
+    """Return the pid of the Chrome that a ChromeDriver starts, as soon as it exists.
 
     Before that it is a copy of its ChromeDriver, and then, on Debian, the shell that runs a wrapper.
     """
@@ -228,7 +228,7 @@ def first_browser(driver: int) -> int:
 
 
 def helpers_of(pid: int) -> set[int]:
-    """Give the living descendants of a browser's main process."""
+    """Return the living descendants of a browser's main process."""
     return family(pid) - {pid}
 
 
@@ -289,7 +289,7 @@ def _look_alikes(stack: contextlib.ExitStack, folder: Path) -> set[int]:
     return {process.pid for process in started}
 
 
-def _of_nobody(stack: contextlib.ExitStack) -> tuple[set[int], set[int]]:
+def _of_another_user(stack: contextlib.ExitStack) -> tuple[set[int], set[int]]:
     folder = Path(tempfile.mkdtemp(prefix="drn-", dir="/tmp"))
     stack.callback(remove, folder)
     shutil.chown(folder, NOBODY)
@@ -323,13 +323,14 @@ def _end(process: subprocess.Popen[Any], folder: Path) -> None:
     process.wait(START_S)
 
 
-def _made(folder: Path) -> Path:
+def _new_folder(folder: Path) -> Path:
     folder.mkdir(parents=True)
     return folder
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    # The crash handlers hang on init from birth: their database's path says where they belong.
+    # The crash handlers have init as their parent from the start: their database's path shows where they
+    # belong.
     return dict(os.environ) | {"TMPDIR": str(folder), "BREAKPAD_DUMP_LOCATION": f"{folder}/c"}
 
 

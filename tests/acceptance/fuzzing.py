@@ -1,6 +1,6 @@
-"""Requests that nobody would write by hand, made from the service's document, and what each answer must be.
+"""Unusual requests, generated from the service's document, and checks of every answer.
 
-`POST /emergency_recovery` is never asked: it would end every Chrome of the machine.
+`POST /emergency_recovery` is never sent: it would end every Chrome of the machine.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from schemathesis.core.result import Ok
 from tests.acceptance.service import Json, Service
 from tests.machine import wait_until
 
-PREY: Final = "prey"
+SESSION_ID: Final = "target"
 ANSWER_S: Final = 60.0
 NEVER: Final = frozenset({"/emergency_recovery"})
 STARTS_BROWSERS: Final = frozenset({("POST", "/sessions"), ("POST", "/wd/hub/session")})
@@ -69,7 +69,7 @@ W3C_STATUS: Final = {
     "unknown method": 405,
     "unsupported operation": 500,
 }
-"""What the standard has for each error word."""
+"""The standard's HTTP status for each error code."""
 
 ODD_PATHS: Final = st.one_of(
     st.sampled_from(
@@ -81,20 +81,20 @@ ODD_PATHS: Final = st.one_of(
             "/sessions/%2e%2e",
             "/sessions/%00",
             "/sessions/%ff%fe",
-            "/sessions/prey/live/x",
-            "/sessions/prey/lease/x",
-            "/sessions/prey/json/",
-            "/sessions/prey/json/x",
-            "/sessions/prey/cdp",
+            "/sessions/target/live/x",
+            "/sessions/target/lease/x",
+            "/sessions/target/json/",
+            "/sessions/target/json/x",
+            "/sessions/target/cdp",
             "/bidi/",
             "/wd/hub//session",
-            "/wd/hub/session/prey//url",
-            "/wd/hub/session/prey/element/%2e%2e/text",
+            "/wd/hub/session/target//url",
+            "/wd/hub/session/target/element/%2e%2e/text",
             "/wd/hub/session/%2e%2e/url",
-            "/wd/hub/session/prey/url?x=%zz",
+            "/wd/hub/session/target/url?x=%zz",
             "/sessions?limit=" + "9" * 5000,
             "/sessions?recover=maybe",
-            "/sessions/prey?recover=false&recover=true",
+            "/sessions/target?recover=false&recover=true",
         ]
     ),
     st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="#"), max_size=60).map(
@@ -103,7 +103,7 @@ ODD_PATHS: Final = st.one_of(
 )
 METHODS: Final = st.sampled_from(["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "TRACE", "FOO"])
 RIGHT: Final = frozenset({b"", b"{}"})
-"""These ask for a session, and start a browser."""
+"""These request a session, and start a browser."""
 BODIES: Final = st.one_of(
     st.binary(max_size=200),
     st.recursive(
@@ -116,29 +116,29 @@ BODIES: Final = st.one_of(
 POSTS: Final = st.sampled_from(
     [
         "/sessions",
-        "/sessions/prey/lease",
-        "/sessions/nobody/lease",
+        "/sessions/target/lease",
+        "/sessions/unknown/lease",
         "/cleanup_orphaned_processes?dry_run=true",
         "/wd/hub/session",
-        "/wd/hub/session/prey/url",
-        "/wd/hub/session/prey/element",
-        "/wd/hub/session/prey/execute/sync",
-        "/wd/hub/session/prey/timeouts",
-        "/wd/hub/session/prey/window",
-        "/wd/hub/session/prey/actions",
-        "/wd/hub/session/prey/se/file",
-        "/wd/hub/session/prey/se/files",
+        "/wd/hub/session/target/url",
+        "/wd/hub/session/target/element",
+        "/wd/hub/session/target/execute/sync",
+        "/wd/hub/session/target/timeouts",
+        "/wd/hub/session/target/window",
+        "/wd/hub/session/target/actions",
+        "/wd/hub/session/target/se/file",
+        "/wd/hub/session/target/se/files",
     ]
 )
 
 
 class Fuzzer:
-    """Asks a service odd questions, and holds it to the contract.
+    """Sends unusual requests to a service, and checks the answers against the contract.
 
     Args:
-        service: It has a session of the id `prey`, and ends no process of a stranger.
-        examples: How many requests of each kind are made.
-        number: Where chance begins; the same one makes the same requests.
+        service: Has a session with the id `target`, and the cleanup scope "owned".
+        examples: How many requests of each kind are sent.
+        number: The random seed; the same one makes the same requests.
     """
 
     def __init__(self, service: Service, examples: int, number: int = 0) -> None:
@@ -149,7 +149,7 @@ class Fuzzer:
         assert service.settings["cleanup_scope"] == "owned"
 
     def operations(self) -> Iterator[Any]:
-        """Give what the document describes and one request answers, by method and path."""
+        """Return the operations of the document that answer with one response."""
         schema = schemathesis.openapi.from_url(f"{self._service.url}/openapi.json")
         for found in schema.get_all_operations():
             assert isinstance(found, Ok)
@@ -159,46 +159,46 @@ class Fuzzer:
             if operation.path not in NEVER and not streams:
                 yield operation
 
-    def ask_by_the_document(self, operation: Any, *, right: bool) -> None:  # noqa: ANN401
-        """Send what the document allows, or else what it forbids, and hold the answers to the document."""
+    def send_documented(self, operation: Any, *, right: bool) -> None:  # noqa: ANN401
+        """Send requests that the document allows, or else forbids, and check the answers against it."""
         mode = GenerationMode.POSITIVE if right else GenerationMode.NEGATIVE
-        ends_it = operation.method.upper() == "DELETE" and operation.path.endswith("{session_id}")
+        deletes_session = operation.method.upper() == "DELETE" and operation.path.endswith("{session_id}")
 
-        def ask(case: Any, of_the_prey: bool) -> None:  # noqa: ANN401
+        def send(case: Any, to_our_session: bool) -> None:  # noqa: ANN401
             if case.meta.generation.mode != mode:
-                # Where a body may be left out, it is what schemathesis leaves out now and then.
+                # If a body is optional, schemathesis sometimes omits it.
                 return
-            if of_the_prey and not ends_it and "session_id" in (case.path_parameters or {}):
-                case.path_parameters["session_id"] = PREY
+            if to_our_session and not deletes_session and "session_id" in (case.path_parameters or {}):
+                case.path_parameters["session_id"] = SESSION_ID
             answer = case.call(timeout=ANSWER_S)
             self._judge(answer.status_code, answer.headers, answer.content, case.path)
             case.validate_response(answer, checks=CHECKS)
 
         strategy = operation.as_strategy(generation_mode=mode)
         try:
-            self._run(ask, case=strategy, of_the_prey=st.booleans())
+            self._run(send, case=strategy, to_our_session=st.booleans())
         except Unsatisfiable:
-            # Where nothing can be sent, nothing can be wrong with it.
+            # If nothing can be sent, nothing can be wrong with it.
             assert not right
             assert operation.body is not None
             assert not operation.body
             assert not operation.query
 
-    def ask_with_odd_paths(self) -> None:
-        """Send any method to paths that nobody meant."""
+    def send_odd_paths(self) -> None:
+        """Send any method to undocumented paths."""
 
-        def ask(method: str, path: str) -> None:
+        def send(method: str, path: str) -> None:
             if path.partition("?")[0].rstrip("/") not in NEVER:
                 self._send(method, path, None)
 
-        self._run(ask, method=METHODS, path=ODD_PATHS)
+        self._run(send, method=METHODS, path=ODD_PATHS)
 
-    def ask_with_odd_bodies(self) -> None:
-        """Send bodies that are no JSON, or none that anybody expects."""
+    def send_odd_bodies(self) -> None:
+        """Send bodies that are not JSON, or that no route expects."""
         self._run(lambda path, body: self._send("POST", path, body), path=POSTS, body=BODIES)
 
-    def _run(self, ask: Callable[..., None], **strategies: st.SearchStrategy[Any]) -> None:
-        given_all = given(**strategies)(ask)
+    def _run(self, send: Callable[..., None], **strategies: st.SearchStrategy[Any]) -> None:
+        given_all = given(**strategies)(send)
         bounded = settings(
             max_examples=self._examples,
             deadline=None,
@@ -225,39 +225,39 @@ class Fuzzer:
         kind = next(value for name, value in headers.items() if name.lower() == "content-type")
         if status < requests.codes.bad_request and "json" not in str(kind):
             return
-        told = json.loads(content)
+        body = json.loads(content)
         if path.startswith("/wd/hub"):
-            judge_w3c(status, told)
+            assert_w3c_contract(status, body)
         elif path.rstrip("/").endswith(("/json/version", "/json/list", "/json", "/openapi.json")):
-            assert status < requests.codes.bad_request or told["code"] in CODES[status], told
+            assert status < requests.codes.bad_request or body["code"] in CODES[status], body
         else:
-            judge_rest(status, told)
+            assert_rest_contract(status, body)
 
     def finish(self) -> None:
-        """Hold the service to being as well as before."""
+        """Assert that the service is as healthy as before."""
         service = self._service
         assert service.is_running()
         assert not [line for line in service.logs() if "Traceback" in line or "unexpectedly" in line]
         wait_until(lambda: service.get("/health").status_code == requests.codes.ok, "it is healthy")
-        assert PREY in service.listed()
+        assert SESSION_ID in service.listed()
 
 
-def judge_rest(status: int, told: Json) -> None:
-    """Hold an answer of our own routes to the contract."""
-    assert told["success"] is (status < requests.codes.bad_request), told
-    if not told["success"]:
-        assert status in CODES, (status, told)
-        assert told.get("code") in CODES[status], (status, told)
-        assert isinstance(told["error"], str)
-        assert told["error"]
+def assert_rest_contract(status: int, body: Json) -> None:
+    """Assert that an answer of our own routes follows the contract."""
+    assert body["success"] is (status < requests.codes.bad_request), body
+    if not body["success"]:
+        assert status in CODES, (status, body)
+        assert body.get("code") in CODES[status], (status, body)
+        assert isinstance(body["error"], str)
+        assert body["error"]
 
 
-def judge_w3c(status: int, told: Json) -> None:
-    """Hold an answer of the WebDriver door to the standard."""
+def assert_w3c_contract(status: int, body: Json) -> None:
+    """Assert that an answer of a WebDriver route follows the standard."""
     if status < requests.codes.bad_request:
-        assert "value" in told
+        assert "value" in body
         return
-    value = told["value"]
+    value = body["value"]
     assert isinstance(value["message"], str)
     assert isinstance(value["stacktrace"], str)
     assert "Something unexpected" not in value["message"], value

@@ -1,4 +1,4 @@
-"""The shapes in which a stranger's Chrome and ChromeDriver are left behind; each gives the pids."""
+"""The shapes in which foreign programs leave Chrome and ChromeDriver behind; each returns the pids."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from tests.machine import marked, wait_gone, wait_until
 Shape = Callable[[contextlib.ExitStack, Path], set[int]]
 
 
-def begun(stack: contextlib.ExitStack, automation: Automation) -> Automation:
+def registered(stack: contextlib.ExitStack, automation: Automation) -> Automation:
     """End what is left of an automation with the test."""
     stack.callback(automation.finish)
     return automation
 
 
 def lose_driver(automation: Automation, browser: int) -> set[int]:
-    """Kill the ChromeDriver; give its Chrome with all helpers, wherever they were re-parented to."""
+    """Kill the ChromeDriver; return its Chrome with all helpers, wherever they were re-parented to."""
     psutil.Process(automation.driver).kill()
     wait_gone([automation.driver])
     wait_until(lambda: psutil.Process(browser).ppid() != automation.driver, "Chrome is re-parented")
@@ -42,14 +42,14 @@ def lose_driver(automation: Automation, browser: int) -> set[int]:
 
 def driver_alone(stack: contextlib.ExitStack, folder: Path) -> set[int]:
     """A ChromeDriver without a browser, whose program has ended."""
-    automation = begun(stack, start_automation(folder))
+    automation = registered(stack, start_automation(folder))
     automation.leave()
     return {automation.driver}
 
 
 def driver_with_chrome(stack: contextlib.ExitStack, folder: Path) -> set[int]:
-    """Both, whose program has ended."""
-    automation = begun(stack, start_automation(folder))
+    """A ChromeDriver and a Chrome, whose program has ended."""
+    automation = registered(stack, start_automation(folder))
     browser = automation.browse()
     automation.leave()
     return {automation.driver, browser} | helpers_of(browser)
@@ -58,29 +58,29 @@ def driver_with_chrome(stack: contextlib.ExitStack, folder: Path) -> set[int]:
 def renamed_driver(stack: contextlib.ExitStack, folder: Path) -> set[int]:
     """The same with the binary that undetected-chromedriver patches and renames."""
     renamed = copied("chromedriver", folder / "undetected_chromedriver")
-    automation = begun(stack, start_automation(folder, driver=renamed))
+    automation = registered(stack, start_automation(folder, driver=renamed))
     browser = automation.browse()
     automation.leave()
     return {automation.driver, browser} | helpers_of(browser)
 
 
 def chrome_of_a_dead_driver(stack: contextlib.ExitStack, folder: Path) -> set[int]:
-    """Chrome in the process group that its dead ChromeDriver led, while the program still runs."""
-    automation = begun(stack, start_automation(folder, own_session=True))
+    """Chrome in the process group of its dead ChromeDriver, while the program still runs."""
+    automation = registered(stack, start_automation(folder, own_session=True))
     return lose_driver(automation, automation.browse())
 
 
 def chrome_of_a_dead_driver_and_program(stack: contextlib.ExitStack, folder: Path) -> set[int]:
-    """Chrome in the process group that its dead program led; the ChromeDriver is dead too."""
-    automation = begun(stack, start_automation(folder))
+    """Chrome in the process group of its dead program; the ChromeDriver is dead too."""
+    automation = registered(stack, start_automation(folder))
     browser = automation.browse()
     automation.leave()
     return lose_driver(automation, browser)
 
 
 def chrome_at_a_subreaper(stack: contextlib.ExitStack, folder: Path) -> set[int]:
-    """Chrome that was re-parented to a subreaper with a name that says nothing."""
-    automation = begun(stack, start_automation(folder, before=SUBREAPER, own_session=True))
+    """Chrome that was re-parented to a subreaper whose name is not known."""
+    automation = registered(stack, start_automation(folder, before=SUBREAPER, own_session=True))
     browser = automation.browse()
     automation.leave()
     left = lose_driver(automation, browser)
@@ -89,21 +89,21 @@ def chrome_at_a_subreaper(stack: contextlib.ExitStack, folder: Path) -> set[int]
 
 
 def half_started(stack: contextlib.ExitStack, folder: Path) -> set[int]:
-    """A Chrome that was stopped as soon as it was there, and that nobody waits for any more."""
-    automation = begun(stack, start_automation(folder, own_session=True))
+    """A Chrome that was stopped as soon as it existed, and that no program waits for any more."""
+    automation = registered(stack, start_automation(folder, own_session=True))
     caller = stack.enter_context(ThreadPoolExecutor(1))
-    asked = caller.submit(automation.ask)
+    request = caller.submit(automation.request_session)
     browser = first_browser(automation.driver)
     stop(browser)
     psutil.Process(automation.driver).kill()
     wait_gone([automation.driver])
-    assert isinstance(asked.exception(START_S), requests.ConnectionError)
+    assert isinstance(request.exception(START_S), requests.ConnectionError)
     return {browser}
 
 
 def stopped(stack: contextlib.ExitStack, folder: Path) -> set[int]:
     """A ChromeDriver and a Chrome that were both stopped."""
-    automation = begun(stack, start_automation(folder))
+    automation = registered(stack, start_automation(folder))
     browser = automation.browse()
     automation.leave()
     stop(browser)
@@ -112,7 +112,7 @@ def stopped(stack: contextlib.ExitStack, folder: Path) -> set[int]:
 
 
 def chromes(folder: Path) -> list[str]:
-    """Give the names of all that lives of Chrome and ChromeDriver below a folder."""
+    """Return the names of all living Chrome and ChromeDriver processes below a folder."""
     return [name for name in map(psutil.Process.name, marked(folder)) if "chrom" in name]
 
 

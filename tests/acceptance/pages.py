@@ -28,18 +28,18 @@ class Gate:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.asked = threading.Event()
+        self.requested = threading.Event()
         self.released = threading.Event()
 
-    def wait_until_asked(self) -> None:
-        """Wait until a browser asks for the page."""
-        assert self.asked.wait(TIMEOUT_S), f"no browser asked for {self.url}"
+    def wait_until_requested(self) -> None:
+        """Wait until a browser requests the page."""
+        assert self.requested.wait(TIMEOUT_S), f"no browser requested {self.url}"
 
     @contextlib.contextmanager
     def while_it_loads(self) -> Iterator[None]:
-        """Do something between the moment a browser has asked for the page and the answer."""
+        """Run a block after a browser has requested the page and before the answer."""
         try:
-            self.wait_until_asked()
+            self.wait_until_requested()
             yield
         finally:
             self.release()
@@ -71,20 +71,20 @@ class Pages:
         self._server.server_close()
 
     def url(self, path: str = "/") -> str:
-        """Give the address of a page."""
+        """Return the URL of a page."""
         return f"http://127.0.0.1:{self._server.server_address[1]}{path}"
 
     def slow(self) -> Gate:
-        """Make a new page that is answered only when it is released."""
+        """Create a page that is answered only when it is released."""
         path = f"/slow/{next(self._numbers)}"
         gate = self._gates[path] = Gate(self.url(path))
         return gate
 
     def answer(self, path: str) -> str | None:
-        """Give the HTML of a page, as late as it has to be; None where there is none."""
+        """Return the HTML of a page, after its release if it is slow; None if there is no such page."""
         self.visits.append(path)
         if gate := self._gates.get(path):
-            gate.asked.set()
+            gate.requested.set()
             gate.released.wait(TIMEOUT_S)
             return "<title>Slow</title>"
         return PAGES.get(path)
@@ -94,7 +94,7 @@ class _Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
-        """Say nothing: a browser that was killed in the middle of an answer is what the tests are about."""
+        """Log nothing: browsers that are killed during an answer are part of the tests."""
 
 
 def _handler(pages: Pages) -> type[http.server.BaseHTTPRequestHandler]:
@@ -107,6 +107,6 @@ def _handler(pages: Pages) -> type[http.server.BaseHTTPRequestHandler]:
             self.wfile.write((html or "").encode())
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002, ANN401
-            """Say nothing."""
+            """Log nothing."""
 
     return Handler

@@ -1,4 +1,4 @@
-"""What a client has in a browser, and what must be there again in a new one."""
+"""The state that a client leaves in a browser, and that must be restored in a new one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.acceptance.pages import Pages
 from tests.acceptance.service import Json
 
 SAVED_AFTER_S: Final = 2.2
-"""What a client did more than two seconds ago is never lost."""
+"""State that is older than two seconds is never lost."""
 
 WIDTH: Final = 811
 HEIGHT: Final = 622
@@ -23,7 +23,7 @@ return [localStorage.getItem('local'), sessionStorage.getItem('tab'), outerWidth
 
 
 def create_saved_state(session: Json, pages: Pages) -> None:
-    """Do what a client does: log in, store this and that, size the window, and stand on a page."""
+    """Act as a client does: set cookies, store values, resize the window, and open a page."""
     client = Driver(session)
     client.resize(WIDTH, HEIGHT)
     client.open(pages.url("/form"))
@@ -33,12 +33,12 @@ def create_saved_state(session: Json, pages: Pages) -> None:
 
 
 def wait_until_saved() -> None:
-    """Let as much time pass as the promise needs to hold."""
+    """Wait until the state must have been saved."""
     time.sleep(SAVED_AFTER_S)
 
 
 def assert_saved_state(session: Json, pages: Pages, *, window: bool = True) -> None:
-    """Hold a session to having all that was left in it."""
+    """Assert that a session has all the state that `create_saved_state` left in it."""
     client = Driver(session)
     assert client.address() == pages.url("/form")
     assert client.cookies() == {"memory": "gone with the browser", "lasting": "for an hour"}

@@ -1,4 +1,4 @@
-"""The service under test: a process of its own, spoken to over HTTP, judged by its answers and its log."""
+"""The service under test: a separate process, used over HTTP, judged by its answers and its log."""
 
 from __future__ import annotations
 
@@ -39,23 +39,23 @@ STOP_S: Final = 10.0
 ANSWER_S: Final = 60.0
 LOG_S: Final = 5.0
 GRACE_S: Final = 86_400.0
-"""Longer than `cleaning.LONG_AGO_S`: of what a test leaves behind, another test's service ends nothing."""
+"""Longer than `cleanups.LONG_AGO_S`: no other test's service ends what a test leaves behind."""
 STAMP: Final = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z")
 
 
 class Service:
-    """One instance of the service on a free port and a data folder of its own.
+    """One instance of the service on a free port, with its own data folder.
 
     Args:
-        folder: A short folder; the data folder is made in it, and the service runs in it.
-        settings: Settings by their name in small letters, without the prefix.
+        folder: A short folder; the data folder is created in it, and the service runs in it.
+        settings: Settings by their name in lower case, without the prefix.
     """
 
     def __init__(self, folder: Path, **settings: object) -> None:
         self.folder = folder
         self.port = free_port()
         self.data_dir = folder / "d"
-        # A stranger's ChromeDriver on the developer's machine is none of the tests' business.
+        # A foreign ChromeDriver on the developer's machine must not affect the tests.
         defaults = {"cleanup_scope": "owned", "adopt_grace": GRACE_S}
         self.settings = {"port": self.port, "data_dir": self.data_dir} | defaults | settings
         self.environment: dict[str, str] = {}
@@ -88,17 +88,17 @@ class Service:
 
     @property
     def process(self) -> subprocess.Popen[str]:
-        """The running process (or the one that has ended last)."""
+        """The running process, or the one that ended last."""
         assert self._process is not None, "the service was never started"
         return self._process
 
     @property
     def url(self) -> str:
-        """The address over IPv4."""
+        """The base URL over IPv4."""
         return f"http://127.0.0.1:{self.port}"
 
     def is_running(self) -> bool:
-        """Tell whether the process lives."""
+        """Return whether the process runs."""
         return self._process is not None and self._process.poll() is None
 
     def request(self, method: str, path: str, **options: Any) -> requests.Response:  # noqa: ANN401
@@ -121,43 +121,43 @@ class Service:
         return self.request("DELETE", path, **options)
 
     def create(self, **fields: object) -> Json:
-        """Make a new session and give the session object."""
+        """Create a session and return the session object."""
         session: Json = expect(self.post("/sessions", json=fields), 201)["session"]
         return session
 
     def listed(self) -> dict[str, Json]:
-        """Give the session objects of GET /sessions by id."""
+        """Return the session objects of GET /sessions by id."""
         return {
             session["session_id"]: session for session in expect(self.get("/sessions", timeout=5))["sessions"]
         }
 
     def report(self, session_id: str) -> Json:
-        """Give the session object as it stands, without a recovery."""
+        """Return the session object as it is, without a recovery."""
         session: Json = expect(self.get(f"/sessions/{session_id}?recover=false"))["session"]
         return session
 
     def close_all(self) -> None:
-        """Close every session that is in the list."""
+        """Close every session of the list."""
         closings = [partial(self.delete, f"/sessions/{session_id}") for session_id in self.listed()]
         for response in run_concurrently(closings) if closings else []:
             assert response.status_code in {requests.codes.ok, requests.codes.not_found}, response.text
 
     def mark(self) -> int:
-        """Give the place in the log where it ends now."""
+        """Return the current length of the log, in lines."""
         with self._grown:
             return len(self._lines)
 
     def logs(self, since: int = 0) -> list[str]:
-        """Give the lines on standard error from `since` on, whole."""
+        """Return the lines on standard error from `since` on, unchanged."""
         with self._grown:
             return self._lines[since:]
 
     def messages(self, since: int = 0) -> list[str]:
-        """Give the lines of the log from `since` on, without the time before them."""
+        """Return the lines of the log from `since` on, without their timestamps."""
         return [STAMP.sub("", line, count=1).lstrip() for line in self.logs(since)]
 
     def wait_for_log(self, text: str, since: int = 0, timeout: float = 10.0) -> str:
-        """Wait until a line holds `text`, and give that line."""
+        """Wait until a line contains `text`, and return that line."""
         deadline = time.monotonic() + timeout
         with self._grown:
             while True:
@@ -167,7 +167,7 @@ class Service:
                 assert self._grown.wait(deadline - time.monotonic()), f"no {text!r} in {self._lines[since:]}"
 
     def expect_log(self, patterns: Sequence[str], since: int = 0) -> None:
-        """Wait until the messages match all patterns, one after the other; others may stand in between."""
+        """Wait until the messages match all patterns in order; other messages may stand in between."""
         deadline = time.monotonic() + LOG_S
         while (missing := first_missing(self.messages(since), patterns)) is not None:
             with self._grown:
@@ -177,16 +177,16 @@ class Service:
             )
 
     def processes(self) -> list[psutil.Process]:
-        """Give the living processes that name the data folder on their command line."""
+        """Return the living processes that name the data folder on their command line."""
         return marked(self.data_dir)
 
     def session_folders(self) -> list[Path]:
-        """Give the folders of sessions that are on the disk."""
+        """Return the session folders on disk."""
         home = self.data_dir / "s"
         return sorted(home.iterdir()) if home.exists() else []
 
     def send(self, number: signal.Signals) -> None:
-        """Send one signal to the service alone."""
+        """Send one signal to the service only."""
         self.process.send_signal(number)
 
     def interrupt(self) -> None:
@@ -194,12 +194,12 @@ class Service:
         os.killpg(self.process.pid, signal.SIGINT)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Ask it to stop, and give its exit code; it has ten seconds."""
+        """Request a stop, and return the exit code; the service has ten seconds."""
         self.send(number)
         return self.wait_for_exit()
 
     def wait_for_exit(self, timeout: float = STOP_S) -> int:
-        """Wait until the process has ended, and give its exit code."""
+        """Wait until the process has ended, and return its exit code."""
         return self.process.wait(timeout)
 
     def kill(self) -> None:
@@ -208,13 +208,13 @@ class Service:
         self.process.wait(STOP_S)
 
     def finish(self) -> None:
-        """Stop it if it still runs, and hold it to what a clean stop promises."""
+        """Stop it if it still runs, and check that the stop was clean."""
         if self.is_running():
             assert self.stop() == 0, self.logs()
             assert_nothing_left(self)
 
     def reap(self) -> None:
-        """End whatever is left of it, and remove its folder."""
+        """End everything that is left of it, and remove its folder."""
         if self.is_running():
             self.kill()
         kill(marked(self.folder))
@@ -238,7 +238,7 @@ class Service:
 
 @contextlib.contextmanager
 def running(**settings: object) -> Iterator[Service]:
-    """Run a service, hold it to a clean end, and leave nothing of it."""
+    """Run a service, check that it stops cleanly, and leave nothing of it."""
     service = Service(short_folder(), **settings)
     try:
         yield service.start()
@@ -249,7 +249,7 @@ def running(**settings: object) -> Iterator[Service]:
 
 @contextlib.contextmanager
 def running_on_fakes(**settings: object) -> Iterator[Service]:
-    """Run a service whose browsers are fakes, for what it does whatever a browser is: they start at once."""
+    """Run a service with fake browsers, which start at once."""
     home = short_folder()
     with running(chromedriver=install(home), **settings) as service:
         yield service
@@ -257,12 +257,12 @@ def running_on_fakes(**settings: object) -> Iterator[Service]:
 
 
 def variables(**settings: object) -> dict[str, str]:
-    """Turn settings into environment variables."""
+    """Convert settings to environment variables."""
     return {f"DROVER_{name.upper()}": str(value) for name, value in settings.items()}
 
 
 def refused_start(folder: Path, *arguments: str, **settings: object) -> tuple[int, list[str]]:
-    """Start a service that must not come up; give its exit code and its lines on standard error."""
+    """Start a service that must not come up; return its exit code and its lines on standard error."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("DROVER_")}
     defaults = {"port": free_port(), "data_dir": folder / "d", "cleanup_scope": "owned"}
     done = subprocess.run(
@@ -280,7 +280,7 @@ def refused_start(folder: Path, *arguments: str, **settings: object) -> tuple[in
 
 
 def expect(response: requests.Response, status: int = 200) -> Json:
-    """Give the JSON object of an answer that must have this status and a `success` that fits it."""
+    """Check an answer's status and its `success` field, and return the JSON object."""
     assert response.status_code == status, f"{response.status_code}: {response.text[:1000]}"
     assert response.headers["Content-Type"].startswith("application/json")
     body = response.json()
@@ -290,7 +290,7 @@ def expect(response: requests.Response, status: int = 200) -> Json:
 
 
 def expect_error(response: requests.Response, status: int, code: str) -> str:
-    """Hold an answer to the shape of a failure, and give its sentence."""
+    """Check that an answer is a well-formed failure, and return its error message."""
     body = expect(response, status)
     assert body["code"] == code, body
     assert body["error"].strip()
@@ -301,19 +301,19 @@ def expect_error(response: requests.Response, status: int, code: str) -> str:
 
 
 def assert_nothing_left(service: Service) -> None:
-    """Hold a service that has ended to leaving no process, no session folder and no stack trace."""
+    """Assert that a service that ended left no process, no session folder and no stack trace."""
     assert service.processes() == []
     assert service.session_folders() == []
     assert_no_trace(service)
 
 
 def assert_no_trace(service: Service) -> None:
-    """Hold the log to showing no stack trace."""
+    """Assert that the log contains no stack trace."""
     assert not [line for line in service.logs() if "Traceback" in line], service.logs()
 
 
 def first_missing(lines: Sequence[str], patterns: Sequence[str]) -> str | None:
-    """Give the first pattern that no line matches after the line of the pattern before it."""
+    """Return the first pattern that no line matches after the match of the previous pattern."""
     rest = iter(lines)
     return next(
         (pattern for pattern in patterns if not any(re.fullmatch(pattern, line) for line in rest)), None
@@ -321,14 +321,14 @@ def first_missing(lines: Sequence[str], patterns: Sequence[str]) -> str | None:
 
 
 def folder_of(session: Json) -> Path:
-    """Give the folder of a session, as its ChromeDriver's command line shows it."""
+    """Return a session's folder, as its ChromeDriver's command line shows it."""
     arguments = psutil.Process(session["driver"]["pid"]).cmdline()
     log = next(argument for argument in arguments if argument.startswith("--log-path="))
     return Path(log.removeprefix("--log-path=")).parent
 
 
 def pids_of(session: Json) -> set[int]:
-    """Give every living process of a session: the two trees, and what names its folder."""
+    """Return every living process of a session: the two trees, and what names its folder."""
     folder = folder_of(session)
     roots = psutil.Process(session["driver"]["pid"]).children(recursive=True)
     found = {

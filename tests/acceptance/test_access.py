@@ -1,4 +1,4 @@
-"""Every door of the service's own document is shut to pages, to rebound names and to strangers."""
+"""Every endpoint of the service's document refuses pages, rebound names and clients without the token."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ MEGABYTE: Final = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class Endpoint:
     """One method of one path."""
 
     method: str
@@ -68,16 +68,16 @@ class Door:
     is_socket: bool
     is_open: bool
 
-    def knock(
+    def send(
         self, service: Service, headers: Mapping[str, str], query: str = "", body: bytes | None = None
     ) -> tuple[int, http.client.HTTPMessage, bytes]:
-        """Send one request; gives status, headers and, where it was refused, the body."""
-        said = {**(UPGRADE if self.is_socket else {}), **headers}
+        """Send one request; return status, headers and, if it was refused, the body."""
+        sent_headers = {**(UPGRADE if self.is_socket else {}), **headers}
         if body is not None:
-            said.setdefault("Content-Type", "application/json")
+            sent_headers.setdefault("Content-Type", "application/json")
         connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=30)
         try:
-            connection.request(self.method, self.path + query, body, said)
+            connection.request(self.method, self.path + query, body, sent_headers)
             answer = connection.getresponse()
             refused = answer.status >= http.client.BAD_REQUEST
             return answer.status, answer.headers, answer.read() if refused else b""
@@ -85,25 +85,25 @@ class Door:
             connection.close()
 
     def code_of(self, content: bytes) -> str:
-        """Give the `code` of a refusal, and hold it to the shape of its kind of door."""
-        told = json.loads(content)
+        """Return the `code` of a refusal, after checking the shape that its kind of endpoint uses."""
+        body = json.loads(content)
         if self.path.startswith("/wd/hub"):
-            value = told["value"]
+            value = body["value"]
             assert value["stacktrace"] == ""
             assert value["error"] in {"unknown error", "session not created", "invalid argument"}, value
             assert value["message"]
             return str(value["data"]["code"])
-        assert told["success"] is False
-        assert told["error"]
-        return str(told["code"])
+        assert body["success"] is False
+        assert body["error"]
+        return str(body["code"])
 
 
-def doors(service: Service) -> list[Door]:
-    """Give every door that the service's own document describes, and those that it has besides."""
+def endpoints(service: Service) -> list[Endpoint]:
+    """Return every endpoint of the service's document, and the undocumented ones."""
     document = service.get("/openapi.json", headers=BEARER).json()
-    filled = {"session_id": "prey", "command": "url", "target_id": "x", "secret": "x"}
+    filled = {"session_id": "target", "command": "url", "target_id": "x", "secret": "x"}
     found = [
-        Door(
+        Endpoint(
             method.upper(),
             re.sub(r"\{(\w+)\}", lambda name: filled[name[1]], path),
             "101" in route["responses"],
@@ -112,116 +112,123 @@ def doors(service: Service) -> list[Door]:
         for path, routes in document["paths"].items()
         for method, route in routes.items()
     ]
-    more = [Door("GET", path, is_socket=False, is_open=False) for path in ("/no", "/wd/hub", "/wd/hub/no")]
+    more = [
+        Endpoint("GET", path, is_socket=False, is_open=False) for path in ("/no", "/wd/hub", "/wd/hub/no")
+    ]
     return [*found, *more]
 
 
 @pytest.fixture(scope="module")
-def shut() -> Iterator[Service]:
-    """Run a service without a token, which has one session."""
+def open_service() -> Iterator[Service]:
+    """Run a service without a token, with one session."""
     with running(log_level="DEBUG") as service:
-        service.create(session_id="prey")
+        service.create(session_id="target")
         yield service
 
 
 @pytest.fixture(scope="module")
-def guarded() -> Iterator[Service]:
-    """Run a service with a token, which has one session."""
+def token_service() -> Iterator[Service]:
+    """Run a service with a token, with one session."""
     with running(api_token=TOKEN, log_level="DEBUG") as service:
-        answer = service.post("/sessions", json={"session_id": "prey"}, headers=BEARER)
+        answer = service.post("/sessions", json={"session_id": "target"}, headers=BEARER)
         expect(answer, 201)
         yield service
 
 
-def prey(service: Service) -> Json:
-    """Give the one session, which must still be there, and alone."""
+def only_session(service: Service) -> Json:
+    """Return the one session; assert that it still exists, and no other."""
     sessions = service.get("/sessions", headers=BEARER).json()["sessions"]
-    assert [session["session_id"] for session in sessions] == ["prey"]
+    assert [session["session_id"] for session in sessions] == ["target"]
     session: Json = sessions[0]
     return session
 
 
-def test_the_document_names_all_kinds_of_doors(shut: Service) -> None:
-    found = {(door.method, door.path) for door in doors(shut)}
+def test_the_document_names_all_kinds_of_endpoints(open_service: Service) -> None:
+    found = {(endpoint.method, endpoint.path) for endpoint in endpoints(open_service)}
     assert {
         ("POST", "/sessions"),
         ("POST", "/wd/hub/session"),
-        ("POST", "/wd/hub/session/prey/url"),
-        ("GET", "/sessions/prey/live"),
-        ("GET", "/sessions/prey/json/version"),
-        ("GET", "/sessions/prey/cdp"),
-        ("GET", "/sessions/prey/devtools/page/x"),
+        ("POST", "/wd/hub/session/target/url"),
+        ("GET", "/sessions/target/live"),
+        ("GET", "/sessions/target/json/version"),
+        ("GET", "/sessions/target/cdp"),
+        ("GET", "/sessions/target/devtools/page/x"),
         ("GET", "/bidi/x"),
         ("POST", "/emergency_recovery"),
     } <= found
 
 
 @pytest.mark.parametrize("headers", HOSTILE, ids=str)
-def test_no_door_opens_to_a_page_or_a_rebound_name(shut: Service, headers: dict[str, str]) -> None:
+def test_every_endpoint_refuses_foreign_pages_and_rebound_names(
+    open_service: Service, headers: dict[str, str]
+) -> None:
     wanted = "forbidden_host" if "Host" in headers else "forbidden_origin"
-    for door in doors(shut):
-        status, _, content = door.knock(shut, headers)
-        assert status == 403, (door, headers, content)
-        assert door.code_of(content) == wanted, door
-    prey(shut)
+    for endpoint in endpoints(open_service):
+        status, _, content = endpoint.send(open_service, headers)
+        assert status == 403, (endpoint, headers, content)
+        assert endpoint.code_of(content) == wanted, endpoint
+    only_session(open_service)
 
 
-def test_no_door_but_the_open_ones_opens_without_the_token(guarded: Service) -> None:
-    for door in doors(guarded):
+def test_only_open_endpoints_work_without_the_token(token_service: Service) -> None:
+    for endpoint in endpoints(token_service):
         for headers in WRONG:
-            for query in ("", "?token=wrong") if door.is_socket else ("", f"?token={TOKEN}"):
-                status, told, content = door.knock(guarded, headers, query)
-                if door.is_open:
-                    assert status in {200, 400, 404}, door
+            for query in ("", "?token=wrong") if endpoint.is_socket else ("", f"?token={TOKEN}"):
+                status, answer_headers, content = endpoint.send(token_service, headers, query)
+                if endpoint.is_open:
+                    assert status in {200, 400, 404}, endpoint
                     continue
-                assert status == 401, (door, headers, query, content)
-                assert door.code_of(content) == "unauthorized"
-                assert "Bearer" in told["WWW-Authenticate"]
-    prey(guarded)
+                assert status == 401, (endpoint, headers, query, content)
+                assert endpoint.code_of(content) == "unauthorized"
+                assert "Bearer" in answer_headers["WWW-Authenticate"]
+    only_session(token_service)
 
 
-def test_a_page_does_not_come_in_with_the_token_either(guarded: Service) -> None:
-    for door in doors(guarded):
+def test_a_foreign_page_is_refused_even_with_the_token(token_service: Service) -> None:
+    for endpoint in endpoints(token_service):
         for headers in HOSTILE:
-            status, _, _ = door.knock(guarded, {**BEARER, **headers})
-            assert status == 403, (door, headers)
+            status, _, _ = endpoint.send(token_service, {**BEARER, **headers})
+            assert status == 403, (endpoint, headers)
 
 
 @pytest.mark.parametrize(
     "content_type", ["text/plain", "application/x-www-form-urlencoded", "application/xml"]
 )
-def test_no_door_takes_a_body_that_is_no_json(shut: Service, content_type: str) -> None:
-    for door in doors(shut):
-        if door.method == "POST":
-            status, _, content = door.knock(shut, {"Content-Type": content_type}, body=b"{}")
-            assert status == 415, (door, content)
-            assert door.code_of(content) == "unsupported_media_type"
-    prey(shut)
+def test_every_endpoint_refuses_a_body_that_is_not_json(open_service: Service, content_type: str) -> None:
+    for endpoint in endpoints(open_service):
+        if endpoint.method == "POST":
+            status, _, content = endpoint.send(open_service, {"Content-Type": content_type}, body=b"{}")
+            assert status == 415, (endpoint, content)
+            assert endpoint.code_of(content) == "unsupported_media_type"
+    only_session(open_service)
 
 
 @pytest.mark.filterwarnings("ignore:Embedding username and password:UserWarning")
-def test_the_token_lets_a_selenium_program_in_by_its_address(guarded: Service, pages: Pages) -> None:
-    client = Attached(f"http://me:{TOKEN}@localhost:{guarded.port}/wd/hub", "prey")
+def test_selenium_can_pass_the_token_in_its_url(token_service: Service, pages: Pages) -> None:
+    client = Attached(f"http://me:{TOKEN}@localhost:{token_service.port}/wd/hub", "target")
     client.get(pages.url("/form"))
     assert client.title == "Form"
     client.command_executor.close()  # type: ignore[union-attr]
     for address in ("me:wrong@localhost", "localhost"):
-        # Selenium's own words for every 401.
+        # Selenium's message for every 401.
         with pytest.raises(WebDriverException, match="Authorization Required"):
-            WebDriver(f"http://{address}:{guarded.port}/wd/hub", options=chrome_options())
-    prey(guarded)
+            WebDriver(f"http://{address}:{token_service.port}/wd/hub", options=chrome_options())
+    only_session(token_service)
 
 
-def test_the_token_opens_sockets_in_a_header_and_in_the_address(guarded: Service) -> None:
-    address = f"ws://localhost:{guarded.port}/sessions/prey/cdp"
+def test_sockets_accept_the_token_in_a_header_and_in_the_url(token_service: Service) -> None:
+    address = f"ws://localhost:{token_service.port}/sessions/target/cdp"
     for url, headers in ((f"{address}?token={TOKEN}", {}), (address, BEARER)):
         with connect(url, additional_headers=headers, proxy=None) as opened:
             opened.send(json.dumps({"id": 1, "method": "Browser.getVersion"}))
             assert "Chrome" in opened.recv(timeout=20)
 
 
-def test_the_token_lets_playwright_in_by_both_addresses(guarded: Service) -> None:
-    http, socket_url = f"http://localhost:{guarded.port}/sessions/prey", prey(guarded)["cdp_url"]
+def test_playwright_can_pass_the_token_to_both_urls(token_service: Service) -> None:
+    http, socket_url = (
+        f"http://localhost:{token_service.port}/sessions/target",
+        only_session(token_service)["cdp_url"],
+    )
     with sync_playwright() as playwright:
         chromium = playwright.chromium
         for browser in (
@@ -236,19 +243,21 @@ def test_the_token_lets_playwright_in_by_both_addresses(guarded: Service) -> Non
                 chromium.connect_over_cdp(address)
 
 
-def test_no_secret_is_told_to_anybody_else(guarded: Service) -> None:
-    wish = {"capabilities": {"alwaysMatch": {"webSocketUrl": True}}}
-    made = guarded.post("/wd/hub/session", json=wish, headers=BEARER).json()["value"]
+def test_no_answer_and_no_log_contains_a_secret(token_service: Service) -> None:
+    request = {"capabilities": {"alwaysMatch": {"webSocketUrl": True}}}
+    made = token_service.post("/wd/hub/session", json=request, headers=BEARER).json()["value"]
     bidi = made["capabilities"]["webSocketUrl"].rsplit("/", 1)[1]
     assert len(bidi) >= 32
-    lease = expect(guarded.post("/sessions/prey/lease", json={"ttl": 60}, headers=BEARER))["lease"]["token"]
-    told = "".join(
-        guarded.get(path, headers=BEARER).text
-        for path in ("/sessions", "/sessions/prey", "/processes", "/openapi.json", "/metrics", "/health")
+    lease = expect(token_service.post("/sessions/target/lease", json={"ttl": 60}, headers=BEARER))["lease"][
+        "token"
+    ]
+    body = "".join(
+        token_service.get(path, headers=BEARER).text
+        for path in ("/sessions", "/sessions/target", "/processes", "/openapi.json", "/metrics", "/health")
     )
-    children = psutil.Process(guarded.process.pid).children(recursive=True)
-    shown = told + "".join(guarded.logs()) + "".join(command_line(child) for child in children)
-    shown += command_line(psutil.Process(guarded.process.pid))
+    children = psutil.Process(token_service.process.pid).children(recursive=True)
+    shown = body + "".join(token_service.logs()) + "".join(command_line(child) for child in children)
+    shown += command_line(psutil.Process(token_service.process.pid))
     assert children
     for secret in (TOKEN, bidi, lease):
         assert secret not in shown
@@ -257,8 +266,8 @@ def test_no_secret_is_told_to_anybody_else(guarded: Service) -> None:
             environment = child.environ()
             assert TOKEN not in str(environment)
             assert not [name for name in environment if name.startswith("DROVER_")]
-    expect(guarded.delete("/sessions/prey/lease", headers={**BEARER, "Lease-Token": lease}))
-    guarded.delete(f"/wd/hub/session/{made['sessionId']}", headers=BEARER)
+    expect(token_service.delete("/sessions/target/lease", headers={**BEARER, "Lease-Token": lease}))
+    token_service.delete(f"/wd/hub/session/{made['sessionId']}", headers=BEARER)
 
 
 @pytest.mark.parametrize(
@@ -266,25 +275,25 @@ def test_no_secret_is_told_to_anybody_else(guarded: Service) -> None:
     [
         ("/sessions", "localhost", 413),
         ("/wd/hub/session", "localhost", 413),
-        ("/wd/hub/session/prey/url", "localhost", 413),
-        ("/wd/hub/session/prey/url", "evil.example", 403),
+        ("/wd/hub/session/target/url", "localhost", 413),
+        ("/wd/hub/session/target/url", "evil.example", 403),
         ("/wd/hub/status", "localhost", 405),
     ],
 )
-def test_a_body_without_an_end_is_cut_off_and_not_eaten(
-    shut: Service, path: str, name: str, status: int
+def test_an_endless_body_is_cut_off_and_not_buffered(
+    open_service: Service, path: str, name: str, status: int
 ) -> None:
     most = 100 * MEGABYTE
-    sent, answer = endless(shut, path, name, most)
+    sent, answer = endless(open_service, path, name, most)
     assert sent < most
     assert answer == b"" or answer.startswith(b"HTTP/1.1 %d" % status)
-    prey(shut)
+    only_session(open_service)
 
 
 def endless(service: Service, path: str, name: str, most: int) -> tuple[int, bytes]:
-    """Send a body in chunks until the service has enough of it; gives what it took, and its answer.
+    """Send a body in chunks until the service refuses it; return the bytes it accepted, and its answer.
 
-    The answer is lost where the end of the connection overtakes it.
+    The answer is lost if the end of the connection overtakes it.
     """
     with socket.create_connection(("127.0.0.1", service.port), 30) as client:
         client.sendall(
@@ -303,11 +312,11 @@ def endless(service: Service, path: str, name: str, most: int) -> tuple[int, byt
         return sent, answer
 
 
-def test_a_header_without_an_end_is_refused_and_not_eaten(shut: Service) -> None:
-    # The buffers of both sockets may take ten megabytes before anybody reads.
+def test_an_endless_header_is_refused_and_not_buffered(open_service: Service) -> None:
+    # The buffers of both sockets may hold ten megabytes before anything is read.
     most = 64 * MEGABYTE
-    for path in ("/sessions", "/wd/hub/status", "/sessions/prey/cdp"):
-        with socket.create_connection(("127.0.0.1", shut.port), 30) as client:
+    for path in ("/sessions", "/wd/hub/status", "/sessions/target/cdp"):
+        with socket.create_connection(("127.0.0.1", open_service.port), 30) as client:
             client.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nX-Long: ".encode())
             sent = 0
             with contextlib.suppress(ConnectionError):
@@ -315,25 +324,25 @@ def test_a_header_without_an_end_is_refused_and_not_eaten(shut: Service) -> None
                     client.sendall(b"x" * MEGABYTE)
                     sent += MEGABYTE
             assert sent < most
-    prey(shut)
+    only_session(open_service)
 
 
-def test_callers_who_never_finish_hold_nobody_up(shut: Service) -> None:
+def test_clients_that_never_finish_do_not_block_others(open_service: Service) -> None:
     with contextlib.ExitStack() as stack:
         for number in range(100):
-            client = stack.enter_context(socket.create_connection(("127.0.0.1", shut.port), 30))
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", open_service.port), 30))
             client.sendall(b"POST /sessions HTTP/1.1\r\nHost: localhost\r\n")
             if number % 2:
                 client.sendall(b"Content-Type: application/json\r\nContent-Length: 9\r\n\r\n{")
-        prey(shut)
-        with attached(shut, "prey") as driver:
+        only_session(open_service)
+        with attached(open_service, "target") as driver:
             assert driver.current_url
 
 
-def test_what_we_start_listens_on_loopback_only(shut: Service) -> None:
+def test_all_our_processes_listen_on_loopback_only(open_service: Service) -> None:
     listening = [
         (pid, connection.laddr)
-        for pid in pids_of(prey(shut))
+        for pid in pids_of(only_session(open_service))
         for connection in psutil.Process(pid).net_connections(kind="inet")
         if connection.status == psutil.CONN_LISTEN
     ]
@@ -341,8 +350,8 @@ def test_what_we_start_listens_on_loopback_only(shut: Service) -> None:
     assert {address.ip for _, address in listening} <= {"127.0.0.1", "::1"}
 
 
-def test_chromedriver_and_the_debugging_port_take_no_foreign_origin(shut: Service) -> None:
-    session = prey(shut)
+def test_chromedriver_and_the_debugging_port_refuse_foreign_origins(open_service: Service) -> None:
+    session = only_session(open_service)
     driver, debugger = session["driver"]["url"], session["browser"]["debugger_address"]
     with requests.Session() as client:
         client.trust_env = False
@@ -354,7 +363,7 @@ def test_chromedriver_and_the_debugging_port_take_no_foreign_origin(shut: Servic
             f"http://{debugger}/json/version", headers={"Host": "evil.example"}, timeout=20
         ).ok
         socket_url = client.get(f"http://{debugger}/json/version", timeout=20).json()["webSocketDebuggerUrl"]
-    for origin in (EVIL, "null", f"http://localhost:{shut.port}"):
+    for origin in (EVIL, "null", f"http://localhost:{open_service.port}"):
         answer = requests.get(
             socket_url.replace("ws://", "http://"), headers={**UPGRADE, "Origin": origin}, timeout=20
         )
@@ -368,25 +377,25 @@ const attempt = (name, path, options) => attempts.push(
     fetch(service + path, options).then((answer) => [name, answer.type], () => [name, 'failed']));
 for (const mode of ['cors', 'no-cors', 'same-origin']) {
     attempt('read ' + mode, '/sessions', {mode});
-    attempt('delete ' + mode, '/sessions/prey', {mode, method: 'DELETE'});
+    attempt('delete ' + mode, '/sessions/target', {mode, method: 'DELETE'});
     attempt('open ' + mode, '/sessions', {mode, method: 'POST'});
     attempt('open json ' + mode, '/sessions',
         {mode, method: 'POST', body: '{}', headers: {'Content-Type': 'application/json'}});
     attempt('webdriver ' + mode, '/wd/hub/session',
         {mode, method: 'POST', body: '{"capabilities": {}}', headers: {'Content-Type': 'text/plain'}});
-    attempt('script ' + mode, '/wd/hub/session/prey/execute/sync',
+    attempt('script ' + mode, '/wd/hub/session/target/execute/sync',
         {mode, method: 'POST', body: '{"script": "name = \\'taken\\'", "args": []}'});
-    attempt('version ' + mode, '/sessions/prey/json/version', {mode});
+    attempt('version ' + mode, '/sessions/target/json/version', {mode});
     attempt('emergency ' + mode, '/emergency_recovery', {mode, method: 'POST'});
 }
-for (const path of ['/sessions/prey/screenshot', '/sessions/prey/live'])
+for (const path of ['/sessions/target/screenshot', '/sessions/target/live'])
     attempts.push(new Promise((resolve) => {
         const image = new Image();
         image.onload = () => resolve(['image', 'shown', image.naturalWidth]);
         image.onerror = () => resolve(['image', 'failed']);
         image.src = service + path;
     }));
-for (const path of ['/sessions/prey/cdp', '/sessions/prey/devtools/page/x', '/bidi/x'])
+for (const path of ['/sessions/target/cdp', '/sessions/target/devtools/page/x', '/bidi/x'])
     attempts.push(new Promise((resolve) => {
         const socket = new WebSocket(service.replace('http:', 'ws:') + path);
         socket.onopen = () => resolve(['socket', 'opened']);
@@ -414,41 +423,41 @@ form.submit();
 
 
 @pytest.mark.parametrize("name", ["localhost", "127.0.0.1", "[::1]"])
-def test_a_page_in_our_own_browser_reaches_nothing(shut: Service, pages: Pages, name: str) -> None:
-    before = prey(shut)
-    with attached(shut, "prey") as driver:
+def test_a_page_in_our_own_browser_reaches_nothing(open_service: Service, pages: Pages, name: str) -> None:
+    before = only_session(open_service)
+    with attached(open_service, "target") as driver:
         driver.get(pages.url())
-        told = driver.execute_async_script(ATTACK, f"http://{name}:{shut.port}")
-        assert len(told) == 30
-        # A request without CORS is sent, and what comes is kept from the page: here it is a refusal.
-        assert {attempt[1] for attempt in told} <= {"failed", "opaque"}, told
+        body = driver.execute_async_script(ATTACK, f"http://{name}:{open_service.port}")
+        assert len(body) == 30
+        # A request without CORS is sent, and the answer is withheld from the page: here it is a refusal.
+        assert {attempt[1] for attempt in body} <= {"failed", "opaque"}, body
         assert driver.execute_script("return name") == ""
-        for target in ("/sessions", "/wd/hub/session", "/emergency_recovery", "/sessions/prey/lease"):
+        for target in ("/sessions", "/wd/hub/session", "/emergency_recovery", "/sessions/target/lease"):
             for kind in ("text/plain", "application/x-www-form-urlencoded"):
                 driver.get(pages.url())
-                driver.execute_script(FORM, f"http://{name}:{shut.port}{target}", kind)
+                driver.execute_script(FORM, f"http://{name}:{open_service.port}{target}", kind)
                 page = wait_for_refusal(driver)
                 assert "forbidden_origin" in page, page
-    after = prey(shut)
+    after = only_session(open_service)
     assert (after["browser"], after["driver"], after["lease"]) == (before["browser"], before["driver"], None)
 
 
 def wait_for_refusal(driver: WebDriver) -> str:
-    """Give the text of the page that a form has led to."""
+    """Return the text of the page that a form has led to."""
     driver.implicitly_wait(20)
     return driver.find_element("xpath", "//body[contains(., 'success') or contains(., 'value')]").text
 
 
-def test_a_page_of_a_rebound_name_reaches_nothing(shut: Service) -> None:
+def test_a_page_of_a_rebound_name_reaches_nothing(open_service: Service) -> None:
     rules = {"goog:chromeOptions": {"args": ["--host-resolver-rules=MAP evil.example 127.0.0.1"]}}
-    session = shut.create(session_id="rebound", capabilities=rules)
+    session = open_service.create(session_id="rebound", capabilities=rules)
     client = Driver(session)
-    for path in ("/sessions", "/wd/hub/status", "/docs", "/sessions/prey/json/version"):
-        client.open(f"http://evil.example:{shut.port}{path}")
+    for path in ("/sessions", "/wd/hub/status", "/docs", "/sessions/target/json/version"):
+        client.open(f"http://evil.example:{open_service.port}{path}")
         assert "forbidden_host" in client.run("return document.body.innerText"), path
     reached: Any = client.run(
-        "return fetch('/sessions/prey', {method: 'DELETE'}).then((answer) => answer.status)"
+        "return fetch('/sessions/target', {method: 'DELETE'}).then((answer) => answer.status)"
     )
     assert reached == 403
-    expect(shut.delete("/sessions/rebound"))
-    prey(shut)
+    expect(open_service.delete("/sessions/rebound"))
+    only_session(open_service)

@@ -1,4 +1,4 @@
-"""Machines that are not as one wishes: a full disk, a small /dev/shm, a container without an init."""
+"""Machines with limits: a full disk, a small /dev/shm, a container without an init."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from tests.machine import living, short_folder, wait_until
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or os.geteuid() != 0 or shutil.which("unshare") is None,
-    reason="small file systems and namespaces are made by root on Linux",
+    reason="only root on Linux can mount file systems and create namespaces",
 )
 SMALL_MB = 6
 
 
 @contextmanager
 def small_disk() -> Iterator[Service]:
-    """Run a service whose data folder lies on a disk of some megabytes."""
+    """Run a service whose data folder is on a disk of some megabytes."""
     service = Service(short_folder())
     service.data_dir.mkdir()
     try:
@@ -36,7 +36,7 @@ def small_disk() -> Iterator[Service]:
             check=False,
         )
         if done.returncode != 0:
-            pytest.skip("this machine lets nobody mount")
+            pytest.skip("this machine allows no mounts")
         try:
             yield service.start()
             service.finish()
@@ -46,15 +46,15 @@ def small_disk() -> Iterator[Service]:
         service.reap()
 
 
-def test_a_full_disk_costs_the_new_session_alone_and_passes_with_the_next_room() -> None:
+def test_a_full_disk_affects_only_new_sessions_until_space_is_free() -> None:
     with small_disk() as service:
         old = service.create()
         ballast = service.data_dir / "ballast"
         with suppress(OSError), ballast.open("wb", buffering=0) as file:
             while file.write(b"x" * 4096):
                 pass
-        told = expect_error(service.post("/sessions"), 503, "browser_unavailable")
-        assert "free some disk space" in told or "make room" in told
+        error = expect_error(service.post("/sessions"), 503, "browser_unavailable")
+        assert "free some disk space" in error or "make room" in error
         assert service.listed().keys() == {old["session_id"]}
         assert expect(service.get(f"/sessions/{old['session_id']}"))["recovered"] is False
         assert {process.pid for process in service.processes()} <= pids_of(old)
@@ -67,7 +67,7 @@ def test_a_full_disk_costs_the_new_session_alone_and_passes_with_the_next_room()
 
 
 def within(command: list[str], service: Service) -> Service:
-    """Start a service inside of namespaces of its own."""
+    """Start a service inside its own namespaces."""
     service.command = [*command, *service.command]
     return service.start()
 
@@ -89,12 +89,12 @@ def test_a_dev_shm_as_small_as_in_a_container_crashes_no_page() -> None:
 
 
 def zombies(pid: int) -> set[int]:
-    """Give the defunct children of a process."""
+    """Return the defunct children of a process."""
     children = psutil.Process(pid).children()
     return {child.pid for child in children if child.status() == psutil.STATUS_ZOMBIE}
 
 
-def test_as_the_first_process_of_a_container_it_reaps_what_the_kernel_gives_it() -> None:
+def test_as_the_first_process_of_a_container_it_reaps_zombies() -> None:
     service = Service(short_folder())
     try:
         within(["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"], service)

@@ -1,4 +1,4 @@
-"""The cleanup ends what nobody owns, and hurts nobody else."""
+"""The cleanup ends orphans, and nothing else."""
 
 import sys
 from collections.abc import Iterator
@@ -9,14 +9,14 @@ import psutil
 import pytest
 
 from tests.acceptance.cleanups import (
-    BESIDE_NO_OTHER_JUDGE,
     CLEANUP,
-    JUDGE,
+    ENDS_LEFTOVERS,
+    ENDS_LEFTOVERS_ALONE,
     abandon,
     assert_judged,
     clean,
     killed_pids,
-    mains,
+    main_pids,
     verdicts,
 )
 from tests.acceptance.conftest import StartService
@@ -32,29 +32,29 @@ from tests.acceptance.unrelated_processes import (
 from tests.machine import is_living, kill, living, marked, run_both, run_concurrently, wait_gone
 
 pytestmark = [
-    BESIDE_NO_OTHER_JUDGE,
+    ENDS_LEFTOVERS_ALONE,
     pytest.mark.skipif(sys.platform == "win32", reason="kills with POSIX signals"),
 ]
 
 
 @pytest.fixture(scope="module")
 def shared_service() -> Iterator[Service]:
-    """Run a service that ends what another one has left long ago."""
-    with running(**JUDGE) as service:
+    """Run a service that ends what a long-dead instance left."""
+    with running(**ENDS_LEFTOVERS) as service:
         yield service
 
 
 class StartForeignScript(Protocol):
-    """Start a script of a stranger; what is left of it ends with the test."""
+    """Start a foreign script; what is left of it ends with the test."""
 
     def __call__(self, *, own_group: bool = False) -> ForeignScript:
-        """Give the running script."""
+        """Return the running script."""
         ...
 
 
 @pytest.fixture
 def start_foreign_script(folder: Path) -> Iterator[StartForeignScript]:
-    """Give a way to start scripts of strangers."""
+    """Yield a function that starts foreign scripts."""
     foreign_scripts: list[ForeignScript] = []
 
     def start(*, own_group: bool = False) -> ForeignScript:
@@ -71,8 +71,8 @@ def start_foreign_script(folder: Path) -> Iterator[StartForeignScript]:
 
 @pytest.fixture
 def unrelated_processes(folder: Path) -> Iterator[set[int]]:
-    """Run a person's own Chrome and many look-alikes; give their pids."""
-    home = folder / "innocents"
+    """Run a person's own Chrome and many look-alikes; yield their pids."""
+    home = folder / "unrelated"
     home.mkdir()
     started = [start_own_chrome(home), *start_look_alikes(home)]
     yield {process.pid for process in started}
@@ -84,7 +84,7 @@ def unrelated_processes(folder: Path) -> Iterator[set[int]]:
 def test_a_cleanup_spares_every_session(service: Service) -> None:
     sessions = [service.create(), service.create()]
     Driver(sessions[0]).run("window.left = 42")
-    pids = mains(*sessions)
+    pids = main_pids(*sessions)
     answer = clean(service)
     assert answer["active_sessions"] == 2
     assert living(pids) == pids
@@ -92,7 +92,7 @@ def test_a_cleanup_spares_every_session(service: Service) -> None:
     assert expect(service.get(f"/sessions/{sessions[1]['session_id']}"))["recovered"] is False
 
 
-def test_a_cleanup_without_orphans_says_so(service: Service) -> None:
+def test_a_cleanup_without_orphans_reports_zero(service: Service) -> None:
     session = service.create()
     since = service.mark()
     answer = clean(service)
@@ -107,12 +107,12 @@ def test_a_cleanup_without_orphans_says_so(service: Service) -> None:
     )
 
 
-def test_a_cleanup_takes_no_body_and_no_typing_error(service: Service) -> None:
+def test_a_cleanup_refuses_bodies_and_misspelt_parameters(service: Service) -> None:
     expect_error(service.post(f"{CLEANUP}?dry_run=perhaps"), 400, "invalid_request")
     expect_error(service.get(CLEANUP), 405, "method_not_allowed")
 
 
-def test_a_browser_whose_driver_has_just_died_lives_through_a_cleanup(service: Service) -> None:
+def test_a_browser_whose_driver_just_died_survives_a_cleanup(service: Service) -> None:
     session = service.create(session_id="bereft")
     Driver(session).run("window.left = 42")
     psutil.Process(session["driver"]["pid"]).kill()
@@ -126,21 +126,21 @@ def test_a_browser_whose_driver_has_just_died_lives_through_a_cleanup(service: S
     assert Driver(recovered["session"]).run("return window.left") == 42
 
 
-def test_a_session_that_is_just_starting_lives_through_a_cleanup(service: Service, slow_page: Gate) -> None:
-    def clean_meanwhile() -> Json:
+def test_a_starting_session_survives_a_cleanup(service: Service, slow_page: Gate) -> None:
+    def clean_while_it_loads() -> Json:
         with slow_page.while_it_loads():
             answer = clean(service)
             assert not killed_pids(answer) & {process.pid for process in service.processes()}
         return answer
 
     created, _ = run_both(
-        lambda: expect(service.post("/sessions", json={"url": slow_page.url}), 201), clean_meanwhile
+        lambda: expect(service.post("/sessions", json={"url": slow_page.url}), 201), clean_while_it_loads
     )
     assert Driver(created["session"]).address() == slow_page.url
 
 
-def test_sessions_that_start_and_end_while_it_cleans_are_not_hurt(service: Service) -> None:
-    def come_and_go() -> list[int]:
+def test_sessions_that_start_and_end_during_a_cleanup_are_not_affected(service: Service) -> None:
+    def open_and_close() -> list[int]:
         pids = []
         for _ in range(2):
             session = service.create()
@@ -153,7 +153,7 @@ def test_sessions_that_start_and_end_while_it_cleans_are_not_hurt(service: Servi
     def keep_cleaning() -> list[int]:
         return [pid for _ in range(10) for pid in killed_pids(clean(service))]
 
-    pids, killed = run_both(come_and_go, keep_cleaning)
+    pids, killed = run_both(open_and_close, keep_cleaning)
     assert not set(pids) & set(killed)
 
 
@@ -170,7 +170,7 @@ def test_every_process_of_a_session_is_protected_with_a_reason(service: Service)
     assert {"renderer", "zygote", "utility", "crashpad"} <= {rows[pid]["role"] for pid in pids}
 
 
-def test_the_innocent_are_foreign_and_live(service: Service, unrelated_processes: set[int]) -> None:
+def test_unrelated_processes_are_foreign_and_survive(service: Service, unrelated_processes: set[int]) -> None:
     rows = verdicts(service)
     assert {rows[pid]["verdict"] for pid in unrelated_processes & rows.keys()} == {"foreign"}
     assert not [
@@ -181,7 +181,7 @@ def test_the_innocent_are_foreign_and_live(service: Service, unrelated_processes
     assert living(unrelated_processes) == unrelated_processes
 
 
-def test_what_a_person_put_into_the_data_folder_stays(service: Service, folder: Path) -> None:
+def test_a_persons_files_in_the_data_folder_stay(service: Service, folder: Path) -> None:
     home = service.data_dir / "s"
     service.create()
     precious = home / "precious1"
@@ -200,21 +200,19 @@ def test_what_a_person_put_into_the_data_folder_stays(service: Service, folder: 
         precious.rmdir()
 
 
-def test_sessions_of_an_instance_that_lives_are_protected(
-    service: Service, start_service: StartService
-) -> None:
+def test_sessions_of_a_living_instance_are_protected(service: Service, start_service: StartService) -> None:
     session = start_service().create()
     theirs = pids_of(session)
     assert_judged(service, theirs, "protected")
     assert not theirs & killed_pids(clean(service))
-    assert living(mains(session)) == mains(session)
+    assert living(main_pids(session)) == main_pids(session)
 
 
-def test_sessions_of_an_instance_that_has_just_died_are_spared(
+def test_sessions_of_an_instance_that_just_died_are_spared(
     service: Service, start_service: StartService
 ) -> None:
     other = start_service()
-    left = mains(other.create())
+    left = main_pids(other.create())
     other.kill()
     assert_judged(service, left, "protected")
     assert not left & killed_pids(clean(service))
@@ -226,7 +224,7 @@ def test_sessions_of_an_instance_that_died_long_ago_are_orphans(
 ) -> None:
     mine = service.create()
     other = start_service()
-    stay = mains(other.create())
+    stay = main_pids(other.create())
     left = abandon(other)
     assert_judged(service, left, "orphan")
     planned = clean(service, "?dry_run=true")
@@ -250,32 +248,32 @@ def test_sessions_of_an_instance_that_died_long_ago_are_orphans(
     assert is_living(mine["browser"]["pid"])
 
 
-def test_a_stopped_orphan_dies_too(service: Service, start_service: StartService) -> None:
+def test_a_stopped_orphan_is_ended_too(service: Service, start_service: StartService) -> None:
     other = start_service()
     session = other.create()
     psutil.Process(session["browser"]["pid"]).suspend()
     left = abandon(other)
-    assert mains(session) <= killed_pids(clean(service))
+    assert main_pids(session) <= killed_pids(clean(service))
     assert living(left) == set()
 
 
-def test_two_cleanups_at_once_kill_nothing_twice(service: Service, start_service: StartService) -> None:
+def test_two_concurrent_cleanups_kill_nothing_twice(service: Service, start_service: StartService) -> None:
     other = start_service()
-    stay = mains(other.create())
+    stay = main_pids(other.create())
     left = abandon(other)
     one, two = run_concurrently([lambda: clean(service)] * 2)
     assert stay <= killed_pids(one) | killed_pids(two)
     assert living(left) == set()
 
 
-def test_a_cleanup_comes_by_itself_every_so_often(start_service: StartService) -> None:
-    start_service(cleanup_interval=1, **JUDGE)
+def test_cleanups_run_automatically_at_an_interval(start_service: StartService) -> None:
+    start_service(cleanup_interval=1, **ENDS_LEFTOVERS)
     other = start_service()
     other.create()
     wait_gone(abandon(other))
 
 
-def test_a_dead_driver_has_orphans_killed_before_it_is_replaced(
+def test_orphans_are_killed_before_a_dead_driver_is_replaced(
     service: Service, start_service: StartService
 ) -> None:
     other = start_service()
@@ -290,30 +288,30 @@ def test_a_dead_driver_has_orphans_killed_before_it_is_replaced(
     assert answer["session"]["browser"]["pid"] == session["browser"]["pid"]
 
 
-def test_with_scope_owned_a_strangers_driver_is_foreign(
+def test_with_scope_owned_a_foreign_scripts_driver_is_foreign(
     service: Service, start_foreign_script: StartForeignScript
 ) -> None:
     foreign_script = start_foreign_script()
     foreign_script.leave()
     assert_judged(service, foreign_script.pids(), "foreign")
     assert not foreign_script.pids() & killed_pids(clean(service))
-    assert living(foreign_script.mains) == foreign_script.mains
+    assert living(foreign_script.main_pids) == foreign_script.main_pids
 
 
-@pytest.mark.system_wide  # its start cleans up too
-def test_a_dry_run_says_what_it_would_kill_and_kills_nothing(
+@pytest.mark.system_wide  # its start also cleans up
+def test_a_dry_run_reports_orphans_and_kills_nothing(
     start_service: StartService, start_foreign_script: StartForeignScript
 ) -> None:
     service = start_service(cleanup_scope="system")
     foreign_script = start_foreign_script()
     answer = clean(service, "?dry_run=true")
-    assert foreign_script.mains <= killed_pids(answer)
-    assert living(foreign_script.mains) == foreign_script.mains
+    assert foreign_script.main_pids <= killed_pids(answer)
+    assert living(foreign_script.main_pids) == foreign_script.main_pids
 
 
 @pytest.mark.system_wide
 @pytest.mark.parametrize("leaves", [True, False], ids=["its script has died", "its script still runs"])
-def test_a_driver_of_no_session_is_an_orphan_whoever_started_it(
+def test_a_driver_without_a_session_is_an_orphan(
     start_service: StartService,
     start_foreign_script: StartForeignScript,
     unrelated_processes: set[int],
@@ -328,7 +326,7 @@ def test_a_driver_of_no_session_is_an_orphan_whoever_started_it(
     assert_judged(service, pids, "orphan")
     since = service.mark()
     answer = clean(service)
-    assert foreign_script.mains <= killed_pids(answer)
+    assert foreign_script.main_pids <= killed_pids(answer)
     assert answer["active_sessions"] == 1
     assert living(pids) == set()
     service.wait_for_log(f"Killing orphaned ChromeDriver process: PID {foreign_script.driver}", since)
@@ -337,8 +335,8 @@ def test_a_driver_of_no_session_is_an_orphan_whoever_started_it(
 
 
 @pytest.mark.system_wide
-@pytest.mark.parametrize("proven", [True, False], ids=["a group of its driver", "a group of somebody else"])
-def test_chrome_that_lost_its_driver_is_an_orphan_where_that_can_be_proven(
+@pytest.mark.parametrize("proven", [True, False], ids=["a group of its driver", "a group of another program"])
+def test_chrome_that_lost_its_driver_is_an_orphan_if_that_can_be_proven(
     start_service: StartService, start_foreign_script: StartForeignScript, proven: bool
 ) -> None:
     service = start_service(cleanup_scope="system")
@@ -353,7 +351,7 @@ def test_chrome_that_lost_its_driver_is_an_orphan_where_that_can_be_proven(
 
 
 @pytest.mark.system_wide
-def test_the_start_ends_what_strangers_have_left(
+def test_the_start_ends_orphans_of_foreign_scripts(
     start_service: StartService, start_foreign_script: StartForeignScript
 ) -> None:
     working, left = start_foreign_script(), start_foreign_script()
@@ -361,11 +359,11 @@ def test_the_start_ends_what_strangers_have_left(
     orphans = left.pids()
     start_service(cleanup_scope="system")
     wait_gone(orphans)
-    assert living(working.mains) == working.mains
+    assert living(working.main_pids) == working.main_pids
 
 
 @pytest.mark.system_wide
-def test_a_cleanup_by_itself_takes_a_driver_only_when_its_script_is_gone(
+def test_an_automatic_cleanup_ends_a_driver_only_if_its_script_has_ended(
     start_service: StartService, start_foreign_script: StartForeignScript
 ) -> None:
     service = start_service(cleanup_scope="system")
@@ -378,4 +376,4 @@ def test_a_cleanup_by_itself_takes_a_driver_only_when_its_script_is_gone(
     answer = expect(service.get("/sessions/session"))
     assert answer["recovery"]["orphans_killed"] >= 2
     assert living(orphans) == set()
-    assert living(working.mains) == working.mains
+    assert living(working.main_pids) == working.main_pids

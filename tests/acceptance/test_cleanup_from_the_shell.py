@@ -1,4 +1,4 @@
-"""The cleanup for cron: `app.py cleanup` and `app.py processes`, beside a running instance and alone."""
+"""The cleanup for cron: `app.py cleanup` and `app.py processes`, with and without a running instance."""
 
 from __future__ import annotations
 
@@ -17,14 +17,21 @@ from typing import Final
 import pytest
 
 from drover.storage.instance_lock import InstanceLock
-from tests.acceptance.cleanups import BESIDE_NO_OTHER_JUDGE, JUDGE, LONG_AGO_S, abandon, killed_pids, mains
+from tests.acceptance.cleanups import (
+    ENDS_LEFTOVERS,
+    ENDS_LEFTOVERS_ALONE,
+    LONG_AGO_S,
+    abandon,
+    killed_pids,
+    main_pids,
+)
 from tests.acceptance.conftest import StartService
 from tests.acceptance.foreign_programs import start_automation, start_chrome
 from tests.acceptance.service import APP, Json, Service, running, variables
 from tests.machine import free_port, is_living, kill, living, marked
 
 pytestmark = [
-    BESIDE_NO_OTHER_JUDGE,
+    ENDS_LEFTOVERS_ALONE,
     pytest.mark.skipif(sys.platform == "win32", reason="kills with POSIX signals"),
 ]
 
@@ -33,7 +40,8 @@ TIMEOUT_S: Final = 30.0
 LEFT: Final = {
     "success": False,
     "message": "Cleaned up 0 orphaned processes",
-    "error": "These processes could not be ended: PID 4711; `failed` says why, end them by hand",
+    "error": "These processes could not be ended: PID 4711. "
+    "See `failed` for the reasons, then end them manually.",
     "code": "cleanup_incomplete",
     "killed_count": 0,
     "active_sessions": 0,
@@ -48,8 +56,8 @@ LEFT: Final = {
 
 @pytest.fixture(scope="module")
 def shared_service() -> Iterator[Service]:
-    """Run a service that ends what another one has left long ago."""
-    with running(**JUDGE) as service:
+    """Run a service that ends what a long-dead instance left."""
+    with running(**ENDS_LEFTOVERS) as service:
         yield service
 
 
@@ -65,7 +73,7 @@ class Shell:
         } | settings
 
     def run(self, *arguments: str, **settings: object) -> subprocess.CompletedProcess[str]:
-        """Run it to its end, and give its exit code and what it has written."""
+        """Run it to its end, and return its exit code and output."""
         clean = {name: value for name, value in os.environ.items() if not name.startswith("DROVER_")}
         return subprocess.run(
             [sys.executable, str(APP), *arguments],
@@ -80,7 +88,7 @@ class Shell:
         )
 
     def json(self, *arguments: str, **settings: object) -> Json:
-        """Run it with --json, hold it to success, and give what it has written."""
+        """Run it with --json, assert success, and return its output."""
         done = self.run(*arguments, "--json", **settings)
         assert done.returncode == DONE, done.stderr
         answer = json.loads(done.stdout)
@@ -90,24 +98,24 @@ class Shell:
 
 
 @pytest.fixture
-def alone(folder: Path) -> Shell:
-    """Give a shell whose data folder no instance uses."""
+def without_instance(folder: Path) -> Shell:
+    """Return a shell whose data folder no instance uses."""
     return Shell(folder)
 
 
 @pytest.fixture
-def run_both(service: Service) -> Shell:
-    """Give a shell whose data folder a running instance uses."""
+def with_instance(service: Service) -> Shell:
+    """Return a shell whose data folder a running instance uses."""
     return Shell(service.folder, port=service.port, data_dir=service.data_dir)
 
 
 @contextlib.contextmanager
-def instance_that_answers(shell: Shell, status: int, body: Mapping[str, object]) -> Iterator[None]:
-    """Hold the lock of a data folder, and answer every request in the same way."""
+def instance_with_fixed_response(shell: Shell, status: int, body: Mapping[str, object]) -> Iterator[None]:
+    """Hold the lock of a data folder, and give every request the same answer."""
     data_dir = shell.folder / "d"
     data_dir.mkdir()
 
-    class Answer(BaseHTTPRequestHandler):
+    class FixedResponse(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             content = json.dumps(body).encode()
             self.send_response(status)
@@ -122,7 +130,7 @@ def instance_that_answers(shell: Shell, status: int, body: Mapping[str, object])
     assert isinstance(port, int)
     lock = InstanceLock(data_dir)
     lock.acquire()
-    with ThreadingHTTPServer(("127.0.0.1", port), Answer) as server:
+    with ThreadingHTTPServer(("127.0.0.1", port), FixedResponse) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield
@@ -131,32 +139,32 @@ def instance_that_answers(shell: Shell, status: int, body: Mapping[str, object])
     lock.release()
 
 
-def test_beside_a_running_instance_its_sessions_live_and_its_orphans_end(
-    service: Service, run_both: Shell, start_service: StartService
+def test_with_a_running_instance_sessions_stay_and_orphans_end(
+    service: Service, with_instance: Shell, start_service: StartService
 ) -> None:
     session = service.create()
     other = start_service()
-    stay = mains(other.create())
+    stay = main_pids(other.create())
     left = abandon(other)
-    planned = run_both.json("cleanup", "--dry-run")
+    planned = with_instance.json("cleanup", "--dry-run")
     assert stay <= killed_pids(planned)
     assert (planned["dry_run"], planned["active_sessions"], planned["killed_count"]) == (True, 1, 0)
     assert living(stay) == stay
-    done = run_both.json("cleanup")
+    done = with_instance.json("cleanup")
     assert stay <= killed_pids(done)
     assert (done["dry_run"], done["active_sessions"]) == (False, 1)
     assert living(left) == set()
-    assert living(mains(session)) == mains(session)
+    assert living(main_pids(session)) == main_pids(session)
     service.wait_for_log("Orphaned process cleanup triggered")
 
 
-def test_beside_a_running_instance_the_processes_are_listed_with_their_sessions(
-    service: Service, run_both: Shell
+def test_with_a_running_instance_processes_are_listed_with_their_sessions(
+    service: Service, with_instance: Shell
 ) -> None:
     session = service.create(session_id="mine")
-    rows = {row["pid"]: row for row in run_both.json("processes")["processes"]}
-    assert {rows[pid]["session_id"] for pid in mains(session)} == {"mine"}
-    table = run_both.run("processes")
+    rows = {row["pid"]: row for row in with_instance.json("processes")["processes"]}
+    assert {rows[pid]["session_id"] for pid in main_pids(session)} == {"mine"}
+    table = with_instance.run("processes")
     assert table.returncode == DONE
     head, *lines = table.stdout.splitlines()
     assert head.split() == ["PID", "VERDICT", "ROLE", "NAME", "MEMORY_MB", "WHY"]
@@ -165,20 +173,22 @@ def test_beside_a_running_instance_the_processes_are_listed_with_their_sessions(
     assert "session mine" in line
 
 
-def test_alone_it_ends_what_a_dead_instance_has_left(alone: Shell, start_service: StartService) -> None:
+def test_without_an_instance_leftovers_of_a_dead_one_are_ended(
+    without_instance: Shell, start_service: StartService
+) -> None:
     other = start_service()
-    stay = mains(other.create())
+    stay = main_pids(other.create())
     left = abandon(other)
-    planned = alone.json("cleanup", "--dry-run")
+    planned = without_instance.json("cleanup", "--dry-run")
     assert stay <= killed_pids(planned)
     assert living(stay) == stay
-    done = alone.json("cleanup")
+    done = without_instance.json("cleanup")
     assert stay <= killed_pids(done)
     assert (done["killed_count"], done["active_sessions"]) == (len(done["killed"]), 0)
     assert living(left) == set()
 
 
-def test_alone_it_spares_the_sessions_of_its_own_data_folder(start_service: StartService) -> None:
+def test_without_an_instance_sessions_of_the_data_folder_are_spared(start_service: StartService) -> None:
     service = start_service()
     session = service.create(session_id="kept")
     service.kill()
@@ -187,15 +197,17 @@ def test_alone_it_spares_the_sessions_of_its_own_data_folder(start_service: Star
     shell = Shell(service.folder, data_dir=service.data_dir)
     folders = service.session_folders()
     done = shell.json("cleanup")
-    assert not mains(session) & killed_pids(done)
+    assert not main_pids(session) & killed_pids(done)
     assert done["removed_profiles"] == 0
-    assert living(mains(session)) == mains(session)
+    assert living(main_pids(session)) == main_pids(session)
     assert service.session_folders() == folders
     service.start()
     assert service.listed()["kept"]["browser"]["pid"] == session["browser"]["pid"]
 
 
-def test_alone_it_spares_a_strangers_chrome_and_a_script_that_works(alone: Shell, folder: Path) -> None:
+def test_without_an_instance_foreign_chrome_and_working_scripts_are_spared(
+    without_instance: Shell, folder: Path
+) -> None:
     home, work = folder / "home", folder / "work"
     home.mkdir()
     work.mkdir()
@@ -203,9 +215,9 @@ def test_alone_it_spares_a_strangers_chrome_and_a_script_that_works(alone: Shell
     script = start_automation(work)
     try:
         stay = {chrome.pid, script.driver, script.browse()}
-        listed = {row["pid"]: row["verdict"] for row in alone.json("processes")["processes"]}
+        listed = {row["pid"]: row["verdict"] for row in without_instance.json("processes")["processes"]}
         assert {listed[pid] for pid in stay} == {"foreign"}
-        assert not stay & killed_pids(alone.json("cleanup"))
+        assert not stay & killed_pids(without_instance.json("cleanup"))
         assert living(stay) == stay
     finally:
         script.finish()
@@ -214,13 +226,13 @@ def test_alone_it_spares_a_strangers_chrome_and_a_script_that_works(alone: Shell
 
 
 @pytest.mark.system_wide
-def test_alone_with_scope_system_it_ends_a_strangers_driver_and_tells_in_a_table(
-    alone: Shell, folder: Path
+def test_without_an_instance_scope_system_ends_a_foreign_driver_and_prints_a_table(
+    without_instance: Shell, folder: Path
 ) -> None:
     script = start_automation(folder)
     try:
         browser = script.browse()
-        done = alone.run("cleanup", cleanup_scope="system")
+        done = without_instance.run("cleanup", cleanup_scope="system")
         assert done.returncode == DONE
         assert living({script.driver, browser}) == set()
         first, _, head, *rest = done.stdout.splitlines()
@@ -233,16 +245,18 @@ def test_alone_with_scope_system_it_ends_a_strangers_driver_and_tells_in_a_table
         script.finish()
 
 
-def test_alone_it_makes_no_data_folder_and_standard_output_is_for_the_answer(alone: Shell) -> None:
-    done = alone.run("cleanup", "--dry-run", "--json")
+def test_without_an_instance_no_data_folder_is_created_and_stdout_has_only_the_report(
+    without_instance: Shell,
+) -> None:
+    done = without_instance.run("cleanup", "--dry-run", "--json")
     assert done.returncode == DONE
     assert json.loads(done.stdout)["dry_run"] is True
-    assert not (alone.folder / "d").exists()
+    assert not (without_instance.folder / "d").exists()
 
 
-def test_what_could_not_be_ended_is_told_with_exit_code_one(alone: Shell) -> None:
-    with instance_that_answers(alone, 500, LEFT):
-        done, as_json = alone.run("cleanup"), alone.run("cleanup", "--json")
+def test_processes_that_could_not_be_ended_give_exit_code_one(without_instance: Shell) -> None:
+    with instance_with_fixed_response(without_instance, 500, LEFT):
+        done, as_json = without_instance.run("cleanup"), without_instance.run("cleanup", "--json")
     assert (done.returncode, as_json.returncode) == (INCOMPLETE, INCOMPLETE)
     assert json.loads(as_json.stdout) == LEFT
     assert "Could not be ended:" in done.stdout
@@ -259,20 +273,20 @@ def test_what_could_not_be_ended_is_told_with_exit_code_one(alone: Shell) -> Non
     ],
 )
 def test_a_wrong_argument_or_setting_is_named_with_exit_code_two(
-    alone: Shell, arguments: list[str], settings: dict[str, object], named: str
+    without_instance: Shell, arguments: list[str], settings: dict[str, object], named: str
 ) -> None:
-    done = alone.run(*arguments, **settings)
+    done = without_instance.run(*arguments, **settings)
     assert (done.returncode, done.stdout) == (REFUSED, "")
     assert named in done.stderr
     assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("command", ["cleanup", "processes"])
-def test_an_instance_that_does_not_answer_is_told_with_exit_code_three(
-    service: Service, run_both: Shell, command: str
+def test_an_instance_that_does_not_answer_gives_exit_code_three(
+    service: Service, with_instance: Shell, command: str
 ) -> None:
     session = service.create()
-    done = run_both.run(command, port=free_port())
+    done = with_instance.run(command, port=free_port())
     assert (done.returncode, done.stdout) == (NO_ANSWER, "")
     assert "does not answer" in done.stderr
     assert "DROVER_PORT" in done.stderr
@@ -280,15 +294,17 @@ def test_an_instance_that_does_not_answer_is_told_with_exit_code_three(
     assert is_living(session["browser"]["pid"])
 
 
-def test_an_instance_that_refuses_is_told_with_exit_code_three(alone: Shell) -> None:
-    with instance_that_answers(alone, 401, {"success": False, "error": "a token is needed"}):
-        done = alone.run("cleanup")
+def test_an_instance_that_refuses_gives_exit_code_three(without_instance: Shell) -> None:
+    with instance_with_fixed_response(
+        without_instance, 401, {"success": False, "error": "a token is needed"}
+    ):
+        done = without_instance.run("cleanup")
     assert (done.returncode, done.stdout) == (NO_ANSWER, "")
     assert "a token is needed" in done.stderr
 
 
-def test_the_help_names_the_commands_and_the_exit_codes(alone: Shell) -> None:
-    told = alone.run("--help").stdout
-    assert "cleanup" in told
-    assert "processes" in told
-    assert "exit codes:" in told
+def test_the_help_names_the_commands_and_the_exit_codes(without_instance: Shell) -> None:
+    text = without_instance.run("--help").stdout
+    assert "cleanup" in text
+    assert "processes" in text
+    assert "exit codes:" in text

@@ -1,4 +1,4 @@
-"""The contract as the running service gives it: the document, the page to try it, and the metrics."""
+"""The contract of the running service: the document, the page to try it, and the metrics."""
 
 from __future__ import annotations
 
@@ -27,49 +27,49 @@ ANSWERED = "return document.getElementById(arguments[0]).querySelector('[role=st
 def document(service: Service) -> Json:
     answer = service.get("/openapi.json")
     assert answer.status_code == 200
-    told: Json = answer.json()
-    return told
+    content: Json = answer.json()
+    return content
 
 
-def hold(document: Json, method: str, path: str, answer: requests.Response) -> Json:
-    """Hold a real answer to its description, and give it."""
+def check(document: Json, method: str, path: str, answer: requests.Response) -> Json:
+    """Check a real answer against its description, and return it."""
     media = document["paths"][path][method]["responses"][str(answer.status_code)]["content"]
     schema = media["application/json"]["schema"]
-    told: Json = answer.json()
-    Draft202012Validator({**schema, "components": document["components"]}).validate(told)
-    return told
+    content: Json = answer.json()
+    Draft202012Validator({**schema, "components": document["components"]}).validate(content)
+    return content
 
 
 def metric(service: Service, name: str, **labels: str) -> float:
-    """Give the value of one metric."""
+    """Return the value of one metric."""
     families = text_string_to_metric_families(service.get("/metrics").text)
     samples = [sample for family in families for sample in family.samples if sample.name == name]
     (value,) = [sample.value for sample in samples if labels.items() <= sample.labels.items()]
     return float(value)
 
 
-def test_what_the_service_answers_is_what_its_document_says(service: Service, document: Json) -> None:
+def test_real_answers_match_the_document(service: Service, document: Json) -> None:
     one, lease = "/sessions/{session_id}", "/sessions/{session_id}/lease"
-    body = {"session_id": "told", "key": "k", "lease": {"ttl": 60}, "url": "about:blank"}
-    hold(document, "post", "/sessions", service.post("/sessions", json=body))
+    body = {"session_id": "checked", "key": "k", "lease": {"ttl": 60}, "url": "about:blank"}
+    check(document, "post", "/sessions", service.post("/sessions", json=body))
     del body["url"]
-    created = hold(document, "post", "/sessions", service.post("/sessions", json=body))
+    created = check(document, "post", "/sessions", service.post("/sessions", json=body))
     token = {"Lease-Token": created["lease"]["token"]}
-    hold(document, "post", lease, service.post("/sessions/told/lease", json={"ttl": 5}, headers=token))
-    hold(document, "delete", lease, service.delete("/sessions/told/lease", headers=token))
+    check(document, "post", lease, service.post("/sessions/checked/lease", json={"ttl": 5}, headers=token))
+    check(document, "delete", lease, service.delete("/sessions/checked/lease", headers=token))
     kill(created["session"]["driver"]["pid"])
-    recovered = hold(document, "get", one, service.get("/sessions/told"))
+    recovered = check(document, "get", one, service.get("/sessions/checked"))
     assert recovered["recovered"] is True
-    hold(document, "get", "/sessions", service.get("/sessions"))
-    hold(document, "get", "/processes", service.get("/processes"))
-    hold(document, "get", "/health", service.get("/health"))
+    check(document, "get", "/sessions", service.get("/sessions"))
+    check(document, "get", "/processes", service.get("/processes"))
+    check(document, "get", "/health", service.get("/health"))
     cleanup = "/cleanup_orphaned_processes"
-    hold(document, "post", cleanup, service.post(f"{cleanup}?dry_run=true"))
-    hold(document, "delete", one, service.delete("/sessions/told"))
-    hold(document, "get", one, service.get("/sessions/told"))
+    check(document, "post", cleanup, service.post(f"{cleanup}?dry_run=true"))
+    check(document, "delete", one, service.delete("/sessions/checked"))
+    check(document, "get", one, service.get("/sessions/checked"))
 
 
-def test_metrics_follow_what_happens(service: Service) -> None:
+def test_metrics_count_events(service: Service) -> None:
     starts = metric(service, "drover_starts_total", result="ok")
     labels = {"cause": "driver_gone", "method": "reattached"}
     recoveries = metric(service, "drover_recoveries_total", **labels)
@@ -101,7 +101,7 @@ def test_the_page_shows_every_route_and_tries_one_without_an_error(service: Serv
 def test_the_page_sends_a_body_and_parameters_and_shows_a_picture(service: Service) -> None:
     driver = Driver(service.create(session_id="writer"))
     driver.open(f"http://localhost:{service.port}/docs")
-    wait_until(lambda: driver.run(ROUTES_SHOWN) > 0, "the page is there")
+    wait_until(lambda: driver.run(ROUTES_SHOWN) > 0, "the page is loaded")
     driver.run(
         "const route = document.getElementById('post_sessions_session_id_lease');"
         "route.querySelector('input[name=session_id]').value = 'writer';"
@@ -119,10 +119,10 @@ def test_the_page_sends_a_body_and_parameters_and_shows_a_picture(service: Servi
     assert severe(driver) == []
 
 
-def test_what_ends_processes_is_sent_only_after_it_was_confirmed(service: Service) -> None:
+def test_destructive_requests_are_sent_only_after_confirmation(service: Service) -> None:
     driver = Driver(service.create(session_id="careful"))
     driver.open(f"http://localhost:{service.port}/docs")
-    wait_until(lambda: driver.run(ROUTES_SHOWN) > 0, "the page is there")
+    wait_until(lambda: driver.run(ROUTES_SHOWN) > 0, "the page is loaded")
     for route in ("post_emergency_recovery", "post_cleanup_orphaned_processes", "delete_sessions_session_id"):
         driver.run(SEND, route)
         assert driver.run(ANSWERED, route) == ""
@@ -136,6 +136,6 @@ def wait_for_answer(driver: Driver, route: str) -> str:
 
 
 def severe(driver: Driver) -> list[Any]:
-    """Give the errors of the page's console, violations of its policy among them."""
+    """Return the errors of the page's console, including policy violations."""
     entries = driver._call("POST", "/se/log", {"type": "browser"})
     return [entry for entry in entries if entry["level"] == "SEVERE"]

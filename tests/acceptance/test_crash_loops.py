@@ -1,6 +1,6 @@
-"""A browser that dies again and again is given up for a while, on purpose, and then tried again.
+"""Recovery of a browser that crashes repeatedly pauses, and is then retried.
 
-The tests build on one another: the rest that a session needs is used by those that come after it.
+The tests build on one another: the pause of one session is used by the following tests.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ REST_S: Final = 60.0
 
 @pytest.fixture(scope="module")
 def shared_service() -> Iterator[Service]:
-    """Run a service in which nothing but a client's access heals a session."""
+    """Run a service in which only a client's access recovers a session."""
     with running(watch_interval=0) as service:
         yield service
 
 
 @pytest.fixture(scope="module")
-def doomed(shared_service: Service) -> Json:
-    """Give a session that was recovered five times in a row, and is dead again."""
-    session = shared_service.create(session_id="doomed")
+def crash_five_times(shared_service: Service) -> Json:
+    """Return a session that was recovered five times in a row, and is dead again."""
+    session = shared_service.create(session_id="crashing")
     for times in range(1, IN_A_ROW + 1):
         kill(session["browser"]["pid"])
-        answer = expect(shared_service.get("/sessions/doomed"))
+        answer = expect(shared_service.get("/sessions/crashing"))
         assert answer["recovered"] is True
         session = answer["session"]
         assert session["recoveries"] == times
@@ -44,41 +44,43 @@ def doomed(shared_service: Service) -> Json:
     return session
 
 
-def test_after_five_in_a_row_it_is_said_why_and_when_to_ask_again(
-    shared_service: Service, doomed: Json
+def test_after_five_crashes_the_error_names_cause_and_retry_time(
+    shared_service: Service, crash_five_times: Json
 ) -> None:
-    refused = shared_service.get("/sessions/doomed")
+    refused = shared_service.get("/sessions/crashing")
     sentence = expect_error(refused, 503, "recovery_failed")
     assert "browser_gone" in sentence
-    assert "doomed" in sentence
+    assert "crashing" in sentence
     assert int(refused.headers["Retry-After"]) <= REST_S
-    refused = shared_service.post("/sessions", json={"session_id": "doomed"})
+    refused = shared_service.post("/sessions", json={"session_id": "crashing"})
     expect_error(refused, 503, "recovery_failed")
-    assert shared_service.listed()["doomed"]["browser"]["pid"] == doomed["browser"]["pid"]
+    assert shared_service.listed()["crashing"]["browser"]["pid"] == crash_five_times["browser"]["pid"]
 
 
-def test_all_who_ask_are_answered_at_once_and_nothing_is_started(
-    shared_service: Service, doomed: Json
+def test_during_the_pause_requests_are_answered_at_once_and_nothing_starts(
+    shared_service: Service, crash_five_times: Json
 ) -> None:
     before = shared_service.processes()
     begun = time.monotonic()
-    for refused in run_concurrently([lambda: shared_service.get("/sessions/doomed")] * 20):
+    for refused in run_concurrently([lambda: shared_service.get("/sessions/crashing")] * 20):
         expect_error(refused, 503, "recovery_failed")
     assert time.monotonic() - begun < 10
     assert {process.pid for process in shared_service.processes()} <= {process.pid for process in before}
-    assert shared_service.listed()["doomed"]["recoveries"] == doomed["recoveries"]
+    assert shared_service.listed()["crashing"]["recoveries"] == crash_five_times["recoveries"]
 
 
-def test_another_session_is_not_affected(shared_service: Service, doomed: Json) -> None:
-    assert doomed["session_id"] in shared_service.listed()
+def test_another_session_is_not_affected(shared_service: Service, crash_five_times: Json) -> None:
+    assert crash_five_times["session_id"] in shared_service.listed()
     other = shared_service.create(session_id="other")
     kill(other["browser"]["pid"])
     assert expect(shared_service.get("/sessions/other"))["recovered"] is True
     expect(shared_service.delete("/sessions/other"))
 
 
-def test_one_that_works_in_between_is_never_given_up(shared_service: Service, doomed: Json) -> None:
-    assert doomed["session_id"] in shared_service.listed()
+def test_a_session_that_works_in_between_is_always_recovered(
+    shared_service: Service, crash_five_times: Json
+) -> None:
+    assert crash_five_times["session_id"] in shared_service.listed()
     session = shared_service.create(session_id="unlucky")
     for _ in range(IN_A_ROW + 2):
         kill(session["driver"]["pid"])
@@ -89,14 +91,16 @@ def test_one_that_works_in_between_is_never_given_up(shared_service: Service, do
     expect(shared_service.delete("/sessions/unlucky"))
 
 
-def test_a_later_request_tries_again(shared_service: Service, doomed: Json) -> None:
-    wait_until(lambda: shared_service.get("/sessions/doomed").ok, "a later request succeeds", REST_S)
-    after = shared_service.report("doomed")
-    assert after["browser"]["pid"] != doomed["browser"]["pid"]
+def test_a_request_after_the_pause_recovers_the_session(
+    shared_service: Service, crash_five_times: Json
+) -> None:
+    wait_until(lambda: shared_service.get("/sessions/crashing").ok, "a later request succeeds", REST_S)
+    after = shared_service.report("crashing")
+    assert after["browser"]["pid"] != crash_five_times["browser"]["pid"]
     assert after["recoveries"] == IN_A_ROW + 1
     assert Driver(after).run("return 6 * 7") == 42
 
 
-def test_nothing_of_this_leaves_a_stack_trace(shared_service: Service, doomed: Json) -> None:
-    expect(shared_service.delete(f"/sessions/{doomed['session_id']}"))
+def test_no_crash_leaves_a_stack_trace(shared_service: Service, crash_five_times: Json) -> None:
+    expect(shared_service.delete(f"/sessions/{crash_five_times['session_id']}"))
     assert_no_trace(shared_service)

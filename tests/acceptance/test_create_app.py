@@ -1,4 +1,4 @@
-"""`create_app`: the service inside an ASGI server that is not ours."""
+"""`create_app`: the service inside a third-party ASGI server."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_another_server_starts_and_stops_the_service_with_its_lifespan(folder: P
     assert list((service.data_dir / "s").iterdir()) == []
 
 
-def test_a_setting_that_forbids_the_start_is_said_by_that_server(folder: Path) -> None:
+def test_a_setting_that_prevents_the_start_is_reported_by_that_server(folder: Path) -> None:
     service = hosted(folder, chrome_args="--user-data-dir=x")
     service.launch()
     assert service.process.wait(20) != 0

@@ -1,4 +1,4 @@
-"""The dashboard as an operator sees it, in a browser of its own."""
+"""The dashboard as an operator sees it, in a separate browser."""
 
 import json
 import re
@@ -22,10 +22,10 @@ from tests.machine import is_living, wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills with POSIX signals")
 
-PATIENCE_MS: Final = 20_000
+TIMEOUT_MS: Final = 20_000
 DESKTOP: Final = {"width": 1280, "height": 900}
 PHONE: Final = {"width": 390, "height": 844}
-LOOKS: Final = {
+APPEARANCES: Final = {
     "light": {"viewport": DESKTOP, "color_scheme": "light"},
     "dark": {"viewport": DESKTOP, "color_scheme": "dark"},
     "phone": {"viewport": PHONE, "color_scheme": "light"},
@@ -55,7 +55,7 @@ OpenPage = Callable[..., Page]
 
 @pytest.fixture(scope="module")
 def shared_service() -> Iterator[Service]:
-    """Run a service that looks after its sessions every second."""
+    """Run a service that probes its sessions every second."""
     with running(watch_interval=1) as service:
         yield service
 
@@ -70,42 +70,47 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def complaints() -> list[str]:
-    """Give what the pages of this test have written to their console as errors, and what they threw."""
+def console_errors() -> list[str]:
+    """Collect the console errors and exceptions of the pages of this test."""
     return []
 
 
 @pytest.fixture
-def open_page(browser: Browser, complaints: list[str]) -> Iterator[OpenPage]:
-    """Give a way to open the dashboard of a service; wait until it is up to date."""
+def open_page(browser: Browser, console_errors: list[str]) -> Iterator[OpenPage]:
+    """Yield a function that opens the dashboard of a service and waits until it is up to date."""
     contexts: list[BrowserContext] = []
 
     def open_page(service: Service, **options: Any) -> Page:  # noqa: ANN401
-        contexts.append(browser.new_context(**(LOOKS["light"] | {"reduced_motion": "reduce"} | options)))
+        contexts.append(
+            browser.new_context(**(APPEARANCES["light"] | {"reduced_motion": "reduce"} | options))
+        )
         page = contexts[-1].new_page()
-        page.set_default_timeout(PATIENCE_MS)
-        page.on("console", lambda told: complaints.append(told.text) if told.type == "error" else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.set_default_timeout(TIMEOUT_MS)
+        page.on(
+            "console",
+            lambda message: console_errors.append(message.text) if message.type == "error" else None,
+        )
+        page.on("pageerror", lambda error: console_errors.append(str(error)))
         page.goto(service.url)
         assert_live(page)
         return page
 
-    expect.set_options(timeout=PATIENCE_MS)
+    expect.set_options(timeout=TIMEOUT_MS)
     yield open_page
     for context in contexts:
         context.close()
 
 
 @pytest.fixture
-def page(service: Service, open_page: OpenPage, complaints: list[str]) -> Iterator[Page]:
-    """Give the dashboard of the module's service, and hold it to a console without an error."""
+def page(service: Service, open_page: OpenPage, console_errors: list[str]) -> Iterator[Page]:
+    """Yield the dashboard of the module's service; assert that its console shows no error."""
     yield open_page(service)
-    assert complaints == []
+    assert console_errors == []
 
 
 @pytest.fixture
 def orphan(shared_service: Service) -> Iterator[int]:
-    """Leave a ChromeDriver with the mark of a session that is in no list; give its pid."""
+    """Leave a ChromeDriver with the mark of an unknown session; return its pid."""
     folder = shared_service.data_dir / "s" / "stranded"
     folder.mkdir()
     driver = resolve(None, None).chromedriver
@@ -124,23 +129,23 @@ def orphan(shared_service: Service) -> Iterator[int]:
 
 
 def assert_live(page: Page) -> None:
-    """Wait until the page is told what happens, and has seen a process table."""
+    """Wait until the page receives events, and has a process table."""
     expect(page.locator("#link")).to_have_text("Live")
     expect(page.locator("#verdict")).not_to_have_attribute("data-tone", "quiet")
 
 
 def button(within: Page | Locator, name: str) -> Locator:
-    """Give the button of exactly this name."""
+    """Return the button with exactly this name."""
     return within.get_by_role("button", name=name, exact=True)
 
 
 def card(page: Page, session_id: str) -> Locator:
-    """Give the card of a session."""
+    """Return the card of a session."""
     return page.locator(".card").filter(has=page.get_by_role("heading", name=session_id, exact=True))
 
 
-def callers(service: Service) -> set[int]:
-    """Give the far ends of the connections that are open to a service."""
+def remote_ends(service: Service) -> set[int]:
+    """Return the remote ends of the open connections to a service."""
     known = psutil.Process(service.process.pid).net_connections()
     return {
         one.raddr.port
@@ -150,21 +155,21 @@ def callers(service: Service) -> set[int]:
 
 
 def assert_accessible(page: Page) -> None:
-    """Hold the page to the rules of axe-core."""
+    """Check the page against the rules of axe-core."""
     page.evaluate(AXE)
     found = page.evaluate("axe.run().then(results => results.violations)")
     assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found] == []
 
 
 def assert_fits(page: Page) -> None:
-    """Hold the page to its window's width."""
+    """Assert that the page fits the window's width."""
     width, room = page.evaluate(
         "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
     )
     assert width <= room
 
 
-def test_a_session_appears_with_all_that_is_known_of_it_and_goes(
+def test_a_session_appears_with_its_details_and_disappears(
     service: Service, page: Page, pages: Pages
 ) -> None:
     expect(page.get_by_text("No session is open.", exact=False).last).to_be_visible()
@@ -182,19 +187,19 @@ def test_a_session_appears_with_all_that_is_known_of_it_and_goes(
     expect(shown).to_have_count(0)
 
 
-def test_a_crash_and_the_recovery_are_seen_without_a_click(service: Service, page: Page) -> None:
+def test_a_crash_and_its_recovery_appear_without_a_click(service: Service, page: Page) -> None:
     session = service.create(session_id="crashed")
     expect(card(page, "crashed")).to_contain_text("Recoveriesnone")
     kill(session["driver"]["pid"])
-    expect(card(page, "crashed")).to_contain_text("its ChromeDriver had died; same browser kept")
+    expect(card(page, "crashed")).to_contain_text("ChromeDriver had died; same browser")
     lately = page.locator("#moments > li").filter(has_text="crashed")
     expect(lately.filter(has_text="Found dead")).to_have_count(1)
     expect(lately.filter(has_text="Recovered in")).to_have_count(1)
     expect(page.locator("#log-lines")).to_contain_text("Session crashed recovered: reattached")
 
 
-def test_a_session_is_opened_recovered_looked_at_and_closed_by_clicks(
-    service: Service, open_page: OpenPage, pages: Pages, complaints: list[str]
+def test_a_session_is_opened_recovered_viewed_and_closed_by_clicks(
+    service: Service, open_page: OpenPage, pages: Pages, console_errors: list[str]
 ) -> None:
     page = open_page(service)
     button(page, "Open a session").click()
@@ -203,21 +208,21 @@ def test_a_session_is_opened_recovered_looked_at_and_closed_by_clicks(
     button(page, "Open").click()
     expect(page.locator("#open-error")).to_contain_text("session_id")
     # A browser writes every refused request to its console.
-    assert [text for text in complaints if "400" not in text] == []
-    complaints.clear()
+    assert [text for text in console_errors if "400" not in text] == []
+    console_errors.clear()
     page.get_by_label("Session id").fill("by-hand")
     button(page, "Open").click()
     expect(card(page, "by-hand")).to_contain_text("Healthy")
     button(page, "Recover by-hand").click()
-    expect(page.locator("#notices")).to_contain_text("nothing had to be done")
-    button(page, "Look at by-hand large and live").click()
+    expect(page.locator("#notices")).to_contain_text("no recovery was needed")
+    button(page, "View by-hand live").click()
     expect(page.locator("#viewer")).to_contain_text(pages.url("/red"))
     wait_until(lambda: page.evaluate(LARGE_PICTURE), "a large picture")
-    # The events and the picture are what stays open; the picture no longer than somebody looks.
-    wait_until(lambda: len(callers(service)) == 2, "nothing else is asked for")
-    watching = callers(service)
+    # Only the events and the picture stay open, the picture only while it is shown.
+    wait_until(lambda: len(remote_ends(service)) == 2, "no other request is open")
+    watching = remote_ends(service)
     page.keyboard.press("Escape")
-    wait_until(lambda: len(callers(service) & watching) == 1, "the picture's connection is closed")
+    wait_until(lambda: len(remote_ends(service) & watching) == 1, "the picture's connection is closed")
     button(page, "Close by-hand").click()
     button(page, "Keep it").click()
     assert "by-hand" in service.listed()
@@ -225,10 +230,10 @@ def test_a_session_is_opened_recovered_looked_at_and_closed_by_clicks(
     button(page, "Close the session").click()
     expect(card(page, "by-hand")).to_have_count(0)
     assert service.listed() == {}
-    assert complaints == []
+    assert console_errors == []
 
 
-def test_preview_does_nothing_and_the_cleanup_ends_the_orphan(
+def test_the_preview_changes_nothing_and_the_cleanup_ends_the_orphan(
     service: Service, page: Page, orphan: int
 ) -> None:
     service.create(session_id="spared")
@@ -252,14 +257,14 @@ def test_preview_does_nothing_and_the_cleanup_ends_the_orphan(
     assert list(service.listed()) == ["spared"]
 
 
-def test_the_emergency_says_who_dies_and_does_nothing_without_the_word(service: Service, page: Page) -> None:
-    service.create(session_id="doomed")
+def test_the_emergency_lists_its_targets_and_requires_the_typed_word(service: Service, page: Page) -> None:
+    service.create(session_id="target")
     button(page, "Emergency recovery").click()
-    dialog = page.get_by_role("dialog", name="End every Chrome of this machine?")
-    expect(dialog).to_contain_text("your own among them")
-    # The browser that shows this page is the operator's own.
-    expect(dialog).to_contain_text(": your own Chrome and other programs")
-    expect(dialog).to_contain_text("Session doomed")
+    dialog = page.get_by_role("dialog", name="End every Chrome on this machine?")
+    expect(dialog).to_contain_text("including your own")
+    # The browser that shows this page belongs to the operator.
+    expect(dialog).to_contain_text(": your own Chrome and those of other programs")
+    expect(dialog).to_contain_text("Session target")
     mark = service.mark()
     for typed in ("", "emergenc"):
         page.get_by_label("Type EMERGENCY to confirm").fill(typed)
@@ -269,12 +274,10 @@ def test_the_emergency_says_who_dies_and_does_nothing_without_the_word(service: 
     expect(dialog).to_be_hidden()
     expect(button(page, "Emergency recovery")).to_be_focused()
     assert not any("EMERGENCY" in line for line in service.logs(mark))
-    assert list(service.listed()) == ["doomed"]
+    assert list(service.listed()) == ["target"]
 
 
-def test_a_lost_connection_is_said_and_so_is_its_return(
-    start_service: StartService, open_page: OpenPage
-) -> None:
+def test_a_lost_and_a_restored_connection_are_shown(start_service: StartService, open_page: OpenPage) -> None:
     service = start_service()
     page = open_page(service)
     assert service.stop() == 0
@@ -285,13 +288,13 @@ def test_a_lost_connection_is_said_and_so_is_its_return(
     assert_live(page)
 
 
-@pytest.mark.parametrize("way", ["asked for by the browser", "in the address"])
-def test_with_a_token_the_page_works_by_basic(
-    start_service: StartService, open_page: OpenPage, complaints: list[str], way: str
+@pytest.mark.parametrize("way", ["browser dialog", "URL"])
+def test_with_a_token_the_page_works_with_basic_authentication(
+    start_service: StartService, open_page: OpenPage, console_errors: list[str], way: str
 ) -> None:
     service = start_service(api_token="open sesame")
     assert service.get("/").status_code == service.get("/events").status_code == 401
-    if way == "in the address":
+    if way == "URL":
         real = service.url
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Service, "url", real.replace("//", "//operator:open%20sesame@"))
@@ -300,15 +303,15 @@ def test_with_a_token_the_page_works_by_basic(
         page = open_page(service, http_credentials={"username": "operator", "password": "open sesame"})
     button(page, "Preview").click()
     expect(page.get_by_role("dialog", name="What a cleanup would do")).to_be_visible()
-    assert complaints == []
+    assert console_errors == []
 
 
-@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize("appearance", APPEARANCES)
 def test_it_is_accessible_and_fits_its_window(
-    service: Service, open_page: OpenPage, complaints: list[str], orphan: int, look: str
+    service: Service, open_page: OpenPage, console_errors: list[str], orphan: int, appearance: str
 ) -> None:
     service.create(session_id="a", key="account-17")
-    page = open_page(service, **LOOKS[look])
+    page = open_page(service, **APPEARANCES[appearance])
     expect(page.locator(".tree[data-verdict=orphan]")).to_be_visible()
     assert_accessible(page)
     assert_fits(page)
@@ -318,18 +321,20 @@ def test_it_is_accessible_and_fits_its_window(
         assert_accessible(page)
         assert_fits(page)
         page.keyboard.press("Escape")
-    assert complaints == []
+    assert console_errors == []
 
 
-def test_no_picture_is_taken_of_what_is_not_on_the_screen(service: Service, open_page: OpenPage) -> None:
+def test_no_screenshot_is_taken_of_a_session_that_is_not_visible(
+    service: Service, open_page: OpenPage
+) -> None:
     service.create(session_id="below")
-    asked: list[str] = []
+    requested_urls: list[str] = []
     page = open_page(service, viewport={"width": 1280, "height": 300})
-    page.on("request", lambda request: asked.append(request.url))
+    page.on("request", lambda request: requested_urls.append(request.url))
     table = page.locator("#processes-age")
     expect(table).to_have_text(re.compile("just now"))
     expect(table).not_to_have_text(re.compile("just now"))
-    assert [url for url in asked if "screenshot" in url or "live" in url] == []
+    assert [url for url in requested_urls if "screenshot" in url or "live" in url] == []
     before = service.report("below")
     page.locator(".card").scroll_into_view_if_needed()
     expect(page.locator(".card .no-picture")).to_be_hidden()
@@ -337,18 +342,18 @@ def test_no_picture_is_taken_of_what_is_not_on_the_screen(service: Service, open
     assert (after["last_used"], after["in_use"]) == (before["last_used"], False)
 
 
-def test_a_hidden_page_hears_nothing_until_it_is_seen_again(service: Service, page: Page) -> None:
+def test_a_hidden_page_receives_no_events_until_it_is_visible_again(service: Service, page: Page) -> None:
     page.evaluate(HIDE, True)
     expect(page.locator("#link")).to_have_text("Paused")
-    service.create(session_id="meanwhile")
+    service.create(session_id="opened-while-hidden")
     expect(page.locator(".card")).to_have_count(0)
     page.evaluate(HIDE, False)
-    expect(card(page, "meanwhile")).to_be_visible()
+    expect(card(page, "opened-while-hidden")).to_be_visible()
     expect(page.locator("#link")).to_have_text("Live")
     expect(page.locator("#connection")).to_be_empty()
 
 
-def test_processes_stand_in_trees_with_what_is_to_be_ended_first(page: Page) -> None:
+def test_processes_are_shown_in_trees_with_orphans_first(page: Page) -> None:
     def process(pid: int, ppid: int, role: str, verdict: str, **fields: object) -> dict[str, object]:
         plain = {"name": role, "reason": f"because of {pid}", "session_id": None, "memory_mb": 1}
         return plain | {"pid": pid, "ppid": ppid, "role": role, "verdict": verdict} | fields
@@ -378,7 +383,7 @@ def test_processes_stand_in_trees_with_what_is_to_be_ended_first(page: Page) -> 
     ]
 
 
-def test_what_is_left_open_does_not_keep_the_service_from_stopping(start_service: StartService) -> None:
+def test_open_connections_do_not_prevent_the_service_from_stopping(start_service: StartService) -> None:
     service = start_service()
     with requests.get(f"{service.url}/events", stream=True, timeout=20) as events:
         lines = events.iter_lines()

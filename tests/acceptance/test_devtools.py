@@ -1,4 +1,4 @@
-"""Clients of DevTools and BiDi that nobody here wrote: Playwright, Selenium's BiDi, plain WebSockets."""
+"""Third-party clients of DevTools and BiDi: Playwright, Selenium's BiDi, plain WebSockets."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ ANSWER_S: Final = 60
 
 @pytest.fixture(scope="module")
 def playwright() -> Iterator[Playwright]:
-    """Run Playwright's driver; it connects to browsers that are there, and never fetches one."""
+    """Run Playwright's driver; it connects to existing browsers, and never downloads one."""
     with sync_playwright() as driver:
         yield driver
 
 
 @pytest.fixture(scope="module")
 def job(shared_service: Service) -> str:
-    """Give the session that the tests of this module share."""
+    """Return the session that the tests of this module share."""
     shared_service.create(session_id="job")
     return "job"
 
 
 @pytest.fixture
 def service(shared_service: Service) -> Service:
-    """Give the module's service; its session stays for the whole module."""
+    """Yield the module's service; its session stays for the whole module."""
     return shared_service
 
 
@@ -53,13 +53,13 @@ def socket_address(service: Service, path: str = "cdp", session_id: str = "job")
 
 @contextlib.contextmanager
 def opened(address: str) -> Iterator[ClientConnection]:
-    """Open a WebSocket that takes messages of any size."""
+    """Open a WebSocket that accepts messages of any size."""
     with connect(address, proxy=None, max_size=None, ping_interval=None, compression=None) as socket:
         yield socket
 
 
-def ask(socket: ClientConnection, method: str, **parameters: object) -> Json:
-    """Send one command and give its result; events in between are dropped."""
+def call(socket: ClientConnection, method: str, **parameters: object) -> Json:
+    """Send one command and return its result; events in between are dropped."""
     socket.send(json.dumps({"id": 7, "method": method, "params": parameters}))
     while True:
         message: Json = json.loads(socket.recv(timeout=ANSWER_S))
@@ -69,13 +69,13 @@ def ask(socket: ClientConnection, method: str, **parameters: object) -> Json:
 
 
 def wait_for_end(socket: ClientConnection) -> None:
-    """Read what is still to come until the other side closes, and be told that it has."""
-    with pytest.raises(ConnectionClosed, match="Chrome has ended this connection"):
+    """Read until the service closes the socket, and check the close reason."""
+    with pytest.raises(ConnectionClosed, match="Chrome closed this connection"):
         list(socket)
 
 
 def page_target(service: Service) -> Json:
-    """Give what json/list says of the page."""
+    """Return the page's entry in json/list."""
     listed = service.get("/sessions/job/json/list").json()
     return next(target for target in listed if target["type"] == "page")
 
@@ -85,7 +85,7 @@ def is_in_use(service: Service, session_id: str = "job") -> bool:
 
 
 def wait_until_free(service: Service, session_id: str = "job") -> None:
-    wait_until(lambda: not is_in_use(service, session_id), "nobody uses the session")
+    wait_until(lambda: not is_in_use(service, session_id), "no client uses the session")
 
 
 @contextlib.contextmanager
@@ -101,8 +101,8 @@ def over_cdp(playwright: Playwright, address: str, **options: Any) -> Iterator[B
 def test_playwright_connects_by_both_addresses(
     service: Service, playwright: Playwright, job: str, pages: Pages
 ) -> None:
-    told = service.report(job)["cdp_url"]
-    for address in (told, f"http://localhost:{service.port}/sessions/{job}"):
+    cdp_url = service.report(job)["cdp_url"]
+    for address in (cdp_url, f"http://localhost:{service.port}/sessions/{job}"):
         with over_cdp(playwright, address) as browser:
             assert is_in_use(service)
             page = browser.contexts[0].pages[0]
@@ -113,7 +113,7 @@ def test_playwright_connects_by_both_addresses(
         wait_until_free(service)
 
 
-def test_several_clients_work_on_one_session_at_a_time(
+def test_several_clients_can_use_one_session_at_the_same_time(
     service: Service, playwright: Playwright, job: str, pages: Pages
 ) -> None:
     address = socket_address(service)
@@ -130,14 +130,14 @@ def test_several_clients_work_on_one_session_at_a_time(
             assert page.evaluate("document.title") == "Form"
         one.contexts[0].pages[0].evaluate("document.title = 'From one'")
         assert other.contexts[0].pages[0].title() == driver.title == "From one"
-        assert "Chrome" in ask(plain, "Browser.getVersion")["product"]
+        assert "Chrome" in call(plain, "Browser.getVersion")["product"]
         one.close()
         assert is_in_use(service)
         assert other.contexts[0].pages[0].title() == "From one"
     wait_until_free(service)
 
 
-def test_json_version_and_list_name_addresses_that_work(service: Service, job: str, pages: Pages) -> None:
+def test_urls_in_json_version_and_list_work(service: Service, job: str, pages: Pages) -> None:
     with attached(service, job) as driver:
         driver.get(pages.url("/red"))
     own = service.report(job)["browser"]["debugger_address"]
@@ -147,8 +147,8 @@ def test_json_version_and_list_name_addresses_that_work(service: Service, job: s
     target = page_target(service)
     assert target["url"] == pages.url("/red")
     with opened(target["webSocketDebuggerUrl"]) as page:
-        told = ask(page, "Runtime.evaluate", expression="document.title")
-        assert told["result"]["value"] == "Red"
+        cdp_url = call(page, "Runtime.evaluate", expression="document.title")
+        assert cdp_url["result"]["value"] == "Red"
         assert is_in_use(service)
     wait_until_free(service)
     for path in ("/sessions/job/json/version", "/sessions/job/json/list"):
@@ -156,7 +156,7 @@ def test_json_version_and_list_name_addresses_that_work(service: Service, job: s
 
 
 @pytest.mark.parametrize(
-    "path", ["devtools/page/nobody", "devtools/page/..%2f..", "devtools/browser/x", "no"]
+    "path", ["devtools/page/unknown", "devtools/page/..%2f..", "devtools/browser/x", "no"]
 )
 def test_a_socket_that_does_not_exist_is_refused(service: Service, job: str, path: str) -> None:
     with pytest.raises(InvalidStatus) as refused, opened(socket_address(service, path)):
@@ -166,21 +166,23 @@ def test_a_socket_that_does_not_exist_is_refused(service: Service, job: str, pat
 
 
 def test_a_session_that_does_not_exist_has_no_socket(service: Service) -> None:
-    with pytest.raises(InvalidStatus) as refused, opened(socket_address(service, session_id="nobody")):
+    with pytest.raises(InvalidStatus) as refused, opened(socket_address(service, session_id="unknown")):
         pass
     assert refused.value.response.status_code == 404
     assert json.loads(refused.value.response.body)["code"] == "session_not_found"
 
 
-def test_a_message_of_twenty_megabytes_comes_whole_in_both_directions(service: Service, job: str) -> None:
+def test_a_message_of_twenty_megabytes_arrives_complete_in_both_directions(
+    service: Service, job: str
+) -> None:
     with opened(page_target(service)["webSocketDebuggerUrl"]) as page:
-        down = ask(page, "Runtime.evaluate", expression=f"'x'.repeat({TWENTY_MB})")["result"]["value"]
+        down = call(page, "Runtime.evaluate", expression=f"'x'.repeat({TWENTY_MB})")["result"]["value"]
         assert down == "x" * TWENTY_MB
-        up = ask(page, "Runtime.evaluate", expression=f"'{'y' * TWENTY_MB}'.length")
+        up = call(page, "Runtime.evaluate", expression=f"'{'y' * TWENTY_MB}'.length")
         assert up["result"]["value"] == TWENTY_MB
 
 
-def test_many_messages_at_a_fast_pace_come_all_and_in_order(service: Service, job: str) -> None:
+def test_many_fast_messages_all_arrive_in_order(service: Service, job: str) -> None:
     with opened(page_target(service)["webSocketDebuggerUrl"]) as page:
         got = []
         for number in range(1, MESSAGES + 1):
@@ -193,15 +195,15 @@ def test_many_messages_at_a_fast_pace_come_all_and_in_order(service: Service, jo
     assert [one["result"]["result"]["value"] for one in got] == list(range(1, MESSAGES + 1))
 
 
-def test_events_at_a_fast_pace_come_all_though_the_client_reads_late(service: Service, job: str) -> None:
+def test_fast_events_all_arrive_even_if_the_client_reads_late(service: Service, job: str) -> None:
     address = page_target(service)["webSocketDebuggerUrl"]
     flood = f"for (let i = 0; i < {MESSAGES}; i++) console.log(i)"
     with opened(address) as page:
-        ask(page, "Runtime.enable")
+        call(page, "Runtime.enable")
         page.send(json.dumps({"id": 8, "method": "Runtime.evaluate", "params": {"expression": flood}}))
         with opened(address) as other:
-            # Whoever reads late holds up nobody else.
-            assert ask(other, "Runtime.evaluate", expression="1 + 1")["result"]["value"] == 2
+            # A slow reader does not block other clients.
+            assert call(other, "Runtime.evaluate", expression="1 + 1")["result"]["value"] == 2
         seen: list[int] = []
         while len(seen) < MESSAGES:
             message = json.loads(page.recv(timeout=ANSWER_S))
@@ -219,20 +221,20 @@ def test_a_ping_is_answered_and_a_close_frees_the_session(service: Service, job:
     wait_until_free(service)
 
 
-def test_a_client_that_is_cut_off_frees_the_session(service: Service, job: str) -> None:
+def test_a_client_whose_connection_breaks_frees_the_session(service: Service, job: str) -> None:
     with opened(socket_address(service)) as socket:
         assert is_in_use(service)
         socket.socket.close()
         wait_until_free(service)
 
 
-def test_a_page_that_is_closed_ends_its_socket(service: Service, job: str) -> None:
+def test_closing_a_page_closes_its_socket(service: Service, job: str) -> None:
     with attached(service, job) as driver:
         first = driver.current_window_handle
         driver.switch_to.new_window("tab")
         address = socket_address(service, f"devtools/page/{driver.current_window_handle}")
         with opened(address) as page:
-            ask(page, "Runtime.evaluate", expression="1")
+            call(page, "Runtime.evaluate", expression="1")
             driver.close()
             wait_for_end(page)
         driver.switch_to.window(first)
@@ -240,32 +242,32 @@ def test_a_page_that_is_closed_ends_its_socket(service: Service, job: str) -> No
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-def test_a_browser_that_dies_closes_its_sockets_with_a_reason_and_the_next_one_is_healed(
+def test_a_dead_browser_closes_its_sockets_with_a_reason_and_the_next_socket_recovers_it(
     service: Service, job: str
 ) -> None:
     with opened(socket_address(service)) as socket:
-        ask(socket, "Browser.getVersion")
+        call(socket, "Browser.getVersion")
         faults.kill(service.listed()[job]["browser"]["pid"])
         with pytest.raises(ConnectionClosed) as closed:
             socket.recv(timeout=ANSWER_S)
         received = closed.value.rcvd
         assert received is not None
         assert received.code == 1011
-        assert "connect again" in received.reason
+        assert "Reconnect" in received.reason
     with opened(socket_address(service)) as socket:
-        assert "Chrome" in ask(socket, "Browser.getVersion")["product"]
+        assert "Chrome" in call(socket, "Browser.getVersion")["product"]
     assert service.report(job)["last_recovery"]["method"] == "restored"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-def test_a_socket_lives_on_while_chromedriver_dies(service: Service, job: str) -> None:
+def test_a_socket_stays_open_when_chromedriver_dies(service: Service, job: str) -> None:
     with opened(socket_address(service)) as socket:
         faults.kill(service.listed()[job]["driver"]["pid"])
         assert expect(service.get(f"/sessions/{job}"))["recovery"]["method"] == "reattached"
-        assert "Chrome" in ask(socket, "Browser.getVersion")["product"]
+        assert "Chrome" in call(socket, "Browser.getVersion")["product"]
 
 
-def test_the_end_of_a_session_ends_its_sockets(service: Service) -> None:
+def test_closing_a_session_closes_its_sockets(service: Service) -> None:
     service.create(session_id="brief")
     with opened(socket_address(service, session_id="brief")) as socket:
         expect(service.delete("/sessions/brief"))
@@ -273,7 +275,7 @@ def test_the_end_of_a_session_ends_its_sockets(service: Service) -> None:
             socket.recv(timeout=ANSWER_S)
 
 
-def test_selenium_hears_the_console_over_bidi_and_a_wrong_secret_is_refused(
+def test_selenium_receives_console_events_over_bidi_and_a_wrong_secret_is_refused(
     service: Service, pages: Pages
 ) -> None:
     options = chrome_options(session_id="bidi")
@@ -281,13 +283,13 @@ def test_selenium_hears_the_console_over_bidi_and_a_wrong_secret_is_refused(
     with new_session(service, options) as driver:
         address = driver.capabilities["webSocketUrl"]
         assert address.startswith(f"ws://localhost:{service.port}/bidi/")
-        # Selenium 4.51 waits that long in every other quit(), at a bare ChromeDriver as well.
+        # Selenium 4.51 waits that long in every other quit(), also with a bare ChromeDriver.
         driver.command_executor.client_config.websocket_timeout = 1  # type: ignore[union-attr]
         heard: list[str] = []
         driver.script.add_console_message_handler(lambda entry: heard.append(entry.text))
         driver.get(pages.url("/form"))
         driver.execute_script("console.log('over', 'BiDi')")
-        wait_until(lambda: heard == ["over BiDi"], "the console is heard")
+        wait_until(lambda: heard == ["over BiDi"], "the console message arrives")
         assert is_in_use(service, "bidi")
         for wrong in (address[:-1], address + "x", address.rsplit("/", 1)[0] + "/", f"{address}/.."):
             with pytest.raises(InvalidStatus) as refused, opened(wrong):
@@ -300,22 +302,22 @@ def test_selenium_hears_the_console_over_bidi_and_a_wrong_secret_is_refused(
     assert "bidi" not in service.listed()
 
 
-def test_what_connects_leaves_no_connection_to_the_browser_behind(service: Service, job: str) -> None:
+def test_clients_leave_no_connection_to_the_browser_behind(service: Service, job: str) -> None:
     port = int(service.report(job)["browser"]["debugger_address"].rpartition(":")[2])
     before = connections(service, port)
     for _ in range(10):
         with opened(socket_address(service)) as socket:
-            ask(socket, "Browser.getVersion")
+            call(socket, "Browser.getVersion")
     wait_until(lambda: connections(service, port) <= before, "the connections are closed")
 
 
 def connections(service: Service, port: int) -> int:
-    """Count the connections that the service holds to a port of loopback."""
+    """Count the connections of the service to a loopback port."""
     held = psutil.Process(service.process.pid).net_connections(kind="tcp")
     return len([one for one in held if one.raddr[1:] == (port,) and one.status == psutil.CONN_ESTABLISHED])
 
 
 def test_json_version_of_an_unknown_session_is_not_found(service: Service) -> None:
     for path in ("version", "list"):
-        answer: requests.Response = service.get(f"/sessions/nobody/json/{path}")
+        answer: requests.Response = service.get(f"/sessions/unknown/json/{path}")
         assert (answer.status_code, answer.json()["code"]) == (404, "session_not_found")

@@ -1,4 +1,4 @@
-"""Every command that the documents show works: a page's blocks are run, from top to end, on one service."""
+"""Every command in the documentation works: a page's blocks are run in order on one service."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ BLOCK: Final = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 RUN: Final = {"bash", "python"}
 NOT_RUN: Final = {"sh", "mermaid", "json"}
 TIMEOUT_S: Final = 90.0
-# By itself curl takes an answer that is an error for a success.
+# By default curl treats an error response as a success.
 CURLRC: Final = "fail-with-body\nsilent\nshow-error\n"
 DOCUMENTS: Final = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def blocks(page: Path) -> dict[str, list[str]]:
-    """Give the blocks of a page by their language, in order."""
+    """Return the blocks of a page with their language, in order."""
     found: dict[str, list[str]] = {}
     for language, text in BLOCK.findall(page.read_text(encoding="utf-8")):
         found.setdefault(language, []).append(text)
@@ -44,8 +44,8 @@ PROGRAMS: Final = [
 
 
 @pytest.fixture
-def desk(shared_service: Service) -> Iterator[Path]:
-    """Give an empty folder to work in, with curl set up to end with an error where an answer is one."""
+def work_folder(shared_service: Service) -> Iterator[Path]:
+    """Yield an empty working folder, with curl set up to fail on an error response."""
     folder = short_folder()
     (folder / ".curlrc").write_text(CURLRC, encoding="utf-8")
     yield folder
@@ -54,21 +54,21 @@ def desk(shared_service: Service) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: page.name)
-def test_every_block_says_whether_it_is_run(page: Path) -> None:
+def test_every_block_declares_whether_it_is_run(page: Path) -> None:
     assert set(blocks(page)) <= RUN | NOT_RUN
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="the blocks are for bash")
+@pytest.mark.skipif(sys.platform == "win32", reason="the blocks are written for bash")
 @pytest.mark.parametrize(("shown", "language"), PROGRAMS)
-def test_what_a_page_shows_works(
-    shared_service: Service, pages: Pages, desk: Path, shown: str, language: str
+def test_the_blocks_of_a_page_work(
+    shared_service: Service, pages: Pages, work_folder: Path, shown: str, language: str
 ) -> None:
-    program = here(shown, shared_service, pages)
+    program = adapted(shown, shared_service, pages)
     command = ["bash", "-euo", "pipefail", "-c"] if language == "bash" else [sys.executable, "-c"]
     done = subprocess.run(
         [*command, program],
-        cwd=desk,
-        env=os.environ | {"CURL_HOME": str(desk), "no_proxy": "*"} | settings_of(shared_service),
+        cwd=work_folder,
+        env=os.environ | {"CURL_HOME": str(work_folder), "no_proxy": "*"} | settings_of(shared_service),
         capture_output=True,
         text=True,
         check=False,
@@ -79,8 +79,8 @@ def test_what_a_page_shows_works(
     assert shared_service.get("/health").status_code == requests.codes.ok
 
 
-def here(text: str, service: Service, pages: Pages) -> str:
-    """Give a block as it has to be for the service under test, a browser without internet, and no set-up."""
+def adapted(text: str, service: Service, pages: Pages) -> str:
+    """Adapt a block to the service under test: no internet, no set-up steps."""
     return (
         text.replace("http://localhost:5010", service.url)
         .replace("https://example.org/", pages.url("/"))
@@ -90,5 +90,5 @@ def here(text: str, service: Service, pages: Pages) -> str:
 
 
 def settings_of(service: Service) -> dict[str, str]:
-    """Give the settings of the service, for commands that look for it."""
+    """Return the service's settings, for commands that read them."""
     return variables(**service.settings)

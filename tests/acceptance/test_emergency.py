@@ -1,6 +1,6 @@
 """The emergency ends every Chrome of the machine, and the service is ready again at once.
 
-Each of these tests ends Chromes that are not its own.
+Each of these tests ends Chrome processes that it did not start.
 """
 
 import os
@@ -32,7 +32,7 @@ EMERGENCY: Final = "/emergency_recovery"
 
 @pytest.fixture
 def look_alikes(folder: Path) -> Iterator[set[int]]:
-    """Run what only looks like Chrome; give the pids."""
+    """Run look-alikes of Chrome; yield the pids."""
     started = start_look_alikes(folder)
     yield {process.pid for process in started}
     kill([psutil.Process(process.pid) for process in started if process.poll() is None])
@@ -41,7 +41,7 @@ def look_alikes(folder: Path) -> Iterator[set[int]]:
 
 
 def recover(service: Service) -> Json:
-    """Call the emergency and hold the answer to its fields."""
+    """Call the emergency and check the fields of the answer."""
     answer = expect(service.post(EMERGENCY))
     count = answer["killed_count"]
     said = f"Emergency recovery completed - killed {count} processes and cleared all sessions"
@@ -54,11 +54,11 @@ def recover(service: Service) -> Json:
     return answer
 
 
-def test_everything_of_chrome_dies_and_nothing_else(
+def test_all_chrome_processes_end_and_no_others(
     service: Service, folder: Path, look_alikes: set[int]
 ) -> None:
     sessions = [service.create(key="kept?"), service.create()]
-    home = folder / "stranger"
+    home = folder / "foreign"
     home.mkdir()
     foreign_script = start_script(home)
     own = start_own_chrome(home)
@@ -90,7 +90,7 @@ def test_everything_of_chrome_dies_and_nothing_else(
     own.wait()
 
 
-def test_chromes_of_every_make_are_known_by_their_executables(service: Service, folder: Path) -> None:
+def test_every_kind_of_chrome_is_recognised_by_its_executable(service: Service, folder: Path) -> None:
     sleep = os.path.realpath(shutil.which("sleep") or "/bin/sleep")
     names = ("chrome", "chromium-browser", "chrome-headless-shell", "chromedriver", "undetected_chromedriver")
     started = [subprocess.Popen([shutil.copy(sleep, str(folder / name)), "600"]) for name in names]
@@ -104,7 +104,7 @@ def test_chromes_of_every_make_are_known_by_their_executables(service: Service, 
             process.wait()
 
 
-def test_a_service_that_is_called_chrome_and_runs_below_a_chrome_outlives_it(folder: Path) -> None:
+def test_a_service_named_chrome_that_runs_below_a_chrome_survives(folder: Path) -> None:
     shell, interpreter = folder / "chrome", folder / "chromedriver"
     shutil.copy(os.path.realpath("/bin/sh"), shell)
     shutil.copy(os.path.realpath(sys.executable), interpreter)
@@ -121,7 +121,7 @@ def test_a_service_that_is_called_chrome_and_runs_below_a_chrome_outlives_it(fol
         service.reap()
 
 
-def test_after_it_keys_lead_to_new_sessions_at_once(service: Service) -> None:
+def test_keys_lead_to_new_sessions_right_after_it(service: Service) -> None:
     before = service.create(key="account")
     recover(service)
     after = expect(service.post("/sessions", json={"key": "account"}), 201)
@@ -130,7 +130,7 @@ def test_after_it_keys_lead_to_new_sessions_at_once(service: Service) -> None:
     assert Driver(after["session"]).run("return 6 * 7") == 42
 
 
-def test_stopped_processes_die_too(service: Service) -> None:
+def test_stopped_processes_are_ended_too(service: Service) -> None:
     session = service.create()
     pids = pids_of(session)
     psutil.Process(session["browser"]["pid"]).suspend()
@@ -139,12 +139,12 @@ def test_stopped_processes_die_too(service: Service) -> None:
     assert living(pids) == set()
 
 
-def test_without_a_chrome_it_says_that_it_killed_none(service: Service) -> None:
+def test_without_a_chrome_it_reports_zero_kills(service: Service) -> None:
     recover(service)
     assert recover(service)["killed_count"] == 0
 
 
-def test_sessions_of_another_instance_die_too(service: Service, start_service: StartService) -> None:
+def test_sessions_of_another_instance_are_ended_too(service: Service, start_service: StartService) -> None:
     other = start_service()
     theirs = pids_of(other.create(session_id="theirs"))
     recover(service)
@@ -152,16 +152,16 @@ def test_sessions_of_another_instance_die_too(service: Service, start_service: S
     assert expect(other.get("/sessions/theirs"))["recovered"] is True
 
 
-def test_what_was_starting_under_it_is_answered_and_leaves_nothing(service: Service) -> None:
+def test_a_start_during_it_is_answered_and_leaves_nothing(service: Service) -> None:
     def create(number: int) -> requests.Response:
         return service.post("/sessions", json={"session_id": f"s{number}"})
 
-    def send_kill() -> requests.Response:
+    def call_emergency() -> requests.Response:
         service.post("/sessions", json={"session_id": "first"})
         return service.post(EMERGENCY)
 
     calls: list[Callable[[], requests.Response]] = [partial(create, number) for number in range(4)]
-    *created, emergency = run_concurrently([*calls, send_kill])
+    *created, emergency = run_concurrently([*calls, call_emergency])
     assert expect(emergency)["failed"] == []
     for response in created:
         assert response.status_code in {201, 503}
@@ -174,7 +174,7 @@ def test_what_was_starting_under_it_is_answered_and_leaves_nothing(service: Serv
         assert is_living(expect(service.get(f"/sessions/{session_id}"))["session"]["browser"]["pid"])
 
 
-def test_a_retrieval_under_it_ends_in_order(service: Service) -> None:
+def test_a_retrieval_during_it_is_answered(service: Service) -> None:
     session = service.create(session_id="torn")
     pids = pids_of(session)
     answers = run_concurrently(

@@ -1,4 +1,4 @@
-"""Kills and stops at the worst moment: during a start, a recovery, a delete; the service itself in each."""
+"""Kills and stops at the worst moment: during a start, a recovery or a delete, and of the service itself."""
 
 from __future__ import annotations
 
@@ -39,33 +39,33 @@ from tests.machine import living, run_both, run_concurrently, wait_gone, wait_un
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills and stops with POSIX signals")
 
-CALLERS: Final = 20
+CLIENTS: Final = 20
 TIMEOUT_S: Final = 100.0
-"""Nobody waits for ever, whatever happens."""
+"""No request waits longer than this."""
 
 
 @pytest.fixture(scope="module")
 def shared_service() -> Iterator[Service]:
-    """Run a service in which nothing but a client's access heals a session."""
+    """Run a service in which only a client's access recovers a session."""
     with running(health_timeout=1, watch_interval=0) as service:
         yield service
 
 
 def acquire(service: Service, **fields: object) -> requests.Response:
-    """Ask for the session."""
+    """Request the session."""
     body = {"session_id": "session"} | fields
     return service.post("/sessions", json=body, timeout=TIMEOUT_S)
 
 
 def acquire_from_dying_service(service: Service, **fields: object) -> None:
-    """Ask for the session of a service that dies over it."""
+    """Request the session from a service that dies during the request."""
     with contextlib.suppress(requests.ConnectionError):
         acquire(service, **fields)
 
 
 def acquire_concurrently(service: Service) -> list[requests.Response]:
-    """Let twenty callers ask for the session, and hold every answer to its shape."""
-    answers = run_concurrently([partial(acquire, service)] * CALLERS)
+    """Request the session from twenty clients at once, and check the shape of every answer."""
+    answers = run_concurrently([partial(acquire, service)] * CLIENTS)
     for answer in answers:
         if answer.status_code == 503:
             assert expect_error(answer, 503, answer.json()["code"])
@@ -75,21 +75,21 @@ def acquire_concurrently(service: Service) -> list[requests.Response]:
 
 
 def assert_healthy(service: Service) -> Json:
-    """Hold the session to working, in one browser, with nothing left besides."""
-    session = wait_until(lambda: acquire_if_ready(service), "the session is well", 30)
+    """Assert that the session works, in one browser, and that nothing else is left."""
+    session = wait_until(lambda: acquire_if_ready(service), "the session is healthy", 30)
     assert Driver(session).run("return 6 * 7") == 42
-    wait_until(lambda: is_accounted_for(service), "nothing is left besides")
+    wait_until(lambda: is_accounted_for(service), "nothing else is left")
     return session
 
 
 def acquire_if_ready(service: Service) -> Json:
-    """Give the session where it can be had by now, else nothing."""
+    """Return the session if it is available now, else an empty object."""
     answer = acquire(service)
     return dict(answer.json()["session"]) if answer.ok else {}
 
 
 @pytest.mark.parametrize("born", [new_driver, new_browser])
-def test_what_is_killed_as_it_starts_is_answered_and_leaves_nothing(
+def test_a_process_killed_while_it_starts_leaves_nothing(
     service: Service, born: Callable[[Service, set[int]], int]
 ) -> None:
     answers, _ = run_both(partial(acquire_concurrently, service), lambda: send_kill(born(service, set())))
@@ -100,9 +100,7 @@ def test_what_is_killed_as_it_starts_is_answered_and_leaves_nothing(
 
 
 @pytest.mark.parametrize("born", [new_driver, new_browser])
-def test_a_start_that_is_stuck_can_be_deleted(
-    service: Service, born: Callable[[Service, set[int]], int]
-) -> None:
+def test_a_stuck_start_can_be_deleted(service: Service, born: Callable[[Service, set[int]], int]) -> None:
     def stop_and_delete() -> requests.Response:
         with contextlib.suppress(Exception):
             stop(born(service, set()))
@@ -116,7 +114,7 @@ def test_a_start_that_is_stuck_can_be_deleted(
     assert_healthy(service)
 
 
-def test_a_browser_killed_under_its_first_page_is_healed_by_whoever_comes(
+def test_a_browser_killed_while_it_loads_its_first_page_is_recovered(
     service: Service, slow_page: Gate
 ) -> None:
     def kill_it() -> None:
@@ -129,7 +127,7 @@ def test_a_browser_killed_under_its_first_page_is_healed_by_whoever_comes(
 
 
 @pytest.mark.parametrize("born", [new_driver, new_browser])
-def test_what_is_killed_during_a_recovery_is_replaced_again(
+def test_a_process_killed_during_a_recovery_is_replaced_again(
     service: Service, pages: Pages, born: Callable[[Service, set[int]], int]
 ) -> None:
     before = service.create(session_id="session")
@@ -142,7 +140,7 @@ def test_what_is_killed_during_a_recovery_is_replaced_again(
     assert_saved_state(assert_healthy(service), pages)
 
 
-def test_what_is_stopped_during_a_recovery_keeps_nobody_waiting_for_ever(service: Service) -> None:
+def test_a_driver_stopped_during_a_recovery_does_not_block_requests(service: Service) -> None:
     before = service.create(session_id="session")
     Driver(before).run("window.left = 42")
     old = drivers(service)
@@ -157,7 +155,7 @@ def test_what_is_stopped_during_a_recovery_keeps_nobody_waiting_for_ever(service
 
 
 @pytest.mark.parametrize("harm", [send_kill, stop])
-def test_a_delete_is_complete_whatever_befalls_the_session_meanwhile(
+def test_a_delete_is_complete_even_if_its_processes_are_harmed_during_it(
     service: Service, harm: Callable[..., None]
 ) -> None:
     session = service.create(session_id="session")
@@ -174,7 +172,7 @@ def test_a_delete_is_complete_whatever_befalls_the_session_meanwhile(
     assert service.listed() == {}
 
 
-def test_a_delete_and_twenty_callers_at_once_leave_one_browser_or_none(service: Service) -> None:
+def test_a_delete_and_twenty_concurrent_clients_leave_one_browser_or_none(service: Service) -> None:
     session = service.create(session_id="session")
     kill(session["browser"]["pid"])
     pids = pids_of(session)
@@ -185,17 +183,15 @@ def test_a_delete_and_twenty_callers_at_once_leave_one_browser_or_none(service: 
     def call() -> requests.Response:
         return acquire(service)
 
-    answers = run_concurrently([close, *[call] * CALLERS])
+    answers = run_concurrently([close, *[call] * CLIENTS])
     assert {answer.status_code for answer in answers} <= {200, 201, 404, 503}
     wait_gone(pids)
-    wait_until(lambda: is_accounted_for(service), "nothing is left besides")
+    wait_until(lambda: is_accounted_for(service), "nothing else is left")
     assert len(browsers(service)) <= 1
     assert_healthy(service)
 
 
-def test_a_session_that_dies_during_a_save_keeps_what_was_saved_before(
-    service: Service, pages: Pages
-) -> None:
+def test_a_session_that_dies_during_a_save_keeps_its_previous_state(service: Service, pages: Pages) -> None:
     before = service.create(session_id="session")
     create_saved_state(before, pages)
     wait_until_saved()
@@ -206,7 +202,7 @@ def test_a_session_that_dies_during_a_save_keeps_what_was_saved_before(
 
 
 def keep_busy(session: Json) -> None:
-    """Do one thing after the other until the session dies."""
+    """Send one command after another until the session dies."""
     client = Driver(session)
     while True:
         client.run("localStorage.setItem('noise', Math.random())")
@@ -221,7 +217,7 @@ def test_a_service_killed_while_it_starts_a_session_leaves_nothing_of_it(
 
     run_both(partial(acquire_from_dying_service, service, url=slow_page.url), kill_it)
     service.start()
-    wait_until(lambda: is_accounted_for(service), "what was started is somebody's, or gone")
+    wait_until(lambda: is_accounted_for(service), "the started processes have an owner or are gone")
     assert_healthy(service)
 
 
@@ -232,12 +228,12 @@ def test_a_service_killed_as_it_starts_a_driver_leaves_nothing_of_it(service: Se
 
     run_both(partial(acquire_from_dying_service, service), kill_it)
     service.start()
-    wait_until(lambda: is_accounted_for(service), "what was started is somebody's, or gone")
+    wait_until(lambda: is_accounted_for(service), "the started processes have an owner or are gone")
     assert_healthy(service)
 
 
 @pytest.mark.parametrize("part", ["driver", "browser"])
-def test_a_service_killed_while_it_recovers_goes_on_with_one_browser(
+def test_a_service_killed_during_a_recovery_continues_with_one_browser(
     service: Service, pages: Pages, part: str
 ) -> None:
     before = service.create(session_id="session")
@@ -250,7 +246,7 @@ def test_a_service_killed_while_it_recovers_goes_on_with_one_browser(
         new_driver(service, old)
         service.kill()
 
-    callers = [partial(acquire_from_dying_service, service)] * CALLERS
+    callers = [partial(acquire_from_dying_service, service)] * CLIENTS
     run_both(lambda: run_concurrently(callers), kill_it)
     service.start()
     after = service.listed()["session"]
@@ -260,7 +256,7 @@ def test_a_service_killed_while_it_recovers_goes_on_with_one_browser(
         assert after["browser"] == before["browser"]
 
 
-def test_a_service_killed_while_it_closes_a_session_leaves_all_or_nothing_of_it(service: Service) -> None:
+def test_a_service_killed_during_a_close_leaves_all_or_nothing_of_the_session(service: Service) -> None:
     session = service.create(session_id="session")
     pids = pids_of(session)
 
@@ -269,17 +265,17 @@ def test_a_service_killed_while_it_closes_a_session_leaves_all_or_nothing_of_it(
             service.delete("/sessions/session")
 
     def kill_it() -> None:
-        wait_until(lambda: not living([session["browser"]["pid"]]), "the close is under way")
+        wait_until(lambda: not living([session["browser"]["pid"]]), "the close is running")
         service.kill()
 
     run_both(delete, kill_it)
     service.start()
-    wait_until(lambda: is_accounted_for(service), "what is left is somebody's")
+    wait_until(lambda: is_accounted_for(service), "everything left has an owner")
     assert_healthy(service)
     assert not living(pids)
 
 
-def test_none_of_this_leaves_a_stack_trace(shared_service: Service) -> None:
+def test_no_fault_leaves_a_stack_trace(shared_service: Service) -> None:
     assert_no_trace(shared_service)
     shared_service.close_all()
     assert shared_service.stop() == 0

@@ -1,4 +1,4 @@
-"""ChromeDriver and Chrome die, hang or are stopped; the session goes on under its id."""
+"""ChromeDriver and Chrome die, hang or are stopped; the session continues under its id."""
 
 import re
 import sys
@@ -29,21 +29,21 @@ from tests.machine import is_living, living, run_both, run_concurrently, wait_go
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills and stops with POSIX signals")
 
-CALLERS: Final = 20
+CLIENTS: Final = 20
 NEW_BROWSER: Final = {"recreated", "restored"}
 PIDS: Final = r"(\{\d+(, \d+)*\}|\{\}|set\(\))"
 
 
 @pytest.fixture(scope="module")
 def shared_service() -> Iterator[Service]:
-    """Run a service that loses patience with the silent after some three seconds."""
+    """Run a service that treats an unresponsive process as hung after some three seconds."""
     with running(health_timeout=1) as service:
         yield service
 
 
 @pytest.fixture
 def session(service: Service, pages: Pages) -> Json:
-    """Give a session with a page in which a script has left something."""
+    """Return a session with a page in which a script has stored a value."""
     session = service.create(session_id="session")
     client = Driver(session)
     client.open(pages.url("/form"))
@@ -57,12 +57,12 @@ def retrieve_by_post(service: Service) -> Json:
 
 
 def retrieve_by_get(service: Service) -> Json:
-    """Read the session, which heals it too."""
+    """Read the session, which also recovers it."""
     return expect(service.get("/sessions/session"))
 
 
-def assert_healed(before: Json, answer: Json, causes: set[str], methods: set[str]) -> Json:
-    """Hold an answer to reporting one recovery of the same session; give the session object."""
+def assert_recovered(before: Json, answer: Json, causes: set[str], methods: set[str]) -> Json:
+    """Assert that an answer reports one recovery of the same session; return the session object."""
     session: Json = answer["session"]
     recovery = answer["recovery"]
     assert (answer["created"], answer["recovered"]) == (False, True)
@@ -79,7 +79,7 @@ def assert_healed(before: Json, answer: Json, causes: set[str], methods: set[str
 
 
 def assert_page_is_kept(before: Json, after: Json) -> None:
-    """Hold a recovery to having lost nothing in the page."""
+    """Assert that a recovery lost nothing in the page."""
     assert after["browser"] == before["browser"]
     assert after["driver"]["pid"] != before["driver"]["pid"]
     client = Driver(after)
@@ -87,8 +87,8 @@ def assert_page_is_kept(before: Json, after: Json) -> None:
     assert client.run("return document.getElementById('name').value") == "half a form"
 
 
-def assert_works_anew(before: Json, after: Json) -> None:
-    """Hold a recovery to a browser that works and another one than before."""
+def assert_new_browser_works(before: Json, after: Json) -> None:
+    """Assert that a recovery started another browser, and that it works."""
     assert after["browser"]["pid"] != before["browser"]["pid"]
     assert Driver(after).run("return 6 * 7") == 42
     assert not is_living(before["browser"]["pid"])
@@ -99,7 +99,7 @@ def test_a_killed_driver_is_replaced_and_the_page_is_kept(
     service: Service, session: Json, retrieve: Callable[[Service], Json]
 ) -> None:
     kill(session["driver"]["pid"])
-    after = assert_healed(session, retrieve(service), {"driver_gone"}, {"reattached"})
+    after = assert_recovered(session, retrieve(service), {"driver_gone"}, {"reattached"})
     assert_page_is_kept(session, after)
     again = retrieve(service)
     assert (again["recovered"], again["recovery"]) == (False, None)
@@ -133,7 +133,7 @@ def test_a_recovered_session_can_lose_its_driver_again_and_be_closed_for_good(
     assert not folder.exists()
 
 
-def test_windows_and_the_chosen_one_survive_a_killed_driver(
+def test_windows_and_the_current_one_survive_a_killed_driver(
     service: Service, session: Json, pages: Pages
 ) -> None:
     client = Driver(session)
@@ -152,18 +152,18 @@ def test_a_killed_browser_is_replaced(
     service: Service, session: Json, retrieve: Callable[[Service], Json]
 ) -> None:
     kill(session["browser"]["pid"])
-    after = assert_healed(session, retrieve(service), {"browser_gone"}, NEW_BROWSER)
-    assert_works_anew(session, after)
+    after = assert_recovered(session, retrieve(service), {"browser_gone"}, NEW_BROWSER)
+    assert_new_browser_works(session, after)
 
 
 def test_driver_and_browser_killed_together_are_replaced(service: Service, session: Json) -> None:
     kill(session["driver"]["pid"])
     kill(session["browser"]["pid"])
-    after = assert_healed(session, retrieve_by_get(service), {"driver_gone", "browser_gone"}, NEW_BROWSER)
-    assert_works_anew(session, after)
+    after = assert_recovered(session, retrieve_by_get(service), {"driver_gone", "browser_gone"}, NEW_BROWSER)
+    assert_new_browser_works(session, after)
 
 
-def test_a_new_browser_gets_what_the_client_had_asked_for(service: Service) -> None:
+def test_a_new_browser_gets_the_requested_capabilities(service: Service) -> None:
     options = {"args": ["--user-agent=Agent Smith", "--window-size=801,602"]}
     before = service.create(session_id="smith", capabilities={"goog:chromeOptions": options})
     kill(before["browser"]["pid"])
@@ -173,7 +173,7 @@ def test_a_new_browser_gets_what_the_client_had_asked_for(service: Service) -> N
 
 def test_a_stopped_driver_is_replaced_at_once_and_the_page_is_kept(service: Service, session: Json) -> None:
     stop(session["driver"]["pid"])
-    after = assert_healed(session, retrieve_by_get(service), {"driver_hung"}, {"reattached"})
+    after = assert_recovered(session, retrieve_by_get(service), {"driver_hung"}, {"reattached"})
     assert_page_is_kept(session, after)
     assert not is_living(session["driver"]["pid"])
 
@@ -181,39 +181,39 @@ def test_a_stopped_driver_is_replaced_at_once_and_the_page_is_kept(service: Serv
 def test_a_stopped_browser_is_replaced(service: Service, session: Json) -> None:
     pids = pids_of(session)
     stop(session["browser"]["pid"])
-    after = assert_healed(session, retrieve_by_get(service), {"browser_hung"}, NEW_BROWSER)
-    assert_works_anew(session, after)
+    after = assert_recovered(session, retrieve_by_get(service), {"browser_hung"}, NEW_BROWSER)
+    assert_new_browser_works(session, after)
     assert living(pids - pids_of(after)) == set()
 
 
-def test_a_closed_last_window_is_put_right_at_the_next_access(service: Service, session: Json) -> None:
+def test_a_closed_last_window_is_recovered_at_the_next_access(service: Service, session: Json) -> None:
     Driver(session).close_window()
     after = expect(service.get("/sessions/session"))["session"]
     assert Driver(after).run("return 6 * 7") == 42
 
 
 @pytest.mark.parametrize("retrieve", [retrieve_by_get, retrieve_by_post])
-def test_twenty_callers_share_one_recovery(
+def test_twenty_clients_share_one_recovery(
     service: Service, session: Json, retrieve: Callable[[Service], Json]
 ) -> None:
     kill(session["driver"]["pid"])
-    answers = run_concurrently([partial(retrieve, service)] * CALLERS)
+    answers = run_concurrently([partial(retrieve, service)] * CLIENTS)
     assert len({answer["session"]["driver"]["pid"] for answer in answers}) == 1
     assert {answer["session"]["browser"]["pid"] for answer in answers} == {session["browser"]["pid"]}
     assert any(answer["recovered"] for answer in answers)
     assert service.report("session")["recoveries"] == 1
 
 
-def test_twenty_callers_share_one_new_browser(service: Service, session: Json) -> None:
+def test_twenty_clients_share_one_new_browser(service: Service, session: Json) -> None:
     kill(session["driver"]["pid"])
     kill(session["browser"]["pid"])
-    answers = run_concurrently([partial(retrieve_by_post, service)] * CALLERS)
+    answers = run_concurrently([partial(retrieve_by_post, service)] * CLIENTS)
     assert len({answer["session"]["browser"]["pid"] for answer in answers}) == 1
     assert service.report("session")["recoveries"] == 1
     assert len(service.session_folders()) == 1
 
 
-def test_without_recovery_a_reading_only_reports(service: Service, session: Json) -> None:
+def test_reading_with_recover_false_only_reports(service: Service, session: Json) -> None:
     kill(session["driver"]["pid"])
     answer = expect(service.get("/sessions/session?recover=false"))
     assert (answer["recovered"], answer["recovery"]) == (False, None)
@@ -224,10 +224,8 @@ def test_without_recovery_a_reading_only_reports(service: Service, session: Json
     assert retrieve_by_get(service)["recovery"]["method"] == "reattached"
 
 
-def test_a_slow_page_is_busy_and_never_taken_for_dead(
-    service: Service, session: Json, slow_page: Gate
-) -> None:
-    def read_for_longer_than_the_patience() -> set[str]:
+def test_a_slow_page_is_busy_and_not_dead(service: Service, session: Json, slow_page: Gate) -> None:
+    def read_for_longer_than_the_timeouts() -> set[str]:
         with slow_page.while_it_loads():
             seen = set()
             until = time.monotonic() + 4
@@ -239,12 +237,12 @@ def test_a_slow_page_is_busy_and_never_taken_for_dead(
                 time.sleep(0.2)
         return seen
 
-    _, seen = run_both(partial(Driver(session).open, slow_page.url), read_for_longer_than_the_patience)
+    _, seen = run_both(partial(Driver(session).open, slow_page.url), read_for_longer_than_the_timeouts)
     assert seen <= {"busy", "healthy"}
     assert Driver(session).address() == slow_page.url
 
 
-def test_a_script_that_computes_for_long_is_not_taken_for_dead(service: Service, session: Json) -> None:
+def test_a_long_running_script_is_not_treated_as_dead(service: Service, session: Json) -> None:
     loop = "const end = Date.now() + 4000; while (Date.now() < end); return window.left"
 
     def keep_reading() -> None:
@@ -257,7 +255,7 @@ def test_a_script_that_computes_for_long_is_not_taken_for_dead(service: Service,
     assert value == 42
 
 
-def test_an_open_alert_is_no_illness_and_stays_open(service: Service, session: Json, pages: Pages) -> None:
+def test_an_open_alert_is_healthy_and_stays_open(service: Service, session: Json, pages: Pages) -> None:
     client = Driver(session)
     client.open(pages.url("/alert"))
     wait_until(client.alert_text, "the alert opens")
@@ -266,17 +264,17 @@ def test_an_open_alert_is_no_illness_and_stays_open(service: Service, session: J
     assert client.alert_text() == "look here"
 
 
-def test_the_list_asks_no_browser_and_waits_for_none(service: Service, session: Json) -> None:
+def test_the_list_neither_contacts_nor_waits_for_a_browser(service: Service, session: Json) -> None:
     other = service.create(session_id="other")
     stop(session["browser"]["pid"])
     stop(session["driver"]["pid"])
     assert service.listed().keys() == {"session", "other"}
-    healing, answer = run_both(
+    recovered, answer = run_both(
         partial(retrieve_by_get, service), lambda: expect(service.get("/sessions/other", timeout=10))
     )
     assert answer["session"]["driver"] == other["driver"]
     assert answer["recovered"] is False
-    assert healing["recovered"] is True
+    assert recovered["recovered"] is True
 
 
 def test_a_stuck_session_can_be_deleted(service: Service, session: Json) -> None:
@@ -296,7 +294,7 @@ def test_a_delete_during_a_recovery_wins(service: Service, session: Json) -> Non
         lambda: service.delete("/sessions/session"),
     )
     assert deletion.status_code == 200
-    # Whoever comes after the deletion makes the session anew; who comes before may lose it.
+    # A client that comes after the deletion creates the session again; one that comes before may lose it.
     assert retrieval.status_code in {200, 201, 404, 503}
     assert expect(retrieval, retrieval.status_code)
     wait_gone(pids)
@@ -306,7 +304,7 @@ def test_a_driver_killed_at_the_first_page_is_answered_and_leaves_nothing(
     service: Service, slow_page: Gate
 ) -> None:
     def kill_it() -> None:
-        slow_page.wait_until_asked()
+        slow_page.wait_until_requested()
         for process in service.processes():
             if Path(process.cmdline()[0]).name == "chromedriver":
                 kill(process.pid)
@@ -330,30 +328,28 @@ def test_no_fault_leaves_a_stack_trace(service: Service, session: Json) -> None:
 
 
 @pytest.mark.parametrize("fault", [Fault.HUNG, Fault.NOT_ACCEPTING])
-def test_a_driver_that_runs_and_is_silent_is_replaced(
-    start_service: StartService, folder: Path, fault: Fault
-) -> None:
+def test_an_unresponsive_driver_is_replaced(start_service: StartService, folder: Path, fault: Fault) -> None:
     service = start_service(chromedriver=install(folder), health_timeout=0.5)
     before = service.create(session_id="session")
     silent = before["driver"]["pid"]
     (folder / "control").write_text(f"{silent} {fault.value}\n", encoding="utf-8")
     assert service.listed().keys() == {"session"}
-    after = assert_healed(before, retrieve_by_get(service), {"driver_hung"}, {"reattached"})
+    after = assert_recovered(before, retrieve_by_get(service), {"driver_hung"}, {"reattached"})
     assert after["browser"] == before["browser"]
     assert not is_living(silent)
 
 
-def test_a_browser_that_runs_and_is_silent_is_replaced(start_service: StartService, folder: Path) -> None:
+def test_an_unresponsive_browser_is_replaced(start_service: StartService, folder: Path) -> None:
     service = start_service(chromedriver=install(folder), health_timeout=0.5)
     before = service.create(session_id="session")
     silent = before["browser"]["pid"]
     (folder / "control").write_text(f"{silent} {Fault.BROWSER_HUNG.value}\n", encoding="utf-8")
-    after = assert_healed(before, retrieve_by_get(service), {"browser_hung"}, NEW_BROWSER)
+    after = assert_recovered(before, retrieve_by_get(service), {"browser_hung"}, NEW_BROWSER)
     assert after["browser"]["pid"] != silent
     assert not is_living(silent)
 
 
-def test_a_recovery_that_fails_is_said_and_a_later_request_tries_again(
+def test_a_failed_recovery_is_reported_and_a_later_request_retries(
     start_service: StartService, folder: Path
 ) -> None:
     service = start_service(chromedriver=install(folder))
@@ -364,15 +360,13 @@ def test_a_recovery_that_fails_is_said_and_a_later_request_tries_again(
     expect_error(service.post("/sessions", json={"session_id": "session"}), 503, "recovery_failed")
     assert service.listed().keys() == {"session"}
     (folder / "control").unlink()
-    wait_until(lambda: service.get("/sessions/session").ok, "the session is brought back", 30)
+    wait_until(lambda: service.get("/sessions/session").ok, "the session is recovered", 30)
     after = service.report("session")
     assert is_living(after["browser"]["pid"])
     assert len(service.session_folders()) == 1
 
 
-def test_a_driver_that_answers_no_command_but_its_status_is_busy(
-    start_service: StartService, folder: Path
-) -> None:
+def test_a_driver_that_answers_only_its_status_is_busy(start_service: StartService, folder: Path) -> None:
     service = start_service(chromedriver=install(folder), health_timeout=0.5)
     before = service.create(session_id="session")
     (folder / "control").write_text(f"{before['driver']['pid']} {Fault.BUSY.value}\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The manners of HTTP: who may come in, what is refused and how it is said."""
+"""HTTP behaviour: access, refusals and their wording."""
 
 import base64
 import re
@@ -16,7 +16,7 @@ from tests.acceptance.service import Service, expect, expect_error
 
 CLEANUP: Final = "/cleanup_orphaned_processes?dry_run=true"
 TOKEN: Final = "t0ken-of-the-tests"
-DOORS: Final = [
+ENDPOINTS: Final = [
     ("GET", "/health"),
     ("GET", "/sessions"),
     ("GET", "/processes"),
@@ -26,7 +26,7 @@ DOORS: Final = [
 
 
 def chrome_options(**options: object) -> dict[str, object]:
-    """Give the body of a request with options for Chrome."""
+    """Return the body of a request with options for Chrome."""
     return {"capabilities": {"goog:chromeOptions": options}}
 
 
@@ -85,7 +85,7 @@ def test_a_malformed_body_is_refused(service: Service, body: bytes) -> None:
     "content_type", ["text/plain", "application/x-www-form-urlencoded", "", "application/xml"]
 )
 @pytest.mark.parametrize("path", ["/sessions", CLEANUP])
-def test_a_body_that_is_no_json_is_refused_with_the_line_that_works(
+def test_a_body_not_declared_as_json_is_refused_with_the_header_to_send(
     service: Service, content_type: str, path: str
 ) -> None:
     headers = {"Content-Type": content_type} if content_type else {}
@@ -97,7 +97,7 @@ def test_a_body_that_is_no_json_is_refused_with_the_line_that_works(
 @pytest.mark.parametrize(
     "content_type", ["application/json", "application/json; charset=utf-8", "Application/JSON"]
 )
-def test_json_is_taken_with_and_without_a_charset(service: Service, content_type: str) -> None:
+def test_json_is_accepted_with_and_without_a_charset(service: Service, content_type: str) -> None:
     response = service.post("/sessions", data=b'{"nonsense": 1}', headers={"Content-Type": content_type})
     expect_error(response, 400, "invalid_request")
 
@@ -116,24 +116,24 @@ def test_a_body_that_is_too_large_is_refused(service: Service, chunked: bool) ->
     expect_error(response, 413, "request_too_large")
 
 
-@pytest.mark.parametrize(("method", "path"), DOORS)
+@pytest.mark.parametrize(("method", "path"), ENDPOINTS)
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:5010", "127.0.0.1.evil.example", "10.0.0.1"])
-def test_a_strange_host_is_refused(service: Service, method: str, path: str, host: str) -> None:
+def test_a_foreign_host_is_refused(service: Service, method: str, path: str, host: str) -> None:
     expect_error(service.request(method, path, headers={"Host": host}), 403, "forbidden_host")
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "127.0.0.1", "[::1]"])
-def test_our_own_names_are_welcome(service: Service, host: str) -> None:
+def test_our_own_host_names_are_accepted(service: Service, host: str) -> None:
     expect(service.get("/sessions", headers={"Host": f"{host}:{service.port}"}))
 
 
-def test_a_name_that_was_allowed_is_welcome(start_service: StartService) -> None:
+def test_an_allowed_host_name_is_accepted(start_service: StartService) -> None:
     service = start_service(allowed_hosts="drover.internal,other.internal")
     expect(service.get("/sessions", headers={"Host": f"drover.internal:{service.port}"}))
     expect_error(service.get("/sessions", headers={"Host": "evil.internal"}), 403, "forbidden_host")
 
 
-@pytest.mark.parametrize(("method", "path"), DOORS)
+@pytest.mark.parametrize(("method", "path"), ENDPOINTS)
 @pytest.mark.parametrize(
     "headers",
     [
@@ -146,30 +146,32 @@ def test_a_name_that_was_allowed_is_welcome(start_service: StartService) -> None
     ],
     ids=str,
 )
-def test_a_strange_page_is_refused(service: Service, method: str, path: str, headers: dict[str, str]) -> None:
+def test_a_foreign_origin_is_refused(
+    service: Service, method: str, path: str, headers: dict[str, str]
+) -> None:
     expect_error(service.request(method, path, headers=headers), 403, "forbidden_origin")
 
 
 @pytest.mark.parametrize("site", ["same-origin", "none"])
-def test_our_own_pages_are_welcome(service: Service, site: str) -> None:
+def test_our_own_origins_are_accepted(service: Service, site: str) -> None:
     origin = f"http://127.0.0.1:{service.port}"
     expect(service.get("/sessions", headers={"Origin": origin, "Sec-Fetch-Site": site}))
 
 
 def test_a_page_in_one_of_our_browsers_cannot_reach_us(service: Service) -> None:
-    client = Driver(service.create(session_id="prey"))
+    client = Driver(service.create(session_id="target"))
     script = (
         "return fetch(arguments[0], {method: 'DELETE', mode: 'no-cors'}).then(r => r.type, e => 'failed')"
     )
-    client.run(script, f"{service.url}/sessions/prey")
+    client.run(script, f"{service.url}/sessions/target")
     client.run(
         "return fetch(arguments[0], {method: 'POST', mode: 'no-cors'}).then(r => r.type, e => 'failed')",
         f"{service.url}/sessions",
     )
-    assert service.listed().keys() == {"prey"}
+    assert service.listed().keys() == {"target"}
 
 
-def test_a_token_guards_every_door_but_health(start_service: StartService) -> None:
+def test_a_token_is_required_everywhere_except_health(start_service: StartService) -> None:
     service = start_service(api_token=TOKEN)
     wrong = base64.b64encode(b"me:wrong").decode()
     for method, path in [
@@ -193,7 +195,7 @@ def test_a_token_guards_every_door_but_health(start_service: StartService) -> No
     assert service.get("/health").status_code == 200
 
 
-def test_a_token_opens_as_bearer_and_as_password_and_is_kept_secret(start_service: StartService) -> None:
+def test_a_token_works_as_bearer_and_as_password_and_stays_secret(start_service: StartService) -> None:
     service = start_service(api_token=TOKEN)
     basic = base64.b64encode(f"anybody:{TOKEN}".encode()).decode()
     for credentials in (f"Bearer {TOKEN}", f"Basic {basic}", f"bearer {TOKEN}"):
@@ -235,7 +237,7 @@ def test_a_token_opens_as_bearer_and_as_password_and_is_kept_secret(start_servic
     ],
     ids=str,
 )
-def test_a_capability_that_could_run_or_read_something_is_forbidden_by_name(
+def test_a_dangerous_capability_is_forbidden_by_name(
     service: Service, options: dict[str, object], name: str
 ) -> None:
     sentence = expect_error(
@@ -246,7 +248,7 @@ def test_a_capability_that_could_run_or_read_something_is_forbidden_by_name(
 
 
 @pytest.mark.parametrize("name", ["moz:firefoxOptions", "goog:testName", "se:cdp", "nonsense"])
-def test_a_capability_that_is_no_standard_is_forbidden_by_name(service: Service, name: str) -> None:
+def test_a_non_standard_capability_is_forbidden_by_name(service: Service, name: str) -> None:
     response = service.post("/sessions", json={"capabilities": {name: {}}})
     assert name in expect_error(response, 403, "forbidden_capability")
 
@@ -269,7 +271,7 @@ def test_allowed_capabilities_take_effect(service: Service) -> None:
 
 
 @pytest.mark.parametrize("switch", ["--no-sandbox", "disable-setuid-sandbox", "--remote-debugging-port=9222"])
-def test_what_tutorials_recommend_is_dropped_with_a_line_in_the_log(service: Service, switch: str) -> None:
+def test_common_but_unsafe_switches_are_dropped_and_logged(service: Service, switch: str) -> None:
     since = service.mark()
     session = service.create(**chrome_options(args=[switch]))
     assert not session["browser"]["debugger_address"].endswith(":9222")
@@ -291,7 +293,7 @@ def test_curl_needs_nothing_special(service: Service) -> None:
     assert '"success"' in done.stdout
 
 
-def test_no_answer_is_a_page_or_a_trace(service: Service) -> None:
+def test_no_answer_is_html_or_a_stack_trace(service: Service) -> None:
     for path in (
         "/sessions/%00",
         "/sessions/%ff",

@@ -1,4 +1,4 @@
-"""A page is opened behind the one in front every so often, so that a login does not lapse."""
+"""A page is opened in a background tab at an interval, so that a login does not expire."""
 
 from __future__ import annotations
 
@@ -19,26 +19,24 @@ EVERY_S: Final = 1
 
 @pytest.fixture(scope="module")
 def shared_service() -> Iterator[Service]:
-    """Run a service whose watch does nothing."""
+    """Run a service without health monitoring."""
     with running(watch_interval=0) as service:
         yield service
 
 
 def visits(pages: Pages, path: str) -> int:
-    """Tell how often a page was asked for."""
+    """Return how often a page was requested."""
     return pages.visits.count(path)
 
 
-def kept_alive(service: Service, pages: Pages, path: str, **fields: object) -> Json:
-    """Make a session with a page that keeps it alive."""
-    wish = {"url": pages.url(path), "interval": EVERY_S}
-    return service.create(session_id="kept", keep_alive=wish, **fields)
+def create_with_keep_alive(service: Service, pages: Pages, path: str, **fields: object) -> Json:
+    """Create a session with a keep-alive page."""
+    keep_alive = {"url": pages.url(path), "interval": EVERY_S}
+    return service.create(session_id="kept", keep_alive=keep_alive, **fields)
 
 
-def test_the_page_is_opened_every_so_often_while_nobody_uses_the_session(
-    service: Service, pages: Pages
-) -> None:
-    session = kept_alive(service, pages, "/?often")
+def test_the_page_is_opened_at_an_interval_while_the_session_is_idle(service: Service, pages: Pages) -> None:
+    session = create_with_keep_alive(service, pages, "/?often")
     assert session["keep_alive"] == {"url": pages.url("/?often"), "interval": EVERY_S}
     begun = time.monotonic()
     wait_until(lambda: visits(pages, "/?often") >= 3, "three visits", 20)
@@ -47,8 +45,8 @@ def test_the_page_is_opened_every_so_often_while_nobody_uses_the_session(
     assert service.listed()["kept"]["in_use"] is False
 
 
-def test_the_page_in_front_is_never_touched(service: Service, pages: Pages) -> None:
-    client = Driver(kept_alive(service, pages, "/?behind"))
+def test_the_current_page_is_never_changed(service: Service, pages: Pages) -> None:
+    client = Driver(create_with_keep_alive(service, pages, "/?behind"))
     client.open(pages.url("/form"))
     client.run("window.left = 42; addEventListener('visibilitychange', () => window.hidden = true)")
     client.run("document.getElementById('name').focus()")
@@ -58,43 +56,43 @@ def test_the_page_in_front_is_never_touched(service: Service, pages: Pages) -> N
     assert client.address() == pages.url("/form")
     found = client.run("return [left, window.hidden ?? null, document.visibilityState, document.hasFocus()]")
     assert found == [42, None, "visible", True]
-    wait_until(lambda: client.windows() == windows, "the tab behind is closed again")
+    wait_until(lambda: client.windows() == windows, "the background tab is closed again")
     assert expect(service.get("/sessions/kept"))["session"]["current_url"] == pages.url("/form")
 
 
 def test_a_leased_session_is_left_alone(service: Service, pages: Pages) -> None:
-    kept_alive(service, pages, "/?leased")
+    create_with_keep_alive(service, pages, "/?leased")
     kept_alive_token = expect(service.post("/sessions/kept/lease", json={"ttl": 600}))["lease"]["token"]
     service.create(session_id="other", keep_alive={"url": pages.url("/?other"), "interval": EVERY_S})
     seen = visits(pages, "/?leased")
     wait_until(lambda: visits(pages, "/?other") >= 2, "another session is kept alive", 20)
-    assert visits(pages, "/?leased") - seen <= 1  # one that was under way
+    assert visits(pages, "/?leased") - seen <= 1  # one that was running
     expect(service.delete("/sessions/kept/lease", headers={"Lease-Token": kept_alive_token}))
     seen = visits(pages, "/?leased")
     wait_until(lambda: visits(pages, "/?leased") > seen, "it is kept alive again", 20)
 
 
-def test_being_kept_alive_is_no_use_and_does_not_hinder_the_idle_end(service: Service, pages: Pages) -> None:
-    kept_alive(service, pages, "/?idle", idle_timeout=3)
+def test_keep_alive_does_not_count_as_use_or_extend_the_idle_timeout(service: Service, pages: Pages) -> None:
+    create_with_keep_alive(service, pages, "/?idle", idle_timeout=3)
     wait_until(lambda: visits(pages, "/?idle"), "a visit", 20)
     wait_until(lambda: "kept" not in service.listed(), "the session ends")
 
 
-def test_a_page_that_nobody_answers_harms_nothing(service: Service, pages: Pages) -> None:
+def test_an_unreachable_page_has_no_effect(service: Service, pages: Pages) -> None:
     session = service.create(session_id="kept", keep_alive={"url": "http://127.0.0.1:1/", "interval": 1})
     client = Driver(session)
     client.open(pages.url("/form"))
     service.wait_for_log("http://127.0.0.1:1/", timeout=20)
     assert expect(service.get("/sessions/kept"))["recovered"] is False
     assert client.address() == pages.url("/form")
-    wait_until(lambda: len(client.windows()) == 1, "the tab behind is closed again")
+    wait_until(lambda: len(client.windows()) == 1, "the background tab is closed again")
 
 
-def test_a_page_that_loads_for_ever_keeps_no_client_from_his_own(service: Service, pages: Pages) -> None:
+def test_a_page_that_never_finishes_loading_does_not_block_clients(service: Service, pages: Pages) -> None:
     gate = pages.slow()
     try:
         session = service.create(session_id="kept", keep_alive={"url": gate.url, "interval": 1})
-        gate.wait_until_asked()
+        gate.wait_until_requested()
         client = Driver(session)
         client.open(pages.url("/form"))
         assert client.run("return 6 * 7") == 42
@@ -103,10 +101,16 @@ def test_a_page_that_loads_for_ever_keeps_no_client_from_his_own(service: Servic
         gate.release()
 
 
-def test_a_bad_wish_is_refused_by_name(service: Service) -> None:
+def test_an_invalid_keep_alive_is_refused_by_name(service: Service) -> None:
     create = partial(service.post, "/sessions")
-    for wish in ({}, {"url": "http://localhost/"}, {"url": "file:///etc", "interval": 5}, {"interval": 5}, 7):
-        answer = create(json={"keep_alive": wish})
+    for keep_alive in (
+        {},
+        {"url": "http://localhost/"},
+        {"url": "file:///etc", "interval": 5},
+        {"interval": 5},
+        7,
+    ):
+        answer = create(json={"keep_alive": keep_alive})
         expect_error(answer, 400, "invalid_request")
         assert any(name.startswith("keep_alive") for name in answer.json()["details"])
     answer = create(json={"keep_alive": {"url": "http://localhost/", "interval": -1}})

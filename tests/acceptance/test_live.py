@@ -1,4 +1,4 @@
-"""Live pictures of a session: what somebody sees who looks, and that looking changes nothing."""
+"""The live view of a session: what a viewer sees, and that viewing changes nothing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MOST_FRAMES: Final = 200
 RED: Final = (255, 0, 0)
 WHITE: Final = (255, 255, 255)
 NEARLY: Final = 12
-"""How far a colour may be off after it was a JPEG."""
+"""The tolerance of a colour after JPEG compression."""
 DECODE: Final = """
 const image = new Image();
 image.src = 'data:image/jpeg;base64,' + arguments[0];
@@ -43,8 +43,8 @@ document.body.replaceChildren(image);
 """
 
 
-class Look:
-    """Somebody who looks at a session."""
+class Viewer:
+    """A viewer of a session."""
 
     def __init__(self, service: Service, session_id: str) -> None:
         self.connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=LOOK_S)
@@ -52,7 +52,7 @@ class Look:
         self.answer = self.connection.getresponse()
 
     def frame(self) -> bytes:
-        """Wait for the next frame, and hold it to the shape of a part; empty where the stream has ended."""
+        """Wait for the next frame and check the shape of its part; empty if the stream has ended."""
         length = None
         while (line := self.answer.readline()) != b"":
             name, _, value = line.strip().partition(b":")
@@ -69,44 +69,44 @@ class Look:
 
 
 @contextlib.contextmanager
-def looking(service: Service, session_id: str) -> Iterator[Look]:
-    look = Look(service, session_id)
+def viewing(service: Service, session_id: str) -> Iterator[Viewer]:
+    view = Viewer(service, session_id)
     try:
-        yield look
+        yield view
     finally:
-        look.connection.close()
-        look.answer.close()
+        view.connection.close()
+        view.answer.close()
 
 
 @pytest.fixture(scope="module")
 def decoder(shared_service: Service) -> Driver:
-    """Give a page of another session that can tell what is on a picture."""
+    """Return a page of another session that can decode a picture."""
     return Driver(shared_service.create(session_id="decoder"))
 
 
 @pytest.fixture(scope="module")
 def job(shared_service: Service) -> Driver:
-    """Give the session that is looked at."""
+    """Return the session that is viewed."""
     return Driver(shared_service.create(session_id="job"))
 
 
 @pytest.fixture
 def service(shared_service: Service) -> Service:
-    """Give the module's service; its sessions stay for the whole module."""
+    """Yield the module's service; its sessions stay for the whole module."""
     return shared_service
 
 
 def shows(decoder: Driver, picture: bytes, colour: tuple[int, int, int]) -> bool:
-    """Tell whether a real picture has this colour in its middle."""
+    """Return whether a real picture has this colour in its middle."""
     width, height, *pixel = decoder.run(DECODE, base64.b64encode(picture).decode())
     assert width > 100
     assert height > 100
     return all(abs(one - other) < NEARLY for one, other in zip(pixel, colour, strict=False))
 
 
-def wait_for_colour(look: Look, decoder: Driver, colour: tuple[int, int, int]) -> None:
+def wait_for_colour(view: Viewer, decoder: Driver, colour: tuple[int, int, int]) -> None:
     for _ in range(MOST_FRAMES):
-        picture = look.frame()
+        picture = view.frame()
         assert picture, "the stream has ended"
         if shows(decoder, picture, colour):
             return
@@ -115,35 +115,35 @@ def wait_for_colour(look: Look, decoder: Driver, colour: tuple[int, int, int]) -
 
 
 def devtools_connections(service: Service, session_id: str = "job") -> int:
-    """Count the connections that the service holds to the browser of a session."""
+    """Count the connections of the service to the browser of a session."""
     port = int(service.listed()[session_id]["browser"]["debugger_address"].rpartition(":")[2])
     held = psutil.Process(service.process.pid).net_connections(kind="tcp")
     return len([one for one in held if one.raddr[1:] == (port,) and one.status == psutil.CONN_ESTABLISHED])
 
 
-def test_pictures_are_real_and_follow_the_page_and_the_window_in_front(
+def test_frames_are_real_and_follow_the_page_and_the_current_window(
     service: Service, job: Driver, decoder: Driver, pages: Pages
 ) -> None:
     job.open(pages.url("/form"))
-    with looking(service, "job") as look:
-        assert look.answer.status == 200
-        assert look.answer.headers["Content-Type"].startswith("multipart/x-mixed-replace")
-        wait_for_colour(look, decoder, WHITE)
+    with viewing(service, "job") as view:
+        assert view.answer.status == 200
+        assert view.answer.headers["Content-Type"].startswith("multipart/x-mixed-replace")
+        wait_for_colour(view, decoder, WHITE)
         job.open(pages.url("/red"))
-        wait_for_colour(look, decoder, RED)
+        wait_for_colour(view, decoder, RED)
         first = job.windows()[0]
         job.switch_to(job.new_window())
         job.open(pages.url("/form"))
-        wait_for_colour(look, decoder, WHITE)
+        wait_for_colour(view, decoder, WHITE)
         job.close_window()
         job.switch_to(first)
-        wait_for_colour(look, decoder, RED)
+        wait_for_colour(view, decoder, RED)
 
 
-def test_a_look_is_no_use_and_leaves_no_connection(service: Service, job: Driver) -> None:
+def test_viewing_does_not_count_as_use_and_leaves_no_connection(service: Service, job: Driver) -> None:
     before = service.report("job")
     held = devtools_connections(service)
-    with looking(service, "job") as one, looking(service, "job") as other:
+    with viewing(service, "job") as one, viewing(service, "job") as other:
         assert one.frame()
         assert other.frame()
         during = service.report("job")
@@ -154,20 +154,22 @@ def test_a_look_is_no_use_and_leaves_no_connection(service: Service, job: Driver
     assert (after["in_use"], after["last_used"]) == (False, before["last_used"])
 
 
-def test_a_look_disturbs_no_command(
+def test_viewing_does_not_disturb_commands(
     service: Service, job: Driver, decoder: Driver, pages: Pages, slow_page: Gate
 ) -> None:
     job.open(pages.url("/red"))
 
-    def look() -> None:
-        with slow_page.while_it_loads(), looking(service, "job") as watcher:
+    def view() -> None:
+        with slow_page.while_it_loads(), viewing(service, "job") as watcher:
             assert shows(decoder, watcher.frame(), RED)
 
-    run_both(partial(job.open, slow_page.url), look)
+    run_both(partial(job.open, slow_page.url), view)
     assert job.address() == slow_page.url
 
 
-def test_an_image_shows_it(service: Service, job: Driver, decoder: Driver, pages: Pages) -> None:
+def test_an_image_element_shows_the_live_view(
+    service: Service, job: Driver, decoder: Driver, pages: Pages
+) -> None:
     job.open(pages.url("/red"))
     decoder.open(f"http://localhost:{service.port}/docs")
     decoder.run(SHOW, "/sessions/job/live")
@@ -178,13 +180,13 @@ def test_an_image_shows_it(service: Service, job: Driver, decoder: Driver, pages
 
 def test_the_stream_ends_with_its_session(service: Service, decoder: Driver) -> None:
     service.create(session_id="brief")
-    with looking(service, "brief") as look:
-        assert look.frame()
+    with viewing(service, "brief") as view:
+        assert view.frame()
         expect(service.delete("/sessions/brief"))
-        read: Any = list(iter(look.frame, b""))
+        read: Any = list(iter(view.frame, b""))
         assert len(read) < MOST_FRAMES
     assert set(service.listed()) == {"job", "decoder"}
 
 
-def test_there_is_nothing_to_see_of_a_session_that_does_not_exist(service: Service) -> None:
-    expect_error(service.get("/sessions/nobody/live"), 404, "session_not_found")
+def test_the_live_view_of_an_unknown_session_is_not_found(service: Service) -> None:
+    expect_error(service.get("/sessions/unknown/live"), 404, "session_not_found")

@@ -1,4 +1,4 @@
-"""Node's clients at the doors, unmodified: selenium-webdriver, WebdriverIO, Puppeteer."""
+"""Unmodified Node clients: selenium-webdriver, WebdriverIO, Puppeteer."""
 
 from __future__ import annotations
 
@@ -25,38 +25,38 @@ INSTALL_S: Final = 100.0
 END_S: Final = 30.0
 DONE: Final = {"opened": "Desk", "uploaded": "hello, page", "clicked": "Clicked"}
 
-pytestmark = pytest.mark.skipif(not (NODE and NPM), reason="Node and npm are not there")
+pytestmark = pytest.mark.skipif(not (NODE and NPM), reason="Node and npm are not installed")
 
 
 class Script:
-    """A running script, which tells what it sees and has its pauses."""
+    """A running script, which reports what it sees and pauses at fixed points."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
 
-    def seen(self) -> Json:
-        """Wait for what it tells next."""
+    def next_report(self) -> Json:
+        """Wait for its next report."""
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         assert line, f"the script ended: {self._process.communicate()[1]}"
-        told: Json = json.loads(line)
-        return told
+        report: Json = json.loads(line)
+        return report
 
-    def go_on(self) -> None:
+    def proceed(self) -> None:
         """End its pause."""
         assert self._process.stdin is not None
         self._process.stdin.write("\n")
         self._process.stdin.flush()
 
-    def assert_ends_well(self) -> None:
-        """Wait for its end, which must be a good one."""
+    def assert_succeeds(self) -> None:
+        """Wait for its end, and assert success."""
         _, complaints = self._process.communicate(timeout=END_S)
         assert self._process.returncode == 0, complaints
 
 
 @pytest.fixture(scope="module")
 def installed() -> Iterator[Path]:
-    """Give a folder with the scripts and the packages that they need."""
+    """Return a folder with the scripts and the packages that they need."""
     folder = short_folder()
     for source in SCRIPTS.iterdir():
         shutil.copy(source, folder)
@@ -65,7 +65,7 @@ def installed() -> Iterator[Path]:
         subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=INSTALL_S, check=True)
         yield folder
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-        # Without a registry in reach there are no clients to try.
+        # Without a reachable registry the clients cannot be installed.
         pytest.skip(f"npm cannot install Node's clients: {error}")
     finally:
         remove(folder)
@@ -73,7 +73,7 @@ def installed() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def script(folder: Path, name: str, *arguments: str) -> Iterator[Script]:
-    """Run a script, and end it where the test does not come to its end."""
+    """Run a script, and end it if the test does not reach its end."""
     with subprocess.Popen(
         [str(NODE), str(folder / name), *arguments],
         stdin=subprocess.PIPE,
@@ -81,7 +81,7 @@ def script(folder: Path, name: str, *arguments: str) -> Iterator[Script]:
         stderr=subprocess.PIPE,
         text=True,
         cwd=folder,
-        # What downloads browsers and phones home by itself has nothing to do here.
+        # Clients must not download browsers or send telemetry here.
         env=os.environ | {"WDIO_DISABLE_TELEMETRY": "1"},
     ) as process:
         try:
@@ -92,38 +92,40 @@ def script(folder: Path, name: str, *arguments: str) -> Iterator[Script]:
 
 @pytest.fixture
 def own_file(tmp_path: Path) -> str:
-    """Give a file of the client's machine, outside of every session's folder."""
+    """Return a file of the client's machine, outside of every session's folder."""
     path = tmp_path / "own.txt"
     path.write_text(DONE["uploaded"], encoding="utf-8")
     return str(path)
 
 
 @pytest.mark.parametrize("name", ["selenium.mjs", "webdriverio.mjs"])
-def test_a_driver_object_of_node_outlives_its_chromedriver(
+def test_a_node_driver_object_survives_its_chromedriver(
     service: Service, pages: Pages, installed: Path, own_file: str, name: str
 ) -> None:
-    # A BiDi socket ends with its ChromeDriver, and WebdriverIO opens no other; plain WebDriver goes on.
+    # A BiDi socket ends with its ChromeDriver, and WebdriverIO opens no other; plain WebDriver continues.
     arguments = (remote_end(service), pages.url("/desk"), own_file, "classic")
     with script(installed, name, *arguments) as running:
-        seen = running.seen()
-        assert seen.items() >= DONE.items()
-        driver = service.listed()[seen["session"]]["driver"]["pid"]
+        next_report = running.next_report()
+        assert next_report.items() >= DONE.items()
+        driver = service.listed()[next_report["session"]]["driver"]["pid"]
         kill([psutil.Process(driver)])
-        running.go_on()
-        assert running.seen() == {"typed": "typed"}
-        running.assert_ends_well()
-    wait_until(lambda: seen["session"] not in service.listed(), "the session has ended with its client")
+        running.proceed()
+        assert running.next_report() == {"typed": "typed"}
+        running.assert_succeeds()
+    wait_until(
+        lambda: next_report["session"] not in service.listed(), "the session has ended with its client"
+    )
 
 
-def test_webdriverio_finds_the_bidi_that_it_asks_for_by_itself(
+def test_webdriverio_gets_the_bidi_that_it_requests_by_default(
     service: Service, pages: Pages, installed: Path, own_file: str
 ) -> None:
     arguments = (remote_end(service), pages.url("/desk"), own_file)
     with script(installed, "webdriverio.mjs", *arguments) as running:
-        assert running.seen().items() >= (DONE | {"bidi": True}).items()
-        running.go_on()
-        assert running.seen() == {"typed": "typed"}
-        running.assert_ends_well()
+        assert running.next_report().items() >= (DONE | {"bidi": True}).items()
+        running.proceed()
+        assert running.next_report() == {"typed": "typed"}
+        running.assert_succeeds()
 
 
 def test_two_puppeteers_share_a_session_and_leave_it_alive(
@@ -131,11 +133,11 @@ def test_two_puppeteers_share_a_session_and_leave_it_alive(
 ) -> None:
     session = service.create(session_id="shared")
     with script(installed, "puppeteer.mjs", session["cdp_url"], pages.url("/form")) as running:
-        seen = running.seen()
-        assert (seen["title"], seen["typed"]) == ("Form", "typed")
-        assert seen["picture"] > 0
+        next_report = running.next_report()
+        assert (next_report["title"], next_report["typed"]) == ("Form", "typed")
+        assert next_report["picture"] > 0
         assert service.listed()["shared"]["in_use"] is True
-        running.go_on()
-        running.assert_ends_well()
-    wait_until(lambda: service.listed()["shared"]["in_use"] is False, "nobody uses it any more")
+        running.proceed()
+        running.assert_succeeds()
+    wait_until(lambda: service.listed()["shared"]["in_use"] is False, "no client uses it any more")
     assert service.report("shared")["health"]["status"] == "healthy"

@@ -13,14 +13,14 @@ import pytest
 import requests
 
 from tests.acceptance.cleanups import (
-    BESIDE_NO_OTHER_JUDGE,
-    JUDGE,
+    ENDS_LEFTOVERS,
+    ENDS_LEFTOVERS_ALONE,
     abandon,
     assert_judged,
     clean,
     date_back,
     killed_pids,
-    mains,
+    main_pids,
     verdicts,
 )
 from tests.acceptance.conftest import StartService
@@ -37,28 +37,28 @@ from tests.acceptance.service import APP, Service, running
 from tests.machine import is_living, kill, living, short_folder, wait_gone, wait_until
 
 pytestmark = [
-    BESIDE_NO_OTHER_JUDGE,
-    pytest.mark.skipif(sys.platform != "linux", reason="shapes of Linux"),
+    ENDS_LEFTOVERS_ALONE,
+    pytest.mark.skipif(sys.platform != "linux", reason="these shapes exist only on Linux"),
 ]
 
 
 @pytest.fixture(scope="module")
 def shared_service() -> Iterator[Service]:
-    """Run a service that ends what another one has left long ago."""
-    with running(**JUDGE) as service:
+    """Run a service that ends what a long-dead instance left."""
+    with running(**ENDS_LEFTOVERS) as service:
         yield service
 
 
 @pytest.fixture
 def stack(folder: Path) -> Iterator[contextlib.ExitStack]:
-    """Give a stack that is unwound before the test's folder goes."""
+    """Yield a stack that is unwound before the test's folder is removed."""
     with contextlib.ExitStack() as stack:
         yield stack
 
 
 @pytest.mark.system_wide
 @pytest.mark.parametrize("shape", SHAPES)
-def test_what_strangers_have_left_is_ended_with_all_its_helpers(
+def test_orphans_of_foreign_programs_are_ended_with_all_helpers(
     start_service: StartService, stack: contextlib.ExitStack, folder: Path, shape: Shape
 ) -> None:
     service = start_service(cleanup_scope="system")
@@ -68,16 +68,16 @@ def test_what_strangers_have_left_is_ended_with_all_its_helpers(
     assert_judged(service, stay, "orphan")
     answer = clean(service)
     assert living(left) == set()
-    # The crash handlers hang on init from birth, and end by themselves a moment after their browser.
+    # The crash handlers have init as their parent from the start, and end a moment after their browser.
     wait_until(lambda: not chromes(folder), "the crash handlers end")
     assert stay & killed_pids(answer)
-    # A Chrome that was stopped at its very birth may hold next to nothing yet.
+    # A Chrome that was stopped right after its start may hold almost no memory yet.
     assert answer["freed_mb"] > 0 or shape is half_started
-    assert living(mains(session)) == mains(session)
+    assert living(main_pids(session)) == main_pids(session)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_what_strangers_have_left_is_none_of_ours_in_scope_owned(
+def test_orphans_of_foreign_programs_are_foreign_in_scope_owned(
     service: Service, stack: contextlib.ExitStack, folder: Path, shape: Shape
 ) -> None:
     left = shape(stack, folder)
@@ -88,11 +88,13 @@ def test_what_strangers_have_left_is_none_of_ours_in_scope_owned(
 
 
 def roots(pids: set[int]) -> set[int]:
-    """Give the topmost of some processes: helpers end as they please."""
+    """Return the topmost of some processes: helpers end at any time."""
     return {pid for pid in pids if is_living(pid) and psutil.Process(pid).ppid() not in pids}
 
 
-def test_a_driver_alone_of_a_dead_instance_is_ended(service: Service, start_service: StartService) -> None:
+def test_a_driver_without_browser_of_a_dead_instance_is_ended(
+    service: Service, start_service: StartService
+) -> None:
     other = start_service()
     session = other.create()
     psutil.Process(session["browser"]["pid"]).kill()
@@ -116,7 +118,7 @@ def test_chrome_of_a_dead_instance_without_its_driver_is_ended(
     assert living(left) == set()
 
 
-def test_chrome_of_a_dead_instance_that_a_subreaper_took_in_is_ended(service: Service) -> None:
+def test_chrome_of_a_dead_instance_below_a_subreaper_is_ended(service: Service) -> None:
     other = Service(short_folder())
     other.command = [*SUBREAPER, *other.command]
     try:
@@ -126,7 +128,7 @@ def test_chrome_of_a_dead_instance_that_a_subreaper_took_in_is_ended(service: Se
         psutil.Process(other.process.pid).children()[0].kill()
         psutil.Process(session["driver"]["pid"]).kill()
         browser = psutil.Process(session["browser"]["pid"])
-        wait_until(lambda: browser.ppid() == other.process.pid, "the subreaper takes Chrome in")
+        wait_until(lambda: browser.ppid() == other.process.pid, "the subreaper adopts Chrome")
         date_back(other)
         assert_judged(service, left, "orphan")
         assert browser.pid in killed_pids(clean(service))
@@ -135,17 +137,17 @@ def test_chrome_of_a_dead_instance_that_a_subreaper_took_in_is_ended(service: Se
         other.reap()
 
 
-def test_a_browser_that_an_instance_died_over_while_it_started_is_ended(
+def test_a_browser_whose_instance_died_during_its_start_is_ended(
     service: Service, start_service: StartService
 ) -> None:
     other = start_service()
     with ThreadPoolExecutor(1) as caller:
-        asked = caller.submit(other.post, "/sessions", json={})
+        request = caller.submit(other.post, "/sessions", json={})
         driver = wait_until(psutil.Process(other.process.pid).children, "it starts a ChromeDriver")[0].pid
         browser = first_browser(driver)
         stop(browser)
         left = abandon(other)
-        assert isinstance(asked.exception(START_S), requests.ConnectionError)
+        assert isinstance(request.exception(START_S), requests.ConnectionError)
     assert {driver, browser} <= left
     assert_judged(service, left, "orphan")
     assert {driver, browser} <= killed_pids(clean(service))
@@ -157,20 +159,20 @@ def test_a_dead_instances_stopped_driver_and_browser_are_ended(
 ) -> None:
     other = start_service()
     session = other.create()
-    for pid in mains(session):
+    for pid in main_pids(session):
         stop(pid)
     left = abandon(other)
-    assert mains(session) <= killed_pids(clean(service))
+    assert main_pids(session) <= killed_pids(clean(service))
     assert living(left) == set()
 
 
-@pytest.mark.system_wide  # so short a grace is over for everybody's instances
-def test_without_a_grace_an_instance_that_has_just_died_has_left_orphans(
+@pytest.mark.system_wide  # so short a grace has passed for every instance
+def test_without_a_grace_leftovers_of_an_instance_that_just_died_are_orphans(
     service: Service, start_service: StartService
 ) -> None:
     hasty = start_service(adopt_grace=0)
     other = start_service()
-    stay = mains(other.create())
+    stay = main_pids(other.create())
     assert_judged(hasty, stay, "protected")
     other.kill()
     assert_judged(service, stay, "protected")
@@ -199,8 +201,8 @@ def test_our_own_defunct_children_are_reaped() -> None:
     try:
         service.start()
         (first_process,) = psutil.Process(service.process.pid).children()
-        # Every few seconds the service reaps by itself, and may be quicker than the cleanup.
-        wait_until(reaped_by_a_cleanup, "a cleanup reaps what is defunct", 60)
+        # Every few seconds the service reaps by itself, and may be faster than the cleanup.
+        wait_until(reaped_by_a_cleanup, "a cleanup reaps the defunct processes", 60)
         first_process.terminate()
         assert service.wait_for_exit() == 0
     finally:

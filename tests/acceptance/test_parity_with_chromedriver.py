@@ -1,4 +1,4 @@
-"""The same commands through a bare ChromeDriver and through the service are answered alike, errors too."""
+"""Commands get the same answer from a bare ChromeDriver and through the service, errors included."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from tests.machine import remove, short_folder, wait_until
 
 ELEMENT: Final = "element-6066-11e4-a52e-4f735466cecf"
 COMMAND_S: Final = 60.0
-# What differs from one browser to the next: ids, positions of code, times, sizes in bytes.
+# What differs between browsers: ids, code positions, times, sizes in bytes.
 VARYING: Final = re.compile(r"[0-9A-F]{32}|f\.[\w.]+|0x[0-9a-f]+|#\d+ .*|\d{2,}")
 
 
 @dataclass(slots=True)
-class Side:
-    """One remote end with a session, spoken to in plain HTTP over one connection."""
+class RemoteEnd:
+    """One remote end with a session, used over one plain HTTP connection."""
 
     base: str
     session_id: str
@@ -37,7 +37,7 @@ class Side:
     seen: list[Any] = field(default_factory=list)
 
     def send(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Any:  # noqa: ANN401
-        """Send one command; gives status, type of content and the body's JSON, without what varies."""
+        """Send one command; return status, content type and the body's JSON, without what varies."""
         path = path.replace("{element}", self.element)
         content = body.replace(b"{element}", self.element.encode()) if body is not None else None
         answer = self.client.request(
@@ -50,27 +50,27 @@ class Side:
         value = answer.json()["value"]
         if isinstance(value, dict) and ELEMENT in value:
             self.element = value[ELEMENT]
-        return answer.status_code, answer.headers["Content-Type"], settled(value, self.session_id)
+        return answer.status_code, answer.headers["Content-Type"], normalized(value, self.session_id)
 
 
-def settled(value: Any, session_id: str) -> Any:  # noqa: ANN401
-    """Give a value without what differs from one browser to the next."""
+def normalized(value: Any, session_id: str) -> Any:  # noqa: ANN401
+    """Return a value without what differs between browsers."""
     if isinstance(value, dict):
         return {
-            str(settled(name, session_id)): settled(one, session_id)
+            str(normalized(name, session_id)): normalized(one, session_id)
             for name, one in value.items()
             if name not in {"stacktrace", "timestamp"}
         } | ({"stacktrace": ""} if "stacktrace" in value else {})
     if isinstance(value, list):
-        return [settled(one, session_id) for one in value]
+        return [normalized(one, session_id) for one in value]
     if isinstance(value, str):
         return "long" if len(value) > 2000 else VARYING.sub("_", value.replace(session_id, "SESSION"))
     return value
 
 
 @contextlib.contextmanager
-def bare(folder: Path) -> Iterator[str]:
-    """Run a ChromeDriver without any service, and give its address."""
+def bare_chromedriver(folder: Path) -> Iterator[str]:
+    """Run a ChromeDriver without the service, and yield its URL."""
     output = folder / "out"
     binaries = resolve(None, None)
     with output.open("wb") as target:
@@ -91,8 +91,8 @@ def bare(folder: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def sides() -> Iterator[tuple[Side, Side]]:
-    """Give a bare ChromeDriver and the service, with a session of the same capabilities each."""
+def remote_ends() -> Iterator[tuple[RemoteEnd, RemoteEnd]]:
+    """Yield a bare ChromeDriver and the service, each with a session of the same capabilities."""
     folder = short_folder()
     own = {"args": [*SWITCHES, f"--user-data-dir={folder}/p", "--window-size=800,600"]}
     own["binary"] = str(resolve(None, None).chrome)  # type: ignore[assignment]
@@ -103,12 +103,12 @@ def sides() -> Iterator[tuple[Side, Side]]:
         client.trust_env = False
         found = []
         for base, options in (
-            (stack.enter_context(bare(folder)), own),
+            (stack.enter_context(bare_chromedriver(folder)), own),
             (f"{service.url}/wd/hub", {"args": ["--window-size=800,600"]}),
         ):
-            wish = {"capabilities": {"alwaysMatch": {"goog:chromeOptions": options}}}
-            answer = client.post(f"{base}/session", json=wish, timeout=COMMAND_S).json()["value"]
-            found.append(Side(base, answer["sessionId"], client))
+            body = {"capabilities": {"alwaysMatch": {"goog:chromeOptions": options}}}
+            answer = client.post(f"{base}/session", json=body, timeout=COMMAND_S).json()["value"]
+            found.append(RemoteEnd(base, answer["sessionId"], client))
             stack.callback(client.delete, f"{base}/session/{answer['sessionId']}", timeout=COMMAND_S)
         yield found[0], found[1]
 
@@ -174,7 +174,7 @@ COMMANDS: Final[list[tuple[str, str, bytes | None]]] = [
     ("GET", "/window/handles", None),
     ("GET", "/window", None),
     ("POST", "/window/new", b'{"type": "tab"}'),
-    ("POST", "/window", b'{"handle": "nobody"}'),
+    ("POST", "/window", b'{"handle": "unknown"}'),
     ("POST", "/window", b"{}"),
     ("POST", "/window/rect", b'{"width": 700, "height": 500}'),
     ("POST", "/window/rect", b'{"width": "wide"}'),
@@ -224,22 +224,22 @@ COMMANDS: Final[list[tuple[str, str, bytes | None]]] = [
 ]
 
 
-def test_each_command_is_answered_alike(sides: tuple[Side, Side], pages: Pages) -> None:
+def test_each_command_gets_the_same_answer(remote_ends: tuple[RemoteEnd, RemoteEnd], pages: Pages) -> None:
     differences = []
     for method, path, body in COMMANDS:
         content = body.replace(b"PAGE", pages.url("/form").encode()) if body is not None else None
         headers = JSON if content is not None else {}
-        one, other = (side.send(method, path, content, headers) for side in sides)
+        one, other = (side.send(method, path, content, headers) for side in remote_ends)
         if one != other:
             differences.append(f"{method} {path} {body!r}: bare {one}, through the service {other}")
     assert not differences, "\n".join(differences)
 
 
-def test_a_type_without_a_charset_is_taken_as_chromedriver_takes_it(
-    sides: tuple[Side, Side], pages: Pages
+def test_a_content_type_without_a_charset_is_handled_as_by_chromedriver(
+    remote_ends: tuple[RemoteEnd, RemoteEnd], pages: Pages
 ) -> None:
     body = f'{{"url": "{pages.url("/red")}"}}'.encode()
     for headers in ({"Content-Type": "application/json"}, {"Content-Type": "Application/JSON;charset=UTF-8"}):
-        one, other = (side.send("POST", "/url", body, headers) for side in sides)
+        one, other = (side.send("POST", "/url", body, headers) for side in remote_ends)
         assert one == other
         assert one[0] == 200

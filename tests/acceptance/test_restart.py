@@ -1,4 +1,4 @@
-"""The service ends, in whatever way; the next start goes on with every session that it has answered."""
+"""The service ends in any way; the next start continues with every session that was answered."""
 
 from __future__ import annotations
 
@@ -44,19 +44,19 @@ DATABASE: Final = "drover.db"
 
 
 class Restart:
-    """What was there before the service was killed, and what the next start has made of it.
+    """The sessions before the service was killed, and after the next start.
 
     Attributes:
         service: The service, started again.
         before: The sessions as they were, by id.
-        after: The sessions as they stood in the list as soon as the service was healthy.
-        token: That of the lease.
-        modes: The permissions of the files of the database.
+        after: The sessions in the list as soon as the service was healthy.
+        token: The token of the lease.
+        modes: The permissions of the database files.
     """
 
     def __init__(self, service: Service, pages: Pages) -> None:
         self.service = service
-        sessions = run_concurrently([partial(self._furnished, name, pages) for name in NAMES])
+        sessions = run_concurrently([partial(self._create_session_with_state, name, pages) for name in NAMES])
         self.before: dict[str, Json] = dict(zip(NAMES, sessions, strict=True))
         lease = {"ttl": 600, "holder": "a robot"}
         self.token = expect(service.post("/sessions/leased/lease", json=lease))["lease"]["token"]
@@ -65,17 +65,17 @@ class Restart:
             path.name: stat.S_IMODE(path.stat().st_mode) for path in service.data_dir.glob(f"{DATABASE}*")
         }
         service.kill()
-        self._harm()
+        self._inject_faults()
         service.start()
         self.after = service.listed()
 
-    def _furnished(self, name: str, pages: Pages) -> Json:
+    def _create_session_with_state(self, name: str, pages: Pages) -> Json:
         session = self.service.create(session_id=name, **({"key": "account-17"} if name == "keyed" else {}))
         create_saved_state(session, pages)
         Driver(session).run("window.left = 42")
         return session
 
-    def _harm(self) -> None:
+    def _inject_faults(self) -> None:
         driver = {name: session["driver"]["pid"] for name, session in self.before.items()}
         browser = {name: session["browser"]["pid"] for name, session in self.before.items()}
         crashing = renderers(self.before["tab_dead"])
@@ -91,8 +91,8 @@ def restart(pages: Pages) -> Iterator[Restart]:
         yield Restart(service, pages)
 
 
-def stored(service: Service, change: Callable[[dict[str, Any]], None], session_id: str) -> None:
-    """Change what a service that has ended has noted of a session."""
+def edit_record(service: Service, change: Callable[[dict[str, Any]], None], session_id: str) -> None:
+    """Change the stored record of a session of a service that has ended."""
     connection = sqlite3.connect(service.data_dir / DATABASE)
     where = (session_id,)
     (text,) = connection.execute("SELECT document FROM sessions WHERE session_id = ?", where).fetchone()
@@ -105,7 +105,7 @@ def stored(service: Service, change: Callable[[dict[str, Any]], None], session_i
     connection.close()
 
 
-def test_all_sessions_are_back_before_the_service_says_that_it_is_healthy(restart: Restart) -> None:
+def test_all_sessions_are_adopted_before_the_service_reports_healthy(restart: Restart) -> None:
     assert restart.after.keys() == restart.before.keys()
     assert {session["state"] for session in restart.after.values()} == {"ready"}
     created = {name: session["created_at"] for name, session in restart.before.items()}
@@ -113,7 +113,7 @@ def test_all_sessions_are_back_before_the_service_says_that_it_is_healthy(restar
 
 
 @pytest.mark.parametrize("name", LIVING)
-def test_a_session_whose_processes_live_goes_on_with_them(restart: Restart, name: str, pages: Pages) -> None:
+def test_a_session_whose_processes_live_keeps_them(restart: Restart, name: str, pages: Pages) -> None:
     before, after = restart.before[name], restart.after[name]
     assert (after["driver"], after["browser"]) == (before["driver"], before["browser"])
     assert after["recoveries"] == 0
@@ -147,7 +147,7 @@ def test_a_dead_browser_is_restored(restart: Restart, name: str, pages: Pages) -
     assert_saved_state(after, pages)
 
 
-def test_a_lease_outlives_the_service(restart: Restart) -> None:
+def test_a_lease_survives_a_restart(restart: Restart) -> None:
     after = restart.after["leased"]
     assert (after["in_use"], after["lease"]["holder"]) == (True, "a robot")
     body = {"session_id": "leased"}
@@ -155,16 +155,16 @@ def test_a_lease_outlives_the_service(restart: Restart) -> None:
     expect(restart.service.post("/sessions", json=body, headers={"Lease-Token": restart.token}))
 
 
-def test_a_key_leads_to_the_same_session_still(restart: Restart) -> None:
+def test_a_key_still_leads_to_the_same_session(restart: Restart) -> None:
     answer = expect(restart.service.post("/sessions", json={"key": "account-17"}))
     assert (answer["session_id"], answer["created"]) == ("keyed", False)
 
 
-def test_nothing_is_left_of_what_nobody_owns(restart: Restart) -> None:
+def test_nothing_without_an_owner_is_left(restart: Restart) -> None:
     assert is_accounted_for(restart.service)
 
 
-def test_what_is_on_the_disk_is_for_the_services_user_alone(restart: Restart) -> None:
+def test_files_on_disk_are_private_to_the_service_user(restart: Restart) -> None:
     assert DATABASE in restart.modes
     assert set(restart.modes.values()) == {0o600}
 
@@ -183,7 +183,7 @@ def test_adopted_sessions_are_closed_like_any_other(restart: Restart) -> None:
     assert "living" not in restart.service.listed()
 
 
-def test_what_was_deleted_does_not_come_back(restart: Restart) -> None:
+def test_deleted_sessions_stay_deleted(restart: Restart) -> None:
     restart.service.kill()
     restart.service.start()
     assert restart.service.listed().keys() == restart.before.keys() - {"living"}
@@ -191,7 +191,7 @@ def test_what_was_deleted_does_not_come_back(restart: Restart) -> None:
     assert Driver(again).cookies() == {}
 
 
-def test_browsers_that_are_kept_across_a_clean_stop_go_on(start_service: StartService, pages: Pages) -> None:
+def test_browsers_kept_across_a_clean_stop_are_adopted(start_service: StartService, pages: Pages) -> None:
     service = start_service(keep_browsers=1, watch_interval=0)
     before = service.create(session_id="kept")
     create_saved_state(before, pages)
@@ -206,9 +206,7 @@ def test_browsers_that_are_kept_across_a_clean_stop_go_on(start_service: StartSe
     service.close_all()
 
 
-def test_after_a_clean_stop_a_key_comes_back_with_all_it_had(
-    start_service: StartService, pages: Pages
-) -> None:
+def test_after_a_clean_stop_a_key_gets_its_state_restored(start_service: StartService, pages: Pages) -> None:
     service = start_service(watch_interval=0)
     before = expect(service.post("/sessions", json={"key": "account-17"}), 201)["session"]
     service.create(session_id="keyless")
@@ -221,7 +219,7 @@ def test_after_a_clean_stop_a_key_comes_back_with_all_it_had(
     assert_saved_state(expect(answer, answer.status_code)["session"], pages)
 
 
-def write_rubbish(path: Path) -> None:
+def write_garbage(path: Path) -> None:
     path.write_bytes(b"this is no database\n" * 500)
 
 
@@ -232,14 +230,14 @@ def cut_in_half(path: Path) -> None:
 def write_another_programs(path: Path) -> None:
     path.unlink()
     connection = sqlite3.connect(path)
-    connection.execute("CREATE TABLE sessions (somebody TEXT)")
+    connection.execute("CREATE TABLE sessions (other TEXT)")
     connection.execute("PRAGMA application_id = 77")
     connection.commit()
     connection.close()
 
 
-@pytest.mark.parametrize("damage", [write_rubbish, cut_in_half, write_another_programs])
-def test_a_database_that_cannot_be_used_is_set_aside_with_one_line(
+@pytest.mark.parametrize("damage", [write_garbage, cut_in_half, write_another_programs])
+def test_an_unusable_database_is_set_aside_with_one_log_line(
     start_service: StartService, damage: Callable[[Path], None]
 ) -> None:
     service = start_service(watch_interval=0)
@@ -251,10 +249,10 @@ def test_a_database_that_cannot_be_used_is_set_aside_with_one_line(
     content = (service.data_dir / DATABASE).read_bytes()
     since = service.mark()
     service.start()
-    told = [line for line in service.messages(since) if DATABASE in line]
-    assert len(told) == 1, told
-    assert told[0].startswith("WARNING: ")
-    aside = [path for path in service.data_dir.iterdir() if told[0].endswith(str(path))]
+    warnings = [line for line in service.messages(since) if DATABASE in line]
+    assert len(warnings) == 1, warnings
+    assert warnings[0].startswith("WARNING: ")
+    aside = [path for path in service.data_dir.iterdir() if warnings[0].endswith(str(path))]
     assert [path.read_bytes() for path in aside] == [content]
     service.create(session_id="new")
     service.kill()
@@ -262,13 +260,13 @@ def test_a_database_that_cannot_be_used_is_set_aside_with_one_line(
     assert service.listed().keys() == {"new"}
 
 
-def test_a_database_damaged_beside_living_browsers_leaves_none_without_an_owner(
+def test_after_damage_to_the_database_no_browser_is_left_without_an_owner(
     start_service: StartService,
 ) -> None:
     service = start_service(watch_interval=0)
     before = service.create(session_id="old")
     service.kill()
-    write_rubbish(service.data_dir / DATABASE)
+    write_garbage(service.data_dir / DATABASE)
     service.start()
     assert service.listed() == {}
     assert living([before["driver"]["pid"], before["browser"]["pid"]]) == set()
@@ -277,10 +275,10 @@ def test_a_database_damaged_beside_living_browsers_leaves_none_without_an_owner(
 
 @pytest.fixture
 def unrelated_process() -> Iterator[psutil.Process]:
-    """Give a process that is nobody's business."""
+    """Yield a process that has nothing to do with the service."""
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     yield psutil.Process(process.pid)
-    assert process.poll() is None, "somebody has ended a stranger"
+    assert process.poll() is None, "an unrelated process was ended"
     process.kill()
     process.wait()
     assert process.stdin is not None
@@ -288,13 +286,13 @@ def unrelated_process() -> Iterator[psutil.Process]:
 
 
 def started(pid: int) -> float:
-    """Give what a session's process is told from a later one of its number by."""
+    """Return the start time that distinguishes a process from a later one with its pid."""
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()
     return int(fields[19]) / os.sysconf("SC_CLK_TCK")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="start times as Linux counts them")
-def test_after_a_boot_or_a_reuse_of_numbers_sessions_are_restored_and_no_stranger_is_signalled(
+@pytest.mark.skipif(sys.platform != "linux", reason="start times are compared as Linux counts them")
+def test_after_a_boot_or_pid_reuse_sessions_are_restored_and_no_other_process_is_signalled(
     start_service: StartService, pages: Pages, unrelated_process: psutil.Process
 ) -> None:
     service = start_service(watch_interval=0)
@@ -307,16 +305,16 @@ def test_after_a_boot_or_a_reuse_of_numbers_sessions_are_restored_and_no_strange
         kill(session["driver"]["pid"], session["browser"]["pid"])
 
     def after_a_boot(document: dict[str, Any]) -> None:
-        exactly_it = {"pid": unrelated_process.pid, "started": started(unrelated_process.pid)}
-        document["running"] |= {"driver": exactly_it, "browser": exactly_it}
+        same_process = {"pid": unrelated_process.pid, "started": started(unrelated_process.pid)}
+        document["running"] |= {"driver": same_process, "browser": same_process}
         document["boot_id"] = "00000000-0000-0000-0000-000000000000"
 
-    def with_a_number_that_was_given_anew(document: dict[str, Any]) -> None:
+    def after_pid_reuse(document: dict[str, Any]) -> None:
         older = {"pid": unrelated_process.pid, "started": started(unrelated_process.pid) - 5}
         document["running"] |= {"driver": older, "browser": older}
 
-    stored(service, after_a_boot, "booted")
-    stored(service, with_a_number_that_was_given_anew, "reused")
+    edit_record(service, after_a_boot, "booted")
+    edit_record(service, after_pid_reuse, "reused")
     service.start()
     assert unrelated_process.status() != psutil.STATUS_ZOMBIE
     for session_id in ("booted", "reused"):
@@ -326,7 +324,7 @@ def test_after_a_boot_or_a_reuse_of_numbers_sessions_are_restored_and_no_strange
         assert_saved_state(after, pages)
 
 
-def test_a_profile_that_went_while_the_service_was_dead_is_made_up_for(
+def test_a_profile_removed_while_the_service_was_dead_is_recreated(
     start_service: StartService, pages: Pages
 ) -> None:
     service = start_service(watch_interval=0)

@@ -1,4 +1,4 @@
-"""Browsers, tabs and helpers die or hang; the session goes on with what its client had in it."""
+"""Browsers, tabs and helpers die or hang; the session continues with its client's state."""
 
 import shutil
 import sys
@@ -17,7 +17,7 @@ from tests.machine import is_living, run_concurrently, wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills and stops with POSIX signals")
 
-CALLERS: Final = 20
+CLIENTS: Final = 20
 NAMES: Final = [
     "killed",
     "both",
@@ -25,7 +25,7 @@ NAMES: Final = [
     "all_stopped",
     "windowless",
     "bare",
-    "crowd",
+    "shared",
     "offline",
     "cut_off",
 ]
@@ -33,14 +33,14 @@ NAMES: Final = [
 
 @pytest.fixture(scope="module")
 def shared_service() -> Iterator[Service]:
-    """Run a service in which nothing but a client's access heals a session."""
+    """Run a service in which only a client's access recovers a session."""
     with running(health_timeout=1, watch_interval=0) as service:
         yield service
 
 
 @pytest.fixture(scope="module")
-def patients(shared_service: Service, pages: Pages) -> Iterator[dict[str, Json]]:
-    """Give sessions whose clients have left something in them, more than two seconds ago."""
+def sessions_with_state(shared_service: Service, pages: Pages) -> Iterator[dict[str, Json]]:
+    """Return sessions with client state that is older than two seconds."""
 
     def one(name: str) -> Json:
         session = shared_service.create(session_id=name)
@@ -78,13 +78,15 @@ def harm_by_closing_the_last_window(session: Json) -> None:
     Driver(session).close_window()
 
 
-def healed(service: Service, before: Json, causes: set[str], methods: set[str]) -> Json:
-    """Read a session, and hold the answer to reporting its one recovery; give the session object."""
-    return held(expect(service.get(f"/sessions/{before['session_id']}")), before, causes, methods)
+def recover(service: Service, before: Json, causes: set[str], methods: set[str]) -> Json:
+    """Read a session and assert that the answer reports its one recovery; return the session object."""
+    return assert_one_recovery(
+        expect(service.get(f"/sessions/{before['session_id']}")), before, causes, methods
+    )
 
 
-def healed_soon(service: Service, before: Json, causes: set[str], methods: set[str]) -> Json:
-    """Do as `healed`, of what Chrome itself takes note of a moment after it has happened."""
+def recover_when_detected(service: Service, before: Json, causes: set[str], methods: set[str]) -> Json:
+    """Do as `recover`, but wait until Chrome has noticed a fault that it detects with a delay."""
 
     def recovered() -> Json | None:
         answer = expect(service.get(f"/sessions/{before['session_id']}"))
@@ -92,11 +94,11 @@ def healed_soon(service: Service, before: Json, causes: set[str], methods: set[s
 
     answer = wait_until(recovered, "a recovery is reported")
     assert answer is not None
-    return held(answer, before, causes, methods)
+    return assert_one_recovery(answer, before, causes, methods)
 
 
-def held(answer: Json, before: Json, causes: set[str], methods: set[str]) -> Json:
-    """Hold an answer to reporting a session's one recovery; give the session object."""
+def assert_one_recovery(answer: Json, before: Json, causes: set[str], methods: set[str]) -> Json:
+    """Assert that an answer reports a session's one recovery; return the session object."""
     session: Json = answer["session"]
     assert (answer["created"], answer["recovered"]) == (False, True)
     assert (answer["recovery"]["cause"], answer["recovery"]["method"]) in {
@@ -118,17 +120,17 @@ def held(answer: Json, before: Json, causes: set[str], methods: set[str]) -> Jso
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_new_browser_gets_all_that_the_old_one_had(
+def test_a_new_browser_gets_all_state_of_the_old_one(
     shared_service: Service,
-    patients: dict[str, Json],
+    sessions_with_state: dict[str, Json],
     pages: Pages,
     name: str,
     harm: Callable[[Json], None],
     causes: set[str],
 ) -> None:
-    before = patients[name]
+    before = sessions_with_state[name]
     harm(before)
-    after = healed(shared_service, before, causes, {"restored"})
+    after = recover(shared_service, before, causes, {"restored"})
     assert after["browser"]["pid"] != before["browser"]["pid"]
     assert not is_living(before["browser"]["pid"])
     assert not is_living(before["driver"]["pid"])
@@ -136,44 +138,44 @@ def test_a_new_browser_gets_all_that_the_old_one_had(
     assert_saved_state(after, pages)
 
 
-def test_a_profile_that_somebody_removed_costs_only_what_was_never_taken(
-    shared_service: Service, patients: dict[str, Json], pages: Pages
+def test_removing_the_profile_loses_only_unsaved_state(
+    shared_service: Service, sessions_with_state: dict[str, Json], pages: Pages
 ) -> None:
-    before = patients["bare"]
+    before = sessions_with_state["bare"]
     harm_by_removing_the_profile(before)
-    after = healed(shared_service, before, {"browser_gone"}, {"restored", "recreated"})
+    after = recover(shared_service, before, {"browser_gone"}, {"restored", "recreated"})
     assert_saved_state(after, pages)
 
 
-def test_what_was_put_back_is_put_back_again(
-    shared_service: Service, patients: dict[str, Json], pages: Pages
+def test_restored_state_is_restored_again(
+    shared_service: Service, sessions_with_state: dict[str, Json], pages: Pages
 ) -> None:
-    before = shared_service.report(patients["killed"]["session_id"])
+    before = shared_service.report(sessions_with_state["killed"]["session_id"])
     kill(before["browser"]["pid"])
-    assert_saved_state(healed(shared_service, before, {"browser_gone"}, {"restored"}), pages)
+    assert_saved_state(recover(shared_service, before, {"browser_gone"}, {"restored"}), pages)
 
 
 @pytest.mark.parametrize(("name", "harm"), [("offline", kill), ("cut_off", stop)], ids=["killed", "stopped"])
-def test_a_lost_network_process_costs_neither_the_browser_nor_the_cookies(
+def test_losing_the_network_process_keeps_the_browser_and_the_cookies(
     shared_service: Service,
-    patients: dict[str, Json],
+    sessions_with_state: dict[str, Json],
     pages: Pages,
     name: str,
     harm: Callable[..., None],
 ) -> None:
-    before = patients[name]
+    before = sessions_with_state[name]
     harm(*network_process(before))
     after = expect(shared_service.get(f"/sessions/{name}"))["session"]
     assert after["health"]["status"] == "healthy"
     assert after["browser"] == before["browser"]
     client = Driver(after)
-    wait_until(lambda: opens(client, pages.url("/form")), "the network is back")
+    wait_until(lambda: can_open(client, pages.url("/form")), "the network is back")
     wait_until(lambda: len(client.cookies()) == 2, "the cookies are back")
     assert_saved_state(after, pages)
 
 
-def opens(client: Driver, url: str) -> bool:
-    """Tell whether a page can be loaded by now."""
+def can_open(client: Driver, url: str) -> bool:
+    """Return whether a page can be loaded now."""
     try:
         client.open(url)
     except AssertionError:
@@ -181,19 +183,19 @@ def opens(client: Driver, url: str) -> bool:
     return bool(client.address() == url)
 
 
-def test_twenty_callers_get_one_restored_browser(
-    shared_service: Service, patients: dict[str, Json], pages: Pages
+def test_twenty_clients_get_one_restored_browser(
+    shared_service: Service, sessions_with_state: dict[str, Json], pages: Pages
 ) -> None:
-    kill(patients["crowd"]["browser"]["pid"])
-    call = partial(shared_service.post, "/sessions", json={"session_id": "crowd"})
-    answers = [expect(response) for response in run_concurrently([call] * CALLERS)]
+    kill(sessions_with_state["shared"]["browser"]["pid"])
+    call = partial(shared_service.post, "/sessions", json={"session_id": "shared"})
+    answers = [expect(response) for response in run_concurrently([call] * CLIENTS)]
     assert len({answer["session"]["browser"]["pid"] for answer in answers}) == 1
     assert {answer["recovery"]["method"] for answer in answers if answer["recovered"]} == {"restored"}
-    assert shared_service.report("crowd")["recoveries"] == 1
+    assert shared_service.report("shared")["recoveries"] == 1
     assert_saved_state(answers[0]["session"], pages)
 
 
-def test_the_last_two_seconds_are_all_that_can_be_missing(service: Service, pages: Pages) -> None:
+def test_at_most_the_last_two_seconds_are_lost(service: Service, pages: Pages) -> None:
     before = service.create(session_id="busy")
     client = Driver(before)
     client.open(pages.url("/form"))
@@ -202,23 +204,23 @@ def test_the_last_two_seconds_are_all_that_can_be_missing(service: Service, page
         wait_until_saved()
     client.run("localStorage.setItem('step', 'the last')")
     kill(before["browser"]["pid"])
-    after = healed(service, before, {"browser_gone"}, {"restored"})
+    after = recover(service, before, {"browser_gone"}, {"restored"})
     assert Driver(after).run("return localStorage.getItem('step')") in {"1", "the last"}
 
 
 @pytest.mark.parametrize("harm", [kill, stop])
-def test_a_tab_whose_renderer_is_lost_is_healed_inside_its_browser(
+def test_a_tab_whose_renderer_is_lost_is_recovered_in_the_same_browser(
     service: Service, pages: Pages, harm: Callable[..., None]
 ) -> None:
     before = service.create(session_id="snap")
     create_saved_state(before, pages)
     harm(*renderers(before))
-    after = healed_soon(service, before, {"tab_crashed"}, {"reattached"})
+    after = recover_when_detected(service, before, {"tab_crashed"}, {"reattached"})
     assert after["browser"] == before["browser"]
     assert_saved_state(after, pages)
 
 
-def test_a_crashed_tab_leaves_the_other_windows_as_they_are(service: Service, pages: Pages) -> None:
+def test_a_crashed_tab_does_not_affect_other_windows(service: Service, pages: Pages) -> None:
     before = service.create(session_id="snap")
     client = Driver(before)
     client.open(pages.url("/form"))
@@ -237,5 +239,5 @@ def test_a_crashed_tab_leaves_the_other_windows_as_they_are(service: Service, pa
     assert after.run("return window.left") == 42
 
 
-def test_nothing_of_this_leaves_a_stack_trace(shared_service: Service) -> None:
+def test_no_fault_leaves_a_stack_trace(shared_service: Service) -> None:
     assert_no_trace(shared_service)

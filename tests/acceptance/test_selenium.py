@@ -1,4 +1,4 @@
-"""Selenium's own client at the WebDriver door: sessions begin, end, are shared and stand in line."""
+"""Selenium's own client over WebDriver: sessions start, end, are shared and wait in the queue."""
 
 from __future__ import annotations
 
@@ -34,23 +34,21 @@ def idle_session(service: Service) -> str:
 
 @contextlib.contextmanager
 def busy(service: Service, gate: Gate) -> Iterator[RawCommand]:
-    """Keep session `job` busy with a page that does not come before the end."""
+    """Keep session `job` busy with a page that loads until the block ends."""
     command = RawCommand(service, "POST", "/wd/hub/session/job/url", {"url": gate.url}).send()
     with gate.while_it_loads():
         yield command
 
 
 def refusal(answer: requests.Response) -> tuple[int, str, str]:
-    """Give status, error word and message of a refusal, which has the shape of the standard."""
+    """Return status, error code and message of a refusal in the standard's shape."""
     assert answer.headers["Content-Type"].startswith("application/json")
     value = answer.json()["value"]
     assert value["stacktrace"] == ""
     return answer.status_code, value["error"], value["message"]
 
 
-def test_a_program_opens_drives_and_quits_a_session_without_asking_for_anything(
-    service: Service, pages: Pages
-) -> None:
+def test_a_program_opens_drives_and_quits_a_session_without_options(service: Service, pages: Pages) -> None:
     with new_session(service) as driver:
         assert driver.session_id in service.listed()
         assert driver.capabilities["browserName"].startswith("chrom")
@@ -61,12 +59,12 @@ def test_a_program_opens_drives_and_quits_a_session_without_asking_for_anything(
         driver.find_element(By.ID, "name").send_keys("Grace")
         assert driver.find_element(By.ID, "name").get_property("value") == "Grace"
         with pytest.raises(NoSuchElementException):
-            driver.find_element(By.ID, "nobody")
+            driver.find_element(By.ID, "missing")
         driver.quit()
     assert service.listed() == {}
 
 
-def test_what_is_asked_of_chrome_takes_effect(service: Service) -> None:
+def test_chrome_options_take_effect(service: Service) -> None:
     options = chrome_options()
     options.add_argument("--user-agent=Agent Smith")
     options.page_load_strategy = "eager"
@@ -77,9 +75,9 @@ def test_what_is_asked_of_chrome_takes_effect(service: Service) -> None:
         assert driver.timeouts.script == 4.321
 
 
-# Selenium calls what it deprecates itself where it is given several options.
+# Selenium uses what it deprecates itself if it gets several options.
 @pytest.mark.filterwarnings("ignore:setting remote_server_addr:DeprecationWarning")
-def test_of_several_browsers_the_first_that_is_here_is_taken(service: Service) -> None:
+def test_the_first_available_browser_of_several_is_used(service: Service) -> None:
     with new_session(service, [FirefoxOptions(), ChromeOptions()]) as driver:
         assert driver.capabilities["browserName"].startswith("chrom")
 
@@ -93,7 +91,7 @@ def test_of_several_browsers_the_first_that_is_here_is_taken(service: Service) -
     ],
     ids=str,
 )
-def test_a_browser_that_is_not_here_is_no_session(service: Service, wanted: dict[str, object]) -> None:
+def test_a_browser_that_is_not_available_is_refused(service: Service, wanted: dict[str, object]) -> None:
     status, word, message = refusal(service.post("/wd/hub/session", json={"capabilities": wanted}))
     assert (status, word) == (500, "session not created")
     assert "chrome" in message.lower()
@@ -123,13 +121,13 @@ def test_a_browser_that_is_not_here_is_no_session(service: Service, wanted: dict
     ],
     ids=str,
 )
-def test_what_is_malformed_is_an_invalid_argument(service: Service, body: dict[str, object]) -> None:
+def test_malformed_requests_are_invalid_arguments(service: Service, body: dict[str, object]) -> None:
     status, word, _ = refusal(service.post("/wd/hub/session", json=body))
     assert (status, word) == (400, "invalid argument")
     assert service.listed() == {}
 
 
-def test_a_forbidden_capability_is_refused_by_name_in_the_shape_of_the_standard(service: Service) -> None:
+def test_a_forbidden_capability_gets_the_w3c_error_with_its_name(service: Service) -> None:
     options = ChromeOptions()
     options.add_argument("--renderer-cmd-prefix=/bin/sh")
     with (
@@ -144,21 +142,21 @@ def test_a_forbidden_capability_is_refused_by_name_in_the_shape_of_the_standard(
     assert service.listed() == {}
 
 
-def test_the_options_of_drover_are_those_of_rest(service: Service, pages: Pages) -> None:
-    wish: dict[str, Any] = {
+def test_drover_options_are_the_same_as_in_rest(service: Service, pages: Pages) -> None:
+    options: dict[str, Any] = {
         "session_id": "mine",
         "key": "account-17",
         "lease": {"ttl": 60, "holder": "selenium"},
         "idle_timeout": 77,
         "url": pages.url("/red"),
     }
-    with new_session(service, **wish) as driver:
+    with new_session(service, **options) as driver:
         assert driver.session_id == "mine"
         assert driver.title == "Red"
-        told = service.report("mine")
-        assert (told["key"], told["idle_timeout"]) == ("account-17", 77)
-        assert told["lease"]["holder"] == "selenium"
-        assert told["in_use"] is True
+        session = service.report("mine")
+        assert (session["key"], session["idle_timeout"]) == ("account-17", 77)
+        assert session["lease"]["holder"] == "selenium"
+        assert session["in_use"] is True
 
 
 def test_the_same_key_leads_two_programs_to_one_session(service: Service, pages: Pages) -> None:
@@ -170,13 +168,18 @@ def test_the_same_key_leads_two_programs_to_one_session(service: Service, pages:
     assert len(service.listed()) == 1
 
 
-def test_what_somebody_else_holds_is_not_handed_to_a_program(service: Service) -> None:
-    service.create(session_id="held", lease={"ttl": 60, "holder": "somebody"})
-    with pytest.raises(SessionNotCreatedException, match="somebody"), new_session(service, session_id="held"):
+def test_a_leased_session_is_not_given_to_another_program(service: Service) -> None:
+    service.create(session_id="held", lease={"ttl": 60, "holder": "another-team"})
+    with (
+        pytest.raises(SessionNotCreatedException, match="another-team"),
+        new_session(service, session_id="held"),
+    ):
         pass
 
 
-def test_a_session_made_over_rest_is_driven_and_ended_by_its_id(service: Service, pages: Pages) -> None:
+def test_a_session_created_over_rest_can_be_driven_and_ended_by_its_id(
+    service: Service, pages: Pages
+) -> None:
     service.create(session_id="rest")
     with attached(service, "rest") as driver:
         driver.get(pages.url("/form"))
@@ -188,13 +191,13 @@ def test_a_session_made_over_rest_is_driven_and_ended_by_its_id(service: Service
     assert service.listed() == {}
 
 
-def test_of_an_unknown_session_the_error_is_that_of_the_standard(service: Service) -> None:
+def test_an_unknown_session_gets_the_w3c_error(service: Service) -> None:
     for method, path in (("GET", "/url"), ("POST", "/url"), ("DELETE", ""), ("GET", "/se/files")):
-        answer = service.request(method, f"/wd/hub/session/nobody{path}", json={"url": "about:blank"})
+        answer = service.request(method, f"/wd/hub/session/unknown{path}", json={"url": "about:blank"})
         assert refusal(answer)[:2] == (404, "invalid session id"), (method, path)
 
 
-def test_a_new_session_is_answered_with_our_id_and_nowhere_with_that_of_chromedriver(
+def test_answers_contain_our_session_id_and_never_chromedrivers(
     service: Service,
 ) -> None:
     with new_session(service) as driver:
@@ -206,7 +209,7 @@ def test_a_new_session_is_answered_with_our_id_and_nowhere_with_that_of_chromedr
         assert own not in answer.text
 
 
-def test_closing_the_last_window_ends_a_session_of_a_webdriver_client(service: Service) -> None:
+def test_closing_the_last_window_ends_a_webdriver_session(service: Service) -> None:
     with new_session(service) as driver:
         driver.switch_to.new_window("tab")
         driver.close()
@@ -218,14 +221,14 @@ def test_closing_the_last_window_ends_a_session_of_a_webdriver_client(service: S
         driver.quit()
 
 
-def test_a_command_after_the_last_window_says_that_the_session_is_gone(service: Service) -> None:
+def test_a_command_after_the_last_window_gets_invalid_session_id(service: Service) -> None:
     with new_session(service) as driver:
         driver.close()
         with pytest.raises(InvalidSessionIdException):
             _ = driver.title
 
 
-def test_closing_the_last_window_of_a_session_made_over_rest_has_it_put_right(
+def test_closing_the_last_window_of_a_rest_session_recovers_it(
     service: Service, idle_session: str, pages: Pages
 ) -> None:
     with attached(service, idle_session) as driver:
@@ -236,17 +239,17 @@ def test_closing_the_last_window_of_a_session_made_over_rest_has_it_put_right(
         assert driver.title == "Form"
 
 
-def test_a_client_that_hangs_up_in_a_slow_page_does_not_jam_the_session(
+def test_a_client_that_disconnects_during_a_slow_page_does_not_block_the_session(
     service: Service, idle_session: str, slow_page: Gate
 ) -> None:
     with busy(service, slow_page) as loading:
         loading.hang_up()
         late = RawCommand(service, "GET", f"/wd/hub/session/{idle_session}/title").send()
     assert late.answer() == (200, "Slow")
-    wait_until(lambda: not service.report(idle_session)["in_use"], "nobody uses the session")
+    wait_until(lambda: not service.report(idle_session)["in_use"], "no client uses the session")
 
 
-def test_a_command_whose_client_left_while_it_waited_is_not_run(
+def test_a_queued_command_whose_client_disconnected_is_not_run(
     service: Service, idle_session: str, pages: Pages, slow_page: Gate
 ) -> None:
     with busy(service, slow_page) as loading:
@@ -262,7 +265,7 @@ def test_a_command_whose_client_left_while_it_waited_is_not_run(
     assert "/?left" not in pages.visits
 
 
-def test_the_commands_of_one_session_run_one_at_a_time_in_the_order_of_their_coming(
+def test_commands_of_one_session_run_one_at_a_time_in_order_of_arrival(
     service: Service, idle_session: str, slow_page: Gate
 ) -> None:
     note = (
@@ -280,7 +283,7 @@ def test_the_commands_of_one_session_run_one_at_a_time_in_the_order_of_their_com
     assert ran.answer() == (200, list(range(8)))
 
 
-def test_a_slow_page_holds_up_neither_another_session_nor_any_thread(
+def test_a_slow_page_blocks_neither_other_sessions_nor_threads(
     service: Service, idle_session: str, slow_page: Gate
 ) -> None:
     service.create(session_id="other")
@@ -300,7 +303,7 @@ def test_a_slow_page_holds_up_neither_another_session_nor_any_thread(
     assert [command.answer() for command in waiting] == [(200, "Slow")] * MANY
 
 
-def test_one_driver_object_in_many_threads_gets_each_answer_for_its_question(
+def test_one_driver_object_in_many_threads_gets_the_right_answers(
     service: Service, idle_session: str
 ) -> None:
     def echo(number: int) -> object:
@@ -314,7 +317,7 @@ def test_one_driver_object_in_many_threads_gets_each_answer_for_its_question(
     assert first == second == [True] * 20
 
 
-def test_no_command_outside_the_standard_is_known(service: Service) -> None:
+def test_non_standard_commands_are_unknown(service: Service) -> None:
     for method, path, word, status in [
         ("GET", "/wd/hub", "unknown command", 404),
         ("GET", "/wd/hub/sessions", "unknown command", 404),
@@ -327,11 +330,11 @@ def test_no_command_outside_the_standard_is_known(service: Service) -> None:
         assert refusal(service.request(method, path))[:2] == (status, word), (method, path)
 
 
-def test_the_remote_end_says_that_it_is_ready(service: Service) -> None:
+def test_the_remote_end_reports_ready(service: Service) -> None:
     assert service.get("/wd/hub/status").json()["value"]["ready"] is True
 
 
-def test_a_script_that_fails_is_the_clients_matter(service: Service, idle_session: str) -> None:
+def test_a_script_error_is_passed_to_the_client(service: Service, idle_session: str) -> None:
     with attached(service, idle_session) as driver:
         for script in ("throw new Error('invalid session id')", "throw new Error('tab crashed')"):
             with pytest.raises(WebDriverException):

@@ -1,4 +1,4 @@
-"""Files of a session through Selenium's own client: what it brings for pages, and what it downloads."""
+"""Files of a session through Selenium's own client: uploads to pages, and downloads."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ TOO_LARGE: Final = 200 * 1024 * 1024
 
 @pytest.fixture
 def service(shared_service: Service) -> Service:
-    """Give the module's service; its session stays for the whole module."""
+    """Yield the module's service; its session stays for the whole module."""
     return shared_service
 
 
@@ -62,14 +62,14 @@ def driver(shared_service: Service) -> Iterator[WebDriver]:
 
 
 def save(driver: WebDriver, name: str, content: str) -> None:
-    """Have the page offer a file, click on it as a person does, and wait until it is there."""
+    """Let the page offer a file, click on it as a person does, and wait until it is downloaded."""
     driver.execute_script(SAVE, name, content)
     driver.find_element(By.TAG_NAME, "a").click()
     wait_until(lambda: name in driver.get_downloadable_files(), f"{name} is there")
 
 
 def archive(*entries: tuple[str, bytes]) -> str:
-    """Give a zip archive in base64."""
+    """Return a zip archive in base64."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as target:
         for name, content in entries:
@@ -77,14 +77,14 @@ def archive(*entries: tuple[str, bytes]) -> str:
     return base64.b64encode(packed.getvalue()).decode()
 
 
-def ask(service: Service, path: str, **body: object) -> tuple[int, Any]:
-    """Send one command on the files of the session; gives the status and `value`."""
+def send_command(service: Service, path: str, **body: object) -> tuple[int, Any]:
+    """Send one command about the files of the session; return the status and `value`."""
     answer = service.post(f"/wd/hub/session/files{path}", json=body)
     return answer.status_code, answer.json()["value"]
 
 
 def everything_below(service: Service) -> set[Path]:
-    """Give every file of the session but Chrome's and ChromeDriver's own."""
+    """Return every file of the session except Chrome's and ChromeDriver's own."""
     home = folder_of(service.listed()["files"])
     own = (home / "p", home / "t")
     return {
@@ -105,9 +105,7 @@ def test_a_file_of_the_clients_machine_reaches_the_page(
     assert driver.execute_script(READ % NAME_OF_FILE) == ["hello, page", own.name]
 
 
-def test_what_a_page_lets_it_download_is_listed_fetched_and_deleted(
-    driver: WebDriver, pages: Pages, tmp_path: Path
-) -> None:
+def test_downloads_are_listed_fetched_and_deleted(driver: WebDriver, pages: Pages, tmp_path: Path) -> None:
     driver.get(pages.url())
     assert driver.get_downloadable_files() == []
     content = "line\n" * 10_000
@@ -123,11 +121,11 @@ def test_what_a_page_lets_it_download_is_listed_fetched_and_deleted(
 
 
 @pytest.mark.parametrize("name", BAD_NAMES)
-def test_no_name_leaves_the_folder(service: Service, driver: WebDriver, name: str) -> None:
+def test_no_file_name_escapes_the_folder(service: Service, driver: WebDriver, name: str) -> None:
     before = everything_below(service)
-    status, refused = ask(service, "/se/file", file=archive((name, b"evil")))
+    status, refused = send_command(service, "/se/file", file=archive((name, b"evil")))
     assert (status, refused["error"]) == (400, "invalid argument")
-    status, refused = ask(service, "/se/files", name=name)
+    status, refused = send_command(service, "/se/files", name=name)
     assert (status, refused["error"]) == (400, "invalid argument")
     assert everything_below(service) == before
 
@@ -147,43 +145,43 @@ def test_no_name_leaves_the_folder(service: Service, driver: WebDriver, name: st
     ],
     ids=lambda content: str(content)[:12],
 )
-def test_what_is_no_archive_of_one_file_is_refused(
+def test_only_an_archive_of_one_file_is_accepted(
     service: Service, driver: WebDriver, content: object
 ) -> None:
     before = everything_below(service)
-    status, refused = ask(service, "/se/file", file=content)
+    status, refused = send_command(service, "/se/file", file=content)
     assert (status, refused["error"]) == (400, "invalid argument")
     assert everything_below(service) == before
 
 
-def test_a_bomb_is_refused_without_being_unpacked(service: Service, driver: WebDriver) -> None:
+def test_a_zip_bomb_is_refused_without_being_unpacked(service: Service, driver: WebDriver) -> None:
     bomb = archive(("bomb", bytes(TOO_LARGE)))
     assert len(bomb) < TOO_LARGE / 100
     process = psutil.Process(service.process.pid)
     before, files = process.memory_info().rss, everything_below(service)
     for _ in range(3):
-        status, refused = ask(service, "/se/file", file=bomb)
+        status, refused = send_command(service, "/se/file", file=bomb)
         assert (status, refused["error"]) == (413, "invalid argument")
     assert everything_below(service) == files
     assert process.memory_info().rss - before < TOO_LARGE
 
 
-def test_a_body_larger_than_any_command_is_refused(service: Service, driver: WebDriver) -> None:
-    status, refused = ask(service, "/se/file", file="A" * (70 * 1024 * 1024))
+def test_a_body_larger_than_the_limit_is_refused(service: Service, driver: WebDriver) -> None:
+    status, refused = send_command(service, "/se/file", file="A" * (70 * 1024 * 1024))
     assert (status, refused["error"]) == (413, "invalid argument")
     assert driver.title is not None
 
 
-def test_a_link_among_the_downloads_leads_nowhere(service: Service, driver: WebDriver) -> None:
+def test_a_link_among_the_downloads_is_not_followed(service: Service, driver: WebDriver) -> None:
     driver.get("about:blank")
     save(driver, "real.txt", "real")
     (real,) = [path for path in everything_below(service) if path.name == "real.txt"]
     (real.parent / "link.txt").symlink_to("/etc/passwd")
     assert driver.get_downloadable_files() == ["real.txt"]
-    assert ask(service, "/se/files", name="link.txt")[0] == 400
+    assert send_command(service, "/se/files", name="link.txt")[0] == 400
 
 
-def test_the_files_of_a_session_go_with_it(service: Service, pages: Pages, tmp_path: Path) -> None:
+def test_closing_a_session_removes_its_files(service: Service, pages: Pages, tmp_path: Path) -> None:
     own = tmp_path / "mine.txt"
     own.write_text("mine", encoding="utf-8")
     with new_session(service, session_id="brief") as driver:

@@ -1,4 +1,4 @@
-"""A driver object of Selenium's that outlives the deaths of its ChromeDriver, its browser and its tab."""
+"""A Selenium driver object survives the loss of its ChromeDriver, its browser and its tab."""
 
 from __future__ import annotations
 
@@ -51,64 +51,64 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(scope="module")
 def shared_service() -> Iterator[Service]:
-    """Run a service that nothing but a client's access makes look at its sessions."""
+    """Run a service in which only a client's access triggers a health check."""
     with running(watch_interval=0) as service:
         yield service
 
 
 @pytest.fixture
 def service(shared_service: Service) -> Service:
-    """Give the module's service; the one session stays."""
+    """Yield the module's service; the one session stays."""
     return shared_service
 
 
 @pytest.fixture(scope="module")
-def immortal(shared_service: Service) -> Iterator[WebDriver]:
-    """Give one driver object, which lives through all that happens in this module."""
+def shared_driver(shared_service: Service) -> Iterator[WebDriver]:
+    """Yield one driver object, which is used by all tests of this module."""
     with new_session(shared_service) as driver:
         yield driver
 
 
 @pytest.fixture
-def driver(immortal: WebDriver) -> Iterator[WebDriver]:
-    """Give the driver object with the timeouts and the one window that it began with."""
-    yield immortal
-    kept, *others = immortal.window_handles
+def driver(shared_driver: WebDriver) -> Iterator[WebDriver]:
+    """Return the driver object with its initial timeouts and its one initial window."""
+    yield shared_driver
+    kept, *others = shared_driver.window_handles
     for handle in others:
-        immortal.switch_to.window(handle)
-        immortal.close()
-    immortal.switch_to.window(kept)
-    immortal.set_script_timeout(30)
-    immortal.implicitly_wait(0)
+        shared_driver.switch_to.window(handle)
+        shared_driver.close()
+    shared_driver.switch_to.window(kept)
+    shared_driver.set_script_timeout(30)
+    shared_driver.implicitly_wait(0)
 
 
-def of(service: Service, driver: WebDriver) -> Json:
-    """Give the session object of a driver object."""
+def session_of(service: Service, driver: WebDriver) -> Json:
+    """Return the session object of a driver object."""
     return service.listed()[str(driver.session_id)]
 
 
 def open_form(driver: WebDriver, pages: Pages, fault: str) -> None:
-    """Open a page, and let as much time pass as it takes to be safe from a fault."""
+    """Open a page, and wait until its state is safe from the fault."""
     driver.get(pages.url("/form"))
     if fault.startswith("Chrome "):
         wait_until_saved()
 
 
 def inject_fault(service: Service, driver: WebDriver, name: str) -> str:
-    """Let a fault befall a session; gives the gentlest recovery from it."""
+    """Inject a fault into a session; return the least intrusive recovery from it."""
     fault, method = FAULTS[name]
-    fault(of(service, driver))
+    fault(session_of(service, driver))
     return method
 
 
-def count_and_stay(pages: Pages) -> tuple[str, str]:
-    """Give a script that tells the server that it runs, and does not end; and the path that it asks for."""
+def endless_script(pages: Pages) -> tuple[str, str]:
+    """Return a script that reports to the server and does not end, and the path that it requests."""
     path = f"/?run={next(_numbers)}"
     return f"fetch({pages.url(path)!r}); void arguments", path
 
 
 def in_flight(command: Callable[[], Any], begun: Callable[[], object]) -> Future[Any]:
-    """Send a command on a thread, and come back when it runs."""
+    """Send a command in a thread, and return when it runs."""
     pool = ThreadPoolExecutor(1)
     future = pool.submit(command)
     pool.shutdown(wait=False)
@@ -117,12 +117,12 @@ def in_flight(command: Callable[[], Any], begun: Callable[[], object]) -> Future
 
 
 @each_fault
-def test_a_fault_between_two_commands_is_not_noticed(
+def test_a_fault_between_two_commands_is_transparent(
     service: Service, driver: WebDriver, pages: Pages, name: str
 ) -> None:
     driver.set_script_timeout(7)
     driver.implicitly_wait(0.25)
-    before = of(service, driver)["recoveries"]
+    before = session_of(service, driver)["recoveries"]
     driver.get(pages.url("/form"))
     first = driver.current_window_handle
     driver.switch_to.new_window("tab")
@@ -132,25 +132,25 @@ def test_a_fault_between_two_commands_is_not_noticed(
     if name.startswith("Chrome "):
         wait_until_saved()
     method = inject_fault(service, driver, name)
-    # A command that changes something is sent as well: it has never been on its way.
+    # A command that changes something is also sent: the dead ChromeDriver never received it.
     driver.execute_script("document.title = 'Set'")
     assert driver.title == "Set"
     assert driver.current_url == pages.url("/form")
     assert (driver.timeouts.script, driver.timeouts.implicit_wait) == (7, 0.25)
-    told = of(service, driver)
-    assert told["last_recovery"]["method"] == method
-    assert told["recoveries"] == before + 1
+    session = session_of(service, driver)
+    assert session["last_recovery"]["method"] == method
+    assert session["recoveries"] == before + 1
     if method == "reattached":
         assert set(driver.window_handles) == {first, other}
         assert driver.current_window_handle == first
 
 
 @each_fault
-def test_a_command_in_flight_gets_an_error_that_names_the_recovery_and_is_not_run_twice(
+def test_a_command_in_flight_is_not_repeated_and_its_error_names_the_recovery(
     service: Service, driver: WebDriver, pages: Pages, name: str
 ) -> None:
     open_form(driver, pages, name)
-    script, path = count_and_stay(pages)
+    script, path = endless_script(pages)
     running = in_flight(partial(driver.execute_async_script, script), lambda: path in pages.visits)
     method = inject_fault(service, driver, name)
     error = running.exception(60)
@@ -162,11 +162,11 @@ def test_a_command_in_flight_gets_an_error_that_names_the_recovery_and_is_not_ru
 
 
 @pytest.mark.parametrize("name", ["ChromeDriver killed", "Chrome killed"])
-def test_a_page_that_was_loading_is_asked_for_once(
+def test_a_page_that_was_loading_is_requested_once(
     service: Service, driver: WebDriver, pages: Pages, slow_page: Gate, name: str
 ) -> None:
     open_form(driver, pages, name)
-    loading = in_flight(partial(driver.get, slow_page.url), slow_page.asked.is_set)
+    loading = in_flight(partial(driver.get, slow_page.url), slow_page.requested.is_set)
     method = inject_fault(service, driver, name)
     assert f"recovered ({method})" in str(loading.exception(60))
     assert driver.title == "Form"
@@ -174,25 +174,25 @@ def test_a_page_that_was_loading_is_asked_for_once(
 
 
 @pytest.mark.parametrize("name", ["ChromeDriver killed", "Chrome killed"])
-def test_a_question_in_flight_is_asked_again_of_the_same_page_only(
+def test_a_read_in_flight_is_repeated_only_for_the_same_page(
     service: Service, driver: WebDriver, pages: Pages, name: str
 ) -> None:
     open_form(driver, pages, name)
-    # The page is too busy to answer, and ChromeDriver waits with the question.
+    # The page is too busy to answer, and ChromeDriver waits with the read.
     path = f"/?busy={next(_numbers)}"
     driver.execute_script(BUSY, pages.url(path))
     wait_until(lambda: path in pages.visits, "the page is busy")
-    asked = in_flight(lambda: driver.title, lambda: of(service, driver)["in_use"])
+    read = in_flight(lambda: driver.title, lambda: session_of(service, driver)["in_use"])
     method = inject_fault(service, driver, name)
     if method == "reattached":
-        assert asked.result(60) == "Late"
+        assert read.result(60) == "Late"
     else:
-        assert "recovered (restored)" in str(asked.exception(60))
+        assert "recovered (restored)" in str(read.exception(60))
         assert driver.title == "Form"
-    assert of(service, driver)["last_recovery"]["method"] == method
+    assert session_of(service, driver)["last_recovery"]["method"] == method
 
 
-def test_a_crashed_tab_is_loaded_again_for_the_next_command(
+def test_a_crashed_tab_is_reloaded_for_the_next_command(
     service: Service, driver: WebDriver, pages: Pages
 ) -> None:
     driver.get(pages.url("/form"))
@@ -200,21 +200,21 @@ def test_a_crashed_tab_is_loaded_again_for_the_next_command(
         driver.get("chrome://crash")
     driver.get(pages.url("/form"))
     assert driver.title == "Form"
-    assert of(service, driver)["last_recovery"]["cause"] == "tab_crashed"
+    assert session_of(service, driver)["last_recovery"]["cause"] == "tab_crashed"
 
 
-def test_a_tab_that_crashed_between_two_commands_is_not_noticed(
+def test_a_tab_crash_between_two_commands_is_transparent(
     service: Service, driver: WebDriver, pages: Pages
 ) -> None:
     driver.get(pages.url("/form"))
-    faults.kill(*faults.renderers(of(service, driver)))
+    faults.kill(*faults.renderers(session_of(service, driver)))
     wait_until(
-        lambda: service.report(str(driver.session_id))["health"]["status"] == "dead", "the crash is known"
+        lambda: service.report(str(driver.session_id))["health"]["status"] == "dead", "the crash is detected"
     )
     assert driver.title == "Form"
 
 
-def test_elements_are_still_there_after_a_reattach(service: Service, driver: WebDriver, pages: Pages) -> None:
+def test_elements_stay_valid_after_a_reattach(service: Service, driver: WebDriver, pages: Pages) -> None:
     driver.get(pages.url("/form"))
     field = driver.find_element(By.ID, "name")
     field.send_keys("Ada")
@@ -223,9 +223,7 @@ def test_elements_are_still_there_after_a_reattach(service: Service, driver: Web
     assert field.get_property("value") == "Ada L"
 
 
-def test_elements_of_a_lost_page_are_said_to_be_gone(
-    service: Service, driver: WebDriver, pages: Pages
-) -> None:
+def test_elements_of_a_lost_page_are_stale(service: Service, driver: WebDriver, pages: Pages) -> None:
     open_form(driver, pages, "Chrome killed")
     field = driver.find_element(By.ID, "name")
     inject_fault(service, driver, "Chrome killed")
@@ -234,20 +232,20 @@ def test_elements_of_a_lost_page_are_said_to_be_gone(
     driver.find_element(By.ID, "name").send_keys("found")
 
 
-def test_two_programs_on_one_session_both_go_on(service: Service, driver: WebDriver, pages: Pages) -> None:
-    before = of(service, driver)["recoveries"]
+def test_two_programs_on_one_session_both_continue(service: Service, driver: WebDriver, pages: Pages) -> None:
+    before = session_of(service, driver)["recoveries"]
     driver.get(pages.url("/form"))
     with attached(service, str(driver.session_id)) as other:
         inject_fault(service, driver, "ChromeDriver killed")
         assert [other.title, driver.title] == ["Form", "Form"]
-    assert of(service, driver)["recoveries"] == before + 1
+    assert session_of(service, driver)["recoveries"] == before + 1
 
 
 @pytest.mark.parametrize("name", ["ChromeDriver stopped", "Chrome killed"])
-def test_a_session_that_is_quit_when_it_is_dead_leaves_nothing(service: Service, name: str) -> None:
+def test_quitting_a_dead_session_leaves_nothing(service: Service, name: str) -> None:
     known = set(service.listed())
     with new_session(service) as driver:
-        pids = pids_of(of(service, driver))
+        pids = pids_of(session_of(service, driver))
         inject_fault(service, driver, name)
         driver.quit()
     assert set(service.listed()) == known

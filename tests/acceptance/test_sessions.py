@@ -1,4 +1,4 @@
-"""Sessions from outside: made, found again, listed, closed, ended when idle, evicted for room."""
+"""Sessions over REST: created, retrieved, listed, closed, ended when idle, and evicted."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from tests.integration.fake_chromedriver import START_ERROR, Fault, install
 from tests.machine import living, run_both, run_concurrently, wait_gone, wait_until
 
 TIME: Final = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z")
-CALLERS: Final = 20
+CLIENTS: Final = 20
 IDLE_S: Final = 2.0
 IDLE_SLACK_S: Final = 3.5
 BAD_IDS: Final = ["", "-dash", "_low", "a b", "a/b", "../etc", "é", "a.b", "a\n", "x" * 65]
 
 
-def when(text: str) -> float:
-    """Turn a time of the contract into seconds since the epoch."""
+def to_epoch(text: str) -> float:
+    """Convert a time of the contract to seconds since the epoch."""
     assert TIME.fullmatch(text), text
     return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=timezone.utc).timestamp()
 
 
 def posted(service: Service, **fields: object) -> Json:
-    """Retrieve or create a session; give the whole answer."""
+    """Retrieve or create a session; return the whole answer."""
     response = service.post("/sessions", json=fields)
     assert response.status_code in {200, 201}, response.text
     return expect(response, response.status_code)
@@ -55,7 +55,7 @@ def test_a_new_session_is_described_in_full(service: Service) -> None:
     assert (session["key"], session["state"], session["in_use"]) == ("account-17", "ready", False)
     assert (session["idle_timeout"], session["keep_alive"], session["lease"]) == (600, None, None)
     assert (session["recoveries"], session["last_recovery"]) == (0, None)
-    assert when(session["created_at"]) <= when(session["last_used"]) <= time.time() + 1
+    assert to_epoch(session["created_at"]) <= to_epoch(session["last_used"]) <= time.time() + 1
     assert session["health"]["status"] in {"healthy", "unknown"}
     assert {"reason", "checked_at", "latency_ms"} <= session["health"].keys()
     assert {"current_url", "memory_mb"} <= session.keys()
@@ -78,7 +78,7 @@ def test_driver_and_browser_are_real_and_reachable_directly(service: Service, pa
     assert client.run("return document.title") == "Form"
 
 
-def test_a_name_leads_to_the_same_session_every_time(service: Service) -> None:
+def test_an_id_always_leads_to_the_same_session(service: Service) -> None:
     first = service.create(session_id="Job_1-a")
     answer = expect(service.post("/sessions", json={"session_id": "Job_1-a"}))
     assert (answer["created"], answer["recovered"]) == (False, False)
@@ -86,7 +86,7 @@ def test_a_name_leads_to_the_same_session_every_time(service: Service) -> None:
     assert answer["session"]["session_id"] == answer["session_id"] == "Job_1-a"
 
 
-def test_a_key_leads_to_the_same_session_every_time(service: Service) -> None:
+def test_a_key_always_leads_to_the_same_session(service: Service) -> None:
     first = service.create(key="a key, with ümlauts / and more")
     answer = expect(service.post("/sessions", json={"key": "a key, with ümlauts / and more"}))
     assert answer["session_id"] == first["session_id"]
@@ -100,7 +100,7 @@ def test_an_id_and_a_key_of_two_sessions_are_a_conflict(service: Service) -> Non
     assert posted(service, key="k2")["session_id"] == other["session_id"]
 
 
-def test_a_closed_session_gives_its_key_free(service: Service) -> None:
+def test_closing_a_session_frees_its_key(service: Service) -> None:
     first = service.create(key="again")
     expect(service.delete(f"/sessions/{first['session_id']}"))
     second = expect(service.post("/sessions", json={"key": "again"}), 201)["session"]
@@ -108,8 +108,8 @@ def test_a_closed_session_gives_its_key_free(service: Service) -> None:
 
 
 @pytest.mark.parametrize("name", ["session_id", "key"])
-def test_many_callers_with_one_name_get_one_browser(service: Service, name: str) -> None:
-    answers = run_concurrently([lambda: posted(service, **{name: "crowd"})] * CALLERS)
+def test_concurrent_clients_with_one_id_get_one_browser(service: Service, name: str) -> None:
+    answers = run_concurrently([lambda: posted(service, **{name: "shared"})] * CLIENTS)
     assert [answer["created"] for answer in answers].count(True) == 1
     assert len({answer["session_id"] for answer in answers}) == 1
     assert len({answer["session"]["browser"]["pid"] for answer in answers}) == 1
@@ -117,7 +117,7 @@ def test_many_callers_with_one_name_get_one_browser(service: Service, name: str)
     assert len(service.session_folders()) == 1
 
 
-def test_sessions_that_start_together_have_nothing_in_common(service: Service) -> None:
+def test_sessions_that_start_together_share_nothing(service: Service) -> None:
     sessions = run_concurrently([service.create] * 4)
     assert len({session["session_id"] for session in sessions}) == len(sessions)
     assert len({session["driver"]["pid"] for session in sessions}) == len(sessions)
@@ -125,7 +125,7 @@ def test_sessions_that_start_together_have_nothing_in_common(service: Service) -
     assert service.listed().keys() == {session["session_id"] for session in sessions}
 
 
-def test_the_list_says_how_much_room_there_is(service: Service) -> None:
+def test_the_list_reports_the_capacity(service: Service) -> None:
     session = service.create()
     answer = expect(service.get("/sessions"))
     assert (answer["active_sessions"], answer["max_sessions"], answer["session_capacity"]) == (1, 10, "1/10")
@@ -140,22 +140,22 @@ def test_reading_a_session_checks_its_health(service: Service) -> None:
     health = answer["session"]["health"]
     assert (health["status"], health["reason"]) == ("healthy", None)
     assert health["latency_ms"] >= 0
-    assert when(health["checked_at"]) >= when(session["created_at"])
+    assert to_epoch(health["checked_at"]) >= to_epoch(session["created_at"])
     assert answer["session"]["last_used"] == session["last_used"]
 
 
-def test_retrieving_a_session_is_a_use_and_reading_it_is_none(service: Service) -> None:
+def test_retrieving_a_session_counts_as_use_and_reading_does_not(service: Service) -> None:
     first = service.create(session_id="used")
     expect(service.get("/sessions/used"))
     assert service.report("used")["last_used"] == first["last_used"]
     later = posted(service, session_id="used")["session"]
-    assert when(later["last_used"]) > when(first["last_used"])
+    assert to_epoch(later["last_used"]) > to_epoch(first["last_used"])
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
 def test_an_unknown_session_is_not_found(service: Service, method: str) -> None:
-    sentence = expect_error(service.request(method, "/sessions/nobody"), 404, "session_not_found")
-    assert "nobody" in sentence
+    sentence = expect_error(service.request(method, "/sessions/unknown"), 404, "session_not_found")
+    assert "unknown" in sentence
     assert service.listed() == {}
 
 
@@ -208,7 +208,7 @@ def test_a_bad_or_unknown_field_is_refused_by_name(service: Service, field: str,
     assert service.listed() == {}
 
 
-def test_the_first_page_is_opened_at_the_creation_and_never_again(service: Service, pages: Pages) -> None:
+def test_the_first_page_is_opened_only_at_creation(service: Service, pages: Pages) -> None:
     first = pages.url("/?first")
     session = expect(service.post("/sessions", json={"session_id": "url", "url": first}), 201)["session"]
     client = Driver(session)
@@ -219,28 +219,28 @@ def test_the_first_page_is_opened_at_the_creation_and_never_again(service: Servi
     assert expect(service.get("/sessions/url"))["session"]["current_url"] == pages.url("/form")
 
 
-def test_a_page_that_nobody_answers_still_makes_a_session(service: Service) -> None:
+def test_an_unreachable_first_page_does_not_prevent_a_session(service: Service) -> None:
     session = service.create(url="http://127.0.0.1:1/")
     assert Driver(session).run("return 1 + 1") == 2
 
 
-def test_a_slow_start_keeps_its_place_and_keeps_nobody_waiting(service: Service, slow_page: Gate) -> None:
+def test_a_slow_start_keeps_its_place_and_blocks_no_other_request(service: Service, slow_page: Gate) -> None:
     def start_slowly() -> Json:
         return expect(service.post("/sessions", json={"session_id": "slow", "url": slow_page.url}), 201)
 
-    def meanwhile() -> Json:
+    def use_other_routes() -> Json:
         with slow_page.while_it_loads():
             listed = service.listed()["slow"]
             service.create(session_id="quick")
         return listed
 
-    answer, listed = run_both(start_slowly, meanwhile)
+    answer, listed = run_both(start_slowly, use_other_routes)
     assert listed["state"] in {"starting", "ready"}
     assert answer["created"] is True
     assert Driver(answer["session"]).address() == slow_page.url
 
 
-def test_a_deleted_session_is_gone_with_everything_of_it(service: Service) -> None:
+def test_deleting_a_session_removes_everything_of_it(service: Service) -> None:
     session = service.create(session_id="gone")
     pids, folder = pids_of(session), folder_of(session)
     assert {session["driver"]["pid"], session["browser"]["pid"]} <= pids
@@ -252,7 +252,7 @@ def test_a_deleted_session_is_gone_with_everything_of_it(service: Service) -> No
     expect_error(service.delete("/sessions/gone"), 404, "session_not_found")
 
 
-def test_many_may_delete_one_session_at_once(service: Service) -> None:
+def test_concurrent_deletes_of_one_session_succeed(service: Service) -> None:
     session = service.create(session_id="hunted")
     pids = pids_of(session)
     codes = [
@@ -265,7 +265,7 @@ def test_many_may_delete_one_session_at_once(service: Service) -> None:
     assert service.listed() == {}
 
 
-def test_a_session_in_the_middle_of_a_page_load_can_be_deleted(service: Service, slow_page: Gate) -> None:
+def test_a_session_can_be_deleted_during_a_page_load(service: Service, slow_page: Gate) -> None:
     session = service.create(session_id="loading")
     pids = pids_of(session)
 
@@ -274,7 +274,7 @@ def test_a_session_in_the_middle_of_a_page_load_can_be_deleted(service: Service,
             Driver(session).open(slow_page.url)
 
     def delete() -> None:
-        slow_page.wait_until_asked()
+        slow_page.wait_until_requested()
         expect(service.delete("/sessions/loading", timeout=15))
         assert living(pids) == set()
 
@@ -288,7 +288,7 @@ def test_a_trailing_slash_changes_nothing(service: Service) -> None:
     expect(service.delete("/sessions/slash/"))
 
 
-def test_a_folder_has_a_name_of_its_own_and_is_closed_to_others(service: Service) -> None:
+def test_a_session_folder_has_a_unique_name_and_is_private(service: Service) -> None:
     session = service.create(session_id="secret-name", key="secret-key")
     folder = folder_of(session)
     assert folder.parent == service.data_dir / "s"
@@ -299,20 +299,20 @@ def test_a_folder_has_a_name_of_its_own_and_is_closed_to_others(service: Service
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="process sessions are POSIX")
-def test_chromedriver_is_out_of_reach_of_a_ctrl_c_and_logs_no_passwords(service: Service) -> None:
+def test_chromedriver_is_not_affected_by_ctrl_c_and_logs_no_passwords(service: Service) -> None:
     driver = service.create()["driver"]["pid"]
     assert os.getsid(driver) == driver
     assert "--log-level=WARNING" in psutil.Process(driver).cmdline()
 
 
-def test_the_children_get_none_of_our_variables(service: Service) -> None:
+def test_child_processes_get_no_drover_variables(service: Service) -> None:
     session = service.create()
     for pid in (session["driver"]["pid"], session["browser"]["pid"]):
         assert not [name for name in psutil.Process(pid).environ() if name.startswith("DROVER_")]
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="Chrome's sandbox works here")
-def test_the_missing_sandbox_is_said_once(service: Service) -> None:
+def test_a_missing_sandbox_is_logged_once(service: Service) -> None:
     run_concurrently([service.create] * 2)
     assert (
         len([line for line in service.messages() if "--no-sandbox" in line and line.startswith("WARNING")])
@@ -320,17 +320,17 @@ def test_the_missing_sandbox_is_said_once(service: Service) -> None:
     )
 
 
-def test_an_idle_session_ends_in_time_however_often_it_is_read(service: Service) -> None:
+def test_reading_an_idle_session_does_not_extend_its_timeout(service: Service) -> None:
     session = service.create(session_id="idle", idle_timeout=IDLE_S)
     pids, folder = pids_of(session), folder_of(session)
     wait_until(lambda: service.get("/sessions/idle").status_code == 404, "the idle session ends")
-    idle = time.time() - when(session["last_used"])
+    idle = time.time() - to_epoch(session["last_used"])
     assert IDLE_S <= idle <= IDLE_S + IDLE_SLACK_S
     wait_gone(pids)
-    wait_until(lambda: not folder.exists(), "the folder goes")
+    wait_until(lambda: not folder.exists(), "the folder is removed")
 
 
-def test_a_session_that_is_used_does_not_end(service: Service) -> None:
+def test_a_session_in_use_does_not_time_out(service: Service) -> None:
     first = service.create(session_id="used", idle_timeout=IDLE_S)
     until = time.monotonic() + 2 * IDLE_S
     while time.monotonic() < until:
@@ -339,7 +339,7 @@ def test_a_session_that_is_used_does_not_end(service: Service) -> None:
         time.sleep(IDLE_S / 8)
 
 
-def test_the_least_recently_used_session_makes_room(start_service: StartService) -> None:
+def test_the_least_recently_used_session_is_evicted(start_service: StartService) -> None:
     service = start_service(max_sessions=2)
     oldest, second = service.create(session_id="oldest"), service.create(session_id="second")
     evicted = pids_of(second)
@@ -350,7 +350,7 @@ def test_the_least_recently_used_session_makes_room(start_service: StartService)
     wait_gone(evicted)
 
 
-def test_a_crowd_never_gets_more_browsers_than_there_is_room_for(start_service: StartService) -> None:
+def test_concurrent_clients_never_get_more_browsers_than_the_limit(start_service: StartService) -> None:
     service = start_service(max_sessions=2, queue_timeout=20)
 
     def one(number: int) -> requests.Response:
@@ -365,7 +365,7 @@ def test_a_crowd_never_gets_more_browsers_than_there_is_room_for(start_service: 
     assert len(service.listed()) == 2
 
 
-def test_where_every_place_is_in_use_a_caller_waits_no_longer_than_he_must(
+def test_at_capacity_a_client_waits_at_most_the_queue_timeout(
     start_service: StartService, slow_page: Gate
 ) -> None:
     service = start_service(max_sessions=1, queue_timeout=1)
@@ -373,26 +373,26 @@ def test_where_every_place_is_in_use_a_caller_waits_no_longer_than_he_must(
     def occupy() -> Json:
         return expect(service.post("/sessions", json={"session_id": "slow", "url": slow_page.url}), 201)
 
-    def wait_in_vain() -> None:
+    def wait_for_a_place() -> None:
         with slow_page.while_it_loads():
             response = service.post("/sessions", json={"session_id": "late"}, timeout=10)
         expect_error(response, 503, "at_capacity")
 
-    run_both(occupy, wait_in_vain)
+    run_both(occupy, wait_for_a_place)
     assert service.listed().keys() == {"slow"}
 
 
-def test_a_waiting_crowd_blocks_nobody_else(service: Service, slow_page: Gate) -> None:
+def test_many_waiting_clients_block_no_other_request(service: Service, slow_page: Gate) -> None:
     def call_concurrently() -> list[requests.Response]:
         call = partial(service.post, "/sessions", json={"session_id": "wanted", "url": slow_page.url})
         return run_concurrently([call] * 60)
 
-    def look() -> None:
+    def read_other_routes() -> None:
         with slow_page.while_it_loads():
             for path in ("/health", "/sessions", "/processes"):
                 assert service.get(path, timeout=10).ok
 
-    responses, _ = run_both(call_concurrently, look)
+    responses, _ = run_both(call_concurrently, read_other_routes)
     for response in responses:
         if not response.ok:
             expect_error(response, 503, "at_capacity")
@@ -403,7 +403,7 @@ def test_a_waiting_crowd_blocks_nobody_else(service: Service, slow_page: Gate) -
 @pytest.mark.parametrize(
     "fault", [Fault.REFUSES_TO_START, Fault.REFUSES_SESSION, Fault.BROWSER_DIES_AT_START]
 )
-def test_a_failed_start_says_why_and_leaves_nothing(
+def test_a_failed_start_reports_its_cause_and_leaves_nothing(
     start_service: StartService, folder: Path, fault: Fault
 ) -> None:
     fake = install(folder)

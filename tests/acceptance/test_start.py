@@ -1,4 +1,4 @@
-"""A start succeeds on both loopback addresses, or says in one line why not."""
+"""A start succeeds on both loopback addresses, or reports in one line why it failed."""
 
 import contextlib
 import json
@@ -44,18 +44,18 @@ SETTINGS = [
 WRONG_SETTING, IN_THE_WAY = 2, 75
 
 
-def one_line(folder: Path, **settings: object) -> str:
-    """Start a service that its settings keep from coming up; give the one line that says why."""
+def config_error(folder: Path, **settings: object) -> str:
+    """Start a service whose settings prevent the start; return the one line of output."""
     return refusal(folder, WRONG_SETTING, settings)
 
 
-def line_of_what_may_pass(folder: Path, **settings: object) -> str:
-    """Start a service that cannot come up now; give the one line that says why."""
+def temporary_error(folder: Path, **settings: object) -> str:
+    """Start a service that temporarily cannot start; return the one line of output."""
     return refusal(folder, IN_THE_WAY, settings)
 
 
 def refusal(folder: Path, expected: int, settings: Mapping[str, object]) -> str:
-    """Give the one line that a start which ends with this exit code has said."""
+    """Return the one line of output of a start that ends with this exit code."""
     code, lines = refused_start(folder, **settings)
     assert code == expected
     assert len(lines) == 1, lines
@@ -80,14 +80,14 @@ def test_it_listens_on_loopback_only(service: Service) -> None:
 
 def test_a_second_instance_on_the_same_folder_is_refused(service: Service, folder: Path) -> None:
     session = service.create()
-    line = line_of_what_may_pass(folder, data_dir=service.data_dir)
+    line = temporary_error(folder, data_dir=service.data_dir)
     assert str(service.data_dir) in line
     assert service.listed().keys() == {session["session_id"]}
     assert living([session["driver"]["pid"], session["browser"]["pid"]])
 
 
-def test_a_port_that_is_taken_is_named(service: Service, folder: Path) -> None:
-    assert str(service.port) in line_of_what_may_pass(folder, port=service.port)
+def test_a_taken_port_is_named(service: Service, folder: Path) -> None:
+    assert str(service.port) in temporary_error(folder, port=service.port)
 
 
 @pytest.mark.parametrize(
@@ -106,45 +106,45 @@ def test_a_port_that_is_taken_is_named(service: Service, folder: Path) -> None:
         ("log_level", "shouting", "warning"),
     ],
 )
-def test_a_bad_setting_is_named_with_its_value_and_what_is_allowed(
+def test_an_invalid_setting_is_named_with_its_value_and_allowed_values(
     folder: Path, name: str, value: str, allowed: str
 ) -> None:
-    line = one_line(folder, **{name: value})
+    line = config_error(folder, **{name: value})
     assert f"DROVER_{name.upper()}" in line
     assert value in line
     assert allowed in line
 
 
-def test_an_address_for_all_needs_a_token(folder: Path) -> None:
-    assert "DROVER_API_TOKEN" in one_line(folder, host="0.0.0.0")  # noqa: S104
-    assert "DROVER_API_TOKEN" in one_line(folder, host="::")
+def test_a_public_address_requires_a_token(folder: Path) -> None:
+    assert "DROVER_API_TOKEN" in config_error(folder, host="0.0.0.0")  # noqa: S104
+    assert "DROVER_API_TOKEN" in config_error(folder, host="::")
 
 
-def test_an_address_for_all_with_a_token_is_served(start_service: StartService) -> None:
+def test_a_public_address_with_a_token_is_served(start_service: StartService) -> None:
     service = start_service(host="0.0.0.0", api_token="s3cret-token")  # noqa: S104
     expect(service.get("/sessions", headers={"Authorization": "Bearer s3cret-token"}))
 
 
-def test_an_address_that_this_machine_has_not_may_still_come(folder: Path) -> None:
-    line = line_of_what_may_pass(folder, host="192.0.2.1", api_token="s3cret-token")
+def test_a_missing_address_is_a_temporary_failure(folder: Path) -> None:
+    line = temporary_error(folder, host="192.0.2.1", api_token="s3cret-token")
     assert "DROVER_HOST is 192.0.2.1" in line
 
 
-def test_a_folder_that_is_too_long_for_sockets_is_refused(folder: Path) -> None:
-    line = one_line(folder, data_dir=folder / ("x" * 80))
+def test_a_folder_path_too_long_for_sockets_is_refused(folder: Path) -> None:
+    line = config_error(folder, data_dir=folder / ("x" * 80))
     assert "DROVER_DATA_DIR" in line
 
 
-def test_a_folder_that_is_a_file_is_refused(folder: Path) -> None:
+def test_a_data_folder_that_is_a_file_is_refused(folder: Path) -> None:
     (folder / "file").write_text("", encoding="utf-8")
-    assert "DROVER_DATA_DIR" in one_line(folder, data_dir=folder / "file")
+    assert "DROVER_DATA_DIR" in config_error(folder, data_dir=folder / "file")
 
 
-def test_a_program_that_does_not_exist_is_said(folder: Path) -> None:
-    assert "DROVER_CHROMEDRIVER" in one_line(folder, chromedriver=folder / "nothing")
+def test_a_missing_program_is_reported(folder: Path) -> None:
+    assert "DROVER_CHROMEDRIVER" in config_error(folder, chromedriver=folder / "nothing")
 
 
-def test_settings_are_read_from_a_file_too(start_service: StartService) -> None:
+def test_settings_can_be_read_from_a_file(start_service: StartService) -> None:
     service = start_service()
     assert service.stop() == 0
     (service.folder / ".env").write_text("DROVER_MAX_SESSIONS=3\n", encoding="utf-8")
@@ -161,7 +161,7 @@ def test_help_lists_every_setting() -> None:
 
 
 def is_accounted_for(service: Service) -> bool:
-    """Tell whether every process and folder belongs to a session of the list."""
+    """Return whether every process and folder belongs to a listed session."""
     listed = service.listed().values()
     with contextlib.suppress(psutil.NoSuchProcess):
         owned = {pid for session in listed for pid in pids_of(session)}
@@ -171,9 +171,7 @@ def is_accounted_for(service: Service) -> bool:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 @pytest.mark.parametrize("stuck", [False, True], ids=["living", "stopped"])
-def test_nothing_that_a_killed_service_left_stays_without_an_owner(
-    start_service: StartService, stuck: bool
-) -> None:
+def test_leftovers_of_a_killed_service_get_an_owner_or_end(start_service: StartService, stuck: bool) -> None:
     service = start_service()
     sessions = [service.create(key="old"), service.create()]
     left = {process.pid for process in service.processes()}
@@ -184,12 +182,12 @@ def test_nothing_that_a_killed_service_left_stays_without_an_owner(
     service.start()
     for session_id in service.listed():
         expect(service.get(f"/sessions/{session_id}"))
-    wait_until(lambda: is_accounted_for(service), "what is left is somebody's or gone")
+    wait_until(lambda: is_accounted_for(service), "everything left has an owner or is gone")
     answer = service.post("/sessions", json={"key": "old"})
     assert Driver(expect(answer, answer.status_code)["session"]).run("return 6 * 7") == 42
 
 
-def test_health_says_how_the_service_is(service: Service) -> None:
+def test_health_reports_the_state_of_the_service(service: Service) -> None:
     service.create(key="k")
     answer = service.get("/health").json()
     assert (answer["status"], answer["max_sessions"]) == ("healthy", 10)
@@ -201,9 +199,7 @@ def test_health_says_how_the_service_is(service: Service) -> None:
     assert answer["version"]
 
 
-def test_health_says_when_and_why_no_browser_can_be_started(
-    start_service: StartService, folder: Path
-) -> None:
+def test_health_reports_when_and_why_no_browser_can_start(start_service: StartService, folder: Path) -> None:
     service = start_service(chromedriver=install(folder))
     (folder / "control").write_text(Fault.REFUSES_TO_START.value, encoding="utf-8")
     expect_error(service.post("/sessions"), 503, "browser_unavailable")
@@ -216,14 +212,14 @@ def test_health_says_when_and_why_no_browser_can_be_started(
 
 
 def program(path: Path, script: str) -> Path:
-    """Make a program of a script."""
+    """Create a program from a script."""
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o700)
     return path
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the programs are scripts")
-def test_programs_that_do_not_fit_are_said_at_the_start_with_what_to_do(
+def test_mismatched_programs_are_reported_at_the_start_with_advice(
     start_service: StartService, folder: Path
 ) -> None:
     service = start_service(chromedriver=program(folder / "chromedriver", "echo ChromeDriver 100.0.4896.20"))
@@ -231,7 +227,7 @@ def test_programs_that_do_not_fit_are_said_at_the_start_with_what_to_do(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the programs are scripts")
-def test_a_program_that_does_not_even_tell_its_version_makes_the_service_unhealthy(folder: Path) -> None:
+def test_a_program_without_a_version_makes_the_service_unhealthy(folder: Path) -> None:
     service = Service(folder, chromedriver=program(folder / "chromedriver", "exit 127"))
     try:
         service.launch()
@@ -245,9 +241,9 @@ def test_a_program_that_does_not_even_tell_its_version_makes_the_service_unhealt
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="snaps are Linux's")
-def test_a_chromium_that_leads_to_a_snap_is_refused(folder: Path) -> None:
+def test_a_chromium_that_is_a_snap_is_refused(folder: Path) -> None:
     chromium = program(folder / "chromium", 'exec /snap/bin/chromium "$@"')
-    line = one_line(folder, chrome_binary=chromium)
+    line = config_error(folder, chrome_binary=chromium)
     for word in ("DROVER_CHROME_BINARY", str(chromium), "snap", "Google Chrome", "Selenium Manager"):
         assert word in line
 

@@ -1,4 +1,4 @@
-"""The stop is clean, prompt and complete; a second signal ends it at once."""
+"""The stop is clean, prompt and complete; a second signal ends the service at once."""
 
 import contextlib
 import signal
@@ -19,12 +19,12 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 
 
 def terminate(service: Service) -> None:
-    """Do as an init system does."""
+    """Send what an init system sends."""
     service.send(signal.SIGTERM)
 
 
 def interrupt(service: Service) -> None:
-    """Do as Ctrl-C in a terminal does."""
+    """Send what Ctrl-C in a terminal sends."""
     service.interrupt()
 
 
@@ -48,7 +48,7 @@ def test_a_stop_without_a_session_is_clean(start_service: StartService) -> None:
     assert_nothing_left(service)
 
 
-def test_stuck_dead_and_bereft_sessions_do_not_hold_a_stop_up(start_service: StartService) -> None:
+def test_stuck_and_dead_sessions_do_not_delay_a_stop(start_service: StartService) -> None:
     service = start_service()
     stuck, bereft, dead = run_concurrently([service.create] * 3)
     pids = {process.pid for process in service.processes()}
@@ -68,7 +68,7 @@ def test_a_request_in_flight_is_answered(start_service: StartService, slow_page:
         return service.post("/sessions", json={"url": slow_page.url})
 
     def stop() -> int:
-        slow_page.wait_until_asked()
+        slow_page.wait_until_requested()
         return service.stop()
 
     answer, code = run_both(create, stop)
@@ -80,7 +80,7 @@ def test_a_request_in_flight_is_answered(start_service: StartService, slow_page:
     assert_nothing_left(service)
 
 
-def test_a_start_under_way_leaves_nothing(start_service: StartService) -> None:
+def test_a_running_start_leaves_nothing(start_service: StartService) -> None:
     service = start_service()
 
     def create() -> requests.Response:
@@ -96,7 +96,7 @@ def test_a_start_under_way_leaves_nothing(start_service: StartService) -> None:
     assert_nothing_left(service)
 
 
-def test_who_comes_during_the_stop_is_told_so_or_finds_the_door_closed(start_service: StartService) -> None:
+def test_requests_during_the_stop_get_503_or_are_refused(start_service: StartService) -> None:
     service = start_service()
     run_concurrently([service.create] * 2)
     service.send(signal.SIGTERM)
@@ -123,7 +123,7 @@ def test_a_second_signal_ends_it_at_once(
             service.post("/sessions", json={"url": slow_page.url})
 
     def stop_twice() -> None:
-        slow_page.wait_until_asked()
+        slow_page.wait_until_requested()
         service.send(first)
         time.sleep(0.1)
         if service.is_running():
@@ -134,7 +134,7 @@ def test_a_second_signal_ends_it_at_once(
     assert_no_trace(service)
 
 
-def test_the_place_is_free_for_the_next_one_after_a_stop(start_service: StartService) -> None:
+def test_the_port_and_folder_are_free_after_a_stop(start_service: StartService) -> None:
     service = start_service()
     service.create()
     assert service.stop() == 0

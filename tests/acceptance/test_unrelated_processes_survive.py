@@ -1,4 +1,4 @@
-"""Who is never hurt by a cleanup, on real processes, whoever asks for it."""
+"""Processes that a cleanup must never end, on real processes, for every trigger."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Final
 
 import pytest
 
-from tests.acceptance.cleanups import assert_judged, clean, killed_pids, mains, verdicts
+from tests.acceptance.cleanups import assert_judged, clean, killed_pids, main_pids, verdicts
 from tests.acceptance.conftest import StartService
 from tests.acceptance.driver_commands import Driver
 from tests.acceptance.foreign_programs import (
     Automation,
-    can_be_somebody_else,
+    can_be_another_user,
     can_have_a_namespace,
     helpers_of,
     start_automation,
@@ -24,7 +24,7 @@ from tests.acceptance.foreign_programs import (
 from tests.acceptance.service import Service, expect
 from tests.machine import is_living, living, remove, short_folder
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="starts processes as POSIX does")
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="starts processes with POSIX means")
 
 PidsByName = Mapping[str, set[int]]
 
@@ -47,37 +47,37 @@ REASONS: Final = {
 
 @pytest.fixture(scope="module")
 def unrelated() -> Iterator[PidsByName]:
-    """Run everybody at once for the whole module; all of them live through every test."""
+    """Run all unrelated processes for the whole module; all of them survive every test."""
     home = short_folder()
     with unrelated_processes(home) as pids_by_name:
         yield pids_by_name
-        assert hurt(pids_by_name) == {}
+        assert lost_pids(pids_by_name) == {}
     remove(home)
 
 
 @pytest.fixture
 def working_script(folder: Path) -> Iterator[Automation]:
-    """Run a script of somebody's that still works with its ChromeDriver and Chrome."""
+    """Run a foreign script that still uses its ChromeDriver and Chrome."""
     with contextlib.ExitStack() as stack:
         automation = start_automation(folder)
         stack.callback(automation.finish)
         yield automation
 
 
-def hurt(unrelated: PidsByName) -> dict[str, set[int]]:
-    """Give who has lost a process."""
+def lost_pids(unrelated: PidsByName) -> dict[str, set[int]]:
+    """Return those that lost a process, with the lost pids."""
     lost = {name: pids - living(pids) for name, pids in unrelated.items()}
     return {name: pids for name, pids in lost.items() if pids}
 
 
 def pids_of_all(unrelated: PidsByName) -> set[int]:
-    """Give everybody's pids, with the helpers of their browsers."""
+    """Return all pids, including the helpers of their browsers."""
     roots = set().union(*unrelated.values())
     return roots | {helper for pid in roots if is_living(pid) for helper in helpers_of(pid)}
 
 
 @pytest.mark.parametrize("scope", SCOPES)
-def test_a_cleanup_that_a_person_asks_for_hurts_nobody(
+def test_a_manual_cleanup_ends_no_unrelated_process(
     start_service: StartService, unrelated: PidsByName, scope: str
 ) -> None:
     service = start_service(cleanup_scope=scope)
@@ -86,33 +86,33 @@ def test_a_cleanup_that_a_person_asks_for_hurts_nobody(
     assert not spared & killed_pids(clean(service, "?dry_run=true"))
     assert not spared & killed_pids(clean(service))
     assert not spared & killed_pids(clean(service))
-    assert hurt(unrelated) == {}
-    assert living(mains(session)) == mains(session)
+    assert lost_pids(unrelated) == {}
+    assert living(main_pids(session)) == main_pids(session)
 
 
 @pytest.mark.parametrize("scope", SCOPES)
-def test_everybody_is_foreign_with_all_helpers_and_it_is_said_why(
+def test_all_unrelated_processes_and_helpers_are_foreign_with_a_reason(
     start_service: StartService, unrelated: PidsByName, scope: str
 ) -> None:
     service = start_service(cleanup_scope=scope)
     listed = verdicts(service)
     assert_judged(service, pids_of_all(unrelated) & listed.keys(), "foreign")
     for name, pids in unrelated.items():
-        told = {listed[pid]["reason"] for pid in pids & listed.keys()}
-        assert told, f"{name} is not listed"
-        assert {reason for reason in told if not reason.startswith(REASONS[name])} == set(), name
+        reasons = {listed[pid]["reason"] for pid in pids & listed.keys()}
+        assert reasons, f"{name} is not listed"
+        assert {reason for reason in reasons if not reason.startswith(REASONS[name])} == set(), name
 
 
-def test_whom_this_machine_cannot_show_is_known(unrelated: PidsByName) -> None:
+def test_missing_kinds_of_processes_are_known(unrelated: PidsByName) -> None:
     expected = set(REASONS)
-    if not can_be_somebody_else():
+    if not can_be_another_user():
         expected -= {"another user's Chrome", "another user's ChromeDriver"}
     if not can_have_a_namespace():
         expected -= {"another namespace"}
     assert unrelated.keys() == expected
 
 
-def test_with_scope_owned_a_script_that_works_is_spared(service: Service, working_script: Automation) -> None:
+def test_with_scope_owned_a_working_script_is_spared(service: Service, working_script: Automation) -> None:
     stay = {working_script.driver, working_script.browse()}
     assert_judged(service, stay | helpers_of(working_script.driver), "foreign")
     assert not stay & killed_pids(clean(service))
@@ -129,7 +129,7 @@ def test_with_scope_owned_a_chrome_that_lost_its_driver_is_spared(
 
 
 @pytest.mark.system_wide
-def test_cleanups_that_start_by_themselves_spare_a_script_that_works_and_everybody_else(
+def test_automatic_cleanups_spare_working_scripts_and_unrelated_processes(
     start_service: StartService, unrelated: PidsByName, working_script: Automation, folder: Path
 ) -> None:
     stay = {working_script.driver, working_script.browse()}
@@ -147,19 +147,19 @@ def test_cleanups_that_start_by_themselves_spare_a_script_that_works_and_everybo
     finally:
         abandoned.finish()
     assert living(stay) == stay
-    assert hurt(unrelated) == {}
+    assert lost_pids(unrelated) == {}
 
 
 @pytest.mark.parametrize("scope", SCOPES)
-def test_a_second_instance_that_lives_and_its_sessions_are_protected(
+def test_a_living_second_instance_and_its_sessions_are_protected(
     start_service: StartService, scope: str
 ) -> None:
     one, other = start_service(cleanup_scope=scope), start_service(cleanup_scope=scope)
     mine, theirs = one.create(), other.create()
     Driver(theirs).run("window.left = 42")
-    assert_judged(one, mains(theirs), "protected")
-    assert_judged(other, mains(mine), "protected")
-    both = mains(mine, theirs)
+    assert_judged(one, main_pids(theirs), "protected")
+    assert_judged(other, main_pids(mine), "protected")
+    both = main_pids(mine, theirs)
     assert not both & (killed_pids(clean(one)) | killed_pids(clean(other)))
     assert living(both) == both
     assert Driver(theirs).run("return window.left") == 42

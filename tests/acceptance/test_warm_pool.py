@@ -1,4 +1,4 @@
-"""Browsers that stand ready: taken in milliseconds, filled up again, never more than there is room for."""
+"""Warm browsers: handed out in milliseconds, replenished, and never beyond the limit."""
 
 from __future__ import annotations
 
@@ -24,35 +24,35 @@ SPECIAL: Final = {"goog:chromeOptions": {"args": ["--window-size=801,602"]}}
 
 @pytest.fixture(scope="module")
 def shared_service() -> Iterator[Service]:
-    """Run a service that keeps two browsers ready."""
+    """Run a service that keeps two warm browsers."""
     with running(warm_sessions=WARM, max_sessions=PLACES, queue_timeout=5, health_timeout=1) as service:
         yield service
 
 
 @pytest.fixture(autouse=True)
 def _filled(service: Service) -> None:
-    """Begin with all warm browsers ready."""
+    """Start with all warm browsers ready."""
     wait_until_warm(service)
 
 
 def wait_until_warm(service: Service, number: int = WARM) -> None:
-    """Wait until so many browsers stand ready."""
-    wait_until(lambda: warm(service) == number, f"{number} warm browsers", READY_S)
+    """Wait until this many warm browsers are ready."""
+    wait_until(lambda: warm_count(service) == number, f"{number} warm browsers", READY_S)
 
 
-def warm(service: Service) -> int:
-    """Tell how many browsers stand ready."""
+def warm_count(service: Service) -> int:
+    """Return how many warm browsers are ready."""
     return int(service.get("/health").json()["warm"])
 
 
 def timed(service: Service, **fields: object) -> tuple[float, Json]:
-    """Make a session; give how long that took, and the session."""
+    """Create a session; return the seconds it took, and the session."""
     begun = time.monotonic()
     session = service.create(**fields)
     return time.monotonic() - begun, session
 
 
-def test_warm_browsers_are_counted_and_are_no_sessions_yet(service: Service) -> None:
+def test_warm_browsers_are_counted_but_not_listed_as_sessions(service: Service) -> None:
     answer = expect(service.get("/sessions"))
     assert (answer["active_sessions"], answer["sessions"]) == (0, [])
     health = service.get("/health").json()
@@ -60,7 +60,7 @@ def test_warm_browsers_are_counted_and_are_no_sessions_yet(service: Service) -> 
     assert len(drivers(service)) == WARM
 
 
-def test_they_are_protected(service: Service) -> None:
+def test_warm_browsers_are_protected(service: Service) -> None:
     pids = {process.pid for process in service.processes()}
     verdicts = {one["pid"]: one["verdict"] for one in expect(service.get("/processes"))["processes"]}
     assert {verdicts[pid] for pid in drivers(service) | browsers(service)} == {"protected"}
@@ -68,9 +68,7 @@ def test_they_are_protected(service: Service) -> None:
     assert pids <= {process.pid for process in service.processes()}
 
 
-def test_one_is_taken_in_a_fraction_of_a_start_and_another_is_started_behind_it(
-    service: Service, pages: Pages
-) -> None:
+def test_a_warm_browser_is_handed_out_fast_and_replaced(service: Service, pages: Pages) -> None:
     stood_ready = browsers(service)
     quick, session = timed(service, session_id="quick")
     assert session["browser"]["pid"] in stood_ready
@@ -85,7 +83,7 @@ def test_one_is_taken_in_a_fraction_of_a_start_and_another_is_started_behind_it(
     assert service.listed().keys() == {"quick", special["session_id"]}
 
 
-def test_a_taken_one_is_a_session_like_any_other(service: Service) -> None:
+def test_a_handed_out_warm_browser_is_a_regular_session(service: Service) -> None:
     answer = expect(service.post("/sessions", json={"key": "account-17", "idle_timeout": 600}), 201)
     session = answer["session"]
     assert (answer["created"], session["key"], session["idle_timeout"]) == (True, "account-17", 600)
@@ -94,20 +92,20 @@ def test_a_taken_one_is_a_session_like_any_other(service: Service) -> None:
         == (session["browser"])
     )
     kill(session["driver"]["pid"])
-    healed = expect(service.get(f"/sessions/{session['session_id']}"))
-    assert healed["recovery"]["method"] == "reattached"
+    recovered = expect(service.get(f"/sessions/{session['session_id']}"))
+    assert recovered["recovery"]["method"] == "reattached"
     expect(service.delete(f"/sessions/{session['session_id']}"))
     wait_gone([session["browser"]["pid"]])
 
 
-def test_who_asks_for_something_special_gets_it(service: Service, pages: Pages) -> None:
+def test_special_capabilities_get_a_new_browser(service: Service, pages: Pages) -> None:
     session = service.create(capabilities=SPECIAL, url=pages.url("/red"))
     assert Driver(session).run("return outerWidth") == 801
     assert Driver(session).address() == pages.url("/red")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kills with POSIX signals")
-def test_a_killed_one_is_not_handed_out_dead(service: Service) -> None:
+def test_a_killed_warm_browser_is_not_handed_out_dead(service: Service) -> None:
     kill(*browsers(service))
     for session in run_concurrently([service.create] * WARM):
         assert Driver(session).run("return 6 * 7") == 42
@@ -115,13 +113,13 @@ def test_a_killed_one_is_not_handed_out_dead(service: Service) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="stops with POSIX signals")
-def test_a_stopped_one_is_not_handed_out_stopped(service: Service) -> None:
+def test_a_stopped_warm_browser_is_not_handed_out_stopped(service: Service) -> None:
     stop(*drivers(service))
     session = service.create()
     assert Driver(session).run("return 6 * 7") == 42
 
 
-def test_sessions_and_warm_browsers_are_never_more_than_there_is_room_for(service: Service) -> None:
+def test_sessions_and_warm_browsers_never_exceed_the_limit(service: Service) -> None:
     def one(number: int) -> Json:
         session = service.create(session_id=f"c{number}", lease={"ttl": 600})
         assert len(drivers(service)) <= PLACES
@@ -130,11 +128,11 @@ def test_sessions_and_warm_browsers_are_never_more_than_there_is_room_for(servic
     sessions = run_concurrently([partial(one, number) for number in range(PLACES)])
     assert len({session["browser"]["pid"] for session in sessions}) == PLACES
     assert service.listed().keys() == {f"c{number}" for number in range(PLACES)}
-    assert warm(service) == 0
+    assert warm_count(service) == 0
     expect(service.delete("/sessions/c0"))
     wait_until_warm(service, 1)
     assert len(drivers(service)) == PLACES
-    # Whoever asks needs no patience: a warm browser gives up its place, or is the very thing.
+    # No client has to wait: a warm browser gives up its place, or is handed out.
     service.create(capabilities=SPECIAL)
     assert len(drivers(service)) <= PLACES
 
@@ -149,7 +147,7 @@ def test_a_killed_service_leaves_no_warm_browser_behind(service: Service) -> Non
     assert not left & {process.pid for process in service.processes()}
 
 
-def test_no_warm_browser_outlives_a_clean_stop(service: Service) -> None:
+def test_no_warm_browser_survives_a_clean_stop(service: Service) -> None:
     assert service.stop() == 0
     assert service.processes() == []
     service.start()

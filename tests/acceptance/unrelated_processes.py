@@ -1,7 +1,7 @@
-"""Processes that are not the service's: a script of somebody, a person's Chrome, and what looks like one.
+"""Processes that do not belong to the service: a foreign script, a person's Chrome, and look-alikes.
 
-Run as a program, this file is the script of a stranger: `unrelated_processes.py FOLDER PORT OWN_GROUP` starts a
-ChromeDriver and a Chrome through it, prints both pids as JSON, and ends without a word to either when its
+Run as a program, this file is a foreign script: `unrelated_processes.py FOLDER PORT OWN_GROUP` starts a
+ChromeDriver and a Chrome through it, prints both pids as JSON, and exits without stopping either when its
 standard input ends.
 """
 
@@ -25,40 +25,40 @@ START_S: Final = 20.0
 CHROMES: Final = ("chromium", "chromium-browser", "google-chrome", "chrome")
 SWITCHES: Final = ("--headless=new", "--no-sandbox", "--no-first-run", "--disable-gpu")
 LONG_S: Final = "86400"
-"""How long they live in seconds, unless they are ended: longer than any run."""
+"""How many seconds they live unless they are ended: longer than any run."""
 ROOT: Final = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True, slots=True)
 class ForeignScript:
-    """A script of somebody else with its ChromeDriver and Chrome."""
+    """A script that the service did not start, with its ChromeDriver and Chrome."""
 
     script: subprocess.Popen[str]
     driver: int
     browser: int
 
     def leave(self) -> None:
-        """Let the script end; what it has started lives on."""
+        """Let the script end; ChromeDriver and Chrome live on."""
         assert self.script.stdin is not None
         self.script.stdin.close()
         self.script.wait(START_S)
 
     @property
-    def mains(self) -> set[int]:
-        """The pids that stay: Chrome's helpers come and go as they please."""
+    def main_pids(self) -> set[int]:
+        """The pids that stay; Chrome's helpers start and end at any time."""
         return {self.driver, self.browser}
 
     def pids(self) -> set[int]:
-        """Give what lives of ChromeDriver and Chrome."""
+        """Return the living pids of ChromeDriver and Chrome."""
         return family(self.driver) | family(self.browser)
 
 
 def start_script(folder: Path, *, own_group: bool = False) -> ForeignScript:
-    """Start a stranger's script and wait until its Chrome runs.
+    """Start a foreign script and wait until its Chrome runs.
 
     Args:
-        folder: Where its Chrome and ChromeDriver put everything.
-        own_group: Whether it gives its ChromeDriver a process group of its own.
+        folder: Where its Chrome and ChromeDriver store everything.
+        own_group: Whether it gives its ChromeDriver its own process group.
     """
     script = subprocess.Popen(
         [
@@ -73,7 +73,7 @@ def start_script(folder: Path, *, own_group: bool = False) -> ForeignScript:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        # It leads its process group itself: whoever started the tests may be gone by now.
+        # It leads its own process group: the process that started the tests may have ended by now.
         start_new_session=True,
     )
     assert script.stdout is not None
@@ -84,7 +84,7 @@ def start_script(folder: Path, *, own_group: bool = False) -> ForeignScript:
 
 
 def start_own_chrome(folder: Path) -> subprocess.Popen[bytes]:
-    """Start a person's own Chrome with a debugging port, by hand, and wait until it runs."""
+    """Start a person's own Chrome with a debugging port, and wait until it runs."""
     binary = next(path for path in map(shutil.which, CHROMES) if path)
     profile = folder / "own"
     chrome = subprocess.Popen(
@@ -94,12 +94,14 @@ def start_own_chrome(folder: Path) -> subprocess.Popen[bytes]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    wait_until((profile / "DevToolsActivePort").exists, "the own Chrome opens its debugging port", START_S)
+    wait_until(
+        (profile / "DevToolsActivePort").exists, "the person's Chrome opens its debugging port", START_S
+    )
     return chrome
 
 
 def start_look_alikes(folder: Path) -> list[subprocess.Popen[bytes]]:
-    """Start what a match by substring would take for Chrome or ChromeDriver."""
+    """Start processes that a substring match would mistake for Chrome or ChromeDriver."""
     commands = [*_renamed_sleeps(folder), *_named_scripts(folder), _mentions_chrome(folder)]
     quiet = subprocess.DEVNULL
     return [subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet) for command in commands]
@@ -131,7 +133,7 @@ def _mentions_chrome(folder: Path) -> list[str]:
     ]
 
 
-def _be_the_script(folder: Path, port: str, own_group: bool) -> None:
+def _run_script(folder: Path, port: str, own_group: bool) -> None:
     driver, url = _start_driver(folder, port, own_group)
     answer = _post(f"{url}/session", _capabilities(folder))
     browser = answer["value"]["capabilities"]["goog:processID"]
@@ -171,4 +173,4 @@ def _post(url: str, body: dict[str, Any]) -> Any:  # noqa: ANN401
 
 
 if __name__ == "__main__":
-    _be_the_script(Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "1")
+    _run_script(Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "1")
