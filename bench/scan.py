@@ -1,10 +1,10 @@
-"""What a look at the process table costs on a crowded machine, as ratios that hold on any machine.
+"""Cost of reading and judging the process table on a busy machine, as machine-independent ratios.
 
     python bench/scan.py [processes] [candidates]
 
-Starts that many sleeping processes (5,000), which end by themselves after some minutes or with this program,
-and compares a snapshot with its plan to a bare read of every /proc/PID/comm; then plans for ever more
-candidates (to 500). Linux only.
+Starts a number of sleeping processes (5,000), which end by themselves after some minutes or with this
+program, and compares a snapshot with its plan to a plain read of every /proc/PID/comm. Then it plans for a
+growing number of candidates (up to 500). Linux only.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ROUNDS = 7
 MOST_RATIO = 2.0
 MOST_PLAN_MS = 20.0
 PROFILE = "--user-data-dir=/var/lib/drover/s/abcd1234/p"
-NOBODY = Protection((), None, {})
+NO_SESSIONS = Protection((), None, {})
 
 
 @contextmanager
@@ -48,7 +48,7 @@ def sleepers(number: int) -> Iterator[None]:
 
 
 def read_names() -> None:
-    """Read every /proc/PID/comm, as plainly as it can be done."""
+    """Read every /proc/PID/comm in the simplest way."""
     for entry in os.listdir("/proc"):  # noqa: PTH208 - what is compared to must not be slow itself
         if entry.isdecimal():
             with suppress(OSError), open(f"/proc/{entry}/comm", "rb") as file:  # noqa: PTH123 - as above
@@ -57,7 +57,7 @@ def read_names() -> None:
 
 def scan_and_plan() -> None:
     """Do what a cleanup does before it ends anything."""
-    plan_cleanup(snapshot(), NOBODY, CleanupScope.ABANDONED)
+    plan_cleanup(snapshot(), NO_SESSIONS, CleanupScope.ABANDONED)
 
 
 def candidates(number: int) -> ProcessTable:
@@ -81,7 +81,7 @@ def _row(pid: int, parent: int, group: int, name: str, *args: str) -> ProcessRow
 
 
 def median_ms(work: Callable[[], object]) -> float:
-    """Give the median duration of some rounds in milliseconds."""
+    """Return the median duration of some rounds in milliseconds."""
     durations = []
     for _ in range(ROUNDS):
         start = time.perf_counter()
@@ -91,7 +91,7 @@ def median_ms(work: Callable[[], object]) -> float:
 
 
 def measure_scan(number: int) -> bool:
-    """Print what a scan costs beside a bare read; tell whether it is within its measure."""
+    """Print the cost of a scan and of a plain read; return whether it is within the bound."""
     with sleepers(number):
         bare, scan = median_ms(read_names), median_ms(scan_and_plan)
     print(
@@ -101,17 +101,17 @@ def measure_scan(number: int) -> bool:
 
 
 def measure_plan(most: int) -> bool:
-    """Print what a plan costs for ever more candidates; tell whether the largest is within its measure."""
+    """Print the cost of a plan for growing numbers; return whether the largest is within the bound."""
     last = 0.0
     for number in (most // 4, most // 2, most):
         table = candidates(number)
-        last = median_ms(lambda table=table: plan_cleanup(table, NOBODY, CleanupScope.ABANDONED))  # type: ignore[misc]
+        last = median_ms(lambda table=table: plan_cleanup(table, NO_SESSIONS, CleanupScope.ABANDONED))  # type: ignore[misc]
         print(f"{number} candidates: plan {last:.2f} ms, {1000 * last / number:.1f} us each")
     return last < MOST_PLAN_MS
 
 
 def main() -> int:
-    """Measure both; the exit status says whether both are within their measures."""
+    """Measure both; the exit status is 0 if both are within their bounds."""
     processes = int(sys.argv[1]) if sys.argv[1:] else PROCESSES
     most = int(sys.argv[2]) if sys.argv[2:] else CANDIDATES
     return 0 if all([measure_scan(processes), measure_plan(most)]) else 1

@@ -1,10 +1,10 @@
-"""Make the pictures of `docs/dashboard.md` from a service that runs.
+"""Create the pictures of `docs/dashboard.md` from a running service.
 
     python bench/screenshots.py [folder]
 
-Starts a service with some sessions on pages of its own, kills the ChromeDriver of one and leaves orphans of
-another service behind, looks at the dashboard with a browser, and writes WebP pictures into the folder
-(`docs/pictures` if none is named). POSIX: it ends processes with a signal.
+Starts a service with some sessions on its own pages, kills the ChromeDriver of one, leaves orphans of another
+service behind, opens the dashboard in a browser, and writes WebP pictures into the folder (default
+`docs/pictures`). POSIX: it ends processes with a signal.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from tests.acceptance.service import Json, Service, running
 from tests.machine import end_leftovers, remove, run_folder, short_folder, wait_until
 
 ROOT = Path(__file__).resolve().parents[1]
-PATIENCE_MS = 60_000
+TIMEOUT_MS = 60_000
 QUALITY = 72
 SETTLE_MS = 500
-# What is not on the screen is not drawn.
+# Only what is on the screen is rendered.
 ALL_DRAWN = """[...document.querySelectorAll(".no-picture:not([hidden])")]
     .every(note => note.getBoundingClientRect().top > innerHeight)"""
 PAGES = {
@@ -48,7 +48,7 @@ PAGES = {
 
 @dataclass(frozen=True)
 class Shot:
-    """One picture: its name, the width of the window, and the scheme of colours."""
+    """One picture: its name, the width of the window, and the colour scheme."""
 
     name: str
     width: int
@@ -57,7 +57,7 @@ class Shot:
 
 
 def main() -> None:
-    """Make all pictures."""
+    """Create all pictures."""
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "docs" / "pictures"
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -92,16 +92,16 @@ def prepare(service: Service, base: str) -> None:
 
 
 def take_all(browser: Browser, service: Service, folder: Path) -> None:
-    """Look at the dashboard in every way that the documentation shows."""
+    """Open the dashboard in every way that the documentation shows."""
     for shot in (
         Shot("dashboard-light", 1280, 1000, "light"),
         Shot("dashboard-dark", 1280, 1000, "dark"),
         Shot("dashboard-phone", 390, 844, "light"),
     ):
-        with looking(browser, service, shot) as page:
-            wait_until(partial(page.evaluate, ALL_DRAWN), "every picture is drawn", PATIENCE_MS / 1000)
+        with opened_dashboard(browser, service, shot) as page:
+            wait_until(partial(page.evaluate, ALL_DRAWN), "every picture is rendered", TIMEOUT_MS / 1000)
             save(page, folder / f"{shot.name}.webp")
-    with looking(browser, service, Shot("", 1280, 900, "light")) as page:
+    with opened_dashboard(browser, service, Shot("", 1280, 900, "light")) as page:
         page.locator("#processes").scroll_into_view_if_needed()
         page.evaluate("document.getElementById('processes').scrollIntoView()")
         page.wait_for_timeout(SETTLE_MS)
@@ -116,8 +116,8 @@ def take_all(browser: Browser, service: Service, folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def looking(browser: Browser, service: Service, shot: Shot) -> Iterator[Page]:
-    """Open the dashboard in a window of its own, and wait until it is up to date."""
+def opened_dashboard(browser: Browser, service: Service, shot: Shot) -> Iterator[Page]:
+    """Open the dashboard in a new window, and wait until it is up to date."""
     context = browser.new_context(
         viewport={"width": shot.width, "height": shot.height},
         color_scheme=shot.scheme,
@@ -125,8 +125,8 @@ def looking(browser: Browser, service: Service, shot: Shot) -> Iterator[Page]:
     )
     page = context.new_page()
     page.goto(service.url)
-    expect(page.locator("#link")).to_have_text("Live", timeout=PATIENCE_MS)
-    expect(page.locator("#verdict")).not_to_have_attribute("data-tone", "quiet", timeout=PATIENCE_MS)
+    expect(page.locator("#link")).to_have_text("Live", timeout=TIMEOUT_MS)
+    expect(page.locator("#verdict")).not_to_have_attribute("data-tone", "quiet", timeout=TIMEOUT_MS)
     yield page
     context.close()
 
@@ -141,7 +141,7 @@ def save(page: Page, path: Path) -> None:
 
 @contextlib.contextmanager
 def pages() -> Iterator[str]:
-    """Serve the pages that the sessions show; gives their address."""
+    """Serve the pages that the sessions show; yield their URL."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Pages)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://localhost:{server.server_address[1]}"
@@ -159,7 +159,7 @@ class _Pages(http.server.BaseHTTPRequestHandler):
         self.wfile.write(_html(colour, title, text).encode())
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name that it has in Python
-        """Say nothing."""
+        """Log nothing."""
 
 
 def _html(colour: str, title: str, text: str) -> str:

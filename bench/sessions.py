@@ -1,10 +1,9 @@
-"""What a session costs beside a bare ChromeDriver, as ratios within one run.
+"""Cost of a session compared to a bare ChromeDriver, as ratios within one run.
 
     python bench/sessions.py [rounds]
 
-Starts the service in a data folder of its own, and by turns a bare ChromeDriver with the same switches for
-Chrome. Every row names the measure that it is held to; the exit code is 1 where one is missed. Linux, on a
-quiet machine.
+Starts the service in a new data folder, and by turns a bare ChromeDriver with the same switches for Chrome.
+Every row names its bound; the exit code is 1 if one is exceeded. Linux, on a quiet machine.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ PORT = re.compile(r"successfully on port (\d+)")
 
 @dataclass(frozen=True)
 class Row:
-    """One measure: what was found, and what it may be at the most."""
+    """One measurement: the value, and its upper bound."""
 
     name: str
     found: float
@@ -47,7 +46,7 @@ class Row:
 
     @property
     def is_kept(self) -> bool:
-        """Tell whether the measure is kept."""
+        """Return whether the value is within the bound."""
         return self.found <= self.most
 
     def __str__(self) -> str:
@@ -56,7 +55,7 @@ class Row:
 
 
 class BareDriver:
-    """A ChromeDriver that is driven without any service."""
+    """A ChromeDriver that is driven without the service."""
 
     def __init__(self, folder: Path) -> None:
         self._output = folder / "out"
@@ -65,7 +64,7 @@ class BareDriver:
 
     @contextmanager
     def started(self) -> Iterator[str]:
-        """Start it, give its address, and end it."""
+        """Start it, yield its URL, and end it."""
         with self._output.open("wb") as output:
             process = subprocess.Popen(  # noqa: S603 - as the service does
                 [str(self._binaries.chromedriver), "--port=0"],
@@ -82,7 +81,7 @@ class BareDriver:
             process.wait()
 
     def capabilities(self, profile: Path) -> Json:
-        """Give what the service asks of Chrome, too."""
+        """Return the capabilities that the service also requests from Chrome."""
         options = {
             "binary": str(self._binaries.chrome),
             "args": ["--headless=new", "--no-sandbox", f"--user-data-dir={profile}"],
@@ -92,18 +91,18 @@ class BareDriver:
 
 
 def timed(action: Callable[[], object]) -> float:
-    """Give how many seconds an action takes."""
+    """Return how many seconds an action takes."""
     begun = time.perf_counter()
     action()
     return time.perf_counter() - begun
 
 
 def bare_session(bare: BareDriver, number: int, folder: Path) -> tuple[float, float]:
-    """Give the seconds of a bare new session, and of a start and attach of a second ChromeDriver to it."""
+    """Return the seconds of a bare new session, and of a start and attach of a second ChromeDriver to it."""
     with bare.started() as url:
-        wish = bare.capabilities(folder / f"p{number}")
+        body = bare.capabilities(folder / f"p{number}")
         answer: Json = {}
-        new = timed(lambda: answer.update(requests.post(f"{url}/session", json=wish, timeout=60).json()))
+        new = timed(lambda: answer.update(requests.post(f"{url}/session", json=body, timeout=60).json()))
         value = answer["value"]
         address = value["capabilities"]["goog:chromeOptions"]["debuggerAddress"]
         attach = timed(lambda: attach_once(bare, address))
@@ -113,9 +112,9 @@ def bare_session(bare: BareDriver, number: int, folder: Path) -> tuple[float, fl
 
 def attach_once(bare: BareDriver, address: str) -> None:
     """Start a ChromeDriver, attach it to a browser, and end it."""
-    wish = {"capabilities": {"alwaysMatch": {"goog:chromeOptions": {"debuggerAddress": address}}}}
+    body = {"capabilities": {"alwaysMatch": {"goog:chromeOptions": {"debuggerAddress": address}}}}
     with bare.started() as url:
-        requests.post(f"{url}/session", json=wish, timeout=60).raise_for_status()
+        requests.post(f"{url}/session", json=body, timeout=60).raise_for_status()
 
 
 def kill(service: Service, session_id: str, part: str) -> None:
@@ -124,7 +123,7 @@ def kill(service: Service, session_id: str, part: str) -> None:
 
 
 def against_bare(rounds: int) -> Iterator[Row]:
-    """Compare births and recoveries to a bare ChromeDriver, by turns."""
+    """Compare session starts and recoveries to a bare ChromeDriver, by turns."""
     new_ratios, attach_extra, restore_ratios = [], [], []
     with tempfile.TemporaryDirectory(dir="/tmp") as name, running(WATCH_INTERVAL=0) as service:
         bare = BareDriver(Path(name))
@@ -133,7 +132,7 @@ def against_bare(rounds: int) -> Iterator[Row]:
             ours = timed(lambda: service.create(session_id="s"))
             kill(service, "s", "driver")
             attach_extra.append(timed(lambda: service.get("/sessions/s")) - attach)
-            # A check that succeeds ends the streak of recoveries, and with it the pause before the next one.
+            # A successful check resets the crash count, and with it the pause before the next recovery.
             service.get("/sessions/s")
             kill(service, "s", "browser")
             restore_ratios.append(timed(lambda: service.get("/sessions/s")) / new)
@@ -147,7 +146,7 @@ def against_bare(rounds: int) -> Iterator[Row]:
 
 
 def warm(rounds: int) -> Iterator[Row]:
-    """Compare taking a warm session to a bare new one."""
+    """Compare acquiring a warm session to a bare new one."""
     ratios = []
     with tempfile.TemporaryDirectory(dir="/tmp") as name, running(WARM_SESSIONS=1) as service:
         bare = BareDriver(Path(name))
@@ -161,7 +160,7 @@ def warm(rounds: int) -> Iterator[Row]:
 
 
 def ten_sessions() -> Iterator[Row]:
-    """Measure what ten sessions cost at rest, in the list, and at a start that takes them back."""
+    """Measure the cost of ten sessions: idle, in the list, and at a start that adopts them."""
     with running(IDLE_TIMEOUT=0) as service:
         empty = restart(service)
         for number in range(TEN):
@@ -187,20 +186,20 @@ def settle(service: Service) -> None:
 
 
 def list_ms(service: Service) -> float:
-    """Give the median of GET /sessions in milliseconds."""
+    """Return the median of GET /sessions in milliseconds."""
     with requests.Session() as client:
         url = f"{service.url}/sessions"
         return 1000 * statistics.median(timed(lambda: client.get(url, timeout=10)) for _ in range(100))
 
 
 def restart(service: Service) -> float:
-    """Kill the service and give the seconds that its next start takes."""
+    """Kill the service and return the seconds that its next start takes."""
     service.kill()
     return timed(service.start)
 
 
 def main() -> int:
-    """Print a row a measure."""
+    """Print one row per measurement."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS
     rows = []
     for measures in (against_bare(rounds), warm(rounds), ten_sessions()):

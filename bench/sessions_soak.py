@@ -1,11 +1,11 @@
-"""Sessions opened and closed, four at a time, some of them killed meanwhile: what is left of them afterwards?
+"""Sessions opened and closed, four at a time, some of them killed in between: what is left afterwards?
 
     python bench/sessions_soak.py [--sessions 1000] [--seed N]
 
-Processes and folders must be back at none, threads and file handles of the service at what they were, and
+Processes and folders must be back at zero, threads and file handles of the service at their base line, and
 its memory at most a tenth above. The base line is taken after a first tenth of the sessions, eight at a time,
-when every pool of threads has grown beyond what four need. The seed is printed; the exit status is 0 when all
-held. Linux.
+when every thread pool has grown beyond what four need. The seed is printed; the exit status is 0 if all
+bounds held. Linux.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ KILLED_ONE_IN: Final = 4
 SETTLED_S: Final = 30.0
 MORE_MEMORY: Final = 1.10
 MORE_HANDLES: Final = 4
-"""Connections that a client keeps open come and go."""
+"""A tolerance for connections that a client keeps open."""
 MIB: Final = 1 << 20
 
 
 def one(service: Service, number: int, seed: int) -> None:
-    """Open a session, perhaps kill a process of it and ask for it again, and close it."""
+    """Open a session, perhaps kill a process of it and acquire it again, and close it."""
     chance = random.Random(seed + number)  # noqa: S311 - to be had again, not to be secret
     session = service.create(session_id=f"soak-{number}")
     if chance.randrange(KILLED_ONE_IN) == 0:
@@ -47,14 +47,14 @@ def one(service: Service, number: int, seed: int) -> None:
 
 
 def many(service: Service, numbers: range, seed: int, at_a_time: int) -> None:
-    """Let so many sessions come and go, some at a time."""
+    """Open and close many sessions, some at a time."""
     with ThreadPoolExecutor(at_a_time) as pool:
         for done in pool.map(partial(one, service, seed=seed), numbers):
             assert done is None
 
 
-def held(service: Service) -> Mapping[str, float]:
-    """Give what the service holds, once nothing of any session is left."""
+def resources(service: Service) -> Mapping[str, float]:
+    """Return the resources of the service, once no session is left."""
     wait_until(
         lambda: not service.processes() and not service.session_folders(), "nothing is left", SETTLED_S
     )
@@ -67,18 +67,18 @@ def held(service: Service) -> Mapping[str, float]:
 
 
 def main() -> int:
-    """Run, print what was held before and after, and give the exit status."""
+    """Run, print the resources before and after, and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sessions", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
-    asked = parser.parse_args()
-    print(f"{asked.sessions} sessions, --seed {asked.seed}", flush=True)
-    first = max(AT_A_TIME, asked.sessions // 10)
+    options = parser.parse_args()
+    print(f"{options.sessions} sessions, --seed {options.seed}", flush=True)
+    first = max(AT_A_TIME, options.sessions // 10)
     with running(max_sessions=2 * AT_A_TIME) as service:
-        many(service, range(first), asked.seed, 2 * AT_A_TIME)
-        before = held(service)
-        many(service, range(first, asked.sessions), asked.seed, AT_A_TIME)
-        after = held(service)
+        many(service, range(first), options.seed, 2 * AT_A_TIME)
+        before = resources(service)
+        many(service, range(first, options.sessions), options.seed, AT_A_TIME)
+        after = resources(service)
     most = {
         "threads": before["threads"],
         "file handles": before["file handles"] + MORE_HANDLES,
