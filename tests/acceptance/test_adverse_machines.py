@@ -54,7 +54,7 @@ def test_a_full_disk_affects_only_new_sessions_until_space_is_free() -> None:
             while file.write(b"x" * 4096):
                 pass
         error = expect_error(service.post("/sessions"), 503, "browser_unavailable")
-        assert "free some disk space" in error or "make room" in error
+        assert "free some" in error.lower() or "make room" in error
         assert service.listed().keys() == {old["session_id"]}
         assert expect(service.get(f"/sessions/{old['session_id']}"))["recovered"] is False
         assert {process.pid for process in service.processes()} <= pids_of(old)

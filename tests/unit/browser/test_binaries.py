@@ -46,43 +46,43 @@ def found(where: Machine, setting: str | None = None) -> str | None:
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
-def test_an_empty_machine_has_neither(system: str) -> None:
+def test_nothing_is_found_on_an_empty_machine(system: str) -> None:
     empty = machine([], system, {})
     assert binaries.find_chrome(None, empty) is None
     assert binaries.find_chromedriver(None, empty) is None
 
 
-def test_debians_chromium_is_taken_from_behind_its_wrapper() -> None:
+def test_debians_chromium_is_used_instead_of_its_wrapper() -> None:
     where = machine({"/usr/bin/chromium": DEBIAN_WRAPPER, "/usr/lib/chromium/chromium": b"\x7fELF"})
     assert found(where) == "/usr/lib/chromium/chromium"
 
 
-def test_debians_chromium_is_found_where_path_does_not_lead_to_it() -> None:
+def test_debians_chromium_is_found_if_it_is_not_on_path() -> None:
     where = machine(["/usr/lib/chromium/chromium"], environ={})
     assert found(where) == "/usr/lib/chromium/chromium"
 
 
-def test_a_wrapper_with_nothing_known_behind_it_is_taken_itself() -> None:
+def test_an_unknown_wrapper_is_used_itself() -> None:
     assert found(machine({"/usr/bin/chromium": DEBIAN_WRAPPER})) == "/usr/bin/chromium"
 
 
-def test_google_chrome_is_taken_from_behind_its_wrapper() -> None:
+def test_google_chrome_is_used_instead_of_its_wrapper() -> None:
     link = {"/usr/bin/google-chrome-stable": "/opt/google/chrome/google-chrome"}
     where = machine(["/usr/bin/google-chrome-stable", "/opt/google/chrome/chrome"], links=link)
     assert found(where) == "/opt/google/chrome/chrome"
 
 
-def test_chromium_goes_before_google_chrome() -> None:
+def test_chromium_is_preferred_to_google_chrome() -> None:
     where = machine(["/usr/lib/chromium/chromium", "/usr/bin/chromium", "/opt/google/chrome/chrome"])
     assert found(where) == "/usr/lib/chromium/chromium"
 
 
-def test_a_chrome_of_ones_own_on_path_goes_before_the_usual_places() -> None:
+def test_a_chrome_on_path_is_preferred_to_the_usual_places() -> None:
     where = machine(["/home/me/bin/chrome", "/usr/lib/chromium/chromium"], environ={"PATH": "/home/me/bin"})
     assert found(where) == "/home/me/bin/chrome"
 
 
-def test_a_relative_entry_of_path_is_passed_over() -> None:
+def test_a_relative_entry_of_path_is_skipped() -> None:
     assert found(machine(["chromium", "bin/chromium", "./chromium"], environ={"PATH": ":bin:."})) is None
 
 
@@ -96,7 +96,7 @@ def test_windows_is_searched_where_chrome_installs_itself(folder: str) -> None:
     assert found(machine([chrome], "win32", {folder: r"D:\Somewhere"})) == chrome
 
 
-def test_windows_path_is_split_as_windows_splits_it() -> None:
+def test_windows_path_is_split_at_semicolons() -> None:
     driver = r"C:\Tools\chromedriver.exe"
     where = machine([driver], "win32", {"PATH": r"C:\Windows;C:\Tools"})
     assert str(binaries.find_chromedriver(None, where)) == driver
@@ -108,17 +108,17 @@ def test_macos_is_searched_in_both_application_folders(home: str) -> None:
     assert found(machine([chrome], "darwin", {"HOME": "/Users/me"})) == chrome
 
 
-def test_macos_knows_homebrews_chromedriver() -> None:
+def test_homebrews_chromedriver_is_found_on_macos() -> None:
     where = machine(["/opt/homebrew/bin/chromedriver"], "darwin", {})
     assert str(binaries.find_chromedriver(None, where)) == "/opt/homebrew/bin/chromedriver"
 
 
-def test_a_setting_goes_before_everything_and_is_taken_as_it_is() -> None:
+def test_a_setting_is_preferred_to_everything_and_used_unchanged() -> None:
     where = machine(["/srv/chrome", "/usr/lib/chromium/chromium"])
     assert found(where, "/srv/chrome") == "/srv/chrome"
 
 
-def test_an_empty_setting_is_none() -> None:
+def test_an_empty_setting_is_ignored() -> None:
     assert found(machine(["/usr/lib/chromium/chromium"]), "") == "/usr/lib/chromium/chromium"
 
 
@@ -126,7 +126,7 @@ def test_an_empty_setting_is_none() -> None:
     ("find", "variable"),
     [(binaries.find_chrome, "DROVER_CHROME_BINARY"), (binaries.find_chromedriver, "DROVER_CHROMEDRIVER")],
 )
-def test_a_setting_that_names_no_program_is_refused_in_one_line(find: object, variable: str) -> None:
+def test_a_setting_that_is_not_an_executable_is_refused_in_one_line(find: object, variable: str) -> None:
     assert callable(find)
     with pytest.raises(StartRefused) as refused:
         find("/srv/missing", machine(["/usr/bin/chromium", "/usr/bin/chromedriver"]))
@@ -156,7 +156,7 @@ SNAPS = {
 
 
 @pytest.mark.parametrize("case", SNAPS)
-def test_a_setting_that_names_a_snap_is_refused_with_what_to_take_instead(case: str) -> None:
+def test_a_setting_that_names_a_snap_is_refused_with_an_alternative(case: str) -> None:
     path, content, links = SNAPS[case]
     with pytest.raises(StartRefused) as refused:
         binaries.find_chrome(path, machine({path: content}, links=links))
@@ -166,7 +166,7 @@ def test_a_setting_that_names_a_snap_is_refused_with_what_to_take_instead(case: 
 
 
 @pytest.mark.parametrize("case", [case for case in SNAPS if case != "the snap itself"])
-def test_a_snap_on_path_is_passed_over_and_said(case: str) -> None:
+def test_a_snap_on_path_is_skipped_and_reported(case: str) -> None:
     path, content, links = SNAPS[case]
     where = machine(
         {path: content}, links=links, environ={"PATH": "/snap/bin:/var/lib/snapd/snap/bin:/usr/bin"}
@@ -178,17 +178,17 @@ def test_a_snap_on_path_is_passed_over_and_said(case: str) -> None:
         assert word in notice
 
 
-def test_a_real_chrome_is_found_past_a_snap() -> None:
+def test_a_real_chrome_is_found_after_a_snap() -> None:
     where = machine({"/usr/bin/chromium-browser": UBUNTU_STUB, "/opt/google/chrome/chrome": b"\x7fELF"})
     assert found(where) == "/opt/google/chrome/chrome"
 
 
-def test_ubuntus_chromedriver_script_is_passed_over_too() -> None:
+def test_ubuntus_chromedriver_script_is_skipped_too() -> None:
     stub = b'#!/bin/sh\nexec /snap/bin/chromium.chromedriver "$@"\n'
     assert binaries.find_chromedriver(None, machine({"/usr/bin/chromedriver": stub})) is None
 
 
-def test_debians_wrapper_is_no_snap() -> None:
+def test_debians_wrapper_is_not_a_snap() -> None:
     assert binaries.snap_notice(machine({"/usr/bin/chromium": DEBIAN_WRAPPER})) is None
 
 
@@ -199,9 +199,11 @@ class FakeManager:
         self, monkeypatch: pytest.MonkeyPatch, folder: Path, answer: Mapping[str, str], code: int = 0
     ) -> None:
         self._notes = folder / "asked"
-        told = folder / "told"
-        told.write_text(json.dumps({"logs": [], "result": answer}))
-        script = f"printf '%s\\n' \"$@\" > {self._notes}; env > {folder}/given; cat {told}; exit {code}"
+        answer_file = folder / "answer_file"
+        answer_file.write_text(json.dumps({"logs": [], "result": answer}))
+        script = (
+            f"printf '%s\\n' \"$@\" > {self._notes}; env > {folder}/given; cat {answer_file}; exit {code}"
+        )
         manager = program(folder / "selenium-manager", script)
         monkeypatch.setattr(SeleniumManager, "_get_binary", lambda: manager)
 
@@ -213,7 +215,9 @@ class FakeManager:
 FETCHED = {"browser_path": "/cache/chrome", "driver_path": "/cache/chromedriver"}
 
 
-def test_what_is_found_needs_no_manager(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+def test_selenium_manager_does_not_run_if_both_programs_are_found(
+    monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
     manager = FakeManager(monkeypatch, folder, FETCHED)
     pair = binaries.resolve(None, None, machine(["/usr/bin/chromium", "/usr/bin/chromedriver"]))
     assert pair == Binaries(Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver"))
@@ -228,7 +232,7 @@ def test_a_missing_pair_is_fetched(monkeypatch: pytest.MonkeyPatch, folder: Path
     assert {"--avoid-stats", "--skip-driver-in-path", "--skip-browser-in-path"} <= {*manager.asked}
 
 
-def test_the_manager_is_told_none_of_our_settings(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+def test_selenium_manager_gets_no_drover_variables(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     monkeypatch.setenv("DROVER_API_TOKEN", "s3cret")
     FakeManager(monkeypatch, folder, FETCHED)
     binaries.resolve(None, None, machine([*FETCHED.values()]))
@@ -246,7 +250,7 @@ def test_a_missing_chromedriver_is_fetched_for_the_chrome_that_was_found(
     assert manager.asked[5:7] == ["--browser-path", "/opt/google/chrome/chrome"]
 
 
-def test_a_missing_chrome_is_fetched_in_the_version_of_the_chromedriver_that_was_found(
+def test_a_missing_chrome_is_fetched_in_the_version_of_the_found_chromedriver(
     monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:
     manager = FakeManager(monkeypatch, folder, FETCHED)
@@ -265,14 +269,14 @@ OF_A_SNAP = {"browser_path": "/snap/bin/chromium", "driver_path": "/cache/chrome
     ("answer", "code", "cause"),
     [(OFFLINE, 65, "error sending request"), (DRIVER_ALONE, 0, "answered"), (OF_A_SNAP, 0, "answered")],
 )
-def test_a_manager_that_cannot_help_becomes_a_line_that_says_what_to_do(
+def test_a_failure_of_selenium_manager_is_reported_with_a_remedy(
     monkeypatch: pytest.MonkeyPatch, folder: Path, answer: Mapping[str, str], code: int, cause: str
 ) -> None:
     FakeManager(monkeypatch, folder, answer, code)
     with pytest.raises(BrowserUnavailable) as unavailable:
         binaries.resolve(None, None, machine(["/cache/chromedriver", "/snap/bin/chromium"]))
-    for words in (cause, "apt-get install chromium chromium-driver", "install Google Chrome"):
-        assert words in unavailable.value.message
+    for part in (cause, "apt-get install chromium chromium-driver", "install Google Chrome"):
+        assert part in unavailable.value.message
     assert "\n" not in unavailable.value.message
 
 
@@ -284,7 +288,7 @@ def test_a_manager_that_cannot_help_becomes_a_line_that_says_what_to_do(
         ("exec sleep 30", "no answer within 0.2 s"),
     ],
 )
-def test_a_manager_that_talks_nonsense_or_never_ends_is_given_up(
+def test_invalid_output_or_a_timeout_of_selenium_manager_is_reported(
     monkeypatch: pytest.MonkeyPatch, folder: Path, script: str, cause: str
 ) -> None:
     monkeypatch.setattr(binaries, "FETCH_TIMEOUT_S", 0.2)
@@ -294,7 +298,7 @@ def test_a_manager_that_talks_nonsense_or_never_ends_is_given_up(
         binaries.resolve(None, None, machine([]))
 
 
-def test_a_system_that_the_manager_does_not_know_is_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_system_without_selenium_manager_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown() -> Path:
         raise WebDriverException("Unsupported platform/architecture combination")
 
@@ -303,32 +307,32 @@ def test_a_system_that_the_manager_does_not_know_is_told_as_such(monkeypatch: py
         binaries.resolve(None, None, machine([]))
 
 
-def test_where_chrome_is_there_and_chromedriver_is_not_it_is_chromedriver_that_is_missed(
+def test_a_missing_chromedriver_is_named_if_chrome_is_found(
     monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:
     FakeManager(monkeypatch, folder, OFFLINE, 65)
     with pytest.raises(BrowserUnavailable) as unavailable:
         binaries.resolve(None, None, machine(["/opt/google/chrome/chrome"]))
-    said = unavailable.value.message
-    assert said.startswith("no ChromeDriver for /opt/google/chrome/chrome was found")
-    assert "DROVER_CHROMEDRIVER" in said
-    assert "install Google Chrome" not in said
+    message = unavailable.value.message
+    assert message.startswith("no ChromeDriver for /opt/google/chrome/chrome was found")
+    assert "DROVER_CHROMEDRIVER" in message
+    assert "install Google Chrome" not in message
 
 
-def test_where_only_a_snap_is_there_and_nothing_can_be_fetched_the_snap_is_named(
+def test_a_snap_is_named_if_nothing_else_can_be_fetched(
     monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:
     FakeManager(monkeypatch, folder, OFFLINE, 65)
     with pytest.raises(BrowserUnavailable) as unavailable:
         binaries.resolve(None, None, machine({"/usr/bin/chromium-browser": UBUNTU_STUB}))
-    said = unavailable.value.message
-    assert said.startswith("/usr/bin/chromium-browser is not used: it comes from snap")
-    for words in ("Google Chrome", "Selenium Manager", "error sending request"):
-        assert words in said
-    assert "\n" not in said
+    message = unavailable.value.message
+    assert message.startswith("/usr/bin/chromium-browser is not used: it comes from snap")
+    for part in ("Google Chrome", "Selenium Manager", "error sending request"):
+        assert part in message
+    assert "\n" not in message
 
 
-def test_a_folder_of_path_that_may_not_be_searched_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_folder_of_path_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     def forbidden(_path: str) -> os.stat_result:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
@@ -342,20 +346,20 @@ def program(path: Path, script: str) -> Path:
     return path
 
 
-def test_versions_are_read_from_what_the_programs_say(folder: Path) -> None:
+def test_versions_are_read_from_the_programs_output(folder: Path) -> None:
     chrome = program(folder / "chrome", "echo 'Chromium 156.0.8078.79 built on Debian GNU/Linux 12'")
     driver = program(folder / "chromedriver", "echo 'ChromeDriver 155.0.1.2 (0123abc-refs/heads/main@{#1})'")
     assert binaries.versions(Binaries(chrome, driver)) == ("156.0.8078.79", "155.0.1.2")
 
 
-def test_windows_chrome_is_not_asked_since_it_would_open_a_window(folder: Path) -> None:
+def test_chrome_is_not_run_for_its_version_on_windows(folder: Path) -> None:
     driver = program(folder / "chromedriver", "echo 'ChromeDriver 155.0.1.2'")
     chrome = program(folder / "chrome", f"touch {folder}/asked; echo 'Chrome 156.0'")
     assert binaries.versions(Binaries(chrome, driver), "win32") == ("", "155.0.1.2")
     assert not (folder / "asked").exists()
 
 
-def test_a_program_that_is_silent_fails_or_hangs_has_no_version(
+def test_a_program_that_prints_nothing_fails_or_hangs_has_no_version(
     monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:
     monkeypatch.setattr(binaries, "VERSION_TIMEOUT_S", 0.05)
@@ -363,9 +367,7 @@ def test_a_program_that_is_silent_fails_or_hangs_has_no_version(
     assert binaries.versions(Binaries(hanging, folder / "missing")) == ("", "")
 
 
-def test_asking_for_a_version_passes_on_none_of_our_settings(
-    monkeypatch: pytest.MonkeyPatch, folder: Path
-) -> None:
+def test_a_version_query_passes_on_no_drover_variables(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     monkeypatch.setenv("DROVER_API_TOKEN", "99.99")
     driver = program(folder / "chromedriver", 'echo "ChromeDriver ${DROVER_API_TOKEN:-1.2}"')
     assert binaries.versions(Binaries(driver, driver)) == ("1.2", "1.2")
@@ -374,19 +376,19 @@ def test_asking_for_a_version_passes_on_none_of_our_settings(
 @pytest.mark.parametrize(
     ("chrome", "driver"), [("156.0.1.2", "156.0.8078.79"), ("", "156.0"), ("156.0", ""), ("", "")]
 )
-def test_versions_fit_where_the_first_numbers_are_equal_or_unknown(chrome: str, driver: str) -> None:
+def test_versions_match_if_the_major_versions_are_equal_or_unknown(chrome: str, driver: str) -> None:
     assert binaries.mismatch(chrome, driver) is None
 
 
-def test_versions_that_do_not_fit_are_named_with_what_to_do() -> None:
+def test_mismatched_versions_are_reported_with_a_remedy() -> None:
     message = binaries.mismatch("156.0.8078.79", "15.0.1.2")
     assert message is not None
-    for words in ("156.0.8078.79", "15.0.1.2", "apt-get install", "DROVER_CHROMEDRIVER"):
-        assert words in message
+    for part in ("156.0.8078.79", "15.0.1.2", "apt-get install", "DROVER_CHROMEDRIVER"):
+        assert part in message
     assert "\n" not in message
 
 
-def test_the_module_needs_the_standard_library_only() -> None:
+def test_the_module_imports_only_the_standard_library() -> None:
     root = Path(__file__).resolve().parents[3]
     command = [sys.executable, "-S", "-c", "import drover.browser.binaries, run"]
     subprocess.run(command, cwd=root, check=True, timeout=30)

@@ -96,11 +96,11 @@ def merged(
         {OPTIONS: {"windowTypes": ["webview"]}},
     ],
 )
-def test_what_is_on_the_list_passes_as_it_is(wanted: dict[str, object]) -> None:
+def test_allowed_capabilities_pass_unchanged(wanted: dict[str, object]) -> None:
     assert check(wanted) == CheckedCapabilities(wanted)
 
 
-def test_what_selenium_sends_unasked_asks_for_nothing() -> None:
+def test_empty_defaults_of_selenium_are_removed() -> None:
     sent = {
         "browserName": "chrome",
         "pageLoadStrategy": "normal",
@@ -158,13 +158,13 @@ def test_what_selenium_sends_unasked_asks_for_nothing() -> None:
         ),
     ],
 )
-def test_a_wrong_value_is_told_by_its_field(wanted: object, field: str) -> None:
+def test_an_invalid_value_is_reported_by_its_field(wanted: object, field: str) -> None:
     with pytest.raises(InvalidRequest) as refused:
         check(wanted)
     assert list(refused.value.details or ()) == [field]
 
 
-def test_nesting_without_end_is_refused_instead_of_ending_the_service() -> None:
+def test_deep_nesting_is_refused() -> None:
     nested: dict[str, object] = {}
     for _ in range(50_000):
         nested = {"a": nested}
@@ -172,7 +172,7 @@ def test_nesting_without_end_is_refused_instead_of_ending_the_service() -> None:
         check_options(prefs=nested)
 
 
-def test_what_a_client_asks_of_itself_goes_no_further() -> None:
+def test_a_clients_settings_for_itself_are_removed() -> None:
     assert check({"wdio:enforceWebDriverClassic": True, "browserName": "chrome"}) == check(
         {"browserName": "chrome"}
     )
@@ -282,13 +282,13 @@ def test_any_other_switch_is_refused_by_name(arg: str, named: str) -> None:
     ],
 )
 @pytest.mark.parametrize("allow_unsafe", [False, True])
-def test_an_argument_that_is_no_switch_is_refused(arg: str, allow_unsafe: bool) -> None:
+def test_an_argument_that_is_not_a_switch_is_refused(arg: str, allow_unsafe: bool) -> None:
     with pytest.raises(ForbiddenCapability, match="not a Chrome switch"):
         check_options(args=[arg], allow_unsafe=allow_unsafe)
 
 
 @pytest.mark.parametrize("allow_unsafe", [False, True])
-def test_what_tutorials_recommend_is_dropped_and_said(allow_unsafe: bool) -> None:
+def test_switches_that_tutorials_recommend_are_dropped_and_reported(allow_unsafe: bool) -> None:
     args = [
         "--no-sandbox",
         "--kiosk",
@@ -314,7 +314,7 @@ def test_what_tutorials_recommend_is_dropped_and_said(allow_unsafe: bool) -> Non
         {"profile.content_settings.exceptions.images": {"https://[*.]example.com,*": {"setting": 2}}},
     ],
 )
-def test_preferences_of_every_day_pass(prefs: dict[str, object]) -> None:
+def test_common_preferences_pass(prefs: dict[str, object]) -> None:
     assert options_of(dict(check_options(prefs=prefs).capabilities)) == {"prefs": prefs}
 
 
@@ -356,13 +356,13 @@ def test_a_preference_that_names_a_path_or_a_program_is_refused_by_name(prefs: o
     "name", ["user-data-dir", "--remote-debugging-port", "Remote-Debugging-Pipe", "a b", ""]
 )
 @pytest.mark.parametrize("allow_unsafe", [False, True])
-def test_the_switches_by_which_we_hold_a_browser_cannot_be_excluded(name: str, allow_unsafe: bool) -> None:
+def test_switches_that_control_the_browser_cannot_be_excluded(name: str, allow_unsafe: bool) -> None:
     with pytest.raises(ForbiddenCapability):
         check_options(excludeSwitches=[name], allow_unsafe=allow_unsafe)
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "FILE:/x", "data:,x", "/etc/passwd", "http"])
-def test_a_proxy_script_comes_from_the_web_only(url: str) -> None:
+def test_a_proxy_script_must_have_a_web_address(url: str) -> None:
     with pytest.raises(ForbiddenCapability, match="proxyAutoconfigUrl"):
         check({"proxy": {"proxyType": "pac", "proxyAutoconfigUrl": url}})
 
@@ -376,7 +376,7 @@ def test_a_proxy_script_comes_from_the_web_only(url: str) -> None:
         {OPTIONS: {"args": ["--load-extension=/x", "--enable-logging=stderr"]}},
     ],
 )
-def test_the_operator_may_open_the_list(wanted: dict[str, object]) -> None:
+def test_the_operator_can_disable_the_allow_list(wanted: dict[str, object]) -> None:
     with pytest.raises(ForbiddenCapability, match="DROVER_ALLOW_UNSAFE_CAPABILITIES=1"):
         check(wanted)
     assert check(wanted, allow_unsafe=True).capabilities == wanted
@@ -397,7 +397,7 @@ def test_the_operator_may_open_the_list(wanted: dict[str, object]) -> None:
         {"androidPackage": "x"},
     ],
 )
-def test_what_would_take_the_browser_out_of_our_hands_stays_refused_and_says_why(
+def test_what_would_break_the_control_of_the_browser_is_always_refused_with_a_reason(
     options: dict[str, object],
 ) -> None:
     with pytest.raises(ForbiddenCapability) as refused:
@@ -406,7 +406,7 @@ def test_what_would_take_the_browser_out_of_our_hands_stays_refused_and_says_why
     assert "; leave it out" in refused.value.message
 
 
-def test_what_was_checked_does_not_change_with_what_was_given() -> None:
+def test_checked_capabilities_are_a_deep_copy() -> None:
     prefs: dict[str, object] = {"a": 1}
     checked = check_options(prefs=prefs)
     prefs["download.default_directory"] = "/etc"
@@ -435,11 +435,13 @@ def test_what_was_checked_does_not_change_with_what_was_given() -> None:
         ),
     ],
 )
-def test_a_clients_switches_join_ours_without_doubles(given: dict[str, object], expected: list[str]) -> None:
+def test_a_clients_switches_are_merged_without_duplicates(
+    given: dict[str, object], expected: list[str]
+) -> None:
     assert options_of(merged(**given))["args"] == expected  # type: ignore[arg-type]
 
 
-def test_a_new_session_asks_chromedriver_for_what_it_understands() -> None:
+def test_a_new_session_omits_what_chromedriver_rejects() -> None:
     wanted = {
         "browserName": "chromium",
         "setWindowRect": True,
@@ -462,7 +464,7 @@ def test_a_new_session_asks_chromedriver_for_what_it_understands() -> None:
     }
 
 
-def test_a_reattach_asks_again_only_for_what_costs_the_page_nothing() -> None:
+def test_a_reattach_requests_only_what_does_not_change_the_page() -> None:
     checked = check(
         {
             "browserName": "chrome",
@@ -487,7 +489,7 @@ def test_a_reattach_asks_again_only_for_what_costs_the_page_nothing() -> None:
     }
 
 
-def test_the_operators_own_switches_may_be_any_but_ours() -> None:
+def test_the_operators_switches_may_be_any_that_the_service_does_not_set() -> None:
     policy.check_chrome_args(["--no-sandbox", "--load-extension=/x", "--disk-cache-dir=/y"])
     for arg in ("--user-data-dir=/x", "remote-debugging-port=9222", "--remote-debugging-pipe", "http://x/"):
         with pytest.raises(StartRefused, match="DROVER_CHROME_ARGS"):
@@ -528,7 +530,7 @@ JUNK = JSON | st.fixed_dictionaries(
 
 
 @given(JUNK, st.booleans())
-def test_no_junk_gets_more_than_an_answer_and_what_is_clean_stays_as_it_is(
+def test_random_input_is_refused_or_stays_unchanged_when_checked_again(
     junk: object, allow_unsafe: bool
 ) -> None:
     try:
@@ -544,7 +546,7 @@ def test_no_junk_gets_more_than_an_answer_and_what_is_clean_stays_as_it_is(
 
 
 @given(st.lists(ARGS))
-def test_what_is_not_on_the_list_never_reaches_chrome(args: list[str]) -> None:
+def test_a_switch_that_is_not_allowed_never_reaches_chrome(args: list[str]) -> None:
     try:
         checked = check_options(args=args)
     except ForbiddenCapability:

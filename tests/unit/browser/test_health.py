@@ -52,7 +52,7 @@ CRASHED = BrowserSignals(crashed_pages=("P1",))
 NO_PAGE = BrowserSignals(no_page_left=True)
 
 
-def look(**changes: object) -> HealthReadings:
+def readings_with(**changes: object) -> HealthReadings:
     return replace(WELL, **changes)  # type: ignore[arg-type]
 
 
@@ -61,19 +61,23 @@ def judge(readings: HealthReadings, silence: Silence = Silence()) -> Assessment:
 
 
 DEAD = [
-    (look(driver=GONE), Cause.DRIVER_GONE, "ChromeDriver (PID 4711) is gone"),
-    (look(driver=DYING), Cause.DRIVER_GONE, "ChromeDriver (PID 4711) is gone"),
-    (look(browser=DYING), Cause.BROWSER_GONE, "Chrome (PID 4720) is gone"),
-    (look(driver=STOPPED), Cause.DRIVER_HUNG, "ChromeDriver (PID 4711) is stopped"),
-    (look(browser=GONE), Cause.BROWSER_GONE, "Chrome (PID 4720) is gone"),
-    (look(browser=STOPPED), Cause.BROWSER_HUNG, "Chrome (PID 4720) is stopped"),
-    (look(driver_status=REFUSED), Cause.DRIVER_GONE, "[Errno 111] Connection refused"),
-    (look(browser_version=REFUSED), Cause.BROWSER_GONE, "[Errno 111] Connection refused"),
-    (look(browser_version=OTHER), Cause.BROWSER_GONE, "another browser answers at its address"),
-    (look(session_command=UNKNOWN_SESSION), Cause.DRIVER_GONE, "ChromeDriver no longer knows the session"),
-    (look(seen=CRASHED), Cause.TAB_CRASHED, "1 of its tabs crashed"),
-    (look(seen=NO_PAGE), Cause.WINDOW_GONE, "its last window was closed"),
-    (look(session_command=REFUSED), Cause.DRIVER_GONE, "[Errno 111] Connection refused"),
+    (readings_with(driver=GONE), Cause.DRIVER_GONE, "ChromeDriver (PID 4711) is gone"),
+    (readings_with(driver=DYING), Cause.DRIVER_GONE, "ChromeDriver (PID 4711) is gone"),
+    (readings_with(browser=DYING), Cause.BROWSER_GONE, "Chrome (PID 4720) is gone"),
+    (readings_with(driver=STOPPED), Cause.DRIVER_HUNG, "ChromeDriver (PID 4711) is stopped"),
+    (readings_with(browser=GONE), Cause.BROWSER_GONE, "Chrome (PID 4720) is gone"),
+    (readings_with(browser=STOPPED), Cause.BROWSER_HUNG, "Chrome (PID 4720) is stopped"),
+    (readings_with(driver_status=REFUSED), Cause.DRIVER_GONE, "[Errno 111] Connection refused"),
+    (readings_with(browser_version=REFUSED), Cause.BROWSER_GONE, "[Errno 111] Connection refused"),
+    (readings_with(browser_version=OTHER), Cause.BROWSER_GONE, "another browser answers at its address"),
+    (
+        readings_with(session_command=UNKNOWN_SESSION),
+        Cause.DRIVER_GONE,
+        "ChromeDriver no longer knows the session",
+    ),
+    (readings_with(seen=CRASHED), Cause.TAB_CRASHED, "1 of its tabs crashed"),
+    (readings_with(seen=NO_PAGE), Cause.WINDOW_GONE, "its last window was closed"),
+    (readings_with(session_command=REFUSED), Cause.DRIVER_GONE, "[Errno 111] Connection refused"),
 ]
 
 
@@ -86,44 +90,46 @@ def test_each_fault_has_its_cause_and_reason(readings: HealthReadings, cause: Ca
 
 @pytest.mark.parametrize("driver", [GONE, STOPPED])
 @pytest.mark.parametrize(("browser", "cause"), [(GONE, Cause.BROWSER_GONE), (STOPPED, Cause.BROWSER_HUNG)])
-def test_of_two_faults_the_browsers_counts(driver: Liveness, browser: Liveness, cause: Cause) -> None:
-    assert judge(look(driver=driver, browser=browser)).cause is cause
+def test_of_two_faults_the_browsers_takes_precedence(
+    driver: Liveness, browser: Liveness, cause: Cause
+) -> None:
+    assert judge(readings_with(driver=driver, browser=browser)).cause is cause
 
 
-def test_a_refusing_browser_counts_before_a_refusing_driver() -> None:
-    assert judge(look(driver_status=REFUSED, browser_version=REFUSED)).cause is Cause.BROWSER_GONE
+def test_a_refusing_browser_takes_precedence_over_a_refusing_driver() -> None:
+    assert judge(readings_with(driver_status=REFUSED, browser_version=REFUSED)).cause is Cause.BROWSER_GONE
 
 
-def test_what_answers_everything_is_healthy() -> None:
+def test_a_session_that_answers_everything_is_healthy() -> None:
     assert judge(WELL) == Assessment(HealthStatus.HEALTHY)
 
 
-def test_the_list_of_pages_decides_nothing() -> None:
-    assert judge(look(pages=())).status is HealthStatus.HEALTHY
+def test_the_list_of_pages_does_not_affect_the_assessment() -> None:
+    assert judge(readings_with(pages=())).status is HealthStatus.HEALTHY
 
 
 @pytest.mark.parametrize("changes", [{"browser": GONE}, {"driver": GONE}, {"browser_version": REFUSED}])
-def test_a_browser_that_ended_with_its_last_window_is_no_crash(changes: dict[str, object]) -> None:
-    assert judge(look(seen=NO_PAGE, **changes)).cause is Cause.WINDOW_GONE
+def test_a_browser_that_ended_with_its_last_window_is_not_a_crash(changes: dict[str, object]) -> None:
+    assert judge(readings_with(seen=NO_PAGE, **changes)).cause is Cause.WINDOW_GONE
 
 
-def test_a_stopped_browser_is_hung_whatever_became_of_its_windows() -> None:
-    assert judge(look(seen=NO_PAGE, browser=STOPPED)).cause is Cause.BROWSER_HUNG
+def test_a_stopped_browser_is_hung_even_without_windows() -> None:
+    assert judge(readings_with(seen=NO_PAGE, browser=STOPPED)).cause is Cause.BROWSER_HUNG
 
 
 @pytest.mark.parametrize("changes", [{"driver": GONE}, {"browser_version": REFUSED}])
-def test_a_fault_of_the_whole_counts_before_that_of_a_tab(changes: dict[str, object]) -> None:
-    assert judge(look(seen=CRASHED, **changes)).cause is not Cause.TAB_CRASHED
+def test_a_fault_of_a_process_takes_precedence_over_a_crashed_tab(changes: dict[str, object]) -> None:
+    assert judge(readings_with(seen=CRASHED, **changes)).cause is not Cause.TAB_CRASHED
 
 
-def test_a_crashed_tab_counts_also_while_a_command_runs() -> None:
-    assert judge(look(seen=CRASHED, session_command=SILENT)).cause is Cause.TAB_CRASHED
+def test_a_crashed_tab_is_detected_while_a_command_runs() -> None:
+    assert judge(readings_with(seen=CRASHED, session_command=SILENT)).cause is Cause.TAB_CRASHED
 
 
-def test_a_command_without_an_answer_is_busy_however_often_it_is_seen() -> None:
+def test_a_command_without_an_answer_is_busy_after_any_number_of_probes() -> None:
     silence = Silence()
     for second in range(0, 600, 2):
-        found = judge(look(taken_at=float(second), session_command=SILENT), silence)
+        found = judge(readings_with(taken_at=float(second), session_command=SILENT), silence)
         assert (found.status, found.cause) == (HealthStatus.BUSY, None)
         silence = found.silence
 
@@ -142,57 +148,59 @@ def test_a_command_without_an_answer_is_busy_however_often_it_is_seen() -> None:
 def test_silence_is_hung_after_three_probes_over_three_timeouts(
     quiet: dict[str, object], cause: Cause
 ) -> None:
-    first = judge(look(taken_at=100.0, **quiet))
-    second = judge(look(taken_at=102.0, **quiet), first.silence)
-    third = judge(look(taken_at=104.0, **quiet), second.silence)
+    first = judge(readings_with(taken_at=100.0, **quiet))
+    second = judge(readings_with(taken_at=102.0, **quiet), first.silence)
+    third = judge(readings_with(taken_at=104.0, **quiet), second.silence)
     assert not first.settled
     assert not second.settled
     assert (third.status, third.cause) == (HealthStatus.DEAD, cause)
     assert "3 probes over 6 s" in (third.reason or "")
 
 
-def test_three_probes_in_a_hurry_are_not_yet_hung() -> None:
+def test_three_probes_in_a_short_time_are_not_yet_hung() -> None:
     silence = Silence()
     for moment in (100.0, 100.1, 100.2):
-        found = judge(look(taken_at=moment, driver_status=SILENT), silence)
+        found = judge(readings_with(taken_at=moment, driver_status=SILENT), silence)
         assert found.status is HealthStatus.UNKNOWN
         silence = found.silence
-    assert judge(look(taken_at=104.0, driver_status=SILENT), silence).cause is Cause.DRIVER_HUNG
+    assert judge(readings_with(taken_at=104.0, driver_status=SILENT), silence).cause is Cause.DRIVER_HUNG
 
 
 def test_two_probes_over_a_long_time_are_not_yet_hung() -> None:
-    first = judge(look(taken_at=100.0, driver_status=SILENT))
-    assert not judge(look(taken_at=200.0, driver_status=SILENT), first.silence).settled
+    first = judge(readings_with(taken_at=100.0, driver_status=SILENT))
+    assert not judge(readings_with(taken_at=200.0, driver_status=SILENT), first.silence).settled
 
 
-def test_an_answer_in_between_breaks_the_silence() -> None:
+def test_an_answer_ends_the_silence() -> None:
     silence = Silence()
     for moment in (100.0, 102.0):
-        silence = judge(look(taken_at=moment, driver_status=SILENT), silence).silence
-    silence = judge(look(taken_at=103.0), silence).silence
+        silence = judge(readings_with(taken_at=moment, driver_status=SILENT), silence).silence
+    silence = judge(readings_with(taken_at=103.0), silence).silence
     assert silence == Silence()
-    assert not judge(look(taken_at=104.0, driver_status=SILENT), silence).settled
+    assert not judge(readings_with(taken_at=104.0, driver_status=SILENT), silence).settled
 
 
-def test_the_silence_of_one_is_not_continued_by_the_other() -> None:
+def test_the_silence_of_one_process_does_not_count_for_the_other() -> None:
     silence = Silence()
     for moment, quiet in (
         (100.0, {"browser_version": SILENT}),
         (102.0, {"driver_status": SILENT}),
         (104.0, {"browser_version": SILENT}),
     ):
-        found = judge(look(taken_at=moment, **quiet), silence)
+        found = judge(readings_with(taken_at=moment, **quiet), silence)
         assert not found.settled
         silence = found.silence
 
 
-def test_a_fault_counts_at_once_in_the_middle_of_a_silence() -> None:
-    first = judge(look(driver_status=SILENT))
-    assert judge(look(driver=GONE), first.silence).cause is Cause.DRIVER_GONE
+def test_a_fault_is_detected_immediately_during_a_silence() -> None:
+    first = judge(readings_with(driver_status=SILENT))
+    assert judge(readings_with(driver=GONE), first.silence).cause is Cause.DRIVER_GONE
 
 
-def test_what_could_not_be_asked_for_a_trouble_of_ours_is_not_called_dead() -> None:
-    found = judge(look(driver_status=NOT_ASKED, browser_version=NOT_ASKED, session_command=NOT_ASKED))
+def test_a_local_error_of_a_probe_does_not_mean_dead() -> None:
+    found = judge(
+        readings_with(driver_status=NOT_ASKED, browser_version=NOT_ASKED, session_command=NOT_ASKED)
+    )
     assert found.status is not HealthStatus.DEAD
 
 
@@ -217,7 +225,7 @@ class Endpoints:
         return self._readings.driver if identity == RUNNING.driver else self._readings.browser
 
 
-def test_a_living_session_is_asked_four_things_each_with_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_living_session_gets_four_probes_each_with_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     endpoints = Endpoints(monkeypatch, WELL)
     assert replace(read(RUNNING, BrowserSignals(), TIMEOUT), taken_at=WELL.taken_at) == WELL
     assert endpoints.asked == [
@@ -229,19 +237,19 @@ def test_a_living_session_is_asked_four_things_each_with_a_bound(monkeypatch: py
 
 
 @pytest.mark.parametrize("changes", [{"driver": GONE}, {"browser": STOPPED}])
-def test_nothing_is_asked_where_a_process_is_gone_or_stopped(
+def test_endpoints_are_not_probed_if_a_process_is_gone_or_stopped(
     monkeypatch: pytest.MonkeyPatch, changes: dict[str, object]
 ) -> None:
-    endpoints = Endpoints(monkeypatch, look(**changes))
+    endpoints = Endpoints(monkeypatch, readings_with(**changes))
     assert judge(read(RUNNING, BrowserSignals(), TIMEOUT)).cause is not None
     assert endpoints.asked == []
 
 
 @pytest.mark.parametrize("changes", [{"driver_status": SILENT}, {"browser_version": SILENT}])
-def test_no_command_is_sent_where_one_endpoint_is_silent(
+def test_no_command_is_sent_if_an_endpoint_is_silent(
     monkeypatch: pytest.MonkeyPatch, changes: dict[str, object]
 ) -> None:
-    endpoints = Endpoints(monkeypatch, look(**changes))
+    endpoints = Endpoints(monkeypatch, readings_with(**changes))
     read(RUNNING, BrowserSignals(), TIMEOUT)
     assert [path for path, _ in endpoints.asked] == ["/json/version", "/status"]
 
@@ -275,7 +283,7 @@ class Connection:
         (OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address"), ProbeResult.NOT_ASKED),
     ],
 )
-def test_a_probe_tells_a_refusal_from_silence_and_from_a_trouble_of_ours(
+def test_a_probe_distinguishes_refusal_silence_and_local_errors(
     monkeypatch: pytest.MonkeyPatch, error: Exception, reply: ProbeResult
 ) -> None:
     monkeypatch.setattr(http.client, "HTTPConnection", Connection(error))
@@ -294,7 +302,7 @@ def test_a_probe_tells_a_refusal_from_silence_and_from_a_trouble_of_ours(
         ("text", None),
     ],
 )
-def test_a_browser_is_known_by_the_guid_in_its_version(version: object, guid: str | None) -> None:
+def test_a_browser_is_identified_by_the_guid_in_its_version(version: object, guid: str | None) -> None:
     assert browser_guid(version) == guid
 
 
@@ -312,10 +320,10 @@ PAGE_P = {"type": "page", "id": "P", "url": "u"}
         (None, ()),
     ],
 )
-def test_pages_are_listed_in_chromes_order_and_nothing_else_is(body: object, pages: tuple[Page, ...]) -> None:
+def test_only_pages_are_listed_in_chromes_order(body: object, pages: tuple[Page, ...]) -> None:
     assert listed_pages(Probe(ProbeResult.ANSWERED, 200, body)) == pages
 
 
 def test_the_current_address_is_that_of_the_page_in_front() -> None:
     assert WELL.current_url == "http://example.com/"
-    assert look(pages=()).current_url is None
+    assert readings_with(pages=()).current_url is None

@@ -77,34 +77,34 @@ def test_a_browser_that_outlived_its_driver_gets_a_new_one(cause: Cause) -> None
     assert parts.steps == ["reattach"]
 
 
-def test_crashed_tabs_are_loaded_again_before_the_new_driver_comes() -> None:
+def test_crashed_tabs_are_reloaded_before_the_new_driver_attaches() -> None:
     parts = FakeBrowserParts()
     assert parts.recover(Cause.TAB_CRASHED) == (REATTACHED, Method.REATTACHED)
     assert parts.steps == ["reload_page", "reload_page", "reattach"]
 
 
-def test_a_tab_that_cannot_be_loaded_again_takes_a_new_browser() -> None:
+def test_a_tab_that_cannot_be_reloaded_needs_a_new_browser() -> None:
     parts = FakeBrowserParts(reload_page=DevToolsFailed("hangs"))
     assert parts.recover(Cause.TAB_CRASHED) == (STARTED, Method.RESTORED)
     assert parts.steps == ["reload_page", "stop", "keep_profile", "start"]
 
 
 @pytest.mark.parametrize("cause", DEAD)
-def test_a_dead_browser_is_replaced_by_one_on_its_profile_after_all_of_it_is_ended(cause: Cause) -> None:
+def test_a_dead_browser_is_ended_completely_and_replaced_by_one_on_its_profile(cause: Cause) -> None:
     parts = FakeBrowserParts()
     assert parts.recover(cause, SAVED) == (STARTED, Method.RESTORED)
     assert parts.steps == ["stop", "keep_profile", "start", "restore"]
 
 
 @pytest.mark.parametrize("cause", LIVING)
-def test_where_nothing_is_left_to_attach_to_a_new_browser_is_started(cause: Cause) -> None:
+def test_a_new_browser_is_started_if_the_browser_is_gone(cause: Cause) -> None:
     parts = FakeBrowserParts(reattach=BrowserUnavailable("gone as well"))
     assert parts.recover(cause) == (STARTED, Method.RESTORED)
     assert parts.steps[-3:] == ["stop", "keep_profile", "start"]
 
 
 @pytest.mark.parametrize(("state", "method"), [(SAVED, Method.RESTORED), (None, Method.RECREATED)])
-def test_a_profile_that_no_browser_starts_on_is_emptied(state: SavedState | None, method: Method) -> None:
+def test_a_profile_on_which_no_browser_starts_is_reset(state: SavedState | None, method: Method) -> None:
     parts = FakeBrowserParts(start=[GONE, None])
     assert parts.recover(Cause.BROWSER_GONE, state) == (STARTED, method)
     assert [step for step in parts.steps if step != "restore"] == [
@@ -113,26 +113,26 @@ def test_a_profile_that_no_browser_starts_on_is_emptied(state: SavedState | None
     ]
 
 
-def test_what_could_not_be_put_back_into_an_empty_profile_is_not_called_restored() -> None:
+def test_a_failed_restore_into_an_empty_profile_is_not_reported_as_restored() -> None:
     parts = FakeBrowserParts(start=[GONE, None], restore=DevToolsFailed("busy"))
     assert parts.recover(Cause.BROWSER_GONE, SAVED) == (STARTED, Method.RECREATED)
 
 
-def test_a_session_that_is_not_wanted_any_more_gets_nothing_new() -> None:
+def test_an_unwanted_session_is_not_recovered() -> None:
     parts = FakeBrowserParts(reattach=SessionLost("closed"))
     with pytest.raises(SessionLost):
         parts.recover(Cause.DRIVER_GONE)
     assert parts.steps == ["reattach"]
 
 
-def test_no_new_browser_is_started_beside_dead_parts_that_cannot_be_ended() -> None:
+def test_no_new_browser_is_started_if_the_old_processes_cannot_be_ended() -> None:
     parts = FakeBrowserParts(stop=CleanupIncomplete("PID 1 survived"))
     with pytest.raises(CleanupIncomplete):
         parts.recover(Cause.BROWSER_HUNG)
     assert parts.steps == ["stop"]
 
 
-def test_when_no_rung_holds_the_last_reason_is_told() -> None:
+def test_if_every_method_fails_the_last_error_is_raised() -> None:
     parts = FakeBrowserParts(reattach=GONE, start=[BrowserUnavailable("second"), BrowserUnavailable("third")])
     with pytest.raises(BrowserUnavailable, match="third"):
         parts.recover(Cause.DRIVER_GONE)

@@ -75,12 +75,12 @@ def test_a_state_survives_as_text(state: SavedState) -> None:
 @pytest.mark.parametrize(
     "text", ["", "{}", "[]", "null", '"x"', '{"url": null, "cookies": 5, "origins": {}, "window": {}}']
 )
-def test_a_text_that_is_no_state_is_told_from_one(text: str) -> None:
+def test_a_text_that_is_not_a_state_is_rejected(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - of JSON itself, or ours
         SavedState.from_json(text)
 
 
-def test_cookies_address_storage_and_window_are_taken() -> None:
+def test_cookies_address_storage_and_window_are_captured() -> None:
     page = Page(Runtime_evaluate=storages(P1="a.example"))
     page.answers["Storage.getCookies"] = {"cookies": [{"name": "login"}]}
     state = capture(connection(page), [("P1", "https://a.example/x")], SavedState())
@@ -92,7 +92,7 @@ def test_cookies_address_storage_and_window_are_taken() -> None:
     )
 
 
-def test_a_page_that_is_no_web_page_has_no_address_worth_keeping_and_is_not_asked() -> None:
+def test_a_page_that_is_not_a_web_page_is_not_captured() -> None:
     page = Page()
     state = capture(connection(page), [("P1", "chrome://version/")], SavedState())
     assert state.url is None
@@ -109,13 +109,13 @@ def test_a_page_that_is_no_web_page_has_no_address_worth_keeping_and_is_not_aske
         {"result": {"value": "[]"}},
     ],
 )
-def test_a_page_that_shows_no_storage_keeps_what_was_taken_before(answer: object) -> None:
+def test_a_page_without_readable_storage_keeps_what_was_captured_before(answer: object) -> None:
     before = SavedState(origins={"https://a.example": OriginStorage({"a": "1"}, {})})
     page = Page(Runtime_evaluate=answer)
     assert capture(connection(page), [("P1", "https://a.example/")], before).origins == before.origins
 
 
-def test_the_page_in_front_is_never_the_one_that_is_dropped_for_lack_of_room() -> None:
+def test_the_page_in_front_is_never_dropped_at_the_limit_of_origins() -> None:
     old = {f"https://{number}.example": OriginStorage({}, {}) for number in range(MAX_ORIGINS)}
     before = SavedState(origins={"https://front": OriginStorage({}, {}), **old})
     page = Page(Runtime_evaluate=storages(P1="front", P2="behind"))
@@ -124,14 +124,14 @@ def test_the_page_in_front_is_never_the_one_that_is_dropped_for_lack_of_room() -
     assert list(state.origins)[-2:] == ["https://behind", "https://front"]
 
 
-def test_a_browser_that_does_not_answer_is_no_state() -> None:
+def test_capturing_from_a_browser_that_does_not_answer_raises() -> None:
     page = Page()
     page.fails["Storage.getCookies"] = DevToolsFailed("gone")
     with pytest.raises(DevToolsFailed):
         capture(connection(page), [("P1", "https://a.example/")], SavedState())
 
 
-def test_everything_is_put_back_before_the_page_is_opened_and_the_script_is_taken_away() -> None:
+def test_everything_is_restored_before_the_page_is_opened_and_the_script_is_removed() -> None:
     page = Page()
     state = SavedState(
         "https://a.example/",
@@ -154,7 +154,7 @@ def test_everything_is_put_back_before_the_page_is_opened_and_the_script_is_take
     assert page.done[3][1]["bounds"] == {"windowState": "maximized"}
 
 
-def test_the_script_is_taken_away_also_when_the_page_does_not_open() -> None:
+def test_the_script_is_removed_even_if_the_page_does_not_open() -> None:
     page = Page()
     page.fails["Page.navigate"] = DevToolsFailed("hangs")
     with pytest.raises(DevToolsFailed):
@@ -162,7 +162,7 @@ def test_the_script_is_taken_away_also_when_the_page_does_not_open() -> None:
     assert page.methods[-1] == "Page.removeScriptToEvaluateOnNewDocument"
 
 
-def test_a_cookie_that_lasts_keeps_its_end_and_one_without_an_end_is_no_error() -> None:
+def test_a_persistent_cookie_keeps_its_expiry() -> None:
     page = Page()
     restore(
         connection(page),
@@ -172,7 +172,7 @@ def test_a_cookie_that_lasts_keeps_its_end_and_one_without_an_end_is_no_error() 
     assert page.done[0][1]["cookies"] == [{"name": "lasts", "expires": 5}, {"name": "odd"}]
 
 
-def test_a_browser_that_does_not_answer_is_not_asked_for_each_cookie() -> None:
+def test_cookies_are_not_set_one_by_one_if_the_browser_does_not_answer() -> None:
     page = Page()
     page.fails["Storage.setCookies"] = DevToolsFailed("silent")
     with pytest.raises(DevToolsFailed):
@@ -180,7 +180,7 @@ def test_a_browser_that_does_not_answer_is_not_asked_for_each_cookie() -> None:
     assert page.methods == ["Storage.setCookies"]
 
 
-def test_cookies_that_are_all_refused_keep_the_address_from_nobody() -> None:
+def test_the_page_is_opened_even_if_all_cookies_are_refused() -> None:
     page = Page()
     page.fails["Storage.setCookies"] = DevToolsRefused("Invalid cookie fields")
     restore(connection(page), "P1", SavedState("https://a.example/", ({"name": "one"}, {"name": "two"})))

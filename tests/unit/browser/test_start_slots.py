@@ -85,7 +85,7 @@ def starts() -> Iterator[Starts]:
     starts.finish()
 
 
-def test_so_many_have_a_slot_and_the_next_waits() -> None:
+def test_starts_up_to_the_limit_get_a_slot_and_the_next_waits() -> None:
     slots = StartSlots(2)
     with ExitStack() as held:
         for _ in range(2):
@@ -99,7 +99,7 @@ def test_so_many_have_a_slot_and_the_next_waits() -> None:
         assert len(slots._starting) == 1
 
 
-def test_who_came_first_starts_first(starts: Starts) -> None:
+def test_starts_are_served_in_order(starts: Starts) -> None:
     first = starts.running("first")
     waiting = [starts.begin(name) for name in ("second", "third", "fourth")]
     first.finish()
@@ -109,7 +109,7 @@ def test_who_came_first_starts_first(starts: Starts) -> None:
     assert starts.begun == ["first", "second", "third", "fourth"]
 
 
-def test_what_nobody_waits_for_starts_last(starts: Starts) -> None:
+def test_low_priority_starts_are_served_last(starts: Starts) -> None:
     first = starts.running("first")
     warm, client = starts.begin("warm", low_priority=True), starts.begin("client")
     first.finish()
@@ -119,7 +119,7 @@ def test_what_nobody_waits_for_starts_last(starts: Starts) -> None:
     assert starts.begun == ["first", "client", "warm"]
 
 
-def test_who_is_not_wanted_any_more_leaves_the_line_at_once(starts: Starts) -> None:
+def test_an_unwanted_start_leaves_the_queue_immediately(starts: Starts) -> None:
     first = starts.running("first")
     lost, next_one = starts.begin("lost"), starts.begin("next")
     lost.wanted = False
@@ -130,7 +130,7 @@ def test_who_is_not_wanted_any_more_leaves_the_line_at_once(starts: Starts) -> N
     assert next_one.has_slot.wait(TIMEOUT_S)
 
 
-def test_a_start_that_fails_gives_its_slot_back() -> None:
+def test_a_failed_start_releases_its_slot() -> None:
     slots = StartSlots(1)
     with pytest.raises(OSError, match="no"), slots.slot(Deadline(0), lambda: True, low_priority=False):
         raise OSError("no")
@@ -138,7 +138,7 @@ def test_a_start_that_fails_gives_its_slot_back() -> None:
         assert slots._queue == []
 
 
-def test_a_start_that_hangs_keeps_nobody_waiting(starts: Starts, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hung_start_does_not_block_others(starts: Starts, monkeypatch: pytest.MonkeyPatch) -> None:
     hanging = starts.running("hanging")
     monkeypatch.setattr(start_slots, "STUCK_S", 0.0)
     next_one = starts.running("next")
@@ -147,6 +147,6 @@ def test_a_start_that_hangs_keeps_nobody_waiting(starts: Starts, monkeypatch: py
     assert starts.slots._starting == []
 
 
-def test_there_is_one_more_than_there_are_cores_but_never_a_crowd() -> None:
+def test_the_limit_is_one_more_than_the_cores_up_to_a_maximum() -> None:
     assert [starts_at_once(cores) for cores in (1, 2, 4, 64)] == [2, 3, 5, 8]
     assert usable_cores() >= 1

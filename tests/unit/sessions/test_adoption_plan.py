@@ -52,7 +52,7 @@ def stored(session_id: str = "one", **fields: object) -> SessionRecord:
     return replace(plain, **fields)  # type: ignore[arg-type]
 
 
-def look(**changes: object) -> HealthReadings:
+def readings_with(**changes: object) -> HealthReadings:
     return replace(WELL, **changes)  # type: ignore[arg-type]
 
 
@@ -68,29 +68,39 @@ def only(session: SessionRecord, readings: HealthReadings | None = WELL) -> Deci
 
 CASES: list[tuple[str, HealthReadings, Action, Cause | None]] = [
     ("both live", WELL, ADOPT, None),
-    ("a command runs", look(session_command=SILENT), ADOPT, None),
+    ("a command runs", readings_with(session_command=SILENT), ADOPT, None),
     ("ChromeDriver died", HealthReadings(1.0, GONE, ALIVE), REATTACH, Cause.DRIVER_GONE),
     ("ChromeDriver is stopped", HealthReadings(1.0, STOPPED, ALIVE), REATTACH, Cause.DRIVER_HUNG),
-    ("ChromeDriver refuses", look(driver_status=REFUSED), REATTACH, Cause.DRIVER_GONE),
-    ("ChromeDriver is silent", look(driver_status=SILENT), REATTACH, Cause.DRIVER_HUNG),
-    ("it forgot the session", look(session_command=UNKNOWN_SESSION), REATTACH, Cause.DRIVER_GONE),
-    ("a tab crashed", look(seen=BrowserSignals(crashed_pages=("P1",))), REATTACH, Cause.TAB_CRASHED),
+    ("ChromeDriver refuses", readings_with(driver_status=REFUSED), REATTACH, Cause.DRIVER_GONE),
+    ("ChromeDriver is silent", readings_with(driver_status=SILENT), REATTACH, Cause.DRIVER_HUNG),
+    ("it forgot the session", readings_with(session_command=UNKNOWN_SESSION), REATTACH, Cause.DRIVER_GONE),
+    ("a tab crashed", readings_with(seen=BrowserSignals(crashed_pages=("P1",))), REATTACH, Cause.TAB_CRASHED),
     ("the browser died", HealthReadings(1.0, ALIVE, GONE), RESTORE, Cause.BROWSER_GONE),
     ("the browser is stopped", HealthReadings(1.0, ALIVE, STOPPED), RESTORE, Cause.BROWSER_HUNG),
     ("both died", HealthReadings(1.0, GONE, GONE), RESTORE, Cause.BROWSER_GONE),
-    ("the browser refuses", look(browser_version=REFUSED), RESTORE, Cause.BROWSER_GONE),
-    ("the browser is silent", look(browser_version=SILENT), RESTORE, Cause.BROWSER_HUNG),
-    ("another browser answers", look(browser_version=version("other")), RESTORE, Cause.BROWSER_GONE),
-    ("nobody asked for the GUID", look(browser_version=Probe()), RESTORE, Cause.BROWSER_GONE),
-    ("the GUID is not told", look(browser_version=replace(STATUS, body=[])), RESTORE, Cause.BROWSER_GONE),
-    ("the last window closed", look(seen=BrowserSignals(no_page_left=True)), RESTORE, Cause.WINDOW_GONE),
+    ("the browser refuses", readings_with(browser_version=REFUSED), RESTORE, Cause.BROWSER_GONE),
+    ("the browser is silent", readings_with(browser_version=SILENT), RESTORE, Cause.BROWSER_HUNG),
+    ("another browser answers", readings_with(browser_version=version("other")), RESTORE, Cause.BROWSER_GONE),
+    ("the GUID was not read", readings_with(browser_version=Probe()), RESTORE, Cause.BROWSER_GONE),
+    (
+        "the answer has no GUID",
+        readings_with(browser_version=replace(STATUS, body=[])),
+        RESTORE,
+        Cause.BROWSER_GONE,
+    ),
+    (
+        "the last window closed",
+        readings_with(seen=BrowserSignals(no_page_left=True)),
+        RESTORE,
+        Cause.WINDOW_GONE,
+    ),
 ]
 
 
 @pytest.mark.parametrize(
     ("readings", "action", "cause"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
 )
-def test_what_lives_is_taken_back_and_what_died_is_brought_back(
+def test_living_sessions_are_adopted_and_dead_ones_are_recovered(
     readings: HealthReadings, action: Action, cause: Cause | None
 ) -> None:
     session = stored()
@@ -99,7 +109,7 @@ def test_what_lives_is_taken_back_and_what_died_is_brought_back(
     assert decision.reason
 
 
-def test_after_a_boot_of_the_machine_nothing_is_taken_for_what_it_was() -> None:
+def test_after_a_reboot_no_recorded_process_is_valid() -> None:
     session = stored(boot_id="boot-0")
     decision = only(session)
     assert (decision.action, decision.cause) == (RESTORE, Cause.BROWSER_GONE)
@@ -107,7 +117,7 @@ def test_after_a_boot_of_the_machine_nothing_is_taken_for_what_it_was() -> None:
     assert decision.session == replace(session, running=None)
 
 
-def test_a_copied_data_folder_takes_no_browser_from_the_one_it_was_copied_from() -> None:
+def test_a_copied_data_folder_does_not_take_browsers_from_the_original() -> None:
     decision = only(stored(folder="/somewhere/else/s/abcdefgh"))
     assert decision.action is RESTORE
     assert decision.reason == "the data folder was copied or moved"
@@ -115,17 +125,17 @@ def test_a_copied_data_folder_takes_no_browser_from_the_one_it_was_copied_from()
     assert decision.session.folder == str(Path("/data/s/abcdefgh"))
 
 
-def test_a_session_that_nobody_looked_at_is_brought_back() -> None:
+def test_a_session_that_was_not_probed_is_recovered() -> None:
     assert only(stored(), None).action is RESTORE
 
 
 @pytest.mark.parametrize("key", [None, "k"])
-def test_what_no_answer_had_promised_is_forgotten(key: str | None) -> None:
+def test_a_session_that_was_never_answered_is_forgotten(key: str | None) -> None:
     decision = only(stored(running=None, key=key))
     assert (decision.action, decision.reason) == (FORGET, "the service ended while it was starting")
 
 
-def test_one_whose_recovery_had_failed_when_the_service_ended_is_tried_again() -> None:
+def test_a_session_whose_recovery_had_failed_is_recovered_again() -> None:
     decision = only(stored(running=None, generation=2))
     assert (decision.action, decision.cause) == (RESTORE, Cause.BROWSER_GONE)
 
@@ -137,7 +147,7 @@ def test_one_whose_recovery_had_failed_when_the_service_ended_is_tried_again() -
         ({"key": "k"}, "the newer new has its key"),
     ],
 )
-def test_of_two_that_name_one_folder_or_key_the_newer_wins(fields: dict[str, str], reason: str) -> None:
+def test_of_two_sessions_with_one_folder_or_key_the_newer_wins(fields: dict[str, str], reason: str) -> None:
     older = stored("old", running=running(10), **fields)
     newer = stored("new", running=running(20), **fields)
     decisions = plan(older, newer).decisions
@@ -146,30 +156,30 @@ def test_of_two_that_name_one_folder_or_key_the_newer_wins(fields: dict[str, str
 
 
 @pytest.mark.parametrize("other", [running(10), running(11), running(9)], ids=["both", "browser", "driver"])
-def test_of_two_that_name_one_process_the_newer_wins(other: RunningBrowser) -> None:
+def test_of_two_sessions_with_one_process_the_newer_wins(other: RunningBrowser) -> None:
     decisions = plan(stored("old", running=running(10)), stored("new", running=other)).decisions
     assert [decision.action for decision in decisions] == [FORGET, ADOPT]
     assert decisions[0].reason == "the newer new has its browser"
 
 
-def test_one_that_was_never_promised_displaces_none_that_was() -> None:
+def test_a_session_that_was_never_answered_does_not_displace_one_that_was() -> None:
     older, newer = stored("old", key="k"), stored("new", key="k", running=None)
     assert [decision.action for decision in plan(older, newer).decisions] == [ADOPT, FORGET]
 
 
-def test_a_pid_that_was_given_to_a_newer_session_costs_the_older_one_its_browser_only() -> None:
+def test_an_older_session_whose_pid_was_reused_loses_only_its_browser() -> None:
     older, newer = stored("old", running=running(10, 1.0)), stored("new", running=running(10, 2.0))
     facts = {"old": HealthReadings(1.0, GONE, GONE), "new": WELL}
     decisions = plan_adoption([older, newer], facts, BOOT, DATA).decisions
     assert [decision.action for decision in decisions] == [RESTORE, ADOPT]
 
 
-def test_a_pid_of_an_earlier_boot_is_no_pid_of_this_one() -> None:
+def test_pids_of_an_earlier_boot_do_not_conflict_with_those_of_this_one() -> None:
     older, newer = stored("old", boot_id="boot-0"), stored("new")
     assert [decision.action for decision in plan(older, newer).decisions] == [RESTORE, ADOPT]
 
 
-def test_a_plan_gives_its_decisions_by_action() -> None:
+def test_a_plan_returns_its_decisions_by_action() -> None:
     made = plan(stored("a", running=running(10)), stored("b", running=None))
     assert [decision.session.session_id for decision in made.of(ADOPT)] == ["a"]
     assert [decision.session.session_id for decision in made.of(FORGET)] == ["b"]
@@ -256,18 +266,18 @@ def test_only_the_same_browser_is_adopted_and_only_a_living_one_gets_a_new_drive
             found = facts[one.session.session_id]
             assert one.session.running
             assert found.browser is ALIVE
-            told = found.browser_version.body
+            body = found.browser_version.body
             # If a process is dead, no endpoint is probed, and the re-attach itself compares the GUID.
             asked = found.driver is ALIVE and found.browser_version.reply is ProbeResult.ANSWERED
             ours = version(one.session.running.browser_guid).body
-            assert not asked or told in (STATUS.body, UNKNOWN_SESSION.body, ours)
+            assert not asked or body in (STATUS.body, UNKNOWN_SESSION.body, ours)
             if one.action is ADOPT:
                 assert found.driver is ALIVE
-                assert told == version(one.session.running.browser_guid).body
+                assert body == version(one.session.running.browser_guid).body
 
 
 @given(stored_sessions(), FACTS)
-def test_no_process_folder_or_key_goes_on_under_two_sessions(
+def test_no_process_folder_or_key_is_kept_by_two_sessions(
     sessions: list[SessionRecord], facts: dict[str, HealthReadings]
 ) -> None:
     kept = [one for one in plan_adoption(sessions, facts, BOOT, DATA).decisions if one.action is not FORGET]
@@ -299,7 +309,7 @@ def test_no_process_folder_or_key_goes_on_under_two_sessions(
 
 
 @given(stored_sessions(), FACTS)
-def test_a_session_is_forgotten_only_for_a_newer_one_or_an_unkept_start(
+def test_a_session_is_forgotten_only_for_a_newer_one_or_an_unanswered_start(
     sessions: list[SessionRecord], facts: dict[str, HealthReadings]
 ) -> None:
     decisions = plan_adoption(sessions, facts, BOOT, DATA).decisions

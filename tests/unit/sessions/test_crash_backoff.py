@@ -27,12 +27,12 @@ def streak_of(length: int, at: float = 1000.0) -> CrashLoop:
     return crash_loop
 
 
-def test_the_first_recovery_is_tried_at_once() -> None:
+def test_the_first_recovery_is_tried_immediately() -> None:
     assert next_attempt(NO_CRASH_LOOP, 0.0) == Retry(0.0)
     assert next_attempt(NO_CRASH_LOOP, 1e9) == Retry(0.0)
 
 
-def test_the_pauses_grow_from_death_to_death() -> None:
+def test_the_pauses_grow_with_each_crash() -> None:
     pauses = [next_attempt(streak_of(length), 1000.0) for length in range(1, MAX_IN_A_ROW)]
     assert pauses == [Retry(FIRST_PAUSE_S * 2**step) for step in range(MAX_IN_A_ROW - 1)]
 
@@ -42,13 +42,13 @@ def test_the_time_since_the_last_recovery_counts_as_pause() -> None:
     assert next_attempt(streak_of(2), 1002.0) == Retry(0.0)
 
 
-def test_after_the_fifth_death_in_a_row_it_is_given_up_with_the_time_to_wait() -> None:
+def test_after_the_fifth_crash_in_a_row_recovery_is_paused() -> None:
     assert isinstance(next_attempt(streak_of(MAX_IN_A_ROW - 1), 1000.0), Retry)
     assert next_attempt(streak_of(MAX_IN_A_ROW), 1000.0) == Pause(LONG_PAUSE_S)
     assert next_attempt(streak_of(MAX_IN_A_ROW), 1010.0) == Pause(LONG_PAUSE_S - 10)
 
 
-def test_after_the_rest_one_attempt_is_allowed_and_another_only_after_another_rest() -> None:
+def test_after_each_long_pause_one_attempt_is_allowed() -> None:
     given_up = streak_of(MAX_IN_A_ROW)
     assert next_attempt(given_up, 1000.0 + LONG_PAUSE_S) == Retry(0.0)
     again = given_up.longer(1000.0 + LONG_PAUSE_S)
@@ -56,14 +56,14 @@ def test_after_the_rest_one_attempt_is_allowed_and_another_only_after_another_re
     assert next_attempt(again, 1001.0 + LONG_PAUSE_S) == Pause(LONG_PAUSE_S - 1)
 
 
-def test_a_minute_without_a_death_starts_anew() -> None:
+def test_a_minute_without_a_crash_resets_the_loop() -> None:
     later = 1000.5 + RESET_AFTER_S
     assert next_attempt(streak_of(MAX_IN_A_ROW), later) == Retry(0.0)
     assert streak_of(MAX_IN_A_ROW).longer(later) == CrashLoop(1, later)
 
 
 @given(st.lists(st.floats(0, 2 * RESET_AFTER_S), max_size=30))
-def test_nothing_dies_more_often_than_five_times_within_a_rest(deaths: list[float]) -> None:
+def test_no_session_is_recovered_more_than_five_times_within_a_long_pause(deaths: list[float]) -> None:
     """Check that any interval of `LONG_PAUSE_S` contains at most five attempts, whenever crashes happen."""
     now, crash_loop, attempts = 0.0, NO_CRASH_LOOP, list[float]()
     for after in deaths:
@@ -79,7 +79,7 @@ def test_nothing_dies_more_often_than_five_times_within_a_rest(deaths: list[floa
 
 
 @given(st.integers(0, 40), TIMES, TIMES)
-def test_every_answer_has_an_end(length: int, at: float, after: float) -> None:
+def test_every_pause_is_bounded(length: int, at: float, after: float) -> None:
     decision = next_attempt(CrashLoop(length, at), at + after)
     if isinstance(decision, Pause):
         assert 0 < decision.retry_after_s <= LONG_PAUSE_S

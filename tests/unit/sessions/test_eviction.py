@@ -19,24 +19,24 @@ def test_the_least_recently_used_one_is_evicted() -> None:
     assert chosen.session_id == "a"
 
 
-def test_one_in_use_or_held_is_passed_over() -> None:
+def test_a_session_in_use_or_held_is_not_evicted() -> None:
     sessions = [ready("a", 1, commands=1), ready("b", 2, callers=1), ready("c", 3)]
     chosen = next_to_evict(sessions, waiting=1)
     assert chosen is not None
     assert chosen.session_id == "c"
 
 
-def test_nobody_is_evicted_when_all_are_in_use() -> None:
+def test_no_session_is_evicted_if_all_are_in_use() -> None:
     assert next_to_evict([ready("a", 1, commands=1), session("b")], waiting=5) is None
 
 
-def test_nobody_is_evicted_when_enough_are_closing_for_all_who_wait() -> None:
+def test_no_session_is_evicted_if_enough_are_closing_for_all_waiters() -> None:
     sessions = [session("a", state=CLOSING), ready("b", 1)]
     assert next_to_evict(sessions, waiting=1) is None
     assert next_to_evict(sessions, waiting=2) is sessions[1]
 
 
-def test_idle_sessions_are_those_whose_time_is_over() -> None:
+def test_idle_sessions_are_those_that_exceeded_their_timeout() -> None:
     sessions = [
         ready("a", 0, idle_timeout=10),
         ready("b", 95, idle_timeout=10),

@@ -28,18 +28,18 @@ class Counter:
             raise self._error
 
 
-def test_a_task_runs_again_and_again_until_the_stop() -> None:
+def test_a_task_runs_repeatedly_until_the_stop() -> None:
     task, never = Counter(3), Counter(1)
-    upkeep = PeriodicTasks([Task("often", 0.001, task), Task("never", 3600, never)], EventRecorder())
-    upkeep.start()
+    periodic = PeriodicTasks([Task("often", 0.001, task), Task("never", 3600, never)], EventRecorder())
+    periodic.start()
     assert task.was_run.wait(TIMEOUT_S)
-    upkeep.stop()
+    periodic.stop()
     runs = task.runs
     assert never.runs == 0
     assert task.runs == runs
 
 
-def test_a_task_that_fails_is_told_and_runs_again_and_stops_no_other() -> None:
+def test_a_failed_task_is_reported_and_runs_again_and_does_not_stop_others() -> None:
     bad, worse, good, recorder = (
         Counter(2, ValueError("broken")),
         Counter(2, KeyError()),
@@ -47,24 +47,24 @@ def test_a_task_that_fails_is_told_and_runs_again_and_stops_no_other() -> None:
         EventRecorder(),
     )
     tasks = [Task("bad", 0.001, bad), Task("worse", 0.001, worse), Task("good", 0.001, good)]
-    upkeep = PeriodicTasks(tasks, recorder)
-    upkeep.start()
+    periodic = PeriodicTasks(tasks, recorder)
+    periodic.start()
     assert all(task.was_run.wait(TIMEOUT_S) for task in (bad, worse, good))
-    upkeep.stop()
+    periodic.stop()
     assert UpkeepFailed("bad", "broken") in recorder.events
     assert UpkeepFailed("worse", "KeyError") in recorder.events
 
 
-def test_a_stop_before_the_start_is_no_error_and_nothing_runs_after_it() -> None:
+def test_a_stop_before_the_start_is_allowed_and_nothing_runs_after_it() -> None:
     task = Counter(1)
-    upkeep = PeriodicTasks([Task("task", 0.001, task)], EventRecorder())
-    upkeep.stop()
-    upkeep.start()
-    upkeep.stop()
+    periodic = PeriodicTasks([Task("task", 0.001, task)], EventRecorder())
+    periodic.stop()
+    periodic.start()
+    periodic.stop()
     assert task.runs == 0
 
 
-def test_the_stop_waits_for_the_task_that_runs() -> None:
+def test_the_stop_waits_for_the_running_task() -> None:
     begun, go_on = threading.Event(), threading.Event()
     ended: list[bool] = []
 
@@ -73,10 +73,10 @@ def test_the_stop_waits_for_the_task_that_runs() -> None:
         go_on.wait(TIMEOUT_S)
         ended.append(True)
 
-    upkeep = PeriodicTasks([Task("slow", 0.001, slow)], EventRecorder())
-    upkeep.start()
+    periodic = PeriodicTasks([Task("slow", 0.001, slow)], EventRecorder())
+    periodic.start()
     assert begun.wait(TIMEOUT_S)
-    stopping = threading.Thread(target=upkeep.stop)
+    stopping = threading.Thread(target=periodic.stop)
     stopping.start()
     assert stopping.is_alive()
     go_on.set()

@@ -47,7 +47,7 @@ class Evictor:
         return [victim.session.session_id for victim in self.victims]
 
 
-def test_the_first_caller_of_an_id_starts_it_and_the_second_waits_for_that(registry: SessionRegistry) -> None:
+def test_the_first_caller_of_an_id_starts_the_session_and_the_second_waits(registry: SessionRegistry) -> None:
     first = reserve(registry, "a")
     second = registry.claim(claim("a"))
     assert first.session.state is SessionState.STARTING
@@ -55,7 +55,7 @@ def test_the_first_caller_of_an_id_starts_it_and_the_second_waits_for_that(regis
     assert second.work is first.work
 
 
-def test_of_twenty_callers_with_one_id_exactly_one_starts_it() -> None:
+def test_of_twenty_callers_with_one_id_exactly_one_starts_the_session() -> None:
     registry = SessionRegistry(max_sessions=5, max_waiting=32)
     answers = run_concurrently([lambda: registry.claim(claim("a"))] * 20)
     assert sorted(type(answer).__name__ for answer in answers) == 19 * ["InProgress"] + ["Reserved"]
@@ -67,7 +67,7 @@ def test_callers_without_an_id_get_sessions_of_their_own(registry: SessionRegist
     assert first.session.session_id != second.session.session_id
 
 
-def test_a_ready_session_is_held_by_each_caller_until_he_lets_go(registry: SessionRegistry) -> None:
+def test_a_ready_session_is_held_by_each_caller_until_released(registry: SessionRegistry) -> None:
     ready(registry, "a")
     held = [hold(registry, "a"), hold(registry, "a")]
     assert registry.get("a").callers == 2
@@ -76,13 +76,13 @@ def test_a_ready_session_is_held_by_each_caller_until_he_lets_go(registry: Sessi
     assert registry.get("a").callers == 0
 
 
-def test_the_caller_who_starts_a_session_holds_it(registry: SessionRegistry) -> None:
+def test_the_caller_that_starts_a_session_holds_it(registry: SessionRegistry) -> None:
     reserved = reserve(registry, "a")
     registry.publish(reserved.session, running=RUNNING)
     assert registry.get("a").callers == 1
 
 
-def test_a_command_makes_a_session_in_use_also_when_it_fails(registry: SessionRegistry) -> None:
+def test_a_command_counts_as_use_even_if_it_fails(registry: SessionRegistry) -> None:
     held = ready(registry, "a")
 
     def command() -> None:
@@ -95,7 +95,7 @@ def test_a_command_makes_a_session_in_use_also_when_it_fails(registry: SessionRe
     assert not registry.get("a").in_use
 
 
-def test_who_looks_keeps_a_session_from_being_evicted_and_does_not_use_it(registry: SessionRegistry) -> None:
+def test_a_hold_prevents_eviction_and_does_not_count_as_activity(registry: SessionRegistry) -> None:
     looked_at = ready(registry, "a")
     with registry.hold(looked_at):
         assert not registry.get("a").evictable
@@ -104,7 +104,9 @@ def test_who_looks_keeps_a_session_from_being_evicted_and_does_not_use_it(regist
     assert registry.get("a").last_used == looked_at.last_used
 
 
-def test_a_hold_on_a_session_that_is_gone_does_not_count_for_its_successor(registry: SessionRegistry) -> None:
+def test_a_hold_on_a_removed_session_does_not_count_for_a_new_one_with_its_id(
+    registry: SessionRegistry,
+) -> None:
     ready(registry, "a")
     old = hold(registry, "a")
     registry.forget(registry.get("a"))
@@ -113,13 +115,13 @@ def test_a_hold_on_a_session_that_is_gone_does_not_count_for_its_successor(regis
     assert registry.get("a").callers == 0
 
 
-def test_what_is_not_there_is_not_found(registry: SessionRegistry) -> None:
+def test_a_missing_session_is_not_found(registry: SessionRegistry) -> None:
     for ask in (registry.get, registry.find):
-        with pytest.raises(SessionNotFound, match="There is no session nobody"):
-            ask("nobody")
+        with pytest.raises(SessionNotFound, match="There is no session missing"):
+            ask("missing")
 
 
-def test_find_holds_what_is_ready_and_waits_for_what_is_not(registry: SessionRegistry) -> None:
+def test_find_holds_a_ready_session_and_returns_the_work_of_another(registry: SessionRegistry) -> None:
     starting = reserve(registry, "a")
     ready(registry, "b")
     assert registry.find("a") == InProgress(starting.session, starting.work)
@@ -127,7 +129,7 @@ def test_find_holds_what_is_ready_and_waits_for_what_is_not(registry: SessionReg
     assert registry.get("b").callers == 1
 
 
-def test_a_note_is_no_use(registry: SessionRegistry) -> None:
+def test_a_note_does_not_count_as_activity(registry: SessionRegistry) -> None:
     before = ready(registry, "a")
     registry.note(before, current_url="http://example.com/")
     after = registry.get("a")
@@ -135,7 +137,7 @@ def test_a_note_is_no_use(registry: SessionRegistry) -> None:
     assert (after.last_used, after.last_used_mono) == (before.last_used, before.last_used_mono)
 
 
-def test_the_same_key_leads_to_the_same_session(registry: SessionRegistry) -> None:
+def test_the_same_key_returns_the_same_session(registry: SessionRegistry) -> None:
     answer = registry.claim(claim(key="k"))
     again = registry.claim(claim(key="k"))
     assert isinstance(answer, Reserved)
@@ -152,7 +154,7 @@ def test_a_key_is_given_to_a_session_that_has_none(registry: SessionRegistry) ->
     assert found.session.session_id == "a"
 
 
-def test_id_and_key_of_one_session_go_together(registry: SessionRegistry) -> None:
+def test_id_and_key_of_one_session_can_be_sent_together(registry: SessionRegistry) -> None:
     ready(registry, "a", key="k")
     assert isinstance(registry.claim(claim("a", key="k")), Available)
 
@@ -172,51 +174,51 @@ def test_an_id_and_a_key_that_name_two_sessions_conflict(
     assert [found.callers for found in registry.sessions()] == [0, 0]
 
 
-def test_a_conflict_that_arises_in_the_line_is_told_to_who_waits(registry: SessionRegistry) -> None:
+def test_a_conflict_that_arises_in_the_queue_fails_the_waiter(registry: SessionRegistry) -> None:
     first = reserve(registry, "a")
     ready(registry, "b")
     hold(registry, "b")
-    ticket = queue(registry, "new", key="k")
+    waiter = queue(registry, "new", key="k")
     registry.claim(claim("b", key="k"))
     registry.forget(first.session)
-    assert isinstance(ticket.granted.exception(), KeyConflict)
+    assert isinstance(waiter.granted.exception(), KeyConflict)
 
 
-def test_a_caller_waits_where_every_place_is_taken_and_gets_the_one_that_is_freed(
+def test_a_caller_waits_if_every_place_is_taken_and_gets_the_freed_one(
     registry: SessionRegistry,
 ) -> None:
     first = reserve(registry, "a")
     reserve(registry, "b")
-    ticket = queue(registry, "c")
-    assert not ticket.granted.done()
+    waiter = queue(registry, "c")
+    assert not waiter.granted.done()
     registry.forget(first.session)
-    answer = answer_of(ticket)
+    answer = answer_of(waiter)
     assert isinstance(answer, Reserved)
     assert answer.session.session_id == "c"
     assert len(registry.sessions()) == 2
 
 
-def test_places_are_given_in_the_order_of_asking(registry: SessionRegistry) -> None:
+def test_places_are_granted_in_the_order_of_the_claims(registry: SessionRegistry) -> None:
     taken = [reserve(registry), reserve(registry)]
-    tickets = [queue(registry, name) for name in ("c", "d", "e")]
+    waiters = [queue(registry, name) for name in ("c", "d", "e")]
     registry.forget(taken[0].session)
-    assert [ticket.granted.done() for ticket in tickets] == [True, False, False]
+    assert [waiter.granted.done() for waiter in waiters] == [True, False, False]
     registry.forget(taken[1].session)
-    assert [ticket.granted.done() for ticket in tickets] == [True, True, False]
+    assert [waiter.granted.done() for waiter in waiters] == [True, True, False]
 
 
-def test_nobody_overtakes_those_who_wait(registry: SessionRegistry) -> None:
+def test_a_new_caller_does_not_overtake_waiters(registry: SessionRegistry) -> None:
     taken = [reserve(registry), reserve(registry)]
-    ticket = queue(registry, "c")
+    waiter = queue(registry, "c")
     registry.close_gate()
     late = queue(registry, "d")
     registry.open_gate()
-    assert isinstance(answer_of(ticket), Reserved)
+    assert isinstance(answer_of(waiter), Reserved)
     assert isinstance(answer_of(late), Reserved)
     assert not registry.is_current(taken[0].session)
 
 
-def test_two_who_wait_for_one_id_get_one_place(registry: SessionRegistry) -> None:
+def test_two_waiters_for_one_id_get_one_place(registry: SessionRegistry) -> None:
     taken = [reserve(registry), reserve(registry)]
     first, second, third = queue(registry, "c"), queue(registry, "c"), queue(registry, "d")
     registry.forget(taken[0].session)
@@ -227,7 +229,7 @@ def test_two_who_wait_for_one_id_get_one_place(registry: SessionRegistry) -> Non
     assert not third.granted.done()
 
 
-def test_a_session_that_is_there_is_handed_out_whatever_the_line(registry: SessionRegistry) -> None:
+def test_an_existing_session_is_returned_without_waiting(registry: SessionRegistry) -> None:
     ready(registry, "a")
     reserve(registry, "b")
     hold(registry, "a")
@@ -235,7 +237,7 @@ def test_a_session_that_is_there_is_handed_out_whatever_the_line(registry: Sessi
     assert isinstance(registry.claim(claim("a")), Available)
 
 
-def test_a_full_line_is_refused_at_once(registry: SessionRegistry) -> None:
+def test_a_claim_is_refused_immediately_if_the_queue_is_full(registry: SessionRegistry) -> None:
     for name in ("a", "b"):
         reserve(registry, name)
     for name in ("c", "d", "e"):
@@ -244,7 +246,7 @@ def test_a_full_line_is_refused_at_once(registry: SessionRegistry) -> None:
         registry.claim(claim("f"))
 
 
-def test_who_leaves_the_line_gets_nothing_and_the_next_moves_up(registry: SessionRegistry) -> None:
+def test_a_waiter_that_leaves_gets_nothing_and_the_next_moves_up(registry: SessionRegistry) -> None:
     taken = [reserve(registry), reserve(registry)]
     leaver, next_one = queue(registry, "c"), queue(registry, "d")
     assert registry.leave(leaver) is None
@@ -253,37 +255,37 @@ def test_who_leaves_the_line_gets_nothing_and_the_next_moves_up(registry: Sessio
     assert isinstance(answer_of(next_one), Reserved)
 
 
-def test_who_leaves_at_the_moment_of_his_turn_is_told_what_he_got(registry: SessionRegistry) -> None:
+def test_a_waiter_that_leaves_when_granted_gets_the_outcome(registry: SessionRegistry) -> None:
     taken = [reserve(registry), reserve(registry)]
-    ticket = queue(registry, "c")
+    waiter = queue(registry, "c")
     registry.forget(taken[0].session)
-    left = registry.leave(ticket)
+    left = registry.leave(waiter)
     assert isinstance(left, Reserved)
-    assert left is ticket.granted.result()
+    assert left is waiter.granted.result()
 
 
-def test_a_failure_at_the_moment_of_leaving_is_told_too(registry: SessionRegistry) -> None:
+def test_a_waiter_that_leaves_when_failed_gets_the_error(registry: SessionRegistry) -> None:
     reserve(registry, "a")
     reserve(registry, "b")
-    ticket = queue(registry, "c")
+    waiter = queue(registry, "c")
     registry.stop()
     with pytest.raises(ShuttingDown):
-        registry.leave(ticket)
+        registry.leave(waiter)
 
 
-def test_the_least_recently_used_session_gives_up_its_place(registry: SessionRegistry) -> None:
+def test_the_least_recently_used_session_is_evicted(registry: SessionRegistry) -> None:
     evictor = Evictor(registry)
     ready(registry, "new", last_used_mono=2.0)
     ready(registry, "old", last_used_mono=1.0)
-    ticket = queue(registry, "c")
+    waiter = queue(registry, "c")
     assert evictor.ids == ["old"]
     assert registry.get("old").state is CLOSING
-    assert not ticket.granted.done()
+    assert not waiter.granted.done()
     assert registry.forget(evictor.victims[0].session)
-    assert isinstance(answer_of(ticket), Reserved)
+    assert isinstance(answer_of(waiter), Reserved)
 
 
-def test_one_waiter_evicts_one_session_however_much_happens(registry: SessionRegistry) -> None:
+def test_one_waiter_evicts_only_one_session(registry: SessionRegistry) -> None:
     evictor = Evictor(registry)
     ready(registry, "a")
     ready(registry, "b")
@@ -302,7 +304,7 @@ def test_two_waiters_evict_two_sessions(registry: SessionRegistry) -> None:
 
 
 @pytest.mark.parametrize("how", ["held", "commanded", "starting"])
-def test_what_is_in_use_is_not_evicted_until_it_is_let_go(registry: SessionRegistry, how: str) -> None:
+def test_a_session_in_use_is_not_evicted_until_it_is_released(registry: SessionRegistry, how: str) -> None:
     evictor = Evictor(registry)
     reserved = reserve(registry, "a")
     if how != "starting":
@@ -322,17 +324,17 @@ def test_what_is_in_use_is_not_evicted_until_it_is_let_go(registry: SessionRegis
     assert evictor.ids == ["a"]
 
 
-def test_a_session_that_cannot_be_closed_keeps_nobody_from_evicting_another(
+def test_a_session_that_cannot_be_closed_does_not_prevent_another_eviction(
     registry: SessionRegistry,
 ) -> None:
     evictor = Evictor(registry)
     ready(registry, "a", last_used_mono=1.0)
     ready(registry, "b", last_used_mono=2.0)
-    ticket = queue(registry, "c")
+    waiter = queue(registry, "c")
     registry.close_failed(evictor.victims[0].session)
     assert evictor.ids == ["a", "b"]
     registry.forget(evictor.victims[1].session)
-    assert isinstance(answer_of(ticket), Reserved)
+    assert isinstance(answer_of(waiter), Reserved)
 
 
 def test_a_session_that_could_not_be_closed_earlier_does_not_count_as_closing(
@@ -347,16 +349,16 @@ def test_a_session_that_could_not_be_closed_earlier_does_not_count_as_closing(
     assert evictor.ids == ["b"]
 
 
-def test_no_answer_and_no_eviction_is_told_under_the_lock(registry: SessionRegistry) -> None:
-    held_while_told: list[bool] = []
+def test_outcomes_and_evictions_are_delivered_without_the_lock(registry: SessionRegistry) -> None:
+    locked_at_delivery: list[bool] = []
     taken = [reserve(registry), reserve(registry)]
-    ticket = queue(registry, "c")
-    ticket.granted.add_done_callback(lambda _: held_while_told.append(registry._lock.locked()))
+    waiter = queue(registry, "c")
+    waiter.granted.add_done_callback(lambda _: locked_at_delivery.append(registry._lock.locked()))
     registry.forget(taken[0].session)
     late = queue(registry, "d")
-    late.granted.add_done_callback(lambda _: held_while_told.append(registry._lock.locked()))
+    late.granted.add_done_callback(lambda _: locked_at_delivery.append(registry._lock.locked()))
     registry.stop()
-    assert held_while_told == [False, False]
+    assert locked_at_delivery == [False, False]
 
 
 def test_an_eviction_may_use_the_registry(registry: SessionRegistry) -> None:
@@ -366,13 +368,13 @@ def test_an_eviction_may_use_the_registry(registry: SessionRegistry) -> None:
     assert isinstance(answer_of(queue(registry, "c")), Reserved)
 
 
-def test_exactly_one_of_many_recovers_a_dead_session_and_the_others_wait(registry: SessionRegistry) -> None:
+def test_exactly_one_caller_recovers_a_dead_session_and_the_others_wait(registry: SessionRegistry) -> None:
     dead = ready(registry, "a")
     answers = run_concurrently([lambda: registry.begin(dead, RECOVERING)] * 10)
     assert sorted(type(answer).__name__ for answer in answers) == 9 * ["InProgress"] + ["Reserved"]
 
 
-def test_a_recovery_of_what_was_recovered_meanwhile_is_asked_to_look_again(registry: SessionRegistry) -> None:
+def test_a_recovery_of_an_already_recovered_session_must_be_retried(registry: SessionRegistry) -> None:
     dead = ready(registry, "a")
     begun = registry.begin(dead, RECOVERING)
     assert isinstance(begun, Reserved)
@@ -381,7 +383,7 @@ def test_a_recovery_of_what_was_recovered_meanwhile_is_asked_to_look_again(regis
     assert registry.get("a").recoveries == 1
 
 
-def test_what_is_gone_cannot_begin_anything(registry: SessionRegistry) -> None:
+def test_work_cannot_begin_on_a_removed_session(registry: SessionRegistry) -> None:
     gone = ready(registry, "a")
     registry.forget(gone)
     assert registry.begin(gone, RECOVERING) is None
@@ -402,7 +404,7 @@ def test_a_close_overtakes_a_start_which_then_publishes_nothing(registry: Sessio
     assert registry.forget(close.session)
 
 
-def test_two_closes_are_one(registry: SessionRegistry) -> None:
+def test_two_closes_share_one_work(registry: SessionRegistry) -> None:
     found = ready(registry, "a")
     first = registry.begin(found, CLOSING)
     second = registry.begin(registry.get("a"), CLOSING)
@@ -411,7 +413,7 @@ def test_two_closes_are_one(registry: SessionRegistry) -> None:
     assert second.work is first.work
 
 
-def test_a_close_that_failed_can_be_tried_again_and_nobody_gets_the_session_meanwhile(
+def test_a_failed_close_can_be_retried_and_the_session_is_unavailable_until_then(
     registry: SessionRegistry,
 ) -> None:
     first = registry.begin(ready(registry, "a"), CLOSING)
@@ -428,7 +430,7 @@ def test_a_close_that_failed_can_be_tried_again_and_nobody_gets_the_session_mean
 
 
 @pytest.mark.parametrize("state", [READY, CLOSING])
-def test_a_late_thread_does_nothing_to_a_new_session_of_the_same_id(
+def test_a_late_thread_does_not_affect_a_new_session_with_the_same_id(
     registry: SessionRegistry, state: SessionState
 ) -> None:
     late = reserve(registry, "a")
@@ -449,7 +451,7 @@ def test_a_late_thread_does_nothing_to_a_new_session_of_the_same_id(
     assert registry.is_current(new.session)
 
 
-def test_a_recovery_that_failed_gives_the_session_back_for_the_next_try(registry: SessionRegistry) -> None:
+def test_after_a_failed_recovery_the_session_can_be_recovered_again(registry: SessionRegistry) -> None:
     begun = registry.begin(ready(registry, "a"), RECOVERING)
     assert isinstance(begun, Reserved)
     registry.publish(begun.session)
@@ -458,7 +460,7 @@ def test_a_recovery_that_failed_gives_the_session_back_for_the_next_try(registry
     assert again.session.generation > begun.session.generation
 
 
-def test_a_key_that_came_during_the_start_is_kept_when_it_is_ready(registry: SessionRegistry) -> None:
+def test_a_key_that_was_added_during_the_start_is_kept(registry: SessionRegistry) -> None:
     start = reserve(registry, "a")
     registry.claim(claim("a", key="k"))
     published = registry.publish(start.session, running=RUNNING)
@@ -466,7 +468,7 @@ def test_a_key_that_came_during_the_start_is_kept_when_it_is_ready(registry: Ses
     assert published.key == "k"
 
 
-def test_idle_sessions_are_taken_for_closing_and_others_are_not(registry: SessionRegistry) -> None:
+def test_only_idle_sessions_begin_to_close(registry: SessionRegistry) -> None:
     ready(registry, "idle", last_used_mono=0.0, idle_timeout=10)
     ready(registry, "busy", last_used_mono=95.0, idle_timeout=10)
     taken = registry.take_idle(100.0)
@@ -475,7 +477,7 @@ def test_idle_sessions_are_taken_for_closing_and_others_are_not(registry: Sessio
     assert registry.take_idle(100.0) == ()
 
 
-def test_a_session_that_a_caller_holds_is_not_taken_as_idle(registry: SessionRegistry) -> None:
+def test_a_held_session_is_not_idle(registry: SessionRegistry) -> None:
     ready(registry, "a", last_used_mono=0.0, idle_timeout=10)
     hold(registry, "a")
     assert registry.take_idle(100.0) == ()
@@ -494,7 +496,9 @@ def test_every_session_is_protected_in_every_state(registry: SessionRegistry) ->
     assert (second.session_id, second.pids) == ("b", RUNNING.pids)
 
 
-def test_a_closed_gate_loses_all_sessions_and_tells_what_is_under_way(registry: SessionRegistry) -> None:
+def test_closing_the_gate_drops_all_sessions_and_returns_the_work_in_progress(
+    registry: SessionRegistry,
+) -> None:
     start = reserve(registry, "a")
     ready(registry, "b")
     assert registry.close_gate() == (start.work,)
@@ -502,7 +506,7 @@ def test_a_closed_gate_loses_all_sessions_and_tells_what_is_under_way(registry: 
     assert registry.publish(start.session, running=RUNNING) is None
 
 
-def test_nothing_starts_while_the_gate_is_closed_and_waiters_go_on_when_it_opens(
+def test_nothing_starts_while_the_gate_is_closed_and_waiters_are_served_when_it_opens(
     registry: SessionRegistry,
 ) -> None:
     registry.close_gate()
@@ -522,14 +526,14 @@ def test_nothing_is_evicted_while_the_gate_is_closed() -> None:
     assert evictor.ids == []
 
 
-def test_the_stop_fails_all_who_wait_and_all_who_come(registry: SessionRegistry) -> None:
+def test_the_stop_fails_all_waiters_and_all_later_claims(registry: SessionRegistry) -> None:
     reserve(registry, "a")
     reserve(registry, "b")
-    tickets = [queue(registry, "c"), queue(registry, "d")]
+    waiters = [queue(registry, "c"), queue(registry, "d")]
     assert not registry.stopping
     assert [left.session_id for left in registry.stop()] == ["a", "b"]
     assert registry.stopping
-    assert all(isinstance(ticket.granted.exception(), ShuttingDown) for ticket in tickets)
+    assert all(isinstance(waiter.granted.exception(), ShuttingDown) for waiter in waiters)
     with pytest.raises(ShuttingDown):
         registry.claim(claim("a"))
 
@@ -542,7 +546,7 @@ def test_a_session_can_be_closed_after_the_stop(registry: SessionRegistry) -> No
     assert registry.forget(begun.session)
 
 
-def test_the_registry_shows_itself_in_counts(registry: SessionRegistry) -> None:
+def test_the_repr_of_the_registry_has_counts(registry: SessionRegistry) -> None:
     reserve(registry, "a")
     registry.begin(ready(registry, "b"), CLOSING)
     queue(registry, "c")
@@ -559,7 +563,7 @@ def test_sessions_are_listed_in_the_order_of_their_creation() -> None:
     assert [found.session_id for found in registry.sessions()] == names
 
 
-def test_under_threads_nobody_waits_for_ever_and_no_place_is_given_twice() -> None:
+def test_with_many_threads_no_caller_waits_forever_and_no_place_is_granted_twice() -> None:
     registry = SessionRegistry(max_sessions=3, max_waiting=200)
     registry.evict_with(lambda victim: registry.forget(victim.session))
     most = threading.local()
@@ -591,7 +595,7 @@ def _finish(registry: SessionRegistry, answer: Available | InProgress | Reserved
         registry.release(answer.session)
 
 
-def test_a_claim_is_made_only_when_a_place_is_given(registry: SessionRegistry) -> None:
+def test_a_session_is_made_only_when_a_place_is_granted(registry: SessionRegistry) -> None:
     made: list[Session] = []
 
     def make() -> Session:
@@ -599,10 +603,10 @@ def test_a_claim_is_made_only_when_a_place_is_given(registry: SessionRegistry) -
         return made[-1]
 
     taken = [reserve(registry), reserve(registry)]
-    ticket = registry.claim(Claim("c", None, make))
-    assert isinstance(ticket, Waiter)
+    waiter = registry.claim(Claim("c", None, make))
+    assert isinstance(waiter, Waiter)
     assert made == []
     registry.forget(taken[0].session)
-    assert [replace(answer_of(ticket).session, callers=0)] == made
-    assert isinstance(answer_of(ticket), Reserved)
-    assert isinstance(ticket.granted, Future)
+    assert [replace(answer_of(waiter).session, callers=0)] == made
+    assert isinstance(answer_of(waiter), Reserved)
+    assert isinstance(waiter.granted, Future)

@@ -45,7 +45,7 @@ class RegistryMachine(RuleBasedStateMachine):
         self.registry.evict_with(self._evict)
         self.jobs: list[Reserved] = []
         self.holds: list[Session] = []
-        self.line: list[Waiter] = []
+        self.waiters: list[Waiter] = []
         self.gate_open = True
         self.seen: list[Session] = []
         self.born: set[str] = set()
@@ -56,7 +56,7 @@ class RegistryMachine(RuleBasedStateMachine):
         return self.registry._everything()
 
     @initialize(number=st.integers(0, MAX_SESSIONS), lease=st.booleans())
-    def an_earlier_run_has_left_sessions(self, number: int, lease: bool) -> None:
+    def an_earlier_run_left_sessions(self, number: int, lease: bool) -> None:
         for session_id in ("a", "b")[:number]:
             adopted = examples.session(session_id, state=READY, running=RUNNING, generation=5)
             self.registry.adopt(leased(adopted, _lease("mine", LONG_AGO), None) if lease else adopted)
@@ -67,7 +67,7 @@ class RegistryMachine(RuleBasedStateMachine):
         assert not victim.session.in_use
         self.jobs.append(victim)
 
-    def _take(self, answer: Available | InProgress | Reserved) -> None:
+    def _accept(self, answer: Available | InProgress | Reserved) -> None:
         if isinstance(answer, InProgress):
             assert not answer.work.done()
         else:
@@ -85,14 +85,14 @@ class RegistryMachine(RuleBasedStateMachine):
         self.born.add(str(start.session.folder.path))
         self.jobs.append(start)
 
-    def _hear(self) -> None:
+    def _process_granted(self) -> None:
         """Process granted outcomes; they must be granted in the order of the queue."""
-        came = [ticket.granted.done() for ticket in self.line]
-        assert came == sorted(came, reverse=True), "somebody overtook another"
-        served, self.line = self.line[: sum(came)], self.line[sum(came) :]
-        for ticket in served:
-            if ticket.granted.exception() is None:
-                self._take(ticket.granted.result())
+        are_granted = [waiter.granted.done() for waiter in self.waiters]
+        assert are_granted == sorted(are_granted, reverse=True), "a waiter overtook another"
+        served, self.waiters = self.waiters[: sum(are_granted)], self.waiters[sum(are_granted) :]
+        for waiter in served:
+            if waiter.granted.exception() is None:
+                self._accept(waiter.granted.result())
 
     def _finish(self, job: Reserved, *, well: bool) -> None:
         self.jobs.remove(job)
@@ -109,7 +109,7 @@ class RegistryMachine(RuleBasedStateMachine):
                 job.work.set_exception(SessionLost("it was overtaken"))
             else:
                 job.work.set_result(published)
-        self._hear()
+        self._process_granted()
 
     def _finish_close(self, job: Reserved, *, well: bool) -> None:
         if well:
@@ -131,13 +131,13 @@ class RegistryMachine(RuleBasedStateMachine):
         begun = self.registry.begin(session, CLOSING)
         if isinstance(begun, Reserved):
             self.jobs.append(begun)
-        self._hear()
+        self._process_granted()
 
     @rule(session_id=IDS, key=KEYS, token=TOKENS, takes_warm=st.booleans(), lease=st.booleans())
-    def somebody_asks(
+    def a_caller_claims(
         self, session_id: str | None, key: str | None, token: str | None, takes_warm: bool, lease: bool
     ) -> None:
-        waiting = len(self.line)
+        waiting = len(self.waiters)
         from_birth = _lease("mine", LATER) if lease else None
         asked = replace(claim(session_id, key, lease=from_birth), token=token, takes_warm=takes_warm)
         try:
@@ -152,25 +152,25 @@ class RegistryMachine(RuleBasedStateMachine):
             assert waiting == MAX_WAITING
             return
         if isinstance(answer, Waiter):
-            self.line.append(answer)
+            self.waiters.append(answer)
         else:
-            assert not (isinstance(answer, Reserved) and waiting), "he overtook those who wait"
-            self._take(answer)
-        self._hear()
+            assert not (isinstance(answer, Reserved) and waiting), "a new caller overtook the waiters"
+            self._accept(answer)
+        self._process_granted()
 
-    @precondition(lambda self: self.line)
+    @precondition(lambda self: self.waiters)
     @rule(data=st.data())
-    def somebody_leaves_the_line(self, data: st.DataObject) -> None:
-        ticket = data.draw(st.sampled_from(self.line))
-        assert self.registry.leave(ticket) is None
-        self.line.remove(ticket)
+    def a_waiter_leaves(self, data: st.DataObject) -> None:
+        waiter = data.draw(st.sampled_from(self.waiters))
+        assert self.registry.leave(waiter) is None
+        self.waiters.remove(waiter)
 
     @precondition(lambda self: self.holds)
     @rule(data=st.data())
-    def somebody_lets_go(self, data: st.DataObject) -> None:
+    def a_caller_releases(self, data: st.DataObject) -> None:
         number = data.draw(st.integers(0, len(self.holds) - 1))
         self.registry.release(self.holds.pop(number))
-        self._hear()
+        self._process_granted()
 
     @precondition(lambda self: self._endable())
     @rule(data=st.data(), well=st.booleans())
@@ -179,7 +179,7 @@ class RegistryMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.seen)
     @rule(data=st.data())
-    def a_session_is_found_dead_by_a_look_of_long_ago(self, data: st.DataObject) -> None:
+    def an_old_check_finds_a_session_dead(self, data: st.DataObject) -> None:
         session = data.draw(st.sampled_from(self.seen))
         begun = self.registry.begin(session, RECOVERING)
         if isinstance(begun, Reserved):
@@ -198,7 +198,7 @@ class RegistryMachine(RuleBasedStateMachine):
         make = partial(examples.session, f"warm:{self.warm_starts}", warm=True)
         reserved = self.registry.reserve_warm(make, WARM)
         if reserved is not None:
-            assert self.line == [], "somebody waits for that place"
+            assert self.waiters == [], "a client waits for that place"
             self._begin_start(reserved)
 
     @rule(session_id=st.sampled_from(["a", "b"]), token=TOKENS, expires=st.sampled_from([LATER, NEVER]))
@@ -209,20 +209,20 @@ class RegistryMachine(RuleBasedStateMachine):
         except (SessionNotFound, SessionInUse, SessionLost):
             return
         assert held.in_use
-        self._hear()
+        self._process_granted()
 
     @rule(session_id=st.sampled_from(["a", "b"]), token=TOKENS)
-    def a_lease_is_given_back(self, session_id: str, token: str | None) -> None:
+    def a_lease_is_ended(self, session_id: str, token: str | None) -> None:
         try:
             self.registry.update(session_id, lambda known: given_back(known, token))
         except (SessionNotFound, SessionInUse):
             return
-        self._hear()
+        self._process_granted()
 
     @rule(now=st.sampled_from([LONG_AGO, LATER, NEVER]))
     def leases_expire(self, now: float) -> None:
         self.registry.update_all(lambda known: expired(known, now))
-        self._hear()
+        self._process_granted()
 
     @rule()
     def time_passes(self) -> None:
@@ -231,7 +231,7 @@ class RegistryMachine(RuleBasedStateMachine):
         self.jobs += taken
 
     @rule()
-    def closes_are_tried_again(self) -> None:
+    def closes_are_retried(self) -> None:
         for session in self.registry.unclosed():
             self._close(session)
 
@@ -248,16 +248,16 @@ class RegistryMachine(RuleBasedStateMachine):
     def the_emergency_ends(self) -> None:
         self.gate_open = True
         self.registry.open_gate()
-        self._hear()
+        self._process_granted()
 
     @invariant()
-    def everybody_looks(self) -> None:
+    def every_session_is_recorded(self) -> None:
         self.seen += [session for session in self.everything if session not in self.seen]
 
     @invariant()
     def there_are_never_too_many(self) -> None:
         assert len(self.everything) <= MAX_SESSIONS
-        assert len(self.line) <= MAX_WAITING
+        assert len(self.waiters) <= MAX_WAITING
 
     @invariant()
     def an_id_and_a_key_name_one_session_each(self) -> None:
@@ -267,7 +267,7 @@ class RegistryMachine(RuleBasedStateMachine):
         assert not _repeated(str(session.folder.path) for session in sessions)
 
     @invariant()
-    def exactly_one_is_at_work_on_what_is_not_ready(self) -> None:
+    def exactly_one_job_works_on_each_session_that_is_not_ready(self) -> None:
         current = [job for job in self.jobs if self.registry.is_current(job.session)]
         at_work = {session.session_id for session in self.everything if session.state is not READY}
         stuck = {session.session_id for session in self.registry.unclosed()}
@@ -281,25 +281,25 @@ class RegistryMachine(RuleBasedStateMachine):
             assert session.callers == held.count(session.folder)
 
     @invariant()
-    def nobody_waits_for_a_place_that_is_free(self) -> None:
-        if self.line and self.gate_open:
+    def no_waiter_waits_for_a_free_place(self) -> None:
+        if self.waiters and self.gate_open:
             assert len(self.everything) == MAX_SESSIONS
 
     @invariant()
-    def nobody_waits_while_a_session_could_be_evicted(self) -> None:
-        if not self.line or not self.gate_open:
+    def no_waiter_waits_while_a_session_could_be_evicted(self) -> None:
+        if not self.waiters or not self.gate_open:
             return
         stuck = {session.session_id for session in self.registry.unclosed()}
         sessions = [session for session in self.everything if session.session_id not in stuck]
         closing = sum(1 for session in sessions if session.state is CLOSING)
-        assert closing >= len(self.line) or not any(session.evictable for session in sessions)
+        assert closing >= len(self.waiters) or not any(session.evictable for session in sessions)
 
     @invariant()
-    def what_lives_is_protected(self) -> None:
+    def living_sessions_are_protected(self) -> None:
         assert self.born <= {one.folder for one in self.registry.protected()}
 
     @invariant()
-    def warm_ones_are_listed_nowhere_and_never_too_many(self) -> None:
+    def warm_sessions_are_not_listed_and_not_too_many(self) -> None:
         warm = [one for one in self.everything if one.warm]
         assert self.registry.warm_count() <= len(warm) <= WARM
         assert not {one.session_id for one in warm} & {one.session_id for one in self.registry.sessions()}
@@ -312,17 +312,17 @@ class RegistryMachine(RuleBasedStateMachine):
         for _ in range(PATIENCE):
             while self.holds:
                 self.registry.release(self.holds.pop())
-                self._hear()
+                self._process_granted()
             self.leases_expire(NEVER)
-            self.closes_are_tried_again()
+            self.closes_are_retried()
             for job in self._endable():
                 self._finish(job, well=True)
-        assert self.line == []
+        assert self.waiters == []
         assert self.jobs == []
 
 
 def _lease(token: str, expires_mono: float) -> Lease:
-    return Lease("somebody", token, NOW, expires_mono)
+    return Lease("someone", token, NOW, expires_mono)
 
 
 def _repeated(values: Iterable[str]) -> bool:

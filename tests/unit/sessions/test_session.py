@@ -23,7 +23,7 @@ ALLOWED = {
 ALL = {(old, new) for old in SessionState for new in SessionState}
 
 
-def test_the_table_has_exactly_the_transitions_that_exist() -> None:
+def test_the_table_has_exactly_the_known_transitions() -> None:
     assert {(old, new) for old, targets in TRANSITIONS.items() for new in targets} == ALLOWED
 
 
@@ -36,7 +36,7 @@ def test_a_transition_of_the_table_begins_a_new_generation(old: SessionState, ne
 
 
 @pytest.mark.parametrize(("old", "new"), sorted(ALL - ALLOWED))
-def test_every_other_transition_is_refused_by_name(old: SessionState, new: SessionState) -> None:
+def test_every_other_transition_is_refused(old: SessionState, new: SessionState) -> None:
     with pytest.raises(IllegalTransition, match=f"one: {old.value} -> {new.value}"):
         session(state=old).moved(new)
 
@@ -57,7 +57,7 @@ def test_a_session_is_in_use_while_a_command_runs() -> None:
         ({"state": CLOSING}, False),
     ],
 )
-def test_only_a_ready_session_that_nobody_uses_may_be_evicted(
+def test_only_a_ready_session_that_is_not_in_use_may_be_evicted(
     fields: dict[str, Any], evictable: bool
 ) -> None:
     assert session(**fields).evictable is evictable
@@ -74,17 +74,17 @@ def test_only_a_ready_session_that_nobody_uses_may_be_evicted(
         ({"idle_timeout": 10, "state": RECOVERING}, 1e9, False),
     ],
 )
-def test_the_idle_time_is_over_when_nobody_has_used_it_for_so_long(
+def test_a_session_is_idle_after_its_timeout_without_use(
     fields: dict[str, Any], now: float, idle: bool
 ) -> None:
     assert replace(session(state=READY, last_used_mono=100.0), **fields).idle_at(now) is idle
 
 
 @pytest.mark.parametrize("name", ["a", "Z9", "session_3f9c0a1b2c4d", "a-b_c", "x" * 64])
-def test_a_good_session_id_is_taken(name: str) -> None:
+def test_a_valid_session_id_is_accepted(name: str) -> None:
     assert SESSION_ID.fullmatch(name)
 
 
 @pytest.mark.parametrize("name", ["", "_a", "-a", "a b", "a/b", "../a", "ä", "a\n", "x" * 65])
-def test_a_bad_session_id_is_refused(name: str) -> None:
+def test_an_invalid_session_id_is_refused(name: str) -> None:
     assert not SESSION_ID.fullmatch(name)

@@ -34,7 +34,7 @@ class Browsers:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.activity = 1
-        self.looks = 0
+        self.captures = 0
         self.state = OLD
         self.error: Exception | None = None
         self.pages: tuple[Page, ...] = (Page("P1", "https://old.example/"),)
@@ -44,7 +44,7 @@ class Browsers:
         self.visits: list[str] = []
         monkeypatch.setattr(state_saver, "activity_of", lambda _: self.activity)
         monkeypatch.setattr(health, "pages", lambda *_: self.pages)
-        monkeypatch.setattr(state_saver, "capture", lambda *_: self._look())
+        monkeypatch.setattr(state_saver, "capture", lambda *_: self._capture())
         monkeypatch.setattr(keep_alive, "visit", lambda _, url, __: self._visit(url))
 
     def of(self, _: RunningBrowser) -> None:
@@ -52,11 +52,11 @@ class Browsers:
 
     def _visit(self, url: str) -> None:
         self.visits.append(url)
-        self._look()
+        self._capture()
 
-    def _look(self) -> SavedState:
+    def _capture(self) -> SavedState:
         state = self.state
-        self.looks += 1
+        self.captures += 1
         self.begun.release()
         assert self.go_on.wait(TIMEOUT_S)
         if self.error is not None:
@@ -79,37 +79,37 @@ def disk() -> list[tuple[str, SavedState]]:
 
 
 @pytest.fixture
-def keeper(browsers: Browsers, disk: list[tuple[str, SavedState]]) -> Iterator[StateSaver]:
-    keeper = StateSaver(browsers.devtools, lambda session_id, state: disk.append((session_id, state)))
-    yield keeper
+def saver(browsers: Browsers, disk: list[tuple[str, SavedState]]) -> Iterator[StateSaver]:
+    saver = StateSaver(browsers.devtools, lambda session_id, state: disk.append((session_id, state)))
+    yield saver
     browsers.go_on.set()
-    keeper.close()
+    saver.close()
 
 
 def living(session_id: str = "one") -> Session:
     return session(session_id, state=SessionState.READY, running=RUNNING)
 
 
-def finish(keeper: StateSaver) -> None:
+def finish(saver: StateSaver) -> None:
     """Wait until the saves in progress have ended."""
-    for save in tuple(keeper._busy.values()):
+    for save in tuple(saver._busy.values()):
         save.result(TIMEOUT_S)
 
 
-def test_what_is_taken_is_remembered_and_goes_to_disk_once(
-    keeper: StateSaver, disk: list[tuple[str, SavedState]]
+def test_a_captured_state_is_kept_and_persisted_once(
+    saver: StateSaver, disk: list[tuple[str, SavedState]]
 ) -> None:
-    keeper.save_now([living()])
-    keeper.save_now([living()])
-    assert keeper.state_of("one") == OLD
+    saver.save_now([living()])
+    saver.save_now([living()])
+    assert saver.state_of("one") == OLD
     assert disk == [("one", OLD)]
 
 
-def test_the_last_save_takes_what_was_done_while_another_was_under_way(
-    keeper: StateSaver, browsers: Browsers, monkeypatch: pytest.MonkeyPatch
+def test_the_last_save_includes_changes_made_during_another_save(
+    saver: StateSaver, browsers: Browsers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     browsers.go_on.clear()
-    keeper.tick([living()])
+    saver.tick([living()])
     assert browsers.begun.acquire(timeout=TIMEOUT_S)
     browsers.state = NEW
 
@@ -118,135 +118,135 @@ def test_the_last_save_takes_what_was_done_while_another_was_under_way(
         wait(saves, timeout)
 
     monkeypatch.setattr(state_saver, "wait", waits_for_the_other)
-    keeper.save_now([living()])
-    assert keeper.state_of("one") == NEW
+    saver.save_now([living()])
+    assert saver.state_of("one") == NEW
 
 
-def test_a_last_save_that_comes_after_its_session_was_forgotten_takes_nothing(
-    keeper: StateSaver,
+def test_a_last_save_of_a_forgotten_session_is_dropped(
+    saver: StateSaver,
     browsers: Browsers,
     disk: list[tuple[str, SavedState]],
 ) -> None:
     browsers.go_on.clear()
-    keeper.tick([living()])
+    saver.tick([living()])
     assert browsers.begun.acquire(timeout=TIMEOUT_S)
-    last = keeper._begin_last(living())
-    keeper.forget("one")
+    last = saver._begin_last(living())
+    saver.forget("one")
     browsers.go_on.set()
     last.result(TIMEOUT_S)
-    assert keeper.state_of("one") is None
+    assert saver.state_of("one") is None
     assert disk == []
 
 
-def test_the_last_save_of_one_session_waits_for_no_other(
-    keeper: StateSaver, browsers: Browsers, monkeypatch: pytest.MonkeyPatch
+def test_the_last_save_of_one_session_does_not_wait_for_another(
+    saver: StateSaver, browsers: Browsers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(state_saver, "LAST_SAVE_S", 0.5)
     browsers.go_on.clear()
-    keeper.tick([living("one")])
+    saver.tick([living("one")])
     assert browsers.begun.acquire(timeout=TIMEOUT_S)
     hung, browsers.go_on = browsers.go_on, threading.Event()
     browsers.go_on.set()
-    keeper.save_now([living("one"), living("two"), living("three")])
-    assert (keeper.state_of("two"), keeper.state_of("three")) == (OLD, OLD)
+    saver.save_now([living("one"), living("two"), living("three")])
+    assert (saver.state_of("two"), saver.state_of("three")) == (OLD, OLD)
     hung.set()
 
 
-def test_a_session_whose_driver_rests_is_not_looked_at_again(
-    keeper: StateSaver, browsers: Browsers, monkeypatch: pytest.MonkeyPatch
+def test_a_session_with_an_idle_driver_is_not_saved_again(
+    saver: StateSaver, browsers: Browsers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for _ in range(3):
-        keeper.tick([living()])
-        finish(keeper)
-    assert browsers.looks == 1
+        saver.tick([living()])
+        finish(saver)
+    assert browsers.captures == 1
     browsers.activity += 1
-    keeper.tick([living()])
-    finish(keeper)
-    assert browsers.looks == 2
+    saver.tick([living()])
+    finish(saver)
+    assert browsers.captures == 2
     later = time.monotonic() + SLOW_INTERVAL_S
     monkeypatch.setattr(state_saver.time, "monotonic", lambda: later)  # type: ignore[attr-defined]
-    keeper.tick([living()])
-    finish(keeper)
-    assert browsers.looks == 3
+    saver.tick([living()])
+    finish(saver)
+    assert browsers.captures == 3
 
 
 @pytest.mark.parametrize("state", [state for state in SessionState if state is not SessionState.READY])
-def test_only_what_is_ready_is_looked_at(keeper: StateSaver, browsers: Browsers, state: SessionState) -> None:
-    keeper.tick([replace(living(), state=state), session("two", state=SessionState.READY)])
-    finish(keeper)
-    assert browsers.looks == 0
+def test_only_ready_sessions_are_saved(saver: StateSaver, browsers: Browsers, state: SessionState) -> None:
+    saver.tick([replace(living(), state=state), session("two", state=SessionState.READY)])
+    finish(saver)
+    assert browsers.captures == 0
 
 
-def test_a_browser_that_does_not_answer_keeps_what_was_taken_before(
-    keeper: StateSaver, browsers: Browsers, disk: list[tuple[str, SavedState]]
+def test_the_previous_state_is_kept_if_the_browser_does_not_answer(
+    saver: StateSaver, browsers: Browsers, disk: list[tuple[str, SavedState]]
 ) -> None:
-    keeper.remember("one", NEW)
+    saver.remember("one", NEW)
     browsers.error = DevToolsFailed("gone")
-    keeper.save_now([living()])
+    saver.save_now([living()])
     browsers.error, browsers.pages = None, ()
-    keeper.save_now([living()])
-    assert keeper.state_of("one") == NEW
+    saver.save_now([living()])
+    assert saver.state_of("one") == NEW
     assert disk == []
 
 
-def test_a_save_that_hangs_is_not_begun_again_and_keeps_no_other_waiting(
-    keeper: StateSaver, browsers: Browsers
+def test_a_hung_save_is_not_begun_again_and_does_not_delay_others(
+    saver: StateSaver, browsers: Browsers
 ) -> None:
     browsers.go_on.clear()
     for _ in range(3):
         browsers.activity += 1
-        keeper.tick([living("slow")])
+        saver.tick([living("slow")])
     assert browsers.begun.acquire(timeout=TIMEOUT_S)
-    keeper.tick([living("slow"), living("other")])
+    saver.tick([living("slow"), living("other")])
     assert browsers.begun.acquire(timeout=TIMEOUT_S)
-    assert browsers.looks == 2
+    assert browsers.captures == 2
 
 
 def test_a_save_that_ends_after_the_session_was_closed_is_dropped(
-    keeper: StateSaver, browsers: Browsers, disk: list[tuple[str, SavedState]]
+    saver: StateSaver, browsers: Browsers, disk: list[tuple[str, SavedState]]
 ) -> None:
     browsers.go_on.clear()
-    keeper.tick([living()])
+    saver.tick([living()])
     assert browsers.begun.acquire(timeout=TIMEOUT_S)
-    saves = tuple(keeper._busy.values())
-    keeper.forget("one")
+    saves = tuple(saver._busy.values())
+    saver.forget("one")
     browsers.go_on.set()
     _ended(saves)
-    assert keeper.state_of("one") is None
+    assert saver.state_of("one") is None
     assert disk == []
 
 
-def test_a_save_that_ends_late_gives_nothing_to_a_new_session_of_the_same_id(
-    keeper: StateSaver, browsers: Browsers, disk: list[tuple[str, SavedState]]
+def test_a_late_save_does_not_affect_a_new_session_with_the_same_id(
+    saver: StateSaver, browsers: Browsers, disk: list[tuple[str, SavedState]]
 ) -> None:
     browsers.go_on.clear()
-    keeper.tick([living()])
+    saver.tick([living()])
     assert browsers.begun.acquire(timeout=TIMEOUT_S)
-    saves = tuple(keeper._busy.values())
-    keeper.forget("one")
+    saves = tuple(saver._busy.values())
+    saver.forget("one")
     browsers.state = NEW
-    keeper.tick([living()])
+    saver.tick([living()])
     assert browsers.begun.acquire(timeout=TIMEOUT_S)
-    saves += tuple(keeper._busy.values())
+    saves += tuple(saver._busy.values())
     browsers.go_on.set()
     _ended(saves)
-    assert keeper.state_of("one") == NEW
+    assert saver.state_of("one") == NEW
     assert disk == [("one", NEW)]
 
 
-def test_an_emergency_forgets_every_state(keeper: StateSaver) -> None:
-    keeper.save_now([living("one"), living("two")])
-    keeper.forget_all()
-    assert (keeper.state_of("one"), keeper.state_of("two")) == (None, None)
+def test_an_emergency_deletes_every_state(saver: StateSaver) -> None:
+    saver.save_now([living("one"), living("two")])
+    saver.forget_all()
+    assert (saver.state_of("one"), saver.state_of("two")) == (None, None)
 
 
-def test_the_last_save_is_waited_for_no_longer_than_a_little(
-    keeper: StateSaver, browsers: Browsers, monkeypatch: pytest.MonkeyPatch
+def test_the_wait_for_the_last_save_is_bounded(
+    saver: StateSaver, browsers: Browsers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(state_saver, "LAST_SAVE_S", 0.01)
     browsers.go_on.clear()
-    keeper.save_now([living()])
-    assert keeper.state_of("one") is None
+    saver.save_now([living()])
+    assert saver.state_of("one") is None
 
 
 @pytest.fixture
@@ -273,7 +273,7 @@ def page(name: str, interval: float = 1.0) -> KeepAlive:
     return KeepAlive(f"https://{name}.example/", interval)
 
 
-def test_a_page_that_is_due_is_visited_and_that_is_no_use(
+def test_a_due_page_is_visited_without_counting_as_activity(
     registry: SessionRegistry, rounds: KeepAliveVisitor, browsers: Browsers
 ) -> None:
     before = ready(registry, "one", keep_alive=page("login"))
@@ -283,10 +283,10 @@ def test_a_page_that_is_due_is_visited_and_that_is_no_use(
     after = registry.get("one")
     assert (after.last_used, after.last_used_mono) == (before.last_used, before.last_used_mono)
     rounds.tick()
-    assert browsers.looks == 1
+    assert browsers.captures == 1
 
 
-def test_nothing_is_visited_in_a_session_that_is_in_use_or_asks_for_nothing(
+def test_no_page_is_visited_if_the_session_is_in_use_or_has_no_keep_alive(
     registry: SessionRegistry, rounds: KeepAliveVisitor
 ) -> None:
     ready(registry, "plain")
@@ -296,7 +296,7 @@ def test_nothing_is_visited_in_a_session_that_is_in_use_or_asks_for_nothing(
     assert rounds._visits == {}
 
 
-def test_a_page_that_loads_for_ever_is_visited_once_and_does_not_crowd_out_the_others(
+def test_a_page_that_never_finishes_loading_does_not_delay_the_others(
     registry: SessionRegistry, rounds: KeepAliveVisitor, browsers: Browsers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     browsers.go_on.clear()
@@ -312,7 +312,7 @@ def test_a_page_that_loads_for_ever_is_visited_once_and_does_not_crowd_out_the_o
     assert sorted(browsers.visits) == ["https://other.example/", "https://slow.example/"]
 
 
-def test_a_page_that_could_not_be_loaded_is_told(
+def test_a_page_that_could_not_be_loaded_is_reported(
     registry: SessionRegistry, rounds: KeepAliveVisitor, browsers: Browsers, recorder: EventRecorder
 ) -> None:
     browsers.error = DevToolsFailed("no such host")
@@ -322,7 +322,7 @@ def test_a_page_that_could_not_be_loaded_is_told(
     assert recorder.events == [KeepAliveFailed("one", "no such host")]
 
 
-def test_a_visit_that_a_close_has_cut_short_is_no_failure(
+def test_a_visit_interrupted_by_a_close_is_not_reported(
     registry: SessionRegistry, rounds: KeepAliveVisitor, browsers: Browsers, recorder: EventRecorder
 ) -> None:
     browsers.go_on.clear()

@@ -42,7 +42,7 @@ def anything(session_id: str | None = None, key: str | None = None, **fields: ob
     return replace(claim(session_id, key, **fields), takes_warm=True)
 
 
-def test_a_warm_browser_is_handed_out_under_the_name_that_is_asked_for(registry: SessionRegistry) -> None:
+def test_a_warm_browser_is_handed_out_under_the_requested_id(registry: SessionRegistry) -> None:
     standing = warm(registry)
     answer = registry.claim(anything("job", "account"))
     assert isinstance(answer, Available)
@@ -60,12 +60,12 @@ def test_a_warm_browser_is_handed_out_once(registry: SessionRegistry) -> None:
     assert isinstance(registry.claim(anything()), Reserved)
 
 
-def test_who_asks_for_something_special_gets_a_browser_of_his_own(registry: SessionRegistry) -> None:
+def test_a_claim_with_special_requirements_gets_a_new_browser(registry: SessionRegistry) -> None:
     warm(registry)
     assert isinstance(registry.claim(claim()), Reserved)
 
 
-def test_a_session_that_exists_goes_before_a_warm_one(registry: SessionRegistry) -> None:
+def test_an_existing_session_is_preferred_to_a_warm_one(registry: SessionRegistry) -> None:
     ready(registry, "job")
     warm(registry)
     answer = registry.claim(anything("job"))
@@ -74,7 +74,7 @@ def test_a_session_that_exists_goes_before_a_warm_one(registry: SessionRegistry)
     assert registry.warm_count() == 1
 
 
-def test_a_lease_that_is_asked_for_holds_from_the_handing_out_on(registry: SessionRegistry) -> None:
+def test_a_requested_lease_begins_when_the_warm_browser_is_handed_out(registry: SessionRegistry) -> None:
     warm(registry)
     answer = registry.claim(anything("job", lease=LEASE))
     assert isinstance(answer, Available)
@@ -83,7 +83,7 @@ def test_a_lease_that_is_asked_for_holds_from_the_handing_out_on(registry: Sessi
         registry.claim(claim("job"))
 
 
-def test_a_warm_browser_is_protected_and_counts_but_is_no_session_yet(registry: SessionRegistry) -> None:
+def test_a_warm_browser_is_protected_and_counted_but_not_listed(registry: SessionRegistry) -> None:
     standing = warm(registry)
     assert registry.sessions() == ()
     assert [one.folder for one in registry.protected()] == [str(standing.folder.path)]
@@ -103,7 +103,7 @@ def test_a_warm_browser_cannot_be_named_by_a_client(registry: SessionRegistry) -
     assert registry.get(standing.session_id, or_warm=True) == standing
 
 
-def test_none_is_started_while_somebody_waits_for_a_start_or_a_place(registry: SessionRegistry) -> None:
+def test_none_is_started_while_a_client_waits_for_a_start_or_a_place(registry: SessionRegistry) -> None:
     first = reserve(registry, "first")
     assert registry.reserve_warm(MAKE, wanted=1) is None
     registry.publish(first.session, running=RUNNING)
@@ -122,12 +122,12 @@ def test_none_is_started_during_an_emergency_or_after_the_stop(registry: Session
     assert registry.reserve_warm(MAKE, wanted=1) is None
 
 
-def test_never_more_are_started_than_are_wanted(registry: SessionRegistry) -> None:
+def test_no_more_are_started_than_are_wanted(registry: SessionRegistry) -> None:
     warm(registry)
     assert registry.reserve_warm(MAKE, wanted=1) is None
 
 
-def test_a_warm_browser_makes_room_before_any_session(registry: SessionRegistry) -> None:
+def test_a_warm_browser_is_evicted_before_any_session(registry: SessionRegistry) -> None:
     victims: list[Reserved] = []
     registry.evict_with(victims.append)
     standing = warm(registry)
@@ -153,12 +153,12 @@ def test_a_warm_browser_whose_close_failed_is_not_handed_out(registry: SessionRe
     assert registry.warm_count() == 0
 
 
-def test_no_warm_browser_is_idled_out(registry: SessionRegistry) -> None:
+def test_a_warm_browser_never_becomes_idle(registry: SessionRegistry) -> None:
     warm(registry)
     assert registry.take_idle(1e12) == ()
 
 
-def test_a_waiter_takes_the_warm_browser_that_becomes_ready(registry: SessionRegistry) -> None:
+def test_a_waiter_gets_the_warm_browser_that_becomes_ready(registry: SessionRegistry) -> None:
     starting = registry.reserve_warm(MAKE, wanted=1)
     assert starting is not None
     ready(registry, "job")
@@ -171,7 +171,7 @@ def test_a_waiter_takes_the_warm_browser_that_becomes_ready(registry: SessionReg
     assert (answer.session.session_id, answer.created) == ("new", True)
 
 
-def test_a_look_at_the_warm_browser_says_nothing_of_the_session_that_it_became(
+def test_a_check_of_a_warm_browser_does_not_affect_the_session_that_it_became(
     registry: SessionRegistry,
 ) -> None:
     standing = warm(registry)
@@ -198,7 +198,7 @@ def test_a_key_is_not_bound_to_a_session_that_cannot_be_closed(registry: Session
     assert registry.get("job").key is None
 
 
-def test_a_key_is_bound_by_the_holder_of_the_lease_and_stays(registry: SessionRegistry) -> None:
+def test_the_holder_of_the_lease_can_set_the_key_permanently(registry: SessionRegistry) -> None:
     ready(registry, "job")
     registry.update("job", lambda known: leased(known, LEASE, None))
     answer = registry.claim(replace(claim("job", "account"), token="mine"))
@@ -208,7 +208,7 @@ def test_a_key_is_bound_by_the_holder_of_the_lease_and_stays(registry: SessionRe
         registry.claim(claim("job", "other"))
 
 
-def test_a_change_that_is_refused_changes_nothing(registry: SessionRegistry) -> None:
+def test_a_failed_change_changes_nothing(registry: SessionRegistry) -> None:
     before = ready(registry, "job", lease=LEASE)
     with pytest.raises(SessionInUse):
         registry.update("job", lambda known: leased(known, LEASE, "not mine"))
@@ -217,7 +217,7 @@ def test_a_change_that_is_refused_changes_nothing(registry: SessionRegistry) -> 
         registry.update("nobody", lambda known: known)
 
 
-def test_a_lease_that_ends_lets_the_next_in_line_go_on(registry: SessionRegistry) -> None:
+def test_the_end_of_a_lease_serves_the_next_waiter(registry: SessionRegistry) -> None:
     victims: list[Reserved] = []
     registry.evict_with(victims.append)
     ready(registry, "one", lease=LEASE)
@@ -228,7 +228,7 @@ def test_a_lease_that_ends_lets_the_next_in_line_go_on(registry: SessionRegistry
     assert [victim.session.session_id for victim in victims] == ["one"]
 
 
-def test_an_adopted_session_is_in_the_list_as_it_is(registry: SessionRegistry) -> None:
+def test_an_adopted_session_is_listed_unchanged(registry: SessionRegistry) -> None:
     adopted = session("old", state=SessionState.READY, running=RUNNING, generation=7)
     registry.adopt(adopted)
     assert registry.sessions() == (adopted,)
