@@ -1,1 +1,1 @@
-"""Drover: Chrome sessions over HTTP that are kept alive and leave nothing behind."""
+"""Drover: Chrome sessions over HTTP that are kept alive and leave no processes or files behind."""

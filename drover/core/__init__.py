@@ -1,1 +1,1 @@
-"""What every other package may use: errors, events, deadlines, settings, logs and the version."""
+"""Base modules that every other package may use: errors, events, deadlines, settings, logs, version."""

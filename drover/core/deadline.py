@@ -1,4 +1,4 @@
-"""One deadline per request: every wait in the program is bounded by it and ends when the caller leaves."""
+"""One deadline per request: it bounds every wait, and a wait ends early when the client disconnects."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from typing import Any, TypeVar
 Result = TypeVar("Result")
 
 REQUEST_S = 120.0
-"""Seconds that one request may take, whatever it waits for."""
+"""Maximum duration of a request in seconds, whatever it waits for."""
 
 
 class DeadlineExceeded(Exception):
-    """The time that the caller gave is over."""
+    """The deadline of the request has passed."""
 
 
 class ClientDisconnected(Exception):
-    """The caller has hung up: nobody waits for the answer any more."""
+    """The client has disconnected and no longer waits for the response."""
 
 
 class Deadline:
-    """A moment until which one request may take, and a future that is done when its caller has left.
+    """The time limit of one request, and a future that completes when its client disconnects.
 
     Args:
-        seconds: How long from now.
-        gone: Done as soon as the caller has hung up; None for callers that cannot.
+        seconds: The time limit, counted from now.
+        gone: Completes when the client disconnects; None if it cannot disconnect.
     """
 
     def __init__(self, seconds: float, gone: Future[None] | None = None) -> None:
@@ -33,19 +33,19 @@ class Deadline:
         self._gone: Future[None] = gone if gone is not None else Future()
 
     def remaining(self) -> float:
-        """Give the seconds that are left, never less than zero."""
+        """Return the remaining seconds, never less than zero."""
         return max(0.0, self._at - time.monotonic())
 
     def within(self, seconds: float) -> Deadline:
-        """Give a deadline for a part of the work: `seconds` from now, but not later than this one."""
+        """Return a deadline for a part of the work: `seconds` from now, but not later than this one."""
         return Deadline(min(seconds, self.remaining()), self._gone)
 
     def wait(self, future: Future[Result]) -> Result:
         """Wait for a future's result.
 
         Raises:
-            DeadlineExceeded: The time is over; the future's work goes on.
-            ClientDisconnected: The caller hung up; the future's work goes on.
+            DeadlineExceeded: The deadline has passed; the work of the future continues.
+            ClientDisconnected: The client disconnected; the work of the future continues.
         """
         either: list[Future[Any]] = [future, self._gone]
         wait(either, timeout=self.remaining(), return_when=FIRST_COMPLETED)

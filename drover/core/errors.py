@@ -1,7 +1,7 @@
-"""Every error that Drover raises on purpose: one tree, each class with its `code` and HTTP status.
+"""Every error that Drover raises on purpose: one class tree, each class with its `code` and HTTP status.
 
-Library exceptions are translated into these where they enter (`browser`, `processes`, `web`);
-`web` turns them into answers in one place. A message is one sentence that tells the user what to do.
+The packages that call a library (`browser`, `processes`, `web`) translate its exceptions into these;
+`web` turns them into responses in one place. A message says what happened and what the user can do.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import ClassVar
 
 
 class DroverError(Exception):
-    """Base of the tree: an error with an API `code`, an HTTP `status` and a sentence for the user.
+    """Base class: an error with an API `code`, an HTTP `status` and a message for the user.
 
     Args:
-        message: One sentence that says what happened and what to do.
-        details: Where a field is at fault, the field's name mapped to what is wrong with it.
-        retry_after_s: Seconds after which asking again may help, where that is known better than by class.
+        message: What happened, and what the user can do.
+        details: The problem with each invalid field, by field name.
+        retry_after_s: Seconds after which a retry may succeed; overrides the default of the class.
     """
 
     code: ClassVar[str] = "internal_error"
@@ -35,63 +35,63 @@ class DroverError(Exception):
 
 
 class InvalidRequest(DroverError):
-    """The request is malformed: bad JSON, wrong type, out of range, or a field nobody knows."""
+    """The request is malformed: invalid JSON, a wrong type, a value out of range, or an unknown field."""
 
     code = "invalid_request"
     status = 400
 
 
 class Unauthorized(DroverError):
-    """A token is configured, and the request's is missing or wrong."""
+    """A token is configured, and the token of the request is missing or wrong."""
 
     code = "unauthorized"
     status = 401
 
 
 class ForbiddenOrigin(DroverError):
-    """A web page is calling, and it is not one of ours."""
+    """The request comes from a web page that does not belong to the service."""
 
     code = "forbidden_origin"
     status = 403
 
 
 class ForbiddenHost(DroverError):
-    """The `Host` header names a host that is not ours (a rebound DNS name)."""
+    """The `Host` header does not name the service (DNS rebinding)."""
 
     code = "forbidden_host"
     status = 403
 
 
 class ForbiddenCapability(DroverError):
-    """A capability that could run a program or read files outside the session."""
+    """A requested capability could run a program or read files outside the session."""
 
     code = "forbidden_capability"
     status = 403
 
 
 class NotFound(DroverError):
-    """No such route."""
+    """The route does not exist."""
 
     code = "not_found"
     status = 404
 
 
 class SessionNotFound(DroverError):
-    """No session of this id is in the list."""
+    """No session has this id."""
 
     code = "session_not_found"
     status = 404
 
 
 class MethodNotAllowed(DroverError):
-    """The route exists, but not for this method."""
+    """The route exists, but does not support this method."""
 
     code = "method_not_allowed"
     status = 405
 
 
 class SessionInUse(DroverError):
-    """The session is leased by somebody else."""
+    """Another client holds the lease of the session."""
 
     code = "session_in_use"
     status = 409
@@ -105,28 +105,28 @@ class KeyConflict(DroverError):
 
 
 class RequestTooLarge(DroverError):
-    """The request's body is larger than the service takes."""
+    """The request body is larger than the limit."""
 
     code = "request_too_large"
     status = 413
 
 
 class UnsupportedMediaType(DroverError):
-    """The request has a body that is not declared as JSON."""
+    """The request body is not declared as JSON."""
 
     code = "unsupported_media_type"
     status = 415
 
 
 class CleanupIncomplete(DroverError):
-    """A process of ours could not be ended, or a folder could not be removed."""
+    """A process of Drover could not be ended, or a folder could not be removed."""
 
     code = "cleanup_incomplete"
     status = 500
 
 
 class AtCapacity(DroverError):
-    """Every place is taken by a session in use, and the waiting line did not move in time."""
+    """All sessions are in use, and none became free in time for the request in the wait queue."""
 
     code = "at_capacity"
     status = 503
@@ -134,7 +134,7 @@ class AtCapacity(DroverError):
 
 
 class BrowserUnavailable(DroverError):
-    """No browser could be started, or it did not answer in time."""
+    """No browser could be started, or the browser did not answer in time."""
 
     code = "browser_unavailable"
     status = 503
@@ -142,7 +142,7 @@ class BrowserUnavailable(DroverError):
 
 
 class SessionLost(DroverError):
-    """The session was closed, or lost in an emergency, while something was done for it: ask again."""
+    """The session was closed, or lost in an emergency, while the request used it; the client may retry."""
 
     code = "browser_unavailable"
     status = 503
@@ -150,7 +150,7 @@ class SessionLost(DroverError):
 
 
 class RecoveryFailed(DroverError):
-    """A dead session could not be brought back."""
+    """A dead session could not be recovered."""
 
     code = "recovery_failed"
     status = 503
@@ -158,7 +158,7 @@ class RecoveryFailed(DroverError):
 
 
 class ShuttingDown(DroverError):
-    """The service is stopping and takes no new work."""
+    """The service is stopping and accepts no new work."""
 
     code = "shutting_down"
     status = 503
@@ -166,18 +166,18 @@ class ShuttingDown(DroverError):
 
 
 class StartRefused(DroverError):
-    """The set-up does not allow the service to start; the message is the one line that is shown."""
+    """The service cannot start with this set-up; the message is the single line that the user sees."""
 
 
 class StartObstructed(StartRefused):
-    """Nothing is wrong with the set-up: what stands in the way may pass, and a later start may succeed."""
+    """A temporary condition prevents the start; the set-up is valid, and a later start may succeed."""
 
 
 class DataDirInUse(StartObstructed):
-    """Another instance of the service holds the lock on the data folder."""
+    """Another instance of Drover holds the lock of the data folder."""
 
 
-_MAY_PASS = {
+_TEMPORARY = {
     errno.ENOSPC,
     getattr(errno, "EDQUOT", errno.ENOSPC),
     errno.EIO,
@@ -189,7 +189,7 @@ _MAY_PASS = {
 
 
 def start_refused(message: str, error: OSError) -> StartRefused:
-    """Give the refusal of a start that `error` has stopped: for now, where such a thing may pass."""
-    unresolved = isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN
-    obstructed = unresolved or error.errno in _MAY_PASS
-    return StartObstructed(message) if obstructed else StartRefused(message)
+    """Return the exception for a start that failed with `error`: `StartObstructed` if it may be temporary."""
+    is_unresolved = isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN
+    is_temporary = is_unresolved or error.errno in _TEMPORARY
+    return StartObstructed(message) if is_temporary else StartRefused(message)

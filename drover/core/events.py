@@ -1,6 +1,6 @@
-"""What happened, as frozen values, and the one hub that tells everybody who listens.
+"""Events as frozen values, and the hub that passes them to all listeners.
 
-The messages that users search their logs for are fixed wording: change none of them.
+The wording of the messages in `spec.md` is fixed, because users search their logs for them.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ DRIVER = "driver"
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened, with the level and the one line that a log shows of it."""
+    """Base class of all events: something that happened, with its log level and its log line."""
 
     level: ClassVar[int] = logging.INFO
     text: ClassVar[str]
 
     @property
     def message(self) -> str:
-        """Give the log line: `text`, with what the event carries by its name."""
+        """The log line: `text` with the fields of the event filled in."""
         return self.text.format_map(vars(self))
 
 
@@ -30,24 +30,24 @@ Emit = Callable[[Event], None]
 
 
 class EventHub:
-    """Hands every event to all listeners, in the caller's thread and in the order of subscription."""
+    """Passes every event to all listeners, in the thread of the emitter and in the order of subscription."""
 
     def __init__(self) -> None:
         self._listeners: list[Emit] = []
 
     def subscribe(self, listener: Emit) -> None:
-        """Let `listener` hear all events from now on; it must be quick and must not raise."""
+        """Call `listener` for every event from now on; it must be quick and must not raise."""
         self._listeners.append(listener)
 
     def emit(self, event: Event) -> None:
-        """Tell every listener."""
+        """Pass an event to every listener."""
         for listener in self._listeners:
             listener(event)
 
 
 @dataclass(frozen=True)
 class ServiceStarted(Event):
-    """The service answers requests."""
+    """The service accepts requests."""
 
     text = "Drover {version} is ready at {url} (data folder {data_dir})"
     url: str
@@ -57,9 +57,9 @@ class ServiceStarted(Event):
 
 @dataclass(frozen=True)
 class ServiceStopping(Event):
-    """The service was told to stop; `signal` names what told it."""
+    """The service is stopping; `signal` names the cause."""
 
-    text = "Stopping upon {signal}: closing all sessions"
+    text = "Stopping ({signal}): closing all sessions"
     signal: str
 
 
@@ -72,27 +72,27 @@ class ServiceStopped(Event):
 
 @dataclass(frozen=True)
 class SettingIgnored(Event):
-    """A `DROVER_` variable that is no setting."""
+    """A `DROVER_` variable does not name a setting."""
 
     level = logging.WARNING
-    text = "{variable} is not a setting and is ignored; `python app.py --help` lists them all"
+    text = "Unknown setting {variable} is ignored; `python app.py --help` lists all settings"
     variable: str
 
 
 @dataclass(frozen=True)
 class SandboxDisabled(Event):
-    """Chrome runs without its sandbox, since it cannot start with it here."""
+    """Chrome runs without its sandbox, because it cannot start with it as root."""
 
     level = logging.WARNING
-    text = "Running as root: Chrome is started with --no-sandbox; a normal user keeps its sandbox"
+    text = "Running as root: Chrome starts with --no-sandbox; run Drover as a normal user to keep the sandbox"
 
 
 @dataclass(frozen=True)
 class SwitchDropped(Event):
-    """A client asked for a switch that is Drover's to decide."""
+    """A client requested a switch that only Drover may set."""
 
     level = logging.WARNING
-    text = "Session {session_id}: the switch {switch} is Drover's to decide and was dropped"
+    text = "Session {session_id}: the switch {switch} was dropped, because only Drover may set it"
     session_id: str
     switch: str
 
@@ -112,7 +112,7 @@ class DataFolderOnShare(Event):
 
     level = logging.WARNING
     text = (
-        "The data folder {data_dir} is on a network share ({file_system}): browsers are slow there, and "
+        "The data folder {data_dir} is on a network share ({file_system}), where browsers are slow and "
         "locks and sockets may fail; set DROVER_DATA_DIR to a folder on a local disk"
     )
     data_dir: str
@@ -121,28 +121,28 @@ class DataFolderOnShare(Event):
 
 @dataclass(frozen=True)
 class StoreSetAside(Event):
-    """The database could not be used and was set aside; the service starts with a new one."""
+    """The session database could not be used and was renamed; the service starts with a new one."""
 
     level = logging.WARNING
-    text = "The list of sessions on disk could not be used ({reason}) and was set aside as {path}"
+    text = "The session database was not usable ({reason}) and was renamed to {path}; a new one was created"
     path: str
     reason: str
 
 
 @dataclass(frozen=True)
 class StoreFailed(Event):
-    """Something could not be written to the database, or read from it."""
+    """The session database could not be written or read."""
 
     level = logging.ERROR
-    text = "The list of sessions on disk: {error}"
+    text = "Session storage failed: {error}"
     error: str
 
 
 @dataclass(frozen=True)
 class SessionAdopted(Event):
-    """A session of an earlier run goes on with its own processes."""
+    """A session of an earlier run was adopted with its processes."""
 
-    text = "Session {session_id} taken back (ChromeDriver PID {driver_pid}, Chrome PID {browser_pid})"
+    text = "Session {session_id} adopted (ChromeDriver PID {driver_pid}, Chrome PID {browser_pid})"
     session_id: str
     driver_pid: int
     browser_pid: int
@@ -150,16 +150,16 @@ class SessionAdopted(Event):
 
 @dataclass(frozen=True)
 class SessionForgotten(Event):
-    """A session of an earlier run is not taken back."""
+    """A session of an earlier run was not adopted."""
 
-    text = "Session {session_id} of an earlier run is forgotten: {reason}"
+    text = "Session {session_id} of an earlier run was not adopted: {reason}"
     session_id: str
     reason: str
 
 
 @dataclass(frozen=True)
 class SessionCreated(Event):
-    """A session has its first browser."""
+    """The first browser of a session has started."""
 
     text = (
         "Session {session_id} created in {duration_ms} ms "
@@ -173,7 +173,7 @@ class SessionCreated(Event):
 
 @dataclass(frozen=True)
 class WarmBrowserReady(SessionCreated):
-    """A browser stands ready for whoever asks next."""
+    """A pre-warmed browser is ready for the next new session."""
 
     text = (
         "Warm browser ready after {duration_ms} ms (ChromeDriver PID {driver_pid}, Chrome PID {browser_pid})"
@@ -192,7 +192,7 @@ class SessionStartFailed(Event):
 
 @dataclass(frozen=True)
 class FirstPageFailed(Event):
-    """The first page of a new session could not be loaded; the session stands."""
+    """The first page of a new session could not be loaded; the session stays open."""
 
     level = logging.WARNING
     text = "Session {session_id}: its first page did not load: {error}"
@@ -202,7 +202,7 @@ class FirstPageFailed(Event):
 
 @dataclass(frozen=True)
 class KeepAliveFailed(Event):
-    """The page that keeps a session's login from lapsing did not load; it is tried again when it is due."""
+    """The page that keeps the login of a session valid did not load; it is loaded again when next due."""
 
     level = logging.WARNING
     text = "Session {session_id}: its keep-alive page did not load: {error}"
@@ -212,7 +212,7 @@ class KeepAliveFailed(Event):
 
 @dataclass(frozen=True)
 class SessionAppearsDead(Event):
-    """A health check found ChromeDriver or the browser of a session dead or hung."""
+    """A health check found the ChromeDriver or the browser of a session dead or hung."""
 
     level = logging.WARNING
     text = "Session {session_id} appears dead: {reason}"
@@ -222,7 +222,7 @@ class SessionAppearsDead(Event):
 
 @dataclass(frozen=True)
 class ConnectionErrorDetected(Event):
-    """A dead session asks for a cleanup of orphans before it is recovered."""
+    """A dead session triggers a cleanup of orphans before its recovery."""
 
     level = logging.WARNING
     text = "🔧 Connection error detected - attempting to clean up orphaned processes"
@@ -231,7 +231,7 @@ class ConnectionErrorDetected(Event):
 
 @dataclass(frozen=True)
 class SessionRecovered(Event):
-    """A dead session is alive again under the same id."""
+    """A dead session was recovered under the same id."""
 
     text = "Session {session_id} recovered: {method} after {cause} in {duration_ms} ms"
     session_id: str
@@ -242,7 +242,7 @@ class SessionRecovered(Event):
 
 @dataclass(frozen=True)
 class SessionRecoveryFailed(Event):
-    """A dead session could not be brought back this time."""
+    """A recovery of a dead session failed."""
 
     level = logging.ERROR
     text = "Session {session_id} could not be recovered after {cause}: {error}"
@@ -253,7 +253,11 @@ class SessionRecoveryFailed(Event):
 
 @dataclass(frozen=True)
 class SessionClosed(Event):
-    """A session's processes are gone, its folder is removed; `why` is deleted, idle, evicted or stopping."""
+    """A session is closed: its processes are gone and its folder is removed.
+
+    Attributes:
+        why: deleted, idle, evicted or stopping.
+    """
 
     text = "Session {session_id} closed ({why})"
     session_id: str
@@ -262,7 +266,7 @@ class SessionClosed(Event):
 
 @dataclass(frozen=True)
 class SessionCloseIncomplete(Event):
-    """Something of a session survived its closing; it is tried again until nothing is left."""
+    """A process or folder of a closed session is left; the removal is retried until nothing is left."""
 
     level = logging.ERROR
     text = "Session {session_id} is not closed yet: {error}"
@@ -272,14 +276,14 @@ class SessionCloseIncomplete(Event):
 
 @dataclass(frozen=True)
 class CleanupTriggered(Event):
-    """A cleanup of orphans was asked for."""
+    """A client requested a cleanup of orphans."""
 
     text = "🔧 Orphaned process cleanup triggered"
 
 
 @dataclass(frozen=True)
 class ActiveDrivers(Event):
-    """The ChromeDrivers that a cleanup spares because sessions use them."""
+    """The ChromeDrivers that a cleanup leaves alone, because sessions use them."""
 
     pids: tuple[int, ...]
 
@@ -290,7 +294,11 @@ class ActiveDrivers(Event):
 
 @dataclass(frozen=True)
 class KillingProcess(Event):
-    """A process is about to be ended; `role` is that of the process table."""
+    """A process is about to be ended.
+
+    Attributes:
+        role: A `Role` of `drover.processes.cleanup.chrome_names`, as text.
+    """
 
     pid: int
     role: str
@@ -304,7 +312,7 @@ class KillingProcess(Event):
 
 @dataclass(frozen=True)
 class ProcessSurvived(Event):
-    """A process that was to be ended could not be."""
+    """A process could not be ended."""
 
     level = logging.WARNING
     text = "Process PID {pid} could not be ended: {why}"
@@ -314,7 +322,13 @@ class ProcessSurvived(Event):
 
 @dataclass(frozen=True)
 class CleanupFinished(Event):
-    """A cleanup is done: so many processes seen dead, so many folders removed, so many processes left."""
+    """A cleanup has finished.
+
+    Attributes:
+        killed_count: Processes that were verified to be gone.
+        removed_profiles: Session folders that were removed.
+        failed_count: Processes that could not be ended.
+    """
 
     killed_count: int
     removed_profiles: int
@@ -331,7 +345,7 @@ class CleanupFinished(Event):
 
 @dataclass(frozen=True)
 class CleanupFailed(Event):
-    """A cleanup broke off or took too long; what asked for it goes on."""
+    """A cleanup failed or took too long; its trigger continues without it."""
 
     level = logging.ERROR
     text = "Orphaned process cleanup failed: {error}"
@@ -340,7 +354,7 @@ class CleanupFailed(Event):
 
 @dataclass(frozen=True)
 class EmergencyStarted(Event):
-    """Every Chrome of the machine is about to be ended."""
+    """Every Chrome on the machine is about to be ended."""
 
     level = logging.WARNING
     text = "🚨 EMERGENCY RECOVERY: Killing ALL Chrome instances"
@@ -348,7 +362,7 @@ class EmergencyStarted(Event):
 
 @dataclass(frozen=True)
 class EmergencyFinished(Event):
-    """The emergency recovery is done: so many processes seen dead."""
+    """An emergency recovery has finished; `killed_count` processes were verified to be gone."""
 
     level = logging.WARNING
     text = "🚨 Emergency recovery killed {killed_count} processes"
@@ -357,14 +371,14 @@ class EmergencyFinished(Event):
 
 @dataclass(frozen=True)
 class SessionDataCleared(Event):
-    """All sessions and mappings are forgotten."""
+    """All sessions and mappings were cleared."""
 
     text = "🗑️ Cleared all session data"
 
 
 @dataclass(frozen=True)
 class UpkeepFailed(Event):
-    """A background task broke off; it runs again when it is next due."""
+    """A background task failed; it runs again when it is next due."""
 
     level = logging.ERROR
     text = "Background task {task} failed: {error}"

@@ -1,4 +1,4 @@
-"""The log on standard error: one event, one line, as text or as JSON."""
+"""Logging to standard error: one line per event, as text or as JSON."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _logger = logging.getLogger("drover")
 
 
 def rfc3339(moment: datetime) -> str:
-    """Give a moment in UTC with milliseconds, as in `2026-11-22T19:40:00.123Z`."""
+    """Return a time in UTC with milliseconds, such as `2026-11-22T19:40:00.123Z`."""
     return moment.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _moment(record: logging.LogRecord) -> str:
+def _time_of(record: logging.LogRecord) -> str:
     return rfc3339(datetime.fromtimestamp(record.created, tz=timezone.utc))
 
 
@@ -29,22 +29,22 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 
 
 def _on_one_line(text: str) -> str:
-    # What a program or a page has said must not look like a line of its own.
+    # Text of a program or a page must not be able to forge a log line.
     return _CONTROL.sub(" ", text)
 
 
 class _TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        line = f"{_moment(record)} {record.levelname}: {_on_one_line(record.getMessage())}"
+        line = f"{_time_of(record)} {record.levelname}: {_on_one_line(record.getMessage())}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
 class _JsonFormatter(logging.Formatter):
-    """Every line has the same first fields; `event` and `session_id` are null where a line has none."""
+    """Formatter whose lines all start with the same fields; `event` and `session_id` may be null."""
 
     def format(self, record: logging.LogRecord) -> str:
         entry: dict[str, object] = {
-            "time": _moment(record),
+            "time": _time_of(record),
             "level": record.levelname,
             "message": record.getMessage().strip(),
             "event": None,
@@ -61,7 +61,7 @@ class _JsonFormatter(logging.Formatter):
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
-    """A line of the log: when (RFC 3339), how serious (`INFO`, …) and what."""
+    """A log line: its time (RFC 3339), level (`INFO`, …) and message."""
 
     time: str
     level: str
@@ -69,33 +69,33 @@ class LogLine:
 
 
 class LogTail(logging.Handler):
-    """Hands on every line that the log shows.
+    """Handler that passes on every line that the log shows.
 
     Args:
-        hand_on: Called in any thread; it must be quick.
+        on_line: Called with each line, in any thread; it must be quick.
     """
 
-    def __init__(self, hand_on: Callable[[LogLine], None]) -> None:
+    def __init__(self, on_line: Callable[[LogLine], None]) -> None:
         super().__init__()
-        self._hand_on = hand_on
+        self._on_line = on_line
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Hand one line on."""
+        """Pass on one line."""
         try:
-            line = LogLine(_moment(record), record.levelname, _on_one_line(record.getMessage()))
-        except Exception:  # noqa: BLE001 - a line that cannot be formatted is reported as logging does it
+            line = LogLine(_time_of(record), record.levelname, _on_one_line(record.getMessage()))
+        except Exception:  # noqa: BLE001 - logging reports a line that cannot be formatted
             self.handleError(record)
         else:
-            self._hand_on(line)
+            self._on_line(line)
 
 
 def set_up_logging(
     log_format: str, log_level: str, hear_line: Callable[[LogLine], None] | None = None
 ) -> Emit:
-    """Send all logging to standard error, and to `hear_line`; give the listener that logs events.
+    """Send all logging to standard error and to `hear_line`; return the listener that logs events.
 
-    Standard error is switched to UTF-8: a Windows console or a file opened in another encoding
-    could not take the emoji of the fixed log lines.
+    Standard error is switched to UTF-8, because a Windows console or a file with another encoding
+    cannot encode the emoji in the log lines.
     """
     if hasattr(sys.stderr, "reconfigure"):
         sys.stderr.reconfigure(encoding="utf-8", errors="backslashreplace")
@@ -103,7 +103,7 @@ def set_up_logging(
     handler.setFormatter(_JsonFormatter() if log_format == "json" else _TextFormatter())
     handlers = [handler, *([LogTail(hear_line)] if hear_line else [])]
     logging.basicConfig(level=logging.WARNING, handlers=handlers, force=True)
-    # What a library says by Python's `warnings` would else be lines of another kind.
+    # Otherwise, messages of Python's `warnings` would be lines in another format.
     logging.captureWarnings(capture=True)
     _logger.setLevel(log_level.upper())
     return log_event

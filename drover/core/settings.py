@@ -1,6 +1,6 @@
-"""Every `DROVER_` variable: its meaning, unit, default and what is allowed.
+"""Every `DROVER_` variable: its meaning, unit, default and allowed values.
 
-Values come from the environment, then from a `.env` file in the working directory.
+Values come from the environment first, then from a `.env` file in the working directory.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ def _lower(value: object) -> object:
 
 def _not_blank(value: object) -> object:
     if isinstance(value, str) and not value.strip():
-        raise ValueError("name a folder")
+        raise ValueError("must be the path of a folder")
     return value
 
 
 def default_data_dir(system: str) -> Path:
-    """Give the system's folder for a user's data; on macOS a shorter one.
+    """Return the system's folder for user data; on macOS a shorter path.
 
-    `~/Library/Application Support/drover` would leave a user's name three characters, or else the sockets
-    that Chrome makes there have paths that are too long.
+    With `~/Library/Application Support/drover`, a user name of more than three characters would make the
+    paths of Chrome's sockets too long.
     """
     return Path.home() / ".drover" if system == "darwin" else user_data_path("drover", appauthor=False)
 
@@ -52,11 +52,11 @@ def _absolute(path: Path) -> Path:
     try:
         return Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 - Path.absolute() keeps `..`
     except RuntimeError as error:
-        raise ValueError("no such home is known, give the full path") from error
+        raise ValueError(f"unknown user in {path.parts[0]!r}; use an absolute path") from error
 
 
 class Settings(BaseSettings):
-    """The service's settings, validated; times are in seconds."""
+    """The validated settings of the service; times are in seconds."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True
@@ -68,69 +68,69 @@ class Settings(BaseSettings):
     port: int = Field(default=5010, ge=1, le=65535, description="TCP port to listen on")
     data_dir: Annotated[Path, BeforeValidator(_not_blank), AfterValidator(_absolute)] = Field(
         default_factory=lambda: default_data_dir(sys.platform),
-        description="folder of sessions, profiles and the instance lock",
+        description="folder for sessions, profiles and the instance lock",
     )
-    max_sessions: int = Field(default=10, ge=1, le=1000, description="how many sessions may exist at once")
+    max_sessions: int = Field(default=10, ge=1, le=1000, description="maximum number of sessions")
     queue_timeout: float = Field(
-        default=30, ge=0, le=3600, description="seconds a request waits for a free place"
+        default=30, ge=0, le=3600, description="seconds that a request waits if all sessions are in use"
     )
     idle_timeout: float = Field(
         default=1800,
         ge=0,
         allow_inf_nan=False,
-        description="seconds unused after which a session is closed; 0 = never",
+        description="seconds without use after which a session is closed; 0 = never",
     )
     health_timeout: float = Field(
-        default=2, gt=0, le=60, description="seconds one health probe waits for an answer"
+        default=2, gt=0, le=60, description="seconds that a health probe waits for an answer"
     )
     adopt_grace: float = Field(
         default=60,
         ge=0,
         allow_inf_nan=False,
-        description="seconds for which the sessions of an instance that stopped are spared",
+        description="seconds for which cleanups leave the sessions of a stopped instance alone",
     )
     watch_interval: float = Field(
         default=15,
         ge=0,
         allow_inf_nan=False,
-        description="seconds between health checks of sessions that nobody uses; 0 = off",
+        description="seconds between health checks of unused sessions; 0 = off",
     )
     warm_sessions: int = Field(
-        default=0, ge=0, le=1000, description="how many browsers stand ready for whoever asks next"
+        default=0, ge=0, le=1000, description="number of browsers kept ready for new sessions"
     )
     keep_browsers: bool = Field(
         default=False,
-        description="1 = leave the browsers running at a clean stop, for the next start to take back",
+        description="1 = leave the browsers running at a clean stop; the next start adopts them",
     )
     cleanup_interval: float = Field(
         default=0,
         ge=0,
         allow_inf_nan=False,
-        description="seconds between cleanups that start by themselves; 0 = none",
+        description="seconds between automatic cleanups; 0 = off",
     )
     cleanup_scope: Literal["system", "owned"] = Field(
         default="system", description="`owned`: a cleanup never ends a ChromeDriver that Drover did not start"
     )
     headless: bool = Field(default=True, description="run Chrome without windows")
     chrome_binary: str | None = Field(
-        default=None, description="Chrome's executable; found by itself when unset"
+        default=None, description="path of Chrome; found automatically if unset"
     )
     chromedriver: str | None = Field(
-        default=None, description="ChromeDriver's executable; found by itself when unset"
+        default=None, description="path of ChromeDriver; found automatically if unset"
     )
     chrome_args: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_args)] = Field(
-        default=(), description="more switches for every Chrome, separated by spaces"
+        default=(), description="additional switches for every Chrome, separated by spaces"
     )
     api_token: SecretStr | None = Field(
         default=None, min_length=1, description="token that every request must carry"
     )
     allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_hosts)] = Field(
-        default=(), description="more host names that requests may name, separated by commas"
+        default=(), description="additional host names allowed in the Host header, separated by commas"
     )
     allow_unsafe_capabilities: bool = Field(default=False, description="1 = do not check capabilities")
-    log_format: Literal["text", "json"] = Field(default="text", description="`json` gives one object a line")
+    log_format: Literal["text", "json"] = Field(default="text", description="`json` = one object per line")
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
-        default="info", description="least level that is logged"
+        default="info", description="lowest level that is logged"
     )
 
 
@@ -138,7 +138,7 @@ def load_settings() -> Settings:
     """Read and validate the settings.
 
     Raises:
-        StartRefused: One line that names the variable, its value and what is allowed.
+        StartRefused: A value is invalid; the message is one line with the variable, its value and the rule.
     """
     try:
         return Settings()
@@ -152,18 +152,18 @@ def load_settings() -> Settings:
 
 
 def unknown_variables(names: Iterable[str]) -> tuple[str, ...]:
-    """Give those of the names that begin with `DROVER_` and are no setting, most likely typing errors."""
+    """Return the names that begin with `DROVER_` but name no setting; most likely typing errors."""
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     return tuple(sorted({name for name in names if name.startswith(PREFIX) and name.upper() not in known}))
 
 
 def named_variables() -> tuple[str, ...]:
-    """Give the names of all variables that are set, in the environment or in `.env`."""
+    """Return the names of all variables that are set in the environment or in `.env`."""
     return (*os.environ, *map(str.upper, DotEnvSettingsSource(Settings).env_vars))
 
 
 def describe_settings() -> Iterable[tuple[str, str, str]]:
-    """Give variable, default and meaning of every setting, for `--help`."""
+    """Return the variable, default and meaning of every setting, for `--help`."""
     for name, field in Settings.model_fields.items():
         default = field.get_default(call_default_factory=True, validated_data={})
         yield PREFIX + name.upper(), _shown_default(default), field.description or ""

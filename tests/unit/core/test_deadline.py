@@ -1,4 +1,4 @@
-"""One deadline per request: bounded waits that end early when the caller leaves."""
+"""One deadline per request: bounded waits that end early when the client disconnects."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def left() -> Future[None]:
     return future
 
 
-def test_a_result_that_is_there_is_given_also_when_the_time_is_over() -> None:
+def test_an_available_result_is_returned_even_after_the_deadline() -> None:
     assert Deadline(0).wait(done(42)) == 42
 
 
-def test_a_result_that_is_there_is_given_also_when_the_caller_has_left() -> None:
+def test_an_available_result_is_returned_even_if_the_client_disconnected() -> None:
     assert Deadline(60, left()).wait(done(42)) == 42
 
 

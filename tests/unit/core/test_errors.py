@@ -1,4 +1,4 @@
-"""Every error has a code and a status of the contract."""
+"""Every error has a code and a status from the API contract."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CONTRACT = {
 
 
 def tree(error: type[DroverError]) -> Iterator[type[DroverError]]:
-    if error.__module__ == DroverError.__module__:  # a door may have errors of its own, in its own protocol
+    if error.__module__ == DroverError.__module__:  # an endpoint may define errors of its own protocol
         yield error
     for below in error.__subclasses__():
         yield from tree(below)
@@ -46,7 +46,7 @@ def test_every_error_has_a_code_and_status_of_the_contract(error: type[DroverErr
 
 
 @pytest.mark.parametrize("error", ALL)
-def test_exactly_the_errors_with_503_say_when_to_ask_again(error: type[DroverError]) -> None:
+def test_exactly_the_errors_with_503_have_a_retry_time(error: type[DroverError]) -> None:
     assert (error.retry_after_s is not None) == (error.status == 503)
     assert error.retry_after_s is None or error.retry_after_s > 0
 
@@ -54,14 +54,14 @@ def test_exactly_the_errors_with_503_say_when_to_ask_again(error: type[DroverErr
 def test_two_errors_share_a_code_only_where_one_is_the_other() -> None:
     for error in ALL:
         for other in ALL:
-            # A session that was lost is no reason to try another rung, but its caller is told the same.
+            # A lost session must not trigger the next recovery method, but the client gets the same code.
             lost = {error, other} == {SessionLost, BrowserUnavailable}
             related = issubclass(error, other) or issubclass(other, error) or lost
             shares = error.code == other.code
             assert not shares or related or issubclass(error, StartRefused)
 
 
-def test_an_error_says_its_sentence() -> None:
+def test_an_error_converts_to_its_message() -> None:
     error = BrowserUnavailable("Install Chrome", {"field": "problem"})
     assert (str(error), error.message, error.details) == (
         "Install Chrome",

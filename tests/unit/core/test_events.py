@@ -1,4 +1,4 @@
-"""The log lines that users search for, to the letter."""
+"""The exact log lines of spec.md, and the event hub."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ EXAMPLES = {"int": 7, "str": "text", "bool": True, "tuple[int, ...]": (1, 2)}
 
 
 @pytest.mark.parametrize(("event", "line"), FIXED, ids=[line for _, line in FIXED])
-def test_a_fixed_line_is_logged_to_the_letter(event: Event, line: str) -> None:
+def test_specified_lines_are_logged_exactly(event: Event, line: str) -> None:
     assert f"{logging.getLevelName(event.level)}: {event.message}" == line
 
 
 @pytest.mark.parametrize("role", ["browser", "renderer", "gpu", "utility", "zygote", "crashpad", "other"])
-def test_every_process_that_is_no_chromedriver_is_called_chrome(role: str) -> None:
+def test_every_process_except_chromedriver_is_called_chrome(role: str) -> None:
     assert events.KillingProcess(1, role, orphaned=True).message == "Killing orphaned Chrome process: PID 1"
 
 

@@ -1,4 +1,4 @@
-"""The log: one event, one line, whatever the stream and whatever is in it."""
+"""The log: one line per event, for every stream encoding and every content."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 
 
 class Stderr:
-    """Standard error as a file in some encoding."""
+    """A replacement of standard error with a given encoding."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, encoding: str = "utf-8") -> None:
         self._bytes = io.BytesIO()
@@ -44,7 +44,7 @@ def _logging_as_it_was() -> Iterator[None]:
     logging.captureWarnings(capture=False)
 
 
-def test_text_is_the_time_before_the_fixed_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_text_is_a_timestamp_and_the_message(monkeypatch: pytest.MonkeyPatch) -> None:
     stderr = Stderr(monkeypatch)
     set_up_logging("text", "info")(events.SessionAppearsDead("session_123", "[WinError 10061]"))
     (line,) = stderr.lines
@@ -60,7 +60,7 @@ def test_a_stream_that_cannot_take_emoji_gets_them_all_the_same(
     assert stderr.lines[0].endswith("INFO: 🗑️ Cleared all session data")
 
 
-def test_half_a_surrogate_pair_breaks_no_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lone_surrogate_does_not_break_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     stderr = Stderr(monkeypatch)
     set_up_logging("text", "info")(events.BrowserDoubtful("bad \ud800 path"))
     assert stderr.lines[0].endswith(r"bad \ud800 path")
@@ -73,7 +73,7 @@ def test_a_stream_without_an_encoding_of_its_own_is_used_as_it_is(monkeypatch: p
     assert "🔧 Orphaned process cleanup triggered" in stream.getvalue()
 
 
-def test_json_is_one_object_a_line_with_the_fields_of_the_event(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_json_is_one_object_per_line_with_the_event_fields(monkeypatch: pytest.MonkeyPatch) -> None:
     stderr = Stderr(monkeypatch)
     log = set_up_logging("json", "info")
     log(events.ActiveDrivers((1, 2)))
@@ -110,7 +110,7 @@ def test_every_event_is_one_object_with_all_its_fields(monkeypatch: pytest.Monke
         assert not {"time", "level", "message", "event", "logger"} & set(fields)
 
 
-def test_what_libraries_say_is_one_object_a_line_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_library_messages_are_one_object_per_line_too(monkeypatch: pytest.MonkeyPatch) -> None:
     stderr = Stderr(monkeypatch)
     set_up_logging("json", "info")
     logging.getLogger("urllib3").warning("trouble with %s\nand more", "that")
@@ -132,7 +132,7 @@ def test_what_libraries_say_is_one_object_a_line_too(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
-def test_what_a_program_said_on_many_lines_stays_on_one(
+def test_multi_line_output_of_a_program_stays_on_one_line(
     monkeypatch: pytest.MonkeyPatch, log_format: str
 ) -> None:
     stderr = Stderr(monkeypatch)
@@ -141,7 +141,7 @@ def test_what_a_program_said_on_many_lines_stays_on_one(
     assert "\x1b" not in stderr.lines[0]
 
 
-def test_an_exception_is_told_with_its_origin(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_exception_is_logged_with_its_origin(monkeypatch: pytest.MonkeyPatch) -> None:
     stderr = Stderr(monkeypatch)
     set_up_logging("json", "info")
     try:
@@ -170,13 +170,13 @@ def test_a_library_is_heard_from_a_warning_on(monkeypatch: pytest.MonkeyPatch) -
     assert [line.partition(" ")[2] for line in stderr.lines] == ["WARNING: trouble"]
 
 
-def test_a_moment_is_told_in_utc_with_milliseconds() -> None:
+def test_timestamps_are_utc_with_milliseconds() -> None:
     there = datetime(2026, 11, 22, 20, 40, 0, 123_999, tzinfo=timezone(timedelta(hours=1)))
     assert rfc3339(there) == "2026-11-22T19:40:00.123Z"
     assert rfc3339(datetime(2026, 1, 1, tzinfo=timezone.utc)) == "2026-01-01T00:00:00.000Z"
 
 
-def test_the_tail_hands_on_what_the_log_shows_and_each_on_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_tail_passes_on_logged_messages_one_per_line(monkeypatch: pytest.MonkeyPatch) -> None:
     Stderr(monkeypatch)
     lines: list[LogLine] = []
     log = set_up_logging("json", "warning", lines.append)

@@ -1,4 +1,4 @@
-"""Settings: what is allowed, and what is said where it is not."""
+"""Settings: the allowed values, and the errors for invalid ones."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
         ("LOG_FORMAT", "xml", "'text' or 'json'"),
         ("LOG_LEVEL", "loud", "'debug', 'info', 'warning' or 'error'"),
         ("CHROME_ARGS", "--lang='en", "No closing quotation"),
-        ("DATA_DIR", "~nobody-of-this-name/d", "give the full path"),
+        ("DATA_DIR", "~nobody-of-this-name/d", "use an absolute path"),
     ],
 )
 def test_a_bad_value_is_refused_with_its_name_its_value_and_what_is_allowed(
@@ -140,13 +140,13 @@ def test_a_variable_of_the_environment_goes_before_one_of_the_env_file(
     assert (settings.port, settings.max_sessions) == (6002, 3)
 
 
-def test_an_env_file_that_is_no_text_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_an_env_file_that_is_not_text_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(b"DROVER_PORT=6001\n\xff\xfe\n")
     with pytest.raises(StartRefused, match=r"\.env"):
         load_settings()
 
 
-def test_variables_that_are_no_setting_are_named() -> None:
+def test_unknown_drover_variables_are_named() -> None:
     environ = {"DROVER_PROT": "1", "DROVER_PORT": "1", "DROVER_ZZZ": "", "PATH": "/bin", "DROVER_TEST": "1"}
     assert unknown_variables(environ) == ("DROVER_PROT", "DROVER_TEST", "DROVER_ZZZ")
 
