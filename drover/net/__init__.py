@@ -1,1 +1,1 @@
-"""HTTP below any web framework: access control, addresses, listening sockets, ASGI helpers."""
+"""HTTP helpers without a web framework: access control, addresses, listening sockets, ASGI."""

@@ -1,4 +1,4 @@
-"""The addresses of the drivers' doors, by the name by which a client calls the service."""
+"""The addresses of the driver endpoints, with the host name that the client uses for the service."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from drover.net import access
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Where drivers attach.
+    """The addresses that drivers connect to.
 
     Attributes:
-        host: `name:port` of the service, as its client can reach it.
-        secure: Whether a proxy before the service speaks TLS.
+        host: `name:port` at which the client can reach the service.
+        secure: Whether a proxy in front of the service uses TLS.
     """
 
     host: str
@@ -21,9 +21,9 @@ class Addresses:
 
     @classmethod
     def seen_by(cls, host: str | None, scheme: str, port: int) -> Addresses:
-        """Give the addresses for a client that has sent this `Host` header, which was checked before.
+        """Return the addresses for a client that sent this `Host` header, which was checked before.
 
-        On loopback they are always those of `localhost`, which the service listens on in both families.
+        On loopback the host is always `localhost`, on which the service listens with IPv4 and IPv6.
         """
         name, given = access.split_host(host or "", port)
         shown = f"localhost:{given}" if access.is_loopback(name) else str(host)
@@ -31,19 +31,19 @@ class Addresses:
 
     @property
     def webdriver(self) -> str:
-        """The remote end for WebDriver clients."""
+        """The URL of the remote end for WebDriver clients."""
         return f"http{'s' if self.secure else ''}://{self.host}/wd/hub"
 
     def cdp(self, session_id: str) -> str:
-        """The DevTools socket of a session's browser."""
+        """Return the URL of the DevTools WebSocket of a session's browser."""
         return f"{self._sockets}/sessions/{session_id}/cdp"
 
     def page(self, session_id: str, target_id: str) -> str:
-        """The DevTools socket of one page of a session's browser."""
+        """Return the URL of the DevTools WebSocket of one page."""
         return f"{self._sockets}/sessions/{session_id}/devtools/page/{target_id}"
 
     def bidi(self, secret: str) -> str:
-        """The BiDi socket of a session."""
+        """Return the URL of the BiDi WebSocket of a session."""
         return f"{self._sockets}/bidi/{secret}"
 
     @property

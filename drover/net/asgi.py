@@ -1,4 +1,4 @@
-"""The words of ASGI, and the few things that every door in this room does with them."""
+"""ASGI type aliases, and request and response helpers shared by all ASGI endpoints."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ JSON_TYPE = b"application/json; charset=utf-8"
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A whole answer: HTTP status, body and headers; the length is added when it is sent."""
+    """A complete response: HTTP status, body and headers; `send_answer` adds the length."""
 
     status: int
     body: bytes = b""
@@ -38,19 +38,19 @@ class Response:
 
 
 def json_answer(content: object, status: int = 200, headers: Iterable[Header] = ()) -> Response:
-    """Give an answer whose body is JSON."""
+    """Return a response with a JSON body."""
     body = json.dumps(content, ensure_ascii=False).encode()
     return Response(status, body, ((b"content-type", JSON_TYPE), *headers))
 
 
 def failure_body(error: DroverError) -> dict[str, object]:
-    """Give the JSON body of a failure."""
+    """Return the JSON body of an error response."""
     details = {"details": error.details} if error.details else {}
     return {"success": False, "error": error.message, "code": error.code} | details
 
 
 def failure_headers(error: DroverError) -> dict[str, str]:
-    """Give the headers that go with a failure."""
+    """Return the headers of an error response."""
     headers = {}
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(error.retry_after_s)
@@ -60,28 +60,28 @@ def failure_headers(error: DroverError) -> dict[str, str]:
 
 
 def unexpected(error: Exception) -> DroverError:
-    """Log a defect with its trace, and give what its caller is told."""
+    """Log an unexpected exception with its stack trace; return the error for the client."""
     _logger.error("A request failed unexpectedly: %s", type(error).__name__, exc_info=error)
-    return DroverError("Something unexpected went wrong; the service's log tells what")
+    return DroverError("Internal error; see the log of the service")
 
 
 def raw_headers(headers: Mapping[str, str]) -> tuple[Header, ...]:
-    """Give headers as ASGI sends them."""
+    """Return headers in the form that ASGI sends."""
     return tuple((name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items())
 
 
 def failure_answer(error: DroverError) -> Response:
-    """Give the answer to a request that failed, as all REST routes give it."""
+    """Return the response to a failed request, in the form of all REST routes."""
     return json_answer(failure_body(error), error.status, raw_headers(failure_headers(error)))
 
 
 def last_answer(answer: Response) -> Response:
-    """Give an answer that ends its connection, where a body is still to come that nobody wants to read."""
+    """Return the response with `Connection: close`, for a request whose body is not read to its end."""
     return replace(answer, headers=(*answer.headers, (b"connection", b"close")))
 
 
 async def send_answer(send: Send, answer: Response) -> None:
-    """Send a whole answer."""
+    """Send a complete response."""
     length = (b"content-length", str(len(answer.body)).encode())
     start = {"type": "http.response.start", "status": answer.status, "headers": [*answer.headers, length]}
     await send(start)
@@ -89,11 +89,11 @@ async def send_answer(send: Send, answer: Response) -> None:
 
 
 async def read_body(receive: Receive, limit: int) -> bytes:
-    """Read the whole body of a request.
+    """Read the complete body of a request.
 
     Raises:
-        ClientDisconnected: The caller hung up before it was whole.
-        RequestTooLarge: It has more than `limit` bytes.
+        ClientDisconnected: The client disconnected before the end of the body.
+        RequestTooLarge: The body has more than `limit` bytes.
     """
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body", False):
@@ -110,24 +110,24 @@ async def read_body(receive: Receive, limit: int) -> bytes:
 
 def _bounded(part: bytes, limit: int) -> bytes:
     if len(part) > limit:
-        raise RequestTooLarge("The body is larger than this service takes; send a smaller one")
+        raise RequestTooLarge("The request body is too large; send a smaller one")
     return part
 
 
 async def caller_left(receive: Receive, gone: Future[None]) -> None:
-    """Complete `gone` when the caller hangs up; run it beside the work, and cancel it afterwards."""
+    """Complete `gone` when the client disconnects; run it beside the work, and cancel it afterwards."""
     while (await receive())["type"] != "http.disconnect":
         pass
     gone.set_result(None)
 
 
 async def on_thread(executor: Executor, call: Callable[[], ThreadResult]) -> ThreadResult:
-    """Make a call that blocks on a thread of an executor, and give what it gives."""
+    """Run a blocking call on a thread of an executor, and return its result."""
     return await asyncio.get_running_loop().run_in_executor(executor, call)
 
 
 def header(scope: Scope, name: bytes) -> str | None:
-    """Give a header of a request by its name in small letters; None where it was not sent."""
+    """Return a header of a request by its lower-case name, or None if it was not sent."""
     for known, value in scope["headers"]:
         if known == name:
             return str(value.decode("latin-1"))
@@ -135,11 +135,11 @@ def header(scope: Scope, name: bytes) -> str | None:
 
 
 def query(scope: Scope) -> dict[str, str]:
-    """Give the parameters behind the `?`; of one that is given twice, the last."""
+    """Return the query parameters; of a repeated parameter, the last value."""
     return dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
 
 
-_ASKED_ABOUT = {
+_ORIGIN_FIELDS = {
     b"host": "host",
     b"origin": "origin",
     b"sec-fetch-site": "sec_fetch_site",
@@ -149,17 +149,17 @@ _ASKED_ABOUT = {
 
 
 def caller_of(scope: Scope) -> access.RequestOrigin:
-    """Give what a request says about who sends it."""
-    said: dict[str, Any] = {}
+    """Return the parts of a request that access control checks."""
+    fields: dict[str, Any] = {}
     has_body = False
     for name, value in scope["headers"]:
-        if name in _ASKED_ABOUT:
-            said.setdefault(_ASKED_ABOUT[name], value.decode("latin-1"))
+        if name in _ORIGIN_FIELDS:
+            fields.setdefault(_ORIGIN_FIELDS[name], value.decode("latin-1"))
         elif name == b"content-length":
             has_body = value != b"0"
         elif name == b"transfer-encoding":
             has_body = True
     if scope["type"] == "websocket":
-        # A browser cannot set headers there, so the token may stand in the address.
-        return access.RequestOrigin("GET", scope["path"], query_token=query(scope).get("token"), **said)
-    return access.RequestOrigin(scope["method"], scope["path"], has_body=has_body, **said)
+        # A browser cannot set headers for a WebSocket, so the token may be in the URL.
+        return access.RequestOrigin("GET", scope["path"], query_token=query(scope).get("token"), **fields)
+    return access.RequestOrigin(scope["method"], scope["path"], has_body=has_body, **fields)

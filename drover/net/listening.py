@@ -13,12 +13,12 @@ _NO_SUCH_ADDRESS = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 
 
 def listen(host: str, port: int) -> list[socket.socket]:
-    """Listen on `host`; on both loopback addresses where it is one of them.
+    """Listen on `host`; if it is a loopback address, on 127.0.0.1 and ::1.
 
-    On Windows `localhost` is tried as ::1 first, and a refused attempt costs its caller two seconds.
+    On Windows, clients try `localhost` as ::1 first, and a refused attempt costs them two seconds.
 
     Raises:
-        StartRefused: The port is taken, or this machine has no such address.
+        StartRefused: The port is in use, or this machine does not have the address.
     """
     loopback = access.is_loopback(host)
     sockets = []
@@ -28,27 +28,27 @@ def listen(host: str, port: int) -> list[socket.socket]:
             sockets.append(_bound(family, address, port))
         except OSError as error:
             if sockets and error.errno in _NO_SUCH_ADDRESS:
-                # A machine or container without IPv6.
+                # The machine or container has no IPv6.
                 continue
-            raise start_refused(_why_not(host, address, port, error), error) from error
+            raise start_refused(_failure(host, address, port, error), error) from error
     return sockets
 
 
-def _why_not(host: str, address: str, port: int, error: OSError) -> str:
+def _failure(host: str, address: str, port: int, error: OSError) -> str:
     if error.errno in _NO_SUCH_ADDRESS or isinstance(error, socket.gaierror):
         return (
-            f"DROVER_HOST is {host}: nobody can listen there ({error.strerror}); "
-            "name an address of this machine"
+            f"DROVER_HOST is {host}: cannot listen on this address ({error.strerror}); "
+            "use an address of this machine"
         )
     return (
-        f"DROVER_PORT is {port}: {address} port {port} cannot be listened on ({error.strerror}); "
-        "stop what uses it, or choose another port"
+        f"DROVER_PORT is {port}: cannot listen on {address} port {port} ({error.strerror}); "
+        "stop the program that uses it, or choose another port"
     )
 
 
 def _bound(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
-    # asyncio switches Nagle's algorithm off only for sockets that say that they are TCP; with it, an answer
-    # in two parts waits 40 ms for the client's delayed acknowledgement.
+    # asyncio disables Nagle's algorithm only for sockets created with IPPROTO_TCP; with it, a response in two
+    # parts waits 40 ms for the client's delayed acknowledgement.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if sys.platform == "win32":

@@ -1,4 +1,4 @@
-"""May this request in? Every door asks the same question; these are its answers."""
+"""Access control: which requests are allowed, and which error refuses the others."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_a_page_of_ours_is_let_in(origin: str) -> None:
         "http://localhost:5010\n",
     ],
 )
-def test_a_page_of_anybody_else_is_refused(origin: str) -> None:
+def test_a_foreign_origin_is_refused(origin: str) -> None:
     with pytest.raises(ForbiddenOrigin):
         access.authorize(replace(CURL, origin=origin), OPEN)
 
@@ -157,12 +157,12 @@ def test_a_page_of_anybody_else_is_refused(origin: str) -> None:
     ],
 )
 def test_a_proxys_page_is_known_by_its_name_and_its_port(origin: str, allowed: bool) -> None:
-    caller = RequestOrigin("GET", "/health", "drover.example", origin=origin)
+    incoming = RequestOrigin("GET", "/health", "drover.example", origin=origin)
     if allowed:
-        access.authorize(caller, PROXIED)
+        access.authorize(incoming, PROXIED)
     else:
         with pytest.raises(ForbiddenOrigin):
-            access.authorize(caller, PROXIED)
+            access.authorize(incoming, PROXIED)
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "OPTIONS"])
@@ -177,7 +177,7 @@ def test_a_request_that_the_browser_calls_foreign_is_refused_whatever_the_method
 
 
 @pytest.mark.parametrize("site", [None, "same-origin", "none", "None "])
-def test_a_request_of_our_own_page_or_of_no_page_is_let_in(site: str | None) -> None:
+def test_our_own_origin_and_requests_without_one_are_accepted(site: str | None) -> None:
     access.authorize(replace(CURL, sec_fetch_site=site), OPEN)
 
 
@@ -231,11 +231,11 @@ def test_anything_but_the_token_is_unauthorized(authorization: str | None) -> No
     ["Bearer schlüssel€", "Bearer " + "schlüssel€".encode().decode("latin-1"), basic("x:schlüssel€")],
 )
 def test_a_token_beyond_ascii_is_known_however_the_server_decodes_headers(authorization: str) -> None:
-    door = access.access_policy("127.0.0.1", 5010, (), "schlüssel€")
-    access.authorize(replace(CURL, authorization=authorization), door)
+    policy = access.access_policy("127.0.0.1", 5010, (), "schlüssel€")
+    access.authorize(replace(CURL, authorization=authorization), policy)
 
 
-def test_a_token_in_the_query_opens_where_the_door_passes_it() -> None:
+def test_a_token_in_the_query_is_accepted_if_the_route_allows_it() -> None:
     access.authorize(replace(CURL, query_token="s3cret"), LOCKED)
     with pytest.raises(Unauthorized):
         access.authorize(replace(CURL, query_token="wrong"), LOCKED)
@@ -298,10 +298,10 @@ def test_a_body_of_json_is_let_in(content_type: str) -> None:
         "json",
     ],
 )
-def test_a_body_of_anything_else_is_refused_with_the_curl_line_that_works(content_type: str | None) -> None:
-    caller = RequestOrigin("POST", "/sessions", "localhost:5010", has_body=True, content_type=content_type)
+def test_a_body_of_another_type_is_refused_with_a_working_curl_command(content_type: str | None) -> None:
+    incoming = RequestOrigin("POST", "/sessions", "localhost:5010", has_body=True, content_type=content_type)
     with pytest.raises(UnsupportedMediaType) as refused:
-        access.authorize(caller, OPEN)
+        access.authorize(incoming, OPEN)
     line = "curl -X POST -H 'Content-Type: application/json' -d '{...}' http://localhost:5010/sessions"
     assert line in refused.value.message
 
@@ -310,17 +310,17 @@ def test_no_body_needs_no_type() -> None:
     access.authorize(replace(CURL, method="POST", content_type="text/plain"), OPEN)
 
 
-def test_the_curl_line_runs_nothing_that_the_caller_put_into_the_path() -> None:
-    caller = RequestOrigin("X;id", "/a b';$(id)\n`\ud800", "localhost", has_body=True)
+def test_the_curl_command_cannot_be_injected_through_the_path() -> None:
+    incoming = RequestOrigin("X;id", "/a b';$(id)\n`\ud800", "localhost", has_body=True)
     with pytest.raises(UnsupportedMediaType) as refused:
-        access.authorize(caller, OPEN)
+        access.authorize(incoming, OPEN)
     line = refused.value.message
     assert "-X 'X;id'" in line
     assert not set("$`\n()") & set(line.partition("http://")[2])
 
 
 @pytest.mark.parametrize(
-    ("caller", "error"),
+    ("incoming", "error"),
     [
         (RequestOrigin("POST", "/x", "evil", "null", "cross-site", has_body=True), ForbiddenHost),
         (RequestOrigin("POST", "/x", "localhost", "null", has_body=True), ForbiddenOrigin),
@@ -332,11 +332,11 @@ def test_the_curl_line_runs_nothing_that_the_caller_put_into_the_path() -> None:
         ),
     ],
 )
-def test_host_comes_before_origin_before_token_before_type(
-    caller: RequestOrigin, error: type[DroverError]
+def test_checks_run_in_the_order_host_origin_token_type(
+    incoming: RequestOrigin, error: type[DroverError]
 ) -> None:
     with pytest.raises(error):
-        access.authorize(caller, LOCKED)
+        access.authorize(incoming, LOCKED)
 
 
 @pytest.mark.parametrize(
@@ -357,7 +357,7 @@ def test_any_other_address_needs_one(host: str) -> None:
 
 
 @pytest.mark.parametrize("token", ["", "  "])
-def test_a_blank_token_stops_the_start_instead_of_opening_the_door(token: str) -> None:
+def test_a_blank_token_prevents_the_start(token: str) -> None:
     with pytest.raises(StartRefused, match="DROVER_API_TOKEN"):
         access.check_bind("127.0.0.1", token)
     with pytest.raises(StartRefused, match="DROVER_API_TOKEN"):
@@ -382,14 +382,14 @@ def test_an_allowed_host_that_is_none_stops_the_start(entry: str) -> None:
     ],
 )
 def test_allowed_hosts_have_one_spelling(entry: str, expected: tuple[str, int | None]) -> None:
-    door = access.access_policy("127.0.0.1", 5010, [entry, ""], None)
-    assert door.proxies == {expected}
-    assert door.hosts == {"localhost", "127.0.0.1", "::1", expected[0]}
+    policy = access.access_policy("127.0.0.1", 5010, [entry, ""], None)
+    assert policy.proxies == {expected}
+    assert policy.hosts == {"localhost", "127.0.0.1", "::1", expected[0]}
 
 
 def test_no_secret_shows_in_a_repr() -> None:
-    caller = replace(CURL, authorization="Bearer s3cret", query_token="s3cret")
-    assert "s3cret" not in repr(caller) + repr(LOCKED)
+    incoming = replace(CURL, authorization="Bearer s3cret", query_token="s3cret")
+    assert "s3cret" not in repr(incoming) + repr(LOCKED)
 
 
 HEADERS = (
@@ -397,14 +397,16 @@ HEADERS = (
     | st.text()
     | st.sampled_from(["localhost", "http://localhost:5010", "Bearer s3cret", "Basic e"])
 )
-CALLERS = st.builds(
+REQUESTS = st.builds(
     RequestOrigin, st.text(), st.text(), HEADERS, HEADERS, HEADERS, HEADERS, HEADERS, st.booleans(), HEADERS
 )
 
 
-@given(CALLERS, st.sampled_from([OPEN, LOCKED, PROXIED]))
-def test_no_caller_however_odd_gets_more_than_an_answer(caller: RequestOrigin, door: AccessPolicy) -> None:
+@given(REQUESTS, st.sampled_from([OPEN, LOCKED, PROXIED]))
+def test_random_requests_are_accepted_or_refused_without_an_exception(
+    incoming: RequestOrigin, policy: AccessPolicy
+) -> None:
     try:
-        access.authorize(caller, door)
+        access.authorize(incoming, policy)
     except DroverError as refusal:
-        assert refusal.status in {401, 403, 415}  # noqa: PT017 - most callers are refused, some are not
+        assert refusal.status in {401, 403, 415}  # noqa: PT017 - most requests are refused, some are not

@@ -1,4 +1,4 @@
-"""The watch on callers: whole bodies, bounded, and a sign when somebody hangs up."""
+"""Request bodies and disconnects: complete bodies, their limit, and disconnected clients."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HTTP: Scope = {"type": "http", "headers": [(b"host", b"localhost"), (b"transfer-
 
 
 class Application:
-    """Notes what it is called with; may wait until its caller has left."""
+    """An application that records its calls; it may wait until the client has disconnected."""
 
     def __init__(self, *, waits: bool = False, error: Exception | None = None) -> None:
         self.scopes: list[Scope] = []
@@ -51,7 +51,7 @@ class Application:
 
 
 class Client:
-    """A client that sends these messages, and then nothing more."""
+    """A client that sends the given messages, and then nothing more."""
 
     def __init__(self, *messages: Message) -> None:
         self._messages = list(messages)
@@ -129,13 +129,13 @@ def test_a_request_whose_caller_leaves_before_its_end_is_not_handled(sent: list[
     assert client.answers == []
 
 
-def test_a_caller_who_hangs_up_is_noticed_while_he_is_served() -> None:
+def test_a_disconnect_is_noticed_while_the_request_is_served() -> None:
     application = Application(waits=True)
     Client(part(b""), GONE).call(application)
     assert application.gone.done()
 
 
-def test_a_caller_who_stays_is_not_taken_for_gone() -> None:
+def test_a_connected_client_is_not_treated_as_disconnected() -> None:
     application = Application()
     Client(part(b"")).call(application)
     assert not application.gone.done()
@@ -146,7 +146,7 @@ def test_the_watch_ends_with_the_request_also_when_that_fails() -> None:
         Client(part(b"")).call(Application(error=ZeroDivisionError()))
 
 
-def test_what_is_no_request_is_handed_on_as_it_is() -> None:
+def test_other_scopes_are_passed_on_unchanged() -> None:
     application = Application()
     Client().call(application, {"type": "lifespan"})
     assert application.scopes == [{"type": "lifespan"}]

@@ -1,4 +1,4 @@
-"""What a client of a socket is told where the browser takes none."""
+"""The error for a WebSocket client if the browser accepts no connection."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.unit.examples import session
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )
-def test_a_browser_that_went_down_meanwhile_is_told_from_a_page_that_is_not_there(
+def test_a_browser_that_ended_is_distinguished_from_a_missing_page(
     monkeypatch: pytest.MonkeyPatch, error: Exception, told: type[DroverError]
 ) -> None:
     async def connect(*_: object, **__: object) -> None:
@@ -40,11 +40,11 @@ def test_a_browser_that_went_down_meanwhile_is_told_from_a_page_that_is_not_ther
         return {"type": "websocket.connect"}
 
     async def send(_: Message) -> None:
-        raise AssertionError("a socket that there is not was accepted")
+        raise AssertionError("a socket without a page was accepted")
 
     monkeypatch.setattr(devtools_sockets, "connect", connect)
     with ThreadPoolExecutor(1) as pool:
-        nobody = cast("SessionManager", None), cast("DriverAccess", None)
-        sockets = DevToolsSockets(*nobody, pool, port=5010, probe_timeout=1.0)
+        unused = cast("SessionManager", None), cast("DriverAccess", None)
+        sockets = DevToolsSockets(*unused, pool, port=5010, probe_timeout=1.0)
         with pytest.raises(told):
             asyncio.run(sockets._join(session("one"), "ws://127.0.0.1:1/", receive, send))
