@@ -1,7 +1,7 @@
-"""Cleanups: plan -> end processes -> sweep folders -> report.
+"""Cleanups: plan, end processes, remove folders, report.
 
-The process table is read first and the protected set second: the other way round would kill a
-session that was born in between.
+The process table is read first and the protected sessions second. In the other order, a cleanup would end a
+session that starts in between.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from drover.storage.instance_lock import read_owner
 from drover.storage.session_folders import SessionFolder, SessionFolders
 
 PASSES = 3
-"""A process may fork while it is being killed, so a plan is carried out until nothing is left of it."""
+"""Maximum passes of a cleanup: a process may fork while it is being ended, so the plan is repeated."""
 PATIENCE_S = 2.0
-"""How long a recovery waits for the cleanup that it asked for."""
+"""Seconds that a recovery waits for the cleanup that it triggered."""
 
 
 class Trigger(Enum):
-    """What asked for a cleanup."""
+    """The trigger of a cleanup: a person, or Drover itself."""
 
     PERSON = "person"
     ITSELF = "itself"
@@ -49,7 +49,7 @@ class Trigger(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Killed:
-    """A process that was seen dead after it was ended."""
+    """A process that was ended and verified to be gone."""
 
     judgement: Judgement
     outcome: Outcome
@@ -57,31 +57,31 @@ class Killed:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A process that was to be ended and could not be; `own_user` tells whose it is."""
+    """A process that could not be ended, and the reason."""
 
     judgement: Judgement
     why: str
 
     @property
     def is_ours_to_end(self) -> bool:
-        """Tell whether we would have had the right to end it."""
+        """Whether it belongs to the user of the service, or its user is unknown."""
         return self.judgement.row.own_user is not False
 
 
 @dataclass(frozen=True, slots=True)
 class CleanupReport:
-    """What a cleanup has done, or in a dry run would do.
+    """The result of a cleanup; for a dry run, what it would do.
 
     Attributes:
-        killed: Processes seen dead; in a dry run those that would be ended.
+        killed: Processes verified to be gone; in a dry run, the processes that would be ended.
         failed: Processes that could not be ended, and why.
-        spared: How many Chrome-like processes were left alone, by verdict.
-        reaped: Pids of defunct children of ours that were taken off the table.
-        removed_profiles: Session folders of nobody, removed with all they held.
-        freed_mb: Memory in MiB that the killed processes held.
-        duration_ms: The whole cleanup.
-        phases_ms: The same by phase: scan, plan, end, sweep.
-        dry_run: Nothing was done.
+        spared: Number of Chrome-like processes that were left alone, by verdict.
+        reaped: Pids of defunct children of the service that were reaped.
+        removed_profiles: Number of orphaned session folders that were removed.
+        freed_mb: Memory of the killed processes, in units of 1,000,000 bytes.
+        duration_ms: Duration of the whole cleanup.
+        phases_ms: Duration by phase: scan, plan, end, sweep.
+        dry_run: Whether nothing was changed.
     """
 
     killed: tuple[Killed, ...] = ()
@@ -95,7 +95,7 @@ class CleanupReport:
     dry_run: bool = False
 
     def followed_by(self, later: CleanupReport) -> CleanupReport:
-        """Give the report of both, one after the other; what the later one has ended did not fail."""
+        """Return the combined report; a process that the later cleanup ended does not count as failed."""
         ended = {killed.judgement.row.identity for killed in later.killed}
         return replace(
             later,
@@ -109,39 +109,39 @@ class CleanupReport:
 
     @property
     def killed_count(self) -> int:
-        """Give how many processes were seen dead."""
+        """Number of processes that were verified to be gone."""
         return 0 if self.dry_run else len(self.killed)
 
 
 class _Stopwatch:
-    """Milliseconds by phase."""
+    """A stopwatch that measures phases in milliseconds."""
 
     def __init__(self) -> None:
-        self._begun = self._lap = time.monotonic()
+        self._started = self._lap_started = time.monotonic()
         self._spent_s: dict[str, float] = {}
 
     def lap(self, phase: str) -> None:
-        """End a phase; what is measured for the same one again adds up."""
+        """End a phase; repeated phases with the same name add up."""
         now = time.monotonic()
-        self._spent_s[phase] = self._spent_s.get(phase, 0.0) + now - self._lap
-        self._lap = now
+        self._spent_s[phase] = self._spent_s.get(phase, 0.0) + now - self._lap_started
+        self._lap_started = now
 
     def phases(self) -> tuple[tuple[str, int], ...]:
         return tuple((phase, round(1000 * spent)) for phase, spent in self._spent_s.items())
 
     def total(self) -> int:
-        return round(1000 * (time.monotonic() - self._begun))
+        return round(1000 * (time.monotonic() - self._started))
 
 
 class ProcessCleaner:
-    """Ends what nobody owns on this machine, and only that.
+    """The cleaner of this machine: ends orphaned processes and removes orphaned session folders.
 
     Args:
-        folders: Our session folders.
-        protected: Gives what may not be touched; called after the table has been read.
-        emit: Hears what happens.
-        adopt_grace: Seconds for which the sessions of another instance that stopped are spared.
-        owned_only: Never end a ChromeDriver that we did not start.
+        folders: The session folders of this instance.
+        protected: Returns the sessions to protect; called after the process table has been read.
+        emit: Receives all events.
+        adopt_grace: Seconds for which the sessions of another, stopped instance are left alone.
+        owned_only: Never end a ChromeDriver that Drover did not start.
     """
 
     def __init__(
@@ -165,53 +165,55 @@ class ProcessCleaner:
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="cleanup")
 
     def cleanup(self, trigger: Trigger, *, dry_run: bool = False) -> CleanupReport:
-        """End all orphans of the machine and sweep the folders that no session owns.
+        """End all orphans on the machine, and remove the folders without a session.
 
-        In a dry run nothing is ended, removed or reaped, and the report says what would be.
+        In a dry run nothing is ended, removed or reaped, and the report says what would be done.
         """
         with self._one_at_a_time:
             self._emit(events.CleanupTriggered())
             return self._cleanup(self._scope(trigger), dry_run=dry_run)
 
     def upon_connection_error(self) -> int:
-        """Clean up for a session that was found dead; gives how many orphans were seen dead.
+        """Clean up for a session that was found dead; return the number of orphans that were ended.
 
-        Sessions that ask at the same time share one cleanup. One that fails, or takes longer than
-        `PATIENCE_S`, is logged and delays nobody; it goes on behind.
+        Concurrent calls share one cleanup. A cleanup that fails, or takes longer than `PATIENCE_S`, is logged
+        and returns 0; a slow one continues in the background.
         """
         try:
-            return Deadline(PATIENCE_S).wait(self._begin()).killed_count
+            return Deadline(PATIENCE_S).wait(self._start_shared()).killed_count
         except DeadlineExceeded:
             self._emit(
-                events.CleanupFailed(f"it takes longer than {PATIENCE_S:.0f} s and goes on in the background")
+                events.CleanupFailed(
+                    f"it takes longer than {PATIENCE_S:.0f} s and continues in the background"
+                )
             )
-        except Exception as error:  # noqa: BLE001 - whatever breaks a cleanup must not break the recovery
+        except Exception as error:  # noqa: BLE001 - a failed cleanup must not stop the recovery
             self._emit(events.CleanupFailed(str(error) or type(error).__name__))
         return 0
 
     def by_interval(self) -> None:
-        """Begin a cleanup in the background; one that fails is logged, and the next comes when it is due."""
-        self._begin().add_done_callback(self._log_failure)
+        """Start a cleanup in the background; a failure is only logged."""
+        self._start_shared().add_done_callback(self._log_failure)
 
     def tidy(self) -> None:
-        """Begin a cleanup in the background where a folder is left that no session owns.
+        """Start a cleanup in the background if there is a new folder without a session.
 
-        One is left where a session was lost, as in an emergency, and its folder could not be removed then.
+        Such a folder is left if a session was lost, as in an emergency, and its folder could not be removed.
         """
         left = frozenset(self._unowned_folders())
-        # What one cleanup could not remove, the next one that somebody asks for tries again.
+        # A folder that one cleanup could not remove is retried only by the next requested cleanup.
         if left - self._tidied:
             self.by_interval()
         self._tidied = left
 
     def survey(self) -> CleanupPlan:
-        """Judge every Chrome-like process of the machine, as a cleanup asked for by a person would."""
+        """Judge every Chrome-like process on the machine, as a requested cleanup does."""
         return self._plan(snapshot(), self._scope(Trigger.PERSON))
 
     def end_everything(self) -> CleanupReport:
-        """End every Chrome and ChromeDriver of the machine, our own and all others.
+        """End every Chrome and ChromeDriver on the machine, including those of other programs.
 
-        Looks again until a snapshot shows none that we may end, at most `PASSES` times.
+        Repeats, at most `PASSES` times, until a snapshot shows none that may be ended.
         """
         with self._one_at_a_time:
             watch = _Stopwatch()
@@ -222,7 +224,7 @@ class ProcessCleaner:
             )
 
     def close(self) -> None:
-        """End the thread of automatic cleanups, when what it has begun is done."""
+        """Stop the thread of automatic cleanups after its current cleanup."""
         self._executor.shutdown()
 
     def _scope(self, trigger: Trigger) -> CleanupScope:
@@ -230,7 +232,7 @@ class ProcessCleaner:
             return CleanupScope.OWNED
         return CleanupScope.SYSTEM if trigger is Trigger.PERSON else CleanupScope.ABANDONED
 
-    def _begin(self) -> Future[CleanupReport]:
+    def _start_shared(self) -> Future[CleanupReport]:
         with self._shared_lock:
             if self._shared is None or self._shared.done():
                 self._shared = self._executor.submit(self._automatic)
@@ -248,7 +250,7 @@ class ProcessCleaner:
     def _cleanup(self, scope: CleanupScope, *, dry_run: bool) -> CleanupReport:
         watch = _Stopwatch()
         if dry_run:
-            return self._would_do(scope, watch)
+            return self._dry_run(scope, watch)
         report = self._carry_out(scope, watch)
         removed = self._sweep(watch)
         report = replace(
@@ -257,7 +259,7 @@ class ProcessCleaner:
         self._emit(events.CleanupFinished(report.killed_count, report.removed_profiles, len(report.failed)))
         return report
 
-    def _would_do(self, scope: CleanupScope, watch: _Stopwatch) -> CleanupReport:
+    def _dry_run(self, scope: CleanupScope, watch: _Stopwatch) -> CleanupReport:
         table = snapshot()
         watch.lap("scan")
         plan = self._plan(table, scope)
@@ -293,8 +295,9 @@ class ProcessCleaner:
             self._announce(targets, scope)
             freed_mb += memory_held_mb(judgement.row.pid for judgement in targets)
             identities = [judgement.row.identity for judgement in targets]
-            # What came while others were asked to end may fork again when asked; SIGKILL lets nothing fork.
-            _sort_out(targets, end(identities) if number == 0 else end(identities, grace=0), killed, failed)
+            # Processes that appear after the first pass may fork again upon SIGTERM; SIGKILL prevents that.
+            terminations = end(identities) if number == 0 else end(identities, grace=0)
+            _record_outcomes(targets, terminations, killed, failed)
             reaped += reap(judgement.row.pid for judgement in plan.reapable)
             watch.lap("end")
         for failure in failed.values():
@@ -324,8 +327,10 @@ class ProcessCleaner:
     def _unowned_folders(self) -> tuple[SessionFolder, ...]:
         present = self._folders.present()
         owned = {session.folder for session in self._protected()}
-        # One that was owned until a moment ago was removed before its session left the list.
-        return tuple(one for one in present if str(one.path) not in owned and os.path.lexists(one.path))
+        # A folder whose session has just left the list was removed before.
+        return tuple(
+            folder for folder in present if str(folder.path) not in owned and os.path.lexists(folder.path)
+        )
 
     def _sweep(self, watch: _Stopwatch) -> int:
         removed = sum(1 for folder in self._unowned_folders() if self._folders.remove(folder))
@@ -348,16 +353,16 @@ def _spared(plan: CleanupPlan) -> tuple[tuple[Verdict, int], ...]:
     return tuple((verdict, verdicts.count(verdict)) for verdict in Verdict if verdict is not Verdict.ORPHAN)
 
 
-def _sort_out(
+def _record_outcomes(
     targets: Collection[Judgement],
-    endings: Collection[Termination],
+    terminations: Collection[Termination],
     killed: dict[ProcessIdentity, Killed],
     failed: dict[ProcessIdentity, Failed],
 ) -> None:
     by_identity = {judgement.row.identity: judgement for judgement in targets}
-    for ending in endings:
-        judgement = by_identity[ending.identity]
-        if ending.outcome in {Outcome.DENIED, Outcome.SURVIVED}:
-            failed[ending.identity] = Failed(judgement, ending.detail or ending.outcome.value)
+    for termination in terminations:
+        judgement = by_identity[termination.identity]
+        if termination.outcome in {Outcome.DENIED, Outcome.SURVIVED}:
+            failed[termination.identity] = Failed(judgement, termination.detail or termination.outcome.value)
         else:
-            killed[ending.identity] = Killed(judgement, ending.outcome)
+            killed[termination.identity] = Killed(judgement, termination.outcome)

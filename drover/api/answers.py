@@ -237,7 +237,7 @@ class ProcessBrief(ApiModel):
     """Name of the program."""
     role: Role = Field(examples=["driver"])
     """Role of the process in its browser."""
-    reason: str = Field(examples=["a ChromeDriver of no session"])
+    reason: str = Field(examples=["ChromeDriver without a session"])
     """Why the process had to be ended; in `failed`, why it could not be."""
 
 
@@ -326,7 +326,7 @@ class ProcessObject(ApiModel):
     """Role of the process in its browser."""
     verdict: Verdict = Field(examples=["orphan"])
     """What a cleanup does with it: an `orphan` is ended, `protected` and `foreign` are left alone."""
-    reason: str = Field(examples=["a ChromeDriver of no session"])
+    reason: str = Field(examples=["ChromeDriver without a session"])
     """Reason for the verdict, for people."""
     session_id: str | None = Field(examples=[None])
     """Session that it belongs to; null if it belongs to none."""

@@ -1,4 +1,4 @@
-"""Has a process done something since we last looked? Told without asking it."""
+"""Whether a process has been active, determined without sending it a request."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from drover.processes.table import ProcessIdentity
 
 
 def activity_of(identity: ProcessIdentity) -> int:
-    """Give a number that changes when the process's main thread has worked, and stands still while it waits.
+    """Return a number that changes when the main thread of the process works, and not while it waits.
 
-    These are the context switches: ChromeDriver makes none while nobody sends it a command. A process
-    that is gone, or may not be read, gives 0.
+    This is the count of context switches: ChromeDriver makes none while no client sends it a command.
+    Returns 0 for a process that is gone or not readable.
     """
     try:
         switches = psutil.Process(identity.pid).num_ctx_switches()

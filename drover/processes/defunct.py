@@ -1,7 +1,7 @@
-"""Defunct processes that the kernel has given to us: who is the first process has to reap them.
+"""Defunct processes that were re-parented to the service: the first process has to reap them.
 
-A container without an init makes the service the first process. Chrome starts its crash handlers twice
-removed on purpose, and every helper that outlives its parent comes to us as well: some ten for each session.
+In a container without an init, the service is the first process. Chrome double-forks its crash handlers on
+purpose, and every helper that outlives its parent is re-parented as well: about ten for each session.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from drover.processes.values import ProcessStatus
 
 
 def reap_defunct_chrome(spared: Collection[int]) -> tuple[int, ...]:
-    """Reap our own children that are Chrome's and defunct, one by one; give their pids. On Linux alone.
+    """Reap the defunct Chrome children of the service, one by one; return their pids. Linux only.
 
     Args:
-        spared: Pids of children that somebody else waits for.
+        spared: Pids of children that other code waits for.
     """
     return reap(pid for pid in _defunct_chrome() if pid not in spared)
 
@@ -36,12 +36,12 @@ if sys.platform == "linux":
                 yield pid
 
     def _children() -> Iterator[int]:
-        # The kernel lists children by the thread that started them, or was given them.
+        # The kernel lists children by the thread that started or inherited them.
         for listed in Path("/proc/self/task").glob("*/children"):
             try:
                 yield from map(int, listed.read_bytes().split())
             except OSError:
-                # The thread has ended; its children were given to another one.
+                # The thread has ended; another thread inherited its children.
                 continue
 
 else:

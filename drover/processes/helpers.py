@@ -1,4 +1,4 @@
-"""The helpers of one Chrome, read without a look at the whole process table."""
+"""The helper processes of one Chrome, read without scanning the whole process table."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _NETWORK: Final = "network.mojom.NetworkService"
 
 @dataclass(frozen=True, slots=True)
 class Helpers:
-    """What is the matter with a Chrome's helpers.
+    """Problems of the helpers of one Chrome.
 
     Attributes:
-        stopped: Those that somebody has stopped (SIGSTOP). The main process goes on without them, and
-            whatever waits for one of them waits for ever.
-        ending: One has ended, or is about to, and is not off the process table yet. Within the 20 to 30 ms
-            that this takes Chrome tells of a tab whose renderer it was.
+        stopped: Helpers that are stopped (SIGSTOP). The main process continues without them, and what waits
+            for one of them waits forever.
+        ending: Whether a helper has ended or is about to, and is still in the process table. That takes 20
+            to 30 ms, within which Chrome reports the tab if the helper was its renderer.
     """
 
     stopped: tuple[ProcessIdentity, ...] = ()
@@ -33,7 +33,7 @@ class Helpers:
 
 
 def look_at_helpers(browser: ProcessIdentity) -> Helpers:
-    """Look at the helpers of a Chrome, in some 0.7 ms; on Linux alone."""
+    """Inspect the helpers of a Chrome, in about 0.7 ms. Linux only; elsewhere no problems are returned."""
     if sys.platform != "linux" or liveness(browser) is not Liveness.ALIVE:
         return Helpers()
     seen = [one for one in map(peek, _pids_below(browser.pid)) if one is not None]
@@ -44,9 +44,9 @@ def look_at_helpers(browser: ProcessIdentity) -> Helpers:
 
 
 def network_process(browser: ProcessIdentity) -> ProcessIdentity | None:
-    """Give the helper that does a living Chrome's networking and holds its cookies; None where none is seen.
+    """Return the network service of a running Chrome, which holds its cookies; None if none is found.
 
-    Chrome starts it anew when it dies, without the cookies that were not on the disk yet.
+    If it crashes, Chrome starts a new one, without the cookies that were not yet on disk.
     """
     return next((one for one in _helpers(browser) if _NETWORK in _command_line(one.pid)), None)
 
@@ -70,9 +70,9 @@ def _pids_below(pid: int) -> list[int]:
 
 
 def _linux_pids_below(pid: int) -> Iterator[int]:
-    """Give the descendants as the kernel lists them: by the thread that forked; it may be built without that.
+    """Return the descendants from the kernel's list of children of each thread, if the kernel has that list.
 
-    Any thread of the main process forks; of the helpers only the zygotes do, which have a single thread.
+    Any thread of the main process forks; of the helpers, only the zygotes do, which have a single thread.
     """
     try:
         threads = [int(thread.name) for thread in Path(f"/proc/{pid}/task").iterdir()]

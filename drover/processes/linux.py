@@ -1,7 +1,7 @@
 """The process table of Linux, read from /proc directly.
 
-On a machine with 5,000 processes psutil's attributes take more than a second, the names alone some 50 ms; so
-every name is read, and more only where the name calls for it.
+On a machine with 5,000 processes, psutil's attributes take more than a second, the names alone about 50 ms.
+So every name is read, and other attributes only if the name requires it.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from drover.processes.values import Details, ProcessStatus, Stat
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 1e6
 _DELETED = " (deleted)"
-# Fields 9 and 31 of /proc/PID/stat: a kill shows in one of them as good as at once (seen in 200 of 200
-# trials), while the end of a process as large as Chrome takes milliseconds more.
+# Fields 9 and 31 of /proc/PID/stat: a kill shows in one of them almost at once (in 200 of 200 trials), while
+# a process as large as Chrome takes some milliseconds more to end.
 _EXITING = 0x4
 _KILL_PENDING = 1 << (signal.SIGKILL - 1)
 
 
 def sees_own_processes() -> bool:
-    """Tell whether /proc shows the PID namespace that we live in: else its numbers mean other processes."""
+    """Return whether /proc shows our PID namespace; otherwise its pids mean other processes."""
     try:
         return Path("/proc/self").readlink().name == str(os.getpid())
     except OSError:
@@ -32,7 +32,7 @@ def sees_own_processes() -> bool:
 
 
 def names() -> Iterator[tuple[int, str]]:
-    """Give pid and name (cut to 15 characters) of every process; one that vanishes meanwhile is left out."""
+    """Yield pid and name (cut to 15 characters) of every process, except those that end during the scan."""
     for entry in os.listdir("/proc"):  # noqa: PTH208 - a Path for each costs more than reading its name
         if entry[0] in "123456789":
             content = _read(f"/proc/{entry}/comm", 64)
@@ -41,11 +41,11 @@ def names() -> Iterator[tuple[int, str]]:
 
 
 def read_stat(pid: int) -> Stat | None:
-    """Give the cheap facts of a process, or None if there is none of this number."""
+    """Return the inexpensive attributes of a process, or None if no process has this pid."""
     content = _read(f"/proc/{pid}/stat", 4096)
     if not content:
         return _hidden(pid)
-    # The name may itself hold spaces and parentheses: the last parenthesis ends it.
+    # The name may contain spaces and parentheses: the last parenthesis ends it.
     opened, closed = content.index(b"("), content.rindex(b")")
     fields = content[closed + 2 :].split()
     return Stat(
@@ -60,7 +60,7 @@ def read_stat(pid: int) -> Stat | None:
 
 
 def read_details(pid: int) -> Details:
-    """Give the dear facts of a process; each that cannot be read is None."""
+    """Return the expensive attributes of a process; None for each that is not readable."""
     uid, depth = _user_and_depth(pid)
     return Details(
         exe=_executable(pid),
@@ -72,7 +72,7 @@ def read_details(pid: int) -> Details:
 
 
 def now() -> float:
-    """Give the time on the clock that `Stat.started` uses."""
+    """Return the current time on the clock of `Stat.started`."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
@@ -97,7 +97,7 @@ def _read_all(path: str) -> bytes | None:
 
 
 def _hidden(pid: int) -> Stat | None:
-    # Where /proc is mounted with hidepid, another user's process is not in it, and yet it lives.
+    # If /proc is mounted with hidepid, it does not show the running processes of other users.
     try:
         return Stat("hidden process", ProcessStatus.RUNNING, 0, os.getpgid(pid), None, None)
     except OSError:
@@ -132,7 +132,7 @@ def _user_and_depth(pid: int) -> tuple[int | None, int | None]:
         if line.startswith(b"Uid:"):
             uid = int(line.split()[1])
         elif line.startswith(b"NSpid:"):
-            # One number for each PID namespace from ours inwards.
+            # One pid for each PID namespace, from ours inwards.
             depth = len(line.split()) - 1
     return uid, depth
 

@@ -16,13 +16,13 @@ _Value = TypeVar("_Value")
 
 
 def sees_own_processes() -> bool:
-    """Tell whether the table shows our own processes: outside Linux it always does."""
+    """Return whether the table shows our own processes: outside Linux it always does."""
     return True
 
 
 def names() -> Iterator[tuple[int, str]]:
-    """Give pid and name of every process; one that vanishes meanwhile is left out."""
-    # Not process_iter(): it caches objects and mixes an old start time with a new process's name.
+    """Yield pid and name of every process, except those that end during the scan."""
+    # Not process_iter(): its cache can combine an old start time with the name of a new process.
     for pid in psutil.pids():
         try:
             yield pid, psutil.Process(pid).name()
@@ -31,7 +31,7 @@ def names() -> Iterator[tuple[int, str]]:
 
 
 def read_stat(pid: int) -> Stat | None:
-    """Give the cheap facts of a process, or None if there is none of this number."""
+    """Return the inexpensive attributes of a process, or None if no process has this pid."""
     try:
         process = psutil.Process(pid)
         with process.oneshot():
@@ -48,7 +48,7 @@ def read_stat(pid: int) -> Stat | None:
 
 
 def read_details(pid: int) -> Details:
-    """Give the dear facts of a process; each that cannot be read is None."""
+    """Return the expensive attributes of a process; None for each that is not readable."""
     try:
         process = psutil.Process(pid)
         with process.oneshot():
@@ -64,12 +64,12 @@ def read_details(pid: int) -> Details:
 
 
 def now() -> float:
-    """Give the time on the clock that `Stat.started` uses."""
+    """Return the current time on the clock of `Stat.started`."""
     return time.time()
 
 
 def _or_none(read: Callable[[], _Value]) -> _Value | None:
-    # ZombieProcess is a NoSuchProcess, though a zombie still has a status and a parent.
+    # ZombieProcess is a subclass of NoSuchProcess, but a zombie still has a status and a parent.
     try:
         return read()
     except (psutil.AccessDenied, psutil.ZombieProcess, OSError):

@@ -1,8 +1,8 @@
-"""The mark on a command line that says which session a process belongs to.
+"""The mark on a command line that identifies the session of a process.
 
-Every session has a folder `<data_dir>/s/<name>`. ChromeDriver carries it in `--log-path=`, Chrome with all
-its helpers in `--user-data-dir=`, the crash handlers in `--database=`: a path on the command line can be read
-on every system, and Chrome's helpers keep it when they re-write their arguments.
+Every session has a folder `<data_dir>/s/<name>`. ChromeDriver names it in `--log-path=`, Chrome and its
+helpers in `--user-data-dir=`, the crash handlers in `--database=`. A path on the command line is readable on
+every system, and Chrome's helpers keep it when they rewrite their arguments.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _PART_OF_SWITCH = {"user-data-dir": "p", "log-path": "chromedriver.log", "databa
 
 @dataclass(frozen=True, slots=True)
 class SessionMark:
-    """A session's folder as a command line names it.
+    """The folder of a session, as a command line names it.
 
     Attributes:
-        folder: `<data_dir>/s/<name>`, with the separators that the command line has.
+        folder: `<data_dir>/s/<name>`, with the separators of the command line.
     """
 
     data_dir: str
@@ -34,10 +34,10 @@ class SessionMark:
 
 
 def session_mark(cmdline: Sequence[str] | None) -> SessionMark | None:
-    """Give the mark that a command line carries, or None.
+    """Return the mark on a command line, or None.
 
-    Chrome's helpers re-write their arguments as one string joined by spaces, so paths with spaces are found
-    in the joined text; none of our paths holds a space followed by two dashes.
+    Chrome's helpers rewrite their arguments as one string joined by spaces. Therefore the mark is searched in
+    the joined text; no path of ours contains a space followed by two dashes.
     """
     if not cmdline:
         return None
@@ -48,7 +48,7 @@ def session_mark(cmdline: Sequence[str] | None) -> SessionMark | None:
 
 
 class OwnerState(str, Enum):
-    """What the lock of a data folder says about the instance that uses it."""
+    """The state of the instance that owns a data folder, according to its lock."""
 
     LIVING = "living"
     RECENT = "recent"

@@ -1,6 +1,6 @@
 """The process table as a value, and the one function that reads it.
 
-A process is a pid *and* a start time: the number alone is given to another process sooner or later.
+A process is identified by pid *and* start time, because the system reuses pids.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ _SYSTEM: System = "windows" if sys.platform == "win32" else "darwin" if sys.plat
 
 @dataclass(frozen=True, slots=True)
 class ProcessIdentity:
-    """One process for ever: its pid and when it started.
+    """The unique identity of a process: its pid and its start time.
 
     Attributes:
-        started: On Linux seconds since boot, in ticks of 10 ms, which do not move when the clock is set;
+        started: On Linux seconds since boot, in ticks of 10 ms, which do not change when the clock is set;
             elsewhere seconds since the epoch.
     """
 
@@ -48,13 +48,13 @@ class ProcessIdentity:
 
 @dataclass(frozen=True, slots=True)
 class ProcessRow:
-    """One process as it was at the snapshot; None is what could not be read, or what the system has not.
+    """One process at the time of the snapshot; None if a value is not readable or the system has none.
 
     Attributes:
-        name: The executable's base name where that is Chrome's, else the name that the kernel gives.
-        own_user: Whether it runs as the user that we run as.
-        own_namespace: Whether it lives in our PID namespace (Linux).
-        age_s: Seconds since it started, 0 where that cannot be read.
+        name: The base name of the executable if that is Chrome's, else the name that the kernel reports.
+        own_user: Whether it runs as the user of the service.
+        own_namespace: Whether it is in the PID namespace of the service (Linux).
+        age_s: Seconds since it started; 0 if its start time is not readable.
         memory_mb: Resident memory in units of 1,000,000 bytes.
     """
 
@@ -77,7 +77,7 @@ class ProcessRow:
         """The pid with its start time.
 
         Raises:
-            ValueError: The start time could not be read, so nothing tells this process from a later one.
+            ValueError: The start time is not readable, so a later process with this pid would look the same.
         """
         if self.started is None:
             raise ValueError(f"the start time of PID {self.pid} is unknown")
@@ -86,10 +86,10 @@ class ProcessRow:
 
 @dataclass(frozen=True)
 class ProcessTable:
-    """The processes that matter here, by pid, and how they descend from one another.
+    """The relevant processes by pid, with their parent-child relations.
 
-    A "child" that is older than its parent is none: its parent has ended and the number was given away
-    (Windows never clears it). A chain of parents that runs in a circle ends.
+    A process that is older than its recorded parent is not its child: the real parent has ended, and its pid
+    was reused (Windows never clears the parent id). Cycles of parents are detected.
     """
 
     rows: Mapping[int, ProcessRow]
@@ -97,7 +97,7 @@ class ProcessTable:
     system: System
 
     def parent(self, pid: int) -> ProcessRow | None:
-        """Give the row of the process's parent, or None if it has none here."""
+        """Return the parent of a process, or None if the table does not have it."""
         row = self.rows.get(pid)
         parent = self.rows.get(row.ppid) if row is not None and row.ppid != pid else None
         if row is None or parent is None:
@@ -107,7 +107,7 @@ class ProcessTable:
         return parent
 
     def ancestors(self, pid: int) -> Iterator[ProcessRow]:
-        """Give the parent, its parent, and so on."""
+        """Yield the parent, its parent, and so on."""
         seen = {pid}
         parent = self.parent(pid)
         while parent is not None and parent.pid not in seen:
@@ -116,11 +116,11 @@ class ProcessTable:
             parent = self.parent(parent.pid)
 
     def children(self, pid: int) -> tuple[ProcessRow, ...]:
-        """Give the processes whose parent this is, by pid."""
+        """Return the children of a process, sorted by pid."""
         return tuple(self.rows[child] for child in self._children_by_parent().get(pid, ()))
 
     def descendants(self, pid: int) -> tuple[ProcessRow, ...]:
-        """Give children, their children, and so on; parents come before their children."""
+        """Return all descendants of a process; parents come before their children."""
         by_parent = self._children_by_parent()
         found: list[int] = list(by_parent.get(pid, ()))
         seen = {pid, *found}
@@ -140,9 +140,9 @@ class ProcessTable:
 
 
 class Liveness(str, Enum):
-    """What has become of a process that was identified before; a zombie is gone.
+    """The current state of a process that was identified before; a zombie counts as gone.
 
-    One that is dying was killed and will do nothing more, but has not been seen gone.
+    A dying process was killed and will do nothing more, but it is still in the table.
     """
 
     ALIVE = "alive"
@@ -153,7 +153,7 @@ class Liveness(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class ProcessPeek:
-    """What one cheap look tells of a process; one that is gone is defunct, but stands in the table."""
+    """The result of a quick check of one process; if it is gone here, it is a zombie still in the table."""
 
     identity: ProcessIdentity
     name: str
@@ -161,21 +161,21 @@ class ProcessPeek:
 
 
 def snapshot() -> ProcessTable:
-    """Read every Chrome-like process and ourselves, with all ancestors and leaders of groups and sessions.
+    """Read every Chrome-like process and the service, with all ancestors, group leaders and session leaders.
 
-    Where /proc shows another PID namespace's numbers, the table is empty: they would mean other processes.
+    If /proc shows another PID namespace, the table is empty, because its pids mean other processes.
     """
     if not reader.sees_own_processes():
         return ProcessTable({}, os.getpid(), _SYSTEM)
-    moment = reader.now()
+    now = reader.now()
     suspects = {pid for pid, name in reader.names() if may_be_chrome(name)}
-    stats = _read_with_kin(suspects | {os.getpid()})
-    rows = {pid: _row(pid, stat, pid in suspects, moment) for pid, stat in stats.items()}
+    stats = _read_with_relatives(suspects | {os.getpid()})
+    rows = {pid: _row(pid, stat, pid in suspects, now) for pid, stat in stats.items()}
     return ProcessTable(rows, os.getpid(), _SYSTEM)
 
 
 def identify(pid: int) -> ProcessIdentity | None:
-    """Give the identity of the process that has this pid now; None if there is none, or a zombie."""
+    """Return the identity of the process with this pid; None if there is none or it is a zombie."""
     stat = reader.read_stat(pid)
     if stat is None or stat.started is None or stat.status is ProcessStatus.ZOMBIE:
         return None
@@ -183,16 +183,16 @@ def identify(pid: int) -> ProcessIdentity | None:
 
 
 def liveness(identity: ProcessIdentity) -> Liveness:
-    """Tell whether this very process lives: another start time or a zombie is `GONE`. One cheap look."""
+    """Return the state of this process, in one quick read; another start time or a zombie is `GONE`."""
     stat = reader.read_stat(identity.pid)
-    # What hides its start time is not proven to be another process, so it is not called gone.
+    # Without a readable start time there is no proof of another process, so it does not count as gone.
     if stat is None or stat.started not in (None, identity.started):
         return Liveness.GONE
     return _liveness_of(stat)
 
 
 def peek(pid: int) -> ProcessPeek | None:
-    """Give whatever has this pid now, defunct or not; None if there is nothing, or it hides its start."""
+    """Return the process with this pid, zombie or not; None if there is none or its start is not readable."""
     stat = reader.read_stat(pid)
     if stat is None or stat.started is None:
         return None
@@ -207,21 +207,21 @@ def _liveness_of(stat: Stat) -> Liveness:
     return Liveness.STOPPED if stat.status is ProcessStatus.STOPPED else Liveness.ALIVE
 
 
-def _read_with_kin(pids: set[int]) -> dict[int, Stat]:
+def _read_with_relatives(pids: set[int]) -> dict[int, Stat]:
     stats: dict[int, Stat] = {}
-    asked: set[int] = set()
+    tried: set[int] = set()
     pending = set(pids)
     while pending:
         pid = pending.pop()
-        asked.add(pid)
+        tried.add(pid)
         stat = reader.read_stat(pid)
         if stat is not None:
             stats[pid] = stat
-            pending |= {kin for kin in (stat.ppid, stat.pgid, stat.sid) if kin} - asked
+            pending |= {relative for relative in (stat.ppid, stat.pgid, stat.sid) if relative} - tried
     return stats
 
 
-def _row(pid: int, stat: Stat, suspect: bool, moment: float) -> ProcessRow:
+def _row(pid: int, stat: Stat, suspect: bool, now: float) -> ProcessRow:
     details = reader.read_details(pid) if suspect and stat.status is not ProcessStatus.ZOMBIE else Details()
     return ProcessRow(
         pid=pid,
@@ -235,7 +235,7 @@ def _row(pid: int, stat: Stat, suspect: bool, moment: float) -> ProcessRow:
         pgid=stat.pgid,
         sid=stat.sid,
         own_namespace=details.own_namespace,
-        age_s=0.0 if stat.started is None else round(max(0.0, moment - stat.started), 2),
+        age_s=0.0 if stat.started is None else round(max(0.0, now - stat.started), 2),
         memory_mb=details.memory_mb,
     )
 

@@ -1,9 +1,9 @@
-"""Ending processes: the only place that sends a signal.
+"""Termination of processes: the only module that sends signals.
 
-The start time is compared after the process has been opened, and the signal goes to what was opened: on Linux
-through a pidfd, which can never mean a later process of the same number, elsewhere through psutil, which
-compares the start time itself. `end()` reaps nothing: that would steal the exit status from whoever started
-the process.
+The start time is compared after the process has been opened, and the signal goes to the opened process: on
+Linux through a pidfd, which can never refer to a later process with the same pid, elsewhere through psutil,
+which compares the start time itself. `end()` does not reap, because that would take the exit status from the
+code that started the process.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _POLL_PAUSE_S = 0.02
 
 
 class Outcome(str, Enum):
-    """What became of a process that was to be ended."""
+    """The result of an attempt to end a process."""
 
     ENDED = "ended"
     KILLED = "killed"
@@ -38,7 +38,7 @@ class Outcome(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class Termination:
-    """The outcome for one process, and why where it still lives."""
+    """The outcome for one process, and the reason if it was not ended."""
 
     identity: ProcessIdentity
     outcome: Outcome
@@ -48,36 +48,35 @@ class Termination:
 def end(
     targets: Sequence[ProcessIdentity], *, grace: float = 1.0, timeout: float = 3.0
 ) -> tuple[Termination, ...]:
-    """End processes together: ask all at once, wait for all at once, kill what is left.
+    """End processes together: send SIGTERM to all, wait for all, kill the rest.
 
-    A stopped process is killed at once, since it could not act on anything milder.
+    A stopped process is killed at once, because it cannot handle SIGTERM.
 
     Args:
-        grace: Seconds that they have to end by themselves after SIGTERM; with 0 they are killed at once,
-            so that they do nothing more.
-        timeout: Seconds to wait for those that were then killed.
+        grace: Seconds that the processes have to end after SIGTERM; with 0 they are killed at once.
+        timeout: Seconds to wait for killed processes.
 
     Returns:
-        One outcome for each target, in their order; nothing is raised for a process that resists.
+        One outcome for each target, in the order of the targets; a process that does not end raises nothing.
     """
-    endings = [_Attempt(target) for target in targets]
+    attempts = [_Attempt(target) for target in targets]
     try:
-        for attempt in endings:
-            attempt.ask(kill=grace <= 0)
-        _wait(endings, grace)
-        for attempt in endings:
+        for attempt in attempts:
+            attempt.begin(kill=grace <= 0)
+        _wait(attempts, grace)
+        for attempt in attempts:
             attempt.kill()
-        _wait(endings, timeout)
-        return tuple(attempt.conclude() for attempt in endings)
+        _wait(attempts, timeout)
+        return tuple(attempt.conclude() for attempt in attempts)
     finally:
-        for attempt in endings:
+        for attempt in attempts:
             attempt.close()
 
 
 def reap(pids: Iterable[int]) -> tuple[int, ...]:
-    """Collect our own defunct children, one by one; give the pids that are gone now.
+    """Reap defunct children of this process, one by one; return the pids that were reaped.
 
-    Never give it the pid of a process that a `Popen` object stands for: that would lose its exit status.
+    Never pass the pid of a process that has a `Popen` object: that object would lose the exit status.
     """
     return tuple(pid for pid in pids if _reap_one(pid))
 
@@ -92,7 +91,7 @@ def _reap_one(pid: int) -> bool:
 
 
 class _Handle(Protocol):
-    """An open process: signals go to it, never to a later one of its number."""
+    """An opened process: signals go to it, never to a later process with its pid."""
 
     def send(self, number: int) -> None: ...
     def close(self) -> None: ...
@@ -133,7 +132,7 @@ def _open(pid: int) -> _Handle | None:
         except ProcessLookupError:
             return None
         except OSError:
-            # An old kernel, a container that forbids the call, or no descriptor left: psutil does without.
+            # An old kernel, a container that forbids the call, or no free descriptor: psutil works without.
             pass
     try:
         return _PsutilHandle(psutil.Process(pid))
@@ -144,7 +143,7 @@ def _open(pid: int) -> _Handle | None:
 
 
 class _Attempt:
-    """One target on its way; `outcome` is None until it is known."""
+    """The attempt to end one target; `outcome` is None until it is known."""
 
     def __init__(self, identity: ProcessIdentity) -> None:
         self.identity = identity
@@ -157,10 +156,10 @@ class _Attempt:
     def descriptor(self) -> int | None:
         return self._handle.descriptor if isinstance(self._handle, _PidfdHandle) else None
 
-    def ask(self, *, kill: bool) -> None:
-        """Open the process, make sure that it is the one that was meant, and send the first signal."""
+    def begin(self, *, kill: bool) -> None:
+        """Open the process, verify its identity, and send the first signal."""
         if self.identity.pid in (0, 1, os.getpid()):
-            self._settle(Outcome.DENIED, "it is this service itself or the system's first process")
+            self._settle(Outcome.DENIED, "it is the Drover service or the system's first process")
             return
         try:
             self._handle = _open(self.identity.pid)
@@ -175,26 +174,26 @@ class _Attempt:
         self._send(_KILL if self._killed else signal.SIGTERM, gone=Outcome.ALREADY_GONE)
 
     def kill(self) -> None:
-        """Kill what has not ended by itself."""
+        """Kill the process if it has not ended."""
         if self.outcome is None and not self._killed:
             self._send(_KILL, gone=Outcome.ENDED)
             self._killed = self.outcome is None
 
     def notice_end(self) -> None:
-        """Settle the outcome of a process that is seen gone."""
+        """Set the outcome of a process that is gone."""
         if self.outcome is None:
             self._settle(Outcome.KILLED if self._killed else Outcome.ENDED)
 
     def conclude(self) -> Termination:
-        """Give the outcome, from a last look."""
+        """Check the process for the last time, and return the outcome."""
         if self.outcome is None and liveness(self.identity) is Liveness.GONE:
             self.notice_end()
         if self.outcome is None:
-            self._settle(Outcome.SURVIVED, "it is still there after SIGKILL")
+            self._settle(Outcome.SURVIVED, "still running after SIGKILL")
         return Termination(self.identity, self.outcome or Outcome.SURVIVED, self._detail)
 
     def close(self) -> None:
-        """Give the descriptor back."""
+        """Close the descriptor."""
         if self._handle is not None:
             self._handle.close()
 
@@ -212,7 +211,7 @@ class _Attempt:
         self.outcome, self._detail = outcome, detail
 
 
-# Windows knows one way to end a process; there SIGTERM already is it.
+# Windows has only one way to end a process, which Python maps to SIGTERM.
 _KILL: int = signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL
 
 
@@ -241,7 +240,7 @@ def _wait_for_some(attempts: Sequence[_Attempt], seconds: float) -> None:
 
 
 def _poll(descriptors: Iterable[int], seconds: float) -> list[int]:
-    # A pidfd becomes readable when its process has exited, whether or not it has been reaped.
+    # A pidfd becomes readable when its process has exited, whether or not it was reaped.
     if sys.platform == "win32":
         return []
     poller = select.poll()

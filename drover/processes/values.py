@@ -1,4 +1,4 @@
-"""What the readers of the process table hand over: plain values, the same from every system."""
+"""Values that the readers of the process table return, the same on every system."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import Enum
 
 
 class ProcessStatus(str, Enum):
-    """The state of a process; everything alive that is not stopped is `RUNNING`."""
+    """The state of a process; a live process that is not stopped is `RUNNING`."""
 
     RUNNING = "running"
     STOPPED = "stopped"
@@ -16,11 +16,11 @@ class ProcessStatus(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class Stat:
-    """The cheap facts of one process, which one look gives.
+    """The attributes of a process that are inexpensive to read (one read of /proc on Linux).
 
     Attributes:
-        started: Seconds since boot on Linux, since the epoch elsewhere; None where it cannot be read.
-        dying: It was killed and has not ended yet; only Linux tells.
+        started: Seconds since boot on Linux, since the epoch elsewhere; None if it is not readable.
+        dying: Whether it was killed and has not ended yet; known on Linux only.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Stat:
 
 @dataclass(frozen=True, slots=True)
 class Details:
-    """The dear facts of one process, read for Chrome-like ones only; None is what cannot be read."""
+    """The attributes that are expensive to read; read for Chrome-like processes only. None: not readable."""
 
     exe: str | None = None
     cmdline: tuple[str, ...] | None = None

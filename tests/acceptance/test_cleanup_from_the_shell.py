@@ -238,7 +238,7 @@ def test_without_an_instance_scope_system_ends_a_foreign_driver_and_prints_a_tab
         first, _, head, *rest = done.stdout.splitlines()
         assert first.startswith("Cleaned up ")
         assert head.split() == ["PID", "ROLE", "NAME", "WHY"]
-        assert any(line.startswith(f"{script.driver} ") and "of no session" in line for line in rest)
+        assert any(line.startswith(f"{script.driver} ") and "without a session" in line for line in rest)
         assert rest[-1].startswith("Removed: ")
         assert f"Killing orphaned ChromeDriver process: PID {script.driver}" in done.stderr
     finally:

@@ -239,7 +239,7 @@ def test_the_preview_changes_nothing_and_the_cleanup_ends_the_orphan(
     service.create(session_id="spared")
     expect(page.locator("#headline")).to_have_text("1 orphaned process on this machine")
     tree = page.locator(".tree[data-verdict=orphan]")
-    expect(tree).to_contain_text("is no longer in any list")
+    expect(tree).to_contain_text("no longer belongs to a session")
     button(page, "Preview").click()
     report = page.get_by_role("dialog", name="What a cleanup would do")
     expect(report.get_by_role("row", name=str(orphan))).to_be_visible()

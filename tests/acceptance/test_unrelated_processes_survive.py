@@ -30,18 +30,18 @@ PidsByName = Mapping[str, set[int]]
 
 SCOPES: Final = ["owned", pytest.param("system", marks=pytest.mark.system_wide)]
 REASONS: Final = {
-    "a person's Chrome": "Chrome that was not started by a ChromeDriver",
-    "a person's Chrome with a debugging port": "Chrome that was not started by a ChromeDriver",
-    "Puppeteer": "Chrome in a process group of its own: no ChromeDriver looks after it",
-    "Playwright": "Chrome in a process group of its own: no ChromeDriver looks after it",
-    "chrome-launcher": "Chrome in a process group of its own: no ChromeDriver looks after it",
-    "chromedp": "Chrome that was not started by a ChromeDriver",
-    "left behind by its driver (detach)": "its ChromeDriver was told to leave it behind (`detach`)",
-    "another user's Chrome": "it belongs to another user",
-    "another user's ChromeDriver": "it belongs to another user",
-    "another namespace": "it lives in another PID namespace, that of a container",
-    "Electron's crash handler": "no Chrome in spite of its name: it runs ",
-    "look-alikes": "no Chrome in spite of its name: it runs ",
+    "a person's Chrome": "Chrome not started by a ChromeDriver",
+    "a person's Chrome with a debugging port": "Chrome not started by a ChromeDriver",
+    "Puppeteer": "Chrome in its own process group; no ChromeDriver manages it",
+    "Playwright": "Chrome in its own process group; no ChromeDriver manages it",
+    "chrome-launcher": "Chrome in its own process group; no ChromeDriver manages it",
+    "chromedp": "Chrome not started by a ChromeDriver",
+    "left behind by its driver (detach)": "its ChromeDriver was told to leave it running (`detach`)",
+    "another user's Chrome": "belongs to another user",
+    "another user's ChromeDriver": "belongs to another user",
+    "another namespace": "runs in another PID namespace, such as a container",
+    "Electron's crash handler": "not Chrome despite its name; it runs ",
+    "look-alikes": "not Chrome despite its name; it runs ",
 }
 
 

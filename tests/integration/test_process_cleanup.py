@@ -211,18 +211,18 @@ def test_a_process_that_survives_is_reported_not_counted_and_not_retried(
     def fail_to_end(targets: Sequence[ProcessIdentity]) -> tuple[Termination, ...]:
         tries.append(len(targets))
         return tuple(
-            Termination(target, Outcome.SURVIVED, "it is still there after SIGKILL") for target in targets
+            Termination(target, Outcome.SURVIVED, "still running after SIGKILL") for target in targets
         )
 
     monkeypatch.setattr(process_cleanup, "end", fail_to_end)
     report = harness.cleaner.cleanup(Trigger.PERSON)
     assert report.killed_count == 0
     assert [(one.judgement.row.pid, one.why) for one in report.failed] == [
-        (orphan, "it is still there after SIGKILL")
+        (orphan, "still running after SIGKILL")
     ]
     assert tries == [1]
     assert (
-        f"Process PID {orphan} could not be ended: it is still there after SIGKILL" in harness.recorder.lines
+        f"Process PID {orphan} could not be ended: still running after SIGKILL" in harness.recorder.lines
     )
     assert "✅ No orphaned processes found" not in harness.recorder.lines
     assert harness.recorder.lines[-1] == "None of 1 orphaned Chrome/ChromeDriver processes could be ended"

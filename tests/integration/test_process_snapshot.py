@@ -71,7 +71,7 @@ def test_a_look_alike_is_listed_under_its_own_name_as_foreign(kids: Children, fo
         child.kill()
     (found,) = [judgement for judgement in plan.judgements if judgement.row.pid == child.pid]
     assert (found.row.name, found.role, found.verdict) == ("chrome-gnome-sh", Role.OTHER, Verdict.FOREIGN)
-    assert found.reason == f"no Chrome in spite of its name: it runs {folder}/tool"
+    assert found.reason == f"not Chrome despite its name; it runs {folder}/tool"
 
 
 def test_the_mark_is_found_in_arguments_rewritten_as_one_string(kids: Children) -> None:

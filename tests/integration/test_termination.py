@@ -122,7 +122,7 @@ def test_a_process_that_survives_sigkill_is_reported(kids: Children, monkeypatch
         patched.setattr(signal, "pidfd_send_signal", lambda *_args: None)
         patched.setattr(os, "kill", lambda *_args: None)
         (ending,) = end([target], grace=0.05, timeout=0.05)
-    assert (ending.outcome, ending.detail) == (Outcome.SURVIVED, "it is still there after SIGKILL")
+    assert (ending.outcome, ending.detail) == (Outcome.SURVIVED, "still running after SIGKILL")
 
 
 def test_no_descriptor_is_left_open(kids: Children) -> None:

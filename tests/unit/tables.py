@@ -98,12 +98,12 @@ def protect(
     return Protection((ProtectedSession("one", folder, frozenset(pids)),), own, owners or {})
 
 
-NOBODY = Protection((), DATA, {})
+NO_SESSIONS = Protection((), DATA, {})
 
 
 def judged(
     rows: ProcessTable | Iterable[ProcessRow],
-    protection: Protection = NOBODY,
+    protection: Protection = NO_SESSIONS,
     scope: CleanupScope = CleanupScope.ABANDONED,
 ) -> dict[int, Judgement]:
     """Judge a table; the verdict of each process by pid."""
@@ -113,7 +113,7 @@ def judged(
 
 def verdicts(
     rows: ProcessTable | Iterable[ProcessRow],
-    protection: Protection = NOBODY,
+    protection: Protection = NO_SESSIONS,
     scope: CleanupScope = CleanupScope.ABANDONED,
 ) -> dict[int, str]:
     """Judge a table; only the verdicts' names by pid."""

@@ -1,1 +1,1 @@
-"""Which process belongs to whom: Chrome's names, the process tree, verdicts. Pure functions."""
+"""Pure decisions of a cleanup: Chrome's process names, the process tree, verdicts."""

@@ -1,9 +1,8 @@
-"""Which executables are Chrome's and ChromeDriver's, exactly, on each system.
+"""The exact names of the executables of Chrome and ChromeDriver on each system. Pure text functions.
 
-Half of what has "chrome" in its name is no browser (`chrome-gnome-shell`, native messaging hosts, Chrome
-Remote Desktop, the crash handlers of Electron programs), so a name only narrows the search; the executable
-decides.
-Everything here is pure text work.
+Half of the programs with "chrome" in their name are not browsers (`chrome-gnome-shell`, native messaging
+hosts, Chrome Remote Desktop, the crash handlers of Electron programs). So a name only narrows the search; the
+executable decides.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ System = Literal["linux", "windows", "darwin"]
 
 
 class Role(str, Enum):
-    """What a process does in a tree of ChromeDriver and Chrome."""
+    """The role of a process in a tree of ChromeDriver and Chrome."""
 
     DRIVER = "driver"
     BROWSER = "browser"
@@ -30,12 +29,12 @@ class Role(str, Enum):
 
 
 class Kind(Enum):
-    """What an executable is."""
+    """The kind of an executable."""
 
     DRIVER = "ChromeDriver"
     CHROME = "Chrome"
     CRASH_HANDLER = "crash handler"
-    SIDE_PROGRAM = "side program of Chrome"
+    SIDE_PROGRAM = "auxiliary program of Chrome"
 
 
 _DRIVER = re.compile(r"(?:(?:undetected|[0-9a-f]{6,32})_)?chromedriver(?:\.exe)?")
@@ -53,7 +52,7 @@ _CHROME: Final = {
 _CRASH_HANDLER = re.compile(r"(?:chrome_)?crashpad_handler(?:\.exe)?")
 _SIDE_PROGRAM = re.compile(r"nacl_helper|chrome-sandbox|chrome_sandbox")
 
-# The kernel cuts names to 15 characters, and a defunct process has no other name left.
+# The kernel cuts names to 15 characters, and a defunct process has no other name.
 _CUT_NAMES: Final = {
     "chrome-headless": Kind.CHROME,
     "chromium-browse": Kind.CHROME,
@@ -79,7 +78,7 @@ _ROLES: Final = {
 
 
 def may_be_chrome(name: str) -> bool:
-    """Tell whether a process of this name (also one cut to 15 characters) is worth a closer look."""
+    """Return whether a process with this name, possibly cut to 15 characters, must be inspected."""
     lowered = name.lower()
     return (
         "chrom" in lowered
@@ -89,7 +88,7 @@ def may_be_chrome(name: str) -> bool:
 
 
 def kind_of_name(name: str, system: System) -> Kind | None:
-    """Give what an executable of exactly this base name is, or None for anything that is not Chrome's."""
+    """Return the kind of an executable with exactly this base name; None if it is not Chrome's."""
     exact = name.lower() if system == "windows" else name
     if _DRIVER.fullmatch(exact):
         return Kind.DRIVER
@@ -101,26 +100,26 @@ def kind_of_name(name: str, system: System) -> Kind | None:
 
 
 def kind_of_cut_name(name: str, system: System) -> Kind | None:
-    """Give what a name that the kernel may have cut stands for: good enough to list, not to kill."""
+    """Return the kind for a name that the kernel may have cut: enough to list a process, not to end it."""
     if _FIFTEEN_HEX.fullmatch(name):
         return Kind.DRIVER
     return kind_of_name(name, system) or _CUT_NAMES.get(name)
 
 
 def base_name(path: str) -> str:
-    """Give the last part of a path with either kind of separator."""
+    """Return the last part of a path with either kind of separator."""
     return re.split(r"[\\/]", path)[-1]
 
 
 def folder_of(path: str) -> str:
-    """Give the folder that a path lies in."""
+    """Return the folder of a path."""
     return path[: max(path.rfind("/"), path.rfind("\\"), 0)]
 
 
 def lies_in_chrome_folder(exe: str) -> bool:
-    """Tell whether an executable lies in a folder that Chrome or Chromium installs, by the folder's name.
+    """Return whether an executable is in a folder of Chrome or Chromium, judged by the name of the folder.
 
-    On macOS the crash handler lies deep inside the program's bundle, elsewhere directly beside the browser.
+    On macOS the crash handler is deep inside the application bundle, elsewhere beside the browser.
     """
     parts = re.split(r"[\\/]", folder_of(exe))
     bundles = [part for part in parts if part.endswith((".app", ".framework"))]
@@ -128,9 +127,9 @@ def lies_in_chrome_folder(exe: str) -> bool:
 
 
 def role_of(kind: Kind, cmdline: Sequence[str] | None) -> Role:
-    """Give the role of a process from its executable and its `--type=` switch.
+    """Return the role of a process from its executable and its `--type=` switch.
 
-    A helper's arguments may be one string joined by spaces: Chrome's children re-write theirs.
+    The arguments of a helper may be one string joined by spaces, because Chrome's children rewrite them.
     """
     if kind is Kind.DRIVER:
         return Role.DRIVER
@@ -143,5 +142,5 @@ def role_of(kind: Kind, cmdline: Sequence[str] | None) -> Role:
 
 
 def is_webdriver_test(cmdline: Sequence[str] | None) -> bool:
-    """Tell whether a browser's command line says that a ChromeDriver started it: necessary, but no proof."""
+    """Return whether the command line of a browser has ChromeDriver's switch: necessary, but not a proof."""
     return _WEBDRIVER_TEST.search(" ".join(cmdline or ())) is not None

@@ -1,4 +1,4 @@
-"""Who belongs to whom in a table: candidates, drivers, browsers and their helpers. Pure, and linear."""
+"""Relations of drivers, browsers and helpers in a process table. Pure, in linear time."""
 
 from __future__ import annotations
 
@@ -31,35 +31,35 @@ _USER_DATA_DIR = re.compile(r"(?:^|\s)--user-data-dir=(.+?)(?=\s--|\s*$)")
 _DATABASE = re.compile(r"(?:^|\s)--database=(.+?)(?=\s--|\s*$)")
 
 
-def takes_orphans_in(parent: ProcessRow, system: System) -> bool:
-    """Tell whether the kernel gives orphans to a parent, so that it says nothing about who started them."""
+def inherits_orphans(parent: ProcessRow, system: System) -> bool:
+    """Return whether the kernel re-parents orphans to this process, so that it may not have started them."""
     if system == "windows":
         return False
     return parent.pid == 1 or parent.name in _INITS or parent.name.startswith("s6-")
 
 
-def is_given_away(row: ProcessRow, parent: ProcessRow) -> bool:
-    """Tell whether the kernel gave an orphan to this parent, a subreaper (Linux): it cannot be its own child.
+def is_reparented(row: ProcessRow, parent: ProcessRow) -> bool:
+    """Return whether the kernel re-parented an orphan to this parent, a subreaper (Linux).
 
-    A child is born into its parent's session, so one that is in another, and does not lead it, was started
-    by somebody else.
+    A child starts in the session of its parent. If it is in another session and does not lead it, another
+    process started it.
     """
     return bool(row.sid and parent.sid) and row.sid not in (parent.sid, row.pid)
 
 
 def is_service_manager(row: ProcessRow) -> bool:
-    """Tell whether a process is one that starts services, each as the leader of a session."""
+    """Return whether a process is a service manager, which starts each service as a session leader."""
     return row.name in _SERVICE_MANAGERS
 
 
 class ProcessTree:
-    """The relations in one table, computed once.
+    """The relations in one process table, computed once.
 
     Attributes:
-        candidates: The pids of every Chrome-like process, look-alikes included.
-        kinds: What each candidate's executable is; None for a look-alike.
-        marks: The session's mark of each candidate that carries one.
-        order: Every pid of the table, parents before their children.
+        candidates: The pids of all Chrome-like processes, including look-alikes.
+        kinds: The kind of each candidate's executable; None for a look-alike.
+        marks: The session mark of each candidate that has one.
+        order: All pids of the table, parents before their children.
     """
 
     def __init__(self, table: ProcessTable) -> None:
@@ -80,13 +80,13 @@ class ProcessTree:
         self._browsers_by_profile = self._by_profile()
 
     def role(self, pid: int) -> Role:
-        """Give what a candidate does."""
+        """Return the role of a candidate."""
         return self._roles[pid]
 
     def nearest(self, values: Mapping[int, _Mapped]) -> dict[int, _Mapped]:
-        """Give each process the value of its own, or else that of its nearest ancestor with one."""
+        """Return for each process its own value, or else that of its nearest ancestor with one."""
         found = dict(values)
-        # The second round carries a value round a circle of parents, whose first member it reached last.
+        # In a cycle of parents, the second pass carries a value from the last member to the first.
         for _ in range(2):
             for pid in self.order:
                 parent = self._parents.get(pid)
@@ -95,7 +95,7 @@ class ProcessTree:
         return found
 
     def driver_of(self, row: ProcessRow) -> int | None:
-        """Give the living ChromeDriver that started a browser: an ancestor or its process group's leader."""
+        """Return the running ChromeDriver of a browser: an ancestor, or the leader of its process group."""
         above = self._above(self._driver_above, row.pid)
         if above is not None:
             return above
@@ -104,9 +104,9 @@ class ProcessTree:
         return leader.pid if leader is not None and led else None
 
     def browsers_of(self, row: ProcessRow) -> tuple[int, ...]:
-        """Give the living browsers that a process may belong to: the one above it, or those of its profile.
+        """Return the running browsers that a process may belong to: its ancestor, or those with its profile.
 
-        In another PID namespace a path means another folder, so only descent counts there.
+        In another PID namespace a path means another folder, so only the ancestor counts there.
         """
         above = self._above(self._browser_above, row.pid)
         if above is not None:
@@ -116,7 +116,7 @@ class ProcessTree:
         if row.cmdline is None or self._roles[row.pid] is Role.BROWSER:
             return ()
         if self.kinds[row.pid] is Kind.CRASH_HANDLER:
-            return self._browsers_around(_switch(_DATABASE, row))
+            return self._browsers_with_database(_switch(_DATABASE, row))
         return tuple(self._browsers_by_profile.get(_switch(_USER_DATA_DIR, row) or "", ()))
 
     def _above(self, nearest: Mapping[int, int], pid: int) -> int | None:
@@ -124,12 +124,12 @@ class ProcessTree:
         found = nearest.get(parent) if parent is not None else None
         return found if found != pid else None
 
-    def _browsers_around(self, database: str | None) -> tuple[int, ...]:
+    def _browsers_with_database(self, database: str | None) -> tuple[int, ...]:
         if database is None:
             return ()
         found = self._browsers_by_profile.items()
-        around = (pids for profile, pids in found if database.startswith((profile + "/", profile + "\\")))
-        return tuple(pid for pids in around for pid in pids)
+        matching = (pids for profile, pids in found if database.startswith((profile + "/", profile + "\\")))
+        return tuple(pid for pids in matching for pid in pids)
 
     def _by_profile(self) -> dict[str, list[int]]:
         found: dict[str, list[int]] = {}
@@ -157,7 +157,7 @@ class ProcessTree:
             or row.pid in self.marks
         ):
             return kind
-        # Electron programs bring a crash handler of the same name: only the folder tells them apart.
+        # Electron programs have a crash handler with the same name; only the folder differs.
         exe = row.exe or ""
         return kind if folder_of(exe) in self._chrome_folders or lies_in_chrome_folder(exe) else None
 

@@ -1,1 +1,1 @@
-"""What the machine is like: memory, boot id, permissions, network shares, Windows console."""
+"""Properties of the machine: memory, boot id, permissions, network shares, Windows console."""

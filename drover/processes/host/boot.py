@@ -1,4 +1,4 @@
-"""Which run of the machine this is: pids and start times mean something only within one."""
+"""The id of the current boot: pids and start times are valid only within one boot."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from pathlib import Path
 
 import psutil
 
-_KERNELS_OWN = Path("/proc/sys/kernel/random/boot_id")
+_KERNEL_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def boot_id() -> str:
-    """Give a text that is another one after every boot of the machine.
+    """Return a text that changes with every boot of the machine.
 
-    On Linux the kernel makes one up at each boot; elsewhere it is the minute of the boot, in seconds
-    since the epoch, since what the system says of it moves a little when the clock is set.
+    On Linux the kernel generates it at each boot. Elsewhere it is the time of the boot in seconds since the
+    epoch, rounded to a minute, because the system's value changes slightly when the clock is set.
     """
-    return (_kernels_own() if sys.platform == "linux" else "") or str(60 * round(psutil.boot_time() / 60))
+    return (_kernel_boot_id() if sys.platform == "linux" else "") or str(60 * round(psutil.boot_time() / 60))
 
 
-def _kernels_own() -> str:
+def _kernel_boot_id() -> str:
     try:
-        return _KERNELS_OWN.read_text(encoding="ascii").strip()
+        return _KERNEL_BOOT_ID.read_text(encoding="ascii").strip()
     except (OSError, ValueError):
         # Some containers hide it.
         return ""

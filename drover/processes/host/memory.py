@@ -1,4 +1,4 @@
-"""How much memory the machine has, how much processes hold, and how large shared memory is."""
+"""Memory of the machine, memory of processes, and the size of shared memory."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import psutil
 
 _BYTES_PER_MB = 1_000_000
 ENOUGH_SHARED_MEMORY = 1 << 30
-"""Bytes of shared memory below which Chrome is told to use files instead."""
-SHARED_MEMORY = "/dev/shm"  # noqa: S108 - it is looked at, nothing is made there
+"""Bytes of shared memory; below this, Chrome is configured to use files instead."""
+SHARED_MEMORY = "/dev/shm"  # noqa: S108 - only its size is read
 
 
 @dataclass(frozen=True, slots=True)
 class MachineMemory:
-    """The memory of the machine, in units of 1,000,000 bytes; what caches hold counts as free."""
+    """The memory of the machine, in units of 1,000,000 bytes; caches count as free."""
 
     total_mb: float
     used_mb: float
 
 
 def machine_memory() -> MachineMemory:
-    """Give how much memory the machine has, and how much of it is taken."""
+    """Return the total and the used memory of the machine."""
     memory = psutil.virtual_memory()
     return MachineMemory(memory.total / _BYTES_PER_MB, (memory.total - memory.available) / _BYTES_PER_MB)
 
@@ -40,10 +40,10 @@ def is_shared_memory_small() -> bool:
 
 
 def memory_held_mb(pids: Iterable[int]) -> float:
-    """Give what the processes hold together, in units of 1,000,000 bytes.
+    """Return the memory that the processes use together, in units of 1,000,000 bytes.
 
-    Pages that they share are counted once on Linux (PSS): the resident sizes of one Chrome's
-    processes add up to more than twice of what ends with it. What cannot be read counts as nothing.
+    On Linux, shared pages are counted once (PSS): the resident sizes of the processes of one Chrome add
+    up to more than twice the memory that is freed when it ends. A process that is not readable counts as 0.
     """
     return sum(map(_held_bytes, pids)) / _BYTES_PER_MB
 

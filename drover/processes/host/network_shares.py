@@ -1,4 +1,4 @@
-"""Network shares: folders that are not on a disk of this machine."""
+"""Detection of network shares: folders that are not on a local disk."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FUSE: Final = frozenset({"ceph", "davfs2", "gcsfuse", "glusterfs", "rclone", "s
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """One mounted file system; `options` as the system tells them, separated by commas."""
+    """A mounted file system; `options` is the comma-separated text that the system reports."""
 
     point: PurePath
     file_system: str
@@ -26,33 +26,33 @@ class Mount:
 
 
 def network_share(path: Path) -> str | None:
-    """Give the kind of the network file system that a folder lies on, or None for a disk of this machine."""
+    """Return the type of the network file system that a folder is on, or None for a local disk."""
     try:
         mounts = psutil.disk_partitions(all=True)
     except (OSError, psutil.Error):
-        # Of what the system does not tell nobody is warned.
+        # Without the list of mounts there is nothing to warn about.
         return None
     return share_among([Mount(Path(one.mountpoint), one.fstype, one.opts) for one in mounts], path.resolve())
 
 
 def share_among(mounts: Iterable[Mount], path: PurePath) -> str | None:
-    """Give the kind of the network file system that a path lies on, or None.
+    """Return the type of the network file system that a path is on, or None.
 
     Args:
-        mounts: All that are mounted; of two at one place the later one hides the earlier.
-        path: Absolute and without links.
+        mounts: All mounts; of two at the same place, the later one hides the earlier.
+        path: An absolute path without links.
     """
     if path.drive.startswith("\\\\"):
         return "a Windows share"
-    around = [mount for mount in mounts if path.is_relative_to(mount.point)]
-    if not around:
+    containing = [mount for mount in mounts if path.is_relative_to(mount.point)]
+    if not containing:
         return None
-    depth = max(len(mount.point.parts) for mount in around)
-    nearest = [mount for mount in around if len(mount.point.parts) == depth][-1]
+    depth = max(len(mount.point.parts) for mount in containing)
+    nearest = [mount for mount in containing if len(mount.point.parts) == depth][-1]
     return (nearest.file_system or "remote") if _is_remote(nearest) else None
 
 
 def _is_remote(mount: Mount) -> bool:
-    kind, _, behind = mount.file_system.lower().partition(".")
-    # psutil says `remote` of a drive letter that Windows has connected to a share.
-    return kind in _NETWORK or (kind == "fuse" and behind in _FUSE) or "remote" in mount.options.split(",")
+    kind, _, fuse_kind = mount.file_system.lower().partition(".")
+    # psutil reports `remote` for a drive letter that Windows has mapped to a share.
+    return kind in _NETWORK or (kind == "fuse" and fuse_kind in _FUSE) or "remote" in mount.options.split(",")

@@ -1,4 +1,4 @@
-"""What the machine lets us see and do with processes, and what becomes of orphans on it; found by trying."""
+"""What the service may see and end on this machine, and whether orphans are reaped; found by trial."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from drover.processes.table import snapshot
 
 _CAP_KILL = 5
 _ORPHAN_S = 2.0
-_LOOK_AGAIN_S = 0.02
-# Leaves an orphan behind that ends as soon as it is one.
+_POLL_PAUSE_S = 0.02
+# Creates an orphan that ends as soon as it is re-parented.
 _MAKE_ORPHAN = """
 import os, time
 parent = os.getpid()
@@ -32,7 +32,7 @@ while os.getppid() == parent:
 
 
 def sees_processes_of_others() -> bool:
-    """Tell whether other users' processes can be seen; on Linux `hidepid` of /proc may forbid it."""
+    """Return whether processes of other users are visible; on Linux `hidepid` of /proc may hide them."""
     if sys.platform != "linux":
         return True
     with suppress(OSError):
@@ -41,9 +41,9 @@ def sees_processes_of_others() -> bool:
 
 
 def may_end_processes_of_others() -> bool:
-    """Tell whether we have the right to end other users' processes."""
+    """Return whether the service is permitted to end processes of other users."""
     if sys.platform == "win32":
-        import ctypes  # noqa: PLC0415 - its `windll` is on Windows only
+        import ctypes  # noqa: PLC0415 - `windll` exists on Windows only
 
         return bool(ctypes.windll.shell32.IsUserAnAdmin())
     if os.geteuid() == 0:
@@ -52,15 +52,15 @@ def may_end_processes_of_others() -> bool:
 
 
 def chromes_of_others() -> int:
-    """Count other users' processes that are named as Chrome or ChromeDriver are."""
+    """Return the number of processes of other users with a name like Chrome or ChromeDriver."""
     rows = snapshot().rows.values()
     return sum(1 for row in rows if row.own_user is False and may_be_chrome(row.name))
 
 
 def orphans_are_reaped() -> bool | None:
-    """Tell whether who takes orphans in here reaps them; None where that could not be tried.
+    """Return whether the process that inherits orphans reaps them; None if that could not be tried.
 
-    In a container whose first process is no init, an orphan that has ended stays defunct for ever.
+    In a container whose first process is not an init, an ended orphan stays defunct forever.
     """
     if sys.platform == "win32":
         return None
@@ -77,7 +77,7 @@ def orphans_are_reaped() -> bool | None:
             status = psutil.Process(pid).status()
         except psutil.NoSuchProcess:
             return True
-        time.sleep(_LOOK_AGAIN_S)
+        time.sleep(_POLL_PAUSE_S)
     return False if status == psutil.STATUS_ZOMBIE else None
 
 

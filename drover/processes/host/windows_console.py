@@ -1,8 +1,8 @@
-"""The console window of Windows: who closes it, logs off or shuts down leaves its programs five seconds.
+"""Console events of Windows: closing the console, logging off and shutting down.
 
-Then Windows ends them, whatever they do; and as soon as the handler returns. Python's own handler of signals
-returns at once, so none of these events can be answered through `signal`. Sources: Microsoft's pages on
-`SetConsoleCtrlHandler` and `HandlerRoutine`; not tried on Windows.
+After such an event, Windows ends the program as soon as the handler returns, or after five seconds at the
+latest. Python's own signal handler returns at once, so the module `signal` cannot handle these events.
+Sources: Microsoft's pages on `SetConsoleCtrlHandler` and `HandlerRoutine`; not tried on Windows.
 """
 
 from __future__ import annotations
@@ -12,21 +12,22 @@ from collections.abc import Callable
 from typing import Any, Final
 
 _CLOSE, _LOGOFF, _SHUTDOWN = 2, 5, 6
-_LAST_EVENTS: Final = frozenset({_CLOSE, _LOGOFF, _SHUTDOWN})
+_FINAL_EVENTS: Final = frozenset({_CLOSE, _LOGOFF, _SHUTDOWN})
 
 
-def farewell(end: Callable[[], object]) -> Callable[[int], bool]:
-    """Give a handler of console events that calls `end` upon those after which Windows ends the program.
+def console_event_handler(end: Callable[[], object]) -> Callable[[int], bool]:
+    """Return a console event handler that calls `end` for the events after which Windows ends the program.
 
     Args:
-        end: Does what must be done within four seconds. Windows calls it on a thread of its own.
+        end: The final work; it must return within four seconds. Windows calls it on a separate thread.
 
     Returns:
-        What `SetConsoleCtrlHandler` expects: whether the event was handled; Ctrl-C and Ctrl-Break are not.
+        A handler for `SetConsoleCtrlHandler`. It returns whether it handled the event; it does not handle
+        Ctrl-C and Ctrl-Break.
     """
 
     def handle(event: int) -> bool:
-        if event not in _LAST_EVENTS:
+        if event not in _FINAL_EVENTS:
             return False
         end()
         return True
@@ -39,15 +40,15 @@ if sys.platform == "win32":
     from ctypes import wintypes
 
     _Handler: Any = ctypes.WINFUNCTYPE(wintypes.BOOL, wintypes.DWORD)
-    _kept: list[Any] = []
+    _handlers: list[Any] = []
 
     def end_with_console(end: Callable[[], object]) -> None:
         """Call `end` when the console is closed, the user logs off or the machine shuts down."""
-        # Windows keeps no reference to the handler.
-        _kept.append(_Handler(farewell(end)))
-        ctypes.windll.kernel32.SetConsoleCtrlHandler(_kept[-1], True)
+        # Windows does not keep the handler object alive.
+        _handlers.append(_Handler(console_event_handler(end)))
+        ctypes.windll.kernel32.SetConsoleCtrlHandler(_handlers[-1], True)
 
 else:
 
     def end_with_console(end: Callable[[], object]) -> None:
-        """Do nothing: elsewhere the end of a terminal is a signal, SIGHUP, and leaves all the time needed."""
+        """Do nothing: on other systems a closed terminal sends SIGHUP, which has no time limit."""

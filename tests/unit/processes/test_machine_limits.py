@@ -1,4 +1,4 @@
-"""What the service makes of a machine without IPv6 and of a small or missing /dev/shm."""
+"""The service on a machine without IPv6, or with a small or missing /dev/shm."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Bind = Callable[[socket.AddressFamily, str, int], Any]
 
 
 def binding(refused: dict[str, int]) -> Bind:
-    """Give a stand-in for the binding of sockets, that gives their address, or refuses it."""
+    """Return a replacement for `_bound` that returns the address, or raises the given error for it."""
 
     def bind(_: socket.AddressFamily, address: str, port: int) -> Any:  # noqa: ANN401
         if address in refused:
@@ -51,7 +51,7 @@ def test_a_port_that_is_taken_on_either_address_is_named(
     monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
     monkeypatch.setattr(listening, "_bound", binding({address: errno.EADDRINUSE}))
-    with pytest.raises(StartObstructed, match=rf"^DROVER_PORT is 5010: {address} port 5010 .*another port$"):
+    with pytest.raises(StartObstructed, match=rf"^DROVER_PORT is 5010: .* {address} port 5010 .*port$"):
         listening.listen("127.0.0.1", 5010)
 
 
@@ -71,7 +71,7 @@ def test_an_address_that_this_machine_has_not_is_refused(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(("code", "may_pass"), [(socket.EAI_AGAIN, True), (socket.EAI_NONAME, False)])
-def test_a_name_that_is_not_known_is_no_matter_of_the_port(
+def test_an_unknown_host_name_is_not_reported_as_a_port_problem(
     monkeypatch: pytest.MonkeyPatch, code: int, may_pass: bool
 ) -> None:
     def unknown(*_: object) -> None:

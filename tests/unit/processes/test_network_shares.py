@@ -1,4 +1,4 @@
-"""A data folder on a network share is known as such, by what the system says of its mounts."""
+"""Detection of network shares from the mounts that the system reports."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def posix(point: str, file_system: str) -> Mount:
 
 
 @pytest.mark.parametrize("file_system", ["nfs", "nfs4", "cifs", "smb3", "fuse.sshfs", "9p", "smbfs", "afpfs"])
-def test_a_share_is_told_by_its_file_system(file_system: str) -> None:
+def test_a_share_is_recognised_by_its_file_system(file_system: str) -> None:
     mounts = [ROOT, posix("/home", file_system)]
     assert share_among(mounts, PurePosixPath("/home/me/.local/share/drover")) == file_system
 
@@ -51,11 +51,11 @@ def test_windows_shares_are_known_with_and_without_a_letter(
     assert share_among(mounts, PureWindowsPath(path)) == found
 
 
-def test_where_nothing_is_mounted_nothing_is_said() -> None:
+def test_without_mounts_nothing_is_reported() -> None:
     assert share_among([], PurePath("/home")) is None
 
 
-def test_a_system_that_does_not_tell_its_mounts_stops_no_start(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_mounts_do_not_prevent_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*, all: bool) -> object:  # noqa: A002 - psutil's own word
         raise PermissionError
 
@@ -64,5 +64,5 @@ def test_a_system_that_does_not_tell_its_mounts_stops_no_start(monkeypatch: pyte
 
 
 @pytest.mark.skipif(not Path("/proc/self/mounts").exists(), reason="/proc is Linux's")
-def test_the_folder_of_the_kernels_own_files_is_no_share() -> None:
+def test_the_kernels_virtual_file_systems_are_not_shares() -> None:
     assert network_share(Path("/proc")) is None

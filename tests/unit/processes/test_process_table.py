@@ -68,7 +68,7 @@ def test_an_identity_needs_a_start_time() -> None:
         ),
     ],
 )
-def test_names_worth_a_closer_look(name: str) -> None:
+def test_chrome_like_names_are_candidates(name: str) -> None:
     assert may_be_chrome(name)
 
 
@@ -123,7 +123,7 @@ def test_a_chrome_folder_is_known_by_its_name(exe: str, inside: bool) -> None:
         (Kind.CHROME, None, Role.OTHER),
     ],
 )
-def test_roles_come_from_the_executable_and_the_type_switch(
+def test_roles_are_derived_from_the_executable_and_the_type_switch(
     kind: Kind, args: tuple[str, ...] | None, role: Role
 ) -> None:
     assert role_of(kind, args) is role

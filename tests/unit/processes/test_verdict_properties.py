@@ -149,7 +149,7 @@ def test_a_table_in_another_order_gives_the_same_plan(
 
 
 @given(tables(), protections(), SCOPES)
-def test_what_is_ended_has_an_identity_is_not_defunct_and_a_wider_scope_ends_no_less(
+def test_orphans_have_an_identity_are_not_defunct_and_a_wider_scope_ends_no_fewer(
     table: ProcessTable, protection: Protection, scope: CleanupScope
 ) -> None:
     plan = plan_cleanup(table, protection, scope)

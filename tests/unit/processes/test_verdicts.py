@@ -21,7 +21,7 @@ from tests.unit.tables import (
     DRIVER,
     FOLDER,
     GOOGLE,
-    NOBODY,
+    NO_SESSIONS,
     PROFILE,
     SELF,
     WEBDRIVER,
@@ -41,7 +41,7 @@ from tests.unit.tables import (
 EVERY_USUAL_SCOPE = [CleanupScope.OWNED, CleanupScope.ABANDONED, CleanupScope.SYSTEM]
 
 
-# Sessions of ours
+# Sessions of this instance
 
 
 @pytest.mark.parametrize("scope", EVERY_USUAL_SCOPE)
@@ -90,20 +90,20 @@ def test_protection_by_pid_ignores_start_times() -> None:
 @pytest.mark.parametrize("scope", EVERY_USUAL_SCOPE)
 def test_a_mark_of_ours_without_a_session_is_an_orphans(scope: CleanupScope) -> None:
     tree = debian_tree(1000, SELF, PROFILE)
-    found = judged(tree, NOBODY, scope)
+    found = judged(tree, NO_SESSIONS, scope)
     assert {judgement.verdict for judgement in found.values()} == {Verdict.ORPHAN}
-    assert found[1001].reason == f"its session's folder {FOLDER} is no longer in any list"
+    assert found[1001].reason == f"uses {FOLDER}, which no longer belongs to a session"
 
 
 @pytest.mark.parametrize("scope", EVERY_USUAL_SCOPE)
 @pytest.mark.parametrize(
     ("state", "verdict", "words"),
     [
-        (OwnerState.LIVING, "protected", "the service of /other lives"),
-        (OwnerState.RECENT, "protected", "stopped a moment ago and may come back"),
-        (OwnerState.DEAD, "orphan", "the service of /other has ended"),
-        (OwnerState.UNREADABLE, "foreign", "its lock cannot be read: spared"),
-        (None, "foreign", "its lock cannot be read: spared"),
+        (OwnerState.LIVING, "protected", "the Drover instance of /other is running"),
+        (OwnerState.RECENT, "protected", "stopped recently and may restart"),
+        (OwnerState.DEAD, "orphan", "the Drover instance of /other has stopped"),
+        (OwnerState.UNREADABLE, "foreign", "may be running (its lock is not readable); left alone"),
+        (None, "foreign", "may be running (its lock is not readable); left alone"),
     ],
 )
 def test_another_instance_decides_over_its_own_marks(
@@ -115,7 +115,7 @@ def test_another_instance_decides_over_its_own_marks(
     assert (found.verdict.value, words in found.reason) == (verdict, True)
 
 
-def test_alone_on_the_command_line_the_owner_of_our_own_folder_decides_too() -> None:
+def test_without_a_running_instance_the_owner_of_our_own_folder_decides_too() -> None:
     tree = debian_tree(1000, 1, PROFILE)
     alone = Protection((), None, {"/data": OwnerState.RECENT})
     assert all_are(Verdict.PROTECTED, tree, alone, CleanupScope.SYSTEM)
@@ -131,29 +131,28 @@ def test_the_data_folders_of_a_table_are_found() -> None:
 
 def test_what_cannot_be_read_is_spared_in_spite_of_a_dead_owners_mark() -> None:
     browser = replace(proc(1000, 1, DEBIAN, PROFILE), started=None)
-    found = judged([browser], NOBODY, CleanupScope.SYSTEM)[1000]
-    assert (found.verdict, found.reason) == (Verdict.FOREIGN, "its start time cannot be read: spared")
+    found = judged([browser], NO_SESSIONS, CleanupScope.SYSTEM)[1000]
+    assert (found.verdict, found.reason) == (Verdict.FOREIGN, "not readable: start time; left alone")
 
 
-# A stranger's ChromeDriver
+# ChromeDriver of another program
 
 
-def test_a_strangers_driver_is_foreign_while_its_program_runs() -> None:
+def test_a_foreign_programs_driver_is_foreign_while_its_program_runs() -> None:
     rows = [proc(1000, 1, "pytest"), *debian_tree(1100, 1000)]
-    assert all_are(Verdict.FOREIGN, rows, NOBODY, CleanupScope.ABANDONED)
+    assert all_are(Verdict.FOREIGN, rows, NO_SESSIONS, CleanupScope.ABANDONED)
     assert (
-        judged(rows)[1100].reason
-        == "a ChromeDriver whose program still runs: its parent is pytest (PID 1000)"
+        judged(rows)[1100].reason == "ChromeDriver whose starting program is still running: pytest (PID 1000)"
     )
 
 
-def test_a_strangers_driver_is_an_orphan_for_a_person_who_asks() -> None:
+def test_a_foreign_programs_driver_is_an_orphan_in_a_manual_cleanup() -> None:
     rows = [proc(1000, 1, "pytest"), *debian_tree(1100, 1000)]
-    assert orphan_pids(plan_cleanup(table(*rows), NOBODY, CleanupScope.SYSTEM)) == {*range(1100, 1107)}
+    assert orphan_pids(plan_cleanup(table(*rows), NO_SESSIONS, CleanupScope.SYSTEM)) == {*range(1100, 1107)}
 
 
-def test_a_strangers_driver_is_never_touched_in_scope_owned() -> None:
-    assert all_are(Verdict.FOREIGN, debian_tree(1100, 1), NOBODY, CleanupScope.OWNED)
+def test_a_foreign_programs_driver_is_never_ended_in_scope_owned() -> None:
+    assert all_are(Verdict.FOREIGN, debian_tree(1100, 1), NO_SESSIONS, CleanupScope.OWNED)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +170,7 @@ def test_a_driver_under_a_users_systemd_has_lost_its_program() -> None:
 
 def test_a_driver_that_may_be_a_service_is_spared() -> None:
     found = judged([proc(1100, 1, DRIVER, pgid=1100, sid=1100)])[1100]
-    assert found.reason == "a ChromeDriver that may be a service of systemd (PID 1): spared"
+    assert found.reason == "ChromeDriver that may be a service of systemd (PID 1); left alone"
     assert verdicts([proc(1100, 1, DRIVER, pgid=1100, sid=1100)], scope=CleanupScope.SYSTEM) == {
         1100: "orphan"
     }
@@ -187,24 +186,23 @@ def test_undetected_chromedrivers_renamed_program_is_a_driver(name: str) -> None
     assert (found.role, found.verdict) == (Role.DRIVER, Verdict.ORPHAN)
 
 
-# Chrome that lost its ChromeDriver
+# Chrome whose ChromeDriver has ended
 
 
 @pytest.mark.parametrize("scope", [CleanupScope.ABANDONED, CleanupScope.SYSTEM])
 @pytest.mark.parametrize("sandboxed", [False, True])
 def test_chrome_of_a_dead_driver_is_an_orphan_with_its_helpers(scope: CleanupScope, sandboxed: bool) -> None:
     tree = debian_tree(1000, 1, browser_parent=1, sandboxed=sandboxed)[1:]
-    plan = plan_cleanup(table(*tree), NOBODY, scope)
+    plan = plan_cleanup(table(*tree), NO_SESSIONS, scope)
     assert orphan_pids(plan) == {*range(1001, 1007)}
-    assert (
-        plan.orphans[0].reason
-        == "its ChromeDriver is gone: the leader of its process group (PID 1000) is dead"
-    )
+    assert plan.orphans[0].reason == "its ChromeDriver, the leader of its process group (PID 1000), has ended"
 
 
 def test_a_defunct_leader_of_the_group_is_a_dead_one() -> None:
     tree = [zombie(1000, 50, "chromedriver"), *debian_tree(1000, 1, browser_parent=1)[1:]]
-    assert orphan_pids(plan_cleanup(table(*tree), NOBODY, CleanupScope.ABANDONED)) == {*range(1001, 1007)}
+    assert orphan_pids(plan_cleanup(table(*tree), NO_SESSIONS, CleanupScope.ABANDONED)) == {
+        *range(1001, 1007)
+    }
 
 
 def test_a_stopped_browser_is_an_orphan_like_any_other() -> None:
@@ -217,7 +215,7 @@ def test_a_subreaper_that_took_chrome_in_proves_as_much_as_init() -> None:
     assert verdicts(rows) == {1001: "orphan"}
 
 
-def test_chrome_in_another_session_than_its_parent_was_given_to_it_and_only_a_person_takes_it() -> None:
+def test_chrome_re_parented_across_sessions_is_ended_only_in_a_manual_cleanup() -> None:
     rows = [proc(50, 1, "python3", pgid=50, sid=50), proc(1001, 50, DEBIAN, WEBDRIVER, pgid=1000, sid=1000)]
     assert verdicts(rows, scope=CleanupScope.SYSTEM) == {1001: "orphan"}
     assert verdicts(rows, scope=CleanupScope.ABANDONED) == {1001: "foreign"}
@@ -235,24 +233,24 @@ def test_chrome_in_its_parents_session_or_leading_one_may_be_its_own_child(sid: 
     [
         (
             proc(1001, 1, DEBIAN, "--enable-automation", pgid=1000),
-            "Chrome that was not started by a ChromeDriver",
+            "Chrome not started by a ChromeDriver",
         ),
         (
             proc(1001, 800, DEBIAN, WEBDRIVER, pgid=1000),
-            "Chrome whose program still runs: its parent is bash (PID 800)",
+            "Chrome whose starting program is still running: bash (PID 800)",
         ),
-        (proc(1001, 1, DEBIAN, WEBDRIVER, pgid=None), "its process group cannot be read: spared"),
+        (proc(1001, 1, DEBIAN, WEBDRIVER, pgid=None), "not readable: process group; left alone"),
         (
             proc(1001, 1, DEBIAN, WEBDRIVER, pgid=800),
-            "the leader of its process group, bash (PID 800), still runs",
+            "the leader of its process group, bash (PID 800), is still running",
         ),
         (
             proc(1001, 1, DEBIAN, WEBDRIVER, pgid=1001),
-            "its ChromeDriver was told to leave it behind (`detach`): it has a process group of its own",
+            "its ChromeDriver was told to leave it running (`detach`); it has its own process group",
         ),
         (
             proc(1001, 1, GOOGLE, pgid=1001),
-            "Chrome in a process group of its own: no ChromeDriver looks after it",
+            "Chrome in its own process group; no ChromeDriver manages it",
         ),
     ],
 )
@@ -316,10 +314,10 @@ def test_a_crash_handler_follows_its_database_and_is_spared_without_one() -> Non
     assert verdicts(rows) == {1001: "orphan", 1002: "orphan", 1003: "foreign", 1004: "orphan"}
 
 
-# The innocent
+# Unrelated processes
 
 
-INNOCENT = {
+UNRELATED = {
     "a person's Chrome": proc(1001, 1, GOOGLE, pgid=1001, sid=1001),
     "one with a debugging port": proc(1001, 700, GOOGLE, "--remote-debugging-port=9222", pgid=1001),
     "Debian's wrapped in a terminal": proc(1001, 700, DEBIAN, pgid=1001),
@@ -350,9 +348,9 @@ INNOCENT = {
 
 
 @pytest.mark.parametrize("scope", [CleanupScope.OWNED, CleanupScope.ABANDONED, CleanupScope.SYSTEM])
-@pytest.mark.parametrize("who", INNOCENT)
-def test_the_innocent_are_foreign(who: str, scope: CleanupScope) -> None:
-    found = judged([proc(700, 1, "node"), INNOCENT[who]], scope=scope)[1001]
+@pytest.mark.parametrize("who", UNRELATED)
+def test_unrelated_processes_are_foreign(who: str, scope: CleanupScope) -> None:
+    found = judged([proc(700, 1, "node"), UNRELATED[who]], scope=scope)[1001]
     assert found.verdict is Verdict.FOREIGN
     assert found.reason
 
@@ -365,10 +363,10 @@ def test_processes_without_chrome_in_their_name_are_not_listed() -> None:
 def test_helpers_in_a_container_follow_their_own_browser_and_not_a_mark_that_reads_like_ours() -> None:
     rows = [proc(700, 1, "containerd-shim"), *debian_tree(1000, 700, PROFILE)]
     rows = [replace(row, own_namespace=False if row.exe else None) for row in rows]
-    assert all_are(Verdict.FOREIGN, rows, NOBODY, CleanupScope.SYSTEM)
+    assert all_are(Verdict.FOREIGN, rows, NO_SESSIONS, CleanupScope.SYSTEM)
 
 
-# The service itself, and the defunct
+# The service itself, and defunct processes
 
 
 @pytest.mark.parametrize("scope", CleanupScope)
@@ -387,10 +385,10 @@ def test_our_defunct_children_are_reaped_and_others_are_left_to_their_parent() -
         zombie(1002, 700, "chrome_crashpad_handler"),
         zombie(1003, SELF, "x"),
     ]
-    plan = plan_cleanup(table(*rows), NOBODY, CleanupScope.SYSTEM)
+    plan = plan_cleanup(table(*rows), NO_SESSIONS, CleanupScope.SYSTEM)
     assert [found.row.pid for found in plan.reapable] == [1001]
     assert plan.orphans == ()
-    assert judged(rows)[1002].reason == "defunct: its parent (PID 700) must reap it"
+    assert judged(rows)[1002].reason == "defunct; its parent (PID 700) must reap it"
 
 
 def test_a_defunct_driver_of_a_session_is_left_to_the_session() -> None:
@@ -415,7 +413,7 @@ def test_in_docker_without_init_the_service_is_the_first_process_and_finds_its_s
 
 def test_in_docker_with_init_orphans_hang_on_tini() -> None:
     rows = debian_tree(100, 1, browser_parent=1)[1:]
-    assert orphan_pids(plan_cleanup(table(*rows, init="tini"), NOBODY, CleanupScope.ABANDONED)) == {
+    assert orphan_pids(plan_cleanup(table(*rows, init="tini"), NO_SESSIONS, CleanupScope.ABANDONED)) == {
         *range(101, 107)
     }
 
@@ -423,7 +421,7 @@ def test_in_docker_with_init_orphans_hang_on_tini() -> None:
 # Google Chrome's package for Debian
 
 
-def test_google_chrome_is_known_by_its_executable_whatever_its_first_argument_says() -> None:
+def test_google_chrome_is_recognised_by_its_executable_and_not_its_first_argument() -> None:
     browser = replace(
         proc(1001, 1, GOOGLE, pgid=1000), cmdline=("/usr/bin/google-chrome-stable", WEBDRIVER), name="chrome"
     )
@@ -459,7 +457,7 @@ def test_on_windows_a_stale_parent_id_shows_that_the_program_is_gone() -> None:
     }
 
 
-def test_on_windows_a_parent_id_that_was_given_away_is_no_parent() -> None:
+def test_on_windows_a_reused_parent_id_is_not_a_parent() -> None:
     rows = [
         windows(proc(4000, 3000, DRIVER_EXE)),
         windows(proc(3000, 4, CHROME_EXE, started=9000)),
@@ -468,13 +466,13 @@ def test_on_windows_a_parent_id_that_was_given_away_is_no_parent() -> None:
     assert verdicts(table(*rows, system="windows")) == {3000: "foreign", 3001: "foreign", 4000: "orphan"}
 
 
-def test_on_windows_chrome_alone_cannot_be_proven_a_strangers_orphan() -> None:
+def test_on_windows_chrome_without_its_driver_cannot_be_proven_an_orphan() -> None:
     found = judged(
         table(windows(proc(4001, 4000, CHROME_EXE, WEBDRIVER)), system="windows"), scope=CleanupScope.SYSTEM
     )
     assert (
         found[4001].reason
-        == "Windows has no process groups: it cannot be proven that its ChromeDriver is gone, spared"
+        == "no proof that its ChromeDriver has ended (Windows has no process groups); left alone"
     )
 
 
@@ -538,21 +536,21 @@ def test_on_macos_an_electron_programs_crash_handler_is_foreign() -> None:
     assert verdicts(rows, scope=CleanupScope.EVERYTHING) == {1001: "foreign"}
 
 
-# The emergency
+# Emergency recovery
 
 
-def test_an_emergency_takes_every_chrome_and_no_look_alike() -> None:
-    doomed = [
+def test_an_emergency_ends_every_chrome_and_no_look_alike() -> None:
+    targets = [
         *debian_tree(2000, SELF, PROFILE),
         proc(2101, 1, GOOGLE, pgid=2101),
         proc(2102, 1, DRIVER, own_user=False),
         proc(2103, 1, DRIVER, own_namespace=False),
     ]
     lookalikes = ["Visual Studio Code's crash handler", "chrome-gnome-shell", "a native messaging host"]
-    innocent = [replace(INNOCENT[who], pid=3000 + number) for number, who in enumerate(lookalikes)]
-    plan = plan_cleanup(table(*doomed, *innocent), protect(2000, folder=FOLDER), CleanupScope.EVERYTHING)
-    assert orphan_pids(plan) == {row.pid for row in doomed}
+    unrelated = [replace(UNRELATED[who], pid=3000 + number) for number, who in enumerate(lookalikes)]
+    plan = plan_cleanup(table(*targets, *unrelated), protect(2000, folder=FOLDER), CleanupScope.EVERYTHING)
+    assert orphan_pids(plan) == {row.pid for row in targets}
 
 
-def test_an_emergency_spares_what_has_no_start_time_to_be_known_by() -> None:
+def test_an_emergency_spares_processes_without_a_start_time() -> None:
     assert verdicts([proc(1001, 1, DRIVER, started=None)], scope=CleanupScope.EVERYTHING) == {1001: "foreign"}
