@@ -1,1 +1,1 @@
-"""What is on disk: session folders and their files, the instance lock, the session database."""
+"""Data on disk: session folders and their files, the instance lock, the session database."""

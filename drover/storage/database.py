@@ -1,8 +1,8 @@
-"""What must outlive the process, in SQLite: the sessions and the saved states of their browsers.
+"""The session database in SQLite: the sessions and the saved states of their browsers.
 
-What `save` has returned from is on the disk, whatever happens to the process afterwards. The file
-holds cookies, so it is for the service's user alone. One connection under a lock of its own; nothing
-here calls out, so no other lock is ever taken inside it.
+When `save` has returned, the data is on disk, even if the process crashes afterwards. The file contains
+cookies, so only the user of the service can read it. There is one connection with its own lock; no other
+lock is taken while that lock is held.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from typing import Final
 from drover.core.errors import BrowserUnavailable, StartObstructed, StartRefused
 
 APPLICATION_ID: Final = 0x44525652
-"""In the header of our databases: "DRVR"."""
+"""The application id in the header of the database file: "DRVR"."""
 SCHEMA_VERSION: Final = 1
 BUSY_S: Final = 5.0
 
 _SCHEMA: Final = (
-    # In the order of their places, rows are in the order of their birth, whatever the clock said.
+    # The order of `place` is the order of creation, even if the clock was set back.
     "CREATE TABLE sessions (place INTEGER PRIMARY KEY, session_id TEXT UNIQUE, generation, document TEXT)",
     "CREATE TABLE states (session_id TEXT PRIMARY KEY, state TEXT, taken_at TEXT)",
     "CREATE TABLE kept (key TEXT PRIMARY KEY, state TEXT, taken_at TEXT)",
@@ -41,8 +41,8 @@ _INSERT: Final = (
     "INSERT INTO sessions (session_id, generation, document) VALUES (:session_id, :generation, :document)"
     " ON CONFLICT DO NOTHING"
 )
-# SQLite's words where the file itself is not to blame; Python 3.10 shows no error code.
-_BLAMELESS: Final = (
+# SQLite's messages for errors that are not caused by the file itself; Python 3.10 has no error codes.
+_ENVIRONMENT_ERRORS: Final = (
     *("database is locked", "database or disk is full", "disk I/O error"),
     *("locking protocol", "unable to open database file"),
 )
@@ -50,7 +50,7 @@ _BLAMELESS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class SetAside:
-    """A file that stood in the place of our database: where it is now, and what was wrong with it."""
+    """An unusable database file that was renamed: its new path, and why it was not usable."""
 
     path: Path
     reason: str
@@ -58,7 +58,7 @@ class SetAside:
 
 @dataclass(frozen=True, slots=True)
 class SessionRow:
-    """One session as the database holds it; `document` is JSON text that only its reader interprets."""
+    """One session as stored in the database; `document` is JSON text that the database does not interpret."""
 
     session_id: str
     generation: int
@@ -67,17 +67,17 @@ class SessionRow:
 
 @dataclass(frozen=True, slots=True)
 class StoredState:
-    """The state of a browser as JSON text, and when it was taken."""
+    """The saved state of a browser as JSON text, and the time of its capture."""
 
     state: str
     taken_at: datetime
 
 
 class SessionDatabase:
-    """The sessions on disk; every method raises BrowserUnavailable where the disk does not do as told.
+    """The session database; every method raises BrowserUnavailable if the database cannot be used.
 
     Args:
-        path: The database's file; its folder exists.
+        path: The database file; its folder must exist.
     """
 
     def __init__(self, path: Path) -> None:
@@ -86,11 +86,11 @@ class SessionDatabase:
         self._connection: sqlite3.Connection | None = None
 
     def open(self) -> SetAside | None:
-        """Open the database, or make a new one; what cannot be used in its place is set aside.
+        """Open or create the database; an unusable file is renamed, and a new database is created.
 
         Raises:
-            StartRefused: The folder cannot be written to, the disk is full, or another program has locked
-                the file.
+            StartRefused: The folder is not writable, the disk is full, or another program has locked the
+                file.
         """
         try:
             reason = self._try_open()
@@ -105,7 +105,7 @@ class SessionDatabase:
         return found
 
     def close(self) -> None:
-        """Close the database; what is asked of it afterwards fails."""
+        """Close the database; later calls raise BrowserUnavailable."""
         with self._lock:
             connection, self._connection = self._connection, None
         if connection is not None:
@@ -113,14 +113,14 @@ class SessionDatabase:
                 connection.close()
 
     def save(self, row: SessionRow) -> None:
-        """Save a session; it is on the disk when this returns. A later generation is never overwritten."""
+        """Save a session; it is on disk when this returns. A later generation is never overwritten."""
         values = asdict(row)
         with self._transaction() as connection:
             if connection.execute(_CHANGE, values).rowcount == 0:
                 connection.execute(_INSERT, values)
 
     def update(self, row: SessionRow) -> None:
-        """Save changes of a session that is in the database; a deleted one stays deleted."""
+        """Save changes of a session if it is in the database; a deleted session stays deleted."""
         with self._transaction() as connection:
             connection.execute(_CHANGE, asdict(row))
 
@@ -131,13 +131,13 @@ class SessionDatabase:
         return tuple(SessionRow(str(name), generation, str(document)) for name, generation, document in rows)
 
     def delete(self, session_id: str) -> None:
-        """Forget a session and its saved state."""
+        """Delete a session and its saved state."""
         with self._transaction() as connection:
             connection.execute("DELETE FROM states WHERE session_id = ?", (session_id,))
             connection.execute("DELETE FROM sessions WHERE session_id = ?", (session_id,))
 
     def save_state(self, session_id: str, state: str, taken_at: datetime) -> None:
-        """Note the state of a session's browser; that of a session which is not in the store is dropped."""
+        """Save the state of a session's browser; it is dropped if the session is not in the database."""
         with self._transaction() as connection:
             connection.execute(
                 "INSERT OR REPLACE INTO states SELECT session_id, ?, ? FROM sessions WHERE session_id = ?",
@@ -145,30 +145,30 @@ class SessionDatabase:
             )
 
     def load_state(self, session_id: str) -> StoredState | None:
-        """Give the saved state of a session's browser."""
+        """Return the saved state of a session's browser, or None."""
         return self._saved("SELECT state, taken_at FROM states WHERE session_id = ?", session_id)
 
     def keep_for_key(self, key: str, state: str, taken_at: datetime) -> None:
-        """Keep the last state of a keyed session that ends, for the next session of its key."""
+        """Save the final state of a session with a key, for the next session with that key."""
         with self._transaction() as connection:
             connection.execute(
                 "INSERT OR REPLACE INTO kept VALUES (?, ?, ?)", (key, state, taken_at.isoformat())
             )
 
     def load_for_key(self, key: str) -> StoredState | None:
-        """Give what was kept for a key; it stays until `forget_key`, so that a failed start loses nothing."""
+        """Return the state saved for a key, or None; it stays until `forget_key`, in case a start fails."""
         return self._saved("SELECT state, taken_at FROM kept WHERE key = ?", key)
 
     def forget_key(self, key: str) -> None:
-        """Forget what was kept for a key."""
+        """Delete the state saved for a key."""
         with self._transaction() as connection:
             connection.execute("DELETE FROM kept WHERE key = ?", (key,))
 
     def clear(self) -> None:
-        """Forget everything, in the log of writes as well."""
+        """Delete all data, including that in the write-ahead log."""
         with self._transaction() as connection:
             for table in ("sessions", "states", "kept"):
-                connection.execute(f"DELETE FROM {table}")  # noqa: S608 - the names are ours
+                connection.execute(f"DELETE FROM {table}")  # noqa: S608 - the names are constants
         with self._connected() as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
@@ -180,7 +180,7 @@ class SessionDatabase:
         try:
             return StoredState(str(row[0]), datetime.fromisoformat(row[1]))
         except (TypeError, ValueError):
-            # A row that cannot be understood is as good as none.
+            # A row that is not valid counts as missing.
             return None
 
     @contextmanager
@@ -193,17 +193,19 @@ class SessionDatabase:
     def _connected(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
             if self._connection is None:
-                raise BrowserUnavailable("The list of sessions on disk is closed; ask again later")
+                raise BrowserUnavailable(
+                    "The session database is closed, because the service is stopping; retry later"
+                )
             try:
                 yield self._connection
             except sqlite3.Error as error:
                 raise BrowserUnavailable(
-                    f"{self._path} could not be used ({error}): see that the disk is not full and that the "
-                    "folder can be written to, then ask again"
+                    f"{self._path} could not be used ({error}): check that the disk is not full and that the "
+                    "folder is writable, then retry"
                 ) from error
 
     def _try_open(self) -> str | None:
-        """Open the file, or give what is wrong with it."""
+        """Open the file; return why it is not usable, or None."""
         try:
             self._make_private()
         except (IsADirectoryError, PermissionError) as error:
@@ -217,7 +219,7 @@ class SessionDatabase:
         return reason
 
     def _make_private(self) -> None:
-        # SQLite gives its other files the mode of the first; those of a copy may have had their own.
+        # SQLite creates its other files with the mode of the first; files of a copy may have other modes.
         os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600))
         for path in _parts(self._path):
             with suppress(FileNotFoundError):
@@ -225,9 +227,9 @@ class SessionDatabase:
                     path.chmod(0o600)
 
     def _move_away(self) -> Path:
-        moment = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S.%fZ")
-        aside = self._path.with_name(f"{self._path.name}.set-aside-{moment}")
-        # The database first: should we die in between, SQLite ignores a log that lies beside a new file.
+        timestamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S.%fZ")
+        aside = self._path.with_name(f"{self._path.name}.set-aside-{timestamp}")
+        # The database first: if the process dies in between, SQLite ignores a log beside a new file.
         for path, new_path in zip(_parts(self._path), _parts(aside), strict=True):
             with suppress(FileNotFoundError):
                 path.rename(new_path)
@@ -235,8 +237,8 @@ class SessionDatabase:
 
     def _refusal(self, error: object) -> StartRefused:
         return StartObstructed(
-            f"{self._path} cannot be used ({error}): see that the disk is not full, that the folder can be "
-            "written to, and that no other program has the file open"
+            f"{self._path} cannot be used ({error}): check that the disk is not full, that the folder is "
+            "writable, and that no other program has the file open"
         )
 
 
@@ -245,12 +247,12 @@ def _parts(path: Path) -> list[Path]:
 
 
 def _prepared(connection: sqlite3.Connection) -> str | None:
-    """Make a new database ours, or see that an old one is; gives what is wrong with it, closed then."""
+    """Initialize a new database or check an old one; if it is not usable, close it and return why."""
     try:
         reason = _prepare(connection)
     except sqlite3.Error as error:
         reason = str(error)
-        if reason in _BLAMELESS:
+        if reason in _ENVIRONMENT_ERRORS:
             connection.close()
             raise
     if reason is not None:
@@ -259,7 +261,7 @@ def _prepared(connection: sqlite3.Connection) -> str | None:
 
 
 def _prepare(connection: sqlite3.Connection) -> str | None:
-    # A letter that damage has made illegible must not hide the rest.
+    # A damaged character must not make the rest unreadable.
     connection.text_factory = partial(str, encoding="utf-8", errors="replace")
     tables = {sql for (sql,) in connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")}
     marks = [
@@ -268,22 +270,22 @@ def _prepare(connection: sqlite3.Connection) -> str | None:
     if not tables and marks == [0, 0]:
         _create(connection)
     else:
-        reason = _flaw(connection, tables, *marks)
+        reason = _problem(connection, tables, *marks)
         if reason is not None:
             return reason
-    # What is deleted is overwritten as well: these are cookies.
+    # Deleted data is overwritten, because it contains cookies.
     for pragma in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON"):
         connection.execute(f"PRAGMA {pragma}").fetchall()
     return None
 
 
-def _flaw(connection: sqlite3.Connection, tables: set[str], application: int, version: int) -> str | None:
+def _problem(connection: sqlite3.Connection, tables: set[str], application: int, version: int) -> str | None:
     if application != APPLICATION_ID:
         return "it belongs to another program"
     if version > SCHEMA_VERSION:
-        return "a newer version of Drover has made it"
+        return "a newer version of Drover created it"
     if version != SCHEMA_VERSION or tables != set(_SCHEMA):
-        return "its tables are not those of Drover"
+        return "its tables do not match Drover's schema"
     findings = [finding for (finding,) in connection.execute("PRAGMA quick_check")]
     if findings != ["ok"]:
         return f"it is damaged: {findings[0].splitlines()[-1]}"

@@ -1,7 +1,7 @@
 """The lock of an instance on its data folder.
 
-The instance holds an operating-system lock on `<data_dir>/lock` while it lives. A session's mark names the
-data folder, so anybody can read from a command line whether the owner of a process lives.
+A running instance holds an operating-system lock on `<data_dir>/lock`. A session mark names the data folder,
+so the command line of a process is enough to find out whether its owner is running.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from pathlib import Path
 from drover.core.errors import DataDirInUse, StartRefused, start_refused
 from drover.processes.session_mark import OwnerState
 
-_ACQUIRE_PATIENCE_S = 2.0
+_ACQUIRE_TIMEOUT_S = 2.0
 _ACQUIRE_PAUSE_S = 0.05
 
 
 def read_owner(data_dir: str, adopt_grace: float) -> OwnerState:
-    """Tell whether the instance that owns a data folder lives.
+    """Return the state of the instance that owns a data folder.
 
     Args:
-        adopt_grace: Seconds since its last sign of life for which a stopped instance counts as `RECENT`.
+        adopt_grace: Seconds after its last heartbeat for which a stopped instance counts as `RECENT`.
 
-    A lock that is missing proves nothing (the folder may lie in a mount namespace that we do not see), so it
-    is `UNREADABLE` as well as one that may not be read. The lock is never taken from an instance that starts:
-    on POSIX a shared lock is tried, and an instance that acquires it tries again for a while.
+    A missing lock proves nothing, because the folder may be in a mount namespace that we do not see. So it
+    counts as `UNREADABLE`, like a lock without read permission. This check never prevents another instance
+    from starting: on POSIX it tries a shared lock, and an instance retries for a while to acquire the lock.
     """
     try:
         with _opened(
@@ -44,10 +44,10 @@ def read_owner(data_dir: str, adopt_grace: float) -> OwnerState:
 
 
 class InstanceLock:
-    """The lock on `<data_dir>/lock` that says to every other process on the machine: its instance lives.
+    """The lock on `<data_dir>/lock`, which shows every other process on the machine that its instance runs.
 
-    The operating system releases it however the process ends. Its file's modification time is the last sign
-    of life.
+    The operating system releases it, however the process ends. The modification time of its file is the last
+    heartbeat.
     """
 
     def __init__(self, data_dir: Path) -> None:
@@ -56,24 +56,24 @@ class InstanceLock:
         self._descriptor: int | None = None
 
     def acquire(self) -> None:
-        """Take the lock; retries for two seconds, since somebody who reads it may hold it for an instant.
+        """Acquire the lock; retry for two seconds, because a process that checks it may hold it briefly.
 
         Raises:
             DataDirInUse: Another instance holds it.
-            StartRefused: The lock file cannot be opened, or its file system has no locks.
+            StartRefused: The lock file cannot be opened, or its file system does not support locks.
         """
-        deadline = time.monotonic() + _ACQUIRE_PATIENCE_S
+        deadline = time.monotonic() + _ACQUIRE_TIMEOUT_S
         while not self._try():
             if time.monotonic() >= deadline:
                 raise DataDirInUse(
-                    f"another instance of Drover uses {self._data_dir}: stop it, or set DROVER_DATA_DIR to a "
-                    "folder of its own for this one"
+                    f"another instance of Drover uses {self._data_dir}: stop it, or set DROVER_DATA_DIR to "
+                    "another folder"
                 )
             time.sleep(_ACQUIRE_PAUSE_S)
         self.touch()
 
     def touch(self) -> None:
-        """Set the sign of life to now."""
+        """Set the heartbeat to the current time."""
         if self._descriptor is None:
             return
         if os.utime in os.supports_fd:
@@ -82,7 +82,7 @@ class InstanceLock:
             os.utime(self._path)
 
     def release(self) -> None:
-        """Give the lock back, with a last sign of life; does nothing when it is not held."""
+        """Release the lock after a final heartbeat; do nothing if it is not held."""
         if self._descriptor is None:
             return
         self.touch()
@@ -97,7 +97,7 @@ class InstanceLock:
         except OSError as error:
             raise start_refused(
                 f"DROVER_DATA_DIR is {self._data_dir}: its lock {self._path} cannot be opened "
-                f"({error.strerror}); make room, or choose a folder that this user can write to",
+                f"({error.strerror}); free some disk space, or choose a folder that this user can write to",
                 error,
             ) from error
         try:
@@ -117,19 +117,19 @@ class InstanceLock:
 
 @contextmanager
 def _opened(path: Path, mode: int) -> Iterator[int]:
-    # A command line is not ours to trust: no link is followed, and a pipe must not block us.
-    cautious = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
-    descriptor = os.open(path, mode | cautious)
+    # The path comes from a command line, which is untrusted: follow no link, and do not block on a pipe.
+    safe_flags = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+    descriptor = os.open(path, mode | safe_flags)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(f"{path} is no file")
+            raise OSError(f"{path} is not a regular file")
         yield descriptor
     finally:
         os.close(descriptor)
 
 
 def _is_still(path: Path, descriptor: int) -> bool:
-    # A lock on a file that somebody has deleted meanwhile would keep nobody out.
+    # A lock on a file that was deleted in the meantime would not keep other instances out.
     try:
         return os.path.samestat(path.stat(), os.fstat(descriptor))
     except OSError:
@@ -147,7 +147,7 @@ if sys.platform == "win32":
         return True
 
     def _is_free(descriptor: int) -> bool:
-        # Windows has no shared lock in its C library: it is taken for an instant and given back.
+        # The C library of Windows has no shared locks: acquire the lock briefly and release it.
         if not _take(descriptor):
             return False
         msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)

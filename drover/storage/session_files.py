@@ -1,7 +1,7 @@
-"""A session's files: those that its client brings for pages to take, and those that pages let it download.
+"""The files of a session: uploads of its client for pages, and downloads from pages.
 
-They lie in the session's own folder and go with it. A name from outside is one plain component of a path,
-or it is refused; what is in the folder without being a plain file (a link, say) does not exist here.
+They are in the folder of the session and are removed with it. A name from a client must be a single path
+component. Entries of the folder that are not regular files, such as links, are ignored.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from drover.storage.session_folders import SessionFolder
 
 MAX_FILE_BYTES = 128 * 1024 * 1024
 MAX_UPLOADS_BYTES = 512 * 1024 * 1024
-"""What all the uploads of one session may hold together."""
-# All that zipfile and base64 say of bytes that are none; RuntimeError where a password is wanted.
+"""Maximum total size of all uploads of one session."""
+# The exceptions of zipfile and base64 for invalid data; RuntimeError if a password is required.
 _NOT_AN_ARCHIVE = (ValueError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError)
 _UNFINISHED = ".crdownload"
 _UNSAFE = frozenset('/\\:*?"<>|')
@@ -31,7 +31,7 @@ _UNSAFE = frozenset('/\\:*?"<>|')
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """A file that a page let the browser download, whole by now; the time is in ms since the epoch."""
+    """A complete download; `modified_ms` is in milliseconds since the epoch."""
 
     name: str
     size: int
@@ -39,36 +39,37 @@ class Download:
 
 
 def store_upload(folder: SessionFolder, content: str) -> Path:
-    """Store a file that came as a zip archive with one entry, in base64, and give its path.
+    """Store a file that was sent as a base64-encoded zip archive with one entry; return its path.
 
     Raises:
-        InvalidRequest: It is no such archive, or the entry's name would leave the folder.
-        RequestTooLarge: The file is larger than is taken, or the session's uploads together are.
+        InvalidRequest: The archive is invalid, or the name of its entry is not a plain file name.
+        RequestTooLarge: The file or all uploads of the session together exceed the limit.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(base64.b64decode(content))) as archive:
             entries = [entry for entry in archive.infolist() if not entry.is_dir()]
             if len(entries) != 1:
-                raise InvalidRequest(f"Send a zip archive with one file; this one has {len(entries)}")
+                raise InvalidRequest(f"Send a zip archive with exactly one file; this one has {len(entries)}")
             name = _plain(entries[0].filename)
             with archive.open(entries[0]) as source:
-                # What an archive says of its entry's size may be a lie.
+                # The size in the archive's directory is untrusted.
                 data = source.read(MAX_FILE_BYTES + 1)
     except _NOT_AN_ARCHIVE as error:
-        raise InvalidRequest(f"The file is not a zip archive in base64: {error}") from error
-    if len(data) > MAX_FILE_BYTES or len(data) + _held(folder.uploads) > MAX_UPLOADS_BYTES:
+        raise InvalidRequest(f"The file is not a base64-encoded zip archive: {error}") from error
+    if len(data) > MAX_FILE_BYTES or len(data) + _total_size(folder.uploads) > MAX_UPLOADS_BYTES:
         raise RequestTooLarge(
-            f"A file may have {MAX_FILE_BYTES} bytes, and all files of a session {MAX_UPLOADS_BYTES}"
+            f"The limit is {MAX_FILE_BYTES} bytes for a file, and {MAX_UPLOADS_BYTES} bytes for all uploads "
+            "of a session; send less"
         )
-    home = folder.uploads / secrets.token_hex(4)
-    home.mkdir(mode=0o700, parents=True)
-    path = home / name
+    target = folder.uploads / secrets.token_hex(4)
+    target.mkdir(mode=0o700, parents=True)
+    path = target / name
     path.write_bytes(data)
     return path
 
 
 def downloads(folder: SessionFolder) -> tuple[Download, ...]:
-    """Give the files that were downloaded, by name; one that still comes in is not among them."""
+    """Return the complete downloads, sorted by name."""
     found = ((path, _state(path)) for path in _entries(folder.downloads))
     return tuple(
         Download(path.name, state.st_size, state.st_mtime_ns // 1_000_000)
@@ -78,19 +79,20 @@ def downloads(folder: SessionFolder) -> tuple[Download, ...]:
 
 
 def read_download(folder: SessionFolder, name: str) -> bytes:
-    """Give a download as a zip archive with one entry, which is what Selenium's clients take.
+    """Return a download as a zip archive with one entry, the format that Selenium's clients expect.
 
     Raises:
-        InvalidRequest: There is none of this name.
-        RequestTooLarge: It is larger than an answer may be.
+        InvalidRequest: There is no download with this name.
+        RequestTooLarge: The download is larger than the limit of a response.
     """
     path = folder.downloads / _plain(name)
     state = _state(path)
     if state is None:
-        raise InvalidRequest(f"There is no download {name!r}; GET the list of files first")
+        raise InvalidRequest(f"There is no download {name!r}; list the downloads to see the names")
     if state.st_size > MAX_FILE_BYTES:
         raise RequestTooLarge(
-            f"{name} has {state.st_size} bytes; take it from {path} on the service's machine"
+            f"{name} has {state.st_size} bytes, more than the limit of {MAX_FILE_BYTES}; "
+            f"copy it from {path} on the machine of the service"
         )
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -99,19 +101,19 @@ def read_download(folder: SessionFolder, name: str) -> bytes:
 
 
 def delete_downloads(folder: SessionFolder) -> None:
-    """Remove the files that were downloaded; those that still come in stay."""
+    """Remove the complete downloads; those in progress stay."""
     for download in downloads(folder):
         (folder.downloads / download.name).unlink(missing_ok=True)
 
 
 def _plain(name: str) -> str:
-    """Give a name that is one component of a path on every system.
+    """Return the name if it is a single path component on every system.
 
     Raises:
         InvalidRequest: It is not.
     """
     if not name.strip(". ") or _UNSAFE & set(name) or not name.isprintable():
-        raise InvalidRequest(f"{name!r} is not a plain file name; send one without any folder")
+        raise InvalidRequest(f"{name!r} is not a plain file name; send a name without a folder")
     return name
 
 
@@ -130,6 +132,6 @@ def _state(path: Path) -> os.stat_result | None:
     return state if stat.S_ISREG(state.st_mode) else None
 
 
-def _held(folder: Path) -> int:
+def _total_size(folder: Path) -> int:
     states = (_state(path) for path in folder.rglob("*"))
     return sum(state.st_size for state in states if state is not None)

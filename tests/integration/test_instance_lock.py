@@ -31,7 +31,7 @@ lock.release()
 
 @pytest.fixture(name="_short_timeouts")
 def _short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(instance_lock, "_ACQUIRE_PATIENCE_S", 0.1)
+    monkeypatch.setattr(instance_lock, "_ACQUIRE_TIMEOUT_S", 0.1)
 
 
 @pytest.fixture(name="holder")

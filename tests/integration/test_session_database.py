@@ -306,10 +306,10 @@ def test_the_database_of_another_program_is_set_aside_unchanged_with_its_log(pat
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (f"PRAGMA user_version = {SCHEMA_VERSION + 1}", "a newer version of Drover has made it"),
-        ("PRAGMA user_version = 0", "its tables are not those of Drover"),
-        ("DROP TABLE kept", "its tables are not those of Drover"),
-        ("ALTER TABLE states ADD COLUMN more", "its tables are not those of Drover"),
+        (f"PRAGMA user_version = {SCHEMA_VERSION + 1}", "a newer version of Drover created it"),
+        ("PRAGMA user_version = 0", "its tables do not match Drover's schema"),
+        ("DROP TABLE kept", "its tables do not match Drover's schema"),
+        ("ALTER TABLE states ADD COLUMN more", "its tables do not match Drover's schema"),
         ("PRAGMA application_id = 1", "it belongs to another program"),
     ],
 )
@@ -371,7 +371,7 @@ def test_damage_at_run_time_is_reported_and_does_not_end_the_service(
         other.clear()
     path.write_bytes(b"\xff" * path.stat().st_size)
     for use in (store.load_all, store.clear, lambda: store.save(to_row(STORED)), lambda: store.delete("s1")):
-        with pytest.raises(BrowserUnavailable, match="see that the disk is not full"):
+        with pytest.raises(BrowserUnavailable, match="check that the disk is not full"):
             use()
     store.close()
     assert "not a database" in is_set_aside(path)
@@ -406,7 +406,7 @@ def no_room() -> Iterator[None]:
 
 def test_a_full_disk_at_the_start_prevents_it_and_sets_nothing_aside(path: Path) -> None:
     content = made(path)
-    with no_room(), pytest.raises(StartRefused, match="see that the disk is not full"):
+    with no_room(), pytest.raises(StartRefused, match="check that the disk is not full"):
         SessionDatabase(path).open()
     assert path.read_bytes() == content
     assert not list(path.parent.glob("*.set-aside-*"))
@@ -485,5 +485,5 @@ def test_the_boot_id_is_constant_while_the_machine_runs() -> None:
 def test_the_boot_minute_replaces_a_boot_id_that_cannot_be_read(
     monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:
-    monkeypatch.setattr(boot, "_KERNELS_OWN", folder / "nothing")
+    monkeypatch.setattr(boot, "_KERNEL_BOOT_ID", folder / "nothing")
     assert int(boot_id()) % 60 == 0

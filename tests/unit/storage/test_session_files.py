@@ -1,4 +1,4 @@
-"""A session's files: in its own folder, under plain names, bounded."""
+"""The files of a session: in its folder, with plain names and size limits."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def session(folder: Path) -> SessionFolder:
 
 
 def packed(*entries: tuple[str, bytes]) -> str:
-    """Give a zip archive in base64, with line breaks as Selenium's Python client sends it."""
+    """Return a base64-encoded zip archive with line breaks, as Selenium's Python client sends it."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as writer:
         for name, content in entries:
@@ -52,7 +52,7 @@ def test_a_name_that_could_leave_the_folder_is_refused(session: SessionFolder, n
 
 
 @pytest.mark.parametrize("content", ["", "no base64 \u00fc", base64.b64encode(b"no zip").decode(), "===="])
-def test_what_is_no_archive_is_refused(session: SessionFolder, content: str) -> None:
+def test_a_file_that_is_not_an_archive_is_refused(session: SessionFolder, content: str) -> None:
     with pytest.raises(InvalidRequest, match="zip archive"):
         store_upload(session, content)
 
@@ -72,7 +72,7 @@ def test_a_damaged_archive_is_refused(session: SessionFolder) -> None:
         store_upload(session, base64.b64encode(whole).decode())
 
 
-def test_a_file_that_swells_beyond_the_bound_is_refused_whatever_it_says(
+def test_a_file_that_exceeds_the_limit_when_unpacked_is_refused(
     session: SessionFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session_files, "MAX_FILE_BYTES", 1000)
@@ -88,9 +88,7 @@ def test_all_uploads_together_are_bounded(session: SessionFolder, monkeypatch: p
         store_upload(session, packed(("two.txt", bytes(600))))
 
 
-def test_downloads_are_listed_without_what_still_comes_in_or_is_no_plain_file(
-    session: SessionFolder, folder: Path
-) -> None:
+def test_only_completed_regular_files_are_listed_as_downloads(session: SessionFolder, folder: Path) -> None:
     (session.downloads / "b.txt").write_bytes(b"12345")
     (session.downloads / "a.txt").write_bytes(b"1")
     (session.downloads / "c.txt.crdownload").write_bytes(b"")
@@ -103,7 +101,7 @@ def test_downloads_are_listed_without_what_still_comes_in_or_is_no_plain_file(
         read_download(session, "link.txt")
 
 
-def test_a_download_comes_as_an_archive_with_one_file(session: SessionFolder) -> None:
+def test_a_download_is_returned_as_an_archive_with_one_file(session: SessionFolder) -> None:
     (session.downloads / "b.txt").write_bytes(b"12345")
     with zipfile.ZipFile(io.BytesIO(read_download(session, "b.txt"))) as archive:
         assert {name: archive.read(name) for name in archive.namelist()} == {"b.txt": b"12345"}

@@ -61,9 +61,9 @@ def test_a_folder_is_chosen_before_it_exists_and_never_twice(folders: SessionFol
     assert not any(path.exists() for path in chosen)
 
 
-def test_a_folder_that_cannot_be_made_is_said_to_be(folders: SessionFolders) -> None:
+def test_a_folder_that_cannot_be_created_is_reported(folders: SessionFolders) -> None:
     folder = made(folders)
-    with pytest.raises(BrowserUnavailable, match="cannot be made"):
+    with pytest.raises(BrowserUnavailable, match="cannot be created"):
         folders.make(folder)
 
 
@@ -72,10 +72,10 @@ def test_a_folder_that_cannot_be_made_is_said_to_be(folders: SessionFolders) -> 
     [
         (errno.ENOSPC, "free some disk space"),
         (errno.EDQUOT, "free some disk space"),
-        (errno.ENOENT, "see that"),
+        (errno.ENOENT, "make sure that"),
     ],
 )
-def test_a_full_disk_is_told_from_a_folder_that_has_gone(
+def test_a_full_disk_is_distinguished_from_a_missing_folder(
     folders: SessionFolders, monkeypatch: pytest.MonkeyPatch, code: int, advice: str
 ) -> None:
     def refuse(*_args: object, **_options: object) -> None:
@@ -84,9 +84,9 @@ def test_a_full_disk_is_told_from_a_folder_that_has_gone(
     folder = folders.choose()
     with monkeypatch.context() as patched:
         patched.setattr(Path, "touch", refuse)
-        with pytest.raises(BrowserUnavailable, match=rf"cannot be made \(no\): {advice}.*, then ask again"):
+        with pytest.raises(BrowserUnavailable, match=rf"cannot be created \(no\): {advice}.*, then retry"):
             folders.make(folder)
-    assert folders.remove(folder), "what was half made goes"
+    assert folders.remove(folder), "a partly created folder can be removed"
 
 
 def test_a_folder_is_emptied_for_a_new_browser_and_keeps_its_drivers_log(folders: SessionFolders) -> None:
@@ -260,14 +260,14 @@ def test_a_path_too_long_for_chromes_sockets_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["relative", "/data/a --b"])
-def test_a_path_that_no_command_line_could_show_is_refused(path: str) -> None:
+def test_a_path_that_cannot_appear_on_a_command_line_is_refused(path: str) -> None:
     with pytest.raises(StartRefused, match="choose an absolute path"):
         SessionFolders(Path(path)).check()
 
 
 def test_a_data_folder_that_cannot_be_written_is_refused(data_dir: Path) -> None:
     (data_dir / "file").touch()
-    with pytest.raises(StartRefused, match="can be written to"):
+    with pytest.raises(StartRefused, match="can write to"):
         SessionFolders(data_dir / "file").check()
 
 
@@ -291,8 +291,8 @@ def test_the_folder_of_a_listed_session_that_lost_its_marker_can_be_emptied_and_
     assert folders.remove(folder)
 
 
-def test_what_is_no_folder_of_ours_is_not_marked(folders: SessionFolders, tmp_path: Path) -> None:
-    strangers = tmp_path / "abcd1234"
-    strangers.mkdir()
-    folders.reclaim(SessionFolder(strangers))
-    assert list(strangers.iterdir()) == []
+def test_a_foreign_folder_is_not_marked(folders: SessionFolders, tmp_path: Path) -> None:
+    unmarked = tmp_path / "abcd1234"
+    unmarked.mkdir()
+    folders.reclaim(SessionFolder(unmarked))
+    assert list(unmarked.iterdir()) == []
