@@ -74,17 +74,17 @@ class Router:
             return
         route, match = found
         sending = _TrackedSend(send)
-        caller = caller_of(scope)
+        origin = caller_of(scope)
         admitted = False
         try:
-            access.authorize(caller, self._policy if route.needs_token else replace(self._policy, token=None))
+            access.authorize(origin, self._policy if route.needs_token else replace(self._policy, token=None))
             _check_method(route, scope)
             admitted = True
             await route.handler(scope, receive, sending, **match.groupdict())
         except DroverError as error:
             answer = route.failure(error)
             unread = not admitted or isinstance(error, RequestTooLarge)
-            await _refuse(scope, sending, last_answer(answer) if caller.has_body and unread else answer)
+            await _refuse(scope, sending, last_answer(answer) if origin.has_body and unread else answer)
         except Exception as error:  # noqa: BLE001 - any error gets a response and a stack trace in the log
             await _refuse(scope, sending, route.failure(unexpected(error)))
 

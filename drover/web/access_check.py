@@ -15,7 +15,7 @@ def admit_request() -> None:
         DroverError: The request is refused; `access.authorize` lists the reasons.
     """
     headers = request.headers
-    caller = access.RequestOrigin(
+    origin = access.RequestOrigin(
         method=request.method,
         path=request.path,
         host=headers.get("Host"),
@@ -25,4 +25,4 @@ def admit_request() -> None:
         content_type=headers.get("Content-Type"),
         has_body=bool(request.content_length),
     )
-    access.authorize(caller, services().policy)
+    access.authorize(origin, services().policy)

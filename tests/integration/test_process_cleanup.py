@@ -221,9 +221,7 @@ def test_a_process_that_survives_is_reported_not_counted_and_not_retried(
         (orphan, "still running after SIGKILL")
     ]
     assert tries == [1]
-    assert (
-        f"Process PID {orphan} could not be ended: still running after SIGKILL" in harness.recorder.lines
-    )
+    assert f"Process PID {orphan} could not be ended: still running after SIGKILL" in harness.recorder.lines
     assert "✅ No orphaned processes found" not in harness.recorder.lines
     assert harness.recorder.lines[-1] == "None of 1 orphaned Chrome/ChromeDriver processes could be ended"
 

@@ -1,4 +1,4 @@
-"""The head of ChromeDriver's answers, read by code of our own: junk is refused, never misread."""
+"""Parsing of ChromeDriver's response heads: malformed input is refused, never misread."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def head(*lines: str) -> bytes:
         ),
     ],
 )
-def test_the_head_of_an_answer_is_read(lines: tuple[str, ...], expected: Head) -> None:
+def test_the_head_of_a_response_is_parsed(lines: tuple[str, ...], expected: Head) -> None:
     assert parse_head(head(*lines)) == expected
 
 
@@ -46,13 +46,13 @@ def test_the_head_of_an_answer_is_read(lines: tuple[str, ...], expected: Head) -
         ("\x00\xff no http at all",),
     ],
 )
-def test_what_is_no_answer_with_a_length_is_refused(lines: tuple[str, ...]) -> None:
+def test_a_head_without_a_valid_length_is_refused(lines: tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match=r"status line|Content-Length"):
         parse_head(head(*lines))
 
 
 @given(st.binary(max_size=200))
-def test_any_junk_is_refused_or_read_to_a_plain_length(junk: bytes) -> None:
+def test_random_bytes_are_refused_or_parsed_to_a_valid_length(junk: bytes) -> None:
     with suppress(ValueError):
         read = parse_head(junk)
         assert read.length >= 0
@@ -64,7 +64,7 @@ VALUES = st.text(st.characters(min_codepoint=32, max_codepoint=255), max_size=20
 
 
 @given(st.integers(100, 599), st.integers(0, 2**40), st.dictionaries(NAMES, VALUES))
-def test_whatever_other_fields_there_are_status_and_length_are_read(
+def test_status_and_length_are_parsed_whatever_other_fields_there_are(
     status: int, length: int, others: dict[str, str]
 ) -> None:
     fields = [f"x-{name}: {value}" for name, value in others.items()]

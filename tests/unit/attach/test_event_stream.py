@@ -1,4 +1,4 @@
-"""`/events`: what a listener is told, when, and how little it costs."""
+"""`/events`: what clients receive and when, and when the state is read."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LINE = LogLine("2026-11-22T19:40:00.123Z", "WARNING", "look here")
 
 
 class FakeProviders:
-    """A service whose state is set by the test; notes how often it was looked at."""
+    """State that the test sets; counts how often it is read."""
 
     def __init__(self) -> None:
         self.sessions: list[dict[str, object]] = [{"session_id": "a", "state": "ready"}]
@@ -43,7 +43,7 @@ class FakeProviders:
 
 
 class FailingProviders(FakeProviders):
-    """Cannot read its processes the first five times."""
+    """State whose processes cannot be read the first five times."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class FailingProviders(FakeProviders):
 
 
 class Client:
-    """Reads an event stream; leaves when the test is done with it, and may stop reading for a while."""
+    """A client of the event stream; it may stop reading for a while, and disconnects at the end."""
 
     def __init__(self, stream: EventStream) -> None:
         self._left = asyncio.Event()
@@ -80,7 +80,7 @@ class Client:
 
     @property
     def capacity(self) -> dict[str, Any]:
-        """Give what this client takes for the capacity."""
+        """Return the capacity as this client knows it."""
         told = [(kind, data) for kind, data in self.told if kind in {"state", "capacity"}]
         kind, data = told[-1]
         found: dict[str, Any] = data["capacity"] if kind == "state" else data
@@ -91,7 +91,7 @@ class Client:
         return [block for block in self._text.split("\n\n") if block.startswith(":")]
 
     async def wait_for(self, kind: str, number: int = 1) -> dict[str, Any]:
-        """Wait for the event of this kind that is the `number`th, and give its data."""
+        """Wait for the `number`th event of this kind and return its data."""
         await self.wait_until(lambda: len(self._of(kind)) >= number)
         return self._of(kind)[number - 1]
 
@@ -140,7 +140,7 @@ def providers() -> FakeProviders:
 
 
 def run(test: Callable[[EventStream, Client], Awaitable[None]], providers: FakeProviders) -> None:
-    """Run a test with one client that has been told the state."""
+    """Run a test with one client that has received the state."""
 
     async def whole() -> None:
         stream = providers.stream()
@@ -155,7 +155,7 @@ def run(test: Callable[[EventStream, Client], Awaitable[None]], providers: FakeP
     asyncio.run(whole())
 
 
-def test_a_listener_is_told_the_whole_state_first(providers: FakeProviders) -> None:
+def test_a_client_receives_the_whole_state_first(providers: FakeProviders) -> None:
     async def test(stream: EventStream, client: Client) -> None:
         kind, state = client.told[0]
         assert kind == "state"
@@ -170,7 +170,7 @@ def test_a_listener_is_told_the_whole_state_first(providers: FakeProviders) -> N
     run(test, providers)
 
 
-def test_the_process_table_comes_by_itself_again_and_again_and_says_of_when_it_is(
+def test_the_process_table_is_sent_repeatedly_with_its_time(
     providers: FakeProviders,
 ) -> None:
     async def test(stream: EventStream, client: Client) -> None:
@@ -179,7 +179,7 @@ def test_the_process_table_comes_by_itself_again_and_again_and_says_of_when_it_i
     run(test, providers)
 
 
-def test_only_what_has_changed_is_told(providers: FakeProviders) -> None:
+def test_only_changes_are_sent(providers: FakeProviders) -> None:
     providers.sessions.append({"session_id": "b", "state": "ready"})
 
     async def test(stream: EventStream, client: Client) -> None:
@@ -193,7 +193,7 @@ def test_only_what_has_changed_is_told(providers: FakeProviders) -> None:
     run(test, providers)
 
 
-def test_getting_older_is_no_news_of_a_process() -> None:
+def test_the_age_of_a_process_is_not_a_change() -> None:
     rows = RowDiff("pid", ageing=frozenset({"age_s"}))
     assert rows.replace([{"pid": 7, "age_s": 1.0}]) == {"changed": [{"pid": 7, "age_s": 1.0}], "removed": []}
     assert rows.replace([{"pid": 7, "age_s": 5.0}]) == {"changed": [], "removed": []}
@@ -201,7 +201,7 @@ def test_getting_older_is_no_news_of_a_process() -> None:
     assert rows.replace([]) == {"changed": [], "removed": [7]}
 
 
-def test_capacity_is_told_when_it_changes(providers: FakeProviders) -> None:
+def test_capacity_is_sent_when_it_changes(providers: FakeProviders) -> None:
     async def test(stream: EventStream, client: Client) -> None:
         providers.capacity["waiting"] = 3
         assert (await client.wait_for("capacity"))["waiting"] == 3
@@ -209,7 +209,7 @@ def test_capacity_is_told_when_it_changes(providers: FakeProviders) -> None:
     run(test, providers)
 
 
-def test_events_and_lines_of_any_thread_are_told_at_once(providers: FakeProviders) -> None:
+def test_events_and_log_lines_of_any_thread_are_sent_at_once(providers: FakeProviders) -> None:
     async def test(stream: EventStream, client: Client) -> None:
         moment = events.SessionRecovered("a", "driver_gone", "reattached", 131)
         for hear in (lambda: stream.hear(moment), lambda: stream.hear_line(LINE)):
@@ -222,7 +222,7 @@ def test_events_and_lines_of_any_thread_are_told_at_once(providers: FakeProvider
     run(test, providers)
 
 
-def test_who_comes_later_is_told_what_was(providers: FakeProviders) -> None:
+def test_a_later_client_receives_the_history(providers: FakeProviders) -> None:
     async def whole() -> None:
         stream = providers.stream()
         stream.hear_line(LINE)
@@ -237,7 +237,7 @@ def test_who_comes_later_is_told_what_was(providers: FakeProviders) -> None:
     asyncio.run(whole())
 
 
-def test_a_slow_reader_loses_messages_and_is_told_the_whole_state_instead(providers: FakeProviders) -> None:
+def test_a_slow_client_loses_messages_and_receives_the_whole_state_instead(providers: FakeProviders) -> None:
     async def test(stream: EventStream, client: Client) -> None:
         client.stop_reading()
         listener = stream._listeners[0]
@@ -254,7 +254,7 @@ def test_a_slow_reader_loses_messages_and_is_told_the_whole_state_instead(provid
     run(test, providers)
 
 
-def test_a_full_queue_is_given_up() -> None:
+def test_a_full_queue_is_discarded() -> None:
     listener = Listener()
     listener.behind = False
     for _ in range(LONGEST_QUEUE):
@@ -266,7 +266,7 @@ def test_a_full_queue_is_given_up() -> None:
     assert listener.take() == b""
 
 
-def test_nothing_is_looked_at_while_nobody_listens(providers: FakeProviders) -> None:
+def test_nothing_is_read_without_a_client(providers: FakeProviders) -> None:
     async def whole() -> None:
         stream = providers.stream()
         assert providers.looks == 0
@@ -283,7 +283,7 @@ def test_nothing_is_looked_at_while_nobody_listens(providers: FakeProviders) -> 
     asyncio.run(whole())
 
 
-def test_what_may_wait_runs_on_threads_of_its_own_and_once_for_all(providers: FakeProviders) -> None:
+def test_state_is_read_on_threads_and_once_for_all_clients(providers: FakeProviders) -> None:
     async def test(stream: EventStream, client: Client) -> None:
         other = Client(stream)
         await other.wait_for("state")
@@ -294,7 +294,7 @@ def test_what_may_wait_runs_on_threads_of_its_own_and_once_for_all(providers: Fa
     run(test, providers)
 
 
-def test_silence_is_broken_by_a_comment(providers: FakeProviders, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_comment_is_sent_as_heartbeat(providers: FakeProviders, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "HEARTBEAT_S", 0.001)
     monkeypatch.setattr(module, "PROCESSES_EVERY_S", 60)
 
@@ -304,7 +304,7 @@ def test_silence_is_broken_by_a_comment(providers: FakeProviders, monkeypatch: p
     run(test, providers)
 
 
-def test_a_stop_ends_every_answer_and_takes_no_more(providers: FakeProviders) -> None:
+def test_a_stop_ends_every_response_and_refuses_new_ones(providers: FakeProviders) -> None:
     async def whole() -> None:
         stream = providers.stream()
         clients = [Client(stream), Client(stream)]
@@ -321,7 +321,7 @@ def test_a_stop_ends_every_answer_and_takes_no_more(providers: FakeProviders) ->
     asyncio.run(whole())
 
 
-def test_a_source_that_fails_is_logged_once_and_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failing_provider_is_logged_once_and_retried(caplog: pytest.LogCaptureFixture) -> None:
     providers = FailingProviders()
 
     async def test(stream: EventStream, client: Client) -> None:
@@ -333,7 +333,7 @@ def test_a_source_that_fails_is_logged_once_and_tried_again(caplog: pytest.LogCa
     ]
 
 
-def test_a_name_that_is_no_text_is_told_all_the_same(providers: FakeProviders) -> None:
+def test_a_process_name_that_is_not_utf_8_is_sent(providers: FakeProviders) -> None:
     providers.processes = [{"pid": 7, "name": "chrome\udcff", "age_s": 1.0}]
 
     async def test(stream: EventStream, client: Client) -> None:

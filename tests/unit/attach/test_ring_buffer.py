@@ -14,14 +14,14 @@ def test_entries_are_numbered_in_their_order() -> None:
     assert ring.since(0) == (2, [{"number": 1, "text": "one"}, {"number": 2, "text": "two"}])
 
 
-def test_only_the_last_ones_are_kept() -> None:
+def test_only_the_last_entries_are_kept() -> None:
     ring = RingBuffer(3)
     for _ in range(10):
         ring.add({})
     assert (ring.last, numbers(ring, 0)) == (10, [8, 9, 10])
 
 
-def test_only_what_is_new_is_given() -> None:
+def test_only_new_entries_are_returned() -> None:
     ring = RingBuffer(3)
     assert ring.since(0) == (0, [])
     for _ in range(4):

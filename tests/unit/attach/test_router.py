@@ -1,4 +1,4 @@
-"""Which door a connection goes to, who may pass, and what is answered when something goes wrong."""
+"""Routing and access control of ASGI endpoints, and the responses to errors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PASS = [(b"host", b"localhost:5010"), (b"authorization", b"Bearer secret")]
 
 
 class Otherwise:
-    """Notes what was handed on."""
+    """An ASGI application that records the connections passed to it."""
 
     def __init__(self) -> None:
         self.paths: list[str] = []
@@ -85,12 +85,12 @@ def status_of(sent: list[Message]) -> int:
     return int(sent[0]["status"])
 
 
-def test_a_route_that_fits_gets_the_names_in_its_path() -> None:
+def test_a_matching_route_gets_the_named_groups_of_its_path() -> None:
     sent, handed_on = call("/greet/anna")
     assert (status_of(sent), sent[1]["body"], handed_on) == (200, b"anna", [])
 
 
-def test_everything_else_is_handed_on() -> None:
+def test_everything_else_is_passed_on() -> None:
     assert call("/sessions")[1] == ["/sessions"]
 
 
@@ -104,45 +104,45 @@ def test_everything_else_is_handed_on() -> None:
     ],
 )
 @pytest.mark.parametrize("kind", ["http", "websocket"])
-def test_who_may_not_pass_is_told_so_at_every_door(kind: str, headers: Sequence[Header], status: int) -> None:
+def test_access_is_refused_at_every_endpoint(kind: str, headers: Sequence[Header], status: int) -> None:
     sent, _ = call("/greet/anna", kind=kind, headers=headers)
     assert status_of(sent) == status
     assert json.loads(sent[1]["body"])["success"] is False
 
 
-def test_a_socket_may_show_its_token_in_the_address_and_a_request_may_not() -> None:
+def test_a_socket_may_send_its_token_in_the_url_and_a_request_may_not() -> None:
     headers = [(b"host", b"localhost:5010")]
     assert status_of(call("/greet/anna", kind="websocket", headers=headers, query=b"token=secret")[0]) == 200
     assert status_of(call("/greet/anna", headers=headers, query=b"token=secret")[0]) == 401
 
 
-def test_a_door_that_needs_no_token_still_asks_for_host_and_origin() -> None:
+def test_an_endpoint_without_token_still_checks_host_and_origin() -> None:
     host = (b"host", b"localhost:5010")
     assert status_of(call("/open/anna", headers=[host])[0]) == 200
     assert status_of(call("/open/anna", headers=[host, (b"origin", b"http://evil.example")])[0]) == 403
 
 
-def test_a_method_that_the_route_does_not_take_is_refused() -> None:
+def test_a_method_that_the_route_does_not_allow_is_refused() -> None:
     assert status_of(call("/greet/anna", method="PUT")[0]) == 405
 
 
-def test_an_error_of_ours_is_answered_as_such() -> None:
+def test_a_drover_error_is_answered_as_such() -> None:
     sent, _ = call("/deny/anna")
     assert (status_of(sent), json.loads(sent[1]["body"])["code"]) == (404, "session_not_found")
 
 
-def test_a_defect_is_answered_without_its_trace(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_defect_is_answered_without_its_stack_trace(caplog: pytest.LogCaptureFixture) -> None:
     sent, _ = call("/break/anna")
     assert (status_of(sent), json.loads(sent[1]["body"])["code"]) == (500, "internal_error")
     assert b"defect" not in sent[1]["body"]
     assert "RuntimeError" in caplog.text
 
 
-def test_half_an_answer_is_not_followed_by_another(caplog: pytest.LogCaptureFixture) -> None:
+def test_no_second_response_follows_one_that_has_begun(caplog: pytest.LogCaptureFixture) -> None:
     sent, _ = call("/half/anna")
     assert [message["type"] for message in sent] == ["http.response.start"]
     assert "RuntimeError" in caplog.text
 
 
-def test_a_socket_to_nowhere_is_refused() -> None:
+def test_a_socket_without_an_endpoint_is_refused() -> None:
     assert status_of(call("/nowhere", kind="websocket")[0]) == 404

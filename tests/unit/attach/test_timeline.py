@@ -37,7 +37,7 @@ from drover.sessions.lifecycle.session_worker import CloseReason
         (events.StoreFailed("disk full"), "trouble", "disk full"),
     ],
 )
-def test_what_an_operator_wants_to_read_is_a_moment(event: Event, kind: str, words: str) -> None:
+def test_events_for_the_operator_become_timeline_entries(event: Event, kind: str, words: str) -> None:
     moment = timeline_entry(event)
     assert moment is not None
     assert (moment.kind, moment.session_id) == (kind, getattr(event, "session_id", None))
@@ -54,7 +54,7 @@ def test_what_an_operator_wants_to_read_is_a_moment(event: Event, kind: str, wor
         events.KillingProcess(7, "driver", orphaned=True),
     ],
 )
-def test_what_the_log_alone_tells_is_none(event: Event) -> None:
+def test_events_for_the_log_only_become_no_timeline_entry(event: Event) -> None:
     assert timeline_entry(event) is None
 
 
@@ -65,7 +65,7 @@ def test_every_reason_for_a_close_reads_as_a_sentence(why: CloseReason) -> None:
     assert moment.text.startswith("Closed")
 
 
-def test_a_moment_tells_when_and_how_serious() -> None:
+def test_a_timeline_entry_has_its_time_and_level() -> None:
     told = timeline_json(
         TimelineEntry("trouble", "broken", "a"), events.CleanupFailed("x"), "2026-11-22T19:40:00Z"
     )

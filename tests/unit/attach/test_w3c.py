@@ -1,4 +1,4 @@
-"""The shapes of the WebDriver standard: which capabilities match, and what failures look like."""
+"""W3C WebDriver: capability matching and the form of errors."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def matched(asked: object) -> tuple[dict[str, object], dict[str, object]]:
 
 
 @pytest.mark.parametrize("asked", [{}, {"alwaysMatch": {}}, {"firstMatch": [{}]}, {"firstMatch": [{}, {}]}])
-def test_who_asks_for_nothing_special_gets_the_defaults(asked: dict[str, object]) -> None:
+def test_a_request_without_special_capabilities_gets_the_defaults(asked: dict[str, object]) -> None:
     assert matched(asked) == ({}, {})
 
 
-def test_what_must_match_is_joined_with_the_first_alternative_that_is_chrome() -> None:
+def test_always_match_is_merged_with_the_first_alternative_that_is_chrome() -> None:
     asked = {
         "alwaysMatch": {"pageLoadStrategy": "eager"},
         "firstMatch": [
@@ -46,17 +46,17 @@ def test_what_must_match_is_joined_with_the_first_alternative_that_is_chrome() -
     assert capabilities == {"pageLoadStrategy": "eager", "browserName": "chrome", "acceptInsecureCerts": True}
 
 
-def test_an_alternative_that_is_forbidden_gives_way_to_one_that_is_allowed() -> None:
+def test_a_forbidden_alternative_is_skipped_for_an_allowed_one() -> None:
     asked = {"firstMatch": [{OPTIONS: {"binary": "/bin/sh"}}, {"pageLoadStrategy": "none"}]}
     assert matched(asked)[0] == {"pageLoadStrategy": "none"}
 
 
-def test_null_is_as_good_as_absent() -> None:
+def test_null_counts_as_absent() -> None:
     asked = {"alwaysMatch": {"browserName": None, "proxy": None}, "firstMatch": [{"browserName": "chrome"}]}
     assert matched(asked)[0] == {"browserName": "chrome"}
 
 
-def test_our_own_options_come_apart_from_the_capabilities() -> None:
+def test_drover_options_are_separated_from_the_capabilities() -> None:
     options = {"key": "account-17", "capabilities": {"pageLoadStrategy": "none"}}
     asked = {"alwaysMatch": {w3c.OPTIONS: options, "acceptInsecureCerts": True}}
     assert matched(asked) == (
@@ -82,7 +82,7 @@ def test_our_own_options_come_apart_from_the_capabilities() -> None:
         {"alwaysMatch": {w3c.OPTIONS: {"capabilities": {"proxy": {}}}, "proxy": {}}},
     ],
 )
-def test_what_is_malformed_is_an_invalid_argument(asked: object) -> None:
+def test_malformed_capabilities_are_an_invalid_argument(asked: object) -> None:
     with pytest.raises(InvalidRequest) as refused:
         match(asked, allow_unsafe=False)
     assert failure(refused.value).status == 400
@@ -96,14 +96,14 @@ def test_what_is_malformed_is_an_invalid_argument(asked: object) -> None:
         {"alwaysMatch": {"moz:firefoxOptions": {}}},
     ],
 )
-def test_who_wants_another_browser_gets_no_session(asked: dict[str, object]) -> None:
+def test_a_request_for_another_browser_gets_no_session(asked: dict[str, object]) -> None:
     with pytest.raises(NoMatch) as refused:
         match(asked, allow_unsafe=False)
     answer = creation_failure(refused.value)
     assert (answer.status, json.loads(answer.body)["value"]["error"]) == (500, "session not created")
 
 
-def test_a_forbidden_capability_is_refused_by_name_in_the_shape_of_the_standard() -> None:
+def test_a_forbidden_capability_is_refused_by_name_with_a_w3c_error() -> None:
     with pytest.raises(ForbiddenCapability) as refused:
         match({"alwaysMatch": {OPTIONS: {"args": ["--renderer-cmd-prefix=xterm"]}}}, allow_unsafe=False)
     answer = creation_failure(refused.value)
@@ -119,7 +119,7 @@ def tree(error: type[DroverError]) -> set[type[DroverError]]:
 
 @pytest.mark.parametrize("error", sorted(tree(DroverError), key=str))
 @pytest.mark.parametrize("shape", [failure, creation_failure])
-def test_every_error_has_the_shape_of_the_standard(error: type[DroverError], shape: Any) -> None:  # noqa: ANN401 - a function
+def test_every_error_has_the_w3c_form(error: type[DroverError], shape: Any) -> None:  # noqa: ANN401 - a function
     answer = shape(error("What happened; what to do"))
     value = json.loads(answer.body)["value"]
     assert set(value) == {"error", "message", "stacktrace", "data"}
@@ -135,11 +135,11 @@ def test_every_error_has_the_shape_of_the_standard(error: type[DroverError], sha
     assert answer.status in {400, 401, 403, 404, 405, 409, 413, 415, 500}
 
 
-def test_a_missing_token_is_asked_for() -> None:
+def test_a_missing_token_is_answered_with_a_challenge() -> None:
     assert dict(failure(errors.Unauthorized("no")).headers)[b"www-authenticate"]
 
 
-def test_an_unknown_session_is_what_the_standard_calls_it() -> None:
+def test_an_unknown_session_is_an_invalid_session_id() -> None:
     assert json.loads(failure(SessionNotFound("gone")).body)["value"]["error"] == "invalid session id"
 
 
@@ -151,7 +151,7 @@ JSON = st.recursive(
 
 
 @given(JSON, JSON)
-def test_any_junk_is_matched_or_refused_and_never_breaks(always: object, first: object) -> None:
+def test_random_capabilities_are_matched_or_refused_and_never_fail(always: object, first: object) -> None:
     asked = {"alwaysMatch": always, "firstMatch": [first]}
     with suppress(InvalidRequest, ForbiddenCapability):
         checked, _ = match(asked, allow_unsafe=False)

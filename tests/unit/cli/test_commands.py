@@ -1,4 +1,4 @@
-"""The command line without a service: tables, JSON, exit codes, and what is said when nobody answers."""
+"""The command line without a service: tables, JSON, exit codes, and errors if no instance answers."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def never(_: Settings) -> int:
 def alone(
     monkeypatch: pytest.MonkeyPatch, report: CleanupReport, plan: CleanupPlan | None = None
 ) -> list[bool]:
-    """Let no cleanup touch this machine; gives which ones were dry."""
+    """Replace cleanups by a fixed report; return a list that records each cleanup's `dry_run`."""
     dry: list[bool] = []
 
     def cleanup(_: object, trigger: object, *, dry_run: bool) -> CleanupReport:
@@ -63,7 +63,7 @@ def alone(
 
 @contextmanager
 def instance(home: Path, monkeypatch: pytest.MonkeyPatch, status: int, body: bytes) -> Iterator[list[str]]:
-    """Run something that holds the lock of the data folder and answers this; gives what it was asked."""
+    """Run a fake instance that locks the data folder and returns this response; yield its requests."""
     asked: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -100,12 +100,12 @@ def held(home: Path) -> Iterator[None]:
     lock.release()
 
 
-def test_without_a_command_the_service_is_run_and_its_exit_code_is_given() -> None:
+def test_without_a_command_the_service_runs_and_its_exit_code_is_returned() -> None:
     assert commands.run([], lambda settings: 42) == 42
     assert commands.run(["serve"], lambda settings: settings.port) == 1
 
 
-def test_a_cleanup_alone_shows_a_table_and_says_done(
+def test_a_cleanup_without_an_instance_prints_a_table_and_succeeds(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dry = alone(monkeypatch, KILLED)
@@ -119,7 +119,7 @@ def test_a_cleanup_alone_shows_a_table_and_says_done(
     )
 
 
-def test_a_process_that_could_not_be_ended_is_shown_and_told_by_the_exit_code(
+def test_a_process_that_could_not_be_ended_is_printed_and_sets_the_exit_code(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     alone(monkeypatch, STUBBORN)
@@ -129,7 +129,7 @@ def test_a_process_that_could_not_be_ended_is_shown_and_told_by_the_exit_code(
     assert "17   driver  chromedriver  it survived" in said
 
 
-def test_json_is_what_the_http_api_answers(
+def test_json_is_the_same_as_over_http(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     alone(monkeypatch, STUBBORN)
@@ -138,7 +138,7 @@ def test_json_is_what_the_http_api_answers(
     assert (answer["success"], answer["code"]) == (False, "cleanup_incomplete")
 
 
-def test_a_dry_run_is_one(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dry_run_ends_nothing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     dry = alone(monkeypatch, CleanupReport(dry_run=True, killed=KILLED.killed))
     assert commands.run(["cleanup", "--dry-run"], never) == 0
     assert dry == [True]
@@ -158,7 +158,7 @@ def test_processes_are_shown_with_their_verdicts(
     assert "None" not in line
 
 
-def test_where_no_chrome_runs_that_is_said(
+def test_a_machine_without_chrome_gets_a_sentence(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     alone(monkeypatch, KILLED, CleanupPlan(()))
@@ -166,7 +166,7 @@ def test_where_no_chrome_runs_that_is_said(
     assert capsys.readouterr().out == "No Chrome or ChromeDriver process is running on this machine.\n"
 
 
-def test_alone_it_spares_every_folder_of_its_own_data_folder(home: Path) -> None:
+def test_without_an_instance_every_session_folder_of_the_data_folder_is_spared(home: Path) -> None:
     folders = SessionFolders(home)
     folders.check()
     kept = [folders.choose(), folders.choose()]
@@ -208,7 +208,7 @@ def test_help_lists_every_setting_command_and_exit_code(capsys: pytest.CaptureFi
 @pytest.mark.parametrize(
     ("status", "code"), [(Status.OK, 0), (Status.WARNING, 4), (Status.PROBLEM, 1)], ids=str
 )
-def test_the_doctor_tells_by_his_exit_code_how_it_stands(
+def test_the_exit_code_of_doctor_is_the_worst_status(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], status: Status, code: int
 ) -> None:
     checks = (Check("port", Status.OK, "5010 is free"), Check("init", status, "so it is", "do this"))
@@ -231,7 +231,7 @@ def test_the_doctor_tells_by_his_exit_code_how_it_stands(
     }
 
 
-def test_a_wrong_setting_is_told_in_one_line(
+def test_an_invalid_setting_is_reported_in_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("DROVER_MAX_SESSIONS", "many")
@@ -239,7 +239,7 @@ def test_a_wrong_setting_is_told_in_one_line(
     assert capsys.readouterr().err.startswith("DROVER_MAX_SESSIONS is 'many'")
 
 
-def test_a_start_that_is_refused_is_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_refused_start_is_reported_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     def refuse(_: Settings) -> int:
         raise StartRefused("the port is taken")
 
@@ -248,7 +248,7 @@ def test_a_start_that_is_refused_is_told_in_one_line(capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
-def test_a_console_that_cannot_show_a_character_ends_no_program(
+def test_a_character_that_the_console_cannot_encode_is_escaped(
     monkeypatch: pytest.MonkeyPatch, encoding: str
 ) -> None:
     odd = Judgement(proc(17, 1, "chrome-\U0001f600"), Role.OTHER, Verdict.FOREIGN, "no Chrome", None)
@@ -262,7 +262,7 @@ def test_a_console_that_cannot_show_a_character_ends_no_program(
         assert "chrome-\U0001f600" in name.replace(r"\U0001f600", "\U0001f600")
 
 
-def test_a_running_instance_is_asked_with_its_token(
+def test_a_running_instance_is_called_with_the_token(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("DROVER_API_TOKEN", "secret")
@@ -274,7 +274,7 @@ def test_a_running_instance_is_asked_with_its_token(
     assert json.loads(capsys.readouterr().out) == {"success": True, "processes": []}
 
 
-def test_what_a_running_instance_could_not_end_is_shown(
+def test_processes_that_a_running_instance_could_not_end_are_printed(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     body = json.dumps(cleanup_json(STUBBORN, active_sessions=3)).encode()
@@ -284,7 +284,7 @@ def test_what_a_running_instance_could_not_end_is_shown(
     assert "it survived" in capsys.readouterr().out
 
 
-def test_an_instance_that_refuses_is_no_answer(
+def test_an_instance_that_refuses_counts_as_unreachable(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     body = json.dumps({"success": False, "error": "Show the token", "code": "unauthorized"}).encode()
@@ -295,7 +295,7 @@ def test_an_instance_that_refuses_is_no_answer(
 
 @pytest.mark.parametrize("status", [200, 404])
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b"{}", b"null", b"\xff"])
-def test_another_program_on_that_port_is_no_answer(
+def test_another_program_on_the_port_counts_as_unreachable(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], status: int, body: bytes
 ) -> None:
     with instance(home, monkeypatch, status, body):
@@ -303,16 +303,16 @@ def test_another_program_on_that_port_is_no_answer(
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_something_that_speaks_no_http_is_no_answer(
+def test_a_program_without_http_counts_as_unreachable(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("urllib.request.build_opener", _mumbling)
+    monkeypatch.setattr("urllib.request.build_opener", _opener_of_garbage)
     with held(home):
         assert commands.run(["processes"], never) == 3
     assert "does not answer" in capsys.readouterr().err
 
 
-def test_an_instance_whose_port_is_closed_is_no_answer_and_the_port_is_named(
+def test_an_instance_with_a_closed_port_is_unreachable_and_the_port_is_named(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with held(home):
@@ -326,16 +326,16 @@ def test_an_instance_whose_port_is_closed_is_no_answer_and_the_port_is_named(
     ("host", "reached"),
     [("127.0.0.1", "127.0.0.1"), ("::1", "127.0.0.1"), ("::", "127.0.0.1"), ("fd00::5", "[fd00::5]")],
 )
-def test_an_instance_is_reached_where_it_listens(host: str, reached: str) -> None:
+def test_an_instance_is_reached_at_its_address(host: str, reached: str) -> None:
     assert commands._reachable(host) == reached
 
 
-def _mumbling(*_: object) -> Any:  # noqa: ANN401
+def _opener_of_garbage(*_: object) -> Any:  # noqa: ANN401
     class Opener:
-        open: Callable[..., io.BytesIO] = staticmethod(_mumble)
+        open: Callable[..., io.BytesIO] = staticmethod(_garbage)
 
     return Opener()
 
 
-def _mumble(*_: object, **__: object) -> io.BytesIO:
+def _garbage(*_: object, **__: object) -> io.BytesIO:
     raise http.client.BadStatusLine("SSH-2.0")

@@ -1,4 +1,4 @@
-"""What the doctor makes of what was read: one thing at a time, each with what to do about it."""
+"""The checks of `doctor` on simulated readings: one finding at a time, each with its advice."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def found(name: str, readings: SystemReadings) -> Check:
     return check
 
 
-def test_a_machine_that_is_well_has_nothing_to_be_done() -> None:
+def test_a_healthy_machine_gets_no_advice() -> None:
     checks = judge(WELL)
     assert worst(checks) is Status.OK
     assert [check.advice for check in checks if check.advice] == []
@@ -131,7 +131,7 @@ def test_a_machine_that_is_well_has_nothing_to_be_done() -> None:
     ],
     ids=lambda part: part if isinstance(part, str) else "",
 )
-def test_what_is_wrong_is_named_with_what_to_do(
+def test_every_finding_has_its_advice(
     readings: SystemReadings, name: str, status: Status, advice: str
 ) -> None:
     check = found(name, readings)
@@ -152,11 +152,11 @@ def test_what_is_wrong_is_named_with_what_to_do(
         replace(WELL, system="win32", chrome=ProgramReading(Path("c.exe"))),
     ],
 )
-def test_what_works_in_another_way_is_well(readings: SystemReadings) -> None:
+def test_working_alternatives_are_ok(readings: SystemReadings) -> None:
     assert worst(judge(readings)) is Status.OK
 
 
-def test_what_does_not_exist_or_could_not_be_tried_is_not_judged() -> None:
+def test_there_is_no_check_for_what_is_absent_or_could_not_be_tested() -> None:
     names = {check.name for check in judge(replace(WELL, shared_memory=None, orphans_reaped=None))}
     assert names.isdisjoint({"shared memory", "init"})
     assert "versions" not in {check.name for check in judge(replace(WELL, chrome=ProgramReading(None)))}

@@ -1,4 +1,4 @@
-"""The rules for alerts speak of metrics and label values that there are, and tell what to do."""
+"""Alert rules use existing metrics and label values, and say what to do."""
 
 from __future__ import annotations
 
@@ -29,27 +29,27 @@ SELECTOR = re.compile(r'(drover_\w+)\{(\w+)="([^"]+)"\}')
 
 
 @pytest.mark.parametrize("rule", RULES, ids=[rule["alert"] for rule in RULES])
-def test_a_rule_names_metrics_that_there_are(rule: dict[str, Any]) -> None:
+def test_a_rule_names_existing_metrics(rule: dict[str, Any]) -> None:
     named = set(NAME.findall(rule["expr"])) | set(NAME.findall(rule["annotations"]["runbook"]))
     assert NAME.search(rule["expr"])
     assert named <= {sample.name for sample in SAMPLES}
 
 
 @pytest.mark.parametrize("rule", RULES, ids=[rule["alert"] for rule in RULES])
-def test_a_rule_asks_for_label_values_that_there_are(rule: dict[str, Any]) -> None:
+def test_a_rule_uses_existing_label_values(rule: dict[str, Any]) -> None:
     present = {(sample.name, *pair) for sample in SAMPLES for pair in sample.labels.items()}
     assert set(SELECTOR.findall(rule["expr"])) <= present
     assert rule["expr"].count('="') == len(SELECTOR.findall(rule["expr"]))
 
 
 @pytest.mark.parametrize("rule", RULES, ids=[rule["alert"] for rule in RULES])
-def test_a_rule_tells_what_happened_and_what_to_do(rule: dict[str, Any]) -> None:
+def test_a_rule_says_what_happened_and_what_to_do(rule: dict[str, Any]) -> None:
     assert set(rule["annotations"]) == {"summary", "runbook"}
     assert rule["labels"]["severity"] in {"critical", "warning", "info"}
     assert all("\n" not in text for text in rule["annotations"].values())
 
 
-def test_what_an_operator_is_called_for_has_a_rule() -> None:
+def test_every_failure_that_needs_an_operator_has_a_rule() -> None:
     names = {rule["alert"] for rule in RULES}
     assert len(names) == len(RULES)
     assert names >= {

@@ -1,4 +1,4 @@
-"""The files in deploy/ say what they must, and name only settings that there are."""
+"""The files in deploy/ contain what they must, and name only existing settings."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TEXTS = [
 COMPOSE = ROOT / "compose.yaml"
 DOCUMENTS = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"]
 TASK = "{http://schemas.microsoft.com/windows/2004/02/mit/task}"
-# Crons and tests have switches of their own under the same prefix.
+# Cron jobs and tests have switches of their own under the same prefix.
 NO_SETTINGS = {"DROVER_TEST_SYSTEM_WIDE"}
 
 
@@ -38,7 +38,7 @@ def unit() -> configparser.ConfigParser:
 
 
 @pytest.mark.parametrize("path", [*TEXTS, COMPOSE, *DOCUMENTS], ids=lambda path: path.name)
-def test_every_variable_that_is_named_is_a_setting(path: Path) -> None:
+def test_every_named_variable_is_a_setting(path: Path) -> None:
     named = set(re.findall(r"\bDROVER_[A-Z_]+\b", path.read_text(encoding="utf-8")))
     assert named <= SETTINGS | NO_SETTINGS
 
@@ -91,16 +91,16 @@ def test_launchd_leaves_the_browsers_to_drover_and_restarts_after_a_crash_only()
     assert agent["ExitTimeOut"] >= 15
 
 
-def test_the_task_of_windows_starts_again_what_has_ended() -> None:
+def test_the_windows_task_restarts_the_service() -> None:
     task = ET.fromstring((DEPLOY / "drover-task.xml").read_text(encoding="utf-8"))  # noqa: S314 - our own file
     repetition = task.find(f"{TASK}Triggers/{TASK}LogonTrigger/{TASK}Repetition")
     assert repetition is not None
     assert repetition.findtext(f"{TASK}Interval") == "PT1M"
-    # Without a duration it goes on for ever.
+    # Without a duration the repetition never ends.
     assert repetition.find(f"{TASK}Duration") is None
 
 
-def test_the_task_of_windows_runs_without_end_without_rights_and_once() -> None:
+def test_the_windows_task_has_no_time_limit_no_privileges_and_one_instance() -> None:
     task = ET.fromstring((DEPLOY / "drover-task.xml").read_text(encoding="utf-8"))  # noqa: S314 - our own file
     found = {element.tag.removeprefix(TASK): (element.text or "").strip() for element in task.iter()}
     assert found["ExecutionTimeLimit"] == "PT0S"
@@ -110,7 +110,7 @@ def test_the_task_of_windows_runs_without_end_without_rights_and_once() -> None:
     assert found["Arguments"].endswith("app.py")
 
 
-def test_the_container_has_an_init_and_a_user_and_no_token_of_ours() -> None:
+def test_the_container_has_an_init_and_a_user_and_contains_no_token() -> None:
     text = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
     assert 'ENTRYPOINT ["tini", "--",' in text
     users = re.findall(r"^USER (\S+)", text, re.MULTILINE)

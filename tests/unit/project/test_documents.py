@@ -1,4 +1,4 @@
-"""The documents say what the program is: its settings, its errors, its causes and methods."""
+"""The documents match the code: settings, errors, messages, recovery causes and methods."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ LINK = re.compile(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)")
 
 
 def rows(page: str) -> dict[str, tuple[str, str | None]]:
-    """Give the rows of a page's tables whose first cell is code."""
+    """Return the rows of a page's tables whose first cell is code."""
     found = ROW.finditer((DOCS / page).read_text(encoding="utf-8"))
     return {row["first"]: (row["second"], row["third"]) for row in found}
 
 
-def test_every_setting_is_told_with_its_default_and_meaning() -> None:
+def test_every_setting_is_documented_with_its_default_and_meaning() -> None:
     told = rows("settings.md")
     for variable, default, meaning in describe_settings():
         shown = "the system's folder for user data" if variable == "DROVER_DATA_DIR" else default
@@ -37,13 +37,13 @@ def test_every_setting_is_told_with_its_default_and_meaning() -> None:
     assert told == {}
 
 
-def test_every_error_is_told_with_its_code_and_status() -> None:
+def test_every_error_is_documented_with_its_code_and_status() -> None:
     tree = [one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, DroverError)]
     told = {code: cells[0] for code, cells in rows("troubleshooting.md").items() if cells[0].isdigit()}
     assert told == {one.code: str(one.status) for one in tree}
 
 
-def test_what_drover_is_said_to_say_is_what_it_says() -> None:
+def test_quoted_messages_exist_in_the_code() -> None:
     product = [
         path for path in ROOT.rglob("*.py") if not path.relative_to(ROOT).parts[0].startswith(NOT_SAID)
     ]
@@ -56,14 +56,14 @@ def test_what_drover_is_said_to_say_is_what_it_says() -> None:
     assert [part for part in parts if part not in said] == []
 
 
-def test_every_cause_and_method_of_a_recovery_is_told() -> None:
+def test_every_cause_and_method_of_a_recovery_is_documented() -> None:
     text = (DOCS / "recovery.md").read_text(encoding="utf-8")
     assert [cause.value for cause in Cause if f"`{cause.value}`" not in text] == []
     assert [method.value for method in Method if f"<b>{method.value}</b>" not in text] == []
 
 
 @pytest.mark.parametrize("page", [*PAGES, DOCS.parent / "README.md"], ids=lambda page: page.name)
-def test_a_link_leads_somewhere(page: Path) -> None:
+def test_every_link_has_a_target(page: Path) -> None:
     targets = LINK.findall(page.read_text(encoding="utf-8"))
     assert [target for target in targets if not (page.parent / target).exists()] == []
 

@@ -1,4 +1,4 @@
-"""Imports go one way, and each library has one home, also through a third module."""
+"""Imports go one way, and each library is used by one package only, also through a third module."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ LAYERS = (
     ),
 )
 HEIGHT = {prefix: -depth for depth, prefixes in enumerate(LAYERS) for prefix in prefixes}
-# Where a library may be imported, and which folders may not reach it, not even through a third module.
+# Packages that may import a library, and folders that must not reach it, not even through a third module.
 HOMES = {
     "flask": ("drover/web", "drover/server"),
     "prometheus_client": ("drover/web/metrics.py",),
@@ -48,8 +48,8 @@ HOMES = {
 }
 UNREACHABLE = {"drover.attach": ("flask",), "drover.api": ("flask",), "drover.cluster": ("flask",)}
 NOT_PRODUCT = ("tests", "bench", "build")
-# Modules that may read the wall clock, which can be set back: the sign of life that another instance left in
-# a file, and the start times of processes on systems that have no other.
+# Modules that may read the wall clock, which can be set back: for the sign of life that another instance left
+# in a file, and for process start times on systems that have no other clock for them.
 WALL_CLOCK = ("instance_lock.py", "portable.py")
 SOURCES = [
     path.relative_to(ROOT)
@@ -133,13 +133,13 @@ def test_imports_go_down_or_stay_in_their_layer() -> None:
 
 
 @pytest.mark.parametrize("library", HOMES)
-def test_a_library_is_imported_only_in_its_home(library: str) -> None:
+def test_a_library_is_imported_only_in_its_package(library: str) -> None:
     importing = [source for source in SOURCES if library in libraries_of(source)]
     assert importing
     assert [str(source) for source in importing if not source.as_posix().startswith(HOMES[library])] == []
 
 
-def test_no_layer_reaches_a_library_that_it_must_not_know_through_a_third_module() -> None:
+def test_no_layer_reaches_a_forbidden_library_transitively() -> None:
     reached = [
         (module, library)
         for module in MODULES
@@ -149,7 +149,7 @@ def test_no_layer_reaches_a_library_that_it_must_not_know_through_a_third_module
     assert reached == []
 
 
-def test_no_package_imports_another_that_imports_it() -> None:
+def test_packages_do_not_import_each_other() -> None:
     graph: dict[str, set[str]] = {}
     for module, source in MODULES.items():
         layer = layer_of(module)

@@ -83,7 +83,7 @@ def test_every_folder_of_the_package_with_modules_is_a_package(setuptools: dict[
     assert [folder for folder in folders if not (folder / "__init__.py").exists()] == []
 
 
-def test_every_file_of_the_package_that_is_no_module_is_installed(setuptools: dict[str, Any]) -> None:
+def test_every_data_file_of_the_package_is_installed(setuptools: dict[str, Any]) -> None:
     installed = [
         f"{name.replace('.', '/')}/{pattern}"
         for name, patterns in setuptools["package-data"].items()

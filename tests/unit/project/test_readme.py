@@ -9,7 +9,7 @@ README = Path(__file__).parents[3] / "README.md"
 
 
 def diagram() -> Iterator[str]:
-    """Give the lines of the diagram of states; births and ends are those that the table's docstring names."""
+    """Yield the lines of the state diagram; start and end states are those in the table's docstring."""
     yield "stateDiagram-v2"
     yield f"    [*] --> {SessionState.STARTING.value}"
     for state, following in TRANSITIONS.items():

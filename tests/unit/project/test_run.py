@@ -36,7 +36,7 @@ def stamp(clone: run.Clone, *names: str) -> None:
         clone.stamp(name).write_text(clone.fingerprint(name))
 
 
-def test_what_is_stamped_is_ready(clone: run.Clone) -> None:
+def test_a_stamped_installation_is_ready(clone: run.Clone) -> None:
     assert not clone.is_ready(run.RUNTIME)
     stamp(clone, run.RUNTIME)
     assert clone.is_ready(run.RUNTIME)
@@ -58,7 +58,7 @@ def test_a_package_that_is_gone_is_installed_again(clone: run.Clone) -> None:
     assert not clone.is_ready(run.RUNTIME)
 
 
-def test_another_interpreter_behind_the_same_name_makes_it_unready(clone: run.Clone, folder: Path) -> None:
+def test_another_interpreter_under_the_same_name_is_not_ready(clone: run.Clone, folder: Path) -> None:
     stamp(clone, run.RUNTIME)
     other = folder / "python3.99"
     other.touch(mode=0o700)
@@ -116,7 +116,7 @@ NO_SETTINGS: dict[str, str] = {}
         (DEBIAN, 0, "/usr/bin/apt-get", {binaries.CHROMEDRIVER_VARIABLE: "/srv/driver"}, False),
     ],
 )
-def test_apt_brings_the_browser_only_to_root_on_a_real_debian_where_no_other_is_set(
+def test_apt_installs_the_browser_only_for_root_on_debian_if_none_is_configured(
     monkeypatch: pytest.MonkeyPatch,
     folder: Path,
     release: str | None,
@@ -133,7 +133,7 @@ def test_apt_brings_the_browser_only_to_root_on_a_real_debian_where_no_other_is_
     assert run.can_install_browser(file, settings.get) is expected
 
 
-def test_apt_is_updated_and_then_asked_for_both_without_a_question(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_apt_is_updated_and_then_installs_both_without_questions(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[list[str]] = []
 
     def note(command: list[str], advice: str, *, environ: dict[str, str], grace_s: float) -> None:
@@ -165,7 +165,7 @@ def test_a_setting_is_read_from_a_dotenv_file_as_the_service_does(
     assert run.find_setting("DROVER_CHROME_BINARY") == "/srv/from environment"
 
 
-def test_a_missing_browser_is_said_to_come_from_selenium_manager(
+def test_a_missing_browser_is_reported_to_come_from_selenium_manager(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(binaries, "find_chrome", lambda _setting: None)
@@ -178,7 +178,7 @@ def test_a_missing_browser_is_said_to_come_from_selenium_manager(
     assert lines[1].endswith("ChromeDriver: /usr/bin/chromedriver")
 
 
-def test_the_lock_is_waited_for_and_given_back(
+def test_the_lock_is_waited_for_and_released(
     monkeypatch: pytest.MonkeyPatch, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     free = threading.Event()
@@ -200,7 +200,7 @@ def test_the_lock_is_waited_for_and_given_back(
     assert "Waiting for another run.py" in capsys.readouterr().out
 
 
-def test_a_lock_that_is_never_given_back_ends_in_a_line(
+def test_a_lock_that_is_never_released_ends_in_an_error(
     monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:
     monkeypatch.setattr(run, "LOCK_TIMEOUT_S", 0.0)

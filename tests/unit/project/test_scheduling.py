@@ -144,7 +144,7 @@ def test_workers_that_found_different_tests_run_none() -> None:
         schedule.schedule()
 
 
-def test_a_test_of_which_no_group_was_told_is_not_run() -> None:
+def test_a_test_without_a_reported_group_is_not_run() -> None:
     schedule, worker = GroupScheduling(1), Worker()
     schedule.add_node(worker)
     schedule.add_node_collection(worker, ["a::test"])

@@ -145,7 +145,7 @@ def test_the_same_key_returns_the_same_session(registry: SessionRegistry) -> Non
     assert again.session.session_id == answer.session.session_id
 
 
-def test_a_key_is_given_to_a_session_that_has_none(registry: SessionRegistry) -> None:
+def test_a_key_is_bound_to_a_session_that_has_none(registry: SessionRegistry) -> None:
     ready(registry, "a")
     registry.claim(claim("a", key="k"))
     assert registry.get("a").key == "k"

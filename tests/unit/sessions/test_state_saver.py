@@ -202,7 +202,7 @@ def test_a_hung_save_is_not_begun_again_and_does_not_delay_others(
     assert browsers.captures == 2
 
 
-def test_a_save_that_ends_after_the_session_was_closed_is_dropped(
+def test_a_save_that_ends_after_the_close_is_discarded(
     saver: StateSaver, browsers: Browsers, disk: list[tuple[str, SavedState]]
 ) -> None:
     browsers.go_on.clear()

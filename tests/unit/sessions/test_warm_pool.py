@@ -114,7 +114,7 @@ def test_none_is_started_while_a_client_waits_for_a_start_or_a_place(registry: S
     assert registry.reserve_warm(MAKE, wanted=1) is None
 
 
-def test_none_is_started_during_an_emergency_or_after_the_stop(registry: SessionRegistry) -> None:
+def test_no_warm_browser_is_started_during_an_emergency_or_after_the_stop(registry: SessionRegistry) -> None:
     registry.close_gate()
     assert registry.reserve_warm(MAKE, wanted=1) is None
     registry.open_gate()

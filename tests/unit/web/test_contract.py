@@ -1,4 +1,4 @@
-"""The OpenAPI document: whole, and true of what the routes really answer."""
+"""The OpenAPI document is complete and matches the real responses of the routes."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ from tests.unit.web.test_routes import (
 )
 
 Json = dict[str, Any]
-# What `attach/` answers.
+# Routes that are implemented in `drover/attach`.
 ELSEWHERE = {(route.method, route.path) for route in ROUTES if route.tag in {"Attach", "Streams"}}
 
 
 @pytest.fixture(scope="module")
 def drover(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drover]:
     with pytest.MonkeyPatch.context() as patch:
-        # What talks to browsers opens an event loop as soon as it is made.
+        # DevTools opens an event loop when it is created.
         patch.setattr("drover.server.service.DevTools", object)
         yield Drover(Settings(data_dir=tmp_path_factory.mktemp("d")))
 
@@ -176,7 +176,7 @@ def test_the_models_that_validate_requests_are_those_that_are_described(document
         ("get", "/health", "/health", 200, None),
     ],
 )
-def test_a_real_answer_is_as_it_is_described(
+def test_a_real_response_matches_its_description(
     flask: Flask,
     client: FlaskClient,
     document: Json,
@@ -197,7 +197,7 @@ def test_a_real_answer_is_as_it_is_described(
     check_answer(document, method, path, status, json.loads(answer.data))
 
 
-def test_a_created_and_a_recovered_session_are_as_they_are_described(
+def test_created_and_recovered_sessions_match_their_description(
     flask: Flask, client: FlaskClient, document: Json
 ) -> None:
     for manager, status in ((FakeManager(created=True), 201), (FakeManager(recovery=RECOVERY), 200)):
@@ -207,7 +207,7 @@ def test_a_created_and_a_recovered_session_are_as_they_are_described(
         check_answer(document, "post", "/sessions", status, json.loads(answer.data))
 
 
-def test_leases_are_as_they_are_described(flask: Flask, client: FlaskClient, document: Json) -> None:
+def test_leases_match_their_description(flask: Flask, client: FlaskClient, document: Json) -> None:
     manager = serve(flask)
     manager.lease = lambda *_: new_lease(60, "me")  # type: ignore[attr-defined]
     manager.end_lease = lambda *_: None  # type: ignore[attr-defined]
@@ -218,7 +218,7 @@ def test_leases_are_as_they_are_described(flask: Flask, client: FlaskClient, doc
     check_answer(document, "delete", path, ended.status_code, json.loads(ended.data))
 
 
-def test_what_could_not_be_ended_is_as_it_is_described(
+def test_an_incomplete_cleanup_matches_its_description(
     flask: Flask, client: FlaskClient, document: Json
 ) -> None:
     report = CleanupReport(failed=(Failed(judgement(2), "it is still there"),))
@@ -232,7 +232,7 @@ def test_what_could_not_be_ended_is_as_it_is_described(
     check_answer(document, "post", "/cleanup_orphaned_processes", 500, json.loads(broken.data))
 
 
-def test_bad_health_is_as_it_is_described(flask: Flask, client: FlaskClient, document: Json) -> None:
+def test_bad_health_matches_its_description(flask: Flask, client: FlaskClient, document: Json) -> None:
     serve(flask).registry.stop()
     answer = client.get("/health")
     assert answer.status_code == 503
@@ -240,7 +240,7 @@ def test_bad_health_is_as_it_is_described(flask: Flask, client: FlaskClient, doc
 
 
 @pytest.mark.parametrize("error", ALL)
-def test_every_refusal_is_as_failures_are_described(
+def test_every_refusal_matches_the_description_of_failures(
     flask: Flask, client: FlaskClient, document: Json, error: type[DroverError]
 ) -> None:
     serve(flask, RefusingManager(error("Do this", {"field": "problem"})))
@@ -248,7 +248,7 @@ def test_every_refusal_is_as_failures_are_described(
     check(document, failure, json.loads(client.post("/sessions").data))
 
 
-def test_a_field_that_nobody_described_is_noticed(document: Json, client: FlaskClient) -> None:
+def test_an_undescribed_field_is_noticed(document: Json, client: FlaskClient) -> None:
     told = json.loads(client.get("/health").data) | {"surprise": 1}
     schema = document["components"]["schemas"]["ServiceHealth"]
     errors = [*Draft202012Validator({**schema, "components": document["components"]}).iter_errors(told)]
@@ -262,7 +262,7 @@ def test_metrics_are_served_as_text(client: FlaskClient) -> None:
     assert b"drover_healthy" in answer.data
 
 
-def test_the_page_has_nothing_inline_and_nothing_from_elsewhere(client: FlaskClient) -> None:
+def test_the_page_has_no_inline_code_and_no_external_resources(client: FlaskClient) -> None:
     answer = client.get("/docs")
     assert answer.mimetype == "text/html"
     policy = dict(part.strip().split(" ", 1) for part in answer.headers["Content-Security-Policy"].split(";"))
@@ -272,7 +272,7 @@ def test_the_page_has_nothing_inline_and_nothing_from_elsewhere(client: FlaskCli
     assert not re.search(r"<style|style=|\son\w+=|https?://|<script(?![^>]*\ssrc=)", answer.text)
 
 
-def test_the_page_and_its_parts_are_there_and_speak_of_no_other_host(client: FlaskClient) -> None:
+def test_the_page_and_its_parts_are_served_and_reference_no_other_host(client: FlaskClient) -> None:
     parts = re.findall(r'(?:src|href)="([^"]+)"', client.get("/docs").text)
     assert len(parts) >= 4
     for part in parts:
@@ -283,7 +283,7 @@ def test_the_page_and_its_parts_are_there_and_speak_of_no_other_host(client: Fla
 
 
 @pytest.mark.parametrize("path", ["/docs", "/docs/assets/docs.js", "/openapi.json", "/metrics"])
-def test_what_an_operator_reads_is_behind_the_door_and_holds_no_secret(
+def test_pages_for_the_operator_are_access_checked_and_contain_no_secret(
     flask: Flask, client: FlaskClient, path: str
 ) -> None:
     before: Services = flask.extensions["drover"]

@@ -1,4 +1,4 @@
-"""The dashboard's page and files: what they may load, and how they are kept."""
+"""The dashboard's page and files: what they may load, and how they are cached."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlaskClient]:
 
 
 @pytest.mark.parametrize("path", ["/", *FILES])
-def test_everything_of_the_page_is_served_with_a_strict_policy(client: FlaskClient, path: str) -> None:
+def test_every_file_of_the_page_is_served_with_a_strict_policy(client: FlaskClient, path: str) -> None:
     answer = client.get(path, buffered=True)
     assert answer.status_code == 200
     policy = dict(rule.split(" ", 1) for rule in answer.headers["Content-Security-Policy"].split("; "))
@@ -53,12 +53,12 @@ def test_a_module_is_declared_as_javascript_on_every_system(client: FlaskClient)
     assert client.get("/static/dashboard.js", buffered=True).mimetype == "text/javascript"
 
 
-def test_a_file_that_is_none_of_the_pages_is_not_served(client: FlaskClient) -> None:
+def test_a_file_that_is_not_part_of_the_page_is_not_served(client: FlaskClient) -> None:
     assert client.get("/static/../dashboard.py").status_code == 404
     assert client.get("/static/nothing.js").status_code == 404
 
 
-def test_the_page_loads_nothing_from_elsewhere_and_has_no_code_of_its_own(client: FlaskClient) -> None:
+def test_the_page_has_no_external_resources_and_no_inline_code(client: FlaskClient) -> None:
     html = client.get("/").get_data(as_text=True)
     assert re.findall(r'(?:src|href)="([^"]*)"', html) == [
         *("/static/icon.svg", "/static/dashboard.css", "/static/dashboard.js"),
@@ -73,7 +73,7 @@ def test_the_buttons_have_exactly_these_names(client: FlaskClient, name: str) ->
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: path.name)
-def test_no_module_makes_markup_of_a_text(module: Path) -> None:
+def test_no_module_turns_text_into_markup(module: Path) -> None:
     text = module.read_text(encoding="utf-8")
     assert not re.search(
         r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function", text
@@ -81,7 +81,7 @@ def test_no_module_makes_markup_of_a_text(module: Path) -> None:
     assert len(text.splitlines()) <= LONGEST_MODULE
 
 
-def test_every_element_that_a_module_asks_for_is_on_the_page(client: FlaskClient) -> None:
+def test_every_element_used_by_a_module_is_on_the_page(client: FlaskClient) -> None:
     html = client.get("/").get_data(as_text=True)
     text = "".join(module.read_text(encoding="utf-8") for module in MODULES)
     asked = set(re.findall(r'(?:byId|stamp)\("([^"]+)"\)', text))

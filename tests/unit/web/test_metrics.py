@@ -1,4 +1,4 @@
-"""What Prometheus reads: names, units, and counters that follow the events."""
+"""Prometheus metrics: names, units, and counters that follow events."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def metrics(registry: SessionRegistry) -> Metrics:
     return Metrics(registry, lambda: True)
 
 
-def test_names_and_units_are_as_prometheus_wants_them(metrics: Metrics) -> None:
+def test_names_and_units_follow_the_conventions_of_prometheus(metrics: Metrics) -> None:
     for family in families(metrics):
         if family.name.endswith("_created") or family.name.startswith("process_"):
             continue
@@ -64,7 +64,7 @@ def test_names_and_units_are_as_prometheus_wants_them(metrics: Metrics) -> None:
             assert family.name.endswith("_seconds")
 
 
-def test_every_label_value_is_there_from_the_start_at_zero(metrics: Metrics) -> None:
+def test_every_label_value_exists_from_the_start_at_zero(metrics: Metrics) -> None:
     for cause in Cause:
         assert value(metrics, "drover_recovery_failures_total", cause=cause.value) == 0
         for method in Method:
@@ -126,7 +126,7 @@ def test_durations_are_in_seconds(metrics: Metrics) -> None:
     assert value(metrics, "drover_relay_duration_seconds_bucket", le="0.005") == 1
 
 
-def test_kills_are_processes_seen_dead_by_what_condemned_them(metrics: Metrics) -> None:
+def test_kills_count_ended_processes_by_verdict(metrics: Metrics) -> None:
     metrics.hear(events.KillingProcess(7, "driver", orphaned=True))
     metrics.hear(events.CleanupFinished(3, 2))
     metrics.hear(events.EmergencyFinished(15))
@@ -135,7 +135,7 @@ def test_kills_are_processes_seen_dead_by_what_condemned_them(metrics: Metrics) 
     assert value(metrics, "drover_removed_profiles_total") == 2
 
 
-def test_no_event_adds_a_label_value_that_was_not_there(metrics: Metrics) -> None:
+def test_no_event_adds_a_new_label_value(metrics: Metrics) -> None:
     before = set(samples(metrics))
     for event in (
         events.SessionRecovered("a", Cause.TAB_CRASHED.value, Method.RESTORED.value, 1),
@@ -162,7 +162,7 @@ def test_the_registry_is_read_at_each_scrape(registry: SessionRegistry, metrics:
         assert value(metrics, "drover_waiting_requests") == 1
 
 
-def test_a_warm_browser_is_no_session_yet(registry: SessionRegistry, metrics: Metrics) -> None:
+def test_a_warm_browser_is_not_counted_as_a_session(registry: SessionRegistry, metrics: Metrics) -> None:
     registry.adopt(replace(ready(SessionRegistry(1, 1), "w"), warm=True))
     assert value(metrics, "drover_warm_browsers") == 1
     assert value(metrics, "drover_sessions", state="ready") == 0
@@ -173,7 +173,7 @@ def test_health_is_one_or_zero(registry: SessionRegistry, healthy: bool) -> None
     assert value(Metrics(registry, lambda: healthy), "drover_healthy") == int(healthy)
 
 
-def test_two_services_share_nothing(registry: SessionRegistry) -> None:
+def test_two_services_have_separate_metrics(registry: SessionRegistry) -> None:
     one, other = Metrics(registry, lambda: True), Metrics(registry, lambda: True)
     one.hear(events.EmergencyFinished(1))
     assert value(other, "drover_emergency_recoveries_total") == 0

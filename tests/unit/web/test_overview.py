@@ -13,14 +13,14 @@ from tests.unit.web.test_routes import judgement
 
 
 class FakeCleaner:
-    """Knows one orphan."""
+    """A cleaner whose survey returns one orphan."""
 
     def survey(self) -> CleanupPlan:
         return CleanupPlan((judgement(7),))
 
 
 class FakeManager:
-    """Has these sessions, and may not find a browser."""
+    """A manager with the given sessions, which may have no browser available."""
 
     def __init__(self, registry: SessionRegistry, unavailable: str | None) -> None:
         self.registry = registry
@@ -32,7 +32,7 @@ def overview(registry: SessionRegistry, doubt: str | None = None) -> Overview:
     return Overview(manager, cast("ProcessCleaner", FakeCleaner()), 5010)
 
 
-def test_a_session_is_made_anew_only_when_it_has_changed() -> None:
+def test_a_session_object_is_rebuilt_only_after_a_change() -> None:
     registry = SessionRegistry(3, 2)
     one, other = ready(registry, "one"), ready(registry, "other")
     seen = overview(registry)
@@ -46,7 +46,7 @@ def test_a_session_is_made_anew_only_when_it_has_changed() -> None:
     assert [session["session_id"] for session in seen.sessions()] == ["other"]
 
 
-def test_capacity_counts_places_callers_and_memory() -> None:
+def test_capacity_counts_places_waiting_requests_and_memory() -> None:
     registry = SessionRegistry(1, 2)
     registry.evict_with(lambda _: None)
     with registry.command(ready(registry, "one")):
@@ -60,6 +60,6 @@ def test_capacity_counts_places_callers_and_memory() -> None:
     assert 0 < used <= total + 10
 
 
-def test_processes_are_told_as_the_route_tells_them() -> None:
+def test_processes_have_the_same_form_as_in_the_route() -> None:
     told = overview(SessionRegistry(1, 1)).processes()
     assert [(row["pid"], row["verdict"], row["role"]) for row in told] == [(7, "orphan", "driver")]

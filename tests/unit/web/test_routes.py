@@ -1,4 +1,4 @@
-"""The REST face over services that do exactly one thing: what goes in, what comes out, in which words."""
+"""REST routes over fake services: requests, responses and messages."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ READY = session("a", state=SessionState.READY, running=RUNNING, key="k", current
 
 
 class FakeManager:
-    """Hands out one session, and notes what it was asked."""
+    """A manager that returns one session and records its calls."""
 
     def __init__(self, *, created: bool = False, recovery: Recovery | None = None) -> None:
         self.registry = SessionRegistry(10, 4)
@@ -78,7 +78,7 @@ class FakeManager:
 
 
 class RefusingManager(FakeManager):
-    """Refuses everything with one error."""
+    """A manager that raises one error on every call."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ class RefusingManager(FakeManager):
 
 
 class HangingManager(FakeManager):
-    """Waits for what never comes."""
+    """A manager that waits until the deadline or a disconnect."""
 
     def acquire(self, request: AcquireRequest, deadline: Deadline) -> Acquired:
         never: Future[Acquired] = Future()
@@ -100,7 +100,7 @@ class HangingManager(FakeManager):
 
 
 class FakeCleaner:
-    """Gives a report, and notes what it was asked."""
+    """A cleaner that returns a report and records its calls."""
 
     def __init__(self, report: CleanupReport | None = None) -> None:
         self.asked: list[tuple[Trigger, bool]] = []
@@ -115,7 +115,7 @@ class FakeCleaner:
 
 
 class FailingCleaner(FakeCleaner):
-    """Breaks off."""
+    """A cleaner whose cleanup fails."""
 
     def cleanup(self, trigger: Trigger, *, dry_run: bool = False) -> CleanupReport:
         raise PermissionError("secret detail")
@@ -134,7 +134,7 @@ def killed(pid: int) -> Killed:
 
 @pytest.fixture(scope="module", autouse=True)
 def _no_event_loop() -> Iterator[None]:
-    """Keep what talks to browsers out; it opens an event loop as soon as it is made."""
+    """Replace DevTools, which opens an event loop when it is created."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("drover.server.service.DevTools", object)
         yield
@@ -142,7 +142,7 @@ def _no_event_loop() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def flask(tmp_path_factory: pytest.TempPathFactory) -> Flask:
-    """Give the application; each test gives it a manager and a cleaner of its own."""
+    """Return the application; each test installs its own manager and cleaner."""
     return Drover(Settings(data_dir=tmp_path_factory.mktemp("d")))._flask()
 
 
@@ -157,7 +157,7 @@ def client(flask: Flask) -> Iterator[FlaskClient]:
 def serve(
     flask: Flask, manager: FakeManager | None = None, cleaner: FakeCleaner | None = None
 ) -> FakeManager:
-    """Let the routes work with these, and give the manager."""
+    """Install a manager and a cleaner behind the routes; return the manager."""
     before: Services = flask.extensions["drover"]
     manager = manager or FakeManager()
     chosen = cast("SessionManager", manager), cast("ProcessCleaner", cleaner or FakeCleaner())
@@ -171,7 +171,7 @@ def post(client: FlaskClient, body: object, path: str = "/sessions") -> tuple[in
     return answer.status_code, told
 
 
-def test_a_created_session_is_told_with_its_place(flask: Flask, client: FlaskClient) -> None:
+def test_a_created_session_is_returned_with_its_location(flask: Flask, client: FlaskClient) -> None:
     serve(flask, FakeManager(created=True))
     answer = client.post("/sessions")
     assert answer.status_code == 201
@@ -186,7 +186,7 @@ def test_a_created_session_is_told_with_its_place(flask: Flask, client: FlaskCli
     assert told["session_id"] == told["session"]["session_id"] == "a"
 
 
-def test_a_recovered_session_tells_how(flask: Flask, client: FlaskClient) -> None:
+def test_a_recovered_session_is_returned_with_its_recovery(flask: Flask, client: FlaskClient) -> None:
     serve(flask, FakeManager(recovery=RECOVERY))
     status, told = post(client, {})
     assert status == 200
@@ -216,7 +216,7 @@ def test_a_session_has_every_field_of_the_contract(client: FlaskClient) -> None:
     }
 
 
-def test_a_request_is_handed_on_checked_and_with_the_defaults(flask: Flask, client: FlaskClient) -> None:
+def test_a_request_is_passed_on_checked_and_with_defaults(flask: Flask, client: FlaskClient) -> None:
     manager = serve(flask)
     body = {
         "session_id": "job-1",
@@ -270,7 +270,7 @@ def test_a_bad_field_is_refused_by_name(client: FlaskClient, body: dict[str, obj
     assert field in told["details"]
 
 
-def test_a_field_whose_name_is_no_text_is_refused_all_the_same(client: FlaskClient) -> None:
+def test_a_field_whose_name_is_not_valid_utf_8_is_refused(client: FlaskClient) -> None:
     for body in ({"\ud800": 1}, {"capabilities": {"\ud800": 1}}):
         status, told = post(client, body)
         assert (status, told["code"]) == (400, "invalid_request")
@@ -281,7 +281,7 @@ def test_a_field_whose_name_is_no_text_is_refused_all_the_same(client: FlaskClie
     [b"{", b"[]", b"null", b'"text"', b"1", b"\xff\xfe", b"[" * 100_000, b'{"a":1}{', b"1" * 5000],
     ids=["open", "list", "null", "text", "number", "no utf-8", "deep", "two", "long number"],
 )
-def test_a_body_that_is_no_json_object_is_refused(client: FlaskClient, body: bytes) -> None:
+def test_a_body_that_is_not_a_json_object_is_refused(client: FlaskClient, body: bytes) -> None:
     answer = client.post("/sessions", data=body, content_type="application/json")
     told = json.loads(answer.data)
     assert (answer.status_code, told["code"]) == (400, "invalid_request")
@@ -293,7 +293,7 @@ def test_an_empty_body_is_an_empty_object(client: FlaskClient, body: bytes) -> N
     assert client.post("/sessions", data=body, content_type="application/json").status_code == 200
 
 
-def test_a_body_that_is_not_declared_as_json_is_refused_with_the_line_that_works(client: FlaskClient) -> None:
+def test_a_body_that_is_not_declared_as_json_is_refused_with_a_working_command(client: FlaskClient) -> None:
     answer = client.post("/sessions", data=b"{}", content_type="application/x-www-form-urlencoded")
     assert answer.status_code == 415
     assert "curl -X POST -H 'Content-Type: application/json'" in json.loads(answer.data)["error"]
@@ -317,7 +317,7 @@ def test_a_bad_parameter_is_refused_by_name(client: FlaskClient, path: str, quer
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
-def test_every_route_leads_to_its_use_case_with_or_without_a_slash(
+def test_every_route_works_with_and_without_a_trailing_slash(
     flask: Flask, client: FlaskClient, slash: str
 ) -> None:
     manager = serve(flask)
@@ -344,7 +344,7 @@ def test_the_list_counts_the_sessions(flask: Flask, client: FlaskClient) -> None
     assert told == {"success": True, "active_sessions": 2, "max_sessions": 10, "session_capacity": "2/10"}
 
 
-def test_a_health_check_is_told(flask: Flask, client: FlaskClient) -> None:
+def test_a_health_check_is_returned(flask: Flask, client: FlaskClient) -> None:
     manager = serve(flask)
     busy = Health(HealthStatus.BUSY, "a command is running", NOW, 3)
     manager.registry.note(ready(manager.registry, "a"), health=busy)
@@ -358,7 +358,7 @@ def test_a_health_check_is_told(flask: Flask, client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("error", ALL)
-def test_every_error_is_answered_with_its_status_code_and_sentence(
+def test_every_error_is_answered_with_its_status_code_and_message(
     flask: Flask, client: FlaskClient, error: type[DroverError]
 ) -> None:
     serve(flask, RefusingManager(error("Do this", {"field": "problem"})))
@@ -374,7 +374,7 @@ def test_every_error_is_answered_with_its_status_code_and_sentence(
     assert ("WWW-Authenticate" in answer.headers) == (error is errors.Unauthorized)
 
 
-def test_an_error_of_no_kind_tells_no_secret_and_no_stack(
+def test_an_unexpected_error_exposes_no_secret_and_no_stack_trace(
     flask: Flask, client: FlaskClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     serve(flask, RefusingManager(RuntimeError("/secret/path")))
@@ -386,18 +386,18 @@ def test_an_error_of_no_kind_tells_no_secret_and_no_stack(
     assert "RuntimeError" in caplog.text
 
 
-def test_a_wait_that_took_too_long_is_told_as_such(flask: Flask, client: FlaskClient) -> None:
+def test_an_exceeded_deadline_is_reported_as_such(flask: Flask, client: FlaskClient) -> None:
     serve(flask, RefusingManager(DeadlineExceeded()))
     status, told = post(client, {})
     assert (status, told["code"]) == (503, "browser_unavailable")
 
 
-def test_a_caller_who_left_gets_no_answer_that_counts(flask: Flask, client: FlaskClient) -> None:
+def test_a_disconnected_client_gets_status_499(flask: Flask, client: FlaskClient) -> None:
     serve(flask, RefusingManager(ClientDisconnected()))
     assert client.post("/sessions").status_code == 499
 
 
-def test_a_wait_ends_when_the_caller_hangs_up(flask: Flask, client: FlaskClient) -> None:
+def test_a_wait_ends_when_the_client_disconnects(flask: Flask, client: FlaskClient) -> None:
     serve(flask, HangingManager())
     gone: Future[None] = Future()
     gone.set_result(None)
@@ -418,7 +418,7 @@ def test_a_wait_ends_when_the_caller_hangs_up(flask: Flask, client: FlaskClient)
         ("GET", "/sessions//a", 404, "not_found"),
     ],
 )
-def test_what_is_no_route_is_answered_in_json(
+def test_an_unknown_route_is_answered_in_json(
     client: FlaskClient, method: str, path: str, status: int, code: str
 ) -> None:
     answer = client.open(path, method=method)
@@ -437,7 +437,7 @@ def test_what_is_no_route_is_answered_in_json(
     ],
 )
 @pytest.mark.parametrize("path", ["/sessions", "/nothing", "/health"])
-def test_the_door_is_asked_before_any_route(
+def test_access_is_checked_before_any_route(
     client: FlaskClient, headers: dict[str, str], code: str, path: str
 ) -> None:
     answer = client.get(path, headers=headers)
@@ -455,7 +455,7 @@ def test_with_a_token_only_health_is_open(tmp_path: Path) -> None:
     assert client.get("/health").status_code == 200
 
 
-def test_a_cleanup_is_told_as_the_user_wrote_it(flask: Flask, client: FlaskClient) -> None:
+def test_a_cleanup_is_answered_as_in_the_specification(flask: Flask, client: FlaskClient) -> None:
     cleaner = FakeCleaner(
         CleanupReport(killed=(killed(1), killed(2), killed(3)), removed_profiles=2, freed_mb=812.04)
     )
@@ -470,7 +470,7 @@ def test_a_cleanup_is_told_as_the_user_wrote_it(flask: Flask, client: FlaskClien
     assert cleaner.asked == [(Trigger.PERSON, False)]
 
 
-def test_a_dry_run_kills_nothing_and_says_what_it_would(flask: Flask, client: FlaskClient) -> None:
+def test_a_dry_run_ends_nothing_and_reports_what_it_would(flask: Flask, client: FlaskClient) -> None:
     cleaner = FakeCleaner(CleanupReport(killed=(killed(1),)))
     serve(flask, cleaner=cleaner)
     status, told = post(client, {}, "/cleanup_orphaned_processes?dry_run=true")
@@ -479,7 +479,7 @@ def test_a_dry_run_kills_nothing_and_says_what_it_would(flask: Flask, client: Fl
     assert cleaner.asked == [(Trigger.PERSON, True)]
 
 
-def test_a_cleanup_that_left_something_is_no_success(flask: Flask, client: FlaskClient) -> None:
+def test_an_incomplete_cleanup_is_a_failure(flask: Flask, client: FlaskClient) -> None:
     report = CleanupReport(killed=(killed(1),), failed=(Failed(judgement(2), "it is still there"),))
     serve(flask, cleaner=FakeCleaner(report))
     status, told = post(client, {}, "/cleanup_orphaned_processes")
@@ -489,7 +489,7 @@ def test_a_cleanup_that_left_something_is_no_success(flask: Flask, client: Flask
     assert told["killed_count"] == 1
 
 
-def test_a_cleanup_that_breaks_off_is_a_failure_in_json(flask: Flask, client: FlaskClient) -> None:
+def test_a_failed_cleanup_is_answered_in_json(flask: Flask, client: FlaskClient) -> None:
     serve(flask, cleaner=FailingCleaner())
     status, told = post(client, {}, "/cleanup_orphaned_processes")
     assert (status, told["success"], told["code"]) == (500, False, "internal_error")
@@ -504,7 +504,7 @@ def test_a_misspelt_dry_run_cleans_up_nothing(flask: Flask, client: FlaskClient)
     assert cleaner.asked == []
 
 
-def test_an_emergency_is_told_as_the_user_wrote_it(client: FlaskClient) -> None:
+def test_an_emergency_is_answered_as_in_the_specification(client: FlaskClient) -> None:
     status, told = post(client, {}, "/emergency_recovery")
     assert status == 200
     assert told["success"] is True
@@ -514,7 +514,7 @@ def test_an_emergency_is_told_as_the_user_wrote_it(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize(("own_user", "status"), [(False, 200), (True, 500)])
-def test_in_an_emergency_only_a_survivor_of_our_own_user_is_a_failure(
+def test_in_an_emergency_only_a_survivor_of_the_own_user_is_a_failure(
     flask: Flask, client: FlaskClient, own_user: bool, status: int
 ) -> None:
     manager = serve(flask)
@@ -555,7 +555,7 @@ def test_health_counts_the_places_and_the_keys(flask: Flask, client: FlaskClient
     assert set(told) >= {"version", "uptime_s", "timestamp"}
 
 
-def test_health_is_bad_while_the_service_stops(flask: Flask, client: FlaskClient) -> None:
+def test_health_is_bad_while_the_service_is_stopping(flask: Flask, client: FlaskClient) -> None:
     serve(flask).registry.stop()
     answer = client.get("/health")
     told = json.loads(answer.data)
@@ -566,7 +566,7 @@ def test_health_is_bad_while_the_service_stops(flask: Flask, client: FlaskClient
     )
 
 
-def test_health_is_bad_where_no_browser_can_be_started(flask: Flask, client: FlaskClient) -> None:
+def test_health_is_bad_if_no_browser_can_be_started(flask: Flask, client: FlaskClient) -> None:
     serve(flask).no_browser = "Install Chrome"
     answer = client.get("/health")
     assert (answer.status_code, json.loads(answer.data)["reason"]) == (503, "Install Chrome")
