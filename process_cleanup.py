@@ -201,7 +201,7 @@ class ProcessCleaner:
         Such a folder is left if a session was lost, as in an emergency, and its folder could not be removed.
         """
         left = frozenset(self._unowned_folders())
-        # A folder that one cleanup could not remove is retried only by the next requested cleanup.
+        # A folder that this cleanup cannot remove is left to the next cleanup that runs anyway.
         if left - self._tidied:
             self.by_interval()
         self._tidied = left

@@ -276,7 +276,7 @@ class SessionCloseIncomplete(Event):
 
 @dataclass(frozen=True)
 class CleanupTriggered(Event):
-    """A client requested a cleanup of orphans."""
+    """A cleanup of orphans was requested."""
 
     text = "🔧 Orphaned process cleanup triggered"
 
