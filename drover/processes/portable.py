@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import psutil
 
+from drover.processes.cleanup.chrome_names import is_worth_reading
 from drover.processes.values import Details, ProcessStatus, Stat
 
 _Value = TypeVar("_Value")
@@ -20,8 +21,16 @@ def sees_own_processes() -> bool:
     return True
 
 
-def names() -> Iterator[tuple[int, str]]:
-    """Yield pid and name of every process, except those that end during the scan."""
+def scan() -> dict[int, Stat]:
+    """Return the inexpensive attributes of every process whose name may be Chrome's or a driver's.
+
+    They are expensive here for each further process; one that vanishes during the scan is left out.
+    """
+    found = ((pid, read_stat(pid)) for pid, name in _names() if is_worth_reading(name))
+    return {pid: stat for pid, stat in found if stat is not None}
+
+
+def _names() -> Iterator[tuple[int, str]]:
     # Not process_iter(): its cache can combine an old start time with the name of a new process.
     for pid in psutil.pids():
         try:
@@ -59,6 +68,17 @@ def read_details(pid: int) -> Details:
                 own_namespace=None,
                 memory_mb=_memory(process),
             )
+    except psutil.NoSuchProcess:
+        return Details()
+
+
+def read_program(pid: int) -> Details:
+    """Return executable and command line of a process, to tell an init from a program."""
+    try:
+        process = psutil.Process(pid)
+        return Details(
+            exe=_or_none(process.exe) or None, cmdline=tuple(_or_none(process.cmdline) or ()) or None
+        )
     except psutil.NoSuchProcess:
         return Details()
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from drover.processes.cleanup.chrome_names import System, base_name, kind_of_name, may_be_chrome
+from drover.processes.cleanup.chrome_names import System, base_name, is_worth_reading, kind_of_name
 from drover.processes.values import Details, ProcessStatus, Stat
 
 if sys.platform == "linux":
@@ -168,8 +168,10 @@ def snapshot() -> ProcessTable:
     if not reader.sees_own_processes():
         return ProcessTable({}, os.getpid(), _SYSTEM)
     now = reader.now()
-    suspects = {pid for pid, name in reader.names() if may_be_chrome(name)}
-    stats = _read_with_relatives(suspects | {os.getpid()})
+    stats = reader.scan()
+    suspects = {pid for pid, stat in stats.items() if is_worth_reading(stat.name)}
+    suspects |= _descendants(stats, {pid for pid in suspects if "driver" in stats[pid].name.lower()})
+    stats = _with_kin(suspects | {os.getpid()}, stats)
     rows = {pid: _row(pid, stat, pid in suspects, now) for pid, stat in stats.items()}
     return ProcessTable(rows, os.getpid(), _SYSTEM)
 
@@ -207,22 +209,42 @@ def _liveness_of(stat: Stat) -> Liveness:
     return Liveness.STOPPED if stat.status is ProcessStatus.STOPPED else Liveness.ALIVE
 
 
-def _read_with_relatives(pids: set[int]) -> dict[int, Stat]:
+def _descendants(stats: Mapping[int, Stat], roots: set[int]) -> set[int]:
+    """Return what runs below these processes, under whatever name."""
+    if not roots:
+        return set()
+    children: dict[int, list[int]] = {}
+    for pid, stat in stats.items():
+        children.setdefault(stat.ppid, []).append(pid)
+    found: set[int] = set()
+    pending = list(roots)
+    while pending:
+        fresh = [child for child in children.get(pending.pop(), ()) if child not in found]
+        found.update(fresh)
+        pending.extend(fresh)
+    return found
+
+
+def _with_kin(pids: set[int], known: Mapping[int, Stat]) -> dict[int, Stat]:
+    """Return these processes with their ancestors, and the leaders and members of their process groups."""
+    groups = {known[pid].pgid for pid in pids if pid in known} - {None, 0}
+    pending = pids | {pid for pid, stat in known.items() if stat.pgid in groups}
     stats: dict[int, Stat] = {}
-    tried: set[int] = set()
-    pending = set(pids)
+    asked: set[int] = set()
     while pending:
         pid = pending.pop()
-        tried.add(pid)
-        stat = reader.read_stat(pid)
+        asked.add(pid)
+        stat = known.get(pid) or reader.read_stat(pid)
         if stat is not None:
             stats[pid] = stat
-            pending |= {relative for relative in (stat.ppid, stat.pgid, stat.sid) if relative} - tried
+            pending |= {relative for relative in (stat.ppid, stat.pgid, stat.sid) if relative} - asked
     return stats
 
 
 def _row(pid: int, stat: Stat, suspect: bool, now: float) -> ProcessRow:
-    details = reader.read_details(pid) if suspect and stat.status is not ProcessStatus.ZOMBIE else Details()
+    details = Details()
+    if stat.status is not ProcessStatus.ZOMBIE:
+        details = reader.read_details(pid) if suspect else _program(pid)
     return ProcessRow(
         pid=pid,
         ppid=stat.ppid,
@@ -238,6 +260,13 @@ def _row(pid: int, stat: Stat, suspect: bool, now: float) -> ProcessRow:
         age_s=0.0 if stat.started is None else round(max(0.0, now - stat.started), 2),
         memory_mb=details.memory_mb,
     )
+
+
+def _program(pid: int) -> Details:
+    """Return what tells an init from a program; for a Chrome under another name, everything."""
+    program = reader.read_program(pid)
+    is_chrome = program.exe is not None and kind_of_name(base_name(program.exe), _SYSTEM) is not None
+    return reader.read_details(pid) if is_chrome else program
 
 
 def _name(stat: Stat, exe: str | None) -> str:

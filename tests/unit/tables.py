@@ -78,11 +78,11 @@ def mac(row: ProcessRow) -> ProcessRow:
 
 
 def table(
-    *rows: ProcessRow, system: System = "linux", self_pid: int = SELF, init: str = "systemd"
+    *rows: ProcessRow, system: System = "linux", self_pid: int = SELF, init: str = "/usr/lib/systemd/systemd"
 ) -> ProcessTable:
-    """Build a table with the first process and this service in it."""
+    """Build a table with the first process and this service in it; `init` is the first one's executable."""
     base = [
-        ProcessRow(1, 0, 0.0, init, pgid=1, sid=1),
+        ProcessRow(1, 0, 0.0, base_name(init), init, (init,), pgid=1, sid=1),
         ProcessRow(self_pid, 1 if self_pid != 1 else 0, 1.0, "python", pgid=self_pid, sid=self_pid),
     ]
     return ProcessTable({row.pid: row for row in [*base, *rows]}, self_pid, system)

@@ -37,18 +37,33 @@ class Kind(Enum):
     SIDE_PROGRAM = "auxiliary program of Chrome"
 
 
-_DRIVER = re.compile(r"(?:(?:undetected|[0-9a-f]{6,32})_)?chromedriver(?:\.exe)?")
+# Images and tools add a version, a system or a brand to the name: `chromedriver-156.0.8078.79` in
+# docker-selenium, `chromedriver_linux64`, `msedgedriver`, `uc_driver` in SeleniumBase.
+_PART = (
+    r"(?:v?\d[\w.+]*|linux\w*|mac\w*|darwin\w*|osx\w*|win\w*|x\d+|x86_64|amd64|arm\w*|aarch64|64|32"
+    r"|stable|beta|dev|canary|real|orig(?:inal)?|bin|patched|copy)"
+)
+_DRIVER = re.compile(
+    rf"(?:(?:undetected|electron|[0-9a-f]{{6,32}})[_-])?"
+    rf"(?:chrome|chromium|msedge|edge|opera|brave|vivaldi|uc_|yandex)driver(?:[_.-]{_PART})*(?:\.exe)?"
+)
 _CHROME: Final = {
     "linux": re.compile(
-        r"chrome|chromium|chromium-browser|chrome-headless-shell|headless_shell"
+        r"chrome|chromium|chromium-browser|(?:chrome|chromium)-headless-shell|headless_shell"
         r"|google-chrome(?:-stable|-beta|-unstable|-canary)?"
     ),
-    "windows": re.compile(r"(?:chrome|chromium|chrome-headless-shell|headless_shell)\.exe"),
+    "windows": re.compile(r"(?:chrome|chromium|(?:chrome|chromium)-headless-shell|headless_shell)\.exe"),
     "darwin": re.compile(
         r"(?:Google Chrome(?: Beta| Dev| Canary| for Testing)?|Chromium)"
         r"(?: Helper(?: \((?:Renderer|GPU|Alerts|Plugin)\))?)?|chrome-headless-shell|headless_shell"
     ),
 }
+_BRANDED = re.compile(
+    r"(?:brave|vivaldi|msedge|microsoft-edge|opera|thorium|yandex|electron|iridium|cromite"
+    r"|Brave Browser|Microsoft Edge|Vivaldi|Opera|Arc|Yandex)\b.*",
+    re.IGNORECASE,
+)
+"""Browsers and programs built on Chromium under names of their own: Chrome to a ChromeDriver only."""
 _CRASH_HANDLER = re.compile(r"(?:chrome_)?crashpad_handler(?:\.exe)?")
 _SIDE_PROGRAM = re.compile(r"nacl_helper|chrome-sandbox|chrome_sandbox")
 
@@ -57,6 +72,7 @@ _CUT_NAMES: Final = {
     "chrome-headless": Kind.CHROME,
     "chromium-browse": Kind.CHROME,
     "chrome_crashpad": Kind.CRASH_HANDLER,
+    "chromium-headle": Kind.CHROME,
     "undetected_chro": Kind.DRIVER,
 }
 _FIFTEEN_HEX = re.compile(r"[0-9a-f]{15}")
@@ -67,6 +83,12 @@ _CHROME_FOLDER = re.compile(
     r"|(?:Google Chrome(?: Beta| Dev| Canary| for Testing)?|Chromium)(?:\.app| Framework\.framework)"
 )
 _TYPE = re.compile(r"(?:^|\s)--type=([\w-]+)")
+_DRIVEN = re.compile(r"(?:^|\s)--(?:remote-debugging-(?:port|pipe)|test-type=webdriver)(?:[=\s]|$)")
+_INIT = re.compile(
+    r"systemd|init|launchd|(?:tini|dumb-init|docker-init|podman-init|catatonit)(?:[_-][\w.+-]*)?"
+    r"|s6-(?:svscan|linux-init|overlay-suexec)|runit(?:-init)?|openrc-init|sysvinit|finit|dinit|pause"
+)
+"""Executables of init programs, of systems and of containers."""
 _WEBDRIVER_TEST = re.compile(r"(?:^|\s)--test-type=webdriver(?:\s|$)")
 _ROLES: Final = {
     "renderer": Role.RENDERER,
@@ -85,6 +107,16 @@ def may_be_chrome(name: str) -> bool:
         or lowered.startswith(("undetected_chro", "headless_shell", "crashpad_handle", "nacl_helper"))
         or _FIFTEEN_HEX.fullmatch(name) is not None
     )
+
+
+def is_worth_reading(name: str) -> bool:
+    """Return whether a process of this name, which may be cut, may be Chrome or a driver in some form."""
+    return may_be_chrome(name) or "driver" in name.lower() or is_branded(name)
+
+
+def is_branded(name: str) -> bool:
+    """Return whether an executable's base name is that of a browser built on Chromium, or of Electron."""
+    return _BRANDED.fullmatch(name) is not None
 
 
 def kind_of_name(name: str, system: System) -> Kind | None:
@@ -139,6 +171,27 @@ def role_of(kind: Kind, cmdline: Sequence[str] | None) -> Role:
         return Role.OTHER
     found = _TYPE.search(" ".join(cmdline))
     return _ROLES.get(found[1], Role.OTHER) if found else Role.BROWSER
+
+
+def is_driven(cmdline: Sequence[str] | None) -> bool:
+    """Return whether a command line has the switches with which a ChromeDriver starts a browser.
+
+    `excludeSwitches` can take `--test-type=webdriver` away, but none of the two for DevTools (facts.md 2.2).
+    """
+    return _DRIVEN.search(" ".join(cmdline or ())) is not None
+
+
+def init_name(exe: str | None, cmdline: Sequence[str] | None) -> str | None:
+    """Return the name of an init by its executable, or None if it is no init that is known.
+
+    An init adopts what other programs leave behind. A program that only reaps (a shell does) is none, and a
+    process manager (supervisord, pm2, circus) started its children itself. BusyBox is an init if it runs as
+    `init`.
+    """
+    name = base_name(exe or "")
+    if name == "busybox":
+        name = base_name(cmdline[0]) if cmdline else name
+    return name if _INIT.fullmatch(name) else None
 
 
 def is_webdriver_test(cmdline: Sequence[str] | None) -> bool:

@@ -12,6 +12,10 @@ from drover.processes.cleanup.chrome_names import (
     System,
     base_name,
     folder_of,
+    init_name,
+    is_branded,
+    is_driven,
+    is_webdriver_test,
     kind_of_cut_name,
     kind_of_name,
     lies_in_chrome_folder,
@@ -23,19 +27,16 @@ from drover.processes.table import ProcessRow, ProcessStatus, ProcessTable
 
 _Mapped = TypeVar("_Mapped")
 
-_INITS: Final = frozenset(
-    {"systemd", "init", "launchd", "tini", "tini-static", "dumb-init", "docker-init", "catatonit", "runit"}
+_SERVICE_MANAGERS: Final = frozenset(
+    {"systemd", "init", "launchd", "sysvinit", "openrc-init", "finit", "dinit"}
 )
-_SERVICE_MANAGERS: Final = frozenset({"systemd", "init", "launchd", "supervisord", "runsv", "s6-supervise"})
 _USER_DATA_DIR = re.compile(r"(?:^|\s)--user-data-dir=(.+?)(?=\s--|\s*$)")
 _DATABASE = re.compile(r"(?:^|\s)--database=(.+?)(?=\s--|\s*$)")
 
 
-def inherits_orphans(parent: ProcessRow, system: System) -> bool:
-    """Return whether the kernel re-parents orphans to this process, so that it may not have started them."""
-    if system == "windows":
-        return False
-    return parent.pid == 1 or parent.name in _INITS or parent.name.startswith("s6-")
+def is_init(row: ProcessRow) -> bool:
+    """Return whether a process is an init: being its child says nothing about who started a process."""
+    return init_name(row.exe, row.cmdline) is not None
 
 
 def is_reparented(row: ProcessRow, parent: ProcessRow) -> bool:
@@ -48,8 +49,8 @@ def is_reparented(row: ProcessRow, parent: ProcessRow) -> bool:
 
 
 def is_service_manager(row: ProcessRow) -> bool:
-    """Return whether a process is a service manager, which starts each service as a session leader."""
-    return row.name in _SERVICE_MANAGERS
+    """Return whether a process is an init that starts services, each as the leader of a session."""
+    return init_name(row.exe, row.cmdline) in _SERVICE_MANAGERS
 
 
 class ProcessTree:
@@ -64,7 +65,10 @@ class ProcessTree:
 
     def __init__(self, table: ProcessTable) -> None:
         self._table = table
-        self.candidates = sorted(pid for pid, row in table.rows.items() if _is_candidate(row, table.system))
+        self._parents = self._valid_parents()
+        self.order = self._parents_first()
+        self._driven = self._driven_by_a_driver()
+        self.candidates = sorted(pid for pid, row in table.rows.items() if self._is_candidate(row))
         rows = [table.rows[pid] for pid in self.candidates]
         found = ((row.pid, session_mark(row.cmdline)) for row in rows)
         self.marks = {pid: mark for pid, mark in found if mark is not None}
@@ -73,8 +77,6 @@ class ProcessTree:
         }
         self.kinds = {row.pid: self._kind(row) for row in rows}
         self._roles = {pid: self._role(table.rows[pid]) for pid in self.candidates}
-        self._parents = self._valid_parents()
-        self.order = self._parents_first()
         self._driver_above = self.nearest({pid: pid for pid in self._living(Role.DRIVER)})
         self._browser_above = self.nearest({pid: pid for pid in self._living(Role.BROWSER)})
         self._browsers_by_profile = self._by_profile()
@@ -102,6 +104,23 @@ class ProcessTree:
         leader = self._table.rows.get(row.pgid) if row.pgid is not None else None
         led = leader is not None and self._roles.get(leader.pid) is Role.DRIVER and _lives(leader)
         return leader.pid if leader is not None and led else None
+
+    def started_by(self, driver: ProcessRow) -> tuple[int, ...]:
+        """Return the living browsers that a driver started: those below it, or in the group it leads."""
+        rows = (self._table.rows[pid] for pid in self._living(Role.BROWSER))
+        return tuple(row.pid for row in rows if self.driver_of(row) == driver.pid)
+
+    def group_members(self, row: ProcessRow) -> tuple[ProcessRow, ...]:
+        """Return the other living processes of a process group, without Chrome and ChromeDriver."""
+        rows = self._table.rows.values() if row.pgid else ()
+        return tuple(
+            other
+            for other in rows
+            if other.pgid == row.pgid
+            and other.pid != row.pid
+            and not self.kinds.get(other.pid)
+            and _lives(other)
+        )
 
     def browsers_of(self, row: ProcessRow) -> tuple[int, ...]:
         """Return the running browsers that a process may belong to: its ancestor, or those with its profile.
@@ -142,7 +161,38 @@ class ProcessTree:
     def _living(self, role: Role) -> list[int]:
         return [pid for pid in self.candidates if self._roles[pid] is role and _lives(self._table.rows[pid])]
 
+    def _driven_by_a_driver(self) -> frozenset[int]:
+        """Return browsers that drivers started under other names than Chrome's, with their helpers.
+
+        Brave, Edge, Vivaldi, Debian's headless shell and Electron programs are Chrome to a ChromeDriver.
+        """
+        rows = self._table.rows
+        drivers = {pid: pid for pid, row in rows.items() if _driver_by_name(row, self._table.system)}
+        below = self.nearest(drivers) if drivers else {}
+        browsers = {
+            pid: pid
+            for pid, row in rows.items()
+            if not _is_helper_process(row)
+            and (
+                (pid in below and below[pid] != pid and is_driven(row.cmdline))
+                or (row.exe is not None and is_branded(base_name(row.exe)) and is_webdriver_test(row.cmdline))
+            )
+        }
+        helpers = (pid for pid in self.nearest(browsers) if _is_helper_process(rows[pid])) if browsers else ()
+        return frozenset(browsers).union(helpers)
+
+    def _is_candidate(self, row: ProcessRow) -> bool:
+        return (
+            may_be_chrome(row.name)
+            or row.pid in self._driven
+            or (row.exe is not None and kind_of_name(base_name(row.exe), self._table.system) is not None)
+        )
+
     def _raw_kind(self, row: ProcessRow) -> Kind | None:
+        kind = self._kind_of_names(row)
+        return Kind.CHROME if kind is None and row.pid in self._driven else kind
+
+    def _kind_of_names(self, row: ProcessRow) -> Kind | None:
         if row.exe is not None:
             return kind_of_name(base_name(row.exe), self._table.system)
         if row.status is ProcessStatus.ZOMBIE:
@@ -181,10 +231,12 @@ class ProcessTree:
         return list(order)
 
 
-def _is_candidate(row: ProcessRow, system: System) -> bool:
-    return may_be_chrome(row.name) or (
-        row.exe is not None and kind_of_name(base_name(row.exe), system) is not None
-    )
+def _driver_by_name(row: ProcessRow, system: System) -> bool:
+    return row.exe is not None and kind_of_name(base_name(row.exe), system) is Kind.DRIVER
+
+
+def _is_helper_process(row: ProcessRow) -> bool:
+    return row.cmdline is not None and role_of(Kind.CHROME, row.cmdline) is not Role.BROWSER
 
 
 def _lives(row: ProcessRow) -> bool:

@@ -15,7 +15,7 @@ from enum import Enum
 from drover.processes.cleanup.chrome_names import Kind, Role, is_webdriver_test
 from drover.processes.cleanup.process_tree import (
     ProcessTree,
-    inherits_orphans,
+    is_init,
     is_reparented,
     is_service_manager,
 )
@@ -312,14 +312,60 @@ class _Judge:
     def _driver(self, row: ProcessRow) -> _Finding:
         if self._scope is CleanupScope.OWNED:
             return _foreign("ChromeDriver not started by Drover (cleanup scope `owned`)")
+        spared = self._browser_that_may_not_be_ended(row)
+        if spared is not None:
+            return spared
         if self._scope is CleanupScope.SYSTEM:
             return _orphan("ChromeDriver without a session")
-        parent, running = self._table.parent(row.pid), self._running_parent(row)
-        if running is not None:
-            return _foreign(f"ChromeDriver whose starting program is still running: {running}")
-        if parent is not None and is_service_manager(parent) and row.sid == row.pid:
-            return _foreign(f"ChromeDriver that may be a service of {_shown(parent)}; left alone")
+        program = self._possible_program(row)
+        if program is not None:
+            return _foreign(f"ChromeDriver whose starting program may still run: {program}")
         return _orphan("ChromeDriver without a session; the program that started it has ended")
+
+    def _browser_that_may_not_be_ended(self, driver: ProcessRow) -> _Finding | None:
+        """Return the finding that spares a driver because the browser that it drives is spared."""
+        for pid in self._tree.started_by(driver):
+            row = self._table.rows[pid]
+            found = self._protected_by_relation.get(pid) or self._out_of_reach(row) or self._unreadable(row)
+            if found is not None:
+                return _share(found, f"it drives the browser (PID {pid})")
+        return None
+
+    def _possible_program(self, row: ProcessRow) -> str | None:
+        """Return in words which living process may have started a driver, or None if none can have.
+
+        Being a child of process 1 proves nothing unless that is an init (facts.md 11), and nothing while the
+        leader of its process group or session lives: `os.system("chromedriver &")` is given to the init at
+        once, and the script that ran it leads the group.
+        """
+        adopted = self._why_not_adopted(row)
+        if adopted is not None:
+            return adopted
+        for relation, pid in (("process group", row.pgid), ("session", row.sid)):
+            leader = self._table.rows.get(pid) if pid is not None else None
+            if leader is not None and self._may_be_program(leader, row):
+                return f"the leader of its {relation} is {_shown(leader)}"
+        member = next((one for one in self._tree.group_members(row) if self._may_be_program(one, row)), None)
+        return f"{_shown(member)} is in its process group" if member is not None else None
+
+    def _may_be_program(self, other: ProcessRow, row: ProcessRow) -> bool:
+        alive = other.status is not ProcessStatus.ZOMBIE
+        return alive and other.pid not in (row.pid, self._table.self_pid) and not is_init(other)
+
+    def _why_not_adopted(self, row: ProcessRow) -> str | None:
+        """Return why a driver's parent does not prove that its program is gone, or None if it does."""
+        if self._table.system == "windows":
+            return self._running_parent(row)
+        if row.ppid == 0:
+            return "it was started from outside this container"
+        parent = self._table.parent(row.pid)
+        if parent is None or parent.status is ProcessStatus.ZOMBIE:
+            return f"its parent (PID {row.ppid}) cannot be read"
+        if not is_init(parent):
+            return f"its parent is {_shown(parent)}"
+        if is_service_manager(parent) and row.sid == row.pid:
+            return f"it may be a service of {_shown(parent)}"
+        return None
 
     def _browser(self, row: ProcessRow) -> _Finding:
         if self._table.system != "windows" and row.pgid == row.pid:
@@ -368,7 +414,8 @@ class _Judge:
         parent = self._table.parent(row.pid)
         if parent is None or parent.status is ProcessStatus.ZOMBIE:
             return None
-        return None if inherits_orphans(parent, self._table.system) else _shown(parent)
+        says_nothing = self._table.system != "windows" and (parent.pid == 1 or is_init(parent))
+        return None if says_nothing else _shown(parent)
 
     def _by_browser(self, row: ProcessRow) -> _Finding | None:
         """Return the verdict on the browser of a process; if there are several, the most protective one."""

@@ -142,7 +142,8 @@ def test_a_foreign_programs_driver_is_foreign_while_its_program_runs() -> None:
     rows = [proc(1000, 1, "pytest"), *debian_tree(1100, 1000)]
     assert all_are(Verdict.FOREIGN, rows, NO_SESSIONS, CleanupScope.ABANDONED)
     assert (
-        judged(rows)[1100].reason == "ChromeDriver whose starting program is still running: pytest (PID 1000)"
+        judged(rows)[1100].reason
+        == "ChromeDriver whose starting program may still run: its parent is pytest (PID 1000)"
     )
 
 
@@ -155,29 +156,187 @@ def test_a_foreign_programs_driver_is_never_ended_in_scope_owned() -> None:
     assert all_are(Verdict.FOREIGN, debian_tree(1100, 1), NO_SESSIONS, CleanupScope.OWNED)
 
 
-@pytest.mark.parametrize(
-    "init", ["systemd", "tini", "dumb-init", "docker-init", "s6-svscan", "process_api", "sh"]
-)
-def test_a_driver_under_the_first_process_has_lost_its_program(init: str) -> None:
+INITS = [
+    *("/usr/lib/systemd/systemd", "/sbin/init", "/sbin/launchd", "/sbin/openrc-init", "/sbin/runit"),
+    *("/usr/bin/tini", "/tini-static", "/usr/bin/dumb-init", "/usr/local/bin/dumb-init_1.2.5_x86_64"),
+    *("/sbin/docker-init", "/run/podman-init", "/usr/libexec/podman/catatonit", "/bin/s6-svscan", "/pause"),
+]
+PROGRAMS = [
+    *("/usr/bin/python3.11", "/usr/bin/node", "/usr/bin/java", "/bin/bash", "/usr/bin/dash", "/usr/bin/perl"),
+    *("/usr/bin/supervisord", "/usr/local/bin/pm2", "/usr/bin/circusd", "/bin/busybox", "/app/process_api"),
+    *("/opt/init-scripts", "/usr/bin/systemd-run", "/usr/bin/initdb"),
+]
+
+
+@pytest.mark.parametrize("init", INITS)
+def test_a_driver_that_an_init_adopted_has_lost_its_program(init: str) -> None:
     driver = proc(1100, 1, DRIVER, pgid=1050, sid=1040)
     assert verdicts(table(driver, init=init)) == {1100: "orphan"}
 
 
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_driver_under_a_first_process_that_is_no_known_init_is_spared_with_the_reason(program: str) -> None:
+    driver = proc(1100, 1, DRIVER, pgid=1050, sid=1040)
+    found = judged(table(driver, init=program))[1100]
+    assert found.verdict is Verdict.FOREIGN
+    assert found.reason.startswith("ChromeDriver whose starting program may still run: its parent is ")
+    assert "(PID 1)" in found.reason
+
+
+def test_a_first_process_whose_executable_cannot_be_read_proves_nothing() -> None:
+    whole = table(proc(1100, 1, DRIVER, pgid=1050, sid=1040))
+    hidden = replace(whole.rows[1], exe=None, cmdline=None)
+    assert verdicts(replace(whole, rows={**whole.rows, 1: hidden})) == {1100: "foreign"}
+
+
+def test_busybox_is_an_init_when_it_runs_as_one() -> None:
+    whole = table(proc(1100, 1, DRIVER, pgid=1050, sid=1040), init="/bin/busybox")
+    as_init = replace(whole.rows[1], cmdline=("/sbin/init",))
+    assert verdicts(replace(whole, rows={**whole.rows, 1: as_init})) == {1100: "orphan"}
+
+
 def test_a_driver_under_a_users_systemd_has_lost_its_program() -> None:
-    rows = [proc(50, 1, "systemd"), proc(1100, 50, DRIVER, pgid=1050, sid=1040)]
+    rows = [proc(50, 1, "/usr/lib/systemd/systemd"), proc(1100, 50, DRIVER, pgid=1050, sid=1040)]
     assert verdicts(rows) == {1100: "orphan"}
+
+
+def test_a_process_that_only_took_the_name_of_an_init_is_a_program() -> None:
+    named = replace(proc(50, 1, "/usr/bin/python3"), name="systemd")
+    assert verdicts([named, proc(1100, 50, DRIVER, pgid=1050, sid=1040)]) == {1100: "foreign"}
+
+
+@pytest.mark.parametrize(
+    ("pgid", "sid", "relation"), [(1050, 1040, "process group"), (1100, 1050, "session")]
+)
+def test_a_driver_is_spared_while_the_leader_of_its_group_or_session_lives(
+    pgid: int, sid: int, relation: str
+) -> None:
+    script = proc(1050, 1, "python3", pgid=1050, sid=1050)
+    found = judged(table(script, proc(1100, 1, DRIVER, pgid=pgid, sid=sid), init="/usr/bin/tini"))[1100]
+    assert found.verdict is Verdict.FOREIGN
+    assert f"the leader of its {relation} is python3 (PID 1050)" in found.reason
+
+
+def test_a_driver_is_spared_while_another_program_of_its_process_group_lives() -> None:
+    script = proc(1060, 1, "python3", pgid=1050, sid=1040)
+    found = judged([script, proc(1100, 1, DRIVER, pgid=1050, sid=1040)])[1100]
+    assert found.reason.endswith("python3 (PID 1060) is in its process group")
+
+
+def test_neither_this_service_nor_chrome_in_the_group_of_a_driver_is_its_program() -> None:
+    rows = [
+        proc(SELF, 1, "python", pgid=1050, sid=1040),
+        proc(1100, 1, DRIVER, pgid=1050, sid=1040),
+        proc(1101, 1100, DEBIAN, WEBDRIVER, pgid=1050, sid=1040),
+    ]
+    assert verdicts(rows) == {1100: "orphan", 1101: "orphan"}
+
+
+def test_a_dead_leader_is_nobodys_program() -> None:
+    rows = [zombie(1050, 40, "python3"), proc(1100, 1, DRIVER, pgid=1050, sid=1050)]
+    assert verdicts(rows) == {1100: "orphan"}
+
+
+@pytest.mark.parametrize("scope", [CleanupScope.ABANDONED, CleanupScope.SYSTEM])
+def test_chrome_that_lost_its_driver_is_an_orphan_whatever_the_first_process_is(scope: CleanupScope) -> None:
+    browser = proc(1001, 1, DEBIAN, WEBDRIVER, pgid=1000)
+    assert verdicts(table(browser, init="/usr/bin/python3.11"), scope=scope) == {1001: "orphan"}
 
 
 def test_a_driver_that_may_be_a_service_is_spared() -> None:
     found = judged([proc(1100, 1, DRIVER, pgid=1100, sid=1100)])[1100]
-    assert found.reason == "ChromeDriver that may be a service of systemd (PID 1); left alone"
+    assert found.reason.endswith("it may be a service of systemd (PID 1)")
     assert verdicts([proc(1100, 1, DRIVER, pgid=1100, sid=1100)], scope=CleanupScope.SYSTEM) == {
         1100: "orphan"
     }
 
 
-def test_a_driver_whose_parent_has_vanished_is_an_orphan_and_one_from_outside_the_container_is_not() -> None:
-    assert verdicts([proc(1100, 1050, DRIVER), proc(1200, 0, DRIVER)]) == {1100: "orphan", 1200: "foreign"}
+def test_a_driver_whose_parent_cannot_be_read_or_is_outside_the_container_is_spared() -> None:
+    assert verdicts([proc(1100, 1050, DRIVER), proc(1200, 0, DRIVER)]) == {1100: "foreign", 1200: "foreign"}
+
+
+DRIVER_NAMES = [
+    *(
+        "chromedriver-156.0.8078.79",
+        "chromedriver-114.0.5735.90",
+        "chromedriver-linux64",
+        "chromedriver_linux64",
+    ),
+    *("chromedriver_mac_arm64", "chromedriver-v2.46", "msedgedriver", "uc_driver", "operadriver"),
+    *("electron-chromedriver", "chromedriver.real", "chromedriver-bin", "chromedriver_1234567890"),
+]
+
+
+@pytest.mark.parametrize("name", DRIVER_NAMES)
+def test_a_driver_is_known_under_the_names_that_images_and_tools_give_it(name: str) -> None:
+    found = judged([proc(1100, 1, f"/opt/selenium/{name}", "--port=9515", pgid=1050, sid=1040)])[1100]
+    assert (found.role, found.verdict) == (Role.DRIVER, Verdict.ORPHAN)
+
+
+@pytest.mark.parametrize(
+    "name", ["chromedriver-manager", "webdriver-update", "chromedriver_proxy", "mydriver"]
+)
+def test_other_programs_with_driver_in_their_name_are_no_drivers(name: str) -> None:
+    assert (
+        verdicts([proc(1100, 1, f"/usr/bin/{name}", pgid=1050, sid=1040)]).get(1100, "foreign") == "foreign"
+    )
+
+
+# Browsers under other names
+
+
+DRIVEN = ["chromium-headless-shell", "brave", "vivaldi-bin", "msedge", "electron", "my-electron-app"]
+PORT = "--remote-debugging-port=0"
+
+
+@pytest.mark.parametrize("name", DRIVEN)
+@pytest.mark.parametrize("scope", [CleanupScope.ABANDONED, CleanupScope.SYSTEM, CleanupScope.EVERYTHING])
+def test_what_a_doomed_driver_drives_ends_with_it_under_whatever_name(name: str, scope: CleanupScope) -> None:
+    program = f"/opt/{name}/{name}"
+    rows = [
+        proc(1100, 1, DRIVER, pgid=1050, sid=1040),
+        proc(1101, 1100, program, PORT, "--user-data-dir=/tmp/x", pgid=1050, sid=1040),
+        proc(1102, 1101, program, "--type=renderer", pgid=1050, sid=1040),
+        proc(1103, 1101, program, "--type=zygote", pgid=1050, sid=1040),
+    ]
+    assert verdicts(rows, scope=scope) == dict.fromkeys(range(1100, 1104), "orphan")
+
+
+def test_a_browser_behind_a_wrapper_that_stays_ends_with_its_driver() -> None:
+    rows = [
+        proc(1100, 1, DRIVER, pgid=1050, sid=1040),
+        proc(1101, 1100, "/bin/bash", "/usr/bin/brave-wrapper", pgid=1050, sid=1040),
+        proc(1102, 1101, "/opt/brave.com/brave/brave", PORT, pgid=1050, sid=1040),
+    ]
+    assert verdicts(rows, scope=CleanupScope.SYSTEM) == {1100: "orphan", 1102: "orphan"}
+
+
+@pytest.mark.parametrize("scope", list(CleanupScope))
+def test_a_persons_own_brave_or_electron_program_is_no_part_of_any_plan(scope: CleanupScope) -> None:
+    rows = [
+        proc(1101, 50, "/opt/brave.com/brave/brave", "--user-data-dir=/home/me/x"),
+        proc(1102, 1101, "/opt/brave.com/brave/brave", "--type=renderer"),
+        proc(1103, 50, "/usr/share/code/code", "--type=renderer"),
+    ]
+    assert orphan_pids(plan_cleanup(table(*rows), NO_SESSIONS, scope)) == set()
+
+
+def test_brave_that_lost_its_driver_is_an_orphan_by_the_same_proof_as_chrome() -> None:
+    brave = "/opt/brave.com/brave/brave"
+    rows = [
+        proc(1001, 1, brave, WEBDRIVER, pgid=1000),
+        proc(1002, 1001, brave, "--type=gpu-process", pgid=1000),
+    ]
+    assert verdicts(rows) == {1001: "orphan", 1002: "orphan"}
+
+
+@pytest.mark.parametrize("scope", [CleanupScope.ABANDONED, CleanupScope.SYSTEM])
+def test_a_driver_is_spared_when_the_browser_that_it_drives_may_not_be_ended(scope: CleanupScope) -> None:
+    driver = proc(1100, 1, DRIVER, pgid=1050, sid=1040)
+    browser = proc(1101, 1100, DEBIAN, WEBDRIVER, pgid=1050, sid=1040)
+    for changes in ({"own_user": False}, {"started": None}, {"own_namespace": False}):
+        rows = [driver, replace(browser, **changes)]
+        assert verdicts(rows, scope=scope) == {1100: "foreign", 1101: "foreign"}, changes
 
 
 @pytest.mark.parametrize("name", ["undetected_chromedriver", "0f1e2d3c4b5a6978_chromedriver"])
@@ -211,7 +370,7 @@ def test_a_stopped_browser_is_an_orphan_like_any_other() -> None:
 
 
 def test_a_subreaper_that_took_chrome_in_proves_as_much_as_init() -> None:
-    rows = [proc(50, 1, "systemd"), proc(1001, 50, DEBIAN, WEBDRIVER, pgid=1000)]
+    rows = [proc(50, 1, "/usr/lib/systemd/systemd"), proc(1001, 50, DEBIAN, WEBDRIVER, pgid=1000)]
     assert verdicts(rows) == {1001: "orphan"}
 
 
