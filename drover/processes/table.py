@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from drover.processes.cleanup.chrome_names import System, base_name, is_worth_reading, kind_of_name
-from drover.processes.values import Details, ProcessStatus, Stat
+from drover.processes.values import Details, ProcessStatus, Stat, readable
 
 if sys.platform == "linux":
     from drover.processes import linux as reader
@@ -271,4 +271,4 @@ def _program(pid: int) -> Details:
 
 def _name(stat: Stat, exe: str | None) -> str:
     executable = base_name(exe) if exe else ""
-    return executable if kind_of_name(executable, _SYSTEM) else stat.name
+    return executable if kind_of_name(executable, _SYSTEM) else readable(stat.name)

@@ -41,3 +41,11 @@ class Details:
     own_user: bool | None = None
     own_namespace: bool | None = None
     memory_mb: float | None = None
+
+
+def readable(text: str) -> str:
+    """Return text that can be shown: bytes that were no UTF-8 (surrogates in Python) become U+FFFD.
+
+    Names and command lines keep their bytes, since they are compared; only what is shown changes.
+    """
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -21,6 +21,7 @@ from drover.processes.cleanup.process_tree import (
 )
 from drover.processes.session_mark import OwnerState, SessionMark, session_mark
 from drover.processes.table import ProcessRow, ProcessStatus, ProcessTable
+from drover.processes.values import readable
 
 __all__ = [
     "CleanupPlan",
@@ -174,9 +175,8 @@ class _Judge:
 
     def _judgement(self, pid: int) -> Judgement:
         found = self._findings[pid]
-        return Judgement(
-            self._table.rows[pid], self._tree.role(pid), found.verdict, found.reason, found.session_id
-        )
+        reason = readable(found.reason)
+        return Judgement(self._table.rows[pid], self._tree.role(pid), found.verdict, reason, found.session_id)
 
     def _find_protected(self) -> dict[int, _Finding]:
         """Return the processes that a pid, a process group or a mark protects, and their descendants."""

@@ -713,3 +713,21 @@ def test_an_emergency_ends_every_chrome_and_no_look_alike() -> None:
 
 def test_an_emergency_spares_processes_without_a_start_time() -> None:
     assert verdicts([proc(1001, 1, DRIVER, started=None)], scope=CleanupScope.EVERYTHING) == {1001: "foreign"}
+
+
+def test_a_path_that_is_no_utf_8_is_told_apart_by_its_bytes_and_shown_as_text() -> None:
+    one, other = "/data\udcff/s/abcd1234", "/data\udcfe/s/abcd1234"
+    rows = [
+        proc(1000, 1, DEBIAN, f"--user-data-dir={one}/p"),
+        proc(1001, 1, DEBIAN, f"--user-data-dir={other}/p"),
+    ]
+    found = judged(rows, protect(folder=one, own=None), CleanupScope.SYSTEM)
+    assert [found[pid].verdict for pid in (1000, 1001)] == [Verdict.PROTECTED, Verdict.FOREIGN]
+    for judgement in found.values():
+        assert judgement.reason.encode("utf-8")
+        assert "\ufffd" in judgement.reason
+
+
+def test_a_look_alike_with_bytes_that_are_no_utf_8_in_its_path_is_shown() -> None:
+    found = judged([proc(1000, 1, "/opt/\udcff/chrome-thing")])[1000]
+    assert found.reason == "not Chrome despite its name; it runs /opt/\ufffd/chrome-thing"
