@@ -28,6 +28,7 @@ __all__ = [
     "identify",
     "liveness",
     "snapshot",
+    "started_at",
 ]
 
 _SYSTEM: System = "windows" if sys.platform == "win32" else "darwin" if sys.platform == "darwin" else "linux"
@@ -182,6 +183,12 @@ def identify(pid: int) -> ProcessIdentity | None:
     if stat is None or stat.started is None or stat.status is ProcessStatus.ZOMBIE:
         return None
     return ProcessIdentity(pid, stat.started)
+
+
+def started_at(pid: int) -> float | None:
+    """Return when the process that has this pid now started; None if there is none, or it cannot be read."""
+    stat = reader.read_stat(pid)
+    return None if stat is None or stat.status is ProcessStatus.ZOMBIE else stat.started
 
 
 def liveness(identity: ProcessIdentity) -> Liveness:

@@ -2,8 +2,11 @@
 
 The start time is compared after the process has been opened, and the signal goes to the opened process: on
 Linux through a pidfd, which can never refer to a later process with the same pid, elsewhere through psutil,
-which compares the start time itself. `end()` does not reap, because that would take the exit status from the
-code that started the process.
+which compares the start time itself. If the start time cannot be read, no signal is sent. `end()` does not
+reap, because that would take the exit status from the code that started the process.
+
+A pidfd for each target would need more descriptors than systemd's default limit of 1,024 allows (facts.md
+11), so only some are kept open to wait for; the others are opened for each signal and polled.
 """
 
 from __future__ import annotations
@@ -21,9 +24,13 @@ from typing import Protocol
 
 import psutil
 
-from drover.processes.table import Liveness, ProcessIdentity, liveness
+from drover.processes.host.descriptors import descriptor_limit
+from drover.processes.table import Liveness, ProcessIdentity, liveness, started_at
 
 _POLL_PAUSE_S = 0.02
+_MOST_KEPT_OPEN = 128
+"""Targets whose pidfd stays open until they have ended, at most."""
+_NOTHING_LEFT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 
 class Outcome(str, Enum):
@@ -59,10 +66,11 @@ def end(
     Returns:
         One outcome for each target, in the order of the targets; a process that does not end raises nothing.
     """
-    attempts = [_Attempt(target) for target in targets]
+    kept = min(_MOST_KEPT_OPEN, descriptor_limit() // 8)
+    attempts = [_Attempt(target, kept_open=number < kept) for number, target in enumerate(targets)]
     try:
         for attempt in attempts:
-            attempt.begin(kill=grace <= 0)
+            attempt.ask(kill=grace <= 0)
         _wait(attempts, grace)
         for attempt in attempts:
             attempt.kill()
@@ -126,14 +134,20 @@ class _PsutilHandle:
 
 
 def _open(pid: int) -> _Handle | None:
+    """Return an open process, or None if there is none of this number.
+
+    Raises:
+        OSError: It may not be opened, or no descriptor or memory is left for that.
+    """
     if sys.platform == "linux":
         try:
             return _PidfdHandle(os.pidfd_open(pid))
         except ProcessLookupError:
             return None
-        except OSError:
-            # An old kernel, a container that forbids the call, or no free descriptor: psutil works without.
-            pass
+        except OSError as error:
+            if error.errno in _NOTHING_LEFT:
+                raise
+            # An old kernel, or a container that forbids the call: psutil does without.
     try:
         return _PsutilHandle(psutil.Process(pid))
     except psutil.NoSuchProcess:
@@ -145,38 +159,30 @@ def _open(pid: int) -> _Handle | None:
 class _Attempt:
     """The attempt to end one target; `outcome` is None until it is known."""
 
-    def __init__(self, identity: ProcessIdentity) -> None:
+    def __init__(self, identity: ProcessIdentity, *, kept_open: bool) -> None:
         self.identity = identity
         self.outcome: Outcome | None = None
         self._detail: str | None = None
         self._handle: _Handle | None = None
+        self._kept_open = kept_open
         self._killed = False
 
     @property
     def descriptor(self) -> int | None:
         return self._handle.descriptor if isinstance(self._handle, _PidfdHandle) else None
 
-    def begin(self, *, kill: bool) -> None:
-        """Open the process, verify its identity, and send the first signal."""
+    def ask(self, *, kill: bool) -> None:
+        """Send the first signal: SIGKILL if asked for, or if the process is stopped and could not act."""
         if self.identity.pid in (0, 1, os.getpid()):
             self._settle(Outcome.DENIED, "it is the Drover service or the system's first process")
             return
-        try:
-            self._handle = _open(self.identity.pid)
-        except PermissionError as error:
-            self._settle(Outcome.DENIED, error.strerror)
-            return
-        state = liveness(self.identity)
-        if self._handle is None or state is Liveness.GONE:
-            self._settle(Outcome.ALREADY_GONE)
-            return
-        self._killed = kill or state is Liveness.STOPPED
-        self._send(_KILL if self._killed else signal.SIGTERM, gone=Outcome.ALREADY_GONE)
+        self._killed = kill or liveness(self.identity) is Liveness.STOPPED
+        self._signal(_KILL if self._killed else signal.SIGTERM, gone=Outcome.ALREADY_GONE)
 
     def kill(self) -> None:
         """Kill the process if it has not ended."""
         if self.outcome is None and not self._killed:
-            self._send(_KILL, gone=Outcome.ENDED)
+            self._signal(_KILL, gone=Outcome.ENDED)
             self._killed = self.outcome is None
 
     def notice_end(self) -> None:
@@ -194,18 +200,31 @@ class _Attempt:
 
     def close(self) -> None:
         """Close the descriptor."""
-        if self._handle is not None:
-            self._handle.close()
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            handle.close()
 
-    def _send(self, number: int, gone: Outcome) -> None:
-        if self._handle is None:
-            return
+    def _signal(self, number: int, gone: Outcome) -> None:
+        """Open the process, make sure that it is the one that was meant, and send it a signal."""
         try:
-            self._handle.send(number)
+            self._handle = self._handle or _open(self.identity.pid)
+            if self._handle is None:
+                self._settle(gone)
+                return
+            found = started_at(self.identity.pid)
+            if found is None and liveness(self.identity) is not Liveness.GONE:
+                self._settle(Outcome.DENIED, "its start time cannot be read, so it may be another process")
+            elif found != self.identity.started:
+                self._settle(gone)
+            else:
+                self._handle.send(number)
         except ProcessLookupError:
             self._settle(gone)
-        except PermissionError as error:
-            self._settle(Outcome.DENIED, error.strerror)
+        except OSError as error:
+            self._settle(Outcome.DENIED, f"it could not be opened: {error.strerror}")
+        finally:
+            if not self._kept_open or self.outcome is not None:
+                self.close()
 
     def _settle(self, outcome: Outcome, detail: str | None = None) -> None:
         self.outcome, self._detail = outcome, detail

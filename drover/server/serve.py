@@ -20,6 +20,7 @@ from drover.core.settings import Settings, named_variables, unknown_variables
 from drover.core.version import VERSION
 from drover.net import access
 from drover.net.listening import listen
+from drover.processes.host.descriptors import raise_descriptor_limit
 from drover.processes.host.windows_console import end_with_console
 from drover.server.service import Drover, token_of
 
@@ -53,6 +54,7 @@ def prepare(settings: Settings) -> Drover:
     Raises:
         StartRefused: The set-up does not allow it.
     """
+    raise_descriptor_limit()
     check_chrome_args(settings.chrome_args)
     access.check_bind(settings.host, token_of(settings))
     drover = Drover(settings)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 
 from drover.processes.cleanup.verdicts import CleanupScope, Protection, plan_cleanup
 from drover.processes.session_mark import OwnerState
-from drover.processes.table import ProcessIdentity, snapshot
+from drover.processes.table import ProcessIdentity, identify, snapshot
 from drover.processes.termination import Outcome, end, reap
 from tests.integration.child_processes import IGNORE_TERM, Children, children, identity, state, stop
 from tests.machine import living, wait_until
@@ -165,3 +166,52 @@ def test_only_our_defunct_children_are_reaped(kids: Children) -> None:
 def test_twenty_processes_are_ended_together(kids: Children) -> None:
     started: list[subprocess.Popen[str]] = [kids.start() for _ in range(20)]
     assert outcomes(*map(identity, started)) == [Outcome.ENDED] * 20
+
+
+@contextmanager
+def descriptors_left(number: int) -> Iterator[None]:
+    """Allow this process so many more descriptors than it has open, or none if that is what is asked for."""
+    import resource  # noqa: PLC0415 - Windows has no such module, and collects this one all the same
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    filler = [os.dup(0)] if number == 0 else []
+    highest = max(int(entry.name) for entry in Path("/proc/self/fd").iterdir())
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1 + number, hard))
+    try:
+        while number == 0:
+            try:
+                filler.append(os.dup(0))
+            except OSError:
+                break
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for descriptor in filler:
+            os.close(descriptor)
+
+
+def test_more_processes_than_there_are_descriptors_are_ended(folder: Path) -> None:
+    many = 60
+    command = ["bash", "-c", f"for i in $(seq {many}); do sleep 600 & echo $!; done; read"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as shell:
+        assert shell.stdout
+        pids = [int(shell.stdout.readline()) for _ in range(many)]
+        targets = [one for one in map(identify, pids) if one is not None]
+        with descriptors_left(12):
+            found = outcomes(*targets)
+        shell.communicate("\n", timeout=10)
+    assert found == many * [Outcome.ENDED]
+
+
+def test_without_a_descriptor_no_signal_is_sent_to_a_process_that_cannot_be_told_apart(
+    kids: Children,
+) -> None:
+    child = kids.start()
+    target = identity(child)
+    with descriptors_left(0):
+        (ending,) = end([target], grace=0.1, timeout=0.1)
+    assert ending.outcome is Outcome.DENIED
+    assert ending.detail
+    assert child.poll() is None
