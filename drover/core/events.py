@@ -71,6 +71,25 @@ class ServiceStopped(Event):
 
 
 @dataclass(frozen=True)
+class StopIncomplete(Event):
+    """The service stops although something is left, which the next start cleans up."""
+
+    level = logging.ERROR
+    text = "Stopped with something left: {left}; the next start cleans it up"
+    left: str
+
+
+@dataclass(frozen=True)
+class StopStepFailed(Event):
+    """One step of the stop failed; the steps after it are done all the same."""
+
+    level = logging.ERROR
+    text = "While stopping, {step} failed: {error}"
+    step: str
+    error: str
+
+
+@dataclass(frozen=True)
 class SettingIgnored(Event):
     """A `DROVER_` variable does not name a setting."""
 
@@ -384,3 +403,12 @@ class UpkeepFailed(Event):
     text = "Background task {task} failed: {error}"
     task: str
     error: str
+
+
+@dataclass(frozen=True)
+class LogLinesDropped(Event):
+    """Log lines that were dropped because nothing read the log, or it could not be written."""
+
+    level = logging.WARNING
+    text = "{count} log lines were dropped: standard error was not read, or could not be written"
+    count: int

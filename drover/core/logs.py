@@ -6,12 +6,15 @@ import dataclasses
 import json
 import logging
 import re
-import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
-from drover.core.events import Emit, Event
+from drover.core.events import Emit, Event, LogLinesDropped
+from drover.core.log_writer import LogWriter, standard_error
+
+FLUSH_S = 2.0
 
 _logger = logging.getLogger("drover")
 
@@ -89,24 +92,50 @@ class LogTail(logging.Handler):
             self._on_line(line)
 
 
+class QueuedHandler(logging.Handler):
+    """Handler that formats a line in the thread that logs it, and leaves the writing to a `LogWriter`."""
+
+    def __init__(self, writer: LogWriter) -> None:
+        super().__init__()
+        self._writer = writer
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Queue one line."""
+        try:
+            line = self.format(record)
+        except Exception:  # noqa: BLE001 - logging reports a line that cannot be formatted
+            self.handleError(record)
+        else:
+            self._writer.put(line)
+
+    def flush(self) -> None:
+        """Wait until what was logged is written, at most `FLUSH_S` seconds; called when the program ends."""
+        self._writer.flush(FLUSH_S)
+
+
 def set_up_logging(
     log_format: str, log_level: str, hear_line: Callable[[LogLine], None] | None = None
 ) -> Emit:
     """Send all logging to standard error and to `hear_line`; return the listener that logs events.
 
-    Standard error is switched to UTF-8, because a Windows console or a file with another encoding
-    cannot encode the emoji in the log lines.
+    Lines are UTF-8 whatever the console's encoding is, because others cannot encode the emoji in them.
     """
-    if hasattr(sys.stderr, "reconfigure"):
-        sys.stderr.reconfigure(encoding="utf-8", errors="backslashreplace")
-    handler = logging.StreamHandler(sys.stderr)
+    handler = QueuedHandler(LogWriter(standard_error(), lambda count: log_event(LogLinesDropped(count))))
     handler.setFormatter(_JsonFormatter() if log_format == "json" else _TextFormatter())
     handlers = [handler, *([LogTail(hear_line)] if hear_line else [])]
     logging.basicConfig(level=logging.WARNING, handlers=handlers, force=True)
     # Otherwise, messages of Python's `warnings` would be lines in another format.
     logging.captureWarnings(capture=True)
+    # The default hook writes to standard error itself, and may block there.
+    threading.excepthook = _log_thread_failure
     _logger.setLevel(log_level.upper())
     return log_event
+
+
+def _log_thread_failure(failure: threading.ExceptHookArgs) -> None:
+    name = failure.thread.name if failure.thread else "unknown"
+    cause = failure.exc_value or failure.exc_type()
+    _logger.error("Thread %s ended with an error", name, exc_info=cause)
 
 
 def log_event(event: Event) -> None:

@@ -21,6 +21,11 @@ from tests.unit.core.test_events import EVERY, EXAMPLES
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 
 
+def flush_log() -> None:
+    for handler in logging.getLogger().handlers:
+        handler.flush()
+
+
 class Stderr:
     """A replacement of standard error with a given encoding."""
 
@@ -31,7 +36,7 @@ class Stderr:
 
     @property
     def lines(self) -> list[str]:
-        self.stream.flush()
+        flush_log()
         return self._bytes.getvalue().decode().splitlines()
 
 
@@ -70,6 +75,7 @@ def test_a_stream_without_an_encoding_of_its_own_is_used_as_it_is(monkeypatch: p
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
     set_up_logging("text", "info")(events.CleanupTriggered())
+    flush_log()
     assert "🔧 Orphaned process cleanup triggered" in stream.getvalue()
 
 
