@@ -206,6 +206,11 @@ class ProcessCleaner:
             self.by_interval()
         self._tidied = left
 
+    def remove_orphaned_folders(self) -> None:
+        """Remove the folders that no session owns; what cannot be removed is left to the next start."""
+        with self._one_at_a_time:
+            self._sweep(_Stopwatch())
+
     def survey(self) -> CleanupPlan:
         """Judge every Chrome-like process on the machine, as a requested cleanup does."""
         return self._plan(snapshot(), self._scope(Trigger.PERSON))

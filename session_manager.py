@@ -240,22 +240,38 @@ class SessionManager:
             self._emit(events.SessionDataCleared())
             return report
 
-    def stop(self, *, keep_browsers: bool) -> None:
-        """Accept no more requests, fail all waiting callers, and close every session within some seconds.
+    def stop(self, *, keep_browsers: bool) -> tuple[str, ...]:
+        """Accept no more requests, fail all waiting callers, and close every session within `STOP_S` seconds.
 
         Args:
             keep_browsers: Leave the sessions' browsers running; the next start of the service adopts them.
+
+        Returns:
+            The ids of sessions that could not be closed in time. Their processes are ended, and on disk they
+            have ended too, so that none of them comes back; what is left of them is a folder.
         """
+        deadline = Deadline(STOP_S)
         sessions = self.registry.stop()
         if keep_browsers:
-            wait(self.registry.works(), timeout=STOP_S)
+            wait(self.registry.works(), timeout=deadline.remaining())
             self._state_saver.save_now(sessions)
-            self._closer.close_all(session for session in sessions if session.warm)
+            left = self._closer.close_all([session for session in sessions if session.warm], deadline)
         else:
-            self._closer.close_all(sessions)
+            left = self._closer.close_all(sessions, deadline)
             self.kill()
+        for session in left:
+            self._end_on_disk(session)
+        # A start that was overtaken ends what it has started; its folder is removed only then.
+        wait(self.registry.works(), timeout=deadline.remaining())
         self._state_saver.close()
         self._worker.shut_down()
+        return tuple(session.session_id for session in left)
+
+    def _end_on_disk(self, session: Session) -> None:
+        state = self._state_saver.state_of(session.session_id)
+        if session.key is not None and state is not None:
+            self._repository.keep_for_key(session.key, state)
+        self._repository.forget(session.session_id)
 
     def kill(self) -> None:
         """End immediately every process that still runs; folders are removed at the next start."""

@@ -11,7 +11,7 @@ import asyncio
 import base64
 import json
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -127,18 +127,27 @@ class LiveView:
     Args:
         driver_access: Finds a session's browser.
         executor: Runs blocking calls.
-        stopping: Completes when the service stops, so that open streams do not delay that.
         probe_timeout: Seconds within which Chrome must answer an HTTP request.
     """
 
-    def __init__(
-        self, driver_access: DriverAccess, executor: Executor, stopping: Future[None], *, probe_timeout: float
-    ) -> None:
+    def __init__(self, driver_access: DriverAccess, executor: Executor, *, probe_timeout: float) -> None:
         self._driver_access = driver_access
         self._executor = executor
-        self._stopping = stopping
         self._probe_timeout = probe_timeout
         self._casts: dict[str, Screencast] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._streams: set[asyncio.Future[None]] = set()
+
+    def close(self) -> None:
+        """End every open stream, so that none delays the stop of the service; callable from any thread."""
+        if self._loop is not None:
+            with suppress(RuntimeError):  # the loop has ended, and every stream with it
+                self._loop.call_soon_threadsafe(self._end_streams)
+
+    def _end_streams(self) -> None:
+        for ended in self._streams:
+            if not ended.done():
+                ended.set_result(None)
 
     def routes(self) -> list[Route]:
         """Return the route of the live view."""
@@ -149,18 +158,23 @@ class LiveView:
         cast = self._casts.setdefault(session_id, Screencast(partial(self._foreground_page, session_id)))
         gone: Future[None] = Future()
         watch = asyncio.create_task(caller_left(receive, gone))
+        self._loop = asyncio.get_running_loop()
+        ended: asyncio.Future[None] = self._loop.create_future()
+        self._streams.add(ended)
         try:
             async with cast.watched():
                 await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
-                await self._stream(cast, session_id, watch, send)
+                await self._stream(cast, session_id, (watch, ended), send)
         finally:
+            self._streams.discard(ended)
             watch.cancel()
             if not cast.watchers:
                 self._casts.pop(session_id, None)
 
-    async def _stream(self, cast: Screencast, session_id: str, left: asyncio.Task[None], send: Send) -> None:
+    async def _stream(
+        self, cast: Screencast, session_id: str, ends: Sequence[asyncio.Future[None]], send: Send
+    ) -> None:
         await send(_part(b"--" + BOUNDARY + b"\r\n"))
-        ends: list[asyncio.Future[None]] = [left, asyncio.wrap_future(self._stopping)]
         number, frame, timeout = 0, b"", KEEP_ALIVE_S
         while self._driver_access.knows(session_id) and not any(end.done() for end in ends):
             coming = asyncio.create_task(cast.next_frame(number))
@@ -172,7 +186,7 @@ class LiveView:
             else:
                 coming.cancel()
                 timeout = KEEP_ALIVE_S
-            if frame and not left.done():
+            if frame and not ends[0].done():
                 await send(_part(_picture(frame)))
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 

@@ -92,7 +92,8 @@ def standard_error() -> Callable[[bytes], int | None]:
     """Return a function that writes to standard error without Python's buffers and their locks.
 
     A thread that is blocked while it holds such a lock would make the interpreter abort at its end. A raw
-    console stream of Windows takes UTF-8 as well. Without a standard error (`pythonw.exe`) lines are discarded.
+    console stream of Windows takes UTF-8 as well. Without a standard error (`pythonw.exe`), lines are
+    discarded.
     """
     stream = sys.stderr
     if stream is None:

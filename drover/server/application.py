@@ -52,5 +52,5 @@ class DroverApplication:
 
     def _start(self) -> None:
         drover = prepare(self._settings or load_settings())
-        drover.start()
+        drover.start(lambda: False)
         self._drover, self._application = drover, drover.asgi()

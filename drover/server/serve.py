@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
 
 import uvicorn
 
@@ -19,10 +15,12 @@ from drover.core.logs import set_up_logging
 from drover.core.settings import Settings, named_variables, unknown_variables
 from drover.core.version import VERSION
 from drover.net import access
+from drover.net.asgi import Application
 from drover.net.listening import listen
 from drover.processes.host.descriptors import raise_descriptor_limit
 from drover.processes.host.windows_console import end_with_console
 from drover.server.service import Drover, token_of
+from drover.server.signals import StopSignals, unblock_stop_signals
 
 LINGER_S = 2
 MAX_MESSAGE_BYTES = 256 * 1024 * 1024
@@ -43,8 +41,7 @@ def serve(settings: Settings) -> int:
     Raises:
         StartRefused: The set-up does not allow it.
     """
-    drover = prepare(settings)
-    _run(drover, listen(settings.host, settings.port))
+    _Service(settings).run()
     return 0
 
 
@@ -65,10 +62,54 @@ def prepare(settings: Settings) -> Drover:
     return drover
 
 
-def _run(drover: Drover, sockets: list[socket.socket]) -> None:
-    server = _Server(
+class _Service:
+    """The service with the server that carries it, from its start to its stop."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._drover: Drover | None = None
+        self._server: _Server | None = None
+        self._is_started = threading.Event()
+
+    def run(self) -> None:
+        """Start, answer requests, and return when the service has stopped."""
+        unblock_stop_signals()
+        # Until here nothing has been started: a signal simply ends the program.
+        drover = self._drover = prepare(self._settings)
+        sockets = listen(self._settings.host, self._settings.port)
+        signals = StopSignals(self._stop, drover.manager.kill)
+        signals.install()
+        try:
+            server = self._server = _server(drover.asgi())
+            end_with_console(drover.end_at_once)
+            drover.start(lambda: signals.stopping)
+            if not signals.stopping:
+                url = f"http://localhost:{self._settings.port}"
+                drover.hub.emit(events.ServiceStarted(url, VERSION, str(self._settings.data_dir)))
+        except BaseException:
+            # What is started by now is stopped again, and no signal is waited for.
+            self._is_started.set()
+            drover.stop()
+            raise
+        self._is_started.set()
+        asyncio.run(server.serve(sockets=sockets))
+
+    def _stop(self, name: str) -> None:
+        """Stop in order; the server ends whatever fails, or the program would never end."""
+        assert self._drover is not None, "signals are handled once the service is prepared"
+        self._drover.hub.emit(events.ServiceStopping(name))
+        self._is_started.wait()
+        try:
+            self._drover.stop()
+        finally:
+            if self._server is not None:
+                self._server.should_exit = True
+
+
+def _server(application: Application) -> _Server:
+    return _Server(
         uvicorn.Config(
-            drover.asgi(),
+            application,
             log_config=None,
             access_log=False,
             lifespan="off",
@@ -80,31 +121,3 @@ def _run(drover: Drover, sockets: list[socket.socket]) -> None:
             ws_ping_timeout=None,
         )
     )
-    _stop_upon_signals(drover, server)
-    drover.start()
-    url = f"http://localhost:{drover.settings.port}"
-    drover.hub.emit(events.ServiceStarted(url, VERSION, str(drover.settings.data_dir)))
-    asyncio.run(server.serve(sockets=sockets))
-
-
-def _stop_upon_signals(drover: Drover, server: _Server) -> None:
-    """Stop in order at the first signal, and at once at the second."""
-    stopping = threading.Event()
-
-    def stop_in_order(name: str) -> None:
-        drover.hub.emit(events.ServiceStopping(name))
-        drover.stop()
-        server.should_exit = True
-
-    def handle(number: int, _: FrameType | None) -> None:
-        if stopping.is_set():
-            drover.manager.kill()
-            os._exit(128 + number)
-        stopping.set()
-        name = signal.Signals(number).name
-        threading.Thread(target=stop_in_order, args=[name], name="stop").start()
-
-    end_with_console(drover.end_at_once)
-    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), handle)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 from typing import Any, cast
 
@@ -166,12 +168,14 @@ class Drover:
         if settings.cleanup_interval > 0:
             tasks.append(Task("cleanup", settings.cleanup_interval, self._cleaner.by_interval))
         self._periodic_tasks = PeriodicTasks(tasks, self.hub.emit)
-        self._stopping: Future[None] = Future()
+        self._started = ExitStack()
+        self._left: list[str] = []
         self._drivers = ThreadPoolExecutor(THREADS, thread_name_prefix="attach")
         self._driver_access = DriverAccess(self._registry, self._devtools, self._repository)
         overview = Overview(self.manager, self._cleaner, settings.port)
         self.stream = EventStream(StateProviders(overview.sessions, overview.processes, overview.capacity))
         self.hub.subscribe(self.stream.hear)
+        self._live = LiveView(self._driver_access, self._drivers, probe_timeout=settings.health_timeout)
 
     def take_possession(self) -> None:
         """Lock the data folder, so that no other instance works in it, and check that a browser can be found.
@@ -181,38 +185,70 @@ class Drover:
         """
         self._folders.check()
         self._lock.acquire()
+        self._at_stop("the lock of the data folder", self._lock.release)
         share = network_share(self.settings.data_dir)
         if share is not None:
             self.hub.emit(events.DataFolderOnShare(str(self.settings.data_dir), share))
         self._stored = self._repository.open().sessions
+        self._at_stop("the session database", self._repository.close)
         doubt = self._launcher.check() or self._launcher.unavailable
         if doubt:
             self.hub.emit(events.BrowserDoubtful(doubt))
 
-    def start(self) -> None:
-        """Adopt sessions of an earlier run, clean up orphans, and start the periodic tasks."""
+    def start(self, stopping: Callable[[], bool]) -> None:
+        """Adopt sessions of an earlier run, clean up orphans, and start the periodic tasks.
+
+        Args:
+            stopping: Whether the service was told to stop; then the remaining steps are left out.
+        """
         if _is_root():
             self.hub.emit(events.SandboxDisabled())
         self._devtools.start()
-        self._adopter.adopt_all(self._stored)
-        self._cleaner.cleanup(Trigger.ITSELF)
-        self._periodic_tasks.start()
+        self._at_stop("the DevTools connections", self._devtools.stop)
+        self._at_stop("the threads", self._stop_threads)
+        self._at_stop("the cleanups", self._cleaner.close)
+        self._at_stop("the sessions", self._stop_sessions)
+        steps = (
+            lambda: self._adopter.adopt_all(self._stored),
+            lambda: self._cleaner.cleanup(Trigger.ITSELF),
+            self._start_periodic_tasks,
+        )
+        for step in steps:
+            if stopping():
+                return
+            step()
 
     def stop(self) -> None:
-        """Close all sessions and release the data folder."""
-        self._stopping.set_result(None)
-        self._periodic_tasks.stop()
-        self.manager.stop(keep_browsers=self.settings.keep_browsers)
-        self._cleaner.tidy()
+        """Stop in the reverse order of the start, whatever fails on the way; say what is left."""
+        self._live.close()
+        self._started.close()
+        self.hub.emit(events.StopIncomplete(", ".join(self._left)) if self._left else events.ServiceStopped())
+        self.stream.close()
+
+    def _at_stop(self, name: str, step: Callable[[], object]) -> None:
+        """Have a step done at the stop; steps are done in the reverse order, each whatever the others did."""
+        self._started.callback(self._stop_step, name, step)
+
+    def _stop_step(self, name: str, step: Callable[[], object]) -> None:
+        try:
+            step()
+        except Exception as error:  # noqa: BLE001 - the steps after it must be done all the same
+            self.hub.emit(events.StopStepFailed(name, str(error) or type(error).__name__))
+            self._left.append(name)
+
+    def _start_periodic_tasks(self) -> None:
+        self._periodic_tasks.start()
+        self._at_stop("the periodic tasks", self._periodic_tasks.stop)
+
+    def _stop_sessions(self) -> None:
+        left = self.manager.stop(keep_browsers=self.settings.keep_browsers)
+        self._left += [f"session {session_id}" for session_id in left]
+        self._cleaner.remove_orphaned_folders()
+
+    def _stop_threads(self) -> None:
         self._drivers.shutdown(wait=False, cancel_futures=True)
         self._monitor.close()
         self._keep_alive.close()
-        self._devtools.stop()
-        self._repository.close()
-        self._cleaner.close()
-        self._lock.release()
-        self.hub.emit(events.ServiceStopped())
-        self.stream.close()
 
     def end_at_once(self) -> None:
         """Accept no more requests and end all processes within four seconds; the next start ends the rest."""
@@ -242,10 +278,7 @@ class Drover:
             port=self.settings.port,
             probe_timeout=self.settings.health_timeout,
         )
-        live = LiveView(
-            self._driver_access, self._drivers, self._stopping, probe_timeout=self.settings.health_timeout
-        )
-        return [*webdriver.routes(), *sockets.routes(), *live.routes(), *self.stream.routes()]
+        return [*webdriver.routes(), *sockets.routes(), *self._live.routes(), *self.stream.routes()]
 
     def _flask(self) -> Flask:
         app = Flask("drover", static_folder=None)

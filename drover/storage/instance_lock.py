@@ -82,12 +82,18 @@ class InstanceLock:
             os.utime(self._path)
 
     def release(self) -> None:
-        """Release the lock after a final heartbeat; do nothing if it is not held."""
+        """Release the lock, with a last sign of life; do nothing if it is not held.
+
+        Raises:
+            OSError: The sign of life could not be written; the lock is released all the same.
+        """
         if self._descriptor is None:
             return
-        self.touch()
-        descriptor, self._descriptor = self._descriptor, None
-        os.close(descriptor)
+        try:
+            self.touch()
+        finally:
+            descriptor, self._descriptor = self._descriptor, None
+            os.close(descriptor)
 
     def _try(self) -> bool:
         if self._descriptor is not None:

@@ -60,6 +60,7 @@ class Service:
         self.settings = {"port": self.port, "data_dir": self.data_dir} | defaults | settings
         self.environment: dict[str, str] = {}
         self.command = [sys.executable, str(APP)]
+        self.pass_fds: tuple[int, ...] = ()
         self._process: subprocess.Popen[str] | None = None
         self._lines: list[str] = []
         self._grown = threading.Condition()
@@ -83,6 +84,7 @@ class Service:
             text=True,
             encoding="utf-8",
             start_new_session=True,
+            pass_fds=self.pass_fds,
         )
         threading.Thread(target=self._collect, args=(self._process,), daemon=True).start()
 

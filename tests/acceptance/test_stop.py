@@ -1,10 +1,14 @@
 """The stop is clean, prompt and complete; a second signal ends the service at once."""
 
 import contextlib
+import os
+import select
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import psutil
 import pytest
@@ -141,3 +145,79 @@ def test_the_port_and_folder_are_free_after_a_stop(start_service: StartService) 
     service.start()
     assert service.listed() == {}
     service.create()
+
+
+def test_a_stop_signal_that_was_inherited_as_blocked_stops_the_service(folder: Path) -> None:
+    service = Service(folder)
+    blocking = (
+        "import os, signal, sys; signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT});"
+        " os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+    )
+    service.command = [sys.executable, "-c", blocking, *service.command[1:]]
+    service.start()
+    assert service.stop() == 0
+    assert_nothing_left(service)
+
+
+def test_a_hangup_that_is_ignored_from_the_start_ends_nothing(folder: Path) -> None:
+    service = Service(folder)
+    service.command = ["nohup", *service.command]
+    service.start()
+    service.send(signal.SIGHUP)
+    assert service.get("/health").status_code == 200
+    assert service.stop() == 0
+
+
+def test_a_log_that_nobody_reads_delays_neither_sessions_nor_cleanups_nor_the_stop(folder: Path) -> None:
+    service = Service(folder, log_level="debug")
+    reading, writing = os.pipe()
+    logging_there = (
+        f"import os, sys; os.dup2({writing}, 2); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+    )
+    service.command = [sys.executable, "-c", logging_there, *service.command[1:]]
+    os.set_inheritable(writing, True)
+    service.pass_fds = (writing,)
+    try:
+        service.start()
+        while select.select([], [writing], [], 0)[1]:
+            os.write(writing, bytes(4096))
+        for _ in range(3):
+            service.create()
+            expect(service.post("/cleanup_orphaned_processes"), 200)
+        for session_id in service.listed():
+            expect(service.delete(f"/sessions/{session_id}"), 200)
+        assert service.stop() == 0
+    finally:
+        for descriptor in (reading, writing):
+            os.close(descriptor)
+    assert_nothing_left(service)
+
+
+def test_a_lock_file_that_cannot_be_touched_any_more_does_not_keep_the_service_running(
+    start_service: StartService,
+) -> None:
+    service = start_service()
+    service.create()
+    # An immutable file refuses a new modification time, as a file system that became read-only does.
+    lock = service.data_dir / "lock"
+    made = subprocess.run(["chattr", "+i", str(lock)], check=False, capture_output=True)
+    if made.returncode:
+        pytest.skip("this file system has no immutable files, or this user may not make them")
+    try:
+        assert service.stop() == 0
+        assert any("the lock of the data folder failed" in line for line in service.logs())
+        assert not any("INFO: Stopped" in line for line in service.logs())
+    finally:
+        subprocess.run(["chattr", "-i", str(lock)], check=True)
+
+
+def test_a_stop_during_the_start_says_neither_ready_nor_stopped_before_it_is_true(folder: Path) -> None:
+    service = Service(folder)
+    service.launch()
+    service.wait_for_log("Orphaned process cleanup triggered")
+    service.send(signal.SIGTERM)
+    assert service.wait_for_exit() == 0
+    lines = [line.partition(": ")[2] for line in service.logs()]
+    stopping = next(number for number, line in enumerate(lines) if line.startswith("Stopping upon"))
+    assert not any("is ready at" in line for line in lines[stopping:])
+    assert lines[-1] == "Stopped"

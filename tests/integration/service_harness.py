@@ -164,7 +164,7 @@ def running_harness(
     """Run a service for the duration of a test."""
     harness = ServiceHarness(folder, monkeypatch, **settings)
     harness.service.take_possession()
-    harness.service.start()
+    harness.service.start(lambda: False)
     try:
         yield harness
     finally:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from drover.core.events import Emit, UpkeepFailed
 
+STOP_S = 5.0
+
 
 @dataclass(frozen=True, slots=True)
 class Task:
@@ -33,10 +35,17 @@ class PeriodicTasks:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop the thread and wait until its current task is done; if not started yet, nothing will run."""
+        """Stop the thread and wait until its current task is done; if not started yet, nothing will run.
+
+        Raises:
+            TimeoutError: A task does not end.
+        """
         self._stop.set()
-        if self._thread.ident is not None:
-            self._thread.join()
+        if self._thread.ident is None:
+            return
+        self._thread.join(STOP_S)
+        if self._thread.is_alive():
+            raise TimeoutError(f"a periodic task did not end within {STOP_S:.0f} s")
 
     def _loop(self) -> None:
         due = {task.name: time.monotonic() + task.interval_s for task in self._tasks}

@@ -15,8 +15,6 @@ from drover.sessions.pool.acquire import Reserved
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Session, SessionState
 
-STOP_S = 7.0
-
 
 class Closer:
     """Begins to close sessions, and waits for the result if it is needed.
@@ -59,13 +57,14 @@ class Closer:
         for session in self._registry.unclosed():
             self._begin(session, CloseReason.RETRIED)
 
-    def close_all(self, sessions: Iterable[Session]) -> None:
-        """Close sessions in parallel when the service stops; wait at most `STOP_S` seconds."""
-        works: list[Future[Any]] = []
+    def close_all(self, sessions: Iterable[Session], deadline: Deadline) -> tuple[Session, ...]:
+        """Close sessions in parallel when the service stops; return those that are not closed in time."""
+        works: dict[Future[Any], Session] = {}
         for session in sessions:
             with suppress(SessionNotFound):
-                works.append(self._begin_until_closing(session.session_id, CloseReason.STOPPING))
-        wait(works, timeout=STOP_S)
+                works[self._begin_until_closing(session.session_id, CloseReason.STOPPING)] = session
+        done = wait(works, timeout=deadline.remaining()).done
+        return tuple(one for work, one in works.items() if work not in done or work.exception() is not None)
 
     def _begin_until_closing(self, session_id: str, why: CloseReason) -> Future[Any]:
         """Begin to close a session, even if its state changes in the meantime; return the close to wait for.
