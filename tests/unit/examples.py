@@ -85,7 +85,7 @@ def queue(registry: SessionRegistry, session_id: str | None = None, key: str | N
 
 
 def answer_of(ticket: Waiter) -> Available | InProgress | Reserved:
-    """Give the answer of a ticket whose turn has come."""
+    """Return the answer of a ticket whose turn has come."""
     assert ticket.granted.done()
     return ticket.granted.result()
 
@@ -101,5 +101,5 @@ class EventRecorder:
 
     @property
     def lines(self) -> list[str]:
-        """Give the log lines heard so far."""
+        """Return the log lines heard so far."""
         return [event.message for event in self.events]

@@ -121,14 +121,14 @@ def verdicts(
 
 
 def orphan_pids(plan: CleanupPlan) -> set[int]:
-    """Give the pids that a plan would end."""
+    """Return the pids that a plan would end."""
     return {found.row.pid for found in plan.orphans}
 
 
 def all_are(
     verdict: Verdict, rows: Iterable[ProcessRow], protection: Protection, scope: CleanupScope
 ) -> bool:
-    """Tell whether every Chrome-like process of a table has one verdict."""
+    """Return whether every Chrome-like process of a table has one verdict."""
     return {found.verdict for found in judged(rows, protection, scope).values()} == {verdict}
 
 
