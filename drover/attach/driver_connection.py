@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 MAX_HEAD_BYTES = 64 * 1024
 
@@ -41,13 +42,13 @@ class DriverConnection:
     """A connection that opens on demand and carries one command at a time.
 
     Args:
-        url: ChromeDriver's address, `http://host:port`.
+        url: ChromeDriver's address, `http://host:port` with the secret path in front of every command.
     """
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._host, _, port = url.removeprefix("http://").rpartition(":")
-        self._port = int(port)
+        address = urlsplit(url)
+        self._host, self._port, self._base = address.hostname or "", address.port or 80, address.path
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
 
@@ -60,7 +61,7 @@ class DriverConnection:
         """
         reader, writer = await self._opened()
         try:
-            writer.write(_request(method, path, self._host, self._port, body))
+            writer.write(_request(method, self._base + path, self._host, self._port, body))
             head = parse_head(await reader.readuntil(b"\r\n\r\n"))
             reply = DriverResponse(head.status, await reader.readexactly(head.length))
         except (OSError, EOFError) as error:

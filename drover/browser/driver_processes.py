@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import socket
 import subprocess
 import sys
@@ -26,6 +27,8 @@ from drover.storage.session_folders import SessionFolder
 
 DRIVER_START_S = 10.0
 DRIVER_STARTS = 3
+SECRET_BYTES = 18
+"""Random bytes of the path below which ChromeDriver answers over HTTP."""
 # ChromeDriver picks a free IPv6 port and exits if that port is taken in IPv4; the next attempt picks another.
 # It prints this text to its output; the system's error is only in its log.
 _PORT_TAKEN = "port not available"
@@ -63,11 +66,12 @@ class DriverProcesses:
         for _ in range(DRIVER_STARTS):
             if not wanted():
                 raise SessionLost("The session was closed while its browser was being started; retry")
-            process = self._spawn(executable, folder)
+            base = f"/{secrets.token_urlsafe(SECRET_BYTES)}"
+            process = self._spawn(executable, folder, base)
             identity = identify(process.pid)
             port = _await_port(process, folder.driver_output, deadline.within(DRIVER_START_S))
             if identity is not None and port is not None:
-                return identity, f"http://127.0.0.1:{port}"
+                return identity, f"http://127.0.0.1:{port}{base}"
             process.kill()
             process.wait(DRIVER_START_S)
             self.reap(process.pid)
@@ -95,10 +99,13 @@ class DriverProcesses:
         with self._lock:
             reap_defunct_chrome(spared=self._children.keys())
 
-    def _spawn(self, executable: Path, folder: SessionFolder) -> subprocess.Popen[bytes]:
+    def _spawn(self, executable: Path, folder: SessionFolder, base: str) -> subprocess.Popen[bytes]:
         command = [
             str(executable),
             f"--port={_port_to_ask_for()}",
+            # Without it any page on this machine could end ChromeDriver and its browser with a plain GET of
+            # /shutdown; finding the port took a page 13 s (facts.md 11).
+            f"--url-base={base}",
             f"--log-path={folder.driver_log}",
             "--append-log",
             # At a more verbose level ChromeDriver logs typed text, passwords included.

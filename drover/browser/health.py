@@ -198,13 +198,14 @@ def browser_guid(version: object) -> str | None:
 
 
 def probe(address: str, path: str, timeout: float) -> Probe:
-    """Send one GET request over a new connection with a short timeout.
+    """Send one GET request over a new connection with a short timeout; `address` may end with a path.
 
     Selenium's connection pool is not suitable: it retries, and it has no timeout by default.
     """
-    connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=timeout)
+    host, slash, base = address.removeprefix("http://").partition("/")
+    connection = http.client.HTTPConnection(host, timeout=timeout)
     try:
-        connection.request("GET", path)
+        connection.request("GET", slash + base + path)
         response = connection.getresponse()
         return Probe(ProbeResult.ANSWERED, response.status, json.loads(response.read()))
     except TimeoutError:

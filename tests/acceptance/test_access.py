@@ -461,3 +461,35 @@ def test_a_page_of_a_rebound_name_reaches_nothing(open_service: Service) -> None
     assert reached == 403
     expect(open_service.delete("/sessions/rebound"))
     only_session(open_service)
+
+
+STRIKE = """
+const [port, done] = [arguments[0], arguments[arguments.length - 1]];
+const base = `http://127.0.0.1:${port}`;
+const image = document.createElement("img");
+image.src = `${base}/shutdown`;
+const frame = document.createElement("iframe");
+frame.src = `${base}/shutdown`;
+document.body.append(image, frame);
+Promise.allSettled([
+  fetch(`${base}/shutdown`, {mode: "no-cors"}),
+  fetch(`${base}/session`, {mode: "no-cors", method: "POST", body: "{}"}),
+  fetch(`${base}/status`, {mode: "no-cors"}),
+]).then(() => setTimeout(done, 500));
+"""
+
+
+def test_a_page_that_finds_the_port_of_a_chromedriver_cannot_end_it(
+    open_service: Service, pages: Pages
+) -> None:
+    before = only_session(open_service)
+    address = urlsplit(before["driver"]["url"])
+    for path in ("/shutdown", "/status", "/session", f"{address.path}x/status"):
+        answer = requests.get(f"http://127.0.0.1:{address.port}{path}", timeout=10)
+        assert 400 <= answer.status_code < 500, path
+    assert requests.get(f"{before['driver']['url']}/status", timeout=10).status_code == 200
+    with attached(open_service, "target") as driver:
+        driver.get(pages.url())
+        driver.execute_async_script(STRIKE, address.port)
+    assert only_session(open_service)["driver"]["pid"] == before["driver"]["pid"]
+    assert not any(address.path.strip("/") in line for line in open_service.logs())

@@ -223,7 +223,14 @@ class DriverHandler(Handler):
         elif fault is Fault.ANSWERS_HTML:
             self.answer(b"<html><h1>It works!</h1></html>", kind="text/html")
         else:
-            self._dispatch(self.path.split("?")[0].strip("/").split("/"), body)
+            self._dispatch(self._path_below_base(), body)
+
+    def _path_below_base(self) -> list[str]:
+        """Return the parts of the path behind `--url-base`; for any other path one that does not exist."""
+        path = self.path.split("?")[0]
+        if not path.startswith(f"{URL_BASE}/"):
+            return ["outside of the base"]
+        return path.removeprefix(URL_BASE).strip("/").split("/")
 
     def _dispatch(self, path: list[str], body: dict[str, Any]) -> None:
         if path == ["status"]:
@@ -313,6 +320,7 @@ def _record_command(command: str) -> None:
 
 SESSIONS: Final[dict[str, Browser]] = {}
 BROWSER = sys.executable
+URL_BASE = ""
 
 
 def _requested_capabilities(body: dict[str, Any]) -> dict[str, Any]:
@@ -389,14 +397,15 @@ def _ignore_term() -> None:
 
 def main(arguments: list[str]) -> None:
     """Run the fake ChromeDriver."""
-    global BROWSER  # noqa: PLW0603 - set once, before any thread
+    global BROWSER, URL_BASE
     parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--log-path")
+    parser.add_argument("--url-base", default="")
     parser.add_argument("--browser", default=sys.executable)
     parser.add_argument("--version", action="store_true")
     options, _ = parser.parse_known_args(arguments)
-    BROWSER = options.browser
+    BROWSER, URL_BASE = options.browser, options.url_base
     if options.version:
         sys.stdout.write(f"ChromeDriver {VERSION} (fake)\n")
     else:

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
@@ -269,7 +270,7 @@ def test_without_ipv6_the_port_is_chosen_for_chromedriver(
     assert port > 0
     running = bench.start()
     arguments = psutil.Process(running.driver.pid).cmdline()
-    assert f"--port={running.driver_url.rpartition(':')[2]}" in arguments
+    assert f"--port={urlsplit(running.driver_url).port}" in arguments
     bench.launcher.stop(bench.folder, running)
 
 
