@@ -35,6 +35,7 @@ from drover.net.asgi import (
 )
 from drover.sessions.pool.acquire_request import Acquired
 from drover.sessions.pool.driver_access import DriverAccess
+from drover.storage.session_files import MAX_UPLOAD_BODY_BYTES
 from session_manager import SessionManager
 
 MAX_NEW_SESSION_BYTES = 1024 * 1024
@@ -105,8 +106,9 @@ class WebDriver:
     async def _command(
         self, scope: Scope, receive: Receive, send: Send, session_id: str, command: str
     ) -> None:
-        body = await read_body(receive, MAX_COMMAND_BYTES)
-        if command in file_commands.COMMANDS:
+        is_file = command in file_commands.COMMANDS
+        body = await read_body(receive, MAX_UPLOAD_BODY_BYTES if is_file else MAX_COMMAND_BYTES)
+        if is_file:
             await send_answer(send, await self._file(session_id, scope["method"], command, body))
             return
         begun = time.monotonic()

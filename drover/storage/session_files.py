@@ -8,25 +8,41 @@ from __future__ import annotations
 
 import base64
 import io
+import lzma
 import os
+import re
 import secrets
+import shutil
 import stat
+import sys
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from drover.core.errors import InvalidRequest, RequestTooLarge
+from drover.core.errors import BrowserUnavailable, InvalidRequest, RequestTooLarge
 from drover.storage.session_folders import SessionFolder
 
 MAX_FILE_BYTES = 128 * 1024 * 1024
 MAX_UPLOADS_BYTES = 512 * 1024 * 1024
 """Maximum total size of all uploads of one session."""
-# The exceptions of zipfile and base64 for invalid data; RuntimeError if a password is required.
-_NOT_AN_ARCHIVE = (ValueError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError)
+MAX_UPLOAD_BODY_BYTES = MAX_FILE_BYTES * 4 // 3 + 4 * 1024 * 1024
+"""Maximum size of a request with a file: base64 makes four bytes of three, and encoders break the lines."""
+# The exceptions of zipfile, its decompressors and base64 for invalid data; RuntimeError if a password is
+# required. bz2 raises OSError, as the disk does, but without a number.
+_NOT_AN_ARCHIVE = (
+    *(ValueError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+    *(NotImplementedError, RuntimeError, EOFError),
+)
 _UNFINISHED = ".crdownload"
-_UNSAFE = frozenset('/\\:*?"<>|')
+_SEPARATORS = frozenset("/\\")
+_MAX_NAME_BYTES = 255
+_REFUSED_BY_WINDOWS = frozenset(':*?"<>|')
+_WINDOWS_DEVICE = re.compile(
+    r"(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9¹²³])(?:\..*)?", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +60,29 @@ def store_upload(folder: SessionFolder, content: str) -> Path:
     Raises:
         InvalidRequest: The archive is invalid, or the name of its entry is not a plain file name.
         RequestTooLarge: The file or all uploads of the session together exceed the limit.
+        BrowserUnavailable: The file cannot be written, for example because the disk is full.
     """
+    name, data = _unpacked(content)
+    if len(data) > MAX_FILE_BYTES or len(data) + _total_size(folder.uploads) > MAX_UPLOADS_BYTES:
+        raise RequestTooLarge(
+            f"The limit is {MAX_FILE_BYTES} bytes for a file, and {MAX_UPLOADS_BYTES} bytes for all uploads "
+            "of a session; send less"
+        )
+    target = folder.uploads / secrets.token_hex(4)
+    path = target / name
+    try:
+        target.mkdir(mode=0o700, parents=True)
+        path.write_bytes(data)
+    except OSError as error:
+        shutil.rmtree(target, ignore_errors=True)
+        raise BrowserUnavailable(
+            f"The file cannot be stored in {target} ({error.strerror}): free some disk space, then retry"
+        ) from error
+    return path
+
+
+def _unpacked(content: str) -> tuple[str, bytes]:
+    """Return name and content of the only file in an archive; the content may be one byte over the limit."""
     try:
         with zipfile.ZipFile(io.BytesIO(base64.b64decode(content))) as archive:
             entries = [entry for entry in archive.infolist() if not entry.is_dir()]
@@ -53,19 +91,9 @@ def store_upload(folder: SessionFolder, content: str) -> Path:
             name = _plain(entries[0].filename)
             with archive.open(entries[0]) as source:
                 # The size in the archive's directory is untrusted.
-                data = source.read(MAX_FILE_BYTES + 1)
-    except _NOT_AN_ARCHIVE as error:
+                return name, source.read(MAX_FILE_BYTES + 1)
+    except (*_NOT_AN_ARCHIVE, OSError) as error:
         raise InvalidRequest(f"The file is not a base64-encoded zip archive: {error}") from error
-    if len(data) > MAX_FILE_BYTES or len(data) + _total_size(folder.uploads) > MAX_UPLOADS_BYTES:
-        raise RequestTooLarge(
-            f"The limit is {MAX_FILE_BYTES} bytes for a file, and {MAX_UPLOADS_BYTES} bytes for all uploads "
-            "of a session; send less"
-        )
-    target = folder.uploads / secrets.token_hex(4)
-    target.mkdir(mode=0o700, parents=True)
-    path = target / name
-    path.write_bytes(data)
-    return path
 
 
 def downloads(folder: SessionFolder) -> tuple[Download, ...]:
@@ -107,14 +135,32 @@ def delete_downloads(folder: SessionFolder) -> None:
 
 
 def _plain(name: str) -> str:
-    """Return the name if it is a single path component on every system.
+    """Return the name if this system can store a file under it, and it leads into no other folder.
+
+    People's files have spaces of every kind, emoji, colons and marks for right-to-left text in their names.
 
     Raises:
         InvalidRequest: It is not.
     """
-    if not name.strip(". ") or _UNSAFE & set(name) or not name.isprintable():
-        raise InvalidRequest(f"{name!r} is not a plain file name; send a name without a folder")
+    problem = name_problem(name, windows=sys.platform == "win32")
+    if problem is not None:
+        raise InvalidRequest(f"{name[:80]!r} is not a plain file name: {problem}")
     return name
+
+
+def name_problem(name: str, *, windows: bool) -> str | None:
+    """Return why a text cannot be the name of a file, or None if it can."""
+    if name in {"", ".", ".."}:
+        return "it names a folder"
+    if _SEPARATORS & set(name):
+        return "send a name without a folder"
+    if any(unicodedata.category(character) in {"Cc", "Cs"} for character in name):
+        return "it has control characters, or half of a surrogate pair"
+    if len(name.encode("utf-8")) > _MAX_NAME_BYTES:
+        return f"it is longer than {_MAX_NAME_BYTES} bytes"
+    if windows and (_REFUSED_BY_WINDOWS & set(name) or name[-1] in ". " or _WINDOWS_DEVICE.fullmatch(name)):
+        return "Windows reserves it, or a character in it"
+    return None
 
 
 def _entries(folder: Path) -> Iterator[Path]:

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import errno
 import io
+import sys
 import zipfile
 from pathlib import Path
 
 import pytest
 
-from drover.core.errors import InvalidRequest, RequestTooLarge
+from drover.core.errors import BrowserUnavailable, InvalidRequest, RequestTooLarge
 from drover.storage import session_files
-from drover.storage.session_files import delete_downloads, downloads, read_download, store_upload
+from drover.storage.session_files import (
+    delete_downloads,
+    downloads,
+    name_problem,
+    read_download,
+    store_upload,
+)
 from drover.storage.session_folders import SessionFolder
 
 
@@ -41,7 +50,7 @@ def test_an_upload_lies_in_the_sessions_folder_under_its_own_name(session: Sessi
 
 @pytest.mark.parametrize(
     "name",
-    ["../letter.txt", "/etc/passwd", "a/b.txt", "a\\b.txt", "C:letter.txt", "..", ".", " ", "a\x1bb", "a\nb"],
+    ["../letter.txt", "/etc/passwd", "a/b.txt", "a\\b.txt", "..", ".", "a\x1bb", "a\nb", "a\x85b", "x" * 256],
 )
 def test_a_name_that_could_leave_the_folder_is_refused(session: SessionFolder, name: str) -> None:
     with pytest.raises(InvalidRequest, match="plain file name"):
@@ -49,6 +58,62 @@ def test_a_name_that_could_leave_the_folder_is_refused(session: SessionFolder, n
     with pytest.raises(InvalidRequest):
         read_download(session, name)
     assert not session.uploads.exists()
+
+
+PEOPLES_NAMES = [
+    "Screenshot 2024-05-01 at 3.45.12\u202fPM.png",
+    "no\u00a0break.txt",
+    "\u200f\u05d3\u05d5\u05d7.pdf",
+    "family \U0001f468\u200d\U0001f469\u200d\U0001f467.png",
+    "soft\u00adhyphen.txt",
+    "...",
+    " leading and trailing ",
+    "x" * 251 + ".txt",
+]
+
+
+@pytest.mark.parametrize("name", PEOPLES_NAMES)
+def test_names_that_people_have_are_stored_and_returned(session: SessionFolder, name: str) -> None:
+    assert name_problem(name, windows=False) is None
+    if name_problem(name, windows=sys.platform == "win32") is not None:
+        pytest.skip("this system cannot store it")
+    assert store_upload(session, packed((name, b"x"))).name == name
+    (session.downloads / name).write_bytes(b"12345")
+    assert [one.name for one in downloads(session)] == [name]
+    with zipfile.ZipFile(io.BytesIO(read_download(session, name))) as archive:
+        assert archive.read(name) == b"12345"
+
+
+@pytest.mark.parametrize(
+    "name", ["NUL", "con", "aux.txt", "COM1", "lpt9.log", "10:30 report.txt", "a.", "a ", 'a"']
+)
+def test_names_that_windows_reserves_are_refused_there_only(name: str) -> None:
+    assert name_problem(name, windows=True) is not None
+    assert name_problem(name, windows=False) is None
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_damaged_data_of_every_compression_is_refused(session: SessionFolder, method: int) -> None:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", method) as writer:
+        writer.writestr("a.bin", bytes(range(256)) * 40)
+    for place in range(36, 80):
+        damaged = bytearray(archive.getvalue())
+        damaged[place] ^= 0xFF
+        with contextlib.suppress(InvalidRequest):
+            store_upload(session, base64.b64encode(damaged).decode())
+
+
+def test_a_file_that_cannot_be_written_is_reported_with_the_reason_and_leaves_nothing(
+    session: SessionFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_path: Path, _data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(BrowserUnavailable, match="No space left on device"):
+        store_upload(session, packed(("letter.txt", b"hello")))
+    assert list(session.uploads.iterdir()) == []
 
 
 @pytest.mark.parametrize("content", ["", "no base64 \u00fc", base64.b64encode(b"no zip").decode(), "===="])
