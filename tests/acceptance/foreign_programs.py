@@ -340,5 +340,7 @@ def _port(output: Path) -> str | None:
 
 
 def _has_helpers(pid: int) -> bool:
-    lines = [command_line(psutil.Process(helper)) for helper in helpers_of(pid)]
-    return any("--type=utility" in line for line in lines)
+    # A helper may end between the listing and the read.
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return any("--type=utility" in command_line(psutil.Process(helper)) for helper in helpers_of(pid))
+    return False

@@ -260,7 +260,7 @@ def assert_w3c_contract(status: int, body: Json) -> None:
     value = body["value"]
     assert isinstance(value["message"], str)
     assert isinstance(value["stacktrace"], str)
-    assert "Something unexpected" not in value["message"], value
+    assert "Internal error" not in value["message"], value
     code = value.get("data", {}).get("code") if isinstance(value.get("data"), dict) else None
     refused = code is not None and status in CODES and code in CODES[status]
     assert refused or W3C_STATUS[value["error"]] == status, (status, value)

@@ -252,7 +252,7 @@ def test_an_unusable_database_is_set_aside_with_one_log_line(
     warnings = [line for line in service.messages(since) if DATABASE in line]
     assert len(warnings) == 1, warnings
     assert warnings[0].startswith("WARNING: ")
-    aside = [path for path in service.data_dir.iterdir() if warnings[0].endswith(str(path))]
+    aside = [path for path in service.data_dir.iterdir() if f" was renamed to {path};" in warnings[0]]
     assert [path.read_bytes() for path in aside] == [content]
     service.create(session_id="new")
     service.kill()
