@@ -10,6 +10,7 @@ import os
 import random
 import shutil
 import socket
+import struct
 import sys
 import tempfile
 import threading
@@ -135,6 +136,14 @@ def living(pids: Iterable[int]) -> set[int]:
     return {pid for pid in pids if is_living(pid)}
 
 
+def connect_and_reset(address: tuple[str, int]) -> None:
+    """Connect, and hang up with a reset before the server can have accepted the connection."""
+    with socket.create_connection(address) as client:
+        client.setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
+        )
+
+
 def wait_gone(pids: Iterable[int], timeout: float = 10.0) -> None:
     """Wait until none of `pids` is alive."""
     wanted = set(pids)
@@ -143,7 +152,7 @@ def wait_gone(pids: Iterable[int], timeout: float = 10.0) -> None:
 
 def marked(mark: Path) -> list[psutil.Process]:
     """Return the living processes that name a path below `mark` on their command line."""
-    needle = f"{mark}/"
+    needle = f"{mark}{os.sep}"
     return [
         process
         for process in psutil.process_iter()
@@ -205,8 +214,18 @@ def end_leftovers() -> None:
 
 def _own_processes() -> list[psutil.Process]:
     found = [*psutil.Process().children(recursive=True), *marked(run_folder())]
-    by_pid = {process.pid: process for process in found if is_living(process.pid)}
+    by_pid = {
+        process.pid: process for process in found if is_living(process.pid) and not _is_desktop(process)
+    }
     return [by_pid[pid] for pid in sorted(by_pid)]
+
+
+def _is_desktop(process: psutil.Process) -> bool:
+    """Return whether it is the desktop of Windows, which Wine starts as a child of the first program."""
+    try:
+        return os.name == "nt" and process.name() == "explorer.exe"
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _can_bind(port: int) -> bool:

@@ -44,8 +44,8 @@ _EXIT_CODES = """exit codes:
   2   invalid setting or argument
   3   an instance of Drover is running on this data folder, but does not answer
   4   doctor: warnings, but no problem
-  75  temporary failure: the port or the data folder is in use, the disk is full, or the address is not
-      available yet; a later start may succeed"""
+  75  temporary failure: the port or the data folder is in use, the disk is full, the address is not available
+      yet, or the service lost its port; a later start may succeed"""
 
 JsonObject = Mapping[str, Any]
 

@@ -56,6 +56,40 @@ class ServiceStarted(Event):
 
 
 @dataclass(frozen=True)
+class PortRefuses(Event):
+    """The service's own port refused a connection that it made itself."""
+
+    level = logging.WARNING
+    text = "Port {port} of {host} refuses connections although the service runs"
+    host: str
+    port: int
+
+
+@dataclass(frozen=True)
+class PortListensAgain(Event):
+    """The service listens again on a port that refused connections."""
+
+    level = logging.WARNING
+    text = "Listening again on port {port} of {host}"
+    host: str
+    port: int
+
+
+@dataclass(frozen=True)
+class PortLost(Event):
+    """The service cannot listen on its port any more, and ends."""
+
+    level = logging.ERROR
+    text = (
+        "Port {port} of {host} refuses connections and cannot be listened on again ({error}): ending with "
+        "exit code 75; browsers keep running, and the next start adopts them"
+    )
+    host: str
+    port: int
+    error: str
+
+
+@dataclass(frozen=True)
 class ServiceStopping(Event):
     """The service is stopping; `signal` names the cause."""
 

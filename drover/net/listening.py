@@ -23,9 +23,8 @@ def listen(host: str, port: int) -> list[socket.socket]:
     loopback = access.is_loopback(host)
     sockets = []
     for address in ("127.0.0.1", "::1") if loopback else (host,):
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
         try:
-            sockets.append(_bound(family, address, port))
+            sockets.append(bound(address, port))
         except OSError as error:
             if sockets and error.errno in _NO_SUCH_ADDRESS:
                 # The machine or container has no IPv6.
@@ -46,7 +45,13 @@ def _failure(host: str, address: str, port: int, error: OSError) -> str:
     )
 
 
-def _bound(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
+def bound(address: str, port: int) -> socket.socket:
+    """Return a socket that listens on one address.
+
+    Raises:
+        OSError: The port is taken, or this machine has no such address.
+    """
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
     # asyncio disables Nagle's algorithm only for sockets created with IPPROTO_TCP; with it, a response in two
     # parts waits 40 ms for the client's delayed acknowledgement.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)

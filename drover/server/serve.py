@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager
 
 import uvicorn
@@ -16,19 +19,69 @@ from drover.core.settings import Settings, named_variables, unknown_variables
 from drover.core.version import VERSION
 from drover.net import access
 from drover.net.asgi import Application
-from drover.net.listening import listen
+from drover.net.listening import bound, listen
 from drover.processes.host.descriptors import raise_descriptor_limit
 from drover.processes.host.windows_console import end_with_console
+from drover.server.port_watch import Address
 from drover.server.service import Drover, token_of
 from drover.server.signals import StopSignals, unblock_stop_signals
 
 LINGER_S = 2
+LISTEN_S = 5.0
+PORT_LOST = 75
+"""The exit code if the port is lost: EX_TEMPFAIL, upon which a supervisor starts the service again."""
 MAX_MESSAGE_BYTES = 256 * 1024 * 1024
 """The largest message in bytes that a client may send over a WebSocket; Chrome's messages are not limited."""
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without its signal handling: ours closes the sessions while the server still answers."""
+    """uvicorn without its signal handling: ours closes the sessions while the server still answers.
+
+    On Windows it needs the selector loop: the proactor loop, asyncio's default there, closes the listening
+    socket when one client hangs up before it is accepted (CPython gh-93821).
+    """
+
+    _loop: asyncio.AbstractEventLoop | None = None
+
+    def run_until_stopped(self, sockets: list[socket.socket]) -> None:
+        """Answer requests until `should_exit` is set."""
+        if sys.version_info >= (3, 12):
+            asyncio.run(self.serve(sockets=sockets), loop_factory=asyncio.SelectorEventLoop)
+            return
+        if sys.platform == "win32":
+            asyncio.set_event_loop_policy(asyncio.WindowsSelectorEventLoopPolicy())
+        asyncio.run(self.serve(sockets=sockets))
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to accept connections."""
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+
+    def listen_again(self, index: int, address: Address) -> None:
+        """Listen anew in place of the listening socket with this index; called by another thread.
+
+        Raises:
+            OSError: The port cannot be listened on, or the event loop does not answer.
+        """
+        if self._loop is None:
+            raise OSError("the server has not started")
+        listening = asyncio.run_coroutine_threadsafe(self._listen_again(index, address), self._loop)
+        try:
+            listening.result(LISTEN_S)
+        except FutureTimeoutError as error:
+            raise OSError(f"the event loop did not answer within {LISTEN_S:.0f} s") from error
+
+    async def _listen_again(self, index: int, address: Address) -> None:
+        servers = self.servers
+        # A listener whose socket is closed cannot be closed once more.
+        if any(old.fileno() >= 0 for old in servers[index].sockets):
+            servers[index].close()
+        listener = bound(*address)
+        try:
+            await super().startup([listener])
+            servers[index] = self.servers[0]
+        finally:
+            self.servers = servers
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -36,13 +89,12 @@ class _Server(uvicorn.Server):
 
 
 def serve(settings: Settings) -> int:
-    """Run the service until it is stopped; return the exit code.
+    """Run the service until it is stopped; return the exit code: 75 if its port was lost, else 0.
 
     Raises:
         StartRefused: The set-up does not allow it.
     """
-    _Service(settings).run()
-    return 0
+    return _Service(settings).run()
 
 
 def prepare(settings: Settings) -> Drover:
@@ -70,9 +122,10 @@ class _Service:
         self._drover: Drover | None = None
         self._server: _Server | None = None
         self._is_started = threading.Event()
+        self._port_lost = False
 
-    def run(self) -> None:
-        """Start, answer requests, and return when the service has stopped."""
+    def run(self) -> int:
+        """Start, answer requests, and return the exit code when the service has stopped."""
         unblock_stop_signals()
         # Until here nothing has been started: a signal simply ends the program.
         drover = self._drover = prepare(self._settings)
@@ -92,7 +145,17 @@ class _Service:
             drover.stop()
             raise
         self._is_started.set()
-        asyncio.run(server.serve(sockets=sockets))
+        addresses = [listener.getsockname()[:2] for listener in sockets]
+
+        def give_up() -> None:
+            self._port_lost = True
+            signals.stop_for("port lost")
+
+        drover.port_watch.start(
+            addresses, lambda index: server.listen_again(index, addresses[index]), give_up
+        )
+        server.run_until_stopped(sockets)
+        return PORT_LOST if self._port_lost else 0
 
     def _stop(self, name: str) -> None:
         """Stop in order; the server ends whatever fails, or the program would never end."""
@@ -100,7 +163,7 @@ class _Service:
         self._drover.hub.emit(events.ServiceStopping(name))
         self._is_started.wait()
         try:
-            self._drover.stop()
+            self._drover.stop(keep_browsers=self._port_lost)
         finally:
             if self._server is not None:
                 self._server.should_exit = True

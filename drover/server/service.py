@@ -30,6 +30,7 @@ from drover.net.asgi import Application
 from drover.processes.host.boot import boot_id
 from drover.processes.host.memory import is_shared_memory_small
 from drover.processes.host.network_shares import network_share
+from drover.server.port_watch import PortWatch
 from drover.sessions.background.keep_alive import KeepAliveVisitor
 from drover.sessions.background.periodic_tasks import PeriodicTasks, Task
 from drover.sessions.background.start_probe import StartProbe
@@ -170,11 +171,13 @@ class Drover:
         self._periodic_tasks = PeriodicTasks(tasks, self.hub.emit)
         self._started = ExitStack()
         self._left: list[str] = []
+        self._keep_browsers = settings.keep_browsers
         self._drivers = ThreadPoolExecutor(THREADS, thread_name_prefix="attach")
         self._driver_access = DriverAccess(self._registry, self._devtools, self._repository)
         overview = Overview(self.manager, self._cleaner, settings.port)
         self.stream = EventStream(StateProviders(overview.sessions, overview.processes, overview.capacity))
         self.hub.subscribe(self.stream.hear)
+        self.port_watch = PortWatch(self.hub.emit)
         self._live = LiveView(self._driver_access, self._drivers, probe_timeout=settings.health_timeout)
 
     def take_possession(self) -> None:
@@ -218,8 +221,14 @@ class Drover:
                 return
             step()
 
-    def stop(self) -> None:
-        """Stop in the reverse order of the start, whatever fails on the way; say what is left."""
+    def stop(self, *, keep_browsers: bool = False) -> None:
+        """Stop in the reverse order of the start, whatever fails on the way; say what is left.
+
+        Args:
+            keep_browsers: Leave the browsers to the next start, whatever the settings say.
+        """
+        self._keep_browsers |= keep_browsers
+        self.port_watch.stop()
         self._live.close()
         self._started.close()
         self.hub.emit(events.StopIncomplete(", ".join(self._left)) if self._left else events.ServiceStopped())
@@ -241,7 +250,7 @@ class Drover:
         self._at_stop("the periodic tasks", self._periodic_tasks.stop)
 
     def _stop_sessions(self) -> None:
-        left = self.manager.stop(keep_browsers=self.settings.keep_browsers)
+        left = self.manager.stop(keep_browsers=self._keep_browsers)
         self._left += [f"session {session_id}" for session_id in left]
         self._cleaner.remove_orphaned_folders()
 
@@ -294,7 +303,10 @@ class Drover:
         return app
 
     def _is_healthy(self) -> bool:
-        return not self.manager.unavailable
+        return not self._unavailable()
+
+    def _unavailable(self) -> str | None:
+        return self.port_watch.trouble or self.manager.unavailable
 
     def _services(self) -> Services:
         return Services(
@@ -303,6 +315,7 @@ class Drover:
             self.manager,
             self._cleaner,
             self._metrics,
+            self._unavailable,
             time.monotonic(),
         )
 

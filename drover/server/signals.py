@@ -43,7 +43,7 @@ class StopSignals:
         self._stop = stop
         self._kill = kill
         # put() may be called by a signal handler that interrupts put() itself.
-        self._received: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._received: queue.SimpleQueue[int | str] = queue.SimpleQueue()
         self._first = threading.Event()
         self._name = ""
         threading.Thread(target=self._wait_for_signals, name="signals", daemon=True).start()
@@ -64,13 +64,20 @@ class StopSignals:
             if name == _ALWAYS or signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._note)
 
+    def stop_for(self, reason: str) -> None:
+        """Stop in order for a reason of the service's own; a stop that has begun goes on."""
+        self._received.put(reason)
+
     def _note(self, number: int, _frame: FrameType | None) -> None:
         self._received.put(number)
 
     def _wait_for_signals(self) -> None:
-        self._name = signal.Signals(self._received.get()).name
+        first = self._received.get()
+        self._name = first if isinstance(first, str) else signal.Signals(first).name
         self._first.set()
         number = self._received.get()
+        while isinstance(number, str):
+            number = self._received.get()
         self._kill()
         os._exit(128 + number)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -23,13 +24,19 @@ _EXTENSION = "drover"
 
 @dataclass(frozen=True)
 class Services:
-    """The parts of the service that routes use; `started` is on the monotonic clock."""
+    """The parts of the service that routes use.
+
+    Args:
+        unavailable: Returns why no browser can be handed out, or None.
+        started: When the service started, on the monotonic clock.
+    """
 
     settings: Settings
     policy: AccessPolicy
     manager: SessionManager
     cleaner: ProcessCleaner
     metrics: Metrics
+    unavailable: Callable[[], str | None]
     started: float
 
 

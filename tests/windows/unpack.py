@@ -1,7 +1,6 @@
 """Unpack Windows wheels into the folder of Windows programs that `tests/windows/world` makes."""
 
 import io
-import os
 import sys
 import tarfile
 import zipfile
@@ -27,7 +26,7 @@ def main(wheels: Path, target: Path) -> None:
             elif wheel.name.startswith("chromedriver_py"):
                 _driver(archive, target / "chromedriver.exe")
             else:
-                archive.extractall(python / "site")
+                _below(archive, "", python / "site")
     for wheel in (wheels / "oldest").glob("*.whl"):
         with zipfile.ZipFile(wheel) as archive:
             _driver(archive, target / "oldest/chromedriver.exe")
@@ -60,4 +59,4 @@ def _driver(archive: zipfile.ZipFile, target: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(os.path.abspath(sys.argv[2])))
+    main(Path(sys.argv[1]), Path(sys.argv[2]).resolve())
