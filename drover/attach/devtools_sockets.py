@@ -34,6 +34,8 @@ MAX_REASON_BYTES = 123
 _NEVER_SENT = frozenset({1005, 1006, 1015})
 _TARGET = r"(?P<target_id>[A-Za-z0-9_-]+)"
 _SESSION = r"/sessions/(?P<session_id>[^/]+)"
+MAX_DEVTOOLS_ANSWER_BYTES = 32 * 1024 * 1024
+"""What Chrome may answer to a client over HTTP; the list of pages has their whole addresses."""
 
 
 class DevToolsSockets:
@@ -122,7 +124,8 @@ class DevToolsSockets:
         return session, session.running
 
     async def _ask(self, running: RunningBrowser, path: str) -> Any:  # noqa: ANN401 - Chrome's JSON, as it is
-        call = partial(probe, f"http://{running.debugger_address}", path, self._probe_timeout)
+        address = f"http://{running.debugger_address}"
+        call = partial(probe, address, path, self._probe_timeout, MAX_DEVTOOLS_ANSWER_BYTES)
         found: Probe = await on_thread(self._executor, call)
         if found.reply is not ProbeResult.ANSWERED:
             raise BrowserUnavailable(f"Chrome did not answer {path} ({found.error}); retry")

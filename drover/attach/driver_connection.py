@@ -10,7 +10,7 @@ import asyncio
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-MAX_HEAD_BYTES = 64 * 1024
+from drover.net.http_response import MAX_HEAD_BYTES, parse_head
 
 
 class ConnectFailed(Exception):
@@ -27,15 +27,6 @@ class DriverResponse:
 
     status: int
     body: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """The parsed head of a response: status, body length in bytes, whether the connection stays open."""
-
-    status: int
-    length: int
-    keep_alive: bool
 
 
 class DriverConnection:
@@ -102,23 +93,3 @@ def _request(method: str, path: str, host: str, port: int, body: bytes) -> bytes
         f"Content-Type: application/json; charset=utf-8\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     return head.encode("latin-1") + body
-
-
-def parse_head(head: bytes) -> Head:
-    """Return the parsed head of a response; `head` includes the empty line at its end.
-
-    Raises:
-        ValueError: It is not an HTTP/1.1 response with a `Content-Length`.
-    """
-    first, *lines = head.decode("latin-1").split("\r\n")
-    version, _, rest = first.partition(" ")
-    code = rest[:3]
-    if version != "HTTP/1.1" or not (code.isascii() and code.isdigit()) or len(code) != len("200"):
-        raise ValueError(f"not an HTTP/1.1 status line: {first[:80]!r}")
-    fields = {
-        name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)
-    }
-    length = fields.get("content-length", "")
-    if not (length.isascii() and length.isdigit()) or "transfer-encoding" in fields:
-        raise ValueError("no valid Content-Length")
-    return Head(int(code), int(length), fields.get("connection", "").lower() != "close")

@@ -8,13 +8,15 @@ Dead or hung is concluded only from the processes, or from their silence over se
 from __future__ import annotations
 
 import errno
-import http.client
+import http
 import json
+import re
 import time
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
+from drover.browser import loopback_http
 from drover.browser.devtools import NO_SIGNALS, BrowserSignals
 from drover.browser.running_browser import RunningBrowser
 from drover.processes.table import Liveness, liveness
@@ -22,6 +24,13 @@ from drover.processes.table import Liveness, liveness
 PROBES_UNTIL_HUNG = 3
 _LOCAL_ERRORS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
 """Connection errors that say nothing about the other end: no descriptor, port or memory is left here."""
+MAX_ANSWER_BYTES = 64 * 1024
+"""What `/status` and `/json/version` may have: they take less than 1 KiB."""
+MAX_LIST_BYTES = 1024 * 1024
+MAX_ADDRESS = 4096
+"""Characters of a page's address that are kept."""
+_MEMBER = re.compile(r'"(?P<name>\w+)":\s*"(?P<value>(?:[^"\\]|\\.)*)', re.DOTALL)
+_CUT_ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{0,3})?$")
 BUSY_PROBE_S = 0.25
 """Timeout of a command that ChromeDriver answers by itself in about 1 ms; it waits behind a running
 command, so a timeout means that one is running."""
@@ -180,15 +189,41 @@ def assess(readings: HealthReadings, running: RunningBrowser, silence: Silence, 
 
 
 def pages(running: RunningBrowser, timeout: float) -> tuple[Page, ...]:
-    """Return the open pages, the one in front first; empty if Chrome does not answer."""
-    return listed_pages(probe(f"http://{running.debugger_address}", "/json/list", timeout))
+    """Return the open pages, the one in front first; empty if Chrome does not answer.
+
+    Of a list that is longer than `MAX_LIST_BYTES` the pages at its beginning are returned.
+    """
+    try:
+        answer = loopback_http.get(
+            f"http://{running.debugger_address}", "/json/list", timeout, MAX_LIST_BYTES
+        )
+    except (OSError, ValueError):
+        return ()
+    return listed_pages(answer.body.decode("utf-8", "replace"))
 
 
-def listed_pages(answer: Probe) -> tuple[Page, ...]:
-    """Return the pages in a `/json/list` answer; Chrome lists the last activated one first."""
-    listed = answer.body if isinstance(answer.body, list) else []
-    found = [one for one in listed if isinstance(one, dict) and one.get("type") == "page"]
-    return tuple(Page(str(one.get("id")), str(one.get("url"))) for one in found)
+def listed_pages(text: str) -> tuple[Page, ...]:
+    """Return the pages in a `/json/list` answer; Chrome lists the last activated one first.
+
+    The text may be cut off anywhere, and an address may be megabytes long: 4 KiB of it are kept.
+    """
+    found: list[dict[str, str]] = []
+    for member in _MEMBER.finditer(text):
+        if member["name"] == "id":
+            found.append({})
+        if found:
+            found[-1][member["name"]] = _decoded(member["value"])
+    listed = [one for one in found if one.get("type") == "page" and "url" in one]
+    return tuple(Page(one["id"], one["url"]) for one in listed)
+
+
+def _decoded(value: str) -> str:
+    """Return the text of a JSON string of which the end may be missing, cut to `MAX_ADDRESS` characters."""
+    kept = _CUT_ESCAPE.sub("", value[:MAX_ADDRESS])
+    try:
+        return str(json.loads(f'"{kept}"'))
+    except ValueError:
+        return kept
 
 
 def browser_guid(version: object) -> str | None:
@@ -197,27 +232,24 @@ def browser_guid(version: object) -> str | None:
     return address.rsplit("/", 1)[-1] if isinstance(address, str) else None
 
 
-def probe(address: str, path: str, timeout: float) -> Probe:
-    """Send one GET request over a new connection with a short timeout; `address` may end with a path.
+def probe(address: str, path: str, timeout: float, max_bytes: int = MAX_ANSWER_BYTES) -> Probe:
+    """Send one GET request over a new connection; `address` may end with a path.
 
-    Selenium's connection pool is not suitable: it retries, and it has no timeout by default.
+    An answer longer than `max_bytes` counts as no answer of ChromeDriver's or Chrome's.
     """
-    host, slash, base = address.removeprefix("http://").partition("/")
-    connection = http.client.HTTPConnection(host, timeout=timeout)
     try:
-        connection.request("GET", slash + base + path)
-        response = connection.getresponse()
-        return Probe(ProbeResult.ANSWERED, response.status, json.loads(response.read()))
+        answer = loopback_http.get(address, path, timeout, max_bytes)
+        if answer.complete:
+            return Probe(ProbeResult.ANSWERED, answer.status, json.loads(answer.body))
+        return Probe(ProbeResult.REFUSED, error=f"the answer is longer than {max_bytes} bytes")
     except TimeoutError:
         return Probe(ProbeResult.SILENT, error=f"no answer within {timeout:g} s")
     except (ConnectionResetError, ConnectionAbortedError, BrokenPipeError) as error:
         return Probe(ProbeResult.CUT_OFF, error=str(error))
-    except (OSError, http.client.HTTPException, ValueError) as error:
+    except (OSError, ValueError) as error:
         is_local = isinstance(error, OSError) and error.errno in _LOCAL_ERRORS
         result = ProbeResult.NOT_ASKED if is_local else ProbeResult.REFUSED
         return Probe(result, error=str(error) or type(error).__name__)
-    finally:
-        connection.close()
 
 
 def _judge_windows(readings: HealthReadings) -> Assessment | None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import errno
-import http.client
+import json
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from drover.browser import health
+from drover.browser import health, loopback_http
 from drover.browser.devtools import BrowserSignals
 from drover.browser.health import (
+    MAX_ADDRESS,
     Assessment,
     Cause,
     HealthReadings,
@@ -25,6 +28,8 @@ from drover.browser.health import (
     probe,
     read,
 )
+from drover.browser.loopback_http import Answer
+from drover.browser.running_browser import RunningBrowser
 from drover.processes.table import Liveness, ProcessIdentity
 from tests.unit.examples import RUNNING
 
@@ -38,7 +43,6 @@ VERSION = Probe(
 STATUS = Probe(ProbeResult.ANSWERED, 200, {"value": {"ready": True}})
 COMMAND = Probe(ProbeResult.ANSWERED, 200, {"value": {"implicit": 0}})
 PAGES = (Page("P1", "http://example.com/"),)
-LISTED = Probe(ProbeResult.ANSWERED, 200, [{"type": "page", "id": "P1", "url": "http://example.com/"}])
 REFUSED = Probe(ProbeResult.REFUSED, error="[Errno 111] Connection refused")
 SILENT = Probe(ProbeResult.SILENT, error="no answer within 2 s")
 CUT_OFF = Probe(ProbeResult.CUT_OFF, error="[Errno 104] Connection reset by peer")
@@ -211,6 +215,7 @@ class Endpoints:
         self.asked: list[tuple[str, float]] = []
         self._readings = readings
         monkeypatch.setattr(health, "probe", self._probe)
+        monkeypatch.setattr(health, "pages", self._pages)
         monkeypatch.setattr(health, "liveness", self._liveness)
 
     def _probe(self, address: str, path: str, timeout: float) -> Probe:
@@ -218,8 +223,11 @@ class Endpoints:
         return {
             "/json/version": self._readings.browser_version,
             "/status": self._readings.driver_status,
-            "/json/list": LISTED,
         }.get(path, self._readings.session_command)
+
+    def _pages(self, _running: RunningBrowser, timeout: float) -> tuple[Page, ...]:
+        self.asked.append(("/json/list", timeout))
+        return self._readings.pages
 
     def _liveness(self, identity: ProcessIdentity) -> Liveness:
         return self._readings.driver if identity == RUNNING.driver else self._readings.browser
@@ -254,29 +262,12 @@ def test_no_command_is_sent_if_an_endpoint_is_silent(
     assert [path for path, _ in endpoints.asked] == ["/json/version", "/status"]
 
 
-class Connection:
-    """A connection on which every request fails in one way."""
-
-    def __init__(self, error: Exception) -> None:
-        self._error = error
-
-    def __call__(self, address: str, timeout: float) -> Connection:
-        return self
-
-    def request(self, method: str, path: str) -> None:
-        raise self._error
-
-    def close(self) -> None:
-        """Do nothing."""
-
-
 @pytest.mark.parametrize(
     ("error", "reply"),
     [
         (ConnectionRefusedError(errno.ECONNREFUSED, "refused"), ProbeResult.REFUSED),
         (ConnectionResetError(errno.ECONNRESET, "reset"), ProbeResult.CUT_OFF),
-        (http.client.RemoteDisconnected("closed"), ProbeResult.CUT_OFF),
-        (http.client.BadStatusLine("garbage"), ProbeResult.REFUSED),
+        (ConnectionAbortedError(errno.ECONNABORTED, "aborted"), ProbeResult.CUT_OFF),
         (ValueError("no JSON"), ProbeResult.REFUSED),
         (TimeoutError("timed out"), ProbeResult.SILENT),
         (OSError(errno.EMFILE, "Too many open files"), ProbeResult.NOT_ASKED),
@@ -286,7 +277,10 @@ class Connection:
 def test_a_probe_distinguishes_refusal_silence_and_local_errors(
     monkeypatch: pytest.MonkeyPatch, error: Exception, reply: ProbeResult
 ) -> None:
-    monkeypatch.setattr(http.client, "HTTPConnection", Connection(error))
+    def fail(_address: str, _path: str, _timeout: float, _max_bytes: int) -> Answer:
+        raise error
+
+    monkeypatch.setattr(loopback_http, "get", fail)
     found = probe("http://127.0.0.1:1", "/status", TIMEOUT)
     assert found.reply is reply
     assert found.error
@@ -306,22 +300,40 @@ def test_a_browser_is_identified_by_the_guid_in_its_version(version: object, gui
     assert browser_guid(version) == guid
 
 
-PAGE_P = {"type": "page", "id": "P", "url": "u"}
+PAGE_P = {"id": "P", "title": "t", "type": "page", "url": "u"}
+PAGE_Q = {"id": "Q", "title": 'a "id": "x"', "type": "page", "url": "v"}
 
 
 @pytest.mark.parametrize(
-    ("body", "pages"),
+    ("listed", "pages"),
     [
-        ([PAGE_P, {"type": "page", "id": "Q", "url": "v"}], (Page("P", "u"), Page("Q", "v"))),
-        ([{"type": "service_worker", "id": "W", "url": "w"}, PAGE_P], (Page("P", "u"),)),
+        ([PAGE_P, PAGE_Q], (Page("P", "u"), Page("Q", "v"))),
+        ([{"id": "W", "type": "service_worker", "url": "w"}, PAGE_P], (Page("P", "u"),)),
+        ([PAGE_P | {"url": "http://h/\u00e4\U0001f600"}], (Page("P", "http://h/\u00e4\U0001f600"),)),
         ([], ()),
         (["text"], ()),
-        (PAGE_P, ()),
         (None, ()),
     ],
 )
-def test_only_pages_are_listed_in_chromes_order(body: object, pages: tuple[Page, ...]) -> None:
-    assert listed_pages(Probe(ProbeResult.ANSWERED, 200, body)) == pages
+def test_only_pages_are_listed_in_chromes_order(listed: object, pages: tuple[Page, ...]) -> None:
+    assert listed_pages(json.dumps(listed, indent=3)) == pages
+
+
+def test_of_an_address_of_megabytes_the_beginning_is_kept_wherever_the_list_is_cut_off() -> None:
+    text = json.dumps([PAGE_P | {"url": "data:," + "\u00e4" * 1_000_000}, PAGE_Q])
+    for end in (500_000, 4096 + 61, 4096 + 62, 4096 + 63, len(text)):
+        found = listed_pages(text[:end])
+        assert found[0].target_id == "P"
+        assert found[0].url.startswith("data:,\u00e4\u00e4")
+        assert len(found[0].url) <= MAX_ADDRESS
+    assert listed_pages(text)[1] == Page("Q", "v")
+
+
+@given(st.text(), st.text())
+def test_a_title_or_address_never_passes_for_another_field(title: str, url: str) -> None:
+    shown = PAGE_P | {"title": title, "url": url}
+    (first, second) = listed_pages(json.dumps([shown, PAGE_Q]))
+    assert (first.target_id, second) == ("P", Page("Q", "v"))
 
 
 def test_the_current_address_is_that_of_the_page_in_front() -> None:
