@@ -303,10 +303,7 @@ class Drover:
         return app
 
     def _is_healthy(self) -> bool:
-        return not self._unavailable()
-
-    def _unavailable(self) -> str | None:
-        return self.port_watch.trouble or self.manager.unavailable
+        return not (self.port_watch.trouble or self.manager.unavailable)
 
     def _services(self) -> Services:
         return Services(
@@ -315,7 +312,7 @@ class Drover:
             self.manager,
             self._cleaner,
             self._metrics,
-            self._unavailable,
+            lambda: self.port_watch.trouble,
             time.monotonic(),
         )
 

@@ -24,7 +24,7 @@ def health() -> Response:
     read_query(Nothing)
     registry = services().manager.registry
     sessions = registry.sessions()
-    reason = services().unavailable()
+    reason = services().unavailable
     response = jsonify(
         success=not reason,
         status="unhealthy" if reason else "healthy",

@@ -27,7 +27,7 @@ class Services:
     """The parts of the service that routes use.
 
     Args:
-        unavailable: Returns why no browser can be handed out, or None.
+        port_trouble: Returns which address of the service refuses connections, or None.
         started: When the service started, on the monotonic clock.
     """
 
@@ -36,8 +36,13 @@ class Services:
     manager: SessionManager
     cleaner: ProcessCleaner
     metrics: Metrics
-    unavailable: Callable[[], str | None]
+    port_trouble: Callable[[], str | None]
     started: float
+
+    @property
+    def unavailable(self) -> str | None:
+        """The reason why the service is unhealthy, or None."""
+        return self.port_trouble() or self.manager.unavailable
 
 
 def services() -> Services:

@@ -18,13 +18,13 @@ from drover.net import listening
 from drover.processes.host import memory
 
 GIGABYTE = 1 << 30
-Bind = Callable[[socket.AddressFamily, str, int], Any]
+Bind = Callable[[str, int], Any]
 
 
 def binding(refused: dict[str, int]) -> Bind:
-    """Return a replacement for `_bound` that returns the address, or raises the given error for it."""
+    """Return a replacement for `bound` that returns the address, or raises the given error for it."""
 
-    def bind(_: socket.AddressFamily, address: str, port: int) -> Any:  # noqa: ANN401
+    def bind(address: str, port: int) -> Any:  # noqa: ANN401
         if address in refused:
             raise OSError(refused[address], os.strerror(refused[address]))
         return address
@@ -34,7 +34,7 @@ def binding(refused: dict[str, int]) -> Bind:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
 def test_both_loopback_addresses_are_listened_on(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
-    monkeypatch.setattr(listening, "_bound", binding({}))
+    monkeypatch.setattr(listening, "bound", binding({}))
     assert list(map(str, listening.listen(host, 5010))) == ["127.0.0.1", "::1"]
 
 
@@ -42,7 +42,7 @@ def test_both_loopback_addresses_are_listened_on(monkeypatch: pytest.MonkeyPatch
 def test_a_machine_without_ipv6_is_served_on_the_other_address(
     monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
-    monkeypatch.setattr(listening, "_bound", binding({"::1": code}))
+    monkeypatch.setattr(listening, "bound", binding({"::1": code}))
     assert list(map(str, listening.listen("127.0.0.1", 5010))) == ["127.0.0.1"]
 
 
@@ -50,20 +50,20 @@ def test_a_machine_without_ipv6_is_served_on_the_other_address(
 def test_a_port_that_is_taken_on_either_address_is_named(
     monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
-    monkeypatch.setattr(listening, "_bound", binding({address: errno.EADDRINUSE}))
+    monkeypatch.setattr(listening, "bound", binding({address: errno.EADDRINUSE}))
     with pytest.raises(StartObstructed, match=rf"^DROVER_PORT is 5010: .* {address} port 5010 .*port$"):
         listening.listen("127.0.0.1", 5010)
 
 
 def test_a_port_that_only_root_may_have_is_a_wrong_setting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listening, "_bound", binding({"127.0.0.1": errno.EACCES}))
+    monkeypatch.setattr(listening, "bound", binding({"127.0.0.1": errno.EACCES}))
     with pytest.raises(StartRefused, match=r"^DROVER_PORT is 80: ") as refusal:
         listening.listen("127.0.0.1", 80)
     assert not isinstance(refusal.value, StartObstructed)
 
 
 def test_an_address_that_this_machine_has_not_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listening, "_bound", binding({"192.0.2.1": errno.EADDRNOTAVAIL}))
+    monkeypatch.setattr(listening, "bound", binding({"192.0.2.1": errno.EADDRNOTAVAIL}))
     with pytest.raises(
         StartObstructed, match=r"^DROVER_HOST is 192\.0\.2\.1: .* an address of this machine$"
     ):
@@ -77,7 +77,7 @@ def test_an_unknown_host_name_is_not_reported_as_a_port_problem(
     def unknown(*_: object) -> None:
         raise socket.gaierror(code, "not known")
 
-    monkeypatch.setattr(listening, "_bound", unknown)
+    monkeypatch.setattr(listening, "bound", unknown)
     with pytest.raises(StartRefused, match=r"^DROVER_HOST is drover\.example: ") as refusal:
         listening.listen("drover.example", 5010)
     assert isinstance(refusal.value, StartObstructed) is may_pass

@@ -570,3 +570,11 @@ def test_health_is_bad_if_no_browser_can_be_started(flask: Flask, client: FlaskC
     serve(flask).no_browser = "Install Chrome"
     answer = client.get("/health")
     assert (answer.status_code, json.loads(answer.data)["reason"]) == (503, "Install Chrome")
+
+
+def test_health_names_the_address_that_refuses_connections(flask: Flask, client: FlaskClient) -> None:
+    serve(flask)
+    refusing = "127.0.0.1:5010 refuses connections"
+    offer(flask.extensions, replace(flask.extensions["drover"], port_trouble=lambda: refusing))
+    answer = client.get("/health")
+    assert (answer.status_code, json.loads(answer.data)["reason"]) == (503, refusing)
