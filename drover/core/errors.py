@@ -133,6 +133,14 @@ class AtCapacity(DroverError):
     retry_after_s = 5
 
 
+class Overloaded(DroverError):
+    """The service has no thread, connection or descriptor left for the request."""
+
+    code = "overloaded"
+    status = 503
+    retry_after_s = 5
+
+
 class BrowserUnavailable(DroverError):
     """No browser could be started, or the browser did not answer in time."""
 

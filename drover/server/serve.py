@@ -9,6 +9,8 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager
+from functools import partial
+from typing import Any, cast
 
 import uvicorn
 
@@ -20,13 +22,17 @@ from drover.core.version import VERSION
 from drover.net import access
 from drover.net.asgi import Application
 from drover.net.listening import bound, listen
-from drover.processes.host.descriptors import raise_descriptor_limit
+from drover.processes.host.descriptors import descriptor_limit, raise_descriptor_limit
 from drover.processes.host.windows_console import end_with_console
+from drover.server.accept_errors import AcceptErrors
+from drover.server.connections import ConnectionTable, connection_limit
+from drover.server.http_protocol import IDLE_S, HttpProtocol
 from drover.server.port_watch import Address
 from drover.server.service import Drover, token_of
 from drover.server.signals import StopSignals, unblock_stop_signals
 
 LINGER_S = 2
+BACKLOG = 128
 LISTEN_S = 5.0
 PORT_LOST = 75
 """The exit code if the port is lost: EX_TEMPFAIL, upon which a supervisor starts the service again."""
@@ -55,6 +61,7 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start to accept connections."""
         self._loop = asyncio.get_running_loop()
+        self._loop.set_exception_handler(AcceptErrors().handle)
         await super().startup(sockets)
 
     def listen_again(self, index: int, address: Address) -> None:
@@ -133,7 +140,7 @@ class _Service:
         signals = StopSignals(self._stop, drover.manager.kill)
         signals.install()
         try:
-            server = self._server = _server(drover.asgi())
+            server = self._server = _server(drover.asgi(), self._settings.max_sessions)
             end_with_console(drover.end_at_once)
             drover.start(lambda: signals.stopping)
             if not signals.stopping:
@@ -169,10 +176,15 @@ class _Service:
                 self._server.should_exit = True
 
 
-def _server(application: Application) -> _Server:
+def _server(application: Application, max_sessions: int) -> _Server:
+    limit = connection_limit(descriptor_limit(), max_sessions, windows=sys.platform == "win32")
     return _Server(
         uvicorn.Config(
             application,
+            http=cast("Any", partial(HttpProtocol, table=ConnectionTable(limit))),
+            timeout_keep_alive=IDLE_S,
+            # asyncio tries a failing accept() as often in a row as the backlog is long (facts.md 11).
+            backlog=BACKLOG,
             log_config=None,
             access_log=False,
             lifespan="off",

@@ -34,7 +34,7 @@ class Served:
         self.watch = PortWatch(self.events)
         listener = bound("127.0.0.1", 0)
         self.address = listener.getsockname()
-        self.server = serve._server(answer)
+        self.server = serve._server(answer, max_sessions=1)
         self._thread = threading.Thread(target=self.server.run_until_stopped, args=[[listener]])
         self._thread.start()
         wait_until(lambda: self.server.started, "the server has started")

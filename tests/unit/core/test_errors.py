@@ -24,6 +24,7 @@ CONTRACT = {
     "internal_error": 500,
     "cleanup_incomplete": 500,
     "at_capacity": 503,
+    "overloaded": 503,
     "browser_unavailable": 503,
     "recovery_failed": 503,
     "shutting_down": 503,

@@ -1,0 +1,128 @@
+"""uvicorn's HTTP protocol with the limits that it lacks: of heads that never end, and of connections.
+
+uvicorn closes an idle connection after 5 s, which cuts off one command in a hundred of a client that polls
+every 5 s; it has no timer for a head that never comes; and its `limit_concurrency` counts idle connections,
+and refuses requests on others that are open (facts.md 11).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from http import HTTPStatus
+from typing import Any, cast
+
+import h11
+from uvicorn.config import Config
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
+
+from drover.core.errors import InvalidRequest, Overloaded
+from drover.net.asgi import Application, Receive, Scope, Send, failure_answer, failure_body, send_answer
+from drover.server.connections import Admission, ConnectionTable, is_reserved
+
+HEAD_S = 20.0
+"""Seconds that a client has for the head of a request, from the connection or from its first byte."""
+IDLE_S = 600
+"""Seconds that a connection stays open after a complete answer."""
+_TOO_MANY = Overloaded("Too many connections are open. Close some, or retry later.")
+
+
+class HttpProtocol(H11Protocol):
+    """One connection of a client."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        table: ConnectionTable[HttpProtocol],
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._table = table
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._reserved_only = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
+        """Admit the connection, if need be in the place of another one."""
+        admission, victim = self._table.admit(self, len(self.connections))
+        super().connection_made(transport)
+        if victim is not None:
+            victim.transport.abort()
+        if admission is Admission.REFUSED:
+            self._refuse(_TOO_MANY)
+            return
+        if admission is Admission.RESERVED_ROUTES_ONLY:
+            self._reserved_only = True
+            self.app = cast("Any", _reserved_routes_only(cast("Application", self.app)))
+        self._start_head_timer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self._table.remove(self)
+        self._stop_head_timer()
+        super().connection_lost(exc)
+
+    def handle_events(self) -> None:
+        """Handle what has been received, and time a head that is not complete."""
+        super().handle_events()
+        if self.conn.their_state is not h11.IDLE:
+            self._stop_head_timer()
+            self._table.busy(self)
+        elif self.conn.trailing_data[0]:
+            self._start_head_timer()
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        """Hand the connection to a WebSocket; that has no time limit."""
+        self._stop_head_timer()
+        self._table.remove(self)
+        if self._reserved_only:
+            self._refuse(_TOO_MANY)
+        else:
+            super().handle_websocket_upgrade(event)
+
+    def on_response_complete(self) -> None:
+        """Keep the connection open for the next request."""
+        super().on_response_complete()
+        if self.conn.their_state is h11.IDLE and not self.transport.is_closing():
+            self._table.idle(self)
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP/1.1, in JSON as every other refusal."""
+        self._refuse(InvalidRequest(f"{msg} Send HTTP/1.1 with a valid head of at most 64 KiB."))
+
+    def _refuse(self, error: InvalidRequest | Overloaded) -> None:
+        body = json.dumps(failure_body(error)).encode()
+        status = HTTPStatus(error.status)
+        retry = f"Retry-After: {error.retry_after_s}\r\n" if error.retry_after_s else ""
+        head = (
+            f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\n{retry}Connection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode("ascii") + body)
+        self.transport.close()
+
+    def _start_head_timer(self) -> None:
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_later(HEAD_S, self._head_took_too_long)
+
+    def _stop_head_timer(self) -> None:
+        timer, self._head_timer = self._head_timer, None
+        if timer is not None:
+            timer.cancel()
+
+    def _head_took_too_long(self) -> None:
+        self._head_timer = None
+        self.transport.close()
+
+
+def _reserved_routes_only(application: Application) -> Application:
+    async def refuse_others(scope: Scope, receive: Receive, send: Send) -> None:
+        if is_reserved(scope["method"], scope["path"]):
+            await application(scope, receive, send)
+        else:
+            await send_answer(send, failure_answer(_TOO_MANY))
+
+    return refuse_others
