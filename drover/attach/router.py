@@ -18,6 +18,7 @@ from drover.net.asgi import (
     caller_of,
     failure_answer,
     last_answer,
+    origin_form,
     send_answer,
     unexpected,
 )
@@ -63,6 +64,7 @@ class Router:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
+        scope = origin_form(scope)
         found = self._find(scope)
         if found is None:
             if scope["type"] == "websocket":

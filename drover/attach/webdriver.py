@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor, Future
+from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
 from typing import Any
@@ -139,7 +140,16 @@ class WebDriver:
             )
 
     async def _note(self, session_id: str, method: str, command: str, body: bytes, answer: Response) -> None:
-        """Record what a recovery must set again, and close a session with its last window."""
+        """Record what a recovery must set again, and close a session with its last window.
+
+        ChromeDriver has executed the command: a body that only its parser accepts is no error then.
+        """
+        with suppress(InvalidRequest):
+            await self._note_command(session_id, method, command, body, answer)
+
+    async def _note_command(
+        self, session_id: str, method: str, command: str, body: bytes, answer: Response
+    ) -> None:
         if (method, command) == ("POST", "/window"):
             handle = w3c.read_object(body).get("handle")
             await on_thread(

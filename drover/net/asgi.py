@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 from drover.core.deadline import ClientDisconnected
 from drover.core.errors import DroverError, RequestTooLarge, Unauthorized
@@ -26,6 +27,7 @@ ThreadResult = TypeVar("ThreadResult")
 _logger = logging.getLogger("drover")
 
 JSON_TYPE = b"application/json; charset=utf-8"
+_ABSOLUTE_FORM = re.compile(rb"https?://(?:[^/?#@]*@)?(?P<host>[^/?#@]+)(?=[/?#]|$)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,25 @@ async def caller_left(receive: Receive, gone: Future[None]) -> None:
 async def on_thread(executor: Executor, call: Callable[[], ThreadResult]) -> ThreadResult:
     """Run a blocking call on a thread of an executor, and return its result."""
     return await asyncio.get_running_loop().run_in_executor(executor, call)
+
+
+def origin_form(scope: Scope) -> Scope:
+    """Return the scope of a request with an absolute-form target as if it had an origin-form target.
+
+    Servers must accept `GET http://host/path`; the host in the target counts, whatever the `Host` header says
+    (RFC 9112, 3.2.2).
+    """
+    found = _ABSOLUTE_FORM.match(scope.get("raw_path") or b"")
+    if found is None:
+        return scope
+    raw_path = (scope["raw_path"][found.end() :] or b"/").partition(b"?")[0]
+    headers = [(name, value) for name, value in scope["headers"] if name != b"host"]
+    return {
+        **scope,
+        "path": unquote(raw_path.decode("ascii")),
+        "raw_path": raw_path,
+        "headers": [(b"host", found["host"]), *headers],
+    }
 
 
 def header(scope: Scope, name: bytes) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from drover.net.asgi import Message, Receive, Scope, Send
+from drover.net.asgi import Message, Receive, Scope, Send, header, origin_form
 from drover.web.disconnects import MAX_BODY_BYTES, DisconnectWatch
 from drover.web.services import CLIENT_GONE
 
@@ -150,3 +150,19 @@ def test_other_scopes_are_passed_on_unchanged() -> None:
     application = Application()
     Client().call(application, {"type": "lifespan"})
     assert application.scopes == [{"type": "lifespan"}]
+
+
+@pytest.mark.parametrize(
+    ("target", "path", "host"),
+    [
+        (b"http://localhost:5010/health", "/health", b"localhost:5010"),
+        (b"HTTP://127.0.0.1/sessions/a%20b", "/sessions/a b", b"127.0.0.1"),
+        (b"http://me:secret@localhost:5010", "/", b"localhost:5010"),
+        (b"/http://localhost/health", "/http://localhost/health", b"first.example"),
+        (b"/health", "/health", b"first.example"),
+    ],
+)
+def test_an_absolute_target_counts_as_path_and_host(target: bytes, path: str, host: bytes) -> None:
+    scope = {"raw_path": target, "path": target.decode(), "headers": [(b"host", b"first.example")]}
+    found = origin_form(scope)
+    assert (found["path"], header(found, b"host")) == (path, host.decode())
