@@ -53,7 +53,7 @@ class SingleFlight(Generic[Shared]):
             self._running[key] = self._next.pop(key)
         complete(mine, call)
         with self._lock:
-            # Another call may have begun as soon as this one was complete.
-            if self._running[key] is mine:
+            # Another call may have begun, and even ended, as soon as this one was complete.
+            if self._running.get(key) is mine:
                 del self._running[key]
         return mine.result()

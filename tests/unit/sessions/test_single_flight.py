@@ -93,3 +93,35 @@ def test_an_error_reaches_its_callers_and_does_not_affect_later_calls() -> None:
     with pytest.raises(OSError, match="no table"):
         probes.do("session", broken)
     assert probes.do("session", lambda: 1) == 1
+
+
+class StallingLock(CountedLock):
+    """A lock that holds up one thread at its third acquisition, until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.let_go = threading.Event()
+        self.stalled = threading.Event()
+        self._acquired: dict[str, int] = {}
+
+    def __enter__(self) -> None:
+        name = threading.current_thread().name
+        self._acquired[name] = self._acquired.get(name, 0) + 1
+        if name == "slow" and self._acquired[name] == 3:
+            self.stalled.set()
+            assert self.let_go.wait(TIMEOUT_S)
+        super().__enter__()
+
+
+def test_a_call_that_is_overtaken_between_its_end_and_its_note_of_it_returns_its_result() -> None:
+    flight: SingleFlight[int] = SingleFlight()
+    lock = StallingLock()
+    flight._lock = lock  # type: ignore[assignment]  # forces the order that preemption causes
+    results: list[int] = []
+    slow = threading.Thread(target=lambda: results.append(flight.do("a", lambda: 1)), name="slow")
+    slow.start()
+    assert lock.stalled.wait(TIMEOUT_S)
+    assert flight.do("a", lambda: 2) == 2
+    lock.let_go.set()
+    slow.join(TIMEOUT_S)
+    assert results == [1]
