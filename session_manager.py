@@ -199,14 +199,19 @@ class SessionManager:
         now = time.monotonic()
         self.registry.update_all(lambda session: expired(session, now))
 
-    def close(self, session_id: str, deadline: Deadline) -> None:
+    def close(self, session_id: str, deadline: Deadline, *, keep: bool = False) -> None:
         """Close a session in any state: wait until its processes are gone and its folder is removed.
+
+        Args:
+            session_id: The session to close.
+            deadline: Until when to wait.
+            keep: Keep its state for the next session of its key, instead of deleting what was kept.
 
         Raises:
             SessionNotFound: No session has this id.
             CleanupIncomplete: Something survived; the session stays in the list.
         """
-        self._closer.close(session_id, deadline)
+        self._closer.close(session_id, deadline, keep=keep)
 
     def hand_back(self, acquired: Acquired, request: AcquireRequest) -> None:
         """Close a new session whose client disconnected before the answer, unless it named an id or a key."""

@@ -86,6 +86,13 @@ class LookQuery(Strict):
     """Recover the session if it is dead; `false` only reports its health."""
 
 
+class CloseQuery(Strict):
+    """The parameters of `DELETE /sessions/{id}`."""
+
+    keep: bool = False
+    """Keep the session's cookies, storage and address for the next session of its key."""
+
+
 def request_of(
     body: SessionRequest,
     checked: CheckedCapabilities,

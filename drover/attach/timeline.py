@@ -122,6 +122,7 @@ def _(event: events.SessionRecoveryFailed) -> TimelineEntry | None:
 
 _CLOSED = {
     "deleted": "Closed on request",
+    "quit": "Closed by its client",
     "idle": "Closed: not used during its idle timeout",
     "evicted": "Closed to free its place for another session",
     "stopping": "Closed: the service is stopping",

@@ -176,7 +176,9 @@ class WebDriver:
         await send_answer(send, w3c.value(None))
 
     async def _close(self, session_id: str) -> None:
-        await on_thread(self._executor, partial(self._manager.close, session_id, Deadline(REQUEST_S)))
+        await on_thread(
+            self._executor, partial(self._manager.close, session_id, Deadline(REQUEST_S), keep=True)
+        )
         self._forget(session_id)
 
     async def _new_session(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -18,7 +18,7 @@ from drover.api.answers import (
     SessionClosedAnswer,
     SessionList,
 )
-from drover.api.session_requests import LEASE_TOKEN, LeaseRequest, LookQuery, SessionRequest
+from drover.api.session_requests import LEASE_TOKEN, CloseQuery, LeaseRequest, LookQuery, SessionRequest
 from drover.core.errors import (
     AtCapacity,
     BrowserUnavailable,
@@ -83,9 +83,11 @@ _OF_SESSIONS = (
         "/sessions/{session_id}",
         SESSIONS,
         "Close a session",
-        "Returns when all processes of the session were verified to be gone and its profile is removed.",
+        "Returns when all processes of the session were verified to be gone and its profile is removed. What "
+        "was kept for its key is deleted too, unless `keep=true`; the end of a WebDriver session keeps it.",
         {200: ResponseDescription("The session is closed.", (SessionClosedAnswer,))},
         errors=(SessionNotFound, CleanupIncomplete, ShuttingDown),
+        query=CloseQuery,
         confirm="This closes the browser and removes its profile.",
     ),
     RouteDescription(

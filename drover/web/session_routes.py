@@ -7,9 +7,17 @@ from http import HTTPStatus
 from flask import Blueprint, Response, jsonify, request, url_for
 
 from drover.api.serializers import granted_json, recovery_json, session_json
-from drover.api.session_requests import LEASE_TOKEN, LeaseRequest, LookQuery, SessionRequest, request_of
+from drover.api.session_requests import (
+    LEASE_TOKEN,
+    CloseQuery,
+    LeaseRequest,
+    LookQuery,
+    SessionRequest,
+    request_of,
+)
 from drover.api.validation import Nothing
 from drover.browser.capabilities import policy
+from drover.core.errors import InvalidRequest
 from drover.sessions.pool.acquire_request import Acquired
 from drover.web.request_parsing import read_body, read_query
 from drover.web.services import own_addresses, request_deadline, services
@@ -56,9 +64,12 @@ def look_at_session(session_id: str) -> Response:
 @blueprint.delete("/sessions/<session_id>")
 def close_session(session_id: str) -> Response:
     """Close a session; its processes are gone when this returns."""
-    read_query(Nothing)
+    query = read_query(CloseQuery)
     read_body(Nothing)
-    services().manager.close(session_id, request_deadline())
+    manager = services().manager
+    if query.keep and manager.registry.get(session_id).key is None:
+        raise InvalidRequest(f"Session {session_id} has no key to keep its state for. Omit keep=true.")
+    manager.close(session_id, request_deadline(), keep=query.keep)
     return jsonify(
         success=True,
         message=f"Session {session_id} closed",

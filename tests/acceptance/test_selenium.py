@@ -159,6 +159,36 @@ def test_drover_options_are_the_same_as_in_rest(service: Service, pages: Pages) 
         assert session["in_use"] is True
 
 
+def test_quit_keeps_the_login_of_a_key_and_only_a_rest_delete_forgets_it(
+    service: Service, pages: Pages
+) -> None:
+    def cookie(value: str | None) -> str:
+        with new_session(service, key="login") as driver:
+            driver.get(pages.url())
+            if value is not None:
+                driver.add_cookie({"name": "login", "value": value})
+            found = driver.get_cookie("login")
+            driver.quit()
+        return str(found["value"]) if found else ""
+
+    assert cookie("one") == "one"
+    assert cookie(None) == "one"
+    session = service.create(key="login")
+    kept = service.delete(f"/sessions/{session['session_id']}?keep=true")
+    assert kept.status_code == 200
+    assert cookie(None) == "one"
+    session = service.create(key="login")
+    assert service.delete(f"/sessions/{session['session_id']}").status_code == 200
+    assert cookie(None) == ""
+
+
+def test_keeping_needs_a_key(service: Service) -> None:
+    session = service.create()
+    refused = service.delete(f"/sessions/{session['session_id']}?keep=true")
+    assert refused.status_code == 400
+    assert "key" in refused.json()["error"]
+
+
 def test_the_same_key_leads_two_programs_to_one_session(service: Service, pages: Pages) -> None:
     with new_session(service, key="shared") as one:
         one.get(pages.url("/form"))

@@ -28,15 +28,20 @@ class Closer:
         self._registry = registry
         self._worker = worker
 
-    def close(self, session_id: str, deadline: Deadline) -> None:
+    def close(self, session_id: str, deadline: Deadline, *, keep: bool = False) -> None:
         """Close a session in any state: wait until its processes are gone and its folder is removed.
+
+        Args:
+            session_id: The session to close.
+            deadline: Until when to wait.
+            keep: Keep its state for the next session of its key, instead of deleting what was kept.
 
         Raises:
             SessionNotFound: No session has this id.
             CleanupIncomplete: Something survived; the session stays in the list.
         """
         self._registry.get(session_id)
-        work = self._begin_until_closing(session_id, CloseReason.DELETED)
+        work = self._begin_until_closing(session_id, CloseReason.QUIT if keep else CloseReason.DELETED)
         try:
             deadline.wait(work)
         except DeadlineExceeded as error:

@@ -47,9 +47,13 @@ DISPLACED_PAUSE_S = 0.5
 
 
 class CloseReason(Enum):
-    """Why a session is closed; unless it was deleted, its state is kept for the next session of its key."""
+    """Why a session is closed; unless it was deleted, its state is kept for the next session of its key.
+
+    `QUIT` is the end by its driver's client: `driver.quit()` is in every script, and must not end a login.
+    """
 
     DELETED = "deleted"
+    QUIT = "quit"
     IDLE = "idle"
     EVICTED = "evicted"
     STOPPING = "stopping"

@@ -66,8 +66,8 @@ class FakeManager:
         self.calls.append(("report", session_id))
         return READY
 
-    def close(self, session_id: str, deadline: Deadline) -> None:
-        self.calls.append(("close", session_id))
+    def close(self, session_id: str, deadline: Deadline, *, keep: bool) -> None:
+        self.calls.append(("close and keep" if keep else "close", session_id))
 
     def screenshot(self, session_id: str, deadline: Deadline) -> bytes:
         self.calls.append(("screenshot", session_id))
