@@ -55,7 +55,7 @@ def _stat(pid: int) -> Stat | None:
     fields = content[closed + 2 :].split()
     return Stat(
         name=content[opened + 1 : closed].decode(errors="replace"),
-        status=_status(fields[0]),
+        status=_status(fields[0], threads=int(fields[17])),
         ppid=int(fields[1]),
         pgid=int(fields[2]),
         sid=int(fields[3]),
@@ -121,8 +121,9 @@ def _hidden(pid: int) -> Stat | None:
         return None
 
 
-def _status(state: bytes) -> ProcessStatus:
-    if state in (b"Z", b"X", b"x"):
+def _status(state: bytes, threads: int) -> ProcessStatus:
+    # Only the first thread of the process has ended if others are left: the program lives.
+    if state in (b"Z", b"X", b"x") and threads <= 1:
         return ProcessStatus.ZOMBIE
     return ProcessStatus.STOPPED if state == b"T" else ProcessStatus.RUNNING
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 import tempfile
@@ -242,3 +243,25 @@ def test_short_lived_processes_do_not_disturb_a_snapshot(kids: Children) -> None
         over.set()
         for thread in threads:
             thread.join()
+
+
+WITHOUT_FIRST_THREAD = """
+import ctypes, threading
+threading.Thread(target=input).start()
+print("ready", flush=True)
+ctypes.CDLL(None).syscall(%d, 0)  # ends this thread alone
+"""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the number of the system call is that of x86-64")
+def test_a_program_whose_first_thread_has_ended_is_alive() -> None:
+    command = [sys.executable, "-c", WITHOUT_FIRST_THREAD % 60]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        wait_until(lambda: state(process.pid) == "Z", "its first thread has ended")
+        target = identify(process.pid)
+        assert target is not None
+        assert liveness(target) is Liveness.ALIVE
+        process.kill()
+    assert liveness(target) is Liveness.GONE

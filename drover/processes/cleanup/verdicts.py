@@ -17,8 +17,8 @@ from drover.processes.cleanup.process_tree import (
     ProcessTree,
     is_init,
     is_reparented,
-    is_service_manager,
 )
+from drover.processes.cleanup.starting_program import possible_program, shown
 from drover.processes.session_mark import OwnerState, SessionMark, session_mark
 from drover.processes.table import ProcessRow, ProcessStatus, ProcessTable
 from drover.processes.values import readable
@@ -317,7 +317,7 @@ class _Judge:
             return spared
         if self._scope is CleanupScope.SYSTEM:
             return _orphan("ChromeDriver without a session")
-        program = self._possible_program(row)
+        program = possible_program(self._table, self._tree, row)
         if program is not None:
             return _foreign(f"ChromeDriver whose starting program may still run: {program}")
         return _orphan("ChromeDriver without a session; the program that started it has ended")
@@ -329,42 +329,6 @@ class _Judge:
             found = self._protected_by_relation.get(pid) or self._out_of_reach(row) or self._unreadable(row)
             if found is not None:
                 return _share(found, f"it drives the browser (PID {pid})")
-        return None
-
-    def _possible_program(self, row: ProcessRow) -> str | None:
-        """Return in words which living process may have started a driver, or None if none can have.
-
-        Being a child of process 1 proves nothing unless that is an init (facts.md 11), and nothing while the
-        leader of its process group or session lives: `os.system("chromedriver &")` is given to the init at
-        once, and the script that ran it leads the group.
-        """
-        adopted = self._why_not_adopted(row)
-        if adopted is not None:
-            return adopted
-        for relation, pid in (("process group", row.pgid), ("session", row.sid)):
-            leader = self._table.rows.get(pid) if pid is not None else None
-            if leader is not None and self._may_be_program(leader, row):
-                return f"the leader of its {relation} is {_shown(leader)}"
-        member = next((one for one in self._tree.group_members(row) if self._may_be_program(one, row)), None)
-        return f"{_shown(member)} is in its process group" if member is not None else None
-
-    def _may_be_program(self, other: ProcessRow, row: ProcessRow) -> bool:
-        alive = other.status is not ProcessStatus.ZOMBIE
-        return alive and other.pid not in (row.pid, self._table.self_pid) and not is_init(other)
-
-    def _why_not_adopted(self, row: ProcessRow) -> str | None:
-        """Return why a driver's parent does not prove that its program is gone, or None if it does."""
-        if self._table.system == "windows":
-            return self._running_parent(row)
-        if row.ppid == 0:
-            return "it was started from outside this container"
-        parent = self._table.parent(row.pid)
-        if parent is None or parent.status is ProcessStatus.ZOMBIE:
-            return f"its parent (PID {row.ppid}) cannot be read"
-        if not is_init(parent):
-            return f"its parent is {_shown(parent)}"
-        if is_service_manager(parent) and row.sid == row.pid:
-            return f"it may be a service of {_shown(parent)}"
         return None
 
     def _browser(self, row: ProcessRow) -> _Finding:
@@ -405,7 +369,7 @@ class _Judge:
         leader = self._table.rows.get(row.pgid)
         if leader is None or leader.status is ProcessStatus.ZOMBIE:
             return None
-        return f"the leader of its process group, {_shown(leader)}, is still running"
+        return f"the leader of its process group, {shown(leader)}, is still running"
 
     def _running_parent(self, row: ProcessRow) -> str | None:
         """Return text about the program that started the process, or None if that program has ended."""
@@ -415,7 +379,7 @@ class _Judge:
         if parent is None or parent.status is ProcessStatus.ZOMBIE:
             return None
         says_nothing = self._table.system != "windows" and (parent.pid == 1 or is_init(parent))
-        return None if says_nothing else _shown(parent)
+        return None if says_nothing else shown(parent)
 
     def _by_browser(self, row: ProcessRow) -> _Finding | None:
         """Return the verdict on the browser of a process; if there are several, the most protective one."""
@@ -444,10 +408,6 @@ def _protected(reason: str, session_id: str | None = None) -> _Finding:
 
 def _share(finding: _Finding, relation: str) -> _Finding:
     return _Finding(finding.verdict, f"{relation}: {finding.reason}", finding.session_id)
-
-
-def _shown(row: ProcessRow) -> str:
-    return f"{row.name} (PID {row.pid})"
 
 
 def _own_group_reason(row: ProcessRow) -> str:

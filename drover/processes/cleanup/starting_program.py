@@ -1,0 +1,56 @@
+"""Which living process may have started a ChromeDriver: only if none can have, it is an orphan by parentage.
+
+Absence of proof is no proof. Being a child of process 1 says nothing unless that is an init: in a container it
+is often the program itself (python, node, java, a shell) or supervisord, which starts its programs and adopts
+nothing. And `os.system("chromedriver &")` is re-parented to the init at once, while the script that ran it
+lives on and leads the process group (facts.md 11).
+"""
+
+from __future__ import annotations
+
+from drover.processes.cleanup.process_tree import ProcessTree, is_init, is_service_manager
+from drover.processes.table import ProcessRow, ProcessStatus, ProcessTable
+
+
+def possible_program(table: ProcessTable, tree: ProcessTree, row: ProcessRow) -> str | None:
+    """Return text about a living process that may have started this one, or None if none can have.
+
+    The parent, the leaders of its process group and session, and the other members of the group are examined.
+    """
+    parent = _parent_that_may_be_it(table, row)
+    if parent is not None:
+        return parent
+    for relation, pid in (("process group", row.pgid), ("session", row.sid)):
+        leader = table.rows.get(pid) if pid is not None else None
+        if leader is not None and _may_have_started(table, leader, row):
+            return f"the leader of its {relation} is {shown(leader)}"
+    members = (one for one in tree.group_members(row) if _may_have_started(table, one, row))
+    member = next(members, None)
+    return f"{shown(member)} is in its process group" if member is not None else None
+
+
+def shown(row: ProcessRow) -> str:
+    """Return a process as reasons name it."""
+    return f"{row.name} (PID {row.pid})"
+
+
+def _may_have_started(table: ProcessTable, other: ProcessRow, row: ProcessRow) -> bool:
+    alive = other.status is not ProcessStatus.ZOMBIE
+    return alive and other.pid not in (row.pid, table.self_pid) and not is_init(other)
+
+
+def _parent_that_may_be_it(table: ProcessTable, row: ProcessRow) -> str | None:
+    """Return why a parent does not prove that the program is gone, or None if it does."""
+    parent = table.parent(row.pid)
+    if table.system == "windows":
+        # Windows never re-parents: a parent that is missing, or younger, is dead.
+        return None if parent is None else f"its parent is {shown(parent)}"
+    if row.ppid == 0:
+        return "it was started from outside this container"
+    if parent is None or parent.status is ProcessStatus.ZOMBIE:
+        return f"its parent (PID {row.ppid}) cannot be read"
+    if not is_init(parent):
+        return f"its parent is {shown(parent)}"
+    if is_service_manager(parent) and row.sid == row.pid:
+        return f"it may be a service of {shown(parent)}"
+    return None
