@@ -17,11 +17,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from drover.browser.file_version import file_version
 from drover.core.errors import BrowserUnavailable, StartRefused
 
 CHROME_VARIABLE = "DROVER_CHROME_BINARY"
 CHROMEDRIVER_VARIABLE = "DROVER_CHROMEDRIVER"
 VERSION_TIMEOUT_S = 10.0
+OLDEST_MAJOR = 115
+"""The first version of Chrome for Testing, and the oldest pair that was tried."""
 FETCH_TIMEOUT_S = 300.0
 # Long enough for the stub script in Ubuntu's deb package that starts the snap.
 SCRIPT_HEAD_BYTES = 4096
@@ -177,18 +180,63 @@ def resolve(
     return Binaries(chrome or fetched.chrome, chromedriver or fetched.chromedriver)
 
 
-def versions(binaries: Binaries, system: str = sys.platform) -> tuple[str, str]:
-    """Return the version numbers of Chrome and ChromeDriver, each empty if it is unknown.
+def matching(
+    binaries: Binaries, chromedriver_setting: str | None, machine: Machine | None = None
+) -> Binaries:
+    """Return Chrome with the ChromeDriver that Selenium Manager has for it, whatever is installed.
 
-    On Windows Chrome's is always empty, because `chrome.exe --version` opens a window.
+    Raises:
+        BrowserUnavailable: A setting names the ChromeDriver, or Selenium Manager cannot download one.
     """
-    chrome = "" if system == "win32" else _version(binaries.chrome)
-    return chrome, _version(binaries.chromedriver)
+    if chromedriver_setting:
+        raise BrowserUnavailable(f"{CHROMEDRIVER_VARIABLE} names a ChromeDriver, so no other is looked for")
+    try:
+        fetched = _fetch(binaries.chrome, None, machine or this_machine())
+    except _NotFetched as error:
+        cause = " ".join(str(error).split())
+        raise BrowserUnavailable(_not_found(binaries.chrome, None, cause, None)) from error
+    return Binaries(binaries.chrome, fetched.chromedriver)
+
+
+def versions(binaries: Binaries) -> tuple[str, str]:
+    """Return the version numbers of Chrome and ChromeDriver, each empty if it is unknown."""
+    return chrome_version(binaries.chrome), driver_version(binaries.chromedriver)
+
+
+def chrome_version(chrome: Path, system: str = sys.platform) -> str:
+    """Return Chrome's version, on Windows from its file; empty if it is unknown."""
+    return file_version(chrome) if system == "win32" else _version(chrome)
+
+
+def driver_version(chromedriver: Path) -> str:
+    """Return ChromeDriver's version; empty if it is unknown."""
+    return _version(chromedriver)
+
+
+def unreadable(binaries: Binaries, chrome: str, driver: str, system: str = sys.platform) -> str | None:
+    """Return which program's version, `chrome` or `driver`, is unknown, and what to do; None if neither's is.
+
+    A Chrome for Windows whose file has no version is a private build, and may work all the same.
+    """
+    if driver and (chrome or system == "win32"):
+        return None
+    program = binaries.chrome if driver else binaries.chromedriver
+    return f"`{program} --version` failed; run it manually to see the error"
+
+
+def too_old(title: str, program: Path, version: str) -> str | None:
+    """Return why a program is not supported, and what to do; None if it is, or its version is unknown."""
+    if not version or int(major(version)) >= OLDEST_MAJOR:
+        return None
+    return (
+        f"{title} {version} ({program}) is not supported. "
+        f"Update both Chrome and ChromeDriver to version {OLDEST_MAJOR} or later"
+    )
 
 
 def mismatch(chrome: str, driver: str) -> str | None:
     """Return what to do if the major versions differ, else None; an empty version matches every other."""
-    if not chrome or not driver or _major(chrome) == _major(driver):
+    if not chrome or not driver or major(chrome) == major(driver):
         return None
     return (
         f"Chrome is version {chrome} and ChromeDriver {driver}, but their major versions must be equal. "
@@ -278,7 +326,7 @@ def _manager_arguments(chrome: Path | None, chromedriver: Path | None) -> list[s
     if chrome:
         return [*arguments, "--browser-path", str(chrome)]
     version = _version(chromedriver) if chromedriver else ""
-    return [*arguments, "--browser-version", _major(version)] if version else arguments
+    return [*arguments, "--browser-version", major(version)] if version else arguments
 
 
 def _ask_selenium_manager(arguments: Sequence[str]) -> Mapping[str, str]:
@@ -349,7 +397,8 @@ def _run(command: Sequence[str], timeout: float) -> subprocess.CompletedProcess[
     )
 
 
-def _major(version: str) -> str:
+def major(version: str) -> str:
+    """Return the first number of a version."""
     return version.partition(".")[0]
 
 

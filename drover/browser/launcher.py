@@ -7,24 +7,22 @@ lines (`--log-path=`, `--user-data-dir=`, and through BREAKPAD_DUMP_LOCATION the
 
 from __future__ import annotations
 
-import sys
-import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from drover.browser import driver_client, start_diagnostics
-from drover.browser.binaries import FETCH_TIMEOUT_S, Binaries, mismatch, versions
 from drover.browser.capabilities import policy
 from drover.browser.capabilities.policy import CheckedCapabilities
 from drover.browser.driver_processes import DriverProcesses, StillWanted
 from drover.browser.health import ProbeResult, browser_guid, pages, probe
+from drover.browser.installed import InstalledBrowser
 from drover.browser.running_browser import RunningBrowser
 from drover.browser.start_slots import StartSlots, starts_at_once, usable_cores
 from drover.core.deadline import Deadline
 from drover.core.errors import BrowserUnavailable, CleanupIncomplete, InvalidRequest
+from drover.processes.cleanup.chrome_names import is_helper
 from drover.processes.session_mark import session_mark
 from drover.processes.table import Liveness, ProcessIdentity, ProcessTable, identify, liveness, snapshot
 from drover.processes.termination import end
@@ -32,27 +30,28 @@ from drover.storage.session_folders import SessionFolder
 
 ATTACH_S = 10.0
 GRACE_S = 2.0
+_WRONG_VERSION = "only supports Chrome version"
+"""ChromeDriver's words if it is not of Chrome's version."""
+
+
+class _WrongVersion(BrowserUnavailable):
+    """ChromeDriver refuses this Chrome because of its version."""
 
 
 class Launcher:
     """Starts, re-attaches and stops browsers with one pair of executables.
 
     Args:
-        find: Returns the executables of Chrome and ChromeDriver, or raises `BrowserUnavailable`.
+        installed: The executables of Chrome and ChromeDriver.
         headless: Whether Chrome runs without windows.
         no_sandbox: Whether Chrome has to run without its sandbox.
         chrome_args: Additional switches for every Chrome.
     """
 
     def __init__(
-        self, find: Callable[[], Binaries], *, headless: bool, no_sandbox: bool, chrome_args: Sequence[str]
+        self, installed: InstalledBrowser, *, headless: bool, no_sandbox: bool, chrome_args: Sequence[str]
     ) -> None:
-        self._find = find
-        self._found: Binaries | None = None
-        self._finding = threading.Lock()
-        self._not_found: str | None = None
-        self._not_found_at = 0.0
-        self._version_warning: str | None = None
+        self._installed = installed
         self._failed_in: Path | None = None
         self.unavailable: str | None = None
         self._headless = headless
@@ -67,23 +66,15 @@ class Launcher:
         Sets `unavailable` to the reason if they cannot be started.
         """
         self.unavailable = self.obstacle()
-        return self._version_warning
+        return self._installed.version_warning
 
     def obstacle(self) -> str | None:
         """Return what is known to prevent a start, and what to do; None if nothing is known.
 
         Takes minutes if Chrome has to be downloaded first.
         """
-        try:
-            binaries = self._binaries(Deadline(FETCH_TIMEOUT_S))
-        except BrowserUnavailable as error:
-            return error.message
-        chrome, driver = versions(binaries)
-        self._version_warning = mismatch(chrome, driver)
-        if not driver or (not chrome and sys.platform != "win32"):
-            program = binaries.chrome if driver else binaries.chromedriver
-            return f"`{program} --version` failed; run it manually to see the error"
-        return start_diagnostics.disk_full(self._failed_in) if self._failed_in else None
+        full = start_diagnostics.disk_full(self._failed_in) if self._failed_in else None
+        return self._installed.obstacle() or full
 
     def start(
         self,
@@ -110,29 +101,37 @@ class Launcher:
             InvalidRequest: ChromeDriver rejected the capabilities.
             SessionLost: The session is no longer wanted.
         """
+        # Takes minutes if Chrome has to be downloaded, and needs no slot.
+        self._installed.get(deadline)
+        with self._slots.slot(deadline, wanted, low_priority=low_priority):
+            try:
+                return self._started(folder, checked, deadline, wanted)
+            except _WrongVersion:
+                if not self._installed.match(deadline):
+                    raise
+                return self._started(folder, checked, deadline, wanted)
+
+    def _started(
+        self,
+        folder: SessionFolder,
+        checked: CheckedCapabilities,
+        deadline: Deadline,
+        wanted: StillWanted,
+    ) -> RunningBrowser:
+        programs = self._installed.get(deadline)
         capabilities = policy.merge(
             checked,
-            binary=str(self._binaries(deadline).chrome),
+            binary=str(programs.chrome),
             profile=str(folder.profile),
             downloads=str(folder.downloads),
             headless=self._headless,
             no_sandbox=self._no_sandbox,
             extra_args=self._chrome_args,
         )
-        with self._slots.slot(deadline, wanted, low_priority=low_priority):
-            return self._started(folder, capabilities, deadline, wanted)
-
-    def _started(
-        self,
-        folder: SessionFolder,
-        capabilities: Mapping[str, object],
-        deadline: Deadline,
-        wanted: StillWanted,
-    ) -> RunningBrowser:
         try:
-            driver, url = self._drivers.start(self._binaries(deadline).chromedriver, folder, deadline, wanted)
+            driver, url = self._drivers.start(programs.chromedriver, folder, deadline, wanted)
             answer = driver_client.new_session(url, capabilities, max(1.0, deadline.remaining()))
-            browser = _started_browser(answer)
+            browser = _started_browser(answer, driver, folder)
             address = _debugger_address(answer)
             running = _running(driver, url, answer, browser, address)
         except driver_client.CommandRefused as error:
@@ -144,14 +143,14 @@ class Launcher:
                 # A start that failed because its session was closed says nothing about the next start.
                 self.unavailable, self._failed_in = reason, folder.path.parent
             self.stop(folder, None)
-            raise BrowserUnavailable(reason) from error
+            raise (_WrongVersion if _WRONG_VERSION in str(error) else BrowserUnavailable)(reason) from error
         self.unavailable = None
         return running
 
     def _explain(self, error: Exception, folder: SessionFolder) -> str:
         sandboxed = not self._no_sandbox and "--no-sandbox" not in self._chrome_args
         return start_diagnostics.explain_failure(
-            error, folder, sandboxed=sandboxed, version_warning=self._version_warning
+            error, folder, sandboxed=sandboxed, version_warning=self._installed.version_warning
         )
 
     def reattach(
@@ -175,7 +174,9 @@ class Launcher:
         end([running.driver])
         self._drivers.reap(running.driver.pid)
         _same_browser_or_none(running)
-        driver, url = self._drivers.start(self._binaries(deadline).chromedriver, folder, deadline, wanted)
+        driver, url = self._drivers.start(
+            self._installed.driver_for(running.browser_version, deadline), folder, deadline, wanted
+        )
         try:
             capabilities = policy.for_reattach(checked, running.debugger_address)
             answer = driver_client.new_session(url, capabilities, deadline.within(ATTACH_S).remaining())
@@ -216,34 +217,24 @@ class Launcher:
         """Reap every ChromeDriver that has exited, and Chrome processes reparented to the service."""
         self._drivers.reap_all()
 
-    def _binaries(self, deadline: Deadline) -> Binaries:
-        asked_at = time.monotonic()
-        if not self._finding.acquire(timeout=deadline.remaining()):
-            raise BrowserUnavailable("Chrome and ChromeDriver are still being downloaded; retry later")
-        try:
-            if self._found is None:
-                self._found = self._find_since(asked_at)
-            return self._found
-        finally:
-            self._finding.release()
 
-    def _find_since(self, asked_at: float) -> Binaries:
-        if self._not_found and self._not_found_at > asked_at:
-            # Another thread has searched while this one waited for the lock.
-            raise BrowserUnavailable(self._not_found)
-        try:
-            return self._find()
-        except BrowserUnavailable as error:
-            self._not_found, self._not_found_at = error.message, time.monotonic()
-            raise
-
-
-def _started_browser(answer: Mapping[str, Any]) -> ProcessIdentity:
+def _started_browser(
+    answer: Mapping[str, Any], driver: ProcessIdentity, folder: SessionFolder
+) -> ProcessIdentity:
     pid = answer["capabilities"].get("goog:processID")
-    identity = identify(pid) if isinstance(pid, int) else None
+    # ChromeDriver names the process since version 142 only.
+    identity = identify(pid) if isinstance(pid, int) else main_browser(snapshot(), driver.pid, folder)
     if identity is None:
         raise driver_client.CommandFailed("Chrome exited immediately after its start")
     return identity
+
+
+def main_browser(table: ProcessTable, driver_pid: int, folder: SessionFolder) -> ProcessIdentity | None:
+    """Return the main Chrome process below a ChromeDriver: the first marked one that is no helper."""
+    for row in table.descendants(driver_pid):
+        if row.started is not None and _is_marked(row.cmdline, folder) and not is_helper(row.cmdline or ()):
+            return row.identity
+    return None
 
 
 def _debugger_address(answer: Mapping[str, Any]) -> str:

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from drover.browser.binaries import mismatch
+from drover.browser.binaries import mismatch, too_old
 from drover.processes.host.memory import ENOUGH_SHARED_MEMORY
 
 MB = 1_000_000
+_TITLES = {"chrome": "Chrome", "chromedriver": "ChromeDriver"}
 _INSTALL = "on Debian run `apt-get install chromium chromium-driver`, elsewhere install Google Chrome"
 
 
@@ -156,6 +157,9 @@ def _program(name: str, program: ProgramReading, snap_notice: str | None, system
     if not program.version and (name == "chromedriver" or system != "win32"):
         advice = f"run `{program.path} --version` manually to see the error"
         return Check(name, Status.PROBLEM, f"`{program.path} --version` failed", advice)
+    refusal = too_old(_TITLES[name], program.path, program.version)
+    if refusal is not None:
+        return Check(name, Status.PROBLEM, f"{program.path} {program.version} is too old", refusal)
     return Check(name, Status.OK, f"{program.path} {program.version}".strip())
 
 

@@ -14,9 +14,16 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
-from drover.browser.binaries import Binaries, find_chrome, find_chromedriver, snap_notice, versions
+from drover.browser.binaries import (
+    chrome_version,
+    driver_version,
+    find_chrome,
+    find_chromedriver,
+    snap_notice,
+)
 from drover.browser.capabilities.policy import check_chrome_args
 from drover.browser.start_diagnostics import disk_full
 from drover.cli.doctor import DataFolder, PortHolder, ProgramReading, Sandbox, SystemReadings
@@ -50,12 +57,10 @@ def read_set_up(settings: Settings) -> SystemReadings:
     """Return everything that `doctor.judge` needs; takes about two seconds."""
     chrome = _found(find_chrome, settings.chrome_binary)
     driver = _found(find_chromedriver, settings.chromedriver)
-    if chrome.path is not None and driver.path is not None:
-        chrome_version, driver_version = versions(Binaries(chrome.path, driver.path))
-        chrome, driver = (
-            ProgramReading(chrome.path, chrome_version),
-            ProgramReading(driver.path, driver_version),
-        )
+    if chrome.path is not None:
+        chrome = replace(chrome, version=chrome_version(chrome.path))
+    if driver.path is not None:
+        driver = replace(driver, version=driver_version(driver.path))
     return SystemReadings(
         system=sys.platform,
         refusal=_refusal(settings),

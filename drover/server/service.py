@@ -19,8 +19,9 @@ from drover.attach.event_stream import EventStream, StateProviders
 from drover.attach.live import LiveView
 from drover.attach.router import Route, Router
 from drover.attach.webdriver import WebDriver
-from drover.browser.binaries import resolve
+from drover.browser.binaries import matching, resolve
 from drover.browser.devtools import DevTools
+from drover.browser.installed import InstalledBrowser
 from drover.browser.launcher import Launcher
 from drover.browser.recovery import Recoverer
 from drover.core import events
@@ -81,7 +82,10 @@ class Drover:
         self._stored: tuple[SessionRecord, ...] = ()
         self._registry = SessionRegistry(settings.max_sessions, MAX_WAITING)
         self._launcher = Launcher(
-            partial(resolve, settings.chrome_binary, settings.chromedriver),
+            InstalledBrowser(
+                partial(resolve, settings.chrome_binary, settings.chromedriver),
+                partial(matching, chromedriver_setting=settings.chromedriver),
+            ),
             headless=settings.headless,
             no_sandbox=_is_root(),
             chrome_args=(*_SPARING_SHARED_MEMORY, *settings.chrome_args)

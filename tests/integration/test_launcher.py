@@ -18,10 +18,11 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
-from drover.browser import driver_processes, start_diagnostics
+from drover.browser import driver_client, driver_processes, installed, start_diagnostics
 from drover.browser import launcher as module
 from drover.browser.binaries import Binaries
 from drover.browser.capabilities.policy import CheckedCapabilities
+from drover.browser.installed import InstalledBrowser
 from drover.browser.launcher import Launcher
 from drover.browser.running_browser import RunningBrowser
 from drover.core.deadline import Deadline
@@ -38,7 +39,12 @@ class Bench:
         home = folder / "fake"
         home.mkdir()
         self.binaries = Binaries(chrome=home / "bin" / "chromium", chromedriver=install(home))
-        self.launcher = Launcher(lambda: self.binaries, headless=True, no_sandbox=True, chrome_args=())
+        self.launcher = Launcher(
+            InstalledBrowser(lambda: self.binaries, lambda found: found),
+            headless=True,
+            no_sandbox=True,
+            chrome_args=(),
+        )
         self.data_dir = folder / "d"
         self.folders = SessionFolders(self.data_dir)
         self.folders.check()
@@ -155,7 +161,9 @@ class FakeBinaryFinder:
         self.calls = 0
         self.open = threading.Event()
         self.open.set()
-        self.launcher = Launcher(self.find, headless=True, no_sandbox=True, chrome_args=())
+        self.launcher = Launcher(
+            InstalledBrowser(self.find, lambda found: found), headless=True, no_sandbox=True, chrome_args=()
+        )
 
     def find(self) -> Binaries:
         self.calls += 1
@@ -206,7 +214,7 @@ def test_waiting_for_the_search_of_another_caller_ends_at_the_deadline(bench: Be
 def test_a_failed_start_is_attributed_to_mismatched_programs(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "versions", lambda _: ("156.0", "100.0"))
+    monkeypatch.setattr(installed, "versions", lambda _: ("156.0", "150.0"))
     problem = bench.launcher.check()
     assert problem is not None
     assert bench.launcher.unavailable is None
@@ -216,10 +224,51 @@ def test_a_failed_start_is_attributed_to_mismatched_programs(
     assert failure.value.message.endswith(f"{problem}, then retry")
 
 
+def test_a_start_that_fails_by_chromes_version_is_tried_once_more_with_a_matching_chromedriver(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse_once(*arguments: Any) -> dict[str, Any]:  # noqa: ANN401
+        asked.append("session")
+        if len(asked) == 1:
+            raise driver_client.CommandFailed(
+                "session not created: This version of ChromeDriver only supports Chrome version 99"
+            )
+        return new_session(*arguments)
+
+    def matching(_: Deadline) -> bool:
+        asked.append("match")
+        return True
+
+    asked: list[str] = []
+    new_session = driver_client.new_session
+    monkeypatch.setattr(driver_client, "new_session", refuse_once)
+    monkeypatch.setattr(bench.launcher._installed, "match", matching)
+    running = bench.start()
+    assert asked == ["session", "match", "session"]
+    assert bench.launcher.unavailable is None
+    bench.launcher.stop(bench.folder, running)
+
+
+def test_chrome_is_found_below_a_chromedriver_that_does_not_name_its_process(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_pid(*arguments: Any) -> dict[str, Any]:  # noqa: ANN401
+        answer = new_session(*arguments)
+        pids.append(answer["capabilities"].pop("goog:processID"))
+        return answer
+
+    pids: list[int] = []
+    new_session = driver_client.new_session
+    monkeypatch.setattr(driver_client, "new_session", without_pid)
+    running = bench.start()
+    assert [running.browser.pid] == pids
+    bench.launcher.stop(bench.folder, running)
+
+
 def test_a_program_that_prints_no_version_cannot_be_started(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "versions", lambda _: ("156.0", ""))
+    monkeypatch.setattr(installed, "versions", lambda _: ("156.0", ""))
     assert bench.launcher.check() is None
     assert "chromedriver --version` failed" in str(bench.launcher.unavailable)
 

@@ -158,6 +158,11 @@ def lies_in_chrome_folder(exe: str) -> bool:
     return any(_CHROME_FOLDER.fullmatch(part) for part in [*bundles, parts[-1]])
 
 
+def is_helper(cmdline: Sequence[str]) -> bool:
+    """Return whether a command line is that of one of Chrome's helpers, which Chrome itself starts."""
+    return _TYPE.search(" ".join(cmdline)) is not None
+
+
 def role_of(kind: Kind, cmdline: Sequence[str] | None) -> Role:
     """Return the role of a process from its executable and its `--type=` switch.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import struct
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from selenium.webdriver.common.selenium_manager import SeleniumManager
 
 from drover.browser import binaries
 from drover.browser.binaries import Binaries, Machine
+from drover.browser.file_version import parse_version
 from drover.core.errors import BrowserUnavailable, StartRefused
 
 DEBIAN_WRAPPER = b"#!/bin/sh\n\nAPPNAME=chromium\nexec $LIBDIR/$APPNAME $CHROMIUM_FLAGS\n"
@@ -353,10 +355,30 @@ def test_versions_are_read_from_the_programs_output(folder: Path) -> None:
 
 
 def test_chrome_is_not_run_for_its_version_on_windows(folder: Path) -> None:
-    driver = program(folder / "chromedriver", "echo 'ChromeDriver 155.0.1.2'")
     chrome = program(folder / "chrome", f"touch {folder}/asked; echo 'Chrome 156.0'")
-    assert binaries.versions(Binaries(chrome, driver), "win32") == ("", "155.0.1.2")
+    assert binaries.chrome_version(chrome, "win32") == ""
     assert not (folder / "asked").exists()
+
+
+@pytest.mark.skipif(sys.platform != "win32", reason="only files of Windows programs carry a version")
+def test_a_version_is_read_from_the_file_of_a_windows_program() -> None:
+    assert binaries.chrome_version(Path(sys.executable)).startswith(
+        f"{sys.version_info.major}.{sys.version_info.minor}."
+    )
+
+
+def test_a_version_is_parsed_from_the_fixed_part_of_the_files_information() -> None:
+    fixed = struct.pack("<IIII", 0xFEEF04BD, 0x10000, 156 << 16 | 0, 8078 << 16 | 79)
+    assert parse_version(fixed) == "156.0.8078.79"
+    assert parse_version(fixed[:12]) == ""
+    assert parse_version(bytes(52)) == ""
+
+
+@pytest.mark.parametrize(("version", "supported"), [("114.9", False), ("115.0.1", True), ("", True)])
+def test_programs_before_chrome_for_testing_are_refused_by_version(version: str, supported: bool) -> None:
+    refusal = binaries.too_old("ChromeDriver", Path("/d"), version)
+    assert (refusal is None) is supported
+    assert refusal is None or (version in refusal and "115" in refusal)
 
 
 def test_a_program_that_prints_nothing_fails_or_hangs_has_no_version(
