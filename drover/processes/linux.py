@@ -20,6 +20,7 @@ _DELETED = " (deleted)"
 # Fields 9 and 31 of /proc/PID/stat: a kill shows in one of them almost at once (in 200 of 200 trials), while
 # a process as large as Chrome takes some milliseconds more to end.
 _EXITING = 0x4
+_ZOMBIE = (b"Z", b"X", b"x")
 _KILL_PENDING = 1 << (signal.SIGKILL - 1)
 
 
@@ -53,14 +54,16 @@ def _stat(pid: int) -> Stat | None:
     # The name may contain spaces and parentheses: the last parenthesis ends it.
     opened, closed = content.index(b"("), content.rindex(b")")
     fields = content[closed + 2 :].split()
+    # If only the first thread has ended, its state says nothing about the program, which lives.
+    outlived = fields[0] in _ZOMBIE and int(fields[17]) > 1
     return Stat(
         name=content[opened + 1 : closed].decode(errors="replace"),
-        status=_status(fields[0], threads=int(fields[17])),
+        status=ProcessStatus.RUNNING if outlived else _status(fields[0]),
         ppid=int(fields[1]),
         pgid=int(fields[2]),
         sid=int(fields[3]),
         started=int(fields[19]) / _TICKS_PER_S,
-        dying=bool(int(fields[6]) & _EXITING or int(fields[28]) & _KILL_PENDING),
+        dying=not outlived and bool(int(fields[6]) & _EXITING or int(fields[28]) & _KILL_PENDING),
     )
 
 
@@ -121,9 +124,8 @@ def _hidden(pid: int) -> Stat | None:
         return None
 
 
-def _status(state: bytes, threads: int) -> ProcessStatus:
-    # Only the first thread of the process has ended if others are left: the program lives.
-    if state in (b"Z", b"X", b"x") and threads <= 1:
+def _status(state: bytes) -> ProcessStatus:
+    if state in _ZOMBIE:
         return ProcessStatus.ZOMBIE
     return ProcessStatus.STOPPED if state == b"T" else ProcessStatus.RUNNING
 

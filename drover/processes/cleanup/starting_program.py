@@ -1,9 +1,9 @@
 """Which living process may have started a ChromeDriver: only if none can have, it is an orphan by parentage.
 
-Absence of proof is no proof. Being a child of process 1 says nothing unless that is an init: in a container it
-is often the program itself (python, node, java, a shell) or supervisord, which starts its programs and adopts
-nothing. And `os.system("chromedriver &")` is re-parented to the init at once, while the script that ran it
-lives on and leads the process group (facts.md 11).
+Absence of proof is no proof. Being a child of process 1 says nothing unless that is an init: in a container
+it is often the program itself (python, node, java, a shell) or supervisord, which adopts nothing. And
+`os.system("chromedriver &")` is re-parented to the init at once, while the script that ran it lives on and
+leads the process group (facts.md 11).
 """
 
 from __future__ import annotations
