@@ -16,7 +16,7 @@ from urllib3.exceptions import TimeoutError as NoAnswer
 
 
 class CommandFailed(Exception):
-    """ChromeDriver rejected a command or did not answer; the message is the first line of its error."""
+    """ChromeDriver rejected a command or did not answer; the message is its error with all its causes."""
 
 
 class CommandTimeout(CommandFailed):
@@ -76,11 +76,11 @@ def _execute(driver_url: str, command: str, parameters: dict[str, object], timeo
         answer = connection.execute(command, parameters)  # type: ignore[no-untyped-call]
         ErrorHandler().check_response(answer)
     except TimeoutException as error:
-        raise CommandTimeout(_first_line(error)) from error
+        raise CommandTimeout(_reason(error)) from error
     except InvalidArgumentException as error:
-        raise CommandRefused(_first_line(error)) from error
+        raise CommandRefused(_reason(error)) from error
     except WebDriverException as error:
-        raise CommandFailed(_first_line(error)) from error
+        raise CommandFailed(_reason(error)) from error
     except NewConnectionError as error:
         # urllib3 derives this error from its timeout error, although it is raised immediately.
         raise CommandFailed(f"ChromeDriver cannot be reached: {error}") from error
@@ -93,6 +93,12 @@ def _execute(driver_url: str, command: str, parameters: dict[str, object], timeo
     return answer["value"]
 
 
-def _first_line(error: WebDriverException) -> str:
+def _reason(error: WebDriverException) -> str:
+    """Return ChromeDriver's message in one line: the error and its causes; the last one names the fault.
+
+    ChromeDriver writes each cause in a line that begins with "from", then lines about itself.
+    """
     # Selenium appends an address of its own documentation to some messages.
-    return (error.msg or type(error).__name__).splitlines()[0].split("; For documentation")[0]
+    lines = (error.msg or type(error).__name__).split("; For documentation")[0].splitlines()
+    causes = [line.strip() for line in lines[1:] if line.startswith("from ")]
+    return "; ".join([lines[0], *causes])
