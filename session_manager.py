@@ -284,7 +284,7 @@ class SessionManager:
         end([identity for running in alive for identity in (running.browser, running.driver)], grace=0)
 
     def _takes_warm(self, request: AcquireRequest) -> bool:
-        if request.capabilities.capabilities or request.url is not None or not self._hands_out_warm:
+        if not request.capabilities.is_default or request.url is not None or not self._hands_out_warm:
             return False
         return request.key is None or self._repository.kept_for_key(request.key) is None
 
@@ -358,6 +358,9 @@ class SessionManager:
                 raise
         else:
             self._repository.save(session)
+        if acquired.created and session.capabilities.ignored:
+            names = ", ".join(f"{one.name} ({one.reason})" for one in session.capabilities.ignored)
+            self._emit(events.CapabilitiesIgnored(session.session_id, names))
         granted = session.lease if wanted is not None else None
         return Acquired(session, acquired.created, recovery, granted)
 

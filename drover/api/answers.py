@@ -131,6 +131,15 @@ class BrowserObject(ApiModel):
     """Address of its DevTools, reachable from this machine only."""
 
 
+class IgnoredObject(ApiModel):
+    """Something that a client asked for and that was set aside."""
+
+    name: str = Field(examples=["no-sandbox"])
+    """Its name: of a switch, a preference, an option of Chrome or a capability."""
+    reason: str = Field(examples=["whoever runs Drover decides about Chrome's sandbox"])
+    """Why it was set aside."""
+
+
 class SessionObject(ApiModel):
     """A session."""
 
@@ -170,6 +179,10 @@ class SessionObject(ApiModel):
     """Address for WebDriver clients; it stays valid when ChromeDriver is replaced."""
     cdp_url: str | None = Field(examples=["ws://localhost:5010/sessions/session_3f9c0a1b2c4d/cdp"])
     """Address for CDP clients."""
+    ignored: list[IgnoredObject] = Field(
+        examples=[[{"name": "no-sandbox", "reason": "the operator decides about Chrome's sandbox"}]]
+    )
+    """What of the requested capabilities was set aside, and why."""
 
 
 class SessionAnswer(Success):

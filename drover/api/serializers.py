@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+from drover.browser.capabilities.policy import CheckedCapabilities
 from drover.browser.health import Health
 from drover.browser.recovery import Recovery
 from drover.core.logs import rfc3339
@@ -43,6 +44,7 @@ def session_json(session: Session, addresses: Addresses) -> dict[str, object]:
         },
         "webdriver_url": addresses.webdriver,
         "cdp_url": addresses.cdp(session.session_id),
+        "ignored": ignored_json(session.capabilities),
     }
 
 
@@ -53,6 +55,11 @@ def _lease_json(lease: Lease | None) -> dict[str, object] | None:
 def granted_json(lease: Lease) -> dict[str, object]:
     """Return a lease with its token; send it only to the client that was granted the lease."""
     return {"holder": lease.holder, "token": lease.token, "expires_at": rfc3339(lease.expires_at)}
+
+
+def ignored_json(capabilities: CheckedCapabilities) -> list[dict[str, str]]:
+    """Return what was set aside of the requested capabilities as clients see it."""
+    return [asdict(one) for one in capabilities.ignored]
 
 
 def recovery_json(recovery: Recovery | None) -> dict[str, object] | None:

@@ -8,11 +8,15 @@ from pydantic import AfterValidator, Field, HttpUrl, TypeAdapter
 
 from drover.api.validation import Strict
 from drover.browser.capabilities.policy import CheckedCapabilities
+from drover.core.errors import RequestTooLarge
 from drover.sessions.pool.acquire_request import AcquireRequest
 from drover.sessions.pool.session import MAX_HOLDER, SESSION_ID, KeepAlive
 
 LEASE_TOKEN = "Lease-Token"  # noqa: S105 - the name of a header
 MAX_LEASE_S = 7 * 24 * 3600
+MAX_BODY_BYTES = 1024 * 1024
+MAX_BODY_WITH_EXTENSIONS_BYTES = 48 * 1024 * 1024
+"""Maximum body of a request for a new session that has packed extensions in base64."""
 
 _HTTP_URL: TypeAdapter[HttpUrl] = TypeAdapter(HttpUrl)
 
@@ -70,7 +74,7 @@ class SessionRequest(Strict):
     url: Url | None = None
     """First page; opened only when the session is created."""
     capabilities: dict[str, Any] | None = Field(default=None, examples=[{"pageLoadStrategy": "eager"}])
-    """W3C capabilities as in `alwaysMatch`; checked against an allow-list."""
+    """W3C capabilities as in `alwaysMatch`; docs/capabilities.md lists what becomes of each."""
     idle_timeout: Annotated[float, Field(ge=0, examples=[1800])] | None = None
     """Seconds without use after which the session is closed; 0 = never; default from the settings."""
     keep_alive: KeepAliveRequest | None = None
@@ -91,6 +95,16 @@ class CloseQuery(Strict):
 
     keep: bool = False
     """Keep the session's cookies, storage and address for the next session of its key."""
+
+
+def check_size(body: bytes) -> None:
+    """Raise if the body of a request for a new session is large without a reason.
+
+    Raises:
+        RequestTooLarge: It is larger than `MAX_BODY_BYTES`, and has no extensions.
+    """
+    if len(body) > MAX_BODY_BYTES and b'"extensions"' not in body:
+        raise RequestTooLarge("The body is too large. Send a smaller one.")
 
 
 def request_of(

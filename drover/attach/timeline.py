@@ -82,8 +82,9 @@ def _(_event: events.WarmBrowserReady) -> TimelineEntry | None:
     return None
 
 
-@timeline_entry.register
-def _(event: events.SessionStartFailed) -> TimelineEntry | None:
+@timeline_entry.register(events.CapabilitiesRejected)
+@timeline_entry.register(events.SessionStartFailed)
+def _(event: events.CapabilitiesRejected | events.SessionStartFailed) -> TimelineEntry | None:
     return TimelineEntry("trouble", f"Could not be opened: {event.error}", event.session_id)
 
 

@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 
-from drover.browser.capabilities import policy
-from drover.browser.capabilities.policy import CheckedCapabilities
+from drover.browser.capabilities.policy import CheckedCapabilities, Policy
 from drover.browser.capabilities.values import mapping
 from drover.core import errors
-from drover.core.errors import DroverError, ForbiddenCapability, InvalidRequest
+from drover.core.errors import DroverError, ForbiddenCapability, InvalidRequest, SessionNotCreated
 from drover.net.asgi import Response, failure_headers, json_answer, raw_headers
 
 OPTIONS = "drover:options"
 
-_BROWSERS = ("chrome", "chromium")
-_PLATFORM = {"win32": "windows", "darwin": "mac"}.get(sys.platform, sys.platform)
-# Prefixes of other browsers' options: Chrome does not match these, and they are not an error.
-_OTHER_BROWSERS = ("moz:", "ms:", "safari:", "webkit:", "wpe:", "appium:")
+_OTHER_BROWSERS = ("moz:", "ms:", "safari:", "webkit:", "wpe:")
 
 # Errors for which the standard has a code; all others are its "unknown error".
 _WORDS: tuple[tuple[type[DroverError], str], ...] = (
     (errors.SessionNotFound, "invalid session id"),
     (errors.NotFound, "unknown command"),
     (errors.MethodNotAllowed, "unknown method"),
+    (errors.SessionNotCreated, "session not created"),
     (errors.InvalidRequest, "invalid argument"),
     (errors.RequestTooLarge, "invalid argument"),
     (errors.UnsupportedMediaType, "invalid argument"),
@@ -42,10 +38,6 @@ _NO_SESSION = (
 )
 
 
-class NoMatch(InvalidRequest):
-    """None of the requested capabilities matches the Chrome of this service."""
-
-
 def failure(error: DroverError) -> Response:
     """Return the W3C response to a command that failed."""
     word = next((word for kind, word in _WORDS if isinstance(error, kind)), "unknown error")
@@ -54,7 +46,7 @@ def failure(error: DroverError) -> Response:
 
 def creation_failure(error: DroverError) -> Response:
     """Return the W3C response to a New Session command that failed."""
-    if isinstance(error, (*_NO_SESSION, NoMatch)):
+    if isinstance(error, _NO_SESSION):
         return _failure("session not created", error)
     return failure(error)
 
@@ -87,36 +79,37 @@ def read_object(body: bytes) -> Mapping[str, object]:
     return content
 
 
-def match(asked: object, *, allow_unsafe: bool) -> tuple[CheckedCapabilities, Mapping[str, object]]:
+def match(asked: object, policy: Policy) -> tuple[CheckedCapabilities, Mapping[str, object]]:
     """Match and check requested capabilities as the standard prescribes.
 
     Args:
         asked: The value of `capabilities` in the body of New Session.
-        allow_unsafe: Whether the allow-list of capabilities is switched off.
+        policy: Decides what is passed on, set aside or refused.
 
     Returns:
         The capabilities of the first alternative that matches this Chrome and is allowed, and its
-        `drover:options`, which have the fields of the body of `POST /sessions`.
+        `drover:options`, which have the fields of the body of `POST /sessions`. An alternative with
+        another browser's options comes after those without.
 
     Raises:
         InvalidRequest: The capabilities are malformed, or name one twice.
         ForbiddenCapability: The only matching alternatives contain a forbidden capability.
-        NoMatch: No alternative matches this Chrome.
+        SessionNotCreated: No alternative matches this Chrome.
     """
-    forbidden: ForbiddenCapability | None = None
-    for merged in [one for one in tuple(_alternatives(asked)) if _is_ours(one)]:
+    refused: list[ForbiddenCapability] = []
+    unmatched: list[SessionNotCreated] = []
+    for merged in sorted(_alternatives(asked), key=_names_another_browser):
         options = mapping(merged.pop(OPTIONS, {}), OPTIONS)
         within = mapping(options.get("capabilities") or {}, f"{OPTIONS}.capabilities")
         try:
-            checked = policy.check(_joined(merged, within, OPTIONS), allow_unsafe=allow_unsafe)
+            checked = policy.check(_joined(merged, within, OPTIONS))
         except ForbiddenCapability as error:
-            forbidden = forbidden or error
-            continue
-        return checked, {name: one for name, one in options.items() if name != "capabilities"}
-    raise forbidden or NoMatch(
-        f"This service only has Chrome on {_PLATFORM}. "
-        "Request browserName chrome, or omit browserName and platformName."
-    )
+            refused.append(error)
+        except SessionNotCreated as error:
+            unmatched.append(error)
+        else:
+            return checked, {name: one for name, one in options.items() if name != "capabilities"}
+    raise [*refused, *unmatched][0]
 
 
 def _alternatives(asked: object) -> Iterator[dict[str, object]]:
@@ -141,11 +134,8 @@ def _joined(one: Mapping[str, object], other: Mapping[str, object], field: str) 
     return parts[0] | parts[1]
 
 
-def _is_ours(asked: Mapping[str, object]) -> bool:
-    browser, platform = asked.get("browserName"), asked.get("platformName")
-    other_browser = isinstance(browser, str) and browser.lower() not in _BROWSERS
-    other_platform = isinstance(platform, str) and platform.lower() not in (_PLATFORM, "any", "")
-    return not (other_browser or other_platform or any(name.startswith(_OTHER_BROWSERS) for name in asked))
+def _names_another_browser(asked: Mapping[str, object]) -> bool:
+    return any(name.startswith(_OTHER_BROWSERS) for name in asked)
 
 
 def _failure(word: str, error: DroverError) -> Response:
@@ -157,6 +147,5 @@ def _failure(word: str, error: DroverError) -> Response:
 def _status(error: DroverError) -> int:
     # The standard uses 500 for temporary failures. At 503 some clients retry on their own, and in the end
     # show a message of their own instead of ours.
-    if isinstance(error, NoMatch) or error.status == HTTPStatus.SERVICE_UNAVAILABLE:
-        return HTTPStatus.INTERNAL_SERVER_ERROR
-    return error.status
+    unavailable = error.status == HTTPStatus.SERVICE_UNAVAILABLE
+    return HTTPStatus.INTERNAL_SERVER_ERROR if unavailable else error.status

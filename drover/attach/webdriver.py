@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor, Future
 from contextlib import suppress
@@ -13,13 +12,19 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any
 
-from drover.api.serializers import granted_json
-from drover.api.session_requests import LEASE_TOKEN, SessionRequest, request_of
+from drover.api.serializers import granted_json, ignored_json
+from drover.api.session_requests import (
+    LEASE_TOKEN,
+    MAX_BODY_WITH_EXTENSIONS_BYTES,
+    SessionRequest,
+    check_size,
+    request_of,
+)
 from drover.api.validation import validated
 from drover.attach import file_commands, w3c
 from drover.attach.relay import CommandQueue
 from drover.attach.router import Route
-from drover.browser.capabilities.policy import CheckedCapabilities
+from drover.browser.capabilities.policy import CheckedCapabilities, Policy
 from drover.core.deadline import REQUEST_S, ClientDisconnected, Deadline
 from drover.core.errors import InvalidRequest, MethodNotAllowed, NotFound, SessionNotFound
 from drover.net.addresses import Addresses
@@ -39,13 +44,8 @@ from drover.sessions.pool.driver_access import DriverAccess
 from drover.storage.session_files import MAX_UPLOAD_BODY_BYTES
 from session_manager import SessionManager
 
-MAX_NEW_SESSION_BYTES = 1024 * 1024
 MAX_COMMAND_BYTES = 64 * 1024 * 1024
 """Maximum body of a command, which may hold a script, typed text or a file in base64."""
-
-REMEMBERED = 1024
-"""Number of sessions that closed with their last window for which Delete Session still succeeds."""
-
 _METHODS = ("GET", "POST", "DELETE")
 _COMMAND = re.compile(r"/wd/hub/session/(?P<session_id>[^/]+)(?P<command>/.*[^/])/*", re.DOTALL)
 
@@ -58,7 +58,7 @@ class WebDriver:
         driver_access: Finds a session's browser and ChromeDriver.
         executor: Runs blocking calls; it has a thread for every request that may wait.
         port: The port that the service listens on.
-        allow_unsafe: Whether the allow-list of capabilities is switched off.
+        policy: Decides what becomes of requested capabilities.
         watch_s: Seconds between health checks of a session while a command has no response.
         observe: Called with the seconds that each relayed command took, including ChromeDriver's time.
     """
@@ -70,7 +70,7 @@ class WebDriver:
         executor: Executor,
         *,
         port: int,
-        allow_unsafe: bool,
+        policy: Policy,
         watch_s: float,
         observe: Callable[[float], None],
     ) -> None:
@@ -78,11 +78,10 @@ class WebDriver:
         self._driver_access = driver_access
         self._executor = executor
         self._port = port
-        self._allow_unsafe = allow_unsafe
+        self._policy = policy
         self._watch_s = watch_s
         self._observe = observe
         self._queues: dict[str, CommandQueue] = {}
-        self._windowless: deque[str] = deque(maxlen=REMEMBERED)
 
     def routes(self) -> list[Route]:
         """Return the routes; every path below `/wd/hub` gets a W3C response, even an unknown one."""
@@ -101,6 +100,7 @@ class WebDriver:
                 failure=w3c.creation_failure,
             ),
             route("/wd/hub/status/?", self._status, "GET"),
+            route("/wd/hub/sessions/?", self._sessions, "GET"),
             route("/wd/hub(?:/.*)?", self._unknown),
         ]
 
@@ -152,9 +152,10 @@ class WebDriver:
     ) -> None:
         if (method, command) == ("POST", "/window"):
             handle = w3c.read_object(body).get("handle")
-            await on_thread(
-                self._executor, partial(self._driver_access.client_chose_window, session_id, str(handle))
-            )
+            if isinstance(handle, str):
+                await on_thread(
+                    self._executor, partial(self._driver_access.client_chose_window, session_id, handle)
+                )
         elif (method, command) == ("POST", "/timeouts"):
             await on_thread(
                 self._executor,
@@ -164,14 +165,11 @@ class WebDriver:
             no_window_left = w3c.read_object(answer.body).get("value") == []
             if no_window_left and self._driver_access.session(session_id).ends_with_last_window:
                 await self._close(session_id)
-                self._windowless.append(session_id)
 
     async def _end(self, scope: Scope, receive: Receive, send: Send, session_id: str) -> None:
         await read_body(receive, MAX_COMMAND_BYTES)
-        if session_id in self._windowless:
-            # Clients close the last window and then quit; ChromeDriver accepts the second request as well.
-            self._windowless.remove(session_id)
-        else:
+        # Clients close the last window and then quit, or quit twice: ChromeDriver accepts that as well.
+        with suppress(SessionNotFound):
             await self._close(session_id)
         await send_answer(send, w3c.value(None))
 
@@ -182,12 +180,20 @@ class WebDriver:
         self._forget(session_id)
 
     async def _new_session(self, scope: Scope, receive: Receive, send: Send) -> None:
-        content = w3c.read_object(await read_body(receive, MAX_NEW_SESSION_BYTES))
+        body = await read_body(receive, MAX_BODY_WITH_EXTENSIONS_BYTES)
+        check_size(body)
+        content = await on_thread(self._executor, partial(w3c.read_object, body))
         if "capabilities" not in content:
-            raise InvalidRequest(
-                'The body has no "capabilities". Send {"capabilities": {}} for the defaults.'
+            only_old = (
+                " (desiredCapabilities alone belong to the JSON wire protocol, which Drover does not speak)"
             )
-        checked, options = w3c.match(content["capabilities"], allow_unsafe=self._allow_unsafe)
+            raise InvalidRequest(
+                f'The body has no "capabilities"{only_old if "desiredCapabilities" in content else ""}. '
+                'Send {"capabilities": {}} for the defaults.'
+            )
+        checked, options = await on_thread(
+            self._executor, partial(w3c.match, content["capabilities"], self._policy)
+        )
         gone: Future[None] = Future()
         watch = asyncio.create_task(caller_left(receive, gone))
         try:
@@ -223,6 +229,13 @@ class WebDriver:
         reason = self._manager.unavailable
         message = f"Drover cannot start sessions: {reason}" if reason else "Drover is ready for new sessions"
         await send_answer(send, w3c.value({"ready": not reason, "message": message}))
+
+    async def _sessions(self, scope: Scope, receive: Receive, send: Send) -> None:
+        known = self._manager.registry.sessions()
+        listed = [
+            {"id": one.session_id, "capabilities": dict(one.running.granted)} for one in known if one.running
+        ]
+        await send_answer(send, w3c.value(listed))
 
     async def _unknown(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] not in _METHODS:
@@ -264,4 +277,6 @@ def _new_session(acquired: Acquired, addresses: Addresses) -> dict[str, Any]:
         capabilities["webSocketUrl"] = addresses.bidi(session.bidi_secret)
     if acquired.lease is not None:
         capabilities["drover:lease"] = granted_json(acquired.lease)
+    if session.capabilities.ignored:
+        capabilities["drover:ignored"] = ignored_json(session.capabilities)
     return {"sessionId": session.session_id, "capabilities": capabilities}

@@ -7,21 +7,24 @@ lines (`--log-path=`, `--user-data-dir=`, and through BREAKPAD_DUMP_LOCATION the
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from drover.browser import driver_client, start_diagnostics
-from drover.browser.capabilities import policy
+from drover.browser.capabilities import merge
 from drover.browser.capabilities.policy import CheckedCapabilities
 from drover.browser.driver_processes import DriverProcesses, StillWanted
+from drover.browser.extensions import unpacked
 from drover.browser.health import ProbeResult, browser_guid, pages, probe
 from drover.browser.installed import InstalledBrowser
 from drover.browser.running_browser import RunningBrowser
 from drover.browser.start_slots import StartSlots, starts_at_once, usable_cores
 from drover.core.deadline import Deadline
-from drover.core.errors import BrowserUnavailable, CleanupIncomplete, InvalidRequest
+from drover.core.errors import BrowserUnavailable, CleanupIncomplete, SessionNotCreated
 from drover.processes.cleanup.chrome_names import is_helper
 from drover.processes.session_mark import session_mark
 from drover.processes.table import Liveness, ProcessIdentity, ProcessTable, identify, liveness, snapshot
@@ -38,6 +41,18 @@ class _WrongVersion(BrowserUnavailable):
     """ChromeDriver refuses this Chrome because of its version."""
 
 
+class ChromeFailed(BrowserUnavailable):
+    """ChromeDriver runs, but could not start Chrome with the requested capabilities.
+
+    Attributes:
+        cause: ChromeDriver's error.
+    """
+
+    def __init__(self, message: str, cause: str = "") -> None:
+        super().__init__(message)
+        self.cause = cause
+
+
 class Launcher:
     """Starts, re-attaches and stops browsers with one pair of executables.
 
@@ -46,6 +61,12 @@ class Launcher:
         headless: Whether Chrome runs without windows.
         no_sandbox: Whether Chrome has to run without its sandbox.
         chrome_args: Additional switches for every Chrome.
+
+    Attributes:
+        unavailable: Why no browser can be started, if the last start with default capabilities failed; no
+            client's capabilities set it.
+        doubtful: Whether a start failed that a client's capabilities may have caused, so that only a start
+            with default capabilities can tell.
     """
 
     def __init__(
@@ -54,6 +75,8 @@ class Launcher:
         self._installed = installed
         self._failed_in: Path | None = None
         self.unavailable: str | None = None
+        self.doubtful = False
+        self._default_worked_at = -math.inf
         self._headless = headless
         self._no_sandbox = no_sandbox
         self._chrome_args = tuple(chrome_args)
@@ -97,19 +120,28 @@ class Launcher:
             low_priority: Whether starts that a client waits for go first.
 
         Raises:
+            ChromeFailed: Chrome did not start with these capabilities.
             BrowserUnavailable: It did not start; the message has ChromeDriver's last log lines and a remedy.
-            InvalidRequest: ChromeDriver rejected the capabilities.
+            SessionNotCreated: ChromeDriver rejected the capabilities.
             SessionLost: The session is no longer wanted.
         """
         # Takes minutes if Chrome has to be downloaded, and needs no slot.
         self._installed.get(deadline)
         with self._slots.slot(deadline, wanted, low_priority=low_priority):
             try:
-                return self._started(folder, checked, deadline, wanted)
+                running = self._started(folder, checked, deadline, wanted)
             except _WrongVersion:
                 if not self._installed.match(deadline):
                     raise
-                return self._started(folder, checked, deadline, wanted)
+                running = self._started(folder, checked, deadline, wanted)
+        self.unavailable, self.doubtful = None, False
+        if checked.is_default:
+            self._default_worked_at = time.monotonic()
+        return running
+
+    def worked_within(self, seconds: float) -> bool:
+        """Return whether a browser was started with default capabilities within the last `seconds`."""
+        return time.monotonic() - self._default_worked_at <= seconds
 
     def _started(
         self,
@@ -119,11 +151,12 @@ class Launcher:
         wanted: StillWanted,
     ) -> RunningBrowser:
         programs = self._installed.get(deadline)
-        capabilities = policy.merge(
+        capabilities = merge.for_start(
             checked,
             binary=str(programs.chrome),
             profile=str(folder.profile),
             downloads=str(folder.downloads),
+            extensions=unpacked(folder.extensions),
             headless=self._headless,
             no_sandbox=self._no_sandbox,
             extra_args=self._chrome_args,
@@ -133,19 +166,33 @@ class Launcher:
             answer = driver_client.new_session(url, capabilities, max(1.0, deadline.remaining()))
             browser = _started_browser(answer, driver, folder)
             address = _debugger_address(answer)
-            running = _running(driver, url, answer, browser, address)
+            return _running(driver, url, answer, browser, address)
         except driver_client.CommandRefused as error:
             self.stop(folder, None)
-            raise InvalidRequest(f"ChromeDriver rejected the capabilities: {error}") from error
-        except (driver_client.CommandFailed, BrowserUnavailable) as error:
-            reason = error.message if isinstance(error, BrowserUnavailable) else self._explain(error, folder)
-            if wanted():
-                # A start that failed because its session was closed says nothing about the next start.
-                self.unavailable, self._failed_in = reason, folder.path.parent
+            raise SessionNotCreated(f"ChromeDriver rejected the capabilities: {error}") from error
+        except driver_client.CommandFailed as error:
+            reason = self._explain(error, folder)
+            is_wrong_version = _WRONG_VERSION in str(error)
+            may_be_the_clients = not checked.is_default and not is_wrong_version
+            self._note_failure(reason, folder, wanted, may_be_the_clients=may_be_the_clients)
             self.stop(folder, None)
-            raise (_WrongVersion if _WRONG_VERSION in str(error) else BrowserUnavailable)(reason) from error
-        self.unavailable = None
-        return running
+            raise (_WrongVersion(reason) if is_wrong_version else ChromeFailed(reason, str(error))) from error
+        except BrowserUnavailable as error:
+            # ChromeDriver itself did not start: nothing of a client's is on its command line.
+            self._note_failure(error.message, folder, wanted, may_be_the_clients=False)
+            self.stop(folder, None)
+            raise
+
+    def _note_failure(
+        self, reason: str, folder: SessionFolder, wanted: StillWanted, *, may_be_the_clients: bool
+    ) -> None:
+        if not wanted():
+            # A start that failed because its session was closed says nothing about the next start.
+            return
+        if may_be_the_clients:
+            self.doubtful = True
+        else:
+            self.unavailable, self._failed_in = reason, folder.path.parent
 
     def _explain(self, error: Exception, folder: SessionFolder) -> str:
         sandboxed = not self._no_sandbox and "--no-sandbox" not in self._chrome_args
@@ -178,7 +225,7 @@ class Launcher:
             self._installed.driver_for(running.browser_version, deadline), folder, deadline, wanted
         )
         try:
-            capabilities = policy.for_reattach(checked, running.debugger_address)
+            capabilities = merge.for_reattach(checked, running.debugger_address)
             answer = driver_client.new_session(url, capabilities, deadline.within(ATTACH_S).remaining())
             attached = replace(
                 _running(driver, url, answer, running.browser, running.debugger_address),

@@ -24,7 +24,7 @@ from drover.browser.binaries import (
     find_chromedriver,
     snap_notice,
 )
-from drover.browser.capabilities.policy import check_chrome_args
+from drover.browser.capabilities.switches import check_chrome_args
 from drover.browser.start_diagnostics import disk_full
 from drover.cli.doctor import DataFolder, PortHolder, ProgramReading, Sandbox, SystemReadings
 from drover.core.errors import DroverError, StartRefused

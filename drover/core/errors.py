@@ -41,6 +41,10 @@ class InvalidRequest(DroverError):
     status = 400
 
 
+class SessionNotCreated(InvalidRequest):
+    """No browser can be started as the capabilities ask; other requests are not affected."""
+
+
 class Unauthorized(DroverError):
     """A token is configured, and the token of the request is missing or wrong."""
 

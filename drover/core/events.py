@@ -141,13 +141,12 @@ class SandboxDisabled(Event):
 
 
 @dataclass(frozen=True)
-class SwitchDropped(Event):
-    """A client requested a switch that only Drover may set."""
+class CapabilitiesIgnored(Event):
+    """Capabilities of a client that were set aside."""
 
-    level = logging.WARNING
-    text = "Session {session_id}: the switch {switch} was dropped, because only Drover may set it"
+    text = "Session {session_id}: capabilities set aside: {names}"
     session_id: str
-    switch: str
+    names: str
 
 
 @dataclass(frozen=True)
@@ -231,6 +230,16 @@ class WarmBrowserReady(SessionCreated):
     text = (
         "Warm browser ready after {duration_ms} ms (ChromeDriver PID {driver_pid}, Chrome PID {browser_pid})"
     )
+
+
+@dataclass(frozen=True)
+class CapabilitiesRejected(Event):
+    """No browser can be started as a client's capabilities ask; browsers with others are not affected."""
+
+    level = logging.WARNING
+    text = "Session {session_id} could not be started: {error}"
+    session_id: str
+    error: str
 
 
 @dataclass(frozen=True)

@@ -127,7 +127,12 @@ class Settings(BaseSettings):
     allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_hosts)] = Field(
         default=(), description="additional host names allowed in the Host header, separated by commas"
     )
-    allow_unsafe_capabilities: bool = Field(default=False, description="1 = do not check capabilities")
+    allow_unsafe_capabilities: bool = Field(
+        default=False, description="1 = pass on capabilities that are refused or unknown otherwise"
+    )
+    node_label: str | None = Field(
+        default=None, min_length=1, description="label that the capability `drover:node` has to name"
+    )
     log_format: Literal["text", "json"] = Field(default="text", description="`json` = one object per line")
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
         default="info", description="lowest level that is logged"

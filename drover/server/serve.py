@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import uvicorn
 
-from drover.browser.capabilities.policy import check_chrome_args
+from drover.browser.capabilities.switches import check_chrome_args
 from drover.core import events
 from drover.core.logs import set_up_logging
 from drover.core.settings import Settings, named_variables, unknown_variables

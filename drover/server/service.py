@@ -20,6 +20,8 @@ from drover.attach.live import LiveView
 from drover.attach.router import Route, Router
 from drover.attach.webdriver import WebDriver
 from drover.browser.binaries import matching, resolve
+from drover.browser.browser_starter import BrowserStarter
+from drover.browser.capabilities.policy import Policy
 from drover.browser.devtools import DevTools
 from drover.browser.installed import InstalledBrowser
 from drover.browser.launcher import Launcher
@@ -92,6 +94,7 @@ class Drover:
             if is_shared_memory_small()
             else settings.chrome_args,
         )
+        self._capability_policy = Policy(settings.allow_unsafe_capabilities, settings.node_label)
         self._metrics = Metrics(self._registry, self._is_healthy)
         self.hub.subscribe(self._metrics.hear)
         self._cleaner = ProcessCleaner(
@@ -109,6 +112,7 @@ class Drover:
         worker = SessionWorker(
             self._registry,
             self._launcher,
+            BrowserStarter(self._launcher, self._devtools, self._folders),
             Recoverer(self._launcher, self._devtools, self._folders),
             self._devtools,
             state_saver,
@@ -271,8 +275,9 @@ class Drover:
     def asgi(self) -> Application:
         """Return the ASGI application: driver and streaming endpoints; Flask on threads for all others."""
         flask_on_threads = WSGIMiddleware(cast("Any", self._flask()), workers=THREADS)
-        rest = DisconnectWatch(cast("Application", flask_on_threads))
-        return Router(self._routes(), access_policy_of(self.settings), rest)
+        policy = access_policy_of(self.settings)
+        rest = DisconnectWatch(cast("Application", flask_on_threads), policy)
+        return Router(self._routes(), policy, rest)
 
     def _routes(self) -> list[Route]:
         webdriver = WebDriver(
@@ -280,7 +285,7 @@ class Drover:
             self._driver_access,
             self._drivers,
             port=self.settings.port,
-            allow_unsafe=self.settings.allow_unsafe_capabilities,
+            policy=self._capability_policy,
             watch_s=self.settings.health_timeout,
             observe=self._metrics.observe_relay,
         )
@@ -313,6 +318,7 @@ class Drover:
         return Services(
             self.settings,
             access_policy_of(self.settings),
+            self._capability_policy,
             self.manager,
             self._cleaner,
             self._metrics,

@@ -65,6 +65,11 @@ class SessionFolder:
         return self.path / "u"
 
     @property
+    def extensions(self) -> Path:
+        """Where the extensions that a client sent are unpacked; there only if there are any."""
+        return self.path / "e"
+
+    @property
     def crashes(self) -> Path:
         """The crash database, the value of the crash handlers' `--database=`."""
         return self.path / "c"

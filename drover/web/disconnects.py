@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import Future
 
+from drover.api.session_requests import MAX_BODY_BYTES, MAX_BODY_WITH_EXTENSIONS_BYTES, check_size
 from drover.core.deadline import ClientDisconnected
-from drover.core.errors import RequestTooLarge
+from drover.core.errors import DroverError, RequestTooLarge
+from drover.net.access import AccessPolicy, authorize
 from drover.net.asgi import (
     Application,
     Message,
@@ -18,6 +20,7 @@ from drover.net.asgi import (
     Scope,
     Send,
     caller_left,
+    caller_of,
     failure_answer,
     last_answer,
     read_body,
@@ -25,18 +28,18 @@ from drover.net.asgi import (
 )
 from drover.web.services import CLIENT_GONE
 
-MAX_BODY_BYTES = 1024 * 1024
-
 
 class DisconnectWatch:
     """ASGI middleware that reads the whole body and adds a future that completes when the client disconnects.
 
     Args:
         application: The wrapped application.
+        policy: Who may send a large body; the application itself checks access only after the body.
     """
 
-    def __init__(self, application: Application) -> None:
+    def __init__(self, application: Application, policy: AccessPolicy) -> None:
         self._application = application
+        self._policy = policy
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
@@ -44,7 +47,8 @@ class DisconnectWatch:
             await self._application(scope, receive, send)
             return
         try:
-            body = await read_body(receive, MAX_BODY_BYTES)
+            body = await read_body(receive, self._limit(scope))
+            check_size(body)
         except ClientDisconnected:
             # An incomplete request is dropped: without its whole body it could mean something else.
             return
@@ -57,6 +61,15 @@ class DisconnectWatch:
             await self._application(_with_body(scope, body, gone), _replay(body, receive), send)
         finally:
             watch.cancel()
+
+    def _limit(self, scope: Scope) -> int:
+        if (scope["method"], scope["path"].rstrip("/")) != ("POST", "/sessions"):
+            return MAX_BODY_BYTES
+        try:
+            authorize(caller_of(scope), self._policy)
+        except DroverError:
+            return MAX_BODY_BYTES
+        return MAX_BODY_WITH_EXTENSIONS_BYTES
 
 
 def _with_body(scope: Scope, body: bytes, gone: Future[None]) -> Scope:

@@ -58,20 +58,28 @@ def _w3c(
 
 
 DRIVER_ROUTES = (
+    _w3c(
+        "get",
+        "/wd/hub/sessions",
+        "List sessions with their capabilities",
+        "Not in the standard; answered as ChromeDriver does: a list of `id` and `capabilities`.",
+    ),
     _w3c("get", "/wd/hub/status", "Check whether sessions can be created", "W3C Status."),
     _w3c(
         "post",
         "/wd/hub/session",
         "Create a session over WebDriver",
         "W3C New Session. The returned id is that of the managed session. With `webSocketUrl: true` the "
-        "response contains a BiDi address on this port.",
+        "response contains a BiDi address on this port. `drover:ignored` lists capabilities that were set "
+        "aside.",
         NewSession,
     ),
     _w3c(
         "delete",
         "/wd/hub/session/{session_id}",
         "Close a session over WebDriver",
-        "W3C Delete Session; the same as `DELETE /sessions/{session_id}`.",
+        "W3C Delete Session; the same as `DELETE /sessions/{session_id}`. It succeeds as well if the session "
+        "is already closed, as at ChromeDriver.",
     ),
     *(
         _w3c(

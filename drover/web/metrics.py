@@ -132,6 +132,8 @@ class Metrics:
             case events.SessionCreated():
                 self._starts.labels("ok").inc()
                 self._start_seconds.observe(event.duration_ms / 1000)
+            case events.CapabilitiesRejected():
+                self._starts.labels("rejected").inc()
             case events.SessionStartFailed():
                 self._starts.labels("failed").inc()
             case events.SessionRecovered():

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from flask import current_app, request
 
+from drover.browser.capabilities.policy import Policy
 from drover.core.deadline import REQUEST_S, Deadline
 from drover.core.settings import Settings
 from drover.net.access import AccessPolicy
@@ -33,6 +34,7 @@ class Services:
 
     settings: Settings
     policy: AccessPolicy
+    capability_policy: Policy
     manager: SessionManager
     cleaner: ProcessCleaner
     metrics: Metrics

@@ -16,7 +16,6 @@ from drover.api.session_requests import (
     request_of,
 )
 from drover.api.validation import Nothing
-from drover.browser.capabilities import policy
 from drover.core.errors import InvalidRequest
 from drover.sessions.pool.acquire_request import Acquired
 from drover.web.request_parsing import read_body, read_query
@@ -30,8 +29,7 @@ def acquire_session() -> Response:
     """Get or create a session."""
     read_query(Nothing)
     body = read_body(SessionRequest)
-    allow_unsafe = services().settings.allow_unsafe_capabilities
-    checked = policy.check(body.capabilities or {}, allow_unsafe=allow_unsafe)
+    checked = services().capability_policy.check(body.capabilities or {})
     wanted = request_of(body, checked, request.headers.get(LEASE_TOKEN))
     return _handed_over(services().manager.acquire(wanted, request_deadline()))
 

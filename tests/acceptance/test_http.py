@@ -1,7 +1,6 @@
 """HTTP behaviour: access, refusals and their wording."""
 
 import base64
-import re
 import shutil
 import subprocess
 from typing import Final
@@ -23,11 +22,6 @@ ENDPOINTS: Final = [
     ("POST", CLEANUP),
     ("GET", "/no"),
 ]
-
-
-def chrome_options(**options: object) -> dict[str, object]:
-    """Return the body of a request with options for Chrome."""
-    return {"capabilities": {"goog:chromeOptions": options}}
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/sessions/a/b/c", "/sessions/a/screenshot/b", "/wp-login.php"])
@@ -208,80 +202,6 @@ def test_a_token_works_as_bearer_and_as_password_and_stays_secret(start_service:
         assert TOKEN not in str(process.cmdline())
     assert TOKEN not in str(service.logs())
     assert service.get("/no", headers=headers).status_code == 404
-
-
-@pytest.mark.parametrize(
-    ("options", "name"),
-    [
-        ({"binary": "/bin/sh"}, "binary"),
-        ({"extensions": ["UEsFBgAAAAA="]}, "extensions"),
-        ({"debuggerAddress": "127.0.0.1:9222"}, "debuggerAddress"),
-        ({"detach": True}, "detach"),
-        ({"localState": {"background_mode.enabled": True}}, "localState"),
-        ({"minidumpPath": "/var"}, "minidumpPath"),
-        ({"args": ["--renderer-cmd-prefix=/bin/sh"]}, "renderer-cmd-prefix"),
-        ({"args": ["renderer-cmd-prefix=/bin/sh"]}, "renderer-cmd-prefix"),
-        ({"args": ["-renderer-cmd-prefix=/bin/sh"]}, "renderer-cmd-prefix"),
-        ({"args": ["--window-size=9,9", "--gpu-launcher=/bin/sh"]}, "gpu-launcher"),
-        ({"args": ["--user-data-dir=/tmp/x"]}, "user-data-dir"),
-        ({"args": ["--load-extension=/tmp/x"]}, "load-extension"),
-        ({"args": ["--enable-logging=stderr"]}, "enable-logging"),
-        ({"args": ["--log-net-log=/tmp/x"]}, "log-net-log"),
-        ({"args": ["--remote-debugging-address=0.0.0.0"]}, "remote-debugging-address"),
-        ({"args": ["--remote-debugging-pipe"]}, "remote-debugging-pipe"),
-        ({"args": ["--type=renderer"]}, "type"),
-        ({"args": ["file:///etc/passwd"]}, "file:///etc/passwd"),
-        ({"args": ["--"]}, "--"),
-        ({"prefs": {"download.default_directory": "/etc"}}, "download.default_directory"),
-        ({"prefs": {"download": {"default_directory": "/etc"}}}, "default_directory"),
-    ],
-    ids=str,
-)
-def test_a_dangerous_capability_is_forbidden_by_name(
-    service: Service, options: dict[str, object], name: str
-) -> None:
-    sentence = expect_error(
-        service.post("/sessions", json=chrome_options(**options)), 403, "forbidden_capability"
-    )
-    assert name in sentence
-    assert service.listed() == {}
-
-
-@pytest.mark.parametrize("name", ["moz:firefoxOptions", "goog:testName", "se:cdp", "nonsense"])
-def test_a_non_standard_capability_is_forbidden_by_name(service: Service, name: str) -> None:
-    response = service.post("/sessions", json={"capabilities": {name: {}}})
-    assert name in expect_error(response, 403, "forbidden_capability")
-
-
-def test_allowed_capabilities_take_effect(service: Service) -> None:
-    options = {
-        "args": ["--window-size=811,613", "user-agent=Agent Smith", "--disable-notifications", "--lang=de"],
-        "excludeSwitches": ["enable-automation"],
-        "prefs": {"intl.accept_languages": "de"},
-    }
-    capabilities = {
-        "acceptInsecureCerts": True,
-        "pageLoadStrategy": "eager",
-        "timeouts": {"script": 5000},
-        "goog:chromeOptions": options,
-    }
-    session = service.create(capabilities=capabilities)
-    seen = Driver(session).run("return [navigator.userAgent, outerWidth, outerHeight]")
-    assert seen == ["Agent Smith", 811, 613]
-
-
-@pytest.mark.parametrize("switch", ["--no-sandbox", "disable-setuid-sandbox", "--remote-debugging-port=9222"])
-def test_common_but_unsafe_switches_are_dropped_and_logged(service: Service, switch: str) -> None:
-    since = service.mark()
-    session = service.create(**chrome_options(args=[switch]))
-    assert not session["browser"]["debugger_address"].endswith(":9222")
-    service.wait_for_log(re.sub(r"^--|=.*", "", switch), since)
-
-
-def test_the_list_can_be_opened(start_service: StartService) -> None:
-    service = start_service(allow_unsafe_capabilities=1)
-    session = service.create(**chrome_options(args=["--some-switch=of-mine"]))
-    assert "--some-switch=of-mine" in " ".join(psutil.Process(session["browser"]["pid"]).cmdline())
 
 
 def test_curl_needs_nothing_special(service: Service) -> None:

@@ -36,6 +36,7 @@ from typing import Any, Final
 ROOT: Final = Path(__file__).resolve().parents[2]
 VERSION: Final = "156.0.8078.79"
 START_ERROR: Final = "fake chromedriver: cannot find the shared library libnothing.so"
+REJECTION: Final = "cannot parse capability: goog:chromeOptions\nfrom invalid argument: 'x' must be a device"
 BIND_FAILED: Final = "bind() failed: Address already in use (98)"
 CONTROL: Final = "FAKE_CHROMEDRIVER_CONTROL"
 COMMANDS: Final = "commands"
@@ -57,6 +58,8 @@ class Fault(str, Enum):
     DIES_MID_COMMAND = "dies_mid_command"  # exits when it receives a session's command
     DIES_AFTER_SESSION = "dies_after_session"  # answers POST /session, then exits
     REFUSES_SESSION = "refuses_session"  # answers POST /session with `session not created`
+    REFUSES_CAPABILITIES = "refuses_capabilities"  # the same, unless default capabilities are requested
+    REJECTS_CAPABILITIES = "rejects_capabilities"  # answers POST /session with `invalid argument`
     ANSWERS_GARBAGE = "answers_garbage"  # answers with bytes that are not HTTP
     ANSWERS_HTML = "answers_html"  # answers 200 with a page that is not JSON
     IGNORES_TERM = "ignores_term"  # continues after SIGTERM; read once, at the start
@@ -257,6 +260,12 @@ class DriverHandler(Handler):
             )
             return
         requested = _requested_capabilities(body)
+        if current_fault() is Fault.REFUSES_CAPABILITIES and set(requested) - {"goog:chromeOptions"}:
+            self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, "session not created", "Chrome instance exited")
+            return
+        if current_fault() is Fault.REJECTS_CAPABILITIES:
+            self._refuse(HTTPStatus.BAD_REQUEST, "invalid argument", REJECTION)
+            return
         options = requested.get("goog:chromeOptions", {})
         try:
             browser = self._browser(options)

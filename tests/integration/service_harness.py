@@ -13,6 +13,7 @@ from typing import TypeVar
 import psutil
 import pytest
 
+from drover.browser.browser_starter import DEFAULT
 from drover.browser.capabilities.policy import CheckedCapabilities
 from drover.browser.devtools import BrowserSignals, DevToolsFailed
 from drover.browser.running_browser import RunningBrowser
@@ -123,9 +124,10 @@ class ServiceHarness:
         *,
         disconnected: Future[None] | None = None,
         idle: float = 1800.0,
+        capabilities: CheckedCapabilities = DEFAULT,
     ) -> Acquired:
         """Get or create a session, as a request does."""
-        request = AcquireRequest(session_id, key, None, CheckedCapabilities({}), idle)
+        request = AcquireRequest(session_id, key, None, capabilities, idle)
         return self.manager.acquire(request, Deadline(TIMEOUT_S, disconnected))
 
     def run_in_thread(self, call: Callable[[], T]) -> Future[T]:

@@ -246,8 +246,8 @@ def test_short_lived_processes_do_not_disturb_a_snapshot(kids: Children) -> None
 
 
 WITHOUT_FIRST_THREAD = """
-import ctypes, threading, time
-threading.Thread(target=time.sleep, args=[600]).start()
+import ctypes, threading
+threading.Thread(target=input).start()
 print("ready", flush=True)
 ctypes.CDLL(None).syscall(%d, 0)  # ends this thread alone
 """

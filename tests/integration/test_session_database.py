@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from drover.browser.capabilities.policy import CheckedCapabilities
+from drover.browser.capabilities.tables import Ignored
 from drover.browser.health import Cause
 from drover.browser.recovery import Method, Recovery
 from drover.browser.running_browser import RunningBrowser
@@ -47,7 +48,7 @@ SESSION = Session(
     key="Konto 17 \U0001f600",
     folder=SessionFolder(Path("/data/s/abcdefgh")),
     capabilities=CheckedCapabilities(
-        {"timeouts": {"script": 1}, "goog:chromeOptions": {"args": ["--lang=de"]}}, ("x",)
+        {"timeouts": {"script": 1}, "goog:chromeOptions": {"args": ["--lang=de"]}}, (Ignored("x", "why"),)
     ),
     first_page="https://example.org/",
     idle_timeout=1800,

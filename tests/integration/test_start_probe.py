@@ -84,6 +84,7 @@ class HealthyLauncher:
     """A launcher whose last start worked, and whose obstacle must not be read."""
 
     unavailable = None
+    doubtful = False
 
     def obstacle(self) -> str:
         raise AssertionError("a healthy service looked for an obstacle")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import itertools
+import json
+import zipfile
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -103,3 +107,17 @@ class EventRecorder:
     def lines(self) -> list[str]:
         """Return the log lines heard so far."""
         return [event.message for event in self.events]
+
+
+def packed_extension(
+    manifest: Mapping[str, object] | None = None, files: Mapping[str, bytes] | None = None
+) -> bytes:
+    """Return a packed extension: a ZIP archive with this manifest and these files."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as opened:
+        if manifest is None:
+            manifest = {"manifest_version": 3, "name": "example", "version": "1"}
+        opened.writestr("manifest.json", json.dumps(manifest))
+        for name, content in (files or {}).items():
+            opened.writestr(name, content)
+    return archive.getvalue()

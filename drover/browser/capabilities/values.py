@@ -28,12 +28,18 @@ def cut(text: str) -> str:
     return text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "..."
 
 
-def forbidden(field: str, what: str, reason: str | None = None) -> ForbiddenCapability:
-    """Return the error for something that is not allowed, `what` as in "The switch --x"."""
-    advice = "leave it out, or start the service with DROVER_ALLOW_UNSAFE_CAPABILITIES=1"
-    if reason is not None:
-        advice = f"{reason}; leave it out"
-    return ForbiddenCapability(f"{what} is not allowed: {advice}.", {cut(field): f"{what} is not allowed"})
+def forbidden(field: str, what: str, reason: str, *, fixed: bool = False) -> ForbiddenCapability:
+    """Return the error for something that is refused.
+
+    Args:
+        field: The field that asks for it.
+        what: It, as in "The switch --x".
+        reason: Why, as a clause.
+        fixed: Whether the service's operator cannot allow it either.
+    """
+    operator = "" if fixed else ", or start the service with DROVER_ALLOW_UNSAFE_CAPABILITIES=1"
+    message = f"{what} is not allowed: {reason}. Leave it out{operator}."
+    return ForbiddenCapability(message, {cut(field): f"{what} is not allowed"})
 
 
 def shown(name: str) -> str:

@@ -1,8 +1,9 @@
-"""Start probe: tests, after a failed start, whether browsers can be started again.
+"""Start probe: tests, after a failed start, whether browsers can be started with default capabilities.
 
-While the service is unhealthy, a browser that no client waits for is started from time to time, and closed
-when it has started. Without the probe the service would stay unhealthy until the next client request, and
-clients that wait for a healthy service would wait forever.
+While the service is unhealthy, or a start failed that a client's capabilities may have caused, a browser
+that no client waits for is started from time to time, and closed when it has started. Without the probe
+the service would stay unhealthy until the next client request, and clients that wait for a healthy
+service would wait forever.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class StartProbe:
     def begin(self) -> None:
         """Begin a probe in the background if one is due: after 30 s, then at growing intervals."""
         now = time.monotonic()
-        if self._launcher.unavailable is None:
+        if self._launcher.unavailable is None and not self._launcher.doubtful:
             self._pause_s, self._paused_until = FIRST_PAUSE_S, now + FIRST_PAUSE_S
         elif self._paused_until <= now and (self._thread is None or not self._thread.is_alive()):
             self._paused_until = now + self._pause_s
@@ -65,7 +66,7 @@ class StartProbe:
             obstacle = self._launcher.obstacle()
         except DroverError as error:
             obstacle = error.message
-        if self._launcher.unavailable is None:
+        if self._launcher.unavailable is None and not self._launcher.doubtful:
             # A client's start has succeeded in the meantime.
             return
         if obstacle is not None:

@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 
 from drover.browser import driver_client, health
+from drover.browser.browser_starter import BrowserStarter
 from drover.browser.devtools import DevTools, DevToolsFailed
 from drover.browser.health import Assessment, Health, Silence
 from drover.browser.launcher import Launcher
@@ -29,6 +30,7 @@ from drover.core.errors import (
     DroverError,
     RecoveryFailed,
     SessionLost,
+    SessionNotCreated,
     ShuttingDown,
 )
 from drover.core.events import Emit
@@ -67,7 +69,8 @@ class SessionWorker:
 
     Args:
         registry: The list of sessions.
-        launcher: Starts and stops browsers.
+        launcher: Stops browsers.
+        starter: Starts the browsers of new sessions.
         recoverer: Recovers sessions.
         devtools: The DevTools connections.
         state_saver: Holds the states that were saved from the browsers.
@@ -82,6 +85,7 @@ class SessionWorker:
         self,
         registry: SessionRegistry,
         launcher: Launcher,
+        starter: BrowserStarter,
         recoverer: Recoverer,
         devtools: DevTools,
         state_saver: StateSaver,
@@ -93,6 +97,7 @@ class SessionWorker:
     ) -> None:
         self._registry = registry
         self._launcher = launcher
+        self._starter = starter
         self._recoverer = recoverer
         self._devtools = devtools
         self._state_saver = state_saver
@@ -133,11 +138,9 @@ class SessionWorker:
 
     def _start(self, reserved: Reserved) -> Session:
         session, begun = reserved.session, time.monotonic()
-        for switch in session.capabilities.dropped:
-            self._emit(events.SwitchDropped(session.session_id, switch))
         try:
             self._folders.make(session.folder)
-            running = self._launcher.start(
+            running, capabilities = self._starter.start(
                 session.folder,
                 session.capabilities,
                 Deadline(START_S),
@@ -145,7 +148,7 @@ class SessionWorker:
                 low_priority=session.warm,
             )
             self._prepare(session, running)
-            published = self._publish(session, running)
+            published = self._publish(session, running, capabilities=capabilities)
         except Exception as error:
             raise self._start_failed(session, error) from error
         pids, took_ms = (running.driver.pid, running.browser.pid), _milliseconds_since(begun)
@@ -156,7 +159,9 @@ class SessionWorker:
     def _start_failed(self, session: Session, error: Exception) -> Exception:
         overtaken = self._overtaken(session)
         if overtaken is None:
-            self._emit(events.SessionStartFailed(session.session_id, str(error)))
+            rejected = isinstance(error, SessionNotCreated)
+            event = events.CapabilitiesRejected if rejected else events.SessionStartFailed
+            self._emit(event(session.session_id, str(error)))
         try:
             self._clear(session)
         except Exception as clear_error:  # noqa: BLE001 - after any error the session must not stay half-started

@@ -11,6 +11,7 @@ from typing import Final
 from pydantic import AwareDatetime, TypeAdapter, ValidationError
 
 from drover.browser.capabilities.policy import CheckedCapabilities
+from drover.browser.capabilities.tables import Ignored
 from drover.browser.recovery import Recovery
 from drover.browser.running_browser import RunningBrowser
 from drover.sessions.pool.session import KeepAlive, Lease, Session, SessionState
@@ -43,7 +44,7 @@ class SessionRecord:
 
     Attributes:
         folder: The path of its folder, as on the command lines of its processes.
-        dropped: Names of the switches that were removed from its capabilities.
+        ignored: What was set aside of the requested capabilities.
         running: Its ChromeDriver and browser as last published; None if it had none.
         boot_id: The boot of the machine in which `running` was recorded.
     """
@@ -52,7 +53,6 @@ class SessionRecord:
     key: str | None
     folder: str
     capabilities: Mapping[str, object]
-    dropped: tuple[str, ...]
     first_page: str | None
     idle_timeout: float
     created_at: AwareDatetime
@@ -67,6 +67,7 @@ class SessionRecord:
     window: str | None = None
     bidi_secret: str | None = None
     ends_with_last_window: bool = False
+    ignored: tuple[Ignored, ...] = ()
 
     @classmethod
     def of(cls, session: Session, boot_id: str) -> SessionRecord:
@@ -76,7 +77,7 @@ class SessionRecord:
             key=session.key,
             folder=str(session.folder.path),
             capabilities=session.capabilities.capabilities,
-            dropped=session.capabilities.dropped,
+            ignored=session.capabilities.ignored,
             first_page=session.first_page,
             idle_timeout=session.idle_timeout,
             created_at=session.created_at,
@@ -104,7 +105,7 @@ class SessionRecord:
             session_id=self.session_id,
             key=self.key,
             folder=SessionFolder(Path(self.folder)),
-            capabilities=CheckedCapabilities(self.capabilities, self.dropped),
+            capabilities=CheckedCapabilities(self.capabilities, self.ignored),
             first_page=self.first_page,
             idle_timeout=self.idle_timeout,
             created_at=self.created_at,

@@ -184,7 +184,7 @@ def taken_by(warm: Session, wanted: Session) -> Session:
     return replace(
         wanted,
         folder=warm.folder,
-        capabilities=warm.capabilities,
+        capabilities=replace(warm.capabilities, ignored=wanted.capabilities.ignored),
         state=warm.state,
         generation=warm.generation + 1,
         running=warm.running,

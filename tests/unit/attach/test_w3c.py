@@ -11,15 +11,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drover.attach import w3c
-from drover.attach.w3c import NoMatch, creation_failure, failure, match
+from drover.attach.w3c import creation_failure, failure, match
+from drover.browser.capabilities.policy import Policy
 from drover.core import errors
-from drover.core.errors import DroverError, ForbiddenCapability, InvalidRequest, SessionNotFound
+from drover.core.errors import (
+    DroverError,
+    ForbiddenCapability,
+    InvalidRequest,
+    SessionNotCreated,
+    SessionNotFound,
+)
 
 OPTIONS = "goog:chromeOptions"
+POLICY = Policy(platform="linux", node_label="a")
 
 
 def matched(asked: object) -> tuple[dict[str, object], dict[str, object]]:
-    checked, options = match(asked, allow_unsafe=False)
+    checked, options = match(asked, POLICY)
     return dict(checked.capabilities), dict(options)
 
 
@@ -35,25 +43,31 @@ def test_always_match_is_merged_with_the_first_alternative_that_is_chrome() -> N
             {"browserName": "firefox"},
             {"moz:firefoxOptions": {"args": ["-headless"]}},
             {"browserName": "chrome", "platformName": "plan9"},
-            {"browserName": "Chrome", "acceptInsecureCerts": True},
+            {"browserName": "Chrome", "platformName": "LINUX", "acceptInsecureCerts": True},
             {"browserName": "chrome", "acceptInsecureCerts": False},
         ],
     }
-    with pytest.raises(InvalidRequest):
-        match({"alwaysMatch": {"browserName": "Chrome"}}, allow_unsafe=False)
-    asked["firstMatch"][3]["browserName"] = "chrome"  # type: ignore[index]
-    capabilities, _ = matched(asked)
-    assert capabilities == {"pageLoadStrategy": "eager", "browserName": "chrome", "acceptInsecureCerts": True}
+    assert matched(asked)[0] == {"pageLoadStrategy": "eager", "acceptInsecureCerts": True}
+
+
+def test_an_alternative_for_another_browser_serves_if_there_is_no_better_one() -> None:
+    checked, _ = match({"firstMatch": [{"moz:firefoxOptions": {}}, {"browserName": "firefox"}]}, POLICY)
+    assert [one.name for one in checked.ignored] == ["moz:firefoxOptions"]
+
+
+def test_an_alternative_for_another_node_is_skipped() -> None:
+    asked = {"firstMatch": [{"drover:node": "b"}, {"drover:node": "a", "pageLoadStrategy": "none"}]}
+    assert matched(asked)[0] == {"pageLoadStrategy": "none"}
 
 
 def test_a_forbidden_alternative_is_skipped_for_an_allowed_one() -> None:
-    asked = {"firstMatch": [{OPTIONS: {"binary": "/bin/sh"}}, {"pageLoadStrategy": "none"}]}
+    asked = {"firstMatch": [{OPTIONS: {"debuggerAddress": "x:1"}}, {"pageLoadStrategy": "none"}]}
     assert matched(asked)[0] == {"pageLoadStrategy": "none"}
 
 
 def test_null_counts_as_absent() -> None:
-    asked = {"alwaysMatch": {"browserName": None, "proxy": None}, "firstMatch": [{"browserName": "chrome"}]}
-    assert matched(asked)[0] == {"browserName": "chrome"}
+    asked = {"alwaysMatch": {"timeouts": None, "proxy": None}, "firstMatch": [{"timeouts": {"script": 1}}]}
+    assert matched(asked)[0] == {"timeouts": {"script": 1}}
 
 
 def test_drover_options_are_separated_from_the_capabilities() -> None:
@@ -84,7 +98,7 @@ def test_drover_options_are_separated_from_the_capabilities() -> None:
 )
 def test_malformed_capabilities_are_an_invalid_argument(asked: object) -> None:
     with pytest.raises(InvalidRequest) as refused:
-        match(asked, allow_unsafe=False)
+        match(asked, POLICY)
     assert failure(refused.value).status == 400
 
 
@@ -93,19 +107,20 @@ def test_malformed_capabilities_are_an_invalid_argument(asked: object) -> None:
     [
         {"alwaysMatch": {"browserName": "firefox"}},
         {"firstMatch": [{"browserName": "safari"}, {"platformName": "plan9"}]},
-        {"alwaysMatch": {"moz:firefoxOptions": {}}},
+        {"alwaysMatch": {"platformName": "windows"}},
+        {"alwaysMatch": {"drover:node": "b"}},
     ],
 )
 def test_a_request_for_another_browser_gets_no_session(asked: dict[str, object]) -> None:
-    with pytest.raises(NoMatch) as refused:
-        match(asked, allow_unsafe=False)
+    with pytest.raises(SessionNotCreated) as refused:
+        match(asked, POLICY)
     answer = creation_failure(refused.value)
-    assert (answer.status, json.loads(answer.body)["value"]["error"]) == (500, "session not created")
+    assert (answer.status, json.loads(answer.body)["value"]["error"]) == (400, "session not created")
 
 
 def test_a_forbidden_capability_is_refused_by_name_with_a_w3c_error() -> None:
     with pytest.raises(ForbiddenCapability) as refused:
-        match({"alwaysMatch": {OPTIONS: {"args": ["--renderer-cmd-prefix=xterm"]}}}, allow_unsafe=False)
+        match({"alwaysMatch": {OPTIONS: {"args": ["--renderer-cmd-prefix=xterm"]}}}, POLICY)
     answer = creation_failure(refused.value)
     value = json.loads(answer.body)["value"]
     assert (answer.status, value["error"]) == (403, "session not created")
@@ -154,5 +169,5 @@ JSON = st.recursive(
 def test_random_capabilities_are_matched_or_refused_and_never_fail(always: object, first: object) -> None:
     asked = {"alwaysMatch": always, "firstMatch": [first]}
     with suppress(InvalidRequest, ForbiddenCapability):
-        checked, _ = match(asked, allow_unsafe=False)
+        checked, _ = match(asked, POLICY)
         assert isinstance(checked.capabilities, dict)

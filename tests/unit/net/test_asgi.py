@@ -9,12 +9,20 @@ from typing import Any
 
 import pytest
 
+from drover.api.session_requests import MAX_BODY_BYTES, MAX_BODY_WITH_EXTENSIONS_BYTES
+from drover.net.access import access_policy
 from drover.net.asgi import Message, Receive, Scope, Send, header, origin_form
-from drover.web.disconnects import MAX_BODY_BYTES, DisconnectWatch
+from drover.web.disconnects import DisconnectWatch
 from drover.web.services import CLIENT_GONE
 
 GONE: Message = {"type": "http.disconnect"}
-HTTP: Scope = {"type": "http", "headers": [(b"host", b"localhost"), (b"transfer-encoding", b"chunked")]}
+HTTP: Scope = {
+    "type": "http",
+    "method": "POST",
+    "path": "/cleanup",
+    "headers": [(b"host", b"localhost"), (b"transfer-encoding", b"chunked")],
+}
+POLICY = access_policy("127.0.0.1", 5010, (), "secret")
 
 
 class Application:
@@ -67,7 +75,7 @@ class Client:
 
     def call(self, application: Application, scope: Scope = HTTP) -> None:
         async def run() -> None:
-            await asyncio.wait_for(DisconnectWatch(application)(scope, self.receive, self.send), 10)
+            await asyncio.wait_for(DisconnectWatch(application, POLICY)(scope, self.receive, self.send), 10)
             left = asyncio.all_tasks() - {asyncio.current_task()}
             await asyncio.gather(*left, return_exceptions=True)
 
@@ -119,6 +127,37 @@ def test_a_body_that_is_too_large_is_refused_before_all_of_it_is_read() -> None:
     assert dict(start["headers"])[b"connection"] == b"close"
     told: dict[str, Any] = json.loads(body["body"])
     assert (told["success"], told["code"]) == (False, "request_too_large")
+
+
+@pytest.mark.parametrize(
+    ("path", "token", "limit"),
+    [
+        ("/sessions", b"Bearer secret", MAX_BODY_WITH_EXTENSIONS_BYTES),
+        ("/sessions/", b"Bearer secret", MAX_BODY_WITH_EXTENSIONS_BYTES),
+        ("/sessions", b"Bearer wrong", MAX_BODY_BYTES),
+        ("/sessions/one/lease", b"Bearer secret", MAX_BODY_BYTES),
+    ],
+)
+def test_only_who_may_open_a_session_may_send_extensions_with_it(path: str, token: bytes, limit: int) -> None:
+    headers = [
+        (b"host", b"localhost:5010"),
+        (b"authorization", token),
+        (b"content-type", b"application/json"),
+        (b"content-length", b"1"),
+    ]
+    for size, taken in ((limit, True), (limit + 1, False)):
+        application = Application()
+        Client(part(b'"extensions"'.ljust(size))).call(
+            application, {**HTTP, "path": path, "headers": headers}
+        )
+        assert bool(application.scopes) is taken
+
+
+def test_a_large_body_without_extensions_is_refused() -> None:
+    headers = [(b"host", b"localhost:5010"), (b"authorization", b"Bearer secret")]
+    application, client = Application(), Client(part(b" " * (MAX_BODY_BYTES + 1)))
+    client.call(application, {**HTTP, "path": "/sessions", "headers": headers})
+    assert (application.scopes, client.answers[0]["status"]) == ([], 413)
 
 
 @pytest.mark.parametrize("sent", [[], [part(b'{"session_id"', more=True)]])

@@ -12,6 +12,7 @@ from drover.browser.recovery import Method
 from drover.core import errors
 from drover.core.errors import DroverError
 from drover.core.settings import describe_settings
+from tests.unit.project import capabilities_page
 
 ROOT = Path(__file__).resolve().parents[3]
 DOCS = ROOT / "docs"
@@ -66,6 +67,10 @@ def test_every_cause_and_method_of_a_recovery_is_documented() -> None:
 def test_every_link_has_a_target(page: Path) -> None:
     targets = LINK.findall(page.read_text(encoding="utf-8"))
     assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def test_the_tables_of_capabilities_are_those_of_the_code() -> None:
+    assert capabilities_page.PAGE.read_text(encoding="utf-8") == capabilities_page.rendered()
 
 
 def test_every_page_is_in_the_table_of_contents() -> None:

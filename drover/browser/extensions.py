@@ -1,0 +1,139 @@
+"""Extensions in a session's folder: unpacked for Chrome, and compared with what Chrome has loaded."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import time
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from drover.browser.capabilities.packed_extensions import MANIFEST, NotAnExtension, PackedExtension, members
+from drover.browser.capabilities.tables import Ignored
+from drover.browser.capabilities.values import cut
+from drover.browser.devtools import Connection, DevToolsFailed
+from drover.core.errors import BrowserUnavailable, SessionNotCreated
+
+COMMAND_S = 5.0
+LOADED_S = 5.0
+POLL_S = 0.05
+PAGE = "chrome://extensions"
+_NO_ROOM = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+_LOADED = "chrome.management.getAll().then(all => JSON.stringify(all.map(one => one.id)))"
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """An extension that Chrome was told to load."""
+
+    extension_id: str
+    name: str
+    manifest_version: object
+
+
+def unpack(extensions: Sequence[PackedExtension], folder: Path) -> None:
+    """Unpack extensions into `folder`, each into a folder of its own.
+
+    Raises:
+        SessionNotCreated: An archive is damaged.
+        BrowserUnavailable: The disk is full.
+    """
+    for number, extension in enumerate(extensions):
+        try:
+            _unpack(extension, folder / str(number))
+        except OSError as error:
+            if error.errno in _NO_ROOM:
+                raise BrowserUnavailable(
+                    f"Disk full: an extension cannot be unpacked in {folder}. Free some space, then retry."
+                ) from error
+            raise _damaged(number, error) from error
+        except Exception as error:
+            # Damaged data raises zlib.error, BadZipFile, EOFError and others, which have no common base.
+            raise _damaged(number, error) from error
+
+
+def unpacked(folder: Path) -> list[str]:
+    """Return the paths of the extensions that are unpacked in a folder, in the order they were sent."""
+    if not folder.is_dir():
+        return []
+    return [str(path) for path in sorted(folder.iterdir(), key=lambda path: path.name)]
+
+
+def expected(extensions: Sequence[PackedExtension]) -> list[Expected]:
+    """Return what Chrome has to load."""
+    return [
+        Expected(one.extension_id, str(one.manifest.get("name", "")), one.manifest.get("manifest_version"))
+        for one in extensions
+    ]
+
+
+def not_loaded(connection: Connection, wanted: Sequence[Expected]) -> list[Ignored]:
+    """Return those extensions that Chrome did not load, asking its own page about extensions."""
+    try:
+        loaded = _loaded(connection)
+    except DevToolsFailed as error:
+        return [Ignored(_name(one), f"Chrome does not say whether it loaded it ({error})") for one in wanted]
+    return [
+        Ignored(_name(one), f"Chrome did not load it (manifest version {one.manifest_version})")
+        for one in wanted
+        if one.extension_id not in loaded
+    ]
+
+
+def _loaded(connection: Connection) -> set[str]:
+    opened = connection.call("Target.createTarget", COMMAND_S, url=PAGE, background=True)
+    target_id = str(opened["targetId"])
+    try:
+        return _ask(connection, target_id)
+    finally:
+        connection.call("Target.closeTarget", COMMAND_S, targetId=target_id)
+
+
+def _ask(connection: Connection, target_id: str) -> set[str]:
+    """Return the ids of what is loaded; the page's interfaces are there once it has begun to load."""
+    over = time.monotonic() + LOADED_S
+    while True:
+        answer = connection.call_page(
+            target_id,
+            "Runtime.evaluate",
+            COMMAND_S,
+            expression=_LOADED,
+            awaitPromise=True,
+            returnByValue=True,
+        )
+        listed = answer["result"].get("value")
+        if isinstance(listed, str):
+            return set(json.loads(listed))
+        if time.monotonic() > over:
+            raise DevToolsFailed(f"{PAGE} does not list them")
+        time.sleep(POLL_S)
+
+
+def _unpack(extension: PackedExtension, folder: Path) -> None:
+    folder.mkdir(mode=0o700, parents=True)
+    with zipfile.ZipFile(io.BytesIO(extension.archive)) as opened:
+        for info, path in members(opened):
+            if path.as_posix() == MANIFEST:
+                continue
+            target = folder / path
+            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with opened.open(info) as source, target.open("wb") as written:
+                while part := source.read(_CHUNK_BYTES):
+                    written.write(part)
+    (folder / MANIFEST).write_text(json.dumps(extension.manifest), encoding="utf-8")
+
+
+_CHUNK_BYTES = 1024 * 1024
+
+
+def _damaged(number: int, error: Exception) -> SessionNotCreated:
+    reason = str(error) if isinstance(error, NotAnExtension) else f"the archive is damaged ({error})"
+    where = f"capabilities.goog:chromeOptions.extensions.{number}"
+    return SessionNotCreated(f"Extension {number} cannot be unpacked: {reason}.", {where: "is damaged"})
+
+
+def _name(one: Expected) -> str:
+    return f"extension {cut(one.name)!r}"
