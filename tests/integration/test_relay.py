@@ -94,8 +94,9 @@ def test_a_new_session_is_managed_and_deleting_it_ends_it(harness: ServiceHarnes
         assert value["capabilities"]["se:cdp"] == f"ws://localhost:5010/sessions/{session_id}/cdp"
         ended = await client.send("DELETE", f"/wd/hub/session/{session_id}")
         assert (ended.status, ended.json()) == (200, {"value": None})
+        # ChromeDriver answers a second DELETE with 200 as well (facts.md 11).
         again = await client.send("DELETE", f"/wd/hub/session/{session_id}")
-        assert error_of(again)[:2] == (404, "invalid session id")
+        assert (again.status, again.json()) == (200, {"value": None})
 
     run(harness, scenario)
     harness.assert_nothing_is_left()
