@@ -298,7 +298,7 @@ def test_unknown_commands_get_the_w3c_error(harness: ServiceHarness) -> None:
         refused = await client.send(
             "POST",
             "/wd/hub/session",
-            {"capabilities": {"alwaysMatch": {"goog:chromeOptions": {"binary": "/x"}}}},
+            {"capabilities": {"alwaysMatch": {"goog:chromeOptions": {"debuggerAddress": "x:1"}}}},
         )
         assert error_of(refused)[:2] == (403, "session not created")
         status = await client.send("GET", "/wd/hub/status")
