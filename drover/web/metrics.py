@@ -182,7 +182,7 @@ class Metrics:
         for why in CloseReason:
             self._closes.labels(why.value)
         for counter, values in (
-            (self._starts, ("ok", "failed")),
+            (self._starts, ("ok", "rejected", "failed")),
             (self._cleanups, ("complete", "incomplete", "failed")),
             (self._kills, ("orphan", "everything")),
             (self._trouble, ("store", "upkeep")),

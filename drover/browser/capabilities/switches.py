@@ -140,22 +140,31 @@ def _listed(value: str) -> list[str]:
     return [name.strip() for name in value.split(",") if name.strip()]
 
 
-# Features that are one layer of a sandbox each (sandbox/policy/features.cc), and those that give pages
-# Chrome's internal interfaces (MojoJS) or sockets of the machine (isolated web apps).
-_SANDBOX_FEATURE = re.compile(r".*(?:Sandbox|SandboxLPAC|AppContainer|LPAC|Landlock|Seccomp)|WinSbox.*")
-_POWER_FEATURE = re.compile(r"MojoJS.*|IsolatedWebApp.*|DirectSockets.*|.*PerfettoSystemTracing")
+# Features that are a layer of the sandbox (sandbox/policy/features.cc); those that give pages Chrome's
+# internal interfaces (MojoJS), devices or sockets (isolated web apps), or take such a layer off.
+_SANDBOX_FEATURE = re.compile(
+    r"(?!Privacy).*(?:Sandbox|SandboxLPAC|AppContainer|LPAC|SyscallFilter|Landlock)|WinSbox.*"
+    r"|NetworkServiceFileAllowlist|.*SpectreVariant2Mitigation"
+)
+_POWER_FEATURE = re.compile(
+    r"MojoJS.*|IsolatedWebApp.*|DirectSockets.*|UnrestrictedUsb|.*PerfettoSystemTracing|ForceDisableSpectre.*"
+)
 _FEATURE_NAME = re.compile(r"[*\s]*([^<:\s]*)")
 
 
-def _features(value: str) -> str | None:
-    for listed in _listed(value):
-        found = _FEATURE_NAME.match(listed)
-        name = found[1] if found else listed
-        if _SANDBOX_FEATURE.fullmatch(name):
-            return f"the feature {shown(name)} is a layer of the sandbox"
-        if _POWER_FEATURE.fullmatch(name):
-            return f"the feature {shown(name)} gives pages more than a page may have"
-    return None
+def _features_off(value: str) -> str | None:
+    found = next(filter(_SANDBOX_FEATURE.fullmatch, _feature_names(value)), None)
+    return None if found is None else f"the feature {shown(found)} is a layer of the sandbox"
+
+
+def _features_on(value: str) -> str | None:
+    found = next(filter(_POWER_FEATURE.fullmatch, _feature_names(value)), None)
+    return None if found is None else f"the feature {shown(found)} gives pages more than a page may have"
+
+
+def _feature_names(value: str) -> list[str]:
+    """Return the names in a list such as `A,*B<Trial,C:parameter/value`."""
+    return [found[1] for listed in _listed(value) if (found := _FEATURE_NAME.match(listed))]
 
 
 # Flags of V8 that change limits or the language. V8 takes `_` for `-`, one dash or two, and `no` before a
@@ -192,7 +201,8 @@ def _address(value: str) -> str | None:
 
 
 RULES: Mapping[str, Callable[[str], str | None]] = {
-    "features": _features,
+    "features_off": _features_off,
+    "features_on": _features_on,
     "v8_flags": _v8_flags,
     "web_address": _web_address,
     "address": _address,

@@ -20,6 +20,7 @@ from drover.sessions.lifecycle.session_worker import CloseReason
         (events.SessionAdopted("a", 1, 2), "start", "earlier run"),
         (events.SessionForgotten("a", "its browser is gone"), "end", "its browser is gone"),
         (events.SessionStartFailed("a", "no memory"), "trouble", "no memory"),
+        (events.CapabilitiesRejected("a", "no such device"), "trouble", "no such device"),
         (events.FirstPageFailed("a", "no such host"), "trouble", "no such host"),
         (events.KeepAliveFailed("a", "no such host"), "trouble", "no such host"),
         (events.SessionAppearsDead("a", "connection refused"), "trouble", "connection refused"),

@@ -14,14 +14,16 @@ from drover.core.errors import ForbiddenCapability
 OPTIONS = "goog:chromeOptions"
 GOOD_VALUES = {
     "": "1",
-    "features": "Translate,site-per-process",
+    "features_off": "Translate,site-per-process",
+    "features_on": "NetworkService,NetworkServiceSandbox",
     "v8_flags": "--max-old-space-size=512 --expose-gc",
     "web_address": "https://proxy.example/p.pac",
     "address": "https://example.org/",
     "only_true": True,
 }
 BAD_VALUES = {
-    "features": "Translate,NetworkServiceSandbox",
+    "features_off": "Translate,NetworkServiceSandbox",
+    "features_on": "Translate,MojoJS",
     "v8_flags": "--prof",
     "web_address": "file:///etc/passwd",
     "address": "file:///etc/passwd",
@@ -137,7 +139,7 @@ CONTRACT = {
         renderer-cmd-prefix gpu-launcher utility-cmd-prefix browser-subprocess-path load-extension
         disable-extensions-except disable-seccomp-filter-sandbox disable-namespace-sandbox ssl-key-log-file
         log-net-log trace-startup trace-startup-file trace-anything print-to-pdf screenshot dump-dom
-        enable-ui-devtools enable-tracing ppapi-plugin-launcher
+        enable-ui-devtools enable-tracing ppapi-plugin-launcher enable-blink-test-features
         """,
     Decision.ALLOW: """
         log-level start-fullscreen use-gl headless window-size user-agent proxy-server lang incognito

@@ -120,6 +120,8 @@ def test_what_would_break_a_promise_stays_set_aside_for_the_operator_as_well(nam
         "RendererAppContainer",
         "PrintCompositorLPAC",
         "WinSboxDisableExtensionPoint",
+        "NetworkServiceSyscallFilter",
+        "SpectreVariant2Mitigation",
     ],
 )
 def test_a_feature_that_is_a_layer_of_the_sandbox_cannot_be_switched_off(value: str) -> None:
@@ -127,7 +129,9 @@ def test_a_feature_that_is_a_layer_of_the_sandbox_cannot_be_switched_off(value: 
         check(f"--disable-features={value}")
 
 
-@pytest.mark.parametrize("name", ["MojoJS", "MojoJSTest", "IsolatedWebApps", "DirectSockets"])
+@pytest.mark.parametrize(
+    "name", ["MojoJS", "MojoJSTest", "IsolatedWebApps", "DirectSockets", "UnrestrictedUsb"]
+)
 @pytest.mark.parametrize("switch", ["enable-features", "enable-blink-features"])
 def test_a_feature_that_gives_pages_too_much_cannot_be_switched_on(switch: str, name: str) -> None:
     with pytest.raises(ForbiddenCapability, match=name):
@@ -137,7 +141,7 @@ def test_a_feature_that_gives_pages_too_much_cannot_be_switched_on(switch: str, 
 def test_the_features_that_tools_switch_by_default_pass() -> None:
     for value in (
         "AcceptCHFrame,AutoExpandDetailsElement,ExtensionManifestV2Disabled,IsolateSandboxedIframes",
-        "IsolateOrigins,site-per-process,PrivacySandboxSettings4,PrivacySandboxAdsAPIsOverride",
+        "IsolateOrigins,site-per-process,PrivacySandboxSettings4,PrivacySandboxAdsAPIsOverride,PrivacySandbox",
         "NetworkService,NetworkServiceInProcess2,CDPScreenshotNewSurface,PdfOopif",
     ):
         assert check(f"--disable-features={value}", f"--enable-features={value}")[1] == []

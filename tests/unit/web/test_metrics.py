@@ -82,6 +82,7 @@ def test_every_label_value_exists_from_the_start_at_zero(metrics: Metrics) -> No
         (events.SessionCreated("a", 1, 2, 640), {"drover_starts_total": {"result": "ok"}}),
         (events.WarmBrowserReady("a", 1, 2, 640), {"drover_start_duration_seconds_count": {}}),
         (events.SessionStartFailed("a", "no"), {"drover_starts_total": {"result": "failed"}}),
+        (events.CapabilitiesRejected("a", "no"), {"drover_starts_total": {"result": "rejected"}}),
         (
             events.SessionRecovered("a", "driver_gone", "reattached", 131),
             {
