@@ -9,13 +9,15 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import Enum
 
 from drover.core import events
-from drover.core.deadline import Deadline, DeadlineExceeded
+from drover.core.deadline import REQUEST_S, Deadline, DeadlineExceeded
+from drover.core.errors import Overloaded
 from drover.core.events import Emit
 from drover.processes.cleanup.verdicts import (
     CleanupPlan,
@@ -38,6 +40,7 @@ PASSES = 3
 """Maximum passes of a cleanup: a process may fork while it is being ended, so the plan is repeated."""
 PATIENCE_S = 2.0
 """Seconds that a recovery waits for the cleanup that it triggered."""
+SWEEP_WAIT_S = 5.0
 
 
 class Trigger(Enum):
@@ -159,17 +162,22 @@ class ProcessCleaner:
         self._adopt_grace = adopt_grace
         self._owned_only = owned_only
         self._tidied: frozenset[SessionFolder] = frozenset()
-        self._one_at_a_time = threading.Lock()
+        self._one_at_a_time = threading.RLock()
         self._shared_lock = threading.Lock()
         self._shared: Future[CleanupReport] | None = None
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="cleanup")
 
-    def cleanup(self, trigger: Trigger, *, dry_run: bool = False) -> CleanupReport:
+    def cleanup(
+        self, trigger: Trigger, *, dry_run: bool = False, deadline: Deadline | None = None
+    ) -> CleanupReport:
         """End all orphans on the machine, and remove the folders without a session.
 
         In a dry run nothing is ended, removed or reaped, and the report says what would be done.
+
+        Raises:
+            Overloaded: Another cleanup did not end before the deadline, by default 120 s from now.
         """
-        with self._one_at_a_time:
+        with self.alone(deadline or Deadline(REQUEST_S)):
             self._emit(events.CleanupTriggered())
             return self._cleanup(self._scope(trigger), dry_run=dry_run)
 
@@ -207,20 +215,41 @@ class ProcessCleaner:
         self._tidied = left
 
     def remove_orphaned_folders(self) -> None:
-        """Remove the folders that no session owns; what cannot be removed is left to the next start."""
-        with self._one_at_a_time:
+        """Remove the folders that no session owns; what cannot be removed is left to the next start.
+
+        Raises:
+            Overloaded: A cleanup did not end within `SWEEP_WAIT_S` seconds.
+        """
+        with self.alone(Deadline(SWEEP_WAIT_S)):
             self._sweep(_Stopwatch())
 
     def survey(self) -> CleanupPlan:
         """Judge every Chrome-like process on the machine, as a requested cleanup does."""
         return self._plan(snapshot(), self._scope(Trigger.PERSON))
 
-    def end_everything(self) -> CleanupReport:
+    @contextmanager
+    def alone(self, deadline: Deadline) -> Iterator[None]:
+        """Wait until no cleanup runs on another thread, and let none begin in the `with` block.
+
+        Raises:
+            Overloaded: Another cleanup did not end before the deadline.
+        """
+        if not self._one_at_a_time.acquire(timeout=deadline.remaining()):
+            raise Overloaded("Another cleanup is still running; retry when it has ended")
+        try:
+            yield
+        finally:
+            self._one_at_a_time.release()
+
+    def end_everything(self, deadline: Deadline) -> CleanupReport:
         """End every Chrome and ChromeDriver on the machine, including those of other programs.
 
         Repeats, at most `PASSES` times, until a snapshot shows none that may be ended.
+
+        Raises:
+            Overloaded: Another cleanup did not end before the deadline.
         """
-        with self._one_at_a_time:
+        with self.alone(deadline):
             watch = _Stopwatch()
             report = self._carry_out(CleanupScope.EVERYTHING, watch)
             removed = self._sweep(watch)
@@ -249,7 +278,7 @@ class ProcessCleaner:
             self._emit(events.CleanupFailed(str(error) or type(error).__name__))
 
     def _automatic(self) -> CleanupReport:
-        with self._one_at_a_time:
+        with self.alone(Deadline(REQUEST_S)):
             return self._cleanup(self._scope(Trigger.ITSELF), dry_run=False)
 
     def _cleanup(self, scope: CleanupScope, *, dry_run: bool) -> CleanupReport:

@@ -6,7 +6,6 @@ background, once per session, as a future that all callers await with their own 
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import wait
@@ -102,7 +101,6 @@ class SessionManager:
         self._closer = closer
         self._idle_timeout = idle_timeout
         self._hands_out_warm = hands_out_warm
-        self._emergency = threading.Lock()
 
     def acquire(self, request: AcquireRequest, deadline: Deadline) -> Acquired:
         """Return an existing session, checked and recovered if it is dead, or a new one; counts as activity.
@@ -123,11 +121,12 @@ class SessionManager:
             with suppress(SessionLost, SessionNotFound):
                 if isinstance(outcome, InProgress):
                     recovery = self._await(outcome, deadline) or recovery
-                    continue
-                with self._held(outcome), self._closed_unless_handed_over(outcome, request):
-                    checked = self._monitor.check_and_recover(outcome.session, deadline)
-                    if checked is not None:
-                        return self._taken(outcome, request, checked.recovery or recovery)
+                else:
+                    with self._held(outcome), self._closed_unless_handed_over(outcome, request):
+                        checked = self._monitor.check_and_recover(outcome.session, deadline)
+                        if checked is not None:
+                            return self._taken(outcome, request, checked.recovery or recovery)
+            _check_time(deadline)
 
     def check(self, session_id: str, deadline: Deadline) -> Acquired:
         """Return an existing session, checked and recovered if it is dead; does not count as activity.
@@ -142,11 +141,12 @@ class SessionManager:
             with suppress(SessionLost):
                 if isinstance(outcome, InProgress):
                     recovery = self._await(outcome, deadline) or recovery
-                    continue
-                with self._held(outcome):
-                    checked = self._monitor.check_and_recover(outcome.session, deadline)
-                    if checked is not None:
-                        return self._handed_over(outcome, checked.recovery or recovery)
+                else:
+                    with self._held(outcome):
+                        checked = self._monitor.check_and_recover(outcome.session, deadline)
+                        if checked is not None:
+                            return self._handed_over(outcome, checked.recovery or recovery)
+            _check_time(deadline)
 
     def report(self, session_id: str, deadline: Deadline) -> Session:
         """Return an existing session after a health check, without recovering it.
@@ -223,19 +223,22 @@ class SessionManager:
         """Why no session can be started now; None if nothing is known against it."""
         return "the service is stopping" if self.registry.stopping else self._launcher.unavailable
 
-    def emergency(self) -> CleanupReport:
+    def emergency(self, deadline: Deadline) -> CleanupReport:
         """End every Chrome of the machine and forget every session; no session starts until it is done.
 
         A start or recovery that is in progress ends what it has started and publishes nothing.
+
+        Raises:
+            Overloaded: Other cleanups did not end before the deadline.
         """
-        with self._emergency:
+        with self._cleaner.alone(deadline):
             self._emit(events.EmergencyStarted())
             works = self.registry.close_gate()
             try:
-                report = self._cleaner.end_everything()
+                report = self._cleaner.end_everything(deadline)
                 if works:
-                    wait(works, timeout=EMERGENCY_WAIT_S)
-                    report = report.followed_by(self._cleaner.end_everything())
+                    wait(works, timeout=deadline.within(EMERGENCY_WAIT_S).remaining())
+                    report = report.followed_by(self._cleaner.end_everything(deadline))
                 self._launcher.reap()
                 self._state_saver.forget_all()
                 self._repository.forget_all()
@@ -385,3 +388,16 @@ class SessionManager:
             yield
         finally:
             self.registry.release(outcome.session)
+
+
+def _check_time(deadline: Deadline) -> None:
+    """Raise if there is no time for another attempt to get a session that was lost during the last one.
+
+    Raises:
+        BrowserUnavailable: The deadline has passed.
+        ClientDisconnected: The client disconnected.
+    """
+    try:
+        deadline.check()
+    except DeadlineExceeded as error:
+        raise BrowserUnavailable("The session was closed or lost at every attempt; retry later") from error

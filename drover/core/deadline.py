@@ -47,10 +47,32 @@ class Deadline:
             DeadlineExceeded: The deadline has passed; the work of the future continues.
             ClientDisconnected: The client disconnected; the work of the future continues.
         """
+        self.wait_until_done(future)
+        return future.result()
+
+    def wait_until_done(self, future: Future[Any]) -> None:
+        """Wait until a future is done, whatever its result.
+
+        Raises:
+            DeadlineExceeded: The deadline has passed; the work of the future continues.
+            ClientDisconnected: The client disconnected; the work of the future continues.
+        """
         either: list[Future[Any]] = [future, self._gone]
         wait(either, timeout=self.remaining(), return_when=FIRST_COMPLETED)
         if future.done():
-            return future.result()
+            return
         if self._gone.done():
             raise ClientDisconnected
         raise DeadlineExceeded
+
+    def check(self) -> None:
+        """Raise if the time is over or the client has disconnected; for loops that try again.
+
+        Raises:
+            DeadlineExceeded: The deadline has passed.
+            ClientDisconnected: The client disconnected.
+        """
+        if self._gone.done():
+            raise ClientDisconnected
+        if self.remaining() == 0:
+            raise DeadlineExceeded

@@ -10,7 +10,7 @@ from drover.api.reports import cleanup_json, emergency_json, processes_json
 from drover.api.validation import Nothing, Strict
 from drover.core.errors import CleanupIncomplete
 from drover.web.request_parsing import read_body, read_query
-from drover.web.services import services
+from drover.web.services import request_deadline, services
 from process_cleanup import Trigger
 
 blueprint = Blueprint("maintenance", __name__)
@@ -28,7 +28,7 @@ def cleanup_orphaned_processes() -> Response:
     """End orphans and spare what sessions use."""
     query = read_query(CleanupQuery)
     read_body(Nothing)
-    report = services().cleaner.cleanup(Trigger.PERSON, dry_run=query.dry_run)
+    report = services().cleaner.cleanup(Trigger.PERSON, dry_run=query.dry_run, deadline=request_deadline())
     response = jsonify(cleanup_json(report, _active_sessions()))
     response.status_code = CleanupIncomplete.status if report.failed else HTTPStatus.OK
     return response
@@ -39,7 +39,7 @@ def emergency_recovery() -> Response:
     """End every Chrome on the machine and clear every session."""
     read_query(Nothing)
     read_body(Nothing)
-    report = services().manager.emergency()
+    report = services().manager.emergency(request_deadline())
     body = emergency_json(report, _active_sessions())
     response = jsonify(body)
     response.status_code = HTTPStatus.OK if body["success"] else CleanupIncomplete.status

@@ -14,6 +14,8 @@ import pytest
 
 import process_cleanup
 from drover.core import events
+from drover.core.deadline import Deadline
+from drover.core.errors import Overloaded
 from drover.processes.cleanup.verdicts import ProtectedSession
 from drover.processes.table import ProcessIdentity, ProcessTable, snapshot
 from drover.processes.termination import Outcome, Termination, end
@@ -281,7 +283,7 @@ def test_an_emergency_ends_protected_processes_too_and_removes_folders(
 ) -> None:
     folder = harness.session()
     driver = harness.driver(folder)
-    report = harness.cleaner.end_everything()
+    report = harness.cleaner.end_everything(Deadline(TIMEOUT_S))
     assert killed(report) == {driver}
     assert report.removed_profiles == 1
     assert f"Killing ChromeDriver process: PID {driver}" in harness.recorder.lines
@@ -381,6 +383,22 @@ def test_a_cleanup_waits_for_a_running_one(harness: ConfinedHarness, monkeypatch
         assert scan.scans == 1
         scan.proceed.set()
         running.result(TIMEOUT_S)
+
+
+def test_a_cleanup_waits_for_a_running_one_until_its_deadline_at_most(
+    harness: ConfinedHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan = SlowScan(harness, monkeypatch)
+    with ThreadPoolExecutor(1) as callers:
+        running = callers.submit(harness.cleaner.cleanup, Trigger.PERSON)
+        assert scan.started.acquire(timeout=TIMEOUT_S)
+        with pytest.raises(Overloaded, match="retry when it has ended"):
+            harness.cleaner.cleanup(Trigger.PERSON, deadline=Deadline(0))
+        with pytest.raises(Overloaded):
+            harness.cleaner.end_everything(Deadline(0))
+        scan.proceed.set()
+        running.result(TIMEOUT_S)
+    assert harness.cleaner.cleanup(Trigger.PERSON, deadline=Deadline(0)).failed == ()
 
 
 def test_a_failed_periodic_cleanup_is_logged(

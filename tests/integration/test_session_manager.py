@@ -6,11 +6,13 @@ import os
 import signal
 from collections.abc import Iterator
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from drover.browser import launcher
+from drover.browser.capabilities.policy import CheckedCapabilities
 from drover.browser.health import Cause, HealthStatus
 from drover.browser.recovery import Method
 from drover.core.deadline import ClientDisconnected, Deadline
@@ -24,11 +26,14 @@ from drover.core.errors import (
     SessionNotFound,
     ShuttingDown,
 )
+from drover.sessions.pool.acquire import InProgress
+from drover.sessions.pool.acquire_request import AcquireRequest
 from drover.sessions.pool.session import Session, SessionState
 from process_cleanup import Trigger
 from tests.integration.fake_chromedriver import START_ERROR, Fault
 from tests.integration.service_harness import TIMEOUT_S, ServiceHarness, running_harness
 from tests.machine import is_living, kill_pids, living, run_concurrently, wait_gone, wait_until
+from tests.unit.examples import session
 
 
 @pytest.fixture
@@ -121,6 +126,46 @@ def test_a_delete_during_a_start_ends_it_and_waiting_clients_get_a_new_session(
     assert waiting.result(TIMEOUT_S).created, "the waiting client retries"
 
 
+def test_no_client_retries_longer_than_its_deadline(
+    harness: ServiceHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost: Future[Session] = Future()
+    lost.set_exception(SessionLost("it was closed in the meantime"))
+    again_and_again = InProgress(session("job"), lost)
+    monkeypatch.setattr(harness.manager.registry, "claim", lambda _: again_and_again)
+    monkeypatch.setattr(harness.manager.registry, "find", lambda _: again_and_again)
+    request = AcquireRequest("job", None, None, CheckedCapabilities({}), None)
+    for ask in (partial(harness.manager.acquire, request), partial(harness.manager.check, "job")):
+        with pytest.raises(BrowserUnavailable, match="closed or lost at every attempt"):
+            ask(Deadline(0.05))
+        with pytest.raises(ClientDisconnected):
+            ask(Deadline(TIMEOUT_S, disconnected()))
+
+
+def test_a_session_on_which_no_thread_can_begin_to_work_stays_as_it_was(
+    harness: ServiceHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_thread(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    alive = harness.acquire("alive").session
+    dead = harness.acquire("dead").session
+    with monkeypatch.context() as patch:
+        patch.setattr(harness.manager._worker._executor, "submit", no_thread)
+        kill_pids(pids(dead)[0])
+        for call in (
+            lambda: harness.acquire("new"),
+            lambda: harness.acquire("dead"),
+            lambda: harness.manager.close("alive", deadline()),
+        ):
+            with pytest.raises(ShuttingDown, match="raise its limit of processes"):
+                call()
+    assert [one.session_id for one in harness.manager.registry.sessions()] == ["alive", "dead"]
+    assert pids(harness.acquire("dead").session)[1] == pids(dead)[1]
+    harness.manager.close("alive", deadline())
+    assert not living(pids(alive))
+
+
 def test_closing_a_session_removes_its_processes_and_folder(harness: ServiceHarness) -> None:
     running = pids(harness.acquire("job").session)
     harness.manager.close("job", deadline())
@@ -166,7 +211,7 @@ def test_an_emergency_ends_a_running_start_and_the_service_is_ready_at_once(
     harness.set_fault(Fault.HUNG)
     starting = harness.run_in_thread(lambda: harness.acquire("job"))
     wait_until(lambda: len(harness.drivers()) == 2, "the second ChromeDriver is started")
-    report = harness.manager.emergency()
+    report = harness.manager.emergency(deadline())
     assert report.failed == ()
     assert report.killed_count >= 4
     assert not living(pids(alive))
@@ -189,7 +234,7 @@ def test_a_client_in_the_wait_queue_gets_a_place_after_the_emergency(small: Serv
     waiting = small.run_in_thread(lambda: small.acquire("second"))
     wait_until(lambda: "1 waiting" in repr(small.manager.registry), "the second one waits")
     small.set_fault(Fault.NONE)
-    small.manager.emergency()
+    small.manager.emergency(deadline())
     assert waiting.result(TIMEOUT_S).created
     assert starting.exception(TIMEOUT_S) is None or isinstance(starting.exception(), SessionLost)
 

@@ -15,6 +15,8 @@ from drover.sessions.pool.acquire import Reserved
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Session, SessionState
 
+BEGIN_S = 5.0
+
 
 class Closer:
     """Begins to close sessions, and waits for the result if it is needed.
@@ -41,16 +43,16 @@ class Closer:
             CleanupIncomplete: Something survived; the session stays in the list.
         """
         self._registry.get(session_id)
-        work = self._begin_until_closing(session_id, CloseReason.QUIT if keep else CloseReason.DELETED)
+        why = CloseReason.QUIT if keep else CloseReason.DELETED
         try:
-            deadline.wait(work)
+            deadline.wait(self._begin_until_closing(session_id, why, deadline))
         except DeadlineExceeded as error:
             raise CleanupIncomplete(f"Session {session_id} is still closing; delete it again") from error
 
     def close_unwanted(self, session: Session) -> None:
         """Begin to close a session that was created for one client and never handed over."""
         with suppress(SessionNotFound):
-            self._begin_until_closing(session.session_id, CloseReason.UNWANTED)
+            self._begin_until_closing(session.session_id, CloseReason.UNWANTED, Deadline(BEGIN_S))
 
     def close_idle(self) -> None:
         """Begin to close the sessions that have exceeded their idle timeout."""
@@ -65,22 +67,32 @@ class Closer:
     def close_all(self, sessions: Iterable[Session], deadline: Deadline) -> tuple[Session, ...]:
         """Close sessions in parallel when the service stops; return those that are not closed in time."""
         works: dict[Future[Any], Session] = {}
+        left: list[Session] = []
         for session in sessions:
-            with suppress(SessionNotFound):
-                works[self._begin_until_closing(session.session_id, CloseReason.STOPPING)] = session
+            try:
+                work = self._begin_until_closing(session.session_id, CloseReason.STOPPING, deadline)
+            except SessionNotFound:
+                continue
+            except DeadlineExceeded:
+                left.append(session)
+            else:
+                works[work] = session
         done = wait(works, timeout=deadline.remaining()).done
-        return tuple(one for work, one in works.items() if work not in done or work.exception() is not None)
+        left += [one for work, one in works.items() if work not in done or work.exception() is not None]
+        return tuple(left)
 
-    def _begin_until_closing(self, session_id: str, why: CloseReason) -> Future[Any]:
+    def _begin_until_closing(self, session_id: str, why: CloseReason, deadline: Deadline) -> Future[Any]:
         """Begin to close a session, even if its state changes in the meantime; return the close to wait for.
 
         Raises:
             SessionNotFound: No session has this id.
+            DeadlineExceeded: It has changed at every attempt until the deadline.
         """
         while True:
             work = self._begin(self._registry.get(session_id, or_warm=True), why)
             if work is not None:
                 return work
+            deadline.check()
 
     def _begin(self, session: Session, why: CloseReason) -> Future[Any] | None:
         """Begin to close a session; return the close to wait for, None if the session has changed: retry."""

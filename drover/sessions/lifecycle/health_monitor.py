@@ -17,7 +17,7 @@ from drover.browser.health import Assessment, Cause, Health, HealthReadings, Hea
 from drover.browser.recovery import Recovery
 from drover.browser.running_browser import RunningBrowser
 from drover.core.deadline import Deadline, DeadlineExceeded
-from drover.core.errors import RecoveryFailed
+from drover.core.errors import BrowserUnavailable, RecoveryFailed
 from drover.processes.helpers import look_at_helpers
 from drover.processes.host.memory import memory_held_mb
 from drover.processes.session_mark import session_mark
@@ -83,13 +83,22 @@ class HealthMonitor:
         return CheckResult(result.last_recovery) if isinstance(result, Session) else None
 
     def assess(self, session: Session, deadline: Deadline) -> Assessment:
-        """Probe a session until the assessment is settled or the time is over, and record the result."""
+        """Probe a session until the assessment is settled or the time is over, and record the result.
+
+        Raises:
+            BrowserUnavailable: Other callers' probes of the session took all the time.
+        """
         running, silence, begun = session.running, Silence(), time.monotonic()
         if running is None:
             return Assessment(HealthStatus.DEAD, "it has no browser", Cause.BROWSER_GONE)
         probe = partial(self._probe, running)
         while True:
-            readings = self._probes.do(running, probe)
+            try:
+                readings = self._probes.do(running, probe, deadline)
+            except DeadlineExceeded as error:
+                raise BrowserUnavailable(
+                    f"Session {session.session_id} could not be checked in time; retry"
+                ) from error
             assessment = health.assess(readings, running, silence, self._probe_timeout)
             if assessment.settled or deadline.remaining() == 0:
                 break

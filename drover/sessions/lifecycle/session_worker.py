@@ -132,9 +132,24 @@ class SessionWorker:
         try:
             submitted = self._executor.submit(complete, reserved.work, partial(job, reserved))
         except RuntimeError as error:
-            reserved.work.set_exception(_not_submitted(error))
+            self._leave_as_it_was(reserved, _not_submitted(error))
         else:
-            submitted.add_done_callback(partial(_fail_if_cancelled, reserved.work))
+            submitted.add_done_callback(partial(self._leave_if_cancelled, reserved))
+
+    def _leave_if_cancelled(self, reserved: Reserved, submitted: Future[None]) -> None:
+        if submitted.cancelled():
+            self._leave_as_it_was(reserved, _stopped())
+
+    def _leave_as_it_was(self, reserved: Reserved, error: DroverError) -> None:
+        """Fail work that no thread has begun, and leave the session so that it can begin again."""
+        session = reserved.session
+        if session.state is SessionState.STARTING:
+            self._registry.forget(session)
+        elif session.state is SessionState.RECOVERING:
+            self._registry.publish(session)
+        else:
+            self._registry.close_failed(session)
+        reserved.work.set_exception(error)
 
     def _start(self, reserved: Reserved) -> Session:
         session, begun = reserved.session, time.monotonic()
@@ -179,11 +194,11 @@ class SessionWorker:
     def _recover(self, reserved: Reserved, found: Assessment, pause_s: float) -> Session:
         session, begun = reserved.session, time.monotonic()
         assert found.cause is not None
-        self._emit(events.SessionAppearsDead(session.session_id, found.reason or found.cause.value))
-        self._emit(events.ConnectionErrorDetected(session.session_id))
-        self._pause(session, pause_s)
-        orphans_killed = self._end_orphans()
         try:
+            self._emit(events.SessionAppearsDead(session.session_id, found.reason or found.cause.value))
+            self._emit(events.ConnectionErrorDetected(session.session_id))
+            self._pause(session, pause_s)
+            orphans_killed = self._end_orphans()
             context = RecoveryContext(
                 session.folder,
                 session.capabilities,
@@ -238,13 +253,13 @@ class SessionWorker:
             self._launcher.stop(session.folder, session.running)
             self._await_displaced(session, reserved.displaced)
             self._clear(session)
+            if session.running is not None:
+                self._devtools.forget(session.running.browser_guid)
+            self._state_saver.forget(session.session_id)
+            self._repository.forget(session.session_id)
         except Exception as error:
             self._close_failed(session, error)
             raise
-        if session.running is not None:
-            self._devtools.forget(session.running.browser_guid)
-        self._state_saver.forget(session.session_id)
-        self._repository.forget(session.session_id)
         if self._registry.forget(session):
             self._emit(events.SessionClosed(session.session_id, why.value))
 
@@ -350,11 +365,6 @@ class SessionWorker:
 
 def _milliseconds_since(begun: float) -> int:
     return round(1000 * (time.monotonic() - begun))
-
-
-def _fail_if_cancelled(work: Future[Any], submitted: Future[None]) -> None:
-    if submitted.cancelled():
-        work.set_exception(_stopped())
 
 
 def _not_submitted(error: RuntimeError) -> ShuttingDown:

@@ -9,12 +9,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Hashable
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
+from contextlib import suppress
 from typing import Generic, TypeVar
 
+from drover.core.deadline import ClientDisconnected, Deadline, DeadlineExceeded
 from drover.sessions.pool.acquire import complete
 
 Shared = TypeVar("Shared")
+
+
+class _GivenUp(Exception):
+    """The caller that was about to make a shared call did not wait long enough to make it."""
 
 
 class SingleFlight(Generic[Shared]):
@@ -28,7 +34,7 @@ class SingleFlight(Generic[Shared]):
         self._running: dict[Hashable, Future[Shared]] = {}
         self._next: dict[Hashable, Future[Shared]] = {}
 
-    def do(self, key: Hashable, call: Callable[[], Shared]) -> Shared:
+    def do(self, key: Hashable, call: Callable[[], Shared], deadline: Deadline) -> Shared:
         """Return the result of `call`, or share the call that another caller is about to make for this key.
 
         Waits for at most one running call first.
@@ -36,19 +42,41 @@ class SingleFlight(Generic[Shared]):
         Args:
             key: What the result is about; calls with equal keys are shared.
             call: Makes the call, within a bounded time.
+            deadline: Until when to wait for a call of another caller.
 
         Raises:
+            DeadlineExceeded: The deadline has passed.
+            ClientDisconnected: The client disconnected.
             Exception: What `call` raises, for all callers that share it.
         """
-        with self._lock:
-            shared = self._next.get(key)
-            before = self._running.get(key)
+        while True:
+            with self._lock:
+                shared = self._next.get(key)
+                before = self._running.get(key)
+                if shared is None:
+                    mine = self._next[key] = Future[Shared]()
             if shared is None:
-                mine = self._next[key] = Future[Shared]()
-        if shared is not None:
-            return shared.result()
+                return self._call_after(before, key, mine, call, deadline)
+            with suppress(_GivenUp):
+                return deadline.wait(shared)
+
+    def _call_after(
+        self,
+        before: Future[Shared] | None,
+        key: Hashable,
+        mine: Future[Shared],
+        call: Callable[[], Shared],
+        deadline: Deadline,
+    ) -> Shared:
         if before is not None:
-            wait([before])
+            try:
+                deadline.wait_until_done(before)
+            except (DeadlineExceeded, ClientDisconnected):
+                with self._lock:
+                    del self._next[key]
+                # Those who wanted to share this call may have more time.
+                mine.set_exception(_GivenUp())
+                raise
         with self._lock:
             self._running[key] = self._next.pop(key)
         complete(mine, call)

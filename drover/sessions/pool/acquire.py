@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from drover.core.errors import KeyConflict
+from drover.core.errors import DroverError, KeyConflict
 from drover.sessions.pool.session import Session
 
 
@@ -89,12 +89,26 @@ class Reserved:
 LookupOutcome = Available | InProgress | Reserved
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Waiter:
-    """A place in the wait queue; `granted` is completed with the outcome."""
+    """A place in the wait queue.
+
+    Attributes:
+        claim: What it waits for.
+        granted: Completed with the outcome, when no lock is held.
+        answer: The outcome, set a moment earlier under the registry's lock.
+    """
 
     claim: Claim
     granted: Future[LookupOutcome] = field(default_factory=Future)
+    answer: LookupOutcome | DroverError | None = None
+
+    def tell(self) -> None:
+        """Complete `granted` with the answer."""
+        if isinstance(self.answer, DroverError):
+            self.granted.set_exception(self.answer)
+        elif self.answer is not None:
+            self.granted.set_result(self.answer)
 
 
 def complete(work: Future[Any], job: Callable[[], object]) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from drover.browser.running_browser import RunningBrowser
-from drover.core.errors import CleanupIncomplete, SessionNotFound, ShuttingDown
+from drover.core.errors import CleanupIncomplete, DroverError, SessionNotFound, ShuttingDown
 from drover.processes.cleanup.verdicts import ProtectedSession
 from drover.sessions.pool.acquire import Available, Claim, InProgress, LookupOutcome, Reserved, Waiter, named
 from drover.sessions.pool.eviction import idle_sessions, needs_warm, next_to_evict
@@ -32,9 +32,19 @@ class _Entry:
     work: Future[Any] | None
 
     @property
+    def in_progress(self) -> Future[Any] | None:
+        """The start, recovery or close that is in progress; work that has failed is not."""
+        return self.work if self.work is not None and not self.work.done() else None
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether a close is in progress."""
+        return self.session.state is SessionState.CLOSING and self.in_progress is not None
+
+    @property
     def is_stuck(self) -> bool:
         """Whether its last close failed and no other close is in progress."""
-        return self.session.state is SessionState.CLOSING and self.work is None
+        return self.session.state is SessionState.CLOSING and self.in_progress is None
 
 
 class SessionRegistry:
@@ -77,7 +87,7 @@ class SessionRegistry:
         """Whether a session is being closed, so that a place becomes free soon."""
         with self._lock:
             entries = tuple(self._entries.values())
-        return any(one.session.state is SessionState.CLOSING and one.work is not None for one in entries)
+        return any(entry.is_closing for entry in entries)
 
     def claim(self, claim: Claim) -> LookupOutcome | Waiter:
         """Find or reserve a session; return a place in the wait queue if all places are taken.
@@ -111,11 +121,18 @@ class SessionRegistry:
             return self._hold(self._entry(session_id))
 
     def leave(self, waiter: Waiter) -> LookupOutcome | None:
-        """Leave the wait queue; return the outcome if it was granted at the same moment."""
+        """Leave the wait queue; return the outcome if it was granted at the same moment.
+
+        Raises:
+            DroverError: The outcome is an error.
+        """
         with self._lock:
             if self._queue.leave(waiter):
                 return None
-        return waiter.granted.result()
+            answer = waiter.answer
+        if isinstance(answer, DroverError):
+            raise answer
+        return answer
 
     def release(self, session: Session) -> None:
         """Release a session that `claim` or `find` has returned."""
@@ -157,10 +174,9 @@ class SessionRegistry:
             entry = self._same(session)
             if entry is None:
                 return None
-            closing = entry.session.state is SessionState.CLOSING and entry.work is not None
             moved_on = entry.session.generation != session.generation
-            if closing or moved_on or state not in TRANSITIONS[entry.session.state]:
-                return InProgress(entry.session, entry.work) if entry.work else None
+            if entry.is_closing or moved_on or state not in TRANSITIONS[entry.session.state]:
+                return InProgress(entry.session, entry.in_progress) if entry.in_progress else None
             return self._begin(entry, state)
 
     def adopt(self, session: Session) -> None:
@@ -286,10 +302,10 @@ class SessionRegistry:
         """Accept no more claims, fail all waiting callers, and return all sessions, warm ones included."""
         with self._lock:
             self._stopping = True
-            grants = self._queue.fail(ShuttingDown("The service is stopping; retry after its restart"))
+            failed = self._queue.fail(ShuttingDown("The service is stopping; retry after its restart"))
             sessions = tuple(entry.session for entry in self._entries.values())
-        for granted in grants:
-            granted.tell()
+        for waiter in failed:
+            waiter.tell()
         return sessions
 
     def _everything(self) -> tuple[Session, ...]:
@@ -357,12 +373,12 @@ class SessionRegistry:
                 entry.session = counted(entry.session, callers, commands)
 
     def _hold(self, entry: _Entry) -> Available | InProgress:
-        if entry.work is not None:
-            return InProgress(entry.session, entry.work)
         if entry.is_stuck:
             raise CleanupIncomplete(
                 f"Session {entry.session.session_id} could not be closed yet; delete it again to retry"
             )
+        if entry.work is not None:
+            return InProgress(entry.session, entry.work)
         entry.session = replace(entry.session, callers=entry.session.callers + 1)
         return Available(entry.session)
 
@@ -373,13 +389,13 @@ class SessionRegistry:
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
-        """Hold the lock for a change; then, without it, complete the grants and evictions that result."""
+        """Hold the lock for a change; then, without it, tell the waiters and evict the sessions."""
         with self._lock:
             yield
-            grants = self._queue.serve(self._answer)
+            answered = self._queue.serve(self._answer)
             victims = tuple(self._victims())
-        for granted in grants:
-            granted.tell()
+        for waiter in answered:
+            waiter.tell()
         for victim in victims:
             self._evict(victim)
 

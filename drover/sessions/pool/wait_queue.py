@@ -4,29 +4,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from drover.core.errors import AtCapacity, DroverError
 from drover.sessions.pool.acquire import Claim, LookupOutcome, Waiter
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """The outcome for a waiter, to be delivered when no lock is held."""
-
-    waiter: Waiter
-    answer: LookupOutcome | DroverError
-
-    def tell(self) -> None:
-        """Complete the waiter's future."""
-        if isinstance(self.answer, DroverError):
-            self.waiter.granted.set_exception(self.answer)
-        else:
-            self.waiter.granted.set_result(self.answer)
-
-
 class WaitQueue:
-    """Callers that wait for a place, at most `longest` of them."""
+    """Callers that wait for a place, at most `longest` of them.
+
+    A waiter that leaves the queue with an answer must be told when no lock is held.
+    """
 
     def __init__(self, longest: int) -> None:
         self._longest = longest
@@ -48,15 +35,15 @@ class WaitQueue:
         return waiter
 
     def leave(self, waiter: Waiter) -> bool:
-        """Remove a waiter from the queue; False if its outcome has already been granted."""
+        """Remove a waiter from the queue; False if it has been answered already."""
         if waiter not in self._waiters:
             return False
         self._waiters.remove(waiter)
         return True
 
-    def serve(self, answer: Callable[[Claim], LookupOutcome | None]) -> list[Grant]:
-        """Remove the waiters that can be answered, from the front until the first that cannot."""
-        grants = []
+    def serve(self, answer: Callable[[Claim], LookupOutcome | None]) -> list[Waiter]:
+        """Answer waiters from the front, until the first that cannot be answered; return them."""
+        answered = []
         while self._waiters:
             try:
                 found: LookupOutcome | DroverError | None = answer(self._waiters[0].claim)
@@ -64,11 +51,14 @@ class WaitQueue:
                 found = error
             if found is None:
                 break
-            grants.append(Grant(self._waiters.popleft(), found))
-        return grants
+            answered.append(self._waiters.popleft())
+            answered[-1].answer = found
+        return answered
 
-    def fail(self, error: DroverError) -> list[Grant]:
-        """Remove all waiters, with an error as their outcome."""
-        grants = [Grant(waiter, error) for waiter in self._waiters]
+    def fail(self, error: DroverError) -> list[Waiter]:
+        """Answer all waiters with an error, and return them."""
+        failed = list(self._waiters)
         self._waiters.clear()
-        return grants
+        for waiter in failed:
+            waiter.answer = error
+        return failed

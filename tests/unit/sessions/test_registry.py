@@ -264,6 +264,17 @@ def test_a_waiter_that_leaves_when_granted_gets_the_outcome(registry: SessionReg
     assert left is waiter.granted.result()
 
 
+def test_a_waiter_that_leaves_does_not_wait_for_the_thread_that_is_about_to_tell_it(
+    registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = [reserve(registry), reserve(registry)]
+    waiter = queue(registry, "c")
+    monkeypatch.setattr(Waiter, "tell", lambda _: None)  # as if that thread was preempted before
+    registry.forget(taken[0].session)
+    assert not waiter.granted.done()
+    assert isinstance(registry.leave(waiter), Reserved)
+
+
 def test_a_waiter_that_leaves_when_failed_gets_the_error(registry: SessionRegistry) -> None:
     reserve(registry, "a")
     reserve(registry, "b")
@@ -427,6 +438,17 @@ def test_a_failed_close_can_be_retried_and_the_session_is_unavailable_until_then
     assert isinstance(second, Reserved)
     assert registry.unclosed() == ()
     assert registry.forget(second.session)
+
+
+def test_a_close_whose_work_has_failed_can_be_retried(registry: SessionRegistry) -> None:
+    first = registry.begin(ready(registry, "a"), CLOSING)
+    assert isinstance(first, Reserved)
+    first.work.set_exception(ShuttingDown("no thread began it"))
+    assert [found.session_id for found in registry.unclosed()] == ["a"]
+    assert not registry.makes_room
+    with pytest.raises(CleanupIncomplete, match="delete it again to retry"):
+        registry.claim(claim("a"))
+    assert isinstance(registry.begin(registry.get("a"), CLOSING), Reserved)
 
 
 @pytest.mark.parametrize("state", [READY, CLOSING])

@@ -73,7 +73,7 @@ class FakeManager:
         self.calls.append(("screenshot", session_id))
         return b"\x89PNG"
 
-    def emergency(self) -> CleanupReport:
+    def emergency(self, _: Deadline) -> CleanupReport:
         return CleanupReport(killed=(killed(1234), killed(5678)), removed_profiles=1, duration_ms=84)
 
 
@@ -106,7 +106,8 @@ class FakeCleaner:
         self.asked: list[tuple[Trigger, bool]] = []
         self._report = report or CleanupReport()
 
-    def cleanup(self, trigger: Trigger, *, dry_run: bool = False) -> CleanupReport:
+    def cleanup(self, trigger: Trigger, *, dry_run: bool, deadline: Deadline) -> CleanupReport:
+        assert deadline.remaining() > 0
         self.asked.append((trigger, dry_run))
         return replace(self._report, dry_run=dry_run)
 
@@ -117,7 +118,7 @@ class FakeCleaner:
 class FailingCleaner(FakeCleaner):
     """A cleaner whose cleanup fails."""
 
-    def cleanup(self, trigger: Trigger, *, dry_run: bool = False) -> CleanupReport:
+    def cleanup(self, trigger: Trigger, *, dry_run: bool, deadline: Deadline) -> CleanupReport:
         raise PermissionError("secret detail")
 
 
@@ -519,7 +520,7 @@ def test_in_an_emergency_only_a_survivor_of_the_own_user_is_a_failure(
 ) -> None:
     manager = serve(flask)
     failed = Failed(judgement(9, own_user=own_user), "denied")
-    manager.emergency = lambda: CleanupReport(failed=(failed,))  # type: ignore[method-assign]
+    manager.emergency = lambda _: CleanupReport(failed=(failed,))  # type: ignore[method-assign]
     answered, told = post(client, {}, "/emergency_recovery")
     assert (answered, told["success"]) == (status, status == 200)
     assert [one["pid"] for one in told["failed"]] == [9]
