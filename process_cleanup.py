@@ -10,15 +10,16 @@ import os
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import Enum
 
 from drover.core import events
 from drover.core.deadline import REQUEST_S, Deadline, DeadlineExceeded
-from drover.core.errors import Overloaded
+from drover.core.errors import DroverError, Overloaded
 from drover.core.events import Emit
+from drover.core.jobs import Job, JobKind, Jobs
 from drover.processes.cleanup.verdicts import (
     CleanupPlan,
     CleanupScope,
@@ -142,6 +143,7 @@ class ProcessCleaner:
     Args:
         folders: The session folders of this instance.
         protected: Returns the sessions to protect; called after the process table has been read.
+        jobs: Run the automatic cleanups.
         emit: Receives all events.
         adopt_grace: Seconds for which the sessions of another, stopped instance are left alone.
         owned_only: Never end a ChromeDriver that Drover did not start.
@@ -151,6 +153,7 @@ class ProcessCleaner:
         self,
         folders: SessionFolders,
         protected: Callable[[], tuple[ProtectedSession, ...]],
+        jobs: Jobs,
         emit: Emit,
         *,
         adopt_grace: float,
@@ -158,14 +161,12 @@ class ProcessCleaner:
     ) -> None:
         self._folders = folders
         self._protected = protected
+        self._jobs = jobs
         self._emit = emit
         self._adopt_grace = adopt_grace
         self._owned_only = owned_only
         self._tidied: frozenset[SessionFolder] = frozenset()
         self._one_at_a_time = threading.RLock()
-        self._shared_lock = threading.Lock()
-        self._shared: Future[CleanupReport] | None = None
-        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="cleanup")
 
     def cleanup(
         self, trigger: Trigger, *, dry_run: bool = False, deadline: Deadline | None = None
@@ -188,20 +189,19 @@ class ProcessCleaner:
         and returns 0; a slow one continues in the background.
         """
         try:
-            return Deadline(PATIENCE_S).wait(self._start_shared()).killed_count
+            report = Deadline(PATIENCE_S).wait(self._begin())
         except DeadlineExceeded:
-            self._emit(
-                events.CleanupFailed(
-                    f"it takes longer than {PATIENCE_S:.0f} s and continues in the background"
-                )
-            )
-        except Exception as error:  # noqa: BLE001 - a failed cleanup must not stop the recovery
-            self._emit(events.CleanupFailed(str(error) or type(error).__name__))
+            reason = f"it takes longer than {PATIENCE_S:.0f} s and continues in the background"
+        except (DroverError, CancelledError) as error:
+            reason = str(error) or "the service is stopping"
+        else:
+            return report.killed_count if report is not None else 0
+        self._emit(events.CleanupFailed(reason))
         return 0
 
     def by_interval(self) -> None:
         """Start a cleanup in the background; a failure is only logged."""
-        self._start_shared().add_done_callback(self._log_failure)
+        self._begin()
 
     def tidy(self) -> None:
         """Start a cleanup in the background if there is a new folder without a session.
@@ -257,29 +257,22 @@ class ProcessCleaner:
                 report, removed_profiles=removed, duration_ms=watch.total(), phases_ms=watch.phases()
             )
 
-    def close(self) -> None:
-        """Stop the thread of automatic cleanups after its current cleanup."""
-        self._executor.shutdown()
-
     def _scope(self, trigger: Trigger) -> CleanupScope:
         if self._owned_only:
             return CleanupScope.OWNED
         return CleanupScope.SYSTEM if trigger is Trigger.PERSON else CleanupScope.ABANDONED
 
-    def _start_shared(self) -> Future[CleanupReport]:
-        with self._shared_lock:
-            if self._shared is None or self._shared.done():
-                self._shared = self._executor.submit(self._automatic)
-            return self._shared
+    def _begin(self) -> Future[CleanupReport | None]:
+        return self._jobs.begin(Job(JobKind.CLEANUP), self._automatic)
 
-    def _log_failure(self, ended: Future[CleanupReport]) -> None:
-        error = None if ended.cancelled() else ended.exception()
-        if error is not None:
+    def _automatic(self) -> CleanupReport | None:
+        """Clean up in the background; a failure is logged and counted as one of a cleanup."""
+        try:
+            with self.alone(Deadline(REQUEST_S)):
+                return self._cleanup(self._scope(Trigger.ITSELF), dry_run=False)
+        except Exception as error:  # noqa: BLE001 - a failed cleanup must not stop the recovery
             self._emit(events.CleanupFailed(str(error) or type(error).__name__))
-
-    def _automatic(self) -> CleanupReport:
-        with self.alone(Deadline(REQUEST_S)):
-            return self._cleanup(self._scope(Trigger.ITSELF), dry_run=False)
+            return None
 
     def _cleanup(self, scope: CleanupScope, *, dry_run: bool) -> CleanupReport:
         watch = _Stopwatch()

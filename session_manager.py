@@ -272,7 +272,6 @@ class SessionManager:
         # A start that was overtaken ends what it has started; its folder is removed only then.
         wait(self.registry.works(), timeout=deadline.remaining())
         self._state_saver.close()
-        self._worker.shut_down()
         return tuple(session.session_id for session in left)
 
     def _end_on_disk(self, session: Session) -> None:

@@ -22,6 +22,7 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from drover.core.jobs import Jobs
 from drover.storage.session_folders import SessionFolder, SessionFolders
 from process_cleanup import CleanupReport, ProcessCleaner, Trigger
 from tests.acceptance.foreign_programs import Automation, start_automation
@@ -42,7 +43,12 @@ class OrphanSite:
         self._started: list[Automation] = []
         # An infinite grace: this cleaner treats no other instance as dead, so it touches none.
         self.cleaner = ProcessCleaner(
-            self._folders, lambda: (), lambda _: None, adopt_grace=math.inf, owned_only=True
+            self._folders,
+            lambda: (),
+            Jobs({}, lambda _: None),
+            lambda _: None,
+            adopt_grace=math.inf,
+            owned_only=True,
         )
 
     def start_trees(self, trees: int) -> set[int]:

@@ -28,6 +28,7 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from drover.core.jobs import Jobs
 from drover.processes.cleanup.verdicts import ProtectedSession
 from drover.storage.session_folders import SessionFolder, SessionFolders
 from process_cleanup import CleanupReport, ProcessCleaner, Trigger
@@ -98,7 +99,12 @@ class Soak:
 
     def _cleaner(self, *, owned_only: bool) -> ProcessCleaner:
         return ProcessCleaner(
-            self._folders, lambda: (self._kept,), lambda _: None, adopt_grace=math.inf, owned_only=owned_only
+            self._folders,
+            lambda: (self._kept,),
+            Jobs({}, lambda _: None),
+            lambda _: None,
+            adopt_grace=math.inf,
+            owned_only=owned_only,
         )
 
     def _start_session(self, stack: contextlib.ExitStack) -> ProtectedSession:

@@ -13,7 +13,6 @@ import logging
 import re
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -26,6 +25,7 @@ from drover.core import events
 from drover.core.errors import ShuttingDown
 from drover.core.events import Event
 from drover.core.logs import LogLine, rfc3339
+from drover.core.threads import ThreadPool
 from drover.net.asgi import Header, Receive, Scope, Send
 
 T = TypeVar("T")
@@ -151,7 +151,7 @@ class EventStream:
         self._sources = sources
         self._log = RingBuffer(LOG_LINES)
         self._timeline = RingBuffer(MOMENTS)
-        self._threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="events")
+        self._threads = ThreadPool("events", 2)
         self._listeners: list[Listener] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -63,6 +63,11 @@ def _(event: Event) -> TimelineEntry | None:
 
 
 @timeline_entry.register
+def _(event: events.JobFailed) -> TimelineEntry | None:
+    return TimelineEntry("trouble", event.message, event.session_id)
+
+
+@timeline_entry.register
 def _(event: events.SessionAdopted) -> TimelineEntry | None:
     return TimelineEntry("start", "Adopted from an earlier run with its browser", event.session_id)
 

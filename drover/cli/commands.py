@@ -23,8 +23,10 @@ from drover.cli.doctor import Check, Status
 from drover.cli.system_checks import read_set_up
 from drover.core import events
 from drover.core.errors import CleanupIncomplete, StartObstructed, StartRefused
+from drover.core.jobs import JobKind, Jobs
 from drover.core.logs import set_up_logging
 from drover.core.settings import Settings, describe_settings, load_settings
+from drover.core.threads import ThreadPool
 from drover.core.version import VERSION
 from drover.net.access import is_loopback
 from drover.processes.cleanup.verdicts import ProtectedSession
@@ -140,6 +142,7 @@ def _cleaner_alone(settings: Settings) -> ProcessCleaner:
     return ProcessCleaner(
         folders,
         spared,
+        Jobs({JobKind.CLEANUP: ThreadPool("cleanup", 1)}, hub.emit),
         hub.emit,
         adopt_grace=settings.adopt_grace,
         owned_only=settings.cleanup_scope == "owned",

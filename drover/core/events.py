@@ -449,6 +449,27 @@ class UpkeepFailed(Event):
 
 
 @dataclass(frozen=True)
+class JobFailed(Event):
+    """A background job ended with an error.
+
+    Attributes:
+        kind: A `JobKind` of `drover.core.jobs`, as text.
+        session_id: Its session; None if it concerns the whole service.
+        error: The reason.
+    """
+
+    level = logging.ERROR
+    kind: str
+    session_id: str | None
+    error: str
+
+    @property
+    def message(self) -> str:
+        of = f" of session {self.session_id}" if self.session_id is not None else ""
+        return f"Background job failed: {self.kind}{of}: {self.error}"
+
+
+@dataclass(frozen=True)
 class LogLinesDropped(Event):
     """Log lines that were dropped because nothing read the log, or it could not be written."""
 

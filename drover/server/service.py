@@ -27,7 +27,9 @@ from drover.browser.installed import InstalledBrowser
 from drover.browser.launcher import Launcher
 from drover.browser.recovery import Recoverer
 from drover.core import events
+from drover.core.jobs import JobKind, Jobs
 from drover.core.settings import Settings
+from drover.core.threads import ThreadPool
 from drover.net import access
 from drover.net.asgi import Application
 from drover.processes.host.boot import boot_id
@@ -71,6 +73,8 @@ TIDY_TICK_S = 30.0
 SIGN_OF_LIFE_S = 10.0
 SAVE_TICK_S = 1.0
 REAP_TICK_S = 5.0
+JOBS_S = 3.0
+"""How long the stop waits for background jobs, after the sessions have been closed."""
 
 
 class Drover:
@@ -97,9 +101,11 @@ class Drover:
         self._capability_policy = Policy(settings.allow_unsafe_capabilities, settings.node_label)
         self._metrics = Metrics(self._registry, self._is_healthy)
         self.hub.subscribe(self._metrics.hear)
+        self._jobs = Jobs(_pools(settings.max_sessions), self.hub.emit)
         self._cleaner = ProcessCleaner(
             self._folders,
             self._registry.protected,
+            self._jobs,
             self.hub.emit,
             adopt_grace=settings.adopt_grace,
             owned_only=settings.cleanup_scope == "owned",
@@ -119,6 +125,7 @@ class Drover:
             self._repository,
             self._folders,
             self._cleaner.upon_connection_error,
+            self._jobs,
             self.hub.emit,
             settings.health_timeout,
         )
@@ -134,11 +141,9 @@ class Drover:
             data_dir=settings.data_dir,
             boot_id=boot_id(),
         )
-        self._monitor = monitor = HealthMonitor(
-            self._registry, worker, self._devtools, settings.health_timeout
-        )
+        monitor = HealthMonitor(self._registry, worker, self._devtools, self._jobs, settings.health_timeout)
         closer = Closer(self._registry, worker)
-        self._keep_alive = KeepAliveVisitor(self._registry, self._devtools, self.hub.emit)
+        keep_alive = KeepAliveVisitor(self._registry, self._devtools, self._jobs, self.hub.emit)
         self.manager = SessionManager(
             self._registry,
             worker,
@@ -155,11 +160,11 @@ class Drover:
             idle_timeout=settings.idle_timeout,
             hands_out_warm=settings.warm_sessions > 0,
         )
-        start_probe = StartProbe(self._registry, self._launcher, worker, self._folders)
+        start_probe = StartProbe(self._registry, self._launcher, worker, self._folders, self._jobs)
         tasks = [
             Task("idle sessions", IDLE_TICK_S, closer.close_idle),
             Task("leases", LEASE_TICK_S, self.manager.expire_leases),
-            Task("keep-alive", SAVE_TICK_S, self._keep_alive.tick),
+            Task("keep-alive", SAVE_TICK_S, keep_alive.tick),
             Task("retry of closes", RETRY_CLOSE_S, closer.close_again),
             Task("orphaned folders", TIDY_TICK_S, self._cleaner.tidy),
             Task("saved state", SAVE_TICK_S, lambda: state_saver.tick(self._registry.sessions())),
@@ -216,8 +221,8 @@ class Drover:
             self.hub.emit(events.SandboxDisabled())
         self._devtools.start()
         self._at_stop("the DevTools connections", self._devtools.stop)
-        self._at_stop("the threads", self._stop_threads)
-        self._at_stop("the cleanups", self._cleaner.close)
+        self._at_stop("the threads of driver endpoints", self._stop_drivers)
+        self._at_stop("the background jobs", self._stop_jobs)
         self._at_stop("the sessions", self._stop_sessions)
         steps = (
             lambda: self._adopter.adopt_all(self._stored),
@@ -262,10 +267,11 @@ class Drover:
         self._left += [f"session {session_id}" for session_id in left]
         self._cleaner.remove_orphaned_folders()
 
-    def _stop_threads(self) -> None:
+    def _stop_jobs(self) -> None:
+        self._left += self._jobs.close(JOBS_S)
+
+    def _stop_drivers(self) -> None:
         self._drivers.shutdown(wait=False, cancel_futures=True)
-        self._monitor.close()
-        self._keep_alive.close()
 
     def end_at_once(self) -> None:
         """Accept no more requests and end all processes within four seconds; the next start ends the rest."""
@@ -335,6 +341,24 @@ def access_policy_of(settings: Settings) -> access.AccessPolicy:
 def token_of(settings: Settings) -> str | None:
     """Return the token that clients have to present, if one is configured."""
     return settings.api_token.get_secret_value() if settings.api_token else None
+
+
+def _pools(max_sessions: int) -> dict[JobKind, ThreadPool]:
+    """Return the threads of the background jobs, so that a slow job of one kind delays no other kind."""
+    # Each session may have a close beside the start that it has overtaken.
+    sessions = ThreadPool("session", 2 * max_sessions + 4)
+    watch = ThreadPool("watch", 4)
+    return {
+        JobKind.START: sessions,
+        JobKind.RECOVERY: sessions,
+        JobKind.CLOSE: sessions,
+        JobKind.WATCH: watch,
+        JobKind.MEMORY: watch,
+        JobKind.SAVE: ThreadPool("save", 4),
+        JobKind.KEEP_ALIVE: ThreadPool("keep-alive", 2),
+        JobKind.START_PROBE: ThreadPool("start-probe", 1),
+        JobKind.CLEANUP: ThreadPool("cleanup", 1),
+    }
 
 
 def _is_root() -> bool:

@@ -19,6 +19,7 @@ from drover.browser.health import Cause
 from drover.browser.recovery import Method
 from drover.core import events
 from drover.core.events import Event
+from drover.core.jobs import JobKind
 from drover.core.version import VERSION
 from drover.sessions.lifecycle.session_worker import CloseReason
 from drover.sessions.pool.registry import SessionRegistry
@@ -116,6 +117,12 @@ class Metrics:
             ["part"],
             registry=registry,
         )
+        self._job_failures = Counter(
+            "drover_job_failures",
+            "Background jobs that failed, by kind of job",
+            ["kind"],
+            registry=registry,
+        )
         self._relay_seconds = Histogram(
             "drover_relay_duration_seconds",
             "Time from a WebDriver command to its response, including ChromeDriver's own time",
@@ -145,16 +152,24 @@ class Metrics:
                 self._closes.labels(event.why).inc()
             case events.SessionCloseIncomplete():
                 self._close_failures.inc()
-            case events.StoreFailed() | events.StoreSetAside():
-                self._trouble.labels("store").inc()
-            case events.UpkeepFailed():
-                self._trouble.labels("upkeep").inc()
             case _:
                 self._count_process_event(event)
+                self._count_trouble(event)
 
     def exposition(self) -> bytes:
         """Return all metrics in Prometheus' text format, of the type `CONTENT_TYPE`."""
         return generate_latest(self._registry)
+
+    def _count_trouble(self, event: Event) -> None:
+        match event:
+            case events.StoreFailed() | events.StoreSetAside():
+                self._trouble.labels("store").inc()
+            case events.UpkeepFailed():
+                self._trouble.labels("upkeep").inc()
+            case events.JobFailed():
+                self._job_failures.labels(event.kind).inc()
+            case _:
+                return
 
     def _count_process_event(self, event: Event) -> None:
         match event:
@@ -186,6 +201,7 @@ class Metrics:
             (self._cleanups, ("complete", "incomplete", "failed")),
             (self._kills, ("orphan", "everything")),
             (self._trouble, ("store", "upkeep")),
+            (self._job_failures, [kind.value for kind in JobKind]),
         ):
             for value in values:
                 counter.labels(value)

@@ -5,11 +5,15 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+from drover.core.jobs import Job, JobKind, Jobs
+from drover.core.threads import ThreadPool
 from drover.processes.cleanup.verdicts import ProtectedSession
 from drover.storage.session_folders import SessionFolder, SessionFolders
 from process_cleanup import ProcessCleaner
 from tests.integration.child_processes import WAIT, Children
 from tests.unit.examples import EventRecorder
+
+TIMEOUT_S = 30.0
 
 
 class CleanerHarness:
@@ -30,6 +34,7 @@ class CleanerHarness:
         self._adopt_grace = adopt_grace
         self._lock = threading.Lock()
         self._sessions: list[ProtectedSession] = []
+        self.jobs = Jobs({JobKind.CLEANUP: ThreadPool("cleanup", 1)}, self.recorder)
         self.cleaner = self.new_cleaner(owned_only=owned_only)
 
     def new_cleaner(self, *, owned_only: bool) -> ProcessCleaner:
@@ -37,10 +42,15 @@ class CleanerHarness:
         return ProcessCleaner(
             self.folders,
             self.protected,
+            self.jobs,
             self.recorder,
             adopt_grace=self._adopt_grace,
             owned_only=owned_only,
         )
+
+    def end_automatic_cleanup(self) -> None:
+        """Wait until the automatic cleanup in progress has ended, if there is one: this caller joins it."""
+        self.jobs.begin(Job(JobKind.CLEANUP), lambda: None).result(TIMEOUT_S)
 
     def session(self, *, listed: bool = False) -> SessionFolder:
         """Create a session's folder; if `listed`, the session is protected before its folder exists."""

@@ -22,11 +22,10 @@ from drover.processes.termination import Outcome, Termination, end
 from drover.storage.session_folders import SessionFolder
 from process_cleanup import CleanupReport, Trigger
 from tests.integration.child_processes import IGNORE_TERM, Children, children, state
-from tests.integration.cleaner_harness import CleanerHarness
+from tests.integration.cleaner_harness import TIMEOUT_S, CleanerHarness
 from tests.machine import is_living, run_concurrently, wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the children are made for Linux")
-TIMEOUT_S = 30.0
 
 
 class ConfinedHarness(CleanerHarness):
@@ -63,7 +62,7 @@ def harness(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ConfinedH
     with children(folder) as kids:
         harness = ConfinedHarness(folder, kids, monkeypatch)
         yield harness
-        harness.cleaner.close()
+        assert harness.jobs.close(TIMEOUT_S) == ()
 
 
 def killed(report: CleanupReport) -> set[int]:
@@ -128,13 +127,13 @@ def test_a_folder_created_during_the_sweep_is_spared(harness: ConfinedHarness) -
     assert made[0].path.exists()
 
 
-def test_leftovers_of_a_lost_session_are_removed_before_the_cleaner_closes(
+def test_leftovers_of_a_lost_session_are_removed_in_the_background(
     harness: ConfinedHarness,
 ) -> None:
     lost = harness.session()
     orphan = harness.driver(lost)
     harness.cleaner.tidy()
-    harness.cleaner.close()
+    harness.end_automatic_cleanup()
     assert not is_living(orphan)
     assert not lost.path.exists()
 
@@ -145,8 +144,9 @@ def test_a_folder_that_cannot_be_removed_triggers_no_further_automatic_cleanup(
     harness.session()
     monkeypatch.setattr(harness.folders, "remove", lambda _: False)
     harness.cleaner.tidy()
+    harness.end_automatic_cleanup()
     harness.cleaner.tidy()
-    harness.cleaner.close()
+    harness.end_automatic_cleanup()
     assert len([line for line in harness.recorder.lines if line.startswith("Active ChromeDriver")]) == 1
 
 
@@ -154,7 +154,7 @@ def test_tidy_does_nothing_if_every_folder_is_owned(harness: ConfinedHarness) ->
     kept = harness.session()
     harness.protect(kept)
     harness.cleaner.tidy()
-    harness.cleaner.close()
+    harness.end_automatic_cleanup()
     assert kept.path.exists()
     assert "snapshot" not in harness.steps
 

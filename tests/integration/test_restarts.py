@@ -12,9 +12,10 @@ import pytest
 
 from drover.browser import launcher
 from drover.browser.capabilities.policy import CheckedCapabilities
+from drover.core.backoff import Failures
 from drover.core.deadline import ClientDisconnected, Deadline
 from drover.core.errors import BrowserUnavailable, RecoveryFailed, SessionInUse, SessionNotFound
-from drover.sessions.lifecycle.crash_backoff import LONG_PAUSE_S, MAX_IN_A_ROW, CrashLoop
+from drover.sessions.lifecycle.crash_backoff import LONG_PAUSE_S, MAX_IN_A_ROW
 from drover.sessions.persistence.records import from_rows
 from drover.sessions.pool.acquire_request import Acquired, AcquireRequest
 from drover.sessions.pool.registry import Change
@@ -164,9 +165,9 @@ def test_the_sixth_crash_in_a_row_pauses_recovery_with_a_retry_time(harness: Ser
     assert harness.drivers() == set()
     harness.manager.registry.update("job", _crashed(MAX_IN_A_ROW, LONG_PAUSE_S))
     assert acquire(harness, "job").recovery is not None
-    assert harness.manager.registry.get("job").crash_loop.length == MAX_IN_A_ROW + 1
+    assert harness.manager.registry.get("job").crash_loop.count == MAX_IN_A_ROW + 1
     assert acquire(harness, "job").recovery is None
-    assert harness.manager.registry.get("job").crash_loop.length == 0
+    assert harness.manager.registry.get("job").crash_loop.count == 0
 
 
 def test_a_delete_during_the_recovery_backoff_does_not_wait(harness: ServiceHarness) -> None:
@@ -196,7 +197,7 @@ def test_a_stop_during_the_recovery_backoff_leaves_nothing(
 
 
 def _crashed(times: int, ago: float = 0.0) -> Change:
-    crash_loop = CrashLoop(times, time.monotonic() - ago)
+    crash_loop = Failures(times, time.monotonic() - ago)
     return lambda session: replace(session, crash_loop=crash_loop)
 
 
@@ -213,9 +214,9 @@ def test_memory_is_measured_only_once_the_browser_runs(
     harness.set_fault(Fault.HUNG)
     start = harness.run_in_thread(lambda: acquire(harness, "a"))
     harness.wait_for_driver()
-    harness.service._monitor.watch()
+    harness.manager._monitor.watch()
     harness.set_fault(Fault.NONE)
     session = start.result(TIMEOUT_S).session
-    harness.service._monitor.watch()
+    harness.manager._monitor.watch()
     wait_until(lambda: measured, "the memory is measured")
     assert [found for found in measured if not found.issuperset(pids(session))] == []

@@ -21,6 +21,7 @@ from drover.core.errors import (
     BrowserUnavailable,
     CleanupIncomplete,
     DroverError,
+    Overloaded,
     RecoveryFailed,
     SessionLost,
     SessionNotFound,
@@ -146,19 +147,19 @@ def test_a_session_on_which_no_thread_can_begin_to_work_stays_as_it_was(
     harness: ServiceHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_thread(*_: object) -> None:
-        raise RuntimeError("can't start new thread")
+        raise Overloaded("No thread can be started; raise the limit of processes, then retry")
 
     alive = harness.acquire("alive").session
     dead = harness.acquire("dead").session
     with monkeypatch.context() as patch:
-        patch.setattr(harness.manager._worker._executor, "submit", no_thread)
+        patch.setattr(harness.manager._worker._jobs, "begin", no_thread)
         kill_pids(pids(dead)[0])
         for call in (
             lambda: harness.acquire("new"),
             lambda: harness.acquire("dead"),
             lambda: harness.manager.close("alive", deadline()),
         ):
-            with pytest.raises(ShuttingDown, match="raise its limit of processes"):
+            with pytest.raises(Overloaded, match="raise the limit of processes"):
                 call()
     assert [one.session_id for one in harness.manager.registry.sessions()] == ["alive", "dead"]
     assert pids(harness.acquire("dead").session)[1] == pids(dead)[1]

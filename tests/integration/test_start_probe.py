@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Semaphore
@@ -12,7 +11,9 @@ import pytest
 
 from drover.browser import launcher
 from drover.browser.launcher import Launcher
+from drover.core.backoff import Backoff
 from drover.core.errors import BrowserUnavailable
+from drover.core.jobs import Jobs
 from drover.sessions.background import start_probe
 from drover.sessions.background.start_probe import StartProbe
 from drover.sessions.lifecycle.session_worker import SessionWorker
@@ -29,7 +30,7 @@ FAILED = r"Session warm:\w+ could not be started: .*"
 @pytest.fixture
 def harness(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServiceHarness]:
     monkeypatch.setattr(launcher, "GRACE_S", 0.5)
-    monkeypatch.setattr(start_probe, "FIRST_PAUSE_S", 0.2)
+    monkeypatch.setattr(start_probe, "BACKOFF", Backoff(first_s=0.2, longest_s=600.0))
     with running_harness(folder, monkeypatch) as harness:
         yield harness
 
@@ -93,15 +94,15 @@ class HealthyLauncher:
 def test_a_healthy_service_attempts_no_start(
     harness: ServiceHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(start_probe, "FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr(start_probe, "BACKOFF", Backoff(first_s=0.0, longest_s=0.0))
     registry = harness.manager.registry
     well = StartProbe(
         registry,
         cast("Launcher", HealthyLauncher()),
         cast("SessionWorker", None),
         SessionFolders(harness.data_dir),
+        cast("Jobs", None),
     )
     for _ in range(3):
         well.begin()
-    assert not [thread for thread in threading.enumerate() if thread.name == "start-probe"]
     assert registry.works() == ()

@@ -8,14 +8,15 @@ service would wait forever.
 
 from __future__ import annotations
 
-import threading
 import time
 from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
 from drover.browser.launcher import Launcher
+from drover.core.backoff import NO_FAILURES, Backoff
 from drover.core.errors import DroverError
+from drover.core.jobs import Job, JobKind, Jobs
 from drover.sessions.lifecycle.session_worker import CloseReason, SessionWorker
 from drover.sessions.pool.acquire import Reserved
 from drover.sessions.pool.acquire_request import new_warm_session
@@ -23,8 +24,7 @@ from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import SessionState
 from drover.storage.session_folders import SessionFolders
 
-FIRST_PAUSE_S = 30.0
-MAX_PAUSE_S = 600.0
+BACKOFF = Backoff(first_s=30.0, longest_s=600.0)
 
 
 class StartProbe:
@@ -37,29 +37,35 @@ class StartProbe:
         launcher: Knows the result of the last start.
         worker: Starts and closes the probe's browser.
         folders: Chooses its folder.
+        jobs: Run the probe.
     """
 
     def __init__(
-        self, registry: SessionRegistry, launcher: Launcher, worker: SessionWorker, folders: SessionFolders
+        self,
+        registry: SessionRegistry,
+        launcher: Launcher,
+        worker: SessionWorker,
+        folders: SessionFolders,
+        jobs: Jobs,
     ) -> None:
         self._registry = registry
         self._launcher = launcher
         self._worker = worker
         self._make = partial(new_warm_session, folders, 0.0)
-        self._pause_s = FIRST_PAUSE_S
-        self._paused_until = 0.0
-        self._thread: threading.Thread | None = None
+        self._jobs = jobs
+        self._failures = NO_FAILURES
 
     def begin(self) -> None:
         """Begin a probe in the background if one is due: after 30 s, then at growing intervals."""
         now = time.monotonic()
         if self._launcher.unavailable is None and not self._launcher.doubtful:
-            self._pause_s, self._paused_until = FIRST_PAUSE_S, now + FIRST_PAUSE_S
-        elif self._paused_until <= now and (self._thread is None or not self._thread.is_alive()):
-            self._paused_until = now + self._pause_s
-            self._pause_s = min(2 * self._pause_s, MAX_PAUSE_S)
-            self._thread = threading.Thread(target=self._probe, name="start-probe", daemon=True)
-            self._thread.start()
+            self._failures = NO_FAILURES
+        elif self._failures == NO_FAILURES:
+            # A client's start has failed.
+            self._failures = BACKOFF.failed(self._failures, now)
+        elif BACKOFF.pause_s(self._failures, now) == 0:
+            self._failures = BACKOFF.failed(self._failures, now)
+            self._jobs.begin(Job(JobKind.START_PROBE), self._probe)
 
     def _probe(self) -> None:
         try:

@@ -7,12 +7,13 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
+from drover.core.backoff import NO_FAILURES, Backoff
 from drover.sessions.lifecycle.session_worker import SessionWorker
 from drover.sessions.pool.acquire_request import new_warm_session
 from drover.sessions.pool.registry import SessionRegistry
 from drover.storage.session_folders import SessionFolders
 
-PAUSE_AFTER_FAILURE_S = 10.0
+BACKOFF = Backoff(first_s=10.0, longest_s=300.0)
 
 
 class WarmPool:
@@ -38,17 +39,18 @@ class WarmPool:
         self._worker = worker
         self._make = partial(new_warm_session, folders, idle_timeout)
         self._wanted = wanted
-        self._paused_until = 0.0
+        self._failures = NO_FAILURES
 
     def refill(self) -> None:
         """Begin to start a warm browser if one is missing and no client waits for a place or a start."""
-        if time.monotonic() < self._paused_until:
+        if BACKOFF.pause_s(self._failures, time.monotonic()) > 0:
             return
         reserved = self._registry.reserve_warm(self._make, self._wanted)
         if reserved is not None:
-            reserved.work.add_done_callback(self._pause_after_failure)
+            reserved.work.add_done_callback(self._note_result)
             self._worker.start(reserved)
 
-    def _pause_after_failure(self, work: Future[Any]) -> None:
-        if work.exception() is not None:
-            self._paused_until = time.monotonic() + PAUSE_AFTER_FAILURE_S
+    def _note_result(self, work: Future[Any]) -> None:
+        # The worker has logged the failure of a start.
+        has_failed = work.exception() is not None
+        self._failures = BACKOFF.failed(self._failures, time.monotonic()) if has_failed else NO_FAILURES

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
@@ -19,6 +19,7 @@ from drover.browser.devtools import NO_SIGNALS, DevTools, DevToolsFailed
 from drover.browser.health import Assessment, HealthReadings, HealthStatus, Silence
 from drover.core import events
 from drover.core.events import Emit
+from drover.core.threads import ThreadPool
 from drover.sessions.lifecycle.session_worker import SessionWorker
 from drover.sessions.persistence.adoption_plan import Action, Decision, plan_adoption
 from drover.sessions.persistence.records import SessionRecord
@@ -93,8 +94,8 @@ class SessionAdopter:
         present = [one for one in stored if one.running is not None and one.boot_id == self._boot_id]
         if not present:
             return {}
-        with ThreadPoolExecutor(PROBE_THREADS, thread_name_prefix="adoption") as executor:
-            readings = executor.map(self._probe, present)
+        with ThreadPool("adoption", PROBE_THREADS) as threads:
+            readings = threads.map(self._probe, present)
             return {one.session_id: found for one, found in zip(present, readings, strict=True)}
 
     def _probe(self, stored: SessionRecord) -> HealthReadings:

@@ -4,31 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from drover.core.backoff import Backoff, Failures
+
 MAX_IN_A_ROW = 5
-FIRST_PAUSE_S = 0.5
 LONG_PAUSE_S = 30.0
-RESET_AFTER_S = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class CrashLoop:
-    """Recoveries of one session in a row.
-
-    Attributes:
-        length: How many; a successful command or health check resets it to zero.
-        last_at: When the last one ended, in seconds of the monotonic clock.
-    """
-
-    length: int = 0
-    last_at: float = 0.0
-
-    def longer(self, now: float) -> CrashLoop:
-        """Return the crash loop with another recovery at `now`."""
-        is_new = now - self.last_at > RESET_AFTER_S
-        return CrashLoop(1 if is_new else self.length + 1, now)
-
-
-NO_CRASH_LOOP = CrashLoop()
+CRASHES = Backoff(first_s=0.5, longest_s=LONG_PAUSE_S, forget_after_s=60.0)
+"""A successful command or health check ends a crash loop as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +26,17 @@ class Pause:
     retry_after_s: float
 
 
-def next_attempt(crash_loop: CrashLoop, now: float) -> Retry | Pause:
+def next_attempt(crashes: Failures, now: float) -> Retry | Pause:
     """Return when to try the next recovery: immediately, after a growing pause, or not now.
 
-    After `MAX_IN_A_ROW` recoveries there are none for `LONG_PAUSE_S`; the first request after that
+    After `MAX_IN_A_ROW` recoveries in a row there are none for `LONG_PAUSE_S`; the first request after that
     tries once more.
+
+    Args:
+        crashes: The recoveries of the session in a row.
+        now: The time of the monotonic clock, in seconds.
     """
-    since = now - crash_loop.last_at
-    if crash_loop.length == 0 or since > RESET_AFTER_S:
-        return Retry(0.0)
-    if crash_loop.length >= MAX_IN_A_ROW:
-        return Retry(0.0) if since >= LONG_PAUSE_S else Pause(LONG_PAUSE_S - since)
-    return Retry(max(0.0, FIRST_PAUSE_S * 2 ** (crash_loop.length - 1) - since))
+    if crashes.count < MAX_IN_A_ROW:
+        return Retry(CRASHES.pause_s(crashes, now))
+    left_s = LONG_PAUSE_S - (now - crashes.last_at)
+    return Pause(left_s) if left_s > 0 else Retry(0.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
@@ -16,21 +16,22 @@ from drover.browser.devtools import DevTools
 from drover.browser.health import Assessment, Cause, Health, HealthReadings, HealthStatus, Silence
 from drover.browser.recovery import Recovery
 from drover.browser.running_browser import RunningBrowser
+from drover.core.backoff import NO_FAILURES
 from drover.core.deadline import Deadline, DeadlineExceeded
 from drover.core.errors import BrowserUnavailable, RecoveryFailed
+from drover.core.jobs import Job, JobKind, Jobs
 from drover.processes.helpers import look_at_helpers
 from drover.processes.host.memory import memory_held_mb
 from drover.processes.session_mark import session_mark
 from drover.processes.table import snapshot
 from drover.processes.termination import end
-from drover.sessions.lifecycle.crash_backoff import NO_CRASH_LOOP, Pause, next_attempt
+from drover.sessions.lifecycle.crash_backoff import Pause, next_attempt
 from drover.sessions.lifecycle.session_worker import SessionWorker
 from drover.sessions.lifecycle.single_flight import SingleFlight
 from drover.sessions.pool.acquire import Reserved
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Session, SessionState
 
-WATCHERS = 4
 WATCH_S = 30.0
 MEMORY_EVERY_S = 300.0
 HELPERS_SETTLE_S = 0.5
@@ -51,18 +52,23 @@ class HealthMonitor:
         registry: The list of sessions.
         worker: Recovers dead sessions.
         devtools: The DevTools connections, for the signals that they have seen.
+        jobs: Run the periodic checks and measurements.
         probe_timeout: Seconds that one health probe waits.
     """
 
     def __init__(
-        self, registry: SessionRegistry, worker: SessionWorker, devtools: DevTools, probe_timeout: float
+        self,
+        registry: SessionRegistry,
+        worker: SessionWorker,
+        devtools: DevTools,
+        jobs: Jobs,
+        probe_timeout: float,
     ) -> None:
         self._registry = registry
         self._worker = worker
         self._devtools = devtools
         self._probe_timeout = probe_timeout
-        self._watching: dict[str, Future[None]] = {}
-        self._executor = ThreadPoolExecutor(WATCHERS, thread_name_prefix="watch")
+        self._jobs = jobs
         self._measured_at: dict[str, float] = {}
         self._probes: SingleFlight[HealthReadings] = SingleFlight()
 
@@ -110,7 +116,7 @@ class HealthMonitor:
             session,
             health=Health(assessment.status, assessment.reason, now, latency_ms),
             current_url=readings.current_url or session.current_url,
-            crash_loop=NO_CRASH_LOOP if alive else session.crash_loop,
+            crash_loop=NO_FAILURES if alive else session.crash_loop,
         )
         return assessment
 
@@ -139,19 +145,18 @@ class HealthMonitor:
         """Begin to check all sessions that are not in use, in parallel; one that hangs delays no other."""
         sessions = self._registry.sessions()
         present = {session.session_id for session in sessions}
-        self._watching = {name: work for name, work in self._watching.items() if name in present}
         self._measured_at = {name: at for name, at in self._measured_at.items() if name in present}
         for session in sessions:
-            running = self._watching.get(session.session_id)
-            if session.evictable and (running is None or running.done()):
-                self._watching[session.session_id] = self._executor.submit(self._watch_one, session)
+            if session.evictable:
+                job = Job(JobKind.WATCH, session.session_id, session.birth)
+                self._jobs.begin(job, partial(self._watch_one, session))
         due_before = time.monotonic() - MEMORY_EVERY_S
         # A value measured before the browser runs would be shown for minutes as the session's memory.
         started = [one for one in sessions if one.running is not None]
         due = [one for one in started if self._measured_at.get(one.session_id, float("-inf")) <= due_before]
         if due:
             self._measured_at |= dict.fromkeys((one.session_id for one in due), time.monotonic())
-            self._executor.submit(self._measure, due)
+            self._jobs.begin(Job(JobKind.MEMORY), partial(self._measure, due))
 
     def _measure(self, sessions: Sequence[Session]) -> None:
         """Record how much memory the sessions' processes hold; takes about 2 ms per process."""
@@ -163,10 +168,6 @@ class HealthMonitor:
         for session in sessions:
             held = round(memory_held_mb(pids_of.get(str(session.folder.path), ())), 1)
             self._registry.note(session, memory_mb=held)
-
-    def close(self) -> None:
-        """Begin no more checks."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _watch_one(self, session: Session) -> None:
         try:
@@ -187,7 +188,7 @@ class HealthMonitor:
         if isinstance(decision, Pause):
             retry_after_s = ceil(decision.retry_after_s)
             raise RecoveryFailed(
-                f"Session {session.session_id} crashed {session.crash_loop.length} times in a row "
+                f"Session {session.session_id} crashed {session.crash_loop.count} times in a row "
                 f"({found.cause.value if found.cause else found.reason}). "
                 f"Recovery is paused for {retry_after_s} s; retry then, or delete the session.",
                 retry_after_s=retry_after_s,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from datetime import datetime, timezone
 from enum import Enum
 from functools import partial
@@ -34,6 +34,8 @@ from drover.core.errors import (
     ShuttingDown,
 )
 from drover.core.events import Emit
+from drover.core.jobs import Job, JobKind, Jobs
+from drover.sessions.lifecycle.crash_backoff import CRASHES
 from drover.sessions.persistence.repository import SessionRepository
 from drover.sessions.persistence.state_saver import StateSaver
 from drover.sessions.pool.acquire import Reserved, complete
@@ -77,6 +79,7 @@ class SessionWorker:
         repository: Keeps on disk what must outlive the process.
         folders: The sessions' folders.
         end_orphans: Ends orphaned processes before a recovery; returns how many are proven to be gone.
+        jobs: Runs the starts, recoveries and closes.
         emit: Receives events.
         probe_timeout: Seconds that one health probe waits.
     """
@@ -92,6 +95,7 @@ class SessionWorker:
         repository: SessionRepository,
         folders: SessionFolders,
         end_orphans: Callable[[], int],
+        jobs: Jobs,
         emit: Emit,
         probe_timeout: float,
     ) -> None:
@@ -104,41 +108,40 @@ class SessionWorker:
         self._repository = repository
         self._folders = folders
         self._end_orphans = end_orphans
+        self._jobs = jobs
         self._emit = emit
         self._probe_timeout = probe_timeout
-        self._executor = ThreadPoolExecutor(2 * registry.max_sessions + 4, thread_name_prefix="session")
 
     def start(self, reserved: Reserved) -> None:
         """Begin to start a new session's browser; the result of its work is the ready session."""
-        self._submit(reserved, self._start)
+        self._begin(JobKind.START, reserved, self._start)
 
     def recover(self, reserved: Reserved, found: Assessment, pause_s: float = 0.0) -> None:
         """Begin to recover a dead session after a pause; the result of its work is the ready session."""
-        self._submit(reserved, partial(self._recover, found=found, pause_s=pause_s))
+        self._begin(JobKind.RECOVERY, reserved, partial(self._recover, found=found, pause_s=pause_s))
 
     def close(self, reserved: Reserved, why: CloseReason) -> None:
         """Begin to close a session; its work is done when it has been removed from the list."""
-        self._submit(reserved, partial(self._close, why=why))
+        self._begin(JobKind.CLOSE, reserved, partial(self._close, why=why))
 
     def evict(self, reserved: Reserved) -> None:
         """Begin to close a session to free its place."""
         self.close(reserved, CloseReason.EVICTED)
 
-    def shut_down(self) -> None:
-        """Accept no more work; running jobs finish by themselves."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
-
-    def _submit(self, reserved: Reserved, job: Callable[[Reserved], Session | None]) -> None:
+    def _begin(self, kind: JobKind, reserved: Reserved, work: Callable[[Reserved], Session | None]) -> None:
+        session = reserved.session
+        # Of each generation there is one start, recovery or close.
+        job = Job(kind, session.session_id, (session.birth, session.generation))
         try:
-            submitted = self._executor.submit(complete, reserved.work, partial(job, reserved))
-        except RuntimeError as error:
-            self._leave_as_it_was(reserved, _not_submitted(error))
+            begun = self._jobs.begin(job, partial(complete, reserved.work, partial(work, reserved)))
+        except DroverError as error:
+            self._leave_as_it_was(reserved, error)
         else:
-            submitted.add_done_callback(partial(self._leave_if_cancelled, reserved))
+            begun.add_done_callback(partial(self._leave_if_cancelled, reserved))
 
-    def _leave_if_cancelled(self, reserved: Reserved, submitted: Future[None]) -> None:
-        if submitted.cancelled():
-            self._leave_as_it_was(reserved, _stopped())
+    def _leave_if_cancelled(self, reserved: Reserved, begun: Future[None]) -> None:
+        if begun.cancelled():
+            self._leave_as_it_was(reserved, ShuttingDown("The service is stopping; retry after its restart"))
 
     def _leave_as_it_was(self, reserved: Reserved, error: DroverError) -> None:
         """Fail work that no thread has begun, and leave the session so that it can begin again."""
@@ -214,7 +217,7 @@ class SessionWorker:
                 running,
                 recoveries=session.recoveries + 1,
                 last_recovery=recovery,
-                crash_loop=session.crash_loop.longer(time.monotonic()),
+                crash_loop=CRASHES.failed(session.crash_loop, time.monotonic()),
             )
         except Exception as error:
             raise self._not_recovered(session, found, error) from error
@@ -234,7 +237,7 @@ class SessionWorker:
         cause = found.cause.value if found.cause else ""
         self._emit(events.SessionRecoveryFailed(session.session_id, cause, str(error)))
         # Published as ready although it is dead: the next request finds it dead and retries the recovery.
-        self._registry.publish(session, crash_loop=session.crash_loop.longer(time.monotonic()))
+        self._registry.publish(session, crash_loop=CRASHES.failed(session.crash_loop, time.monotonic()))
         return RecoveryFailed(
             f"Session {session.session_id} could not be recovered after {cause}: {str(error).rstrip('.')}. "
             "Retry, or delete the session."
@@ -365,15 +368,3 @@ class SessionWorker:
 
 def _milliseconds_since(begun: float) -> int:
     return round(1000 * (time.monotonic() - begun))
-
-
-def _not_submitted(error: RuntimeError) -> ShuttingDown:
-    if "shutdown" in str(error):
-        return _stopped()
-    return ShuttingDown(
-        f"The service cannot start a thread ({error}); raise its limit of processes, then retry"
-    )
-
-
-def _stopped() -> ShuttingDown:
-    return ShuttingDown("The service has stopped; retry after its restart")

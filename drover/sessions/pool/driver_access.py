@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from drover.browser.devtools import DevTools
+from drover.core.backoff import NO_FAILURES
 from drover.core.errors import SessionNotFound
 from drover.processes.table import Liveness, liveness
-from drover.sessions.lifecycle.crash_backoff import NO_CRASH_LOOP
 from drover.sessions.persistence.repository import SessionRepository
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Session, SessionState
@@ -79,8 +79,8 @@ class DriverAccess:
 
     def answered(self, session: Session) -> None:
         """Record that a command was answered, which ends the session's crash loop."""
-        if session.crash_loop != NO_CRASH_LOOP:
-            self._registry.note(session, crash_loop=NO_CRASH_LOOP)
+        if session.crash_loop != NO_FAILURES:
+            self._registry.note(session, crash_loop=NO_FAILURES)
 
     def client_chose_window(self, session_id: str, handle: str) -> None:
         """Record the window that a client has switched to, so that a recovery switches to it again.

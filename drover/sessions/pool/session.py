@@ -14,7 +14,7 @@ from drover.browser.capabilities.policy import CheckedCapabilities
 from drover.browser.health import Health
 from drover.browser.recovery import Recovery
 from drover.browser.running_browser import RunningBrowser
-from drover.sessions.lifecycle.crash_backoff import NO_CRASH_LOOP, CrashLoop
+from drover.core.backoff import NO_FAILURES, Failures
 from drover.storage.session_folders import SessionFolder
 
 MAX_HOLDER = 256
@@ -124,13 +124,18 @@ class Session:
     keep_alive: KeepAlive | None = None
     kept_alive_mono: float = 0.0
     lease: Lease | None = None
-    crash_loop: CrashLoop = NO_CRASH_LOOP
+    crash_loop: Failures = NO_FAILURES
     window: str | None = None
     bidi_secret: str | None = field(default=None, repr=False)
     ends_with_last_window: bool = False
     warm: bool = False
     callers: int = 0
     commands: int = 0
+
+    @property
+    def birth(self) -> str:
+        """The random name of its folder, which tells it from every other session that has had its id."""
+        return self.folder.path.name
 
     @property
     def in_use(self) -> bool:

@@ -35,6 +35,7 @@ from drover.sessions.lifecycle.session_worker import CloseReason
         (events.EmergencyStarted(), "emergency", "every Chrome"),
         (events.EmergencyFinished(15), "emergency", "15 processes ended"),
         (events.UpkeepFailed("watch", "broken"), "trouble", "broken"),
+        (events.JobFailed("watch", "a", "broken"), "trouble", "watch of session a: broken"),
         (events.StoreFailed("disk full"), "trouble", "disk full"),
     ],
 )

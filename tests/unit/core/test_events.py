@@ -39,7 +39,7 @@ FIXED: list[tuple[Event, str]] = [
     (events.SessionDataCleared(), "INFO: 🗑️ Cleared all session data"),
 ]
 EVERY = sorted(Event.__subclasses__(), key=lambda event: event.__name__)
-EXAMPLES = {"int": 7, "str": "text", "bool": True, "tuple[int, ...]": (1, 2)}
+EXAMPLES = {"int": 7, "str": "text", "str | None": None, "bool": True, "tuple[int, ...]": (1, 2)}
 
 
 @pytest.mark.parametrize(("event", "line"), FIXED, ids=[line for _, line in FIXED])

@@ -5,13 +5,11 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from drover.core.backoff import NO_FAILURES, Failures
 from drover.sessions.lifecycle.crash_backoff import (
-    FIRST_PAUSE_S,
+    CRASHES,
     LONG_PAUSE_S,
     MAX_IN_A_ROW,
-    NO_CRASH_LOOP,
-    RESET_AFTER_S,
-    CrashLoop,
     Pause,
     Retry,
     next_attempt,
@@ -20,25 +18,25 @@ from drover.sessions.lifecycle.crash_backoff import (
 TIMES = st.floats(0, 1e6)
 
 
-def streak_of(length: int, at: float = 1000.0) -> CrashLoop:
-    crash_loop = NO_CRASH_LOOP
+def streak_of(length: int, at: float = 1000.0) -> Failures:
+    crash_loop = NO_FAILURES
     for _ in range(length):
-        crash_loop = crash_loop.longer(at)
+        crash_loop = CRASHES.failed(crash_loop, at)
     return crash_loop
 
 
 def test_the_first_recovery_is_tried_immediately() -> None:
-    assert next_attempt(NO_CRASH_LOOP, 0.0) == Retry(0.0)
-    assert next_attempt(NO_CRASH_LOOP, 1e9) == Retry(0.0)
+    assert next_attempt(NO_FAILURES, 0.0) == Retry(0.0)
+    assert next_attempt(NO_FAILURES, 1e9) == Retry(0.0)
 
 
 def test_the_pauses_grow_with_each_crash() -> None:
     pauses = [next_attempt(streak_of(length), 1000.0) for length in range(1, MAX_IN_A_ROW)]
-    assert pauses == [Retry(FIRST_PAUSE_S * 2**step) for step in range(MAX_IN_A_ROW - 1)]
+    assert pauses == [Retry(CRASHES.first_s * 2**step) for step in range(MAX_IN_A_ROW - 1)]
 
 
 def test_the_time_since_the_last_recovery_counts_as_pause() -> None:
-    assert next_attempt(streak_of(2), 1000.4) == Retry(2 * FIRST_PAUSE_S - (1000.4 - 1000.0))
+    assert next_attempt(streak_of(2), 1000.4) == Retry(2 * CRASHES.first_s - (1000.4 - 1000.0))
     assert next_attempt(streak_of(2), 1002.0) == Retry(0.0)
 
 
@@ -51,21 +49,21 @@ def test_after_the_fifth_crash_in_a_row_recovery_is_paused() -> None:
 def test_after_each_long_pause_one_attempt_is_allowed() -> None:
     given_up = streak_of(MAX_IN_A_ROW)
     assert next_attempt(given_up, 1000.0 + LONG_PAUSE_S) == Retry(0.0)
-    again = given_up.longer(1000.0 + LONG_PAUSE_S)
-    assert again.length == MAX_IN_A_ROW + 1
+    again = CRASHES.failed(given_up, 1000.0 + LONG_PAUSE_S)
+    assert again.count == MAX_IN_A_ROW + 1
     assert next_attempt(again, 1001.0 + LONG_PAUSE_S) == Pause(LONG_PAUSE_S - 1)
 
 
 def test_a_minute_without_a_crash_resets_the_loop() -> None:
-    later = 1000.5 + RESET_AFTER_S
+    later = 1000.5 + CRASHES.forget_after_s
     assert next_attempt(streak_of(MAX_IN_A_ROW), later) == Retry(0.0)
-    assert streak_of(MAX_IN_A_ROW).longer(later) == CrashLoop(1, later)
+    assert CRASHES.failed(streak_of(MAX_IN_A_ROW), later) == Failures(1, later)
 
 
-@given(st.lists(st.floats(0, 2 * RESET_AFTER_S), max_size=30))
+@given(st.lists(st.floats(0, 2 * CRASHES.forget_after_s), max_size=30))
 def test_no_session_is_recovered_more_than_five_times_within_a_long_pause(deaths: list[float]) -> None:
     """Check that any interval of `LONG_PAUSE_S` contains at most five attempts, whenever crashes happen."""
-    now, crash_loop, attempts = 0.0, NO_CRASH_LOOP, list[float]()
+    now, crash_loop, attempts = 0.0, NO_FAILURES, list[float]()
     for after in deaths:
         now += after
         decision = next_attempt(crash_loop, now)
@@ -73,15 +71,15 @@ def test_no_session_is_recovered_more_than_five_times_within_a_long_pause(deaths
             assert decision.pause_s >= 0
             now += decision.pause_s
             attempts.append(now)
-            crash_loop = crash_loop.longer(now)
+            crash_loop = CRASHES.failed(crash_loop, now)
     for first, sixth in zip(attempts, attempts[MAX_IN_A_ROW:], strict=False):
-        assert sixth - first >= LONG_PAUSE_S or sixth - first >= RESET_AFTER_S
+        assert sixth - first >= LONG_PAUSE_S or sixth - first >= CRASHES.forget_after_s
 
 
 @given(st.integers(0, 40), TIMES, TIMES)
 def test_every_pause_is_bounded(length: int, at: float, after: float) -> None:
-    decision = next_attempt(CrashLoop(length, at), at + after)
+    decision = next_attempt(Failures(length, at), at + after)
     if isinstance(decision, Pause):
         assert 0 < decision.retry_after_s <= LONG_PAUSE_S
     else:
-        assert 0 <= decision.pause_s <= FIRST_PAUSE_S * 2 ** (MAX_IN_A_ROW - 2)
+        assert 0 <= decision.pause_s <= CRASHES.first_s * 2 ** (MAX_IN_A_ROW - 2)

@@ -17,6 +17,8 @@ from drover.browser.health import Page
 from drover.browser.running_browser import RunningBrowser
 from drover.browser.saved_state import SavedState
 from drover.core.events import KeepAliveFailed
+from drover.core.jobs import Job, JobKind, Jobs
+from drover.core.threads import ThreadPool
 from drover.sessions.background import keep_alive
 from drover.sessions.background.keep_alive import KeepAliveVisitor
 from drover.sessions.persistence import state_saver
@@ -260,13 +262,18 @@ def recorder() -> EventRecorder:
 
 
 @pytest.fixture
-def rounds(
-    registry: SessionRegistry, browsers: Browsers, recorder: EventRecorder
-) -> Iterator[KeepAliveVisitor]:
-    rounds = KeepAliveVisitor(registry, browsers.devtools, recorder)
-    yield rounds
+def jobs(browsers: Browsers, recorder: EventRecorder) -> Iterator[Jobs]:
+    jobs = Jobs({JobKind.KEEP_ALIVE: ThreadPool("keep-alive", 2)}, recorder)
+    yield jobs
     browsers.go_on.set()
-    rounds.close()
+    assert jobs.close(TIMEOUT_S) == ()
+
+
+@pytest.fixture
+def rounds(
+    registry: SessionRegistry, browsers: Browsers, jobs: Jobs, recorder: EventRecorder
+) -> KeepAliveVisitor:
+    return KeepAliveVisitor(registry, browsers.devtools, jobs, recorder)
 
 
 def page(name: str, interval: float = 1.0) -> KeepAlive:
@@ -274,11 +281,11 @@ def page(name: str, interval: float = 1.0) -> KeepAlive:
 
 
 def test_a_due_page_is_visited_without_counting_as_activity(
-    registry: SessionRegistry, rounds: KeepAliveVisitor, browsers: Browsers
+    registry: SessionRegistry, rounds: KeepAliveVisitor, browsers: Browsers, jobs: Jobs
 ) -> None:
     before = ready(registry, "one", keep_alive=page("login"))
     rounds.tick()
-    _ended(rounds._visits.values())
+    _end_visit(jobs, before)
     assert browsers.visits == ["https://login.example/"]
     after = registry.get("one")
     assert (after.last_used, after.last_used_mono) == (before.last_used, before.last_used_mono)
@@ -287,13 +294,15 @@ def test_a_due_page_is_visited_without_counting_as_activity(
 
 
 def test_no_page_is_visited_if_the_session_is_in_use_or_has_no_keep_alive(
-    registry: SessionRegistry, rounds: KeepAliveVisitor
+    registry: SessionRegistry, rounds: KeepAliveVisitor, browsers: Browsers, jobs: Jobs
 ) -> None:
-    ready(registry, "plain")
+    plain = ready(registry, "plain")
     used = ready(registry, "used", keep_alive=page("login"))
     with registry.command(used):
         rounds.tick()
-    assert rounds._visits == {}
+    for session_without_visit in (plain, used):
+        _end_visit(jobs, session_without_visit)
+    assert browsers.visits == []
 
 
 def test_a_page_that_never_finishes_loading_does_not_delay_the_others(
@@ -313,17 +322,25 @@ def test_a_page_that_never_finishes_loading_does_not_delay_the_others(
 
 
 def test_a_page_that_could_not_be_loaded_is_reported(
-    registry: SessionRegistry, rounds: KeepAliveVisitor, browsers: Browsers, recorder: EventRecorder
+    registry: SessionRegistry,
+    rounds: KeepAliveVisitor,
+    browsers: Browsers,
+    jobs: Jobs,
+    recorder: EventRecorder,
 ) -> None:
     browsers.error = DevToolsFailed("no such host")
-    ready(registry, "one", keep_alive=page("login"))
+    visited = ready(registry, "one", keep_alive=page("login"))
     rounds.tick()
-    _ended(rounds._visits.values())
+    _end_visit(jobs, visited)
     assert recorder.events == [KeepAliveFailed("one", "no such host")]
 
 
 def test_a_visit_interrupted_by_a_close_is_not_reported(
-    registry: SessionRegistry, rounds: KeepAliveVisitor, browsers: Browsers, recorder: EventRecorder
+    registry: SessionRegistry,
+    rounds: KeepAliveVisitor,
+    browsers: Browsers,
+    jobs: Jobs,
+    recorder: EventRecorder,
 ) -> None:
     browsers.go_on.clear()
     browsers.error = DevToolsFailed("gone")
@@ -332,8 +349,14 @@ def test_a_visit_interrupted_by_a_close_is_not_reported(
     assert browsers.begun.acquire(timeout=TIMEOUT_S)
     registry.begin(closed, SessionState.CLOSING)
     browsers.go_on.set()
-    _ended(rounds._visits.values())
+    _end_visit(jobs, closed)
     assert recorder.events == []
+
+
+def _end_visit(jobs: Jobs, visited: Session) -> None:
+    """Wait until the visit of a session has ended, if there is one: this caller joins it."""
+    job = Job(JobKind.KEEP_ALIVE, visited.session_id, visited.birth)
+    jobs.begin(job, lambda: None).result(TIMEOUT_S)
 
 
 def _ended(works: object) -> None:

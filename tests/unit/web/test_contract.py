@@ -223,7 +223,7 @@ def test_an_incomplete_cleanup_matches_its_description(
 ) -> None:
     report = CleanupReport(failed=(Failed(judgement(2), "it is still there"),))
     manager = serve(flask, cleaner=FakeCleaner(report))
-    manager.emergency = lambda: report  # type: ignore[method-assign]
+    manager.emergency = lambda _: report  # type: ignore[method-assign]
     for path in ("/cleanup_orphaned_processes", "/emergency_recovery"):
         answer = client.post(path)
         check_answer(document, "post", path, 500, json.loads(answer.data))

@@ -1,0 +1,154 @@
+"""Background jobs: at most one of a kind for each session, on a bounded number of threads.
+
+Nobody waits for a job of the background, so its exceptions would be lost: each is logged with its session,
+and counted.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Hashable, Mapping
+from concurrent.futures import Future, wait
+from dataclasses import dataclass
+from enum import Enum
+from functools import partial
+from typing import Any
+
+from drover.core.errors import DroverError
+from drover.core.events import Emit, JobFailed
+from drover.core.threads import ThreadPool
+
+_logger = logging.getLogger("drover")
+
+
+class JobKind(str, Enum):
+    """What a background job does."""
+
+    START = "start"
+    RECOVERY = "recovery"
+    CLOSE = "close"
+    WATCH = "watch"
+    MEMORY = "memory measurement"
+    SAVE = "state save"
+    KEEP_ALIVE = "keep-alive visit"
+    START_PROBE = "start probe"
+    CLEANUP = "cleanup"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job, by which it is known whether it is already in progress: equal jobs never run at the same time.
+
+    Attributes:
+        kind: What it does.
+        session_id: Its session; None if it concerns the whole service.
+        birth: Tells the session from others that have had its id.
+    """
+
+    kind: JobKind
+    session_id: str | None = None
+    birth: Hashable = None
+
+    def __str__(self) -> str:
+        of = f" of session {self.session_id}" if self.session_id is not None else ""
+        return f"{self.kind.value}{of}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Next:
+    """The next run of a job that is in progress."""
+
+    future: Future[Any]
+    call: Callable[[], Any]
+
+
+class Jobs:
+    """Runs the background jobs.
+
+    Args:
+        pools: The threads of each kind of job; kinds may share them.
+        emit: Receives an event for each exception.
+    """
+
+    def __init__(self, pools: Mapping[JobKind, ThreadPool], emit: Emit) -> None:
+        self._pools = pools
+        self._emit = emit
+        self._lock = threading.Lock()
+        self._current: dict[Job, Future[Any]] = {}
+        self._next: dict[Job, _Next] = {}
+
+    def begin(self, job: Job, call: Callable[[], Any]) -> Future[Any]:
+        """Begin a job, or join it if it is already in progress; return its future.
+
+        Raises:
+            ShuttingDown: The jobs have been closed.
+            Overloaded: There is no thread for it.
+        """
+        with self._lock:
+            current = self._current.get(job)
+            if current is not None and not current.done():
+                return current
+            return self._begin(job, Future(), call)
+
+    def begin_anew(self, job: Job, call: Callable[[], Any]) -> Future[Any]:
+        """Begin a job from its beginning, after the run that is in progress; join a run that has not begun.
+
+        Raises:
+            ShuttingDown: The jobs have been closed.
+            Overloaded: There is no thread for it.
+        """
+        with self._lock:
+            current = self._current.get(job)
+            if current is None or current.done():
+                return self._begin(job, Future(), call)
+            if not current.running():
+                return current
+            return self._next.setdefault(job, _Next(Future(), call)).future
+
+    def close(self, timeout: float) -> tuple[str, ...]:
+        """Begin no more jobs, wait for those in progress, and return the names of those that did not end.
+
+        Args:
+            timeout: How long to wait, in seconds.
+        """
+        for pool in set(self._pools.values()):
+            pool.shutdown(wait=False, cancel_futures=True)
+        with self._lock:
+            current = dict(self._current)
+        left = wait(current.values(), timeout=timeout).not_done
+        return tuple(str(job) for job, future in current.items() if future in left)
+
+    def _begin(self, job: Job, future: Future[Any], call: Callable[[], Any]) -> Future[Any]:
+        # The job may end at once: by then its end must be awaited, and the lock is held until we return.
+        future.add_done_callback(partial(self._ended, job))
+        self._pools[job.kind].run(future, partial(self._run, job, call))
+        self._current[job] = future
+        return future
+
+    def _run(self, job: Job, call: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever the job returns
+        try:
+            return call()
+        except Exception as error:
+            is_expected = isinstance(error, DroverError)
+            reason = str(error) if is_expected else f"{type(error).__name__}: {error}"
+            self._emit(JobFailed(job.kind.value, job.session_id, reason))
+            if not is_expected:
+                _logger.debug("Stack trace of the failed job", exc_info=error)
+            raise
+
+    def _ended(self, job: Job, future: Future[Any]) -> None:
+        with self._lock:
+            if self._current.get(job) is not future:
+                return
+            del self._current[job]
+            coming = self._next.pop(job, None)
+            if coming is None:
+                return
+            try:
+                self._begin(job, coming.future, coming.call)
+            except DroverError as error:
+                failure = error
+            else:
+                return
+        coming.future.set_exception(failure)

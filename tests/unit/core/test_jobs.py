@@ -1,0 +1,138 @@
+"""Background jobs: who joins whom, what is reported, and the stop."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from drover.core import events
+from drover.core.errors import BrowserUnavailable, ShuttingDown
+from drover.core.jobs import Job, JobKind, Jobs
+from drover.core.threads import ThreadPool
+from tests.machine import wait_until
+from tests.unit.examples import EventRecorder
+
+TIMEOUT_S = 10.0
+SAVE = Job(JobKind.SAVE, "a", "first birth")
+WATCH = Job(JobKind.WATCH, "a", "first birth")
+
+
+@pytest.fixture
+def recorder() -> EventRecorder:
+    return EventRecorder()
+
+
+@pytest.fixture
+def jobs(recorder: EventRecorder) -> Iterator[Jobs]:
+    jobs = Jobs({JobKind.SAVE: ThreadPool("save", 2), JobKind.WATCH: ThreadPool("watch", 1)}, recorder)
+    yield jobs
+    assert jobs.close(TIMEOUT_S) == ()
+
+
+class Stalled:
+    """A job that ends when it is let go, and returns how often it has begun."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+        self.go_on = threading.Event()
+
+    def __call__(self) -> int:
+        self.begun += 1
+        number = self.begun
+        assert self.go_on.wait(TIMEOUT_S)
+        return number
+
+    def await_begin(self, times: int = 1) -> None:
+        wait_until(lambda: self.begun >= times, "the job has begun")
+
+
+@pytest.fixture
+def stalled() -> Iterator[Stalled]:
+    stalled = Stalled()
+    yield stalled
+    stalled.go_on.set()
+
+
+def test_a_second_caller_joins_the_job_in_progress(jobs: Jobs, stalled: Stalled) -> None:
+    first = jobs.begin(SAVE, stalled)
+    assert jobs.begin(SAVE, stalled) is first
+    stalled.await_begin()
+    assert jobs.begin(SAVE, stalled) is first
+    stalled.go_on.set()
+    assert first.result(TIMEOUT_S) == 1
+    assert jobs.begin(SAVE, stalled).result(TIMEOUT_S) == 2
+
+
+def test_jobs_of_other_sessions_births_and_kinds_are_other_jobs(jobs: Jobs, stalled: Stalled) -> None:
+    others = (Job(JobKind.SAVE, "b", "first birth"), Job(JobKind.SAVE, "a", "second birth"), WATCH)
+    running = jobs.begin(SAVE, stalled)
+    stalled.await_begin()
+    for other in others:
+        assert jobs.begin(other, lambda: "done").result(TIMEOUT_S) == "done"
+    assert running.running()
+
+
+def test_a_job_that_must_begin_anew_waits_for_the_one_in_progress(jobs: Jobs, stalled: Stalled) -> None:
+    first = jobs.begin(SAVE, stalled)
+    stalled.await_begin()
+    last = jobs.begin_anew(SAVE, stalled)
+    assert jobs.begin_anew(SAVE, stalled) is last, "it has not begun yet, so it serves every caller"
+    assert jobs.begin(SAVE, stalled) is first
+    assert not last.running()
+    stalled.go_on.set()
+    assert (first.result(TIMEOUT_S), last.result(TIMEOUT_S)) == (1, 2)
+
+
+def test_a_job_that_must_begin_anew_joins_one_that_has_not_begun(jobs: Jobs, stalled: Stalled) -> None:
+    for name in ("b", "c"):
+        jobs.begin(Job(JobKind.SAVE, name), stalled)
+    stalled.await_begin(2)
+    waiting = jobs.begin(SAVE, stalled)
+    assert jobs.begin_anew(SAVE, stalled) is waiting
+
+
+def test_every_exception_is_logged_with_its_session_and_does_not_end_the_thread(
+    jobs: Jobs, recorder: EventRecorder
+) -> None:
+    def fail(error: Exception) -> None:
+        raise error
+
+    for session_id, error, reason in (
+        ("a", KeyError("cookies"), "KeyError: 'cookies'"),
+        ("b", BrowserUnavailable("Chrome does not answer"), "Chrome does not answer"),
+        (None, OSError("no table"), "OSError: no table"),
+    ):
+        failed = jobs.begin(Job(JobKind.WATCH, session_id), lambda error=error: fail(error))  # type: ignore[misc]
+        assert failed.exception(TIMEOUT_S) is error
+        assert recorder.events[-1] == events.JobFailed("watch", session_id, reason)
+    assert recorder.lines == [
+        "Background job failed: watch of session a: KeyError: 'cookies'",
+        "Background job failed: watch of session b: Chrome does not answer",
+        "Background job failed: watch: OSError: no table",
+    ]
+    assert jobs.begin(WATCH, lambda: 1).result(TIMEOUT_S) == 1
+
+
+def test_a_job_that_failed_runs_again_for_the_next_caller(jobs: Jobs) -> None:
+    assert jobs.begin(WATCH, lambda: 1 // 0).exception(TIMEOUT_S)
+    assert jobs.begin(WATCH, lambda: 2).result(TIMEOUT_S) == 2
+
+
+def test_the_close_waits_and_names_what_did_not_end(recorder: EventRecorder, stalled: Stalled) -> None:
+    jobs = Jobs({JobKind.SAVE: ThreadPool("save", 1), JobKind.CLEANUP: ThreadPool("cleanup", 1)}, recorder)
+    ended = threading.Event()
+    hung = [jobs.begin(SAVE, stalled), jobs.begin(Job(JobKind.CLEANUP), stalled)]
+    stalled.await_begin(2)
+    queued = jobs.begin(Job(JobKind.SAVE, "b"), ended.set)
+    assert jobs.close(0.05) == ("state save of session a", "cleanup")
+    assert queued.cancelled()
+    with pytest.raises(ShuttingDown):
+        jobs.begin(Job(JobKind.SAVE, "c"), ended.set)
+    anew = jobs.begin_anew(SAVE, ended.set)
+    stalled.go_on.set()
+    assert isinstance(anew.exception(TIMEOUT_S), ShuttingDown)
+    assert jobs.close(TIMEOUT_S) == ()
+    assert all(one.done() for one in hung)
+    assert not ended.is_set()
