@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from drover.browser.devtools import Connection, DevToolsFailed
+from drover.browser.devtools_connection import Connection, DevToolsFailed
 
 COMMAND_S = 3.0
 POLL_S = 0.2

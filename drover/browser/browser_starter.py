@@ -7,7 +7,8 @@ import shutil
 from drover.browser import extensions
 from drover.browser.capabilities.policy import CheckedCapabilities
 from drover.browser.capabilities.tables import Ignored
-from drover.browser.devtools import DevTools, DevToolsFailed
+from drover.browser.devtools import DevTools
+from drover.browser.devtools_connection import DevToolsFailed
 from drover.browser.driver_processes import StillWanted
 from drover.browser.launcher import ChromeFailed, Launcher
 from drover.browser.running_browser import RunningBrowser

@@ -14,7 +14,7 @@ from pathlib import Path
 from drover.browser.capabilities.packed_extensions import MANIFEST, NotAnExtension, PackedExtension, members
 from drover.browser.capabilities.tables import Ignored
 from drover.browser.capabilities.values import cut
-from drover.browser.devtools import Connection, DevToolsFailed
+from drover.browser.devtools_connection import Connection, DevToolsFailed
 from drover.core.errors import BrowserUnavailable, SessionNotCreated
 
 COMMAND_S = 5.0

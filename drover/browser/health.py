@@ -17,7 +17,7 @@ from datetime import datetime
 from enum import Enum
 
 from drover.browser import loopback_http
-from drover.browser.devtools import NO_SIGNALS, BrowserSignals
+from drover.browser.page_targets import NO_SIGNALS, BrowserSignals
 from drover.browser.running_browser import RunningBrowser
 from drover.processes.table import Liveness, liveness
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from drover.browser.devtools import Connection, DevToolsFailed, DevToolsRefused
+from drover.browser.devtools_connection import Connection, DevToolsFailed, DevToolsRefused
 
 PAGE_S = 0.5
 BROWSER_S = 2.0

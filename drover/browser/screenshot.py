@@ -8,7 +8,8 @@ from __future__ import annotations
 import base64
 
 from drover.browser import health
-from drover.browser.devtools import DevTools, DevToolsFailed
+from drover.browser.devtools import DevTools
+from drover.browser.devtools_connection import DevToolsFailed
 from drover.browser.running_browser import RunningBrowser
 from drover.core.deadline import Deadline
 from drover.core.errors import BrowserUnavailable

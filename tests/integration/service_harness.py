@@ -15,7 +15,9 @@ import pytest
 
 from drover.browser.browser_starter import DEFAULT
 from drover.browser.capabilities.policy import CheckedCapabilities
-from drover.browser.devtools import BrowserSignals, DevToolsFailed
+from drover.browser.devtools_connection import DevToolsFailed
+from drover.browser.dialogs import DialogAnswers
+from drover.browser.page_targets import BrowserSignals, PageTarget
 from drover.browser.running_browser import RunningBrowser
 from drover.core.deadline import Deadline
 from drover.core.settings import Settings
@@ -37,6 +39,17 @@ class StubConnection:
 
     alive = True
     seen = BrowserSignals()
+    pages = (PageTarget("P1", watched=True),)
+
+    def silent_pages(self, timeout: float) -> tuple[PageTarget, ...]:
+        return ()
+
+    def stop_loading(self, timeout: float) -> None:
+        """Do nothing."""
+
+    @contextmanager
+    def answering_dialogs(self, _: DialogAnswers) -> Iterator[None]:
+        yield
 
     def call(self, *_: object, **__: object) -> object:
         raise DevToolsFailed("the fake browser has no DevTools")

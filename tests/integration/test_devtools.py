@@ -14,7 +14,9 @@ import pytest
 
 from drover.browser import devtools as devtools_module
 from drover.browser.background_tab import visit
-from drover.browser.devtools import NO_SIGNALS, DevTools, DevToolsFailed, DevToolsRefused
+from drover.browser.devtools import DevTools
+from drover.browser.devtools_connection import DevToolsFailed, DevToolsRefused
+from drover.browser.page_targets import NO_SIGNALS
 from drover.browser.saved_state import SavedState, capture, restore
 from tests.integration.devtools_server import FakeDevTools, fake_devtools
 from tests.machine import run_concurrently, wait_until
@@ -186,9 +188,15 @@ def test_a_page_that_was_detached_is_attached_again(browser: FakeDevTools, devto
     connection.call_page("P1", "Page.enable", TIMEOUT_S)
     assert browser.commands.count("Target.attachToTarget") == 1
     browser.tell("Target.detachedFromTarget", sessionId="S1")
-    wait_until(lambda: not connection._attached, "the detachment is reported")
+    browser.page("P2")
+    wait_until(lambda: [page.target_id for page in connection.pages] == ["P2"], "the events are received")
     connection.call_page("P1", "Page.enable", TIMEOUT_S)
-    assert browser.commands.count("Target.attachToTarget") == 2
+    attached = [
+        one["targetId"]
+        for method, one in zip(browser.commands, browser.parameters, strict=True)
+        if method == "Target.attachToTarget"
+    ]
+    assert attached.count("P1") == 2
 
 
 def test_stop_fails_pending_and_later_commands(browser: FakeDevTools) -> None:

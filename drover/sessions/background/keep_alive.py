@@ -7,7 +7,8 @@ from dataclasses import replace
 from functools import partial
 
 from drover.browser.background_tab import visit
-from drover.browser.devtools import DevTools, DevToolsFailed
+from drover.browser.devtools import DevTools
+from drover.browser.devtools_connection import DevToolsFailed
 from drover.core import events
 from drover.core.errors import SessionNotFound
 from drover.core.events import Emit

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from drover.browser import health
-from drover.browser.devtools import NO_SIGNALS, DevTools, DevToolsFailed
+from drover.browser.devtools import DevTools
+from drover.browser.devtools_connection import DevToolsFailed
 from drover.browser.health import Assessment, HealthReadings, HealthStatus, Silence
+from drover.browser.page_targets import NO_SIGNALS
 from drover.core import events
 from drover.core.events import Emit
 from drover.core.threads import ThreadPool
@@ -30,7 +32,8 @@ from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Session, SessionState
 
 PROBE_THREADS = 16
-ADOPT_S = 90.0
+ADOPT_S = 10.0
+"""How long the start of the service waits for recoveries; a page whose script runs may delay one for long."""
 
 
 class SessionAdopter:

@@ -17,7 +17,8 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 from drover.browser import health
-from drover.browser.devtools import Connection, DevTools, DevToolsFailed
+from drover.browser.devtools import DevTools
+from drover.browser.devtools_connection import Connection, DevToolsFailed
 from drover.browser.saved_state import SavedState, capture, restore_cookies
 from drover.processes.activity import activity_of
 from drover.processes.helpers import network_process

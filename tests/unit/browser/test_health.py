@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drover.browser import health, loopback_http
-from drover.browser.devtools import BrowserSignals
 from drover.browser.health import (
     MAX_ADDRESS,
     Assessment,
@@ -29,6 +28,7 @@ from drover.browser.health import (
     read,
 )
 from drover.browser.loopback_http import Answer
+from drover.browser.page_targets import BrowserSignals
 from drover.browser.running_browser import RunningBrowser
 from drover.processes.table import Liveness, ProcessIdentity
 from tests.unit.examples import RUNNING

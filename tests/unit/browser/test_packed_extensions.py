@@ -24,7 +24,7 @@ from drover.browser.capabilities.packed_extensions import (
     read_extension,
     read_extensions,
 )
-from drover.browser.devtools import DevToolsFailed
+from drover.browser.devtools_connection import DevToolsFailed
 from drover.core.errors import InvalidRequest, SessionNotCreated
 from tests.unit.examples import packed_extension
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drover.browser.devtools import Connection, DevToolsFailed, DevToolsRefused
+from drover.browser.devtools_connection import Connection, DevToolsFailed, DevToolsRefused
 from drover.browser.saved_state import MAX_ORIGINS, OriginStorage, SavedState, capture, restore
 
 TEXTS = st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=3)

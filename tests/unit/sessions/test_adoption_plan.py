@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drover.browser.devtools import BrowserSignals
 from drover.browser.health import Cause, HealthReadings, Probe, ProbeResult
+from drover.browser.page_targets import BrowserSignals
 from drover.browser.running_browser import RunningBrowser
 from drover.processes.table import Liveness, ProcessIdentity
 from drover.sessions.persistence.adoption_plan import Action, AdoptionPlan, Decision, plan_adoption

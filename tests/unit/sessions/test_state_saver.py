@@ -12,7 +12,8 @@ from typing import cast
 import pytest
 
 from drover.browser import health
-from drover.browser.devtools import DevTools, DevToolsFailed
+from drover.browser.devtools import DevTools
+from drover.browser.devtools_connection import DevToolsFailed
 from drover.browser.health import Page
 from drover.browser.running_browser import RunningBrowser
 from drover.browser.saved_state import SavedState
