@@ -6,6 +6,7 @@ Chrome, so that temporary files and crash dumps stay in that folder as well (`BR
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
@@ -20,13 +21,16 @@ from typing import Any, BinaryIO
 
 from drover.browser import start_diagnostics
 from drover.core.deadline import Deadline
-from drover.core.errors import BrowserUnavailable, SessionLost
+from drover.core.errors import BrowserUnavailable, CleanupIncomplete, SessionLost
 from drover.processes.defunct import reap_defunct_chrome
-from drover.processes.table import ProcessIdentity, identify
+from drover.processes.table import Liveness, ProcessIdentity, ProcessTable, identify, liveness, snapshot
+from drover.processes.termination import end
+from drover.processes.trees import tree_of
 from drover.storage.session_folders import SessionFolder
 
 DRIVER_START_S = 10.0
 DRIVER_STARTS = 3
+END_ATTEMPTS = 3
 SECRET_BYTES = 18
 """Random bytes of the path below which ChromeDriver answers over HTTP."""
 # ChromeDriver picks a free IPv6 port and exits if that port is taken in IPv4; the next attempt picks another.
@@ -55,12 +59,24 @@ class DriverProcesses:
         self._lock = threading.Lock()
 
     def start(
-        self, executable: Path, folder: SessionFolder, deadline: Deadline, wanted: StillWanted
+        self,
+        executable: Path,
+        folder: SessionFolder,
+        deadline: Deadline,
+        wanted: StillWanted,
+        spared: ProcessIdentity | None = None,
     ) -> tuple[ProcessIdentity, str]:
         """Start a ChromeDriver for a session's folder; return its identity and its address.
 
+        Args:
+            executable: ChromeDriver, or a wrapper script that starts it and stays.
+            folder: The session's folder.
+            deadline: By when it must be ready.
+            wanted: Returns whether the session still wants it.
+            spared: The session's browser, if one is running.
+
         Raises:
-            BrowserUnavailable: It did not start; the message has its last log lines.
+            BrowserUnavailable: It did not start; the message has its last log lines. Nothing of it is left.
             SessionLost: The session is no longer wanted.
         """
         for _ in range(DRIVER_STARTS):
@@ -72,12 +88,39 @@ class DriverProcesses:
             port = _await_port(process, folder.driver_output, deadline.within(DRIVER_START_S))
             if identity is not None and port is not None:
                 return identity, f"http://127.0.0.1:{port}{base}"
-            process.kill()
-            process.wait(DRIVER_START_S)
+            self.end(folder, identity, spared)
             self.reap(process.pid)
-            if _PORT_TAKEN not in folder.driver_output.read_text(encoding="utf-8", errors="replace"):
+            if _PORT_TAKEN not in _text(folder.driver_output):
                 break
         raise BrowserUnavailable(start_diagnostics.explain_failure("ChromeDriver did not start", folder))
+
+    def end(
+        self, folder: SessionFolder, driver: ProcessIdentity | None, spared: ProcessIdentity | None
+    ) -> None:
+        """End every ChromeDriver of a session with all that it has started, except the session's browser.
+
+        If a wrapper script starts ChromeDriver and stays, both end, whichever of them has died already.
+
+        Args:
+            folder: The session's folder, which every ChromeDriver of it has on its command line.
+            driver: The process that was started as its ChromeDriver.
+            spared: The session's browser, which keeps running with all its helpers.
+
+        Raises:
+            CleanupIncomplete: A process survived; the message names it.
+        """
+        for _ in range(END_ATTEMPTS):
+            targets = _to_end(folder, driver, spared)
+            if not targets:
+                break
+            end(targets)
+        else:
+            targets = _to_end(folder, driver, spared)
+        if driver is not None:
+            self.reap(driver.pid)
+        if targets:
+            pids = ", ".join(str(identity.pid) for identity in targets)
+            raise CleanupIncomplete(f"ChromeDriver could not be ended: PID {pids}; end it manually")
 
     def reap(self, pid: int) -> None:
         """Reap one ChromeDriver, if it has exited."""
@@ -123,13 +166,34 @@ class DriverProcesses:
                     **_OWN_PROCESS_GROUP,
                 )
             except OSError as error:
-                raise BrowserUnavailable(
-                    f"ChromeDriver ({command[0]}) cannot be run: {error}; "
-                    "set DROVER_CHROMEDRIVER to one that can"
-                ) from error
+                raise BrowserUnavailable(_not_run(command[0], error)) from error
         with self._lock:
             self._children[process.pid] = process
         return process
+
+
+def drivers_of(folder: SessionFolder, table: ProcessTable) -> tuple[ProcessIdentity, ...]:
+    """Return the ChromeDrivers of a session, and scripts that start one, by the log on their command line."""
+    mark = f"--log-path={folder.driver_log}"
+    rows = (row for row in table.rows.values() if row.started is not None)
+    return tuple(row.identity for row in rows if mark in (row.cmdline or ()))
+
+
+def _to_end(
+    folder: SessionFolder, driver: ProcessIdentity | None, spared: ProcessIdentity | None
+) -> list[ProcessIdentity]:
+    roots = drivers_of(folder, snapshot()) + ((driver,) if driver is not None else ())
+    found = dict.fromkeys(one for root in roots for one in tree_of(root))
+    kept = frozenset(tree_of(spared)) | {spared} if spared is not None else frozenset()
+    return [one for one in found if one not in kept and liveness(one) is not Liveness.GONE]
+
+
+def _not_run(program: str, error: OSError) -> str:
+    if error.errno in {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE}:
+        advice = "the limit of processes, memory or files is reached; raise it, or close sessions, then retry"
+    else:
+        advice = "set DROVER_CHROMEDRIVER to one that can, or put it back, then retry"
+    return f"ChromeDriver ({program}) cannot be run: {error.strerror or error}; {advice}"
 
 
 def _environment(environ: Mapping[str, str], folder: SessionFolder) -> dict[str, str]:
@@ -163,7 +227,7 @@ def _await_port(process: subprocess.Popen[bytes], output: Path, deadline: Deadli
     """Return the port that ChromeDriver prints about 10 ms after its start; None if it does not."""
     pause = 0.001
     while deadline.remaining() > 0:
-        found = _PORT.search(output.read_text(encoding="utf-8", errors="replace"))
+        found = _PORT.search(_text(output))
         if found:
             return int(found[1])
         if process.poll() is not None:
@@ -171,3 +235,7 @@ def _await_port(process: subprocess.Popen[bytes], output: Path, deadline: Deadli
         time.sleep(pause)
         pause = min(pause * 1.2, 0.05)
     return None
+
+
+def _text(output: Path) -> str:
+    return output.read_text(encoding="utf-8", errors="replace")

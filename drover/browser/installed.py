@@ -21,7 +21,7 @@ from drover.browser.binaries import (
     versions,
 )
 from drover.core.deadline import Deadline
-from drover.core.errors import BrowserUnavailable
+from drover.core.errors import BrowserUnavailable, StartRefused
 
 Stamp = tuple[tuple[int, int, int], ...]
 Find = Callable[[], Binaries]
@@ -133,6 +133,11 @@ class InstalledBrowser:
             raise BrowserUnavailable(self._not_found)
         try:
             return self._find()
+        except StartRefused as error:
+            if self._stamp is None:
+                raise
+            # The setting was right when the service started: the program is away for now, as in an update.
+            raise BrowserUnavailable(error.message) from error
         except BrowserUnavailable as error:
             self._not_found, self._not_found_at = error.message, time.monotonic()
             raise

@@ -11,7 +11,7 @@ from drover.browser import installed
 from drover.browser.binaries import Binaries
 from drover.browser.installed import InstalledBrowser
 from drover.core.deadline import Deadline
-from drover.core.errors import BrowserUnavailable
+from drover.core.errors import BrowserUnavailable, StartRefused
 
 
 class Disk:
@@ -125,3 +125,29 @@ def test_a_version_that_could_not_be_read_is_read_again(folder: Path) -> None:
     disk.put(disk.pair.chrome, "156.0.1")
     disk.put(disk.pair.chromedriver, "156.0.1")
     assert browser.obstacle() is None
+
+
+def test_a_configured_program_that_is_away_for_now_is_unavailable(folder: Path) -> None:
+    disk = Disk(folder, "156.0.1", "156.0.2")
+    present = disk.pair.chromedriver.exists
+
+    def find() -> Binaries:
+        if not present():
+            raise StartRefused("DROVER_CHROMEDRIVER is not an executable file")
+        return disk.pair
+
+    browser = InstalledBrowser(find, disk.match)
+    browser.get(Deadline(1))
+    away = disk.pair.chromedriver.rename(folder / "away")
+    with pytest.raises(BrowserUnavailable, match="not an executable file"):
+        browser.get(Deadline(1))
+    away.rename(disk.pair.chromedriver)
+    assert browser.get(Deadline(1)) == disk.pair
+
+
+def test_a_setting_that_was_never_right_refuses_the_start() -> None:
+    def find() -> Binaries:
+        raise StartRefused("DROVER_CHROMEDRIVER is not an executable file")
+
+    with pytest.raises(StartRefused):
+        InstalledBrowser(find, lambda found: found).get(Deadline(1))
