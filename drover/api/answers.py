@@ -71,6 +71,9 @@ class RecoveryObject(ApiModel):
     """Orphaned processes that the cleanup before the recovery ended."""
     duration_ms: int = Field(examples=[131])
     """Milliseconds from finding the session dead until it was ready again."""
+    lost: list[str] = Field(examples=[["dialog:alert"]])
+    """What was lost although `method` keeps it: `dialog:<type>` is an open dialog that was answered,
+    `page:<url>` a page that was reloaded, `popup:<url>` one that was closed, and `profile` the profile."""
 
 
 class HealthObject(ApiModel):

@@ -109,7 +109,7 @@ def _(event: events.SessionAppearsDead) -> TimelineEntry | None:
 
 
 _RECOVERY_METHODS = {
-    "reattached": "new ChromeDriver on the same browser; tabs and forms are unchanged",
+    "reattached": "new ChromeDriver on the same browser, with its tabs and forms",
     "restored": "new browser with cookies, storage and address restored",
     "recreated": "new, empty browser, because no state could be saved",
 }
@@ -118,7 +118,14 @@ _RECOVERY_METHODS = {
 @timeline_entry.register
 def _(event: events.SessionRecovered) -> TimelineEntry | None:
     how = _RECOVERY_METHODS.get(event.method, event.method)
+    how += f"; lost: {', '.join(event.lost)}" if event.lost else ""
     return TimelineEntry("recovery", f"Recovered in {_took(event.duration_ms)}: {how}", event.session_id)
+
+
+@timeline_entry.register
+def _(event: events.ProfileSetAside) -> TimelineEntry | None:
+    text = f"Chrome does not start on its profile, which is kept for a day as {event.path}"
+    return TimelineEntry("trouble", text, event.session_id)
 
 
 @timeline_entry.register

@@ -1,4 +1,4 @@
-"""Start, re-attach and stop one browser.
+"""Start and stop one browser, and ChromeDrivers beside it.
 
 One ChromeDriver and one Chrome for each session. Both have the session's folder on their command
 lines (`--log-path=`, `--user-data-dir=`, and through BREAKPAD_DUMP_LOCATION the crash handlers'
@@ -8,9 +8,9 @@ lines (`--log-path=`, `--user-data-dir=`, and through BREAKPAD_DUMP_LOCATION the
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from drover.browser.capabilities import merge
 from drover.browser.capabilities.policy import CheckedCapabilities
 from drover.browser.driver_processes import DriverProcesses, StillWanted
 from drover.browser.extensions import unpacked
-from drover.browser.health import ProbeResult, browser_guid, pages, probe
+from drover.browser.health import browser_guid, probe
 from drover.browser.installed import InstalledBrowser
 from drover.browser.running_browser import RunningBrowser
 from drover.browser.start_slots import StartSlots, starts_at_once, usable_cores
@@ -29,12 +29,16 @@ from drover.processes.cleanup.chrome_names import is_helper
 from drover.processes.session_mark import session_mark
 from drover.processes.table import Liveness, ProcessIdentity, ProcessTable, identify, liveness, snapshot
 from drover.processes.termination import end
+from drover.processes.trees import tree_of
 from drover.storage.session_folders import SessionFolder
 
 ATTACH_S = 10.0
 GRACE_S = 2.0
 _WRONG_VERSION = "only supports Chrome version"
 """ChromeDriver's words if it is not of Chrome's version."""
+# ChromeDriver's words for a Chrome that ran and ended before it was ready; one that could not be run is
+# reported otherwise.
+_DIED = re.compile(r"exited|crashed|DevToolsActivePort|not reachable|disconnected")
 
 
 class _WrongVersion(BrowserUnavailable):
@@ -53,8 +57,12 @@ class ChromeFailed(BrowserUnavailable):
         self.cause = cause
 
 
+class ChromeDied(ChromeFailed):
+    """Chrome ran on a profile and ended before it was ready; the profile may be the reason."""
+
+
 class Launcher:
-    """Starts, re-attaches and stops browsers with one pair of executables.
+    """Starts and stops browsers with one pair of executables.
 
     Args:
         installed: The executables of Chrome and ChromeDriver.
@@ -120,6 +128,7 @@ class Launcher:
             low_priority: Whether starts that a client waits for go first.
 
         Raises:
+            ChromeDied: Chrome ran, but ended before it was ready.
             ChromeFailed: Chrome did not start with these capabilities.
             BrowserUnavailable: It did not start; the message has ChromeDriver's last log lines and a remedy.
             SessionNotCreated: ChromeDriver rejected the capabilities.
@@ -166,7 +175,7 @@ class Launcher:
             answer = driver_client.new_session(url, capabilities, max(1.0, deadline.remaining()))
             browser = _started_browser(answer, driver, folder)
             address = _debugger_address(answer)
-            return _running(driver, url, answer, browser, address)
+            return describe(driver, url, answer, browser, address)
         except driver_client.CommandRefused as error:
             self.stop(folder, None)
             raise SessionNotCreated(f"ChromeDriver rejected the capabilities: {error}") from error
@@ -176,7 +185,7 @@ class Launcher:
             may_be_the_clients = not checked.is_default and not is_wrong_version
             self._note_failure(reason, folder, wanted, may_be_the_clients=may_be_the_clients)
             self.stop(folder, None)
-            raise (_WrongVersion(reason) if is_wrong_version else ChromeFailed(reason, str(error))) from error
+            raise _failure(reason, str(error)) from error
         except BrowserUnavailable as error:
             # ChromeDriver itself did not start: nothing of a client's is on its command line.
             self._note_failure(error.message, folder, wanted, may_be_the_clients=False)
@@ -200,43 +209,27 @@ class Launcher:
             error, folder, sandboxed=sandboxed, version_warning=self._installed.version_warning
         )
 
-    def reattach(
-        self,
-        folder: SessionFolder,
-        running: RunningBrowser,
-        checked: CheckedCapabilities,
-        window: str | None,
-        deadline: Deadline,
-        wanted: StillWanted,
-    ) -> RunningBrowser:
-        """End the old ChromeDriver and attach a new one to the running browser.
-
-        Switches to `window` if it still exists, else to the one in front; ChromeDriver itself takes any.
-        BiDi is not restored: requesting it would send the page to about:blank (ChromeDriver 156).
+    def start_driver(
+        self, folder: SessionFolder, running: RunningBrowser, deadline: Deadline, wanted: StillWanted
+    ) -> tuple[ProcessIdentity, str]:
+        """Start a ChromeDriver beside the running browser; return its identity and its address.
 
         Raises:
-            BrowserUnavailable: It is not the same browser any more, or ChromeDriver could not attach.
+            BrowserUnavailable: It did not start; the browser is not affected.
             SessionLost: The session is no longer wanted.
         """
-        end([running.driver])
-        self._drivers.reap(running.driver.pid)
-        _same_browser_or_none(running)
-        driver, url = self._drivers.start(
-            self._installed.driver_for(running.browser_version, deadline), folder, deadline, wanted
-        )
-        try:
-            capabilities = merge.for_reattach(checked, running.debugger_address)
-            answer = driver_client.new_session(url, capabilities, deadline.within(ATTACH_S).remaining())
-            attached = replace(
-                _running(driver, url, answer, running.browser, running.debugger_address),
-                granted=running.granted,
-            )
-            _choose_window(attached, window)
-        except driver_client.CommandFailed as error:
-            end([driver])
-            self._drivers.reap(driver.pid)
-            raise BrowserUnavailable(start_diagnostics.explain_failure(error, folder)) from error
-        return attached
+        executable = self._installed.driver_for(running.browser_version, deadline)
+        return self._drivers.start(executable, folder, deadline, wanted, spared=running.browser)
+
+    def end_driver(
+        self, folder: SessionFolder, driver: ProcessIdentity, running: RunningBrowser | None
+    ) -> None:
+        """End the ChromeDrivers of a session; the browser keeps running.
+
+        Raises:
+            CleanupIncomplete: A process survived; the message names it.
+        """
+        self._drivers.end(folder, driver, running.browser if running is not None else None)
 
     def stop(self, folder: SessionFolder, running: RunningBrowser | None) -> None:
         """End ChromeDriver, Chrome and all their helpers, and wait until they are gone.
@@ -247,14 +240,16 @@ class Launcher:
         Raises:
             CleanupIncomplete: A process survived; the message names it.
         """
+        # If ChromeDriver is a script, what it has started is only found while it runs.
+        below = tree_of(running.driver) if running is not None else ()
         if running is not None:
             end([running.browser, running.driver], grace=GRACE_S)
-        left = _processes_of(folder, running, snapshot())
+        left = _processes_of(folder, running, below, snapshot())
         for _ in range(3):
             if not left:
                 break
             end(left, grace=GRACE_S)
-            left = _processes_of(folder, running, snapshot())
+            left = _processes_of(folder, running, below, snapshot())
         self.reap()
         if left:
             pids = ", ".join(str(identity.pid) for identity in left)
@@ -263,6 +258,13 @@ class Launcher:
     def reap(self) -> None:
         """Reap every ChromeDriver that has exited, and Chrome processes reparented to the service."""
         self._drivers.reap_all()
+
+
+def _failure(reason: str, cause: str) -> BrowserUnavailable:
+    """Return the error for a start that ChromeDriver refused, by what its words prove."""
+    if _WRONG_VERSION in cause:
+        return _WrongVersion(reason)
+    return (ChromeDied if _DIED.search(cause) else ChromeFailed)(reason, cause)
 
 
 def _started_browser(
@@ -292,13 +294,18 @@ def _debugger_address(answer: Mapping[str, Any]) -> str:
     return str(options["debuggerAddress"]).replace("localhost", "127.0.0.1")
 
 
-def _running(
+def describe(
     driver: ProcessIdentity,
     url: str,
     answer: Mapping[str, Any],
     browser: ProcessIdentity,
     address: str,
 ) -> RunningBrowser:
+    """Return what runs, from ChromeDriver's answer to a new session.
+
+    Raises:
+        CommandFailed: Chrome does not answer.
+    """
     version = probe(f"http://{address}", "/json/version", ATTACH_S)
     guid = browser_guid(version.body)
     if guid is None:
@@ -316,29 +323,20 @@ def _running(
     )
 
 
-def _choose_window(running: RunningBrowser, window: str | None) -> None:
-    # ChromeDriver's window handles are Chrome's target ids; the page in front comes first.
-    handles = [page.target_id for page in pages(running, ATTACH_S)]
-    if handles:
-        chosen = window if window in handles else handles[0]
-        driver_client.choose_window(running.driver_url, running.driver_session_id, chosen, ATTACH_S)
-
-
-def _same_browser_or_none(running: RunningBrowser) -> None:
-    version = probe(f"http://{running.debugger_address}", "/json/version", ATTACH_S)
-    same = (
-        liveness(running.browser) is Liveness.ALIVE
-        and version.reply is ProbeResult.ANSWERED
-        and browser_guid(version.body) == running.browser_guid
-    )
-    if not same:
-        raise BrowserUnavailable("The browser is gone as well; ChromeDriver cannot attach")
-
-
 def _processes_of(
-    folder: SessionFolder, running: RunningBrowser | None, table: ProcessTable
+    folder: SessionFolder,
+    running: RunningBrowser | None,
+    below: Sequence[ProcessIdentity],
+    table: ProcessTable,
 ) -> list[ProcessIdentity]:
-    """Return every living process of a session: by its folder's mark, by identity, and all descendants."""
+    """Return every living process of a session: by its folder's mark, by identity, and all descendants.
+
+    Args:
+        folder: The session's folder.
+        running: Its ChromeDriver and browser, if they are known.
+        below: What its ChromeDriver had started.
+        table: The process table.
+    """
     known = {running.driver, running.browser} if running else set()
     roots = [
         row.pid
@@ -347,11 +345,8 @@ def _processes_of(
     ]
     pids = set(roots).union(*(_pids_below(table, pid) for pid in roots))
     rows = (table.rows[pid] for pid in sorted(pids))
-    return [
-        row.identity
-        for row in rows
-        if row.started is not None and liveness(row.identity) is not Liveness.GONE
-    ]
+    found = dict.fromkeys([row.identity for row in rows if row.started is not None])
+    return [one for one in (found | dict.fromkeys(below)) if liveness(one) is not Liveness.GONE]
 
 
 def _is_marked(cmdline: Sequence[str] | None, folder: SessionFolder) -> bool:

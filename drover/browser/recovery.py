@@ -1,29 +1,38 @@
-"""Recovery of a dead session, by the method that keeps most of its state: re-attach, restore, recreate."""
+"""Recovery of a dead session, by the method that keeps most of its state: re-attach, restore, recreate.
+
+A method that loses more is used only on proof that the one before it cannot work: a browser is replaced on
+`BrowserGone`, and a profile on `ChromeDied`. A helper step that fails proves neither: it ends the recovery
+with an error, and the next one begins where this one did.
+"""
 
 from __future__ import annotations
 
-import threading
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 
 from drover.browser import health
 from drover.browser.capabilities.policy import CheckedCapabilities
-from drover.browser.devtools import DevTools, DevToolsFailed
+from drover.browser.devtools import DevTools
+from drover.browser.devtools_connection import DevToolsFailed
 from drover.browser.driver_processes import StillWanted
 from drover.browser.health import Cause
-from drover.browser.launcher import Launcher
+from drover.browser.launcher import ChromeDied, Launcher
+from drover.browser.reattach import Attachment, Reattacher
 from drover.browser.running_browser import RunningBrowser
 from drover.browser.saved_state import SavedState, restore
+from drover.browser.survival import BrowserGone, BrowserLives
 from drover.core.deadline import Deadline
-from drover.core.errors import BrowserUnavailable
-from drover.storage.session_folders import SessionFolder, SessionFolders
+from drover.core.errors import BrowserLeftAlone, BrowserUnavailable
+from drover.storage.profiles import Profiles
+from drover.storage.session_folders import SessionFolder
 
-RELOAD_S = 5.0
 PAGES_S = 5.0
-LOADING_S = 3.0
-"""How long a new ChromeDriver may wait for pages that are loading before their loading is stopped."""
-STOP_LOADING_S = 2.0
+LOST_PROFILE = "profile"
+
+Examine = Callable[[RunningBrowser, Cause], BrowserLives | BrowserGone]
+"""Returns whether a browser lives, or raises `BrowserUnavailable` if it could not be asked."""
 
 
 class Method(str, Enum):
@@ -43,12 +52,14 @@ class Recovery:
         method: The method that succeeded.
         orphans_killed: Number of processes ended by the cleanup before the recovery.
         duration_ms: From the begin of the recovery until the session was ready.
+        lost: What could not be kept although the method keeps it, such as `dialog:alert` or `profile`.
     """
 
     cause: Cause
     method: Method
     orphans_killed: int
     duration_ms: int
+    lost: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,90 +83,142 @@ class RecoveryContext:
     window: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What a recovery has brought back.
+
+    Attributes:
+        running: The session's ChromeDriver and browser.
+        method: The method that succeeded.
+        lost: What it has cost, as in `Recovery`.
+        set_aside: Where the profile is kept on which Chrome ran and died; None if it is still in use.
+    """
+
+    running: RunningBrowser
+    method: Method
+    lost: tuple[str, ...] = ()
+    set_aside: Path | None = None
+
+
 class Recoverer:
     """Recovers sessions.
 
     Args:
         launcher: Starts and stops browsers.
+        reattacher: Attaches new ChromeDrivers to living browsers.
         devtools: The DevTools connections to the browsers.
-        folders: The sessions' folders.
+        profiles: The profiles in the sessions' folders.
+        examine: Returns whether a browser lives.
     """
 
-    def __init__(self, launcher: Launcher, devtools: DevTools, folders: SessionFolders) -> None:
+    def __init__(
+        self,
+        launcher: Launcher,
+        reattacher: Reattacher,
+        devtools: DevTools,
+        profiles: Profiles,
+        examine: Examine,
+    ) -> None:
         self._launcher = launcher
+        self._reattacher = reattacher
         self._devtools = devtools
-        self._folders = folders
+        self._profiles = profiles
+        self._examine = examine
 
-    def recover(
-        self, context: RecoveryContext, deadline: Deadline, wanted: StillWanted
-    ) -> tuple[RunningBrowser, Method]:
-        """Recover a session by the first method that succeeds; return its browser and the method.
+    def recover(self, context: RecoveryContext, deadline: Deadline, wanted: StillWanted) -> Recovered:
+        """Recover a session by the first method that is possible.
 
         Raises:
-            BrowserUnavailable: No method succeeded.
+            BrowserLeftAlone: A step failed; the browser lives, with every page as it was.
+            BrowserUnavailable: A step failed; the profile is as it was.
             CleanupIncomplete: The remaining processes of the session could not be ended.
             SessionLost: The session is no longer wanted.
         """
+        if context.running is None:
+            gone = BrowserGone("The session has no browser that could be running")
+            return self._replace(context, gone, deadline, wanted)
+        found = self._examine(context.running, context.cause)
+        if isinstance(found, BrowserLives):
+            result = self._reattach(context, context.running, deadline, wanted)
+            if isinstance(result, Recovered):
+                return result
+            found = result
+        return self._replace(context, found, deadline, wanted)
+
+    def accept(self, context: RecoveryContext) -> None:
+        """Take note that the result of a recovery was published, with what it has cost."""
+        self._profiles.accept(context.folder)
+
+    def undo(self, context: RecoveryContext, recovered: Recovered) -> None:
+        """End what a recovery has started, because its result could not be published.
+
+        A browser that it has not started keeps running.
+
+        Raises:
+            CleanupIncomplete: A process could not be ended.
+        """
+        if recovered.method is Method.REATTACHED:
+            running = recovered.running
+            self._launcher.end_driver(context.folder, running.driver, running)
+        else:
+            self._launcher.stop(context.folder, recovered.running)
+            self._devtools.forget(recovered.running.browser_guid)
+
+    def _reattach(
+        self, context: RecoveryContext, running: RunningBrowser, deadline: Deadline, wanted: StillWanted
+    ) -> Recovered | BrowserGone:
+        """Attach a new ChromeDriver to the living browser; if that fails because it has died, return that."""
+        session = Attachment(context.folder, running, context.checked, context.window)
         try:
-            return self._reattach(context, deadline, wanted), Method.REATTACHED
-        except (BrowserUnavailable, DevToolsFailed):
-            # The browser is gone as well; the next method starts a new one.
-            self._launcher.stop(context.folder, context.running)
+            reattached = self._reattacher.reattach(session, deadline, wanted)
+        except BrowserUnavailable as error:
+            found = self._examine(running, context.cause)
+            if isinstance(found, BrowserGone):
+                return found
+            reason = f"{error.message.rstrip('.')}. The browser lives and was left as it is"
+            raise BrowserLeftAlone(reason) from error
+        if reattached.is_blank and context.state is not None:
+            # Chrome forgets session cookies with its last window.
+            self.restore_state(reattached.running, context.state)
+        return Recovered(reattached.running, Method.REATTACHED, reattached.lost)
+
+    def _replace(
+        self, context: RecoveryContext, gone: BrowserGone, deadline: Deadline, wanted: StillWanted
+    ) -> Recovered:
+        """Start a new browser for one that is proven to be gone, and restore what was saved of it."""
+        self._end_remains(context, gone)
+        had_profile = self._profiles.prepare(context.folder)
+        lost: tuple[str, ...] = () if had_profile else (LOST_PROFILE,)
+        set_aside = None
+        try:
+            running = self._launcher.start(context.folder, context.checked, deadline, wanted)
+        except ChromeDied as died:
+            running, set_aside = self._on_a_new_profile(context, died, deadline, wanted)
+            lost = (LOST_PROFILE,)
+        has_state = context.state is not None and self.restore_state(running, context.state)
+        method = Method.RESTORED if not lost or has_state else Method.RECREATED
+        return Recovered(running, method, lost, set_aside)
+
+    def _end_remains(self, context: RecoveryContext, _: BrowserGone) -> None:
+        """End what is left of the processes of a browser that is proven to be gone."""
+        self._launcher.stop(context.folder, context.running)
         if context.running is not None:
             self._devtools.forget(context.running.browser_guid)
-        try:
-            running = self._on_the_same_profile(context, deadline, wanted)
-            has_profile = True
-        except BrowserUnavailable:
-            # The profile is missing or damaged; a new one replaces it.
-            running = self._on_a_new_profile(context, deadline, wanted)
-            has_profile = False
-        has_state = context.state is not None and self.restore_state(running, context.state)
-        return running, Method.RESTORED if has_profile or has_state else Method.RECREATED
-
-    def _reattach(self, context: RecoveryContext, deadline: Deadline, wanted: StillWanted) -> RunningBrowser:
-        """Attach a new ChromeDriver to the living browser; tabs, forms and script variables are kept.
-
-        Crashed tabs are reloaded first; the ChromeDriver that saw them crash rejects them permanently.
-        """
-        if context.running is None or context.cause in {
-            Cause.BROWSER_GONE,
-            Cause.BROWSER_HUNG,
-            Cause.WINDOW_GONE,
-        }:
-            raise BrowserUnavailable("The browser itself is gone")
-        if context.cause is Cause.TAB_CRASHED:
-            connection = self._devtools.of(context.running)
-            for target_id in connection.seen.crashed_pages:
-                connection.reload_page(target_id, RELOAD_S)
-        # ChromeDriver 156 cannot attach while a page waits for its server, which may take minutes.
-        loading_timer = threading.Timer(LOADING_S, self._stop_loading, [context.running])
-        loading_timer.start()
-        try:
-            return self._launcher.reattach(
-                context.folder, context.running, context.checked, context.window, deadline, wanted
-            )
-        finally:
-            loading_timer.cancel()
-
-    def _stop_loading(self, running: RunningBrowser) -> None:
-        for page in health.pages(running, PAGES_S):
-            # If a page does not answer, ChromeDriver cannot attach to it either.
-            with suppress(DevToolsFailed):
-                self._devtools.of(running).call_page(page.target_id, "Page.stopLoading", STOP_LOADING_S)
-
-    def _on_the_same_profile(
-        self, context: RecoveryContext, deadline: Deadline, wanted: StillWanted
-    ) -> RunningBrowser:
-        self._folders.keep_profile(context.folder)
-        return self._launcher.start(context.folder, context.checked, deadline, wanted)
 
     def _on_a_new_profile(
-        self, context: RecoveryContext, deadline: Deadline, wanted: StillWanted
-    ) -> RunningBrowser:
-        self._launcher.stop(context.folder, None)
-        self._folders.reset(context.folder)
-        return self._launcher.start(context.folder, context.checked, deadline, wanted)
+        self, context: RecoveryContext, _: ChromeDied, deadline: Deadline, wanted: StillWanted
+    ) -> tuple[RunningBrowser, Path]:
+        """Start a browser on a new profile in place of the one on which Chrome has run and died.
+
+        The old profile is set aside only if Chrome starts on the new one; else the profile is not at fault.
+        """
+        with self._profiles.replaced(context.folder) as replacement:
+            running = self._launcher.start(context.folder, context.checked, deadline, wanted)
+            try:
+                return running, replacement.keep()
+            except BrowserUnavailable:
+                self._launcher.stop(context.folder, running)
+                raise
 
     def restore_state(self, running: RunningBrowser, state: SavedState) -> bool:
         """Restore a saved state into a new browser; return whether that succeeded completely."""

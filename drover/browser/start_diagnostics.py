@@ -15,13 +15,19 @@ _BANNER = ("Starting ChromeDriver", "Only local connections", "Please see", "Chr
 
 
 def explain_failure(
-    error: object, folder: SessionFolder, *, sandboxed: bool = False, version_warning: str | None = None
+    error: object,
+    folder: SessionFolder,
+    *,
+    what: str = "No browser could be started",
+    sandboxed: bool = False,
+    version_warning: str | None = None,
 ) -> str:
     """Return why a browser did not start: ChromeDriver's error, its last log lines, and what to do.
 
     Args:
         error: ChromeDriver's error.
         folder: The session's folder.
+        what: What has failed.
         sandboxed: Whether Chrome was started with its sandbox.
         version_warning: What is wrong with the versions of the programs, and what to do about it.
     """
@@ -34,7 +40,7 @@ def explain_failure(
         or version_warning
         or "Check that Chrome and ChromeDriver have the same major version and that both start manually"
     )
-    return f"No browser could be started: {str(error).rstrip('.')}.{log} {advice}, then retry"
+    return f"{what}: {str(error).rstrip('.')}.{log} {advice}, then retry"
 
 
 def disk_full(path: Path) -> str | None:

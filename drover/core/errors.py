@@ -146,11 +146,15 @@ class Overloaded(DroverError):
 
 
 class BrowserUnavailable(DroverError):
-    """No browser could be started, or the browser did not answer in time."""
+    """Something could not be done with a browser now; that is no proof that the browser has ended."""
 
     code = "browser_unavailable"
     status = 503
     retry_after_s = 10
+
+
+class BrowserLeftAlone(BrowserUnavailable):
+    """A recovery could not attach ChromeDriver to a browser that lives; the browser was left as it is."""
 
 
 class SessionLost(DroverError):

@@ -293,13 +293,35 @@ class ConnectionErrorDetected(Event):
 
 @dataclass(frozen=True)
 class SessionRecovered(Event):
-    """A dead session was recovered under the same id."""
+    """A dead session was recovered under the same id.
+
+    Attributes:
+        lost: What could not be kept, as in the API; empty if nothing was lost.
+    """
 
     text = "Session {session_id} recovered: {method} after {cause} in {duration_ms} ms"
     session_id: str
     cause: str
     method: str
     duration_ms: int
+    lost: tuple[str, ...] = ()
+
+    @property
+    def message(self) -> str:
+        return super().message + (f"; lost: {', '.join(self.lost)}" if self.lost else "")
+
+
+@dataclass(frozen=True)
+class ProfileSetAside(Event):
+    """Chrome ran and died on the profile of a session, and starts on a new one."""
+
+    level = logging.WARNING
+    text = (
+        "Session {session_id}: Chrome starts on a new profile, but not on the session's; "
+        "that one is kept for a day as {path}"
+    )
+    session_id: str
+    path: str
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,9 @@ from drover.browser.capabilities.policy import Policy
 from drover.browser.devtools import DevTools
 from drover.browser.installed import InstalledBrowser
 from drover.browser.launcher import Launcher
+from drover.browser.reattach import Reattacher
 from drover.browser.recovery import Recoverer
+from drover.browser.survival import examine
 from drover.core import events
 from drover.core.jobs import JobKind, Jobs
 from drover.core.settings import Settings
@@ -51,6 +53,7 @@ from drover.sessions.pool.driver_access import DriverAccess
 from drover.sessions.pool.registry import SessionRegistry
 from drover.storage.database import SessionDatabase
 from drover.storage.instance_lock import InstanceLock
+from drover.storage.profiles import Profiles
 from drover.storage.session_folders import SessionFolders
 from drover.web import dashboard, docs, process_routes, service_routes, session_routes
 from drover.web.access_check import admit_request
@@ -70,6 +73,7 @@ IDLE_TICK_S = 0.5
 LEASE_TICK_S = 0.25
 RETRY_CLOSE_S = 5.0
 TIDY_TICK_S = 30.0
+EXPIRY_TICK_S = 600.0
 SIGN_OF_LIFE_S = 10.0
 SAVE_TICK_S = 1.0
 REAP_TICK_S = 5.0
@@ -115,11 +119,18 @@ class Drover:
             SessionDatabase(settings.data_dir / "drover.db"), boot_id(), self.hub.emit
         )
         state_saver = StateSaver(self._devtools, self._repository.save_state)
+        profiles = Profiles(self._folders)
         worker = SessionWorker(
             self._registry,
             self._launcher,
             BrowserStarter(self._launcher, self._devtools, self._folders),
-            Recoverer(self._launcher, self._devtools, self._folders),
+            Recoverer(
+                self._launcher,
+                Reattacher(self._launcher, self._devtools),
+                self._devtools,
+                profiles,
+                partial(examine, timeout=settings.health_timeout),
+            ),
             self._devtools,
             state_saver,
             self._repository,
@@ -167,6 +178,7 @@ class Drover:
             Task("keep-alive", SAVE_TICK_S, keep_alive.tick),
             Task("retry of closes", RETRY_CLOSE_S, closer.close_again),
             Task("orphaned folders", TIDY_TICK_S, self._cleaner.tidy),
+            Task("profiles that were set aside", EXPIRY_TICK_S, profiles.remove_expired),
             Task("saved state", SAVE_TICK_S, lambda: state_saver.tick(self._registry.sessions())),
             Task("start probe", IDLE_TICK_S, start_probe.begin),
             Task("defunct processes", REAP_TICK_S, self._launcher.reap),

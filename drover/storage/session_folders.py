@@ -31,11 +31,8 @@ _ALPHABET: Final = string.ascii_lowercase + string.digits
 # Chrome creates sockets in its temp folder, and crashes at its start if their paths are too long.
 _LONGEST_TEMP_PATH: Final = {"linux": 62, "darwin": 58}
 
-# Chrome's lock on its profile, and the DevTools port of an ended Chrome.
-_STALE_FILES: Final = ("SingletonLock", "SingletonCookie", "SingletonSocket", "DevToolsActivePort")
-
 # Windows keeps a file locked for a while after the process that had it open has ended.
-_PAUSES_S: Final = (0.2, 0.4, 0.8)
+PAUSES_S: Final = (0.2, 0.4, 0.8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,43 +133,32 @@ class SessionFolders:
         try:
             folder.path.mkdir(mode=0o700)
             (folder.path / _MARKER).touch(mode=0o600, exist_ok=False)
-            _create_parts(folder)
+            create_parts(folder)
         except OSError as error:
-            raise BrowserUnavailable(_not_created(folder, error)) from error
+            raise BrowserUnavailable(not_created(folder, error)) from error
 
-    def keep_profile(self, folder: SessionFolder) -> None:
-        """Prepare a folder for a new browser on its profile: remove locks and temporary files of the old one.
+    def complete(self, folder: SessionFolder) -> None:
+        """Restore the marker of a folder that belongs to a session in the list, or the whole folder.
 
         Raises:
-            BrowserUnavailable: The profile is missing, or a file could not be removed.
+            BrowserUnavailable: The disk is full, or something else is in its place.
         """
-        if not (self._is_ours(folder.path) and _is_real(folder.profile, stat.S_ISDIR)):
-            raise BrowserUnavailable(f"The profile in {folder.path} is missing")
-        try:
-            for name in _STALE_FILES:
-                (folder.profile / name).unlink(missing_ok=True)
-            for part in (folder.temp, folder.crashes):
-                _remove_tree(part)
-                part.mkdir(mode=0o700)
-        except OSError as error:
-            raise BrowserUnavailable(_not_created(folder, error)) from error
+        self.reclaim(folder)
+        if not self._is_ours(folder.path):
+            self.make(folder)
 
     def reset(self, folder: SessionFolder) -> None:
-        """Empty a folder for a new browser, except for ChromeDriver's log.
+        """Empty the profile of a session that has never had a browser.
 
         Raises:
             BrowserUnavailable: A file could not be removed, or the disk is full.
         """
-        self.reclaim(folder)
         try:
-            if not self._is_ours(folder.path):
-                self.make(folder)
-                return
             for part in (folder.profile, folder.temp, folder.crashes):
-                _remove_tree(part)
-            _create_parts(folder)
+                remove_tree(part)
+            create_parts(folder)
         except OSError as error:
-            raise BrowserUnavailable(_not_created(folder, error)) from error
+            raise BrowserUnavailable(not_created(folder, error)) from error
 
     def reclaim(self, folder: SessionFolder) -> None:
         """Restore the marker of a folder that belongs to a session in the list, if it was deleted.
@@ -189,7 +175,7 @@ class SessionFolders:
         Retries after 0.2, 0.4 and 0.8 s. A folder that is not ours by location, type and marker is left
         alone. An empty folder without a marker in `<data_dir>/s` was created incompletely and is removed too.
         """
-        for pause in (*_PAUSES_S, None):
+        for pause in (*PAUSES_S, None):
             if not os.path.lexists(folder.path):
                 return True
             if self._is_ours(folder.path):
@@ -221,15 +207,15 @@ class SessionFolders:
         return (
             path.parent == self._root
             and _NAME.fullmatch(path.name) is not None
-            and _is_real(self._root, stat.S_ISDIR)
-            and _is_real(path, stat.S_ISDIR)
+            and is_real_folder(self._root)
+            and is_real_folder(path)
         )
 
     def _check_writable(self) -> None:
         try:
             self._data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._root.mkdir(mode=0o700, exist_ok=True)
-            if not _is_real(self._root, stat.S_ISDIR):
+            if not is_real_folder(self._root):
                 raise StartRefused(f"{self._root} is a symbolic link: set DROVER_DATA_DIR to another folder")
             probe = self._root / f".probe-{secrets.token_hex(4)}"
             probe.touch(exist_ok=False)
@@ -237,6 +223,11 @@ class SessionFolders:
         except OSError as error:
             reason = f"{error.strerror}; free some disk space, or choose a folder that this user can write to"
             raise start_refused(f"DROVER_DATA_DIR is {self._data_dir}: {reason}", error) from error
+
+
+def is_real_folder(path: Path) -> bool:
+    """Return whether this is a folder, and no link to one."""
+    return _is_real(path, stat.S_ISDIR)
 
 
 def _is_real(path: Path, kind: Callable[[int], bool]) -> bool:
@@ -252,7 +243,7 @@ def _remove_marked(path: Path) -> None:
     try:
         for entry in list(path.iterdir()):
             if entry != marker:
-                _remove_entry(entry)
+                remove_entry(entry)
         if list(path.iterdir()) == [marker]:
             marker.unlink()
             path.rmdir()
@@ -263,16 +254,18 @@ def _remove_marked(path: Path) -> None:
                 marker.touch(mode=0o600)
 
 
-def _remove_entry(entry: Path) -> None:
+def remove_entry(entry: Path) -> None:
+    """Remove a file, link or folder; leave what another program has open."""
     try:
-        _remove_tree(entry)
+        remove_tree(entry)
     except OSError:
         # The caller checks what is left, and retries.
         return
 
 
-def _remove_tree(path: Path) -> None:
-    if not _is_real(path, stat.S_ISDIR):
+def remove_tree(path: Path) -> None:
+    """Remove a file, link or folder with all its content, as far as that is possible; follow no link."""
+    if not is_real_folder(path):
         path.unlink(missing_ok=True)
         return
     shutil.rmtree(path, ignore_errors=True)
@@ -306,15 +299,17 @@ def _remove_empty(path: Path) -> bool:
     return True
 
 
-def _create_parts(folder: SessionFolder) -> None:
-    for part in (folder.profile, folder.temp, folder.crashes):
-        part.mkdir(mode=0o700)
-    # The files of the client outlive the browser.
-    for part in (folder.downloads, folder.uploads):
-        part.mkdir(mode=0o700, exist_ok=True)
+def create_parts(folder: SessionFolder) -> None:
+    """Create the parts of a session's folder that are missing; a link or file in their place is removed."""
+    parts = (folder.profile, folder.temp, folder.crashes, folder.downloads, folder.uploads)
+    for part in parts:
+        if not is_real_folder(part):
+            part.unlink(missing_ok=True)
+            part.mkdir(mode=0o700)
 
 
-def _not_created(folder: SessionFolder, error: OSError) -> str:
+def not_created(folder: SessionFolder, error: OSError) -> str:
+    """Return why a session folder cannot be used, and what to do."""
     is_full = error.errno in {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
     advice = "free some disk space" if is_full else f"make sure that {folder.path.parent} is writable"
     return f"The session folder {folder.path} cannot be created ({error.strerror}): {advice}, then retry"

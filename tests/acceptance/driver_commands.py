@@ -26,6 +26,10 @@ class Driver:
         """Run a function body in the page, and return its result."""
         return self._call("POST", "/execute/sync", {"script": script, "args": list(arguments)})
 
+    def run_async(self, script: str) -> Any:  # noqa: ANN401
+        """Run a script that calls its last argument with a result, and return that."""
+        return self._call("POST", "/execute/async", {"script": script, "args": []})
+
     def address(self) -> Any:  # noqa: ANN401
         """Return the page's URL."""
         return self._call("GET", "/url")
@@ -37,6 +41,15 @@ class Driver:
     def new_window(self) -> str:
         """Open a tab in front, and return its handle; the current window stays the same."""
         return str(self._call("POST", "/window/new", {"type": "tab"})["handle"])
+
+    def type(self, element_id: str, text: str) -> None:
+        """Type into an element, as a person does."""
+        element = self._find(f"#{element_id}")
+        self._call("POST", f"/element/{next(iter(element.values()))}/value", {"text": text})
+
+    def enter_frame(self, selector: str) -> None:
+        """Have the following commands apply to a frame of the page."""
+        self._call("POST", "/frame", {"id": self._find(selector)})
 
     def switch_to(self, handle: str) -> None:
         """Switch to a window."""
@@ -62,6 +75,10 @@ class Driver:
         """Return the text of the open alert, or None."""
         answer = self._send("GET", "/alert/text")
         return str(answer.json()["value"]) if answer.ok else None
+
+    def _find(self, selector: str) -> Json:
+        found: Json = self._call("POST", "/element", {"using": "css selector", "value": selector})
+        return found
 
     def _call(self, method: str, path: str, body: Json | None = None) -> Any:  # noqa: ANN401
         answer = self._send(method, path, body)

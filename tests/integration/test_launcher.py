@@ -12,23 +12,27 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import psutil
 import pytest
 
-from drover.browser import driver_client, driver_processes, installed, start_diagnostics
+from drover.browser import driver_client, driver_processes, installed, reattach, start_diagnostics
 from drover.browser import launcher as module
 from drover.browser.binaries import Binaries
 from drover.browser.capabilities.policy import CheckedCapabilities
+from drover.browser.devtools import DevTools
 from drover.browser.installed import InstalledBrowser
 from drover.browser.launcher import Launcher
+from drover.browser.reattach import Attachment, Reattacher
 from drover.browser.running_browser import RunningBrowser
 from drover.core.deadline import Deadline
 from drover.core.errors import BrowserUnavailable, SessionLost
+from drover.processes.table import ProcessIdentity
 from drover.storage.session_folders import SessionFolder, SessionFolders
 from tests.integration.fake_chromedriver import BIND_FAILED, START_ERROR, Fault, install
+from tests.integration.service_harness import StubDevTools
 from tests.machine import is_living, kill, living, marked, wait_gone, wait_until
 
 
@@ -45,6 +49,7 @@ class Bench:
             no_sandbox=True,
             chrome_args=(),
         )
+        self.reattacher = Reattacher(self.launcher, cast("DevTools", StubDevTools()))
         self.data_dir = folder / "d"
         self.folders = SessionFolders(self.data_dir)
         self.folders.check()
@@ -59,9 +64,8 @@ class Bench:
         return self.launcher.start(self.folder, CheckedCapabilities({}), Deadline(seconds), lambda: True)
 
     def reattach(self, running: RunningBrowser) -> RunningBrowser:
-        return self.launcher.reattach(
-            self.folder, running, CheckedCapabilities({}), None, Deadline(30), lambda: True
-        )
+        session = Attachment(self.folder, running, CheckedCapabilities({}))
+        return self.reattacher.reattach(session, Deadline(30), lambda: True).running
 
     def pids(self) -> set[int]:
         return {process.pid for process in marked(self.data_dir)}
@@ -109,8 +113,8 @@ def test_chromedriver_has_its_own_process_session_and_temp_folder_and_no_drover_
         (Fault.REFUSES_TO_START, START_ERROR),
         (Fault.PORT_TAKEN, BIND_FAILED),
         (Fault.NEVER_READY, "ChromeDriver did not start"),
-        (Fault.NOT_ACCEPTING, "did not answer within 1 s"),
-        (Fault.HUNG, "did not answer within 1 s"),
+        (Fault.NOT_ACCEPTING, "did not answer within"),
+        (Fault.HUNG, "did not answer within"),
         (Fault.REFUSES_SESSION, "Chrome failed to start: exited"),
         (Fault.BROWSER_DIES_AT_START, "Chrome instance exited"),
         (Fault.ANSWERS_GARBAGE, "No browser could be started"),
@@ -123,7 +127,7 @@ def test_a_failed_start_leaves_no_process_and_reports_cause_and_remedy(
     monkeypatch.setattr(driver_processes, "DRIVER_START_S", 1.0 if fault is Fault.NEVER_READY else 10.0)
     bench.set_fault(fault)
     with pytest.raises(BrowserUnavailable) as failure:
-        bench.start(seconds=1.0 if fault in {Fault.NOT_ACCEPTING, Fault.HUNG} else 30.0)
+        bench.start(seconds=5.0 if fault in {Fault.NOT_ACCEPTING, Fault.HUNG} else 30.0)
     assert words in failure.value.message
     assert "retry" in failure.value.message
     assert bench.launcher.unavailable == failure.value.message
@@ -403,23 +407,6 @@ def test_a_living_driver_is_ended_before_the_new_one_starts(bench: Bench) -> Non
     bench.launcher.stop(bench.folder, after)
 
 
-def test_reattaching_to_a_browser_that_is_gone_fails(bench: Bench) -> None:
-    running = bench.start()
-    kill([psutil.Process(running.driver.pid), psutil.Process(running.browser.pid)])
-    with pytest.raises(BrowserUnavailable, match="ChromeDriver cannot attach"):
-        bench.reattach(running)
-    bench.launcher.stop(bench.folder, running)
-    assert bench.pids() == set()
-
-
-def test_another_browser_at_the_old_address_is_not_adopted(bench: Bench) -> None:
-    running = bench.start()
-    other_browser = replace(running, browser_guid="another browser")
-    with pytest.raises(BrowserUnavailable, match="ChromeDriver cannot attach"):
-        bench.reattach(other_browser)
-    bench.launcher.stop(bench.folder, running)
-
-
 @pytest.mark.parametrize("fault", [Fault.REFUSES_SESSION, Fault.REFUSES_TO_START, Fault.ANSWERS_HTML])
 def test_a_failed_attachment_leaves_the_browser_and_no_new_driver(bench: Bench, fault: Fault) -> None:
     running = bench.start()
@@ -432,14 +419,94 @@ def test_a_failed_attachment_leaves_the_browser_and_no_new_driver(bench: Bench, 
     bench.launcher.stop(bench.folder, running)
 
 
-def test_a_browser_that_hangs_right_after_the_attachment_leaves_no_new_driver(
+def test_another_browser_at_the_old_address_is_not_driven(bench: Bench) -> None:
+    running = bench.start()
+    with pytest.raises(BrowserUnavailable, match="another browser answers"):
+        bench.reattach(replace(running, browser_guid="another browser"))
+    assert is_living(running.browser.pid)
+    assert not [pid for pid in bench.pids() if psutil.Process(pid).name() == "chromedriver"]
+    bench.launcher.stop(bench.folder, running)
+
+
+def test_a_driver_that_hangs_is_replaced_by_one_that_gets_more_time(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(reattach, "FIRST_ATTACH_S", 1.0)
     running = bench.start()
     kill([psutil.Process(running.driver.pid)])
-    monkeypatch.setattr(module, "_same_browser_or_none", lambda _: None)
-    monkeypatch.setattr(module, "browser_guid", lambda _: None)
+    attempts = 0
+
+    def start_driver(*arguments: Any) -> Any:  # noqa: ANN401
+        nonlocal attempts
+        attempts += 1
+        bench.set_fault(Fault.HUNG if attempts == 1 else Fault.NONE)
+        return original(*arguments)
+
+    original = bench.launcher.start_driver
+    monkeypatch.setattr(bench.launcher, "start_driver", start_driver)
+    after = bench.reattach(running)
+    assert attempts == 2
+    assert after.browser == running.browser
+    assert len([pid for pid in bench.pids() if psutil.Process(pid).name() == "chromedriver"]) == 1
+    bench.launcher.stop(bench.folder, after)
+
+
+def below(root: ProcessIdentity) -> set[int]:
+    """Return the pids of a process and all its descendants."""
+    return {root.pid, *(child.pid for child in psutil.Process(root.pid).children(recursive=True))}
+
+
+def staying(bench: Bench, folder: Path, beside: str = "") -> None:
+    """Have a script start ChromeDriver, and perhaps something beside it, and stay."""
+    script = folder / "start-driver"
+    script.write_text(
+        f"#!/bin/sh\n{beside}\n'{bench.binaries.chromedriver}' \"$@\"\nexit $?\n", encoding="utf-8"
+    )
+    script.chmod(0o755)
+    bench.binaries = replace(bench.binaries, chromedriver=script)
+
+
+def test_what_a_script_has_started_beside_chromedriver_ends_with_it(bench: Bench, folder: Path) -> None:
+    staying(bench, folder, beside="sleep 1000 &")
+    running = bench.start()
+    started, kept = below(running.driver), below(running.browser)
+    assert len(started - kept) == 3, "the script, what it has started beside ChromeDriver, and ChromeDriver"
+    after = bench.reattach(running)
+    assert living(started) == kept
+    started = below(after.driver) | kept
+    bench.launcher.stop(bench.folder, after)
+    assert living(started) == set()
+
+
+@pytest.mark.parametrize("fault", [Fault.NEVER_READY, Fault.REFUSES_TO_START])
+def test_a_failed_start_through_a_script_leaves_nothing(
+    bench: Bench, folder: Path, monkeypatch: pytest.MonkeyPatch, fault: Fault
+) -> None:
+    monkeypatch.setattr(driver_processes, "DRIVER_START_S", 1.0)
+    staying(bench, folder)
+    running = bench.start()
+    bench.set_fault(fault)
     with pytest.raises(BrowserUnavailable):
         bench.reattach(running)
-    assert not [pid for pid in bench.pids() if psutil.Process(pid).name() == "chromedriver"]
+    assert is_living(running.browser.pid)
+    assert not [pid for pid in bench.pids() if psutil.Process(pid).name() in {"chromedriver", "start-driver"}]
+    bench.launcher.stop(bench.folder, running)
+
+
+@pytest.mark.parametrize(
+    ("code", "advice"), [(errno.EAGAIN, "limit of processes"), (errno.ENOENT, "put it back")]
+)
+def test_why_chromedriver_cannot_be_run_is_reported(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, code: int, advice: str
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(code, "no")
+
+    running = bench.start()
+    kill([psutil.Process(running.driver.pid)])
+    with monkeypatch.context() as patched:
+        patched.setattr("drover.browser.driver_processes.subprocess.Popen", refuse)
+        with pytest.raises(BrowserUnavailable, match=advice):
+            bench.reattach(running)
+    assert is_living(running.browser.pid)
     bench.launcher.stop(bench.folder, running)

@@ -17,14 +17,16 @@ from typing import Any
 
 from drover.browser import driver_client, health
 from drover.browser.browser_starter import BrowserStarter
-from drover.browser.devtools import DevTools, DevToolsFailed
+from drover.browser.devtools import DevTools
+from drover.browser.devtools_connection import DevToolsFailed
 from drover.browser.health import Assessment, Health, Silence
 from drover.browser.launcher import Launcher
-from drover.browser.recovery import Recoverer, Recovery, RecoveryContext
+from drover.browser.recovery import Method, Recovered, Recoverer, Recovery, RecoveryContext
 from drover.browser.running_browser import RunningBrowser
 from drover.core import events
 from drover.core.deadline import Deadline
 from drover.core.errors import (
+    BrowserLeftAlone,
     BrowserUnavailable,
     CleanupIncomplete,
     DroverError,
@@ -210,23 +212,47 @@ class SessionWorker:
                 self._state_saver.state_of(session.session_id),
                 session.window,
             )
-            running, method = self._recoverer.recover(context, Deadline(START_S), self._wanted(session))
-            recovery = Recovery(found.cause, method, orphans_killed, _milliseconds_since(begun))
-            published = self._publish(
-                session,
-                running,
-                recoveries=session.recoveries + 1,
-                last_recovery=recovery,
-                crash_loop=CRASHES.failed(session.crash_loop, time.monotonic()),
+            recovered = self._recoverer.recover(context, Deadline(START_S), self._wanted(session))
+            if recovered.set_aside is not None:
+                self._emit(events.ProfileSetAside(session.session_id, str(recovered.set_aside)))
+            recovery = Recovery(
+                found.cause, recovered.method, orphans_killed, _milliseconds_since(begun), recovered.lost
             )
+            published = self._publish_recovered(session, context, recovered, recovery)
+            self._recoverer.accept(context)
         except Exception as error:
             raise self._not_recovered(session, found, error) from error
         self._emit(
             events.SessionRecovered(
-                session.session_id, recovery.cause.value, recovery.method.value, recovery.duration_ms
+                session.session_id,
+                recovery.cause.value,
+                recovery.method.value,
+                recovery.duration_ms,
+                recovery.lost,
             )
         )
         return published
+
+    def _publish_recovered(
+        self, session: Session, context: RecoveryContext, recovered: Recovered, recovery: Recovery
+    ) -> Session:
+        """Publish a recovered session; if that fails, end what the recovery has started."""
+        try:
+            return self._publish(
+                session,
+                recovered.running,
+                recoveries=session.recoveries + 1,
+                last_recovery=recovery,
+                crash_loop=CRASHES.failed(session.crash_loop, time.monotonic()),
+            )
+        except BrowserUnavailable as error:
+            self._recoverer.undo(context, recovered)
+            if recovered.method is Method.REATTACHED:
+                raise BrowserLeftAlone(error.message) from error
+            raise
+        except Exception:
+            self._recoverer.undo(context, recovered)
+            raise
 
     def _not_recovered(self, session: Session, found: Assessment, error: Exception) -> Exception:
         overtaken = self._overtaken(session)
@@ -237,7 +263,12 @@ class SessionWorker:
         cause = found.cause.value if found.cause else ""
         self._emit(events.SessionRecoveryFailed(session.session_id, cause, str(error)))
         # Published as ready although it is dead: the next request finds it dead and retries the recovery.
-        self._registry.publish(session, crash_loop=CRASHES.failed(session.crash_loop, time.monotonic()))
+        # A browser that lives has not crashed again: its session is recovered as soon as that is possible.
+        has_crashed = not isinstance(error, BrowserLeftAlone)
+        crash_loop = (
+            CRASHES.failed(session.crash_loop, time.monotonic()) if has_crashed else session.crash_loop
+        )
+        self._registry.publish(session, crash_loop=crash_loop)
         return RecoveryFailed(
             f"Session {session.session_id} could not be recovered after {cause}: {str(error).rstrip('.')}. "
             "Retry, or delete the session."

@@ -66,7 +66,7 @@ const CAUSE = {
 };
 
 const METHOD = {
-  reattached: "same browser, nothing lost",
+  reattached: "same browser, with its tabs and forms",
   restored: "new browser with cookies, storage and address restored",
   recreated: "new, empty browser",
 };
@@ -74,7 +74,8 @@ const METHOD = {
 export function recovery(found) {
   const cause = CAUSE[found.cause] ?? found.cause;
   const method = METHOD[found.method] ?? found.method;
-  return `${cause}; ${method} (${milliseconds(found.duration_ms)})`;
+  const lost = found.lost.length ? `; lost: ${found.lost.join(", ")}` : "";
+  return `${cause}; ${method}${lost} (${milliseconds(found.duration_ms)})`;
 }
 
 /** Returns the state of a session as a short label, and its tone: good, warn, bad or quiet. */

@@ -39,7 +39,14 @@ FIXED: list[tuple[Event, str]] = [
     (events.SessionDataCleared(), "INFO: 🗑️ Cleared all session data"),
 ]
 EVERY = sorted(Event.__subclasses__(), key=lambda event: event.__name__)
-EXAMPLES = {"int": 7, "str": "text", "str | None": None, "bool": True, "tuple[int, ...]": (1, 2)}
+EXAMPLES = {
+    "int": 7,
+    "str": "text",
+    "str | None": None,
+    "bool": True,
+    "tuple[int, ...]": (1, 2),
+    "tuple[str, ...]": ("a", "b"),
+}
 
 
 @pytest.mark.parametrize(("event", "line"), FIXED, ids=[line for _, line in FIXED])

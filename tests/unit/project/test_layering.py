@@ -49,8 +49,9 @@ HOMES = {
 UNREACHABLE = {"drover.attach": ("flask",), "drover.api": ("flask",), "drover.cluster": ("flask",)}
 NOT_PRODUCT = ("tests", "bench", "build")
 # Modules that may read the wall clock, which can be set back: for the sign of life that another instance left
-# in a file, and for process start times on systems that have no other clock for them.
-WALL_CLOCK = ("instance_lock.py", "portable.py")
+# in a file, for the age of a profile that was set aside, and for process start times on systems that have no
+# other clock for them.
+WALL_CLOCK = ("instance_lock.py", "portable.py", "profiles.py")
 SOURCES = [
     path.relative_to(ROOT)
     for path in sorted(ROOT.rglob("*.py"))

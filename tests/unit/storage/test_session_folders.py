@@ -21,7 +21,7 @@ def made(folders: SessionFolders) -> SessionFolder:
 
 @pytest.fixture(name="data_dir")
 def _data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(module, "_PAUSES_S", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(module, "PAUSES_S", (0.0, 0.0, 0.0))
     monkeypatch.setattr(module, "_LONGEST_TEMP_PATH", {"linux": 1000})
     return tmp_path
 
@@ -87,36 +87,6 @@ def test_a_full_disk_is_distinguished_from_a_missing_folder(
         with pytest.raises(BrowserUnavailable, match=rf"cannot be created \(no\): {advice}.*, then retry"):
             folders.make(folder)
     assert folders.remove(folder), "a partly created folder can be removed"
-
-
-def test_a_folder_is_emptied_for_a_new_browser_and_keeps_its_drivers_log(folders: SessionFolders) -> None:
-    folder = made(folders)
-    fill(folder)
-    folders.reset(folder)
-    assert folder.driver_log.exists()
-    assert [list(part.iterdir()) for part in (folder.profile, folder.temp, folder.crashes)] == [[], [], []]
-
-
-def test_a_folder_that_has_vanished_is_made_again_for_a_new_browser(folders: SessionFolders) -> None:
-    folder = folders.choose()
-    folders.reset(folder)
-    assert folder.profile.is_dir()
-    assert folders.remove(folder)
-
-
-def test_a_part_that_became_a_link_is_replaced_and_its_target_stays_as_it_was(
-    folders: SessionFolders, data_dir: Path
-) -> None:
-    outside = data_dir / "precious"
-    outside.mkdir(mode=0o755)
-    (outside / "file").touch()
-    folder = made(folders)
-    folder.temp.rmdir()
-    folder.temp.symlink_to(outside)
-    folders.reset(folder)
-    assert not folder.temp.is_symlink()
-    assert (outside / "file").exists()
-    assert stat.S_IMODE(outside.stat().st_mode) == 0o755
 
 
 def test_a_folder_is_removed_with_everything_in_it(folders: SessionFolders) -> None:
@@ -277,17 +247,15 @@ def test_a_check_leaves_nothing_behind_and_makes_the_folder_private(data_dir: Pa
     assert stat.S_IMODE((data_dir / "new").stat().st_mode) == 0o700
 
 
-def test_the_folder_of_a_listed_session_that_lost_its_marker_can_be_emptied_and_removed(
+def test_the_folder_of_a_listed_session_that_lost_its_marker_can_be_completed_and_removed(
     folders: SessionFolders,
 ) -> None:
     folder = made(folders)
+    fill(folder)
     (folder.path / ".drover").unlink()
-    (folder.profile / "Cookies").write_text("x")
     assert not folders.remove(folder)
-    folders.reset(folder)
-    assert list(folder.profile.iterdir()) == []
-    (folder.path / ".drover").unlink()
-    folders.reclaim(folder)
+    folders.complete(folder)
+    assert (folder.profile / "Default" / "Cookies").exists()
     assert folders.remove(folder)
 
 

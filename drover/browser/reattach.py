@@ -1,0 +1,169 @@
+"""The re-attach: a new ChromeDriver for a browser that lives, with every tab as it is.
+
+The steps are: end the old ChromeDriver, answer open dialogs, wait for the pages, start a ChromeDriver,
+attach it, verify the pages again, choose the window. If a step fails, the new ChromeDriver is ended and the
+browser is left alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+from drover.browser import driver_client, health, start_diagnostics
+from drover.browser.capabilities import merge
+from drover.browser.capabilities.policy import CheckedCapabilities
+from drover.browser.devtools import DevTools
+from drover.browser.devtools_connection import Connection, DevToolsFailed
+from drover.browser.dialogs import DialogAnswers, is_accepted
+from drover.browser.driver_processes import StillWanted
+from drover.browser.launcher import Launcher, describe
+from drover.browser.page_wait import PageWait
+from drover.browser.running_browser import RunningBrowser
+from drover.core.deadline import Deadline
+from drover.core.errors import BrowserUnavailable
+from drover.processes.table import ProcessIdentity
+from drover.storage.session_folders import SessionFolder
+
+FIRST_ATTACH_S = 3.0
+"""How long the first attempt to attach may take; then the loading of pages is stopped."""
+COMMAND_S = 5.0
+BLANK = "about:blank"
+PROMPTS = "unhandledPromptBehavior"
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A session whose browser gets a new ChromeDriver.
+
+    Attributes:
+        folder: Its folder.
+        running: Its last ChromeDriver, and its browser, which lives.
+        checked: The capabilities that its client requested.
+        window: The handle of its client's current window, if known.
+    """
+
+    folder: SessionFolder
+    running: RunningBrowser
+    checked: CheckedCapabilities
+    window: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reattached:
+    """The result of a re-attach.
+
+    Attributes:
+        running: The new ChromeDriver, and the same browser.
+        lost: What it has cost: dialogs that were answered, pages that were reloaded or closed.
+        is_blank: The browser had no window left, and got a new one without a page.
+    """
+
+    running: RunningBrowser
+    lost: tuple[str, ...] = ()
+    is_blank: bool = False
+
+
+class Reattacher:
+    """Attaches new ChromeDrivers to living browsers.
+
+    Args:
+        launcher: Starts and ends ChromeDrivers.
+        devtools: The DevTools connections to the browsers.
+    """
+
+    def __init__(self, launcher: Launcher, devtools: DevTools) -> None:
+        self._launcher = launcher
+        self._devtools = devtools
+
+    def reattach(self, session: Attachment, deadline: Deadline, wanted: StillWanted) -> Reattached:
+        """Replace the ChromeDriver of a browser that lives.
+
+        BiDi is not restored: requesting it would send the page to about:blank (ChromeDriver 156).
+
+        Raises:
+            BrowserUnavailable: ChromeDriver could not be started or attached, or a page does not answer.
+            CleanupIncomplete: A ChromeDriver could not be ended.
+            SessionLost: The session is no longer wanted.
+        """
+        self._launcher.end_driver(session.folder, session.running.driver, session.running)
+        answers = DialogAnswers(partial(is_accepted, session.checked.capabilities.get(PROMPTS)))
+        try:
+            connection = self._devtools.of(session.running)
+            with connection.answering_dialogs(answers):
+                wait = PageWait(connection, answers)
+                is_blank = _open_window(connection)
+                wait.reload_crashed()
+                running = self._attach_in_time(session, connection, wait, deadline, wanted)
+        except DevToolsFailed as error:
+            raise BrowserUnavailable(f"ChromeDriver could not attach: {error}; retry") from error
+        return Reattached(running, wait.lost, is_blank)
+
+    def _attach_in_time(
+        self,
+        session: Attachment,
+        connection: Connection,
+        wait: PageWait,
+        deadline: Deadline,
+        wanted: StillWanted,
+    ) -> RunningBrowser:
+        """Attach a ChromeDriver; if it takes too long, try another one with more time until the deadline.
+
+        ChromeDriver 156 cannot attach while a page waits for its server, which may take minutes.
+        """
+        patience = FIRST_ATTACH_S
+        while True:
+            wait.until_all_answer(deadline, wanted)
+            driver, url = self._launcher.start_driver(session.folder, session.running, deadline, wanted)
+            try:
+                running = _attach(session, driver, url, max(1.0, deadline.within(patience).remaining()))
+                wait.until_all_answer(deadline, wanted)
+                _choose_window(running, session.window)
+            except driver_client.CommandTimeout as error:
+                self._launcher.end_driver(session.folder, driver, session.running)
+                if deadline.remaining() == 0:
+                    raise BrowserUnavailable(_not_attached(error, session.folder)) from error
+                wait.leave_endless_dialogs()
+                connection.stop_loading(COMMAND_S)
+                patience *= 2
+            except driver_client.CommandFailed as error:
+                self._launcher.end_driver(session.folder, driver, session.running)
+                raise BrowserUnavailable(_not_attached(error, session.folder)) from error
+            except BaseException:
+                self._launcher.end_driver(session.folder, driver, session.running)
+                raise
+            else:
+                return running
+
+
+def _open_window(connection: Connection) -> bool:
+    """Open a window if none is left; return whether that was necessary."""
+    if connection.pages:
+        return False
+    connection.call("Target.createTarget", COMMAND_S, url=BLANK)
+    return True
+
+
+def _attach(session: Attachment, driver: ProcessIdentity, url: str, timeout: float) -> RunningBrowser:
+    running = session.running
+    capabilities = merge.for_reattach(session.checked, running.debugger_address)
+    answer = driver_client.new_session(url, capabilities, timeout)
+    attached = describe(driver, url, answer, running.browser, running.debugger_address)
+    if attached.browser_guid != running.browser_guid:
+        raise driver_client.CommandFailed("another browser answers at the address of the session's browser")
+    return replace(attached, granted=running.granted)
+
+
+def _choose_window(running: RunningBrowser, window: str | None) -> None:
+    """Switch to the client's window if it still exists, else to the one in front; ChromeDriver takes any."""
+    # ChromeDriver's window handles are Chrome's target ids; the page in front comes first.
+    handles = [page.target_id for page in health.pages(running, COMMAND_S)]
+    if handles:
+        chosen = window if window in handles else handles[0]
+        driver_client.choose_window(running.driver_url, running.driver_session_id, chosen, COMMAND_S)
+
+
+def _not_attached(error: Exception, folder: SessionFolder) -> str:
+    return start_diagnostics.explain_failure(
+        error, folder, what="The browser runs, but ChromeDriver could not attach to it"
+    )
