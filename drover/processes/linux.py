@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from drover.processes.values import Details, ProcessStatus, Stat
@@ -47,24 +48,50 @@ def read_stat(pid: int) -> Stat | None:
     return _stat(pid) or _hidden(pid)
 
 
-def _stat(pid: int) -> Stat | None:
-    content = _read(f"/proc/{pid}/stat", 4096)
-    if not content:
-        return None
+def parse_stat(content: bytes, threads: Callable[[], Iterable[bytes]]) -> Stat:
+    """Return the attributes in the content of `/proc/PID/stat`.
+
+    Args:
+        content: The line of the process, which the kernel takes from its first thread.
+        threads: Returns the lines of all its threads; called only if the first thread has ended.
+    """
     # The name may contain spaces and parentheses: the last parenthesis ends it.
     opened, closed = content.index(b"("), content.rindex(b")")
-    fields = content[closed + 2 :].split()
-    # If only the first thread has ended, its state says nothing about the program, which lives.
-    outlived = fields[0] in _ZOMBIE and int(fields[17]) > 1
+    fields = _after_name(content)
+    # If only the first thread has ended, its state says nothing about the program, which may live. While a
+    # program is killed, its first thread is often the first to end.
+    headless = fields[0] in _ZOMBIE and int(fields[17]) > 1
     return Stat(
         name=content[opened + 1 : closed].decode(errors="replace"),
-        status=ProcessStatus.RUNNING if outlived else _status(fields[0]),
+        status=ProcessStatus.RUNNING if headless else _status(fields[0]),
         ppid=int(fields[1]),
         pgid=int(fields[2]),
         sid=int(fields[3]),
         started=int(fields[19]) / _TICKS_PER_S,
-        dying=not outlived and bool(int(fields[6]) & _EXITING or int(fields[28]) & _KILL_PENDING),
+        dying=all(_is_ending(_after_name(line)) for line in threads()) if headless else _is_ending(fields),
     )
+
+
+def _stat(pid: int) -> Stat | None:
+    content = _read(f"/proc/{pid}/stat", 4096)
+    return parse_stat(content, lambda: _thread_stats(pid)) if content else None
+
+
+def _thread_stats(pid: int) -> list[bytes]:
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")  # noqa: PTH208 - the names are needed alone
+    except OSError:
+        return []
+    lines = (_read(f"/proc/{pid}/task/{thread}/stat", 4096) for thread in threads)
+    return [line for line in lines if line]
+
+
+def _after_name(content: bytes) -> list[bytes]:
+    return content[content.rindex(b")") + 2 :].split()
+
+
+def _is_ending(fields: list[bytes]) -> bool:
+    return bool(int(fields[6]) & _EXITING or int(fields[28]) & _KILL_PENDING)
 
 
 def read_details(pid: int) -> Details:

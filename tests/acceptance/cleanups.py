@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Final
 
+import psutil
 import pytest
 
 from tests.acceptance.service import Json, Service, expect
@@ -17,9 +19,15 @@ ROLES: Final = {"driver", "browser", "renderer", "gpu", "utility", "zygote", "cr
 ROW: Final = {"pid", "ppid", "name", "role", "verdict", "reason", "session_id", "memory_mb", "age_s"}
 KILLED: Final = {"pid", "name", "role", "reason"}
 LONG_AGO_S: Final = 3600.0
+INITS: Final = {"systemd", "init", "launchd", "tini", "docker-init", "dumb-init", "catatonit", "s6-svscan"}
 ENDS_LEFTOVERS: Final = {"adopt_grace": 60}
 """Settings of a service that ends what a long-dead instance left; all others wait longer."""
 ENDS_LEFTOVERS_ALONE: Final = pytest.mark.xdist_group(name="services that end what an instance left")
+
+
+def proves_orphans() -> bool:
+    """Return whether process 1 is an init: only its child has certainly lost the program that started it."""
+    return Path(psutil.Process(1).exe()).name in INITS
 
 
 def clean(service: Service, query: str = "") -> Json:

@@ -17,6 +17,7 @@ from tests.acceptance.cleanups import (
     clean,
     killed_pids,
     main_pids,
+    proves_orphans,
     verdicts,
 )
 from tests.acceptance.conftest import StartService
@@ -358,7 +359,10 @@ def test_the_start_ends_orphans_of_foreign_scripts(
     left.leave()
     orphans = left.pids()
     start_service(cleanup_scope="system")
-    wait_gone(orphans)
+    if proves_orphans():
+        wait_gone(orphans)
+    else:
+        assert living(left.main_pids) == left.main_pids
     assert living(working.main_pids) == working.main_pids
 
 
@@ -374,6 +378,10 @@ def test_an_automatic_cleanup_ends_a_driver_only_if_its_script_has_ended(
     psutil.Process(session["driver"]["pid"]).kill()
     wait_gone([session["driver"]["pid"]])
     answer = expect(service.get("/sessions/session"))
-    assert answer["recovery"]["orphans_killed"] >= 2
-    assert living(orphans) == set()
+    if proves_orphans():
+        assert answer["recovery"]["orphans_killed"] >= 2
+        assert living(orphans) == set()
+    else:
+        assert answer["recovery"]["orphans_killed"] == 0
+        assert living(left.main_pids) == left.main_pids
     assert living(working.main_pids) == working.main_pids

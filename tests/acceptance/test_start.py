@@ -222,8 +222,10 @@ def program(path: Path, script: str) -> Path:
 def test_mismatched_programs_are_reported_at_the_start_with_advice(
     start_service: StartService, folder: Path
 ) -> None:
-    service = start_service(chromedriver=program(folder / "chromedriver", "echo ChromeDriver 100.0.4896.20"))
-    service.wait_for_log("ChromeDriver 100.0.4896.20, but their major versions must be equal. On Debian run ")
+    service = start_service(chromedriver=program(folder / "chromedriver", "echo ChromeDriver 120.0.6099.109"))
+    service.wait_for_log(
+        "ChromeDriver 120.0.6099.109, but their major versions must be equal. On Debian run "
+    )
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the programs are scripts")

@@ -218,6 +218,6 @@ def test_a_stop_during_the_start_says_neither_ready_nor_stopped_before_it_is_tru
     service.send(signal.SIGTERM)
     assert service.wait_for_exit() == 0
     lines = [line.partition(": ")[2] for line in service.logs()]
-    stopping = next(number for number, line in enumerate(lines) if line.startswith("Stopping upon"))
+    stopping = next(number for number, line in enumerate(lines) if line.startswith("Stopping ("))
     assert not any("is ready at" in line for line in lines[stopping:])
     assert lines[-1] == "Stopped"

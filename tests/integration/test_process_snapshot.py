@@ -25,6 +25,9 @@ if sys.platform == "linux":
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the children are made for Linux")
 NOBODY_USER = 65534
+# PF_EXITING in the kernel's include/linux/sched.h, and the bit of SIGKILL among pending signals.
+EXITING = 0x4
+KILLED = 0x100
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can start a process as another user")
 
 
@@ -265,3 +268,44 @@ def test_a_program_whose_first_thread_has_ended_is_alive() -> None:
         assert liveness(target) is Liveness.ALIVE
         process.kill()
     assert liveness(target) is Liveness.GONE
+
+
+def thread_line(state: str, flags: int = 0, pending: int = 0, threads: int = 3) -> bytes:
+    """Return a line of `/proc/PID/stat` as the kernel writes it for a thread in this state."""
+    fields = [
+        state,
+        *["1", "7", "7", "0", "-1"],
+        str(flags),
+        *["0"] * 10,
+        str(threads),
+        "0",
+        "900",
+        *["0"] * 8,
+        str(pending),
+    ]
+    return f"7 (chromedriver) {' '.join(fields)} 0 0 0 0\n".encode()
+
+
+ENDED = thread_line("Z", EXITING)
+
+
+@pytest.mark.parametrize(
+    ("others", "dying"),
+    [
+        ([thread_line("S")], False),
+        ([thread_line("S"), thread_line("R", EXITING)], False),
+        ([thread_line("R", EXITING)], True),
+        ([thread_line("S", pending=KILLED)], True),
+        ([], True),
+    ],
+)
+def test_a_program_without_its_first_thread_lives_while_another_thread_does(
+    others: list[bytes], dying: bool
+) -> None:
+    stat = linux.parse_stat(ENDED, lambda: [ENDED, *others])
+    assert stat.status is ProcessStatus.RUNNING
+    assert stat.dying is dying
+
+
+def test_a_program_whose_only_thread_has_ended_is_a_zombie() -> None:
+    assert linux.parse_stat(thread_line("Z", EXITING, threads=1), list).status is ProcessStatus.ZOMBIE

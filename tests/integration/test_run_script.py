@@ -27,6 +27,7 @@ NEEDED = (
     "drover/core/errors.py",
     "drover/browser/__init__.py",
     "drover/browser/binaries.py",
+    "drover/browser/file_version.py",
 )
 APP = "import sys, greeting; print('app', *sys.argv[1:]); sys.exit(7)"
 PYTEST = "import os, sys; print('pytest', *sys.argv[1:], os.getcwd())"
