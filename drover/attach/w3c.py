@@ -35,6 +35,7 @@ _NO_SESSION = (
     errors.SessionInUse,
     errors.SessionLost,
     errors.ShuttingDown,
+    errors.StorageUnavailable,
 )
 
 

@@ -145,6 +145,14 @@ class Overloaded(DroverError):
     retry_after_s = 5
 
 
+class StorageUnavailable(DroverError):
+    """What the response would promise could not be written to disk; nothing was promised."""
+
+    code = "storage_unavailable"
+    status = 503
+    retry_after_s = 5
+
+
 class BrowserUnavailable(DroverError):
     """Something could not be done with a browser now; that is no proof that the browser has ended."""
 

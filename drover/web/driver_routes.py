@@ -8,11 +8,17 @@ from pydantic import ConfigDict, Field
 
 from drover.api.answers import W3cAnswer
 from drover.api.validation import Strict
-from drover.core.errors import BrowserUnavailable, RecoveryFailed, SessionNotFound, ShuttingDown
+from drover.core.errors import (
+    BrowserUnavailable,
+    RecoveryFailed,
+    SessionNotFound,
+    ShuttingDown,
+    StorageUnavailable,
+)
 from drover.web.route_descriptions import ResponseDescription, RouteDescription
 
 ATTACH, STREAMS = "Attach", "Streams"
-_UNAVAILABLE = (SessionNotFound, BrowserUnavailable, RecoveryFailed, ShuttingDown)
+_UNAVAILABLE = (SessionNotFound, BrowserUnavailable, RecoveryFailed, ShuttingDown, StorageUnavailable)
 _W3C = "Errors have the form and status of the W3C WebDriver specification."
 
 

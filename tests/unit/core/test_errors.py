@@ -28,6 +28,7 @@ CONTRACT = {
     "browser_unavailable": 503,
     "recovery_failed": 503,
     "shutting_down": 503,
+    "storage_unavailable": 503,
 }
 
 
