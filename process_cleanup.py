@@ -117,6 +117,19 @@ class CleanupReport:
         return 0 if self.dry_run else len(self.killed)
 
 
+@dataclass(frozen=True, slots=True)
+class EmergencyReport:
+    """The result of an emergency recovery.
+
+    Attributes:
+        cleanup: What was ended.
+        cleared: Whether all sessions and states are deleted from the disk; if not, that is retried.
+    """
+
+    cleanup: CleanupReport
+    cleared: bool = True
+
+
 class _Stopwatch:
     """A stopwatch that measures phases in milliseconds."""
 

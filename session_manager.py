@@ -19,7 +19,14 @@ from drover.browser.recovery import Recovery
 from drover.browser.screenshot import capture_front_page
 from drover.core import events
 from drover.core.deadline import ClientDisconnected, Deadline, DeadlineExceeded
-from drover.core.errors import AtCapacity, BrowserUnavailable, RecoveryFailed, SessionLost, SessionNotFound
+from drover.core.errors import (
+    AtCapacity,
+    BrowserUnavailable,
+    RecoveryFailed,
+    SessionLost,
+    SessionNotFound,
+    StorageUnavailable,
+)
 from drover.core.events import Emit
 from drover.processes.termination import end
 from drover.sessions.lifecycle.closer import Closer
@@ -36,11 +43,11 @@ from drover.sessions.pool.acquire_request import (
     new_session,
     taken,
 )
-from drover.sessions.pool.leases import expired, given_back, leased
+from drover.sessions.pool.leases import expired, given_back, leased, without_lease
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Lease, Session, SessionState, used
 from drover.storage.session_folders import SessionFolders
-from process_cleanup import CleanupReport, ProcessCleaner
+from process_cleanup import EmergencyReport, ProcessCleaner
 
 CLOSING_WAIT_S = 10.0
 STOP_S = 7.0
@@ -114,6 +121,7 @@ class SessionManager:
         claim = Claim(request.session_id, request.key, make, request.token, self._takes_warm(request))
         recovery: Recovery | None = None
         while True:
+            self._refuse_new(request)
             outcome = self._claim(claim, deadline)
             if isinstance(outcome, Reserved):
                 return self._create(outcome, request, deadline)
@@ -125,7 +133,7 @@ class SessionManager:
                     with self._held(outcome), self._closed_unless_handed_over(outcome, request):
                         checked = self._monitor.check_and_recover(outcome.session, deadline)
                         if checked is not None:
-                            return self._taken(outcome, request, checked.recovery or recovery)
+                            return self._taken(outcome, request, checked.recovery or recovery, deadline)
             _check_time(deadline)
 
     def check(self, session_id: str, deadline: Deadline) -> Acquired:
@@ -172,27 +180,32 @@ class SessionManager:
         with self.registry.hold(session):
             return capture_front_page(self._devtools, session.running, deadline.within(SCREENSHOT_S))
 
-    def lease(self, session_id: str, ttl_s: float, holder: str | None, token: str | None) -> Lease:
+    def lease(
+        self, session_id: str, ttl_s: float, holder: str | None, token: str | None, deadline: Deadline
+    ) -> Lease:
         """Lease a session, or renew the lease that `token` belongs to; counts as activity.
 
         Raises:
             SessionNotFound: No session has this id.
             SessionInUse: Another client holds the lease.
+            StorageUnavailable: It could not be written to disk, and is not granted.
         """
         self.expire_leases()
         wanted = new_lease(ttl_s, holder)
         session = self.registry.update(session_id, lambda known: used(leased(known, wanted, token)))
-        self._repository.save(session)
+        self._confirm(session, wanted, deadline)
         return session.lease or wanted
 
-    def end_lease(self, session_id: str, token: str | None) -> None:
+    def end_lease(self, session_id: str, token: str | None, deadline: Deadline) -> None:
         """End the lease of a session; does nothing if it has no lease.
 
         Raises:
             SessionNotFound: No session has this id.
             SessionInUse: Another client holds the lease.
+            StorageUnavailable: It has ended, but that could not be written to disk yet.
         """
-        self._repository.save(self.registry.update(session_id, lambda known: given_back(known, token)))
+        session = self.registry.update(session_id, lambda known: given_back(known, token))
+        self._repository.confirm(session, deadline)
 
     def expire_leases(self) -> None:
         """End the leases that have expired."""
@@ -221,9 +234,11 @@ class SessionManager:
     @property
     def unavailable(self) -> str | None:
         """Why no session can be started now; None if nothing is known against it."""
-        return "the service is stopping" if self.registry.stopping else self._launcher.unavailable
+        if self.registry.stopping:
+            return "the service is stopping"
+        return self._repository.trouble or self._launcher.unavailable
 
-    def emergency(self, deadline: Deadline) -> CleanupReport:
+    def emergency(self, deadline: Deadline) -> EmergencyReport:
         """End every Chrome of the machine and forget every session; no session starts until it is done.
 
         A start or recovery that is in progress ends what it has started and publishes nothing.
@@ -241,12 +256,21 @@ class SessionManager:
                     report = report.followed_by(self._cleaner.end_everything(deadline))
                 self._launcher.reap()
                 self._state_saver.forget_all()
-                self._repository.forget_all()
+                cleared = self._clear_disk(deadline)
             finally:
                 self.registry.open_gate()
             self._emit(events.EmergencyFinished(report.killed_count))
-            self._emit(events.SessionDataCleared())
-            return report
+            if cleared:
+                self._emit(events.SessionDataCleared())
+            return EmergencyReport(report, cleared)
+
+    def _clear_disk(self, deadline: Deadline) -> bool:
+        try:
+            self._repository.forget_all(deadline)
+        except StorageUnavailable as error:
+            self._emit(events.SessionDataNotCleared(error.message))
+            return False
+        return True
 
     def stop(self, *, keep_browsers: bool) -> tuple[str, ...]:
         """Accept no more requests, fail all waiting callers, and close every session within `STOP_S` seconds.
@@ -275,10 +299,10 @@ class SessionManager:
         return tuple(session.session_id for session in left)
 
     def _end_on_disk(self, session: Session) -> None:
-        state = self._state_saver.state_of(session.session_id)
+        state = self._state_saver.state_of(session)
         if session.key is not None and state is not None:
-            self._repository.keep_for_key(session.key, state)
-        self._repository.forget(session.session_id)
+            self._repository.keep_for_key(session, session.key, state)
+        self._repository.forget(session)
 
     def kill(self) -> None:
         """End immediately every process that still runs; folders are removed at the next start."""
@@ -288,7 +312,11 @@ class SessionManager:
     def _takes_warm(self, request: AcquireRequest) -> bool:
         if not request.capabilities.is_default or request.url is not None or not self._hands_out_warm:
             return False
-        return request.key is None or self._repository.kept_for_key(request.key) is None
+        try:
+            return request.key is None or self._repository.kept_for_key(request.key) is None
+        except StorageUnavailable:
+            # The session may exist; if it does not, its start fails with this error.
+            return False
 
     def _claim(self, claim: Claim, deadline: Deadline) -> Available | InProgress | Reserved:
         outcome = self.registry.claim(claim)
@@ -318,6 +346,18 @@ class SessionManager:
             if outcome.created:
                 self._closer.close_unwanted(outcome.session)
 
+    def _refuse_new(self, request: AcquireRequest) -> None:
+        """Raise if the request needs a new session, and a new session could not be promised.
+
+        So none is evicted, and no browser started, for nothing.
+
+        Raises:
+            StorageUnavailable: Nothing can be written to disk at present.
+        """
+        trouble = self._repository.trouble
+        if trouble is not None and not self.registry.has(request.session_id, request.key):
+            raise StorageUnavailable(trouble)
+
     def _create(self, reserved: Reserved, request: AcquireRequest, deadline: Deadline) -> Acquired:
         session_id = reserved.session.session_id
         with self._held(reserved):
@@ -330,7 +370,7 @@ class SessionManager:
                     raise BrowserUnavailable(
                         f"The browser of session {session_id} is still starting; retry"
                     ) from error
-                return self._taken(created, request, None)
+                return self._taken(created, request, None, deadline)
 
     @contextmanager
     def _closed_unless_handed_over(self, acquired: Available, request: AcquireRequest) -> Iterator[None]:
@@ -342,8 +382,14 @@ class SessionManager:
                 self._closer.close_unwanted(acquired.session)
             raise
 
-    def _taken(self, acquired: Available, request: AcquireRequest, recovery: Recovery | None) -> Acquired:
-        """Hand a session over: record the use, the client's changes to it, and its lease."""
+    def _taken(
+        self, acquired: Available, request: AcquireRequest, recovery: Recovery | None, deadline: Deadline
+    ) -> Acquired:
+        """Hand a session over: record the use, the client's changes to it, and its lease.
+
+        Raises:
+            StorageUnavailable: What the response promises could not be written; a new session is closed.
+        """
         wanted = lease_asked_for(request)
         if acquired.created and acquired.session.lease is not None:
             # The session was leased to its client when it was reserved; the time counts from now.
@@ -351,20 +397,28 @@ class SessionManager:
         session = self.registry.update(
             acquired.session.session_id, partial(taken, request=request, lease=wanted)
         )
-        if acquired.created:
-            try:
-                self._repository.save_durably(session)
-            except BrowserUnavailable:
+        try:
+            self._confirm(session, wanted, deadline)
+        except StorageUnavailable:
+            if acquired.created:
                 # A session that is not on disk would silently be lost at the next start.
                 self._closer.close_unwanted(session)
-                raise
-        else:
-            self._repository.save(session)
+            raise
         if acquired.created and session.capabilities.ignored:
             names = ", ".join(f"{one.name} ({one.reason})" for one in session.capabilities.ignored)
             self._emit(events.CapabilitiesIgnored(session.session_id, names))
         granted = session.lease if wanted is not None else None
         return Acquired(session, acquired.created, recovery, granted)
+
+    def _confirm(self, session: Session, granted: Lease | None, deadline: Deadline) -> None:
+        """Wait until what is promised of a session is on disk; if it is not, take a new lease back."""
+        try:
+            self._repository.confirm(session, deadline)
+        except (StorageUnavailable, ClientDisconnected):
+            if granted is not None:
+                with suppress(SessionNotFound):
+                    self.registry.update(session.session_id, partial(without_lease, lease=granted))
+            raise
 
     def _await(self, in_progress: InProgress, deadline: Deadline) -> Recovery | None:
         """Wait for work that another caller began; return the recovery, if it was one."""

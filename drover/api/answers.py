@@ -320,6 +320,8 @@ class CleanupIncompleteAnswer(_CleanupFields, _Incomplete):
 class _EmergencyReport(_Report):
     warning: str = Field(examples=["All Chrome browsers have been closed"])
     """Side effect to be aware of."""
+    cleared: bool = Field(examples=[True])
+    """Whether all sessions and saved states are deleted from the disk; if not, that is retried."""
 
 
 class EmergencyAnswer(_EmergencyReport, Success):
@@ -327,7 +329,7 @@ class EmergencyAnswer(_EmergencyReport, Success):
 
 
 class EmergencyIncompleteAnswer(_EmergencyReport, _Incomplete):
-    """An emergency recovery that could not end every Chrome."""
+    """An emergency recovery that could not end every Chrome, or could not clear the sessions on disk."""
 
 
 class ProcessObject(ApiModel):

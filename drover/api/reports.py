@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from drover.core.errors import CleanupIncomplete
 from drover.processes.cleanup.verdicts import CleanupPlan, Judgement
-from process_cleanup import CleanupReport
+from process_cleanup import CleanupReport, EmergencyReport
+
+NOT_CLEARED = (
+    "The sessions could not be deleted from the disk; that is retried. Until it is done, a restart would "
+    "bring them back: free some disk space, or end the program that has locked the session database."
+)
 
 
 def cleanup_json(report: CleanupReport, active_sessions: int) -> dict[str, object]:
@@ -23,20 +28,25 @@ def cleanup_json(report: CleanupReport, active_sessions: int) -> dict[str, objec
     }
 
 
-def emergency_json(report: CleanupReport, active_sessions: int) -> dict[str, object]:
+def emergency_json(report: EmergencyReport, active_sessions: int) -> dict[str, object]:
     """Return the report of an emergency recovery.
 
     It is a success even if processes remain that the service has no permission to end.
     """
-    complete = not any(failure.is_ours_to_end for failure in report.failed)
-    message = (
-        f"Emergency recovery completed - killed {report.killed_count} processes and cleared all sessions"
-    )
-    return _outcome(report, message, complete=complete) | {
+    cleanup = report.cleanup
+    ended = not any(failure.is_ours_to_end for failure in cleanup.failed)
+    message = f"Emergency recovery completed - killed {cleanup.killed_count} processes and "
+    message += "cleared all sessions" if report.cleared else "could not clear all sessions on disk yet"
+    body = _outcome(cleanup, message, complete=ended) | {
         "warning": "All Chrome browsers have been closed",
         "active_sessions": active_sessions,
-        **_details(report),
+        "cleared": report.cleared,
+        **_details(cleanup),
     }
+    if not report.cleared:
+        error = f"{body['error']} {NOT_CLEARED}" if "error" in body else NOT_CLEARED
+        body |= {"success": False, "code": CleanupIncomplete.code, "error": error}
+    return body
 
 
 def processes_json(plan: CleanupPlan) -> dict[str, object]:

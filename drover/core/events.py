@@ -461,6 +461,15 @@ class SessionDataCleared(Event):
 
 
 @dataclass(frozen=True)
+class SessionDataNotCleared(Event):
+    """An emergency recovery could not delete the sessions from the disk; that is retried until it is done."""
+
+    level = logging.ERROR
+    text = "Session data is not cleared on disk yet: {error}"
+    error: str
+
+
+@dataclass(frozen=True)
 class UpkeepFailed(Event):
     """A background task failed; it runs again when it is next due."""
 

@@ -90,7 +90,10 @@ class Drover:
         self._folders = SessionFolders(settings.data_dir)
         self._lock = InstanceLock(settings.data_dir)
         self._stored: tuple[SessionRecord, ...] = ()
-        self._registry = SessionRegistry(settings.max_sessions, MAX_WAITING)
+        self._repository = SessionRepository(
+            SessionDatabase(settings.data_dir / "drover.db"), boot_id(), self.hub.emit
+        )
+        self._registry = SessionRegistry(settings.max_sessions, MAX_WAITING, self._repository)
         self._launcher = Launcher(
             InstalledBrowser(
                 partial(resolve, settings.chrome_binary, settings.chromedriver),
@@ -115,9 +118,6 @@ class Drover:
             owned_only=settings.cleanup_scope == "owned",
         )
         self._devtools = DevTools()
-        self._repository = SessionRepository(
-            SessionDatabase(settings.data_dir / "drover.db"), boot_id(), self.hub.emit
-        )
         state_saver = StateSaver(self._devtools, self._repository.save_state)
         profiles = Profiles(self._folders)
         worker = SessionWorker(
@@ -198,7 +198,7 @@ class Drover:
         self._left: list[str] = []
         self._keep_browsers = settings.keep_browsers
         self._drivers = ThreadPoolExecutor(THREADS, thread_name_prefix="attach")
-        self._driver_access = DriverAccess(self._registry, self._devtools, self._repository)
+        self._driver_access = DriverAccess(self._registry, self._devtools)
         overview = Overview(self.manager, self._cleaner, settings.port)
         self.stream = EventStream(StateProviders(overview.sessions, overview.processes, overview.capacity))
         self.hub.subscribe(self.stream.hear)
@@ -217,7 +217,7 @@ class Drover:
         share = network_share(self.settings.data_dir)
         if share is not None:
             self.hub.emit(events.DataFolderOnShare(str(self.settings.data_dir), share))
-        self._stored = self._repository.open().sessions
+        self._stored = self._repository.open()
         self._at_stop("the session database", self._repository.close)
         doubt = self._launcher.check() or self._launcher.unavailable
         if doubt:

@@ -1,8 +1,8 @@
 """The session database in SQLite: the sessions and the saved states of their browsers.
 
-When `save` has returned, the data is on disk, even if the process crashes afterwards. The file contains
-cookies, so only the user of the service can read it. There is one connection with its own lock; no other
-lock is taken while that lock is held.
+When `write` has returned, its changes are on disk, even if the process or the machine crashes afterwards. The
+files contain cookies, so only the user of the service can read them. There is one connection that writes and
+one that reads, so that a reader never waits for a writer. Each has its own lock.
 """
 
 from __future__ import annotations
@@ -11,41 +11,33 @@ import os
 import sqlite3
 import stat
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime, timezone
-from functools import partial
 from pathlib import Path
 from typing import Final
 
-from drover.core.errors import BrowserUnavailable, StartObstructed, StartRefused
+from drover.core.errors import StartObstructed, StartRefused, StorageUnavailable
+from drover.storage import schema
+from drover.storage.changes import Change, Clear, Owner
+from drover.storage.schema import prepare, statements
 
-APPLICATION_ID: Final = 0x44525652
-"""The application id in the header of the database file: "DRVR"."""
-SCHEMA_VERSION: Final = 1
-BUSY_S: Final = 5.0
+OPEN_BUSY_S: Final = 5.0
+BUSY_S: Final = 1.0
+"""How long one attempt waits while another program has locked the database."""
+LOCK_S: Final = 5.0
 
-_SCHEMA: Final = (
-    # The order of `place` is the order of creation, even if the clock was set back.
-    "CREATE TABLE sessions (place INTEGER PRIMARY KEY, session_id TEXT UNIQUE, generation, document TEXT)",
-    "CREATE TABLE states (session_id TEXT PRIMARY KEY, state TEXT, taken_at TEXT)",
-    "CREATE TABLE kept (key TEXT PRIMARY KEY, state TEXT, taken_at TEXT)",
-)
-_ALL_SESSIONS: Final = "SELECT session_id, generation, document FROM sessions ORDER BY place"
-_CHANGE: Final = (
-    "UPDATE sessions SET generation = :generation, document = :document"
-    " WHERE session_id = :session_id AND generation <= :generation"
-)
-_INSERT: Final = (
-    "INSERT INTO sessions (session_id, generation, document) VALUES (:session_id, :generation, :document)"
-    " ON CONFLICT DO NOTHING"
-)
 # SQLite's messages for errors that are not caused by the file itself; Python 3.10 has no error codes.
+_LOCKED: Final = ("database is locked", "locking protocol")
 _ENVIRONMENT_ERRORS: Final = (
-    *("database is locked", "database or disk is full", "disk I/O error"),
-    *("locking protocol", "unable to open database file"),
+    *_LOCKED,
+    *("database or disk is full", "disk I/O error", "unable to open database file"),
 )
+
+
+class DatabaseLocked(StorageUnavailable):
+    """Another program, such as a backup, has locked the database."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +52,8 @@ class SetAside:
 class SessionRow:
     """One session as stored in the database; `document` is JSON text that the database does not interpret."""
 
-    session_id: str
-    generation: int
+    owner: Owner
+    revision: int
     document: str
 
 
@@ -73,8 +65,25 @@ class StoredState:
     taken_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """The connections, and the files that they have opened."""
+
+    writer: sqlite3.Connection
+    reader: sqlite3.Connection
+    files: tuple[tuple[Path, os.stat_result], ...]
+
+    def close(self) -> None:
+        for connection in (self.reader, self.writer):
+            with suppress(sqlite3.Error):
+                connection.close()
+
+    def are_in_place(self) -> bool:
+        return all(_is_same(path, opened) for path, opened in self.files)
+
+
 class SessionDatabase:
-    """The session database; every method raises BrowserUnavailable if the database cannot be used.
+    """The session database; every method raises StorageUnavailable if the database cannot be used.
 
     Args:
         path: The database file; its folder must exist.
@@ -82,8 +91,10 @@ class SessionDatabase:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._lock = threading.Lock()
-        self._connection: sqlite3.Connection | None = None
+        self._writing = threading.Lock()
+        self._reading = threading.Lock()
+        self._opened: _Opened | None = None
+        self._is_closed = False
 
     def open(self) -> SetAside | None:
         """Open or create the database; an unusable file is renamed, and a new database is created.
@@ -105,104 +116,81 @@ class SessionDatabase:
         return found
 
     def close(self) -> None:
-        """Close the database; later calls raise BrowserUnavailable."""
-        with self._lock:
-            connection, self._connection = self._connection, None
-        if connection is not None:
-            with suppress(sqlite3.Error):
-                connection.close()
+        """Close the database; later calls raise StorageUnavailable."""
+        with _held(self._writing), _held(self._reading):
+            self._is_closed = True
+            if self._opened is not None:
+                self._opened.close()
 
-    def save(self, row: SessionRow) -> None:
-        """Save a session; it is on disk when this returns. A later generation is never overwritten."""
-        values = asdict(row)
-        with self._transaction() as connection:
-            if connection.execute(_CHANGE, values).rowcount == 0:
-                connection.execute(_INSERT, values)
+    def write(self, changes: Sequence[Change]) -> None:
+        """Write changes in their order, all of them or none; they are on disk when this returns.
 
-    def update(self, row: SessionRow) -> None:
-        """Save changes of a session if it is in the database; a deleted session stays deleted."""
-        with self._transaction() as connection:
-            connection.execute(_CHANGE, asdict(row))
+        Files of the database that were removed or replaced are put back first.
+
+        Raises:
+            DatabaseLocked: Another program has locked the database.
+        """
+        with _held(self._writing), self._translated():
+            self._put_back()
+            connection = self._connections().writer
+            with connection:
+                connection.execute("BEGIN IMMEDIATE")
+                for change in changes:
+                    for sql, parameters in statements(change):
+                        connection.execute(sql, parameters)
+            if any(isinstance(change, Clear) for change in changes):
+                # The write-ahead log contains cookies too.
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def check_files(self) -> None:
+        """Put back files of the database that were removed or replaced while it was open."""
+        with _held(self._writing), self._translated():
+            self._put_back()
 
     def load_all(self) -> tuple[SessionRow, ...]:
-        """Return all sessions, the oldest first."""
-        with self._transaction() as connection:
-            rows = connection.execute(_ALL_SESSIONS).fetchall()
-        return tuple(SessionRow(str(name), generation, str(document)) for name, generation, document in rows)
+        """Return all sessions of this instance, the oldest first."""
+        rows = self._read(schema.ALL_SESSIONS, {})
+        return tuple(
+            SessionRow(Owner(str(name), _number(epoch)), _number(revision), str(document))
+            for name, epoch, revision, document in rows
+        )
 
-    def delete(self, session_id: str) -> None:
-        """Delete a session and its saved state."""
-        with self._transaction() as connection:
-            connection.execute("DELETE FROM states WHERE session_id = ?", (session_id,))
-            connection.execute("DELETE FROM sessions WHERE session_id = ?", (session_id,))
+    def last_epoch(self) -> int:
+        """Return the highest epoch of all sessions, 0 if there are none."""
+        ((found,),) = self._read(schema.LAST_EPOCH, {})
+        return _number(found)
 
-    def save_state(self, session_id: str, state: str, taken_at: datetime) -> None:
-        """Save the state of a session's browser; it is dropped if the session is not in the database."""
-        with self._transaction() as connection:
-            connection.execute(
-                "INSERT OR REPLACE INTO states SELECT session_id, ?, ? FROM sessions WHERE session_id = ?",
-                (state, taken_at.isoformat(), session_id),
-            )
-
-    def load_state(self, session_id: str) -> StoredState | None:
+    def load_state(self, owner: Owner) -> StoredState | None:
         """Return the saved state of a session's browser, or None."""
-        return self._saved("SELECT state, taken_at FROM states WHERE session_id = ?", session_id)
-
-    def keep_for_key(self, key: str, state: str, taken_at: datetime) -> None:
-        """Save the final state of a session with a key, for the next session with that key."""
-        with self._transaction() as connection:
-            connection.execute(
-                "INSERT OR REPLACE INTO kept VALUES (?, ?, ?)", (key, state, taken_at.isoformat())
-            )
+        return _stored(self._read(schema.STATE, {"session_id": owner.session_id, "epoch": owner.epoch}))
 
     def load_for_key(self, key: str) -> StoredState | None:
-        """Return the state saved for a key, or None; it stays until `forget_key`, in case a start fails."""
-        return self._saved("SELECT state, taken_at FROM kept WHERE key = ?", key)
+        """Return the state that is kept for a key, or None."""
+        return _stored(self._read(schema.KEPT_STATE, {"key": key}))
 
-    def forget_key(self, key: str) -> None:
-        """Delete the state saved for a key."""
-        with self._transaction() as connection:
-            connection.execute("DELETE FROM kept WHERE key = ?", (key,))
+    def _read(self, query: str, parameters: dict[str, object]) -> list[tuple[object, ...]]:
+        with _held(self._reading), self._translated():
+            return self._connections().reader.execute(query, parameters).fetchall()
 
-    def clear(self) -> None:
-        """Delete all data, including that in the write-ahead log."""
-        with self._transaction() as connection:
-            for table in ("sessions", "states", "kept"):
-                connection.execute(f"DELETE FROM {table}")  # noqa: S608 - the names are constants
-        with self._connected() as connection:
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    def _connections(self) -> _Opened:
+        if self._is_closed or self._opened is None:
+            raise StorageUnavailable("The session database is closed; retry when the service runs again")
+        return self._opened
 
-    def _saved(self, query: str, name: str) -> StoredState | None:
-        with self._transaction() as connection:
-            row = connection.execute(query, (name,)).fetchone()
-        if row is None:
-            return None
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
         try:
-            return StoredState(str(row[0]), datetime.fromisoformat(row[1]))
-        except (TypeError, ValueError):
-            # A row that is not valid counts as missing.
-            return None
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._connected() as connection, connection:
-            connection.execute("BEGIN IMMEDIATE")
-            yield connection
-
-    @contextmanager
-    def _connected(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            if self._connection is None:
-                raise BrowserUnavailable(
-                    "The session database is closed, because the service is stopping; retry later"
-                )
-            try:
-                yield self._connection
-            except sqlite3.Error as error:
-                raise BrowserUnavailable(
-                    f"{self._path} could not be used ({error}): check that the disk is not full and that the "
-                    "folder is writable, then retry"
+            yield
+        except (sqlite3.Error, OSError) as error:
+            if str(error) in _LOCKED:
+                raise DatabaseLocked(
+                    f"Another program has locked {self._path}; retry when it is done, or find out which "
+                    "program has the file open"
                 ) from error
+            raise StorageUnavailable(
+                f"{self._path} could not be used ({error}): check that the disk is not full and that the "
+                "folder is writable, then retry"
+            ) from error
 
     def _try_open(self) -> str | None:
         """Open the file; return why it is not usable, or None."""
@@ -210,13 +198,59 @@ class SessionDatabase:
             self._make_private()
         except (IsADirectoryError, PermissionError) as error:
             return str(error.strerror)
-        connection = sqlite3.connect(
-            self._path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
-        )
-        reason = _prepared(connection)
-        if reason is None:
-            self._connection = connection
-        return reason
+        writer = self._connect(OPEN_BUSY_S)
+        try:
+            reason = _prepared(writer)
+            if reason is not None:
+                return reason
+            writer.execute(f"PRAGMA busy_timeout = {round(1000 * BUSY_S)}").fetchall()
+            reader = self._connect(BUSY_S)
+            schema.set_text_factory(reader)
+            # The files exist from the first access on.
+            reader.execute(schema.LAST_EPOCH).fetchall()
+            files = tuple((path, path.stat()) for path in _parts(self._path) if path.exists())
+        except BaseException:
+            writer.close()
+            raise
+        self._opened = _Opened(writer, reader, files)
+        return None
+
+    def _connect(self, busy_s: float) -> sqlite3.Connection:
+        return sqlite3.connect(self._path, timeout=busy_s, isolation_level=None, check_same_thread=False)
+
+    def _put_back(self) -> None:
+        """If a file was removed or replaced, write the database to its path from the files that are open."""
+        if self._opened is None and not self._is_closed:
+            # An earlier attempt has put the file back, but could not open it.
+            with _held(self._reading):
+                self._open_again()
+        opened = self._connections()
+        if opened.are_in_place():
+            return
+        copy = self._path.with_name(f"{self._path.name}.copy")
+        copy.unlink(missing_ok=True)
+        os.close(os.open(copy, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600))
+        with closing(sqlite3.connect(copy, isolation_level=None)) as connection:
+            opened.writer.backup(connection)
+        with _held(self._reading):
+            # If only the log is not in its place, a crash in between must not lose what is in the log.
+            opened.writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            (_, database), *logs = opened.files
+            for path, ours in logs:
+                if _is_same(path, ours):
+                    path.unlink()
+            if self._path.exists() and not _is_same(self._path, database):
+                self._move_away()
+            copy.replace(self._path)
+            # When it is closed, SQLite removes the log of the old file by its name.
+            opened.close()
+            self._opened = None
+            self._open_again()
+
+    def _open_again(self) -> None:
+        reason = self._try_open()
+        if reason is not None:
+            raise OSError(reason)
 
     def _make_private(self) -> None:
         # SQLite creates its other files with the mode of the first; files of a copy may have other modes.
@@ -242,61 +276,51 @@ class SessionDatabase:
         )
 
 
+@contextmanager
+def _held(lock: threading.Lock) -> Iterator[None]:
+    """Hold a lock, unless the disk hangs while another thread holds it."""
+    if not lock.acquire(timeout=LOCK_S):
+        raise StorageUnavailable("The disk of the session database does not answer; retry later")
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def _parts(path: Path) -> list[Path]:
     return [path.with_name(path.name + part) for part in ("", "-wal", "-shm")]
+
+
+def _is_same(path: Path, opened: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(path.stat(), opened)
+    except FileNotFoundError:
+        return False
+
+
+def _number(value: object) -> int:
+    # A damaged row may hold anything.
+    return value if isinstance(value, int) else 0
+
+
+def _stored(rows: list[tuple[object, ...]]) -> StoredState | None:
+    if not rows:
+        return None
+    try:
+        return StoredState(str(rows[0][0]), datetime.fromisoformat(str(rows[0][1])))
+    except ValueError:
+        # A row that is not valid counts as missing.
+        return None
 
 
 def _prepared(connection: sqlite3.Connection) -> str | None:
     """Initialize a new database or check an old one; if it is not usable, close it and return why."""
     try:
-        reason = _prepare(connection)
+        reason = prepare(connection)
     except sqlite3.Error as error:
         reason = str(error)
         if reason in _ENVIRONMENT_ERRORS:
-            connection.close()
             raise
     if reason is not None:
         connection.close()
     return reason
-
-
-def _prepare(connection: sqlite3.Connection) -> str | None:
-    # A damaged character must not make the rest unreadable.
-    connection.text_factory = partial(str, encoding="utf-8", errors="replace")
-    tables = {sql for (sql,) in connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")}
-    marks = [
-        connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
-    ]
-    if not tables and marks == [0, 0]:
-        _create(connection)
-    else:
-        reason = _problem(connection, tables, *marks)
-        if reason is not None:
-            return reason
-    # Deleted data is overwritten, because it contains cookies.
-    for pragma in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON"):
-        connection.execute(f"PRAGMA {pragma}").fetchall()
-    return None
-
-
-def _problem(connection: sqlite3.Connection, tables: set[str], application: int, version: int) -> str | None:
-    if application != APPLICATION_ID:
-        return "it belongs to another program"
-    if version > SCHEMA_VERSION:
-        return "a newer version of Drover created it"
-    if version != SCHEMA_VERSION or tables != set(_SCHEMA):
-        return "its tables do not match Drover's schema"
-    findings = [finding for (finding,) in connection.execute("PRAGMA quick_check")]
-    if findings != ["ok"]:
-        return f"it is damaged: {findings[0].splitlines()[-1]}"
-    connection.execute(_ALL_SESSIONS).fetchall()
-    return None
-
-
-def _create(connection: sqlite3.Connection) -> None:
-    connection.execute("BEGIN IMMEDIATE")
-    for statement in _SCHEMA:
-        connection.execute(statement)
-    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-    connection.execute("COMMIT")

@@ -29,6 +29,7 @@ from drover.core.errors import (
     SessionInUse,
     SessionNotFound,
     ShuttingDown,
+    StorageUnavailable,
 )
 from drover.web.driver_routes import DRIVER_ROUTES
 from drover.web.process_routes import CleanupQuery
@@ -36,7 +37,7 @@ from drover.web.route_descriptions import ResponseDescription, RouteDescription
 
 SESSIONS, PROCESSES, SERVICE = "Sessions", "Processes", "Service"
 _TOKEN = ((LEASE_TOKEN, "Token of the lease that the client holds"),)
-_UNAVAILABLE = (BrowserUnavailable, RecoveryFailed, ShuttingDown)
+_UNAVAILABLE = (BrowserUnavailable, RecoveryFailed, ShuttingDown, StorageUnavailable)
 
 _OF_SESSIONS = (
     RouteDescription(
@@ -84,9 +85,10 @@ _OF_SESSIONS = (
         SESSIONS,
         "Close a session",
         "Returns when all processes of the session were verified to be gone and its profile is removed. What "
-        "was kept for its key is deleted too, unless `keep=true`; the end of a WebDriver session keeps it.",
+        "was kept for its key is deleted too, unless `keep=true`; the end of a WebDriver session keeps it. "
+        "If the deletion cannot be written to disk, the session stays listed as closing until it is.",
         {200: ResponseDescription("The session is closed.", (SessionClosedAnswer,))},
-        errors=(SessionNotFound, CleanupIncomplete, ShuttingDown),
+        errors=(SessionNotFound, CleanupIncomplete, ShuttingDown, StorageUnavailable),
         query=CloseQuery,
         confirm="This closes the browser and removes its profile.",
     ),
@@ -98,7 +100,7 @@ _OF_SESSIONS = (
         "A leased session is not handed to any other client, not evicted, and not closed when idle. Send the "
         "token of the lease to renew it.",
         {200: ResponseDescription("The lease, with its token.", (LeaseAnswer,))},
-        errors=(SessionNotFound, SessionInUse),
+        errors=(SessionNotFound, SessionInUse, StorageUnavailable),
         body=LeaseRequest,
         short={"ttl": 60},
         headers=_TOKEN,
@@ -110,7 +112,7 @@ _OF_SESSIONS = (
         "Release a lease",
         "Does nothing if the session is not leased.",
         {200: ResponseDescription("The session is not leased.", (LeaseEnded,))},
-        errors=(SessionNotFound, SessionInUse),
+        errors=(SessionNotFound, SessionInUse, StorageUnavailable),
         headers=_TOKEN,
     ),
     RouteDescription(
@@ -153,7 +155,8 @@ _OF_PROCESSES = (
                 "Every Chrome that the service is permitted to end has ended.", (EmergencyAnswer,)
             ),
             500: ResponseDescription(
-                "A Chrome of the service's own user could not be ended.", (EmergencyIncompleteAnswer,)
+                "A Chrome of the service's own user could not be ended, or the disk not be cleared.",
+                (EmergencyIncompleteAnswer,),
             ),
         },
         confirm="This closes EVERY Chrome on this machine, including the one that shows this page.",

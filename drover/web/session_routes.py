@@ -82,7 +82,7 @@ def lease_session(session_id: str) -> Response:
     read_query(Nothing)
     body = read_body(LeaseRequest)
     token = request.headers.get(LEASE_TOKEN)
-    lease = services().manager.lease(session_id, body.ttl, body.holder, token)
+    lease = services().manager.lease(session_id, body.ttl, body.holder, token, request_deadline())
     return jsonify(success=True, lease=granted_json(lease))
 
 
@@ -91,7 +91,7 @@ def end_lease(session_id: str) -> Response:
     """Release a lease."""
     read_query(Nothing)
     read_body(Nothing)
-    services().manager.end_lease(session_id, request.headers.get(LEASE_TOKEN))
+    services().manager.end_lease(session_id, request.headers.get(LEASE_TOKEN), request_deadline())
     return jsonify(success=True, message=f"Lease of session {session_id} released", session_id=session_id)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from drover.core.deadline import Deadline
 from drover.processes.session_mark import OwnerState
 from drover.storage.instance_lock import read_owner
 from process_cleanup import Trigger
@@ -22,7 +23,7 @@ def test_idle_timeouts_and_leases_use_the_monotonic_clock(
     with running_harness(folder, monkeypatch) as harness:
         kept = harness.acquire("kept").session
         harness.acquire("idle", idle=0.5)
-        harness.manager.lease("kept", 0.5, None, None)
+        harness.manager.lease("kept", 0.5, None, None, Deadline(10))
         now = time.time
         monkeypatch.setattr(time, "time", lambda: now() - AN_HOUR)
         names = harness.manager.registry.sessions

@@ -14,7 +14,7 @@ from drover.browser import launcher
 from drover.browser.capabilities.policy import CheckedCapabilities
 from drover.core.backoff import Failures
 from drover.core.deadline import ClientDisconnected, Deadline
-from drover.core.errors import BrowserUnavailable, RecoveryFailed, SessionInUse, SessionNotFound
+from drover.core.errors import RecoveryFailed, SessionInUse, SessionNotFound, StorageUnavailable
 from drover.sessions.lifecycle.crash_backoff import LONG_PAUSE_S, MAX_IN_A_ROW
 from drover.sessions.persistence.records import from_rows
 from drover.sessions.pool.acquire_request import Acquired, AcquireRequest
@@ -100,12 +100,12 @@ def test_an_unnamed_session_whose_client_disconnected_is_closed(warm: ServiceHar
 def test_a_session_that_could_not_be_saved_is_not_handed_out(
     warm: ServiceHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(_: object) -> None:
-        raise BrowserUnavailable("the disk is full")
+    def full(*_: object) -> None:
+        raise StorageUnavailable("the disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(warm.manager._repository, "save_durably", full)
-        with pytest.raises(BrowserUnavailable, match="disk is full"):
+        patch.setattr(warm.manager._repository, "confirm", full)
+        with pytest.raises(StorageUnavailable, match="disk is full"):
             acquire(warm, "job")
     wait_until(lambda: warm.manager.registry.sessions() == (), "the session is closed")
     assert acquire(warm, "job").created
@@ -126,7 +126,7 @@ def test_a_lease_taken_during_the_health_check_excludes_other_clients(
     check_and_recover = harness.manager._monitor.check_and_recover
 
     def slow(session: Session, deadline: Deadline) -> object:
-        harness.manager.lease("job", 60, "the other", None)
+        harness.manager.lease("job", 60, "the other", None, deadline)
         return check_and_recover(session, deadline)
 
     monkeypatch.setattr(harness.manager._monitor, "check_and_recover", slow)
@@ -148,10 +148,10 @@ def test_a_lease_taken_during_a_recovery_is_on_disk(harness: ServiceHarness) -> 
     harness.manager.registry.update("job", _crashed(2))
     recovery = harness.run_in_thread(lambda: acquire(harness, "job"))
     wait_until(lambda: harness.manager.registry.get("job").state is SessionState.RECOVERING, "a recovery")
-    token = harness.manager.lease("job", 600, "me", None).token
+    token = harness.manager.lease("job", 600, "me", None, Deadline(TIMEOUT_S)).token
     with pytest.raises(SessionInUse):
         recovery.result(TIMEOUT_S)
-    (stored,) = from_rows(harness.manager._repository._store.load_all()).sessions
+    (stored,) = from_rows(harness.manager._repository._database.load_all()).sessions
     assert stored.lease is not None
     assert stored.lease.token == token
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import stat
@@ -22,14 +23,27 @@ from drover.browser.capabilities.tables import Ignored
 from drover.browser.health import Cause
 from drover.browser.recovery import Method, Recovery
 from drover.browser.running_browser import RunningBrowser
-from drover.core.errors import BrowserUnavailable, StartRefused
+from drover.core.errors import StartRefused, StorageUnavailable
 from drover.processes.host import boot
 from drover.processes.host.boot import boot_id
 from drover.processes.table import ProcessIdentity
-from drover.sessions.persistence.records import LeaseRecord, SessionRecord, from_rows, to_row
+from drover.sessions.persistence.records import LeaseRecord, SessionRecord, from_rows, to_document
 from drover.sessions.pool.session import KeepAlive, Session, SessionState
 from drover.storage import database as store_module
-from drover.storage.database import SCHEMA_VERSION, SessionDatabase
+from drover.storage import schema
+from drover.storage.changes import (
+    Change,
+    Clear,
+    EndSession,
+    ForgetKey,
+    KeepForKey,
+    Owner,
+    SaveSession,
+    SaveState,
+    owner_of,
+)
+from drover.storage.database import DatabaseLocked, SessionDatabase
+from drover.storage.schema import SCHEMA_VERSION
 from drover.storage.session_folders import SessionFolder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,6 +74,8 @@ SESSION = Session(
     running=RUNNING,
     recoveries=1,
     last_recovery=Recovery(Cause.DRIVER_GONE, Method.REATTACHED, 0, 131),
+    epoch=1,
+    revision=3,
 )
 STORED = SessionRecord.of(SESSION, "boot-1")
 WRITER = """
@@ -67,17 +83,16 @@ import sys
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
-from tests.integration.test_session_database import STORED
-from drover.sessions.persistence.records import to_row
+from tests.integration.test_session_database import inserted, numbered
+from drover.storage.changes import SaveState, owner_of
 from drover.storage.database import SessionDatabase
 store = SessionDatabase(Path(sys.argv[1]))
 assert store.open() is None
 now = datetime.now(timezone.utc)
 for number in range(1_000_000):
-    name = f"session_{number % 7}"
-    store.save(to_row(replace(STORED, session_id=name, key=None, generation=number)))
-    store.save_state(name, "x" * 20_000 + str(number), now)
-    print(name, number, flush=True)
+    changed = replace(numbered(number % 7), revision=number + 1)
+    store.write([inserted(changed), SaveState(owner_of(changed), "x" * 20_000 + str(number), now)])
+    print(changed.session_id, number, flush=True)
 """
 
 
@@ -93,13 +108,37 @@ def _store(path: Path) -> Iterator[SessionDatabase]:
         yield store
 
 
+def inserted(record: SessionRecord) -> SaveSession:
+    """Return the change that inserts a session."""
+    return SaveSession(owner_of(record), record.revision, to_document(record), is_new=True)
+
+
+def updated(record: SessionRecord) -> SaveSession:
+    """Return the change that saves a session if it is in the database."""
+    return replace(inserted(record), is_new=False)
+
+
+def numbered(number: int) -> SessionRecord:
+    """Return one of several sessions."""
+    return replace(STORED, session_id=f"session_{number}", key=None, epoch=number + 1)
+
+
+def state(record: SessionRecord, text: str) -> SaveState:
+    """Return the change that saves the state of a session's browser."""
+    return SaveState(owner_of(record), text, NOW)
+
+
+def sessions_in(store: SessionDatabase) -> tuple[SessionRecord, ...]:
+    """Return the sessions in a database."""
+    return from_rows(store.load_all()).sessions
+
+
 def made(path: Path, sessions: int = 1) -> bytes:
     """Create a database with some sessions and states, and return its content."""
     with closing(SessionDatabase(path)) as store:
         store.open()
         for number in range(sessions):
-            store.save(to_row(replace(STORED, session_id=f"session_{number}", key=None)))
-            store.save_state(f"session_{number}", "s" * 9000, NOW)
+            store.write([inserted(numbered(number)), state(numbered(number), "s" * 9000)])
     return path.read_bytes()
 
 
@@ -112,8 +151,8 @@ def is_set_aside(path: Path) -> str:
         assert found.path.parent == path.parent
         assert found.path.name.startswith("sessions.db.set-aside-")
         assert content is None or found.path.read_bytes() == content
-        assert from_rows(store.load_all()).sessions == ()
-        store.save(to_row(STORED))
+        assert sessions_in(store) == ()
+        store.write([inserted(STORED)])
     return found.reason
 
 
@@ -123,10 +162,19 @@ def test_a_saved_session_is_loaded_unchanged(path: Path, store: SessionDatabase)
         keep_alive=KeepAlive("https://example.org/", 60.5),
         lease=LeaseRecord(None, "t", NOW),
     )
-    store.save(to_row(whole))
+    store.write([inserted(whole)])
     with closing(SessionDatabase(path)) as again:
         assert again.open() is None
-        assert from_rows(again.load_all()).sessions == (whole,)
+        assert sessions_in(again) == (whole,)
+
+
+def test_a_document_with_unknown_fields_is_read(path: Path, store: SessionDatabase) -> None:
+    store.write([inserted(STORED)])
+    with closing(sqlite3.connect(path)) as other:
+        for place in ("$.later", "$.last_recovery.later", "$.running.later"):
+            other.execute("UPDATE sessions SET document = json_set(document, ?, json('[1]'))", (place,))
+        other.commit()
+    assert sessions_in(store) == (STORED,)
 
 
 def test_a_record_of_a_session_recreates_the_same_session() -> None:
@@ -147,81 +195,149 @@ def test_a_clock_set_back_extends_no_lease() -> None:
 
 
 def test_sessions_are_ordered_by_creation_and_the_last_save_counts(store: SessionDatabase) -> None:
-    for name in ("b", "a", "c"):
-        store.save(to_row(replace(STORED, session_id=name, key=None)))
-    changed = replace(STORED, session_id="b", key="k", generation=4)
-    store.save(to_row(changed))
-    loaded = from_rows(store.load_all()).sessions
-    assert [session.session_id for session in loaded] == ["b", "a", "c"]
-    assert loaded[0] == changed
+    for number in (1, 0, 2):
+        store.write([inserted(numbered(number))])
+    changed = replace(numbered(1), key="k", revision=4)
+    store.write([updated(changed)])
+    assert sessions_in(store) == (numbered(0), changed, numbered(2))
 
 
-def test_a_delayed_save_does_not_overwrite_a_newer_one(store: SessionDatabase) -> None:
-    later = replace(STORED, generation=5, recoveries=2)
-    store.save(to_row(later))
-    store.save(to_row(STORED))
-    store.update(to_row(STORED))
-    assert from_rows(store.load_all()).sessions == (later,)
+def test_an_earlier_revision_does_not_overwrite_a_later_one(store: SessionDatabase) -> None:
+    later = replace(STORED, revision=5, recoveries=2)
+    store.write([inserted(later)])
+    store.write([inserted(STORED), updated(STORED)])
+    assert sessions_in(store) == (later,)
 
 
 def test_an_update_does_not_restore_a_deleted_session(store: SessionDatabase) -> None:
-    store.save(to_row(STORED))
-    used = replace(STORED, last_used=NOW)
-    store.update(to_row(used))
-    assert from_rows(store.load_all()).sessions == (used,)
-    store.delete(STORED.session_id)
-    store.update(to_row(used))
-    store.save_state(STORED.session_id, "{}", NOW)
-    assert from_rows(store.load_all()).sessions == ()
-    assert store.load_state(STORED.session_id) is None
+    used = replace(STORED, last_used=NOW, revision=4)
+    store.write([inserted(STORED), updated(used)])
+    assert sessions_in(store) == (used,)
+    store.write([EndSession(owner_of(STORED))])
+    store.write([updated(replace(used, revision=5)), state(used, "{}")])
+    assert sessions_in(store) == ()
+    assert store.load_state(owner_of(STORED)) is None
+
+
+def test_what_comes_too_late_for_a_session_does_not_affect_a_new_one_with_its_id(
+    store: SessionDatabase,
+) -> None:
+    new = replace(STORED, epoch=2, revision=1, key=None)
+    store.write([inserted(STORED)])
+    store.write([inserted(new), state(new, "new")])
+    late: list[Change] = [
+        updated(replace(STORED, revision=99)),
+        inserted(replace(STORED, revision=99)),
+        state(STORED, "old"),
+        KeepForKey(owner_of(STORED), "k", "old", NOW),
+        EndSession(owner_of(STORED)),
+    ]
+    for change in late:
+        store.write([change])
+    assert sessions_in(store) == (new,)
+    found = store.load_state(owner_of(new))
+    assert found
+    assert found.state == "new"
+    assert store.load_for_key("k") is None
 
 
 def test_deleting_a_session_deletes_its_state(store: SessionDatabase) -> None:
-    store.save(to_row(STORED))
-    store.save_state(STORED.session_id, '{"cookies": 1}', NOW)
-    store.save_state(STORED.session_id, '{"cookies": 2}', NOW)
-    state = store.load_state(STORED.session_id)
-    assert state
-    assert (state.state, state.taken_at) == ('{"cookies": 2}', NOW)
-    store.delete(STORED.session_id)
-    store.save(to_row(STORED))
-    assert store.load_state(STORED.session_id) is None
+    store.write([inserted(STORED), state(STORED, '{"cookies": 1}'), state(STORED, '{"cookies": 2}')])
+    found = store.load_state(owner_of(STORED))
+    assert found
+    assert (found.state, found.taken_at) == ('{"cookies": 2}', NOW)
+    store.write([EndSession(owner_of(STORED))])
+    store.write([inserted(STORED)])
+    assert store.load_state(owner_of(STORED)) is None
 
 
 def test_state_kept_for_a_key_outlives_its_session_until_it_is_forgotten(store: SessionDatabase) -> None:
-    store.save(to_row(STORED))
-    store.keep_for_key("k", "{}", NOW)
-    store.delete(STORED.session_id)
+    store.write([inserted(STORED), KeepForKey(owner_of(STORED), "k", "{}", NOW)])
+    store.write([EndSession(owner_of(STORED))])
     kept = store.load_for_key("k")
     assert kept
     assert kept == store.load_for_key("k")
-    store.forget_key("k")
+    store.write([ForgetKey("k")])
     assert store.load_for_key("k") is None
+
+
+def test_all_changes_of_a_write_are_made_or_none(store: SessionDatabase) -> None:
+    unwritable = SaveSession(Owner("x", 2), 1, "\ud800", is_new=True)
+    with pytest.raises(UnicodeEncodeError):
+        store.write([inserted(STORED), unwritable])
+    assert sessions_in(store) == ()
 
 
 def test_no_data_is_left_in_the_files_after_clearing(path: Path, store: SessionDatabase) -> None:
     secret = "session-cookie-4711"
-    store.save(to_row(STORED))
-    store.save_state(STORED.session_id, secret * 3000, NOW)
-    store.keep_for_key("k", secret, NOW)
-    store.clear()
-    assert from_rows(store.load_all()).sessions == ()
-    assert store.load_state(STORED.session_id) is None
+    store.write([inserted(STORED), state(STORED, secret * 3000)])
+    store.write([KeepForKey(owner_of(STORED), "k", secret, NOW)])
+    store.write([Clear()])
+    assert sessions_in(store) == ()
+    assert store.load_state(owner_of(STORED)) is None
     assert store.load_for_key("k") is None
     for file in path.parent.iterdir():
         assert secret.encode() not in file.read_bytes()
 
 
-def test_many_threads_may_save_at_once(store: SessionDatabase) -> None:
+def test_many_threads_may_use_it_at_once(store: SessionDatabase) -> None:
     def work(thread: int) -> None:
         for number in range(20):
-            store.save(to_row(replace(STORED, session_id=f"s{thread}", key=None, generation=number)))
-            store.save_state(f"s{thread}", str(number), NOW)
+            changed = replace(numbered(thread), revision=number + 1)
+            store.write([inserted(changed), state(changed, str(number))])
             store.load_all()
 
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(work, range(8)))
-    assert [session.generation for session in from_rows(store.load_all()).sessions] == [19] * 8
+    assert [session.revision for session in sessions_in(store)] == [20] * 8
+
+
+def test_the_database_of_the_first_version_is_migrated_in_place(path: Path) -> None:
+    fill_version_1(path, to_document(STORED))
+    with closing(SessionDatabase(path)) as store:
+        assert store.open() is None
+        first, second = sessions_in(store)
+        assert (first.session_id, second.session_id) == ("b", "a")
+        assert first.epoch < second.epoch == store.last_epoch()
+        assert first.key == STORED.key
+        found, kept = store.load_state(owner_of(first)), store.load_for_key("k")
+        assert found
+        assert (found.state, found.taken_at) == ("of b", NOW)
+        assert kept
+        assert kept.state == "of k"
+        store.write([updated(replace(first, revision=1, recoveries=7))])
+    with closing(SessionDatabase(path)) as again:
+        assert again.open() is None
+        assert sessions_in(again)[0].recoveries == 7
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_a_migration_that_fails_changes_nothing_and_is_made_at_the_next_start(path: Path) -> None:
+    fill_version_1(path, to_document(STORED))
+    before = path.read_bytes()
+    with no_room(), pytest.raises(StartRefused):
+        SessionDatabase(path).open()
+    assert path.read_bytes() == before
+    with closing(SessionDatabase(path)) as store:
+        assert store.open() is None
+        assert len(sessions_in(store)) == 2
+
+
+def fill_version_1(path: Path, document: str) -> None:
+    """Make a database as the first version did."""
+    with closing(sqlite3.connect(path)) as old:
+        for table in schema._SCHEMA_1:
+            old.execute(table)
+        old.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+        old.execute("PRAGMA user_version = 1")
+        for name in ("b", "a"):
+            row = document.replace(STORED.session_id, name)
+            old.execute(
+                "INSERT INTO sessions (session_id, generation, document) VALUES (?, 3, ?)", (name, row)
+            )
+        old.execute("INSERT INTO states VALUES ('b', 'of b', ?)", (NOW.isoformat(),))
+        old.execute("INSERT INTO kept VALUES ('k', 'of k', ?)", (NOW.isoformat(),))
+        old.commit()
 
 
 @pytest.mark.parametrize("delay_s", [0.0, 0.05, 0.2, 0.4])
@@ -238,13 +354,13 @@ def test_a_killed_writer_loses_no_completed_save(path: Path, delay_s: float) -> 
     newest = {name: int(number) for name, number in saved}
     with closing(SessionDatabase(path)) as store:
         assert store.open() is None
-        found = {session.session_id: session.generation for session in from_rows(store.load_all()).sessions}
+        found = {session.session_id: session for session in sessions_in(store)}
         for name, number in newest.items():
-            assert found[name] >= number
-            state = store.load_state(name)
-            assert state
-            assert int(state.state.lstrip("x")) >= number
-        store.save(to_row(STORED))
+            assert found[name].revision > number
+            stored = store.load_state(owner_of(found[name]))
+            assert stored
+            assert int(stored.state.lstrip("x")) >= number
+        store.write([inserted(STORED)])
 
 
 @pytest.mark.parametrize("mask", [0o022, 0o000, 0o077])
@@ -253,7 +369,7 @@ def test_the_files_are_private_from_the_first_byte(path: Path, mask: int) -> Non
     try:
         with closing(SessionDatabase(path)) as store:
             store.open()
-            store.save(to_row(STORED))
+            store.write([inserted(STORED)])
             modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
     finally:
         os.umask(before)
@@ -278,7 +394,7 @@ def test_an_empty_file_is_a_new_database(path: Path) -> None:
     path.touch()
     with closing(SessionDatabase(path)) as store:
         assert store.open() is None
-        store.save(to_row(STORED))
+        store.write([inserted(STORED)])
 
 
 def test_a_folder_in_place_of_the_database_is_set_aside(path: Path) -> None:
@@ -339,11 +455,11 @@ def test_the_store_opens_and_works_after_any_damage(path: Path, seed: int) -> No
     path.write_bytes(content)
     with closing(SessionDatabase(path)) as store:
         store.open()
-        loaded = from_rows(store.load_all())
-        for session in loaded.sessions:
-            store.load_state(session.session_id)
-        store.save(to_row(STORED))
-        assert STORED in from_rows(store.load_all()).sessions
+        for session in sessions_in(store):
+            store.load_state(owner_of(session))
+        new = replace(STORED, epoch=store.last_epoch() + 1)
+        store.write([inserted(new)])
+        assert new in sessions_in(store)
 
 
 @pytest.mark.parametrize("document", ["{}", "nonsense", None, 7, b"\xff\xfe", "[]"])
@@ -357,7 +473,8 @@ def test_an_unreadable_row_does_not_affect_the_others(path: Path, document: obje
         loaded = from_rows(store.load_all())
         assert [session.session_id for session in loaded.sessions] == ["session_0", "session_2"]
         assert loaded.unreadable == ("session_1",)
-        store.delete("session_1")
+        new = replace(numbered(1), epoch=store.last_epoch() + 1)
+        store.write([inserted(new)])
         assert from_rows(store.load_all()).unreadable == ()
 
 
@@ -365,32 +482,33 @@ def test_damage_at_run_time_is_reported_and_does_not_end_the_service(
     path: Path, store: SessionDatabase
 ) -> None:
     for number in range(50):
-        store.save(to_row(replace(STORED, session_id=f"s{number}", key=None)))
+        store.write([inserted(numbered(number))])
     # Changes of another connection are read again from the file.
     with closing(SessionDatabase(path)) as other:
         other.open()
-        other.clear()
+        other.write([Clear()])
     path.write_bytes(b"\xff" * path.stat().st_size)
-    for use in (store.load_all, store.clear, lambda: store.save(to_row(STORED)), lambda: store.delete("s1")):
-        with pytest.raises(BrowserUnavailable, match="check that the disk is not full"):
-            use()
+    for change in (Clear(), inserted(STORED), EndSession(owner_of(STORED))):
+        with pytest.raises(StorageUnavailable, match="check that the disk is not full"):
+            store.write([change])
+    with pytest.raises(StorageUnavailable, match="check that the disk is not full"):
+        store.load_all()
     store.close()
     assert "not a database" in is_set_aside(path)
 
 
-def test_a_full_disk_fails_the_save_and_nothing_else(path: Path, store: SessionDatabase) -> None:
-    store.save(to_row(STORED))
-    assert store._connection
-    pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
-    store._connection.execute(f"PRAGMA max_page_count = {pages}").fetchall()
-    with pytest.raises(BrowserUnavailable, match="disk is full"):
-        store.save_state(STORED.session_id, "x" * 100_000, NOW)
-    assert from_rows(store.load_all()).sessions == (STORED,)
-    assert store.load_state(STORED.session_id) is None
-    store.delete(STORED.session_id)
-    store._connection.execute("PRAGMA max_page_count = 100000").fetchall()
-    store.save(to_row(STORED))
-    store.save_state(STORED.session_id, "x" * 100_000, NOW)
+def test_a_full_disk_fails_the_write_and_nothing_else(path: Path, store: SessionDatabase) -> None:
+    store.write([inserted(STORED)])
+    writer = store._connections().writer
+    pages = writer.execute("PRAGMA page_count").fetchone()[0]
+    writer.execute(f"PRAGMA max_page_count = {pages}").fetchall()
+    with pytest.raises(StorageUnavailable, match="disk is full"):
+        store.write([state(STORED, "x" * 100_000)])
+    assert sessions_in(store) == (STORED,)
+    assert store.load_state(owner_of(STORED)) is None
+    store.write([EndSession(owner_of(STORED))])
+    writer.execute("PRAGMA max_page_count = 100000").fetchall()
+    store.write([inserted(STORED), state(STORED, "x" * 100_000)])
 
 
 @contextmanager
@@ -416,7 +534,7 @@ def test_a_full_disk_at_the_start_prevents_it_and_sets_nothing_aside(path: Path)
 def test_a_locked_database_prevents_the_start_and_stays_in_place(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "BUSY_S", 0.1)
+    monkeypatch.setattr(store_module, "OPEN_BUSY_S", 0.1)
     content = made(path)
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("PRAGMA locking_mode = EXCLUSIVE").fetchall()
@@ -426,11 +544,22 @@ def test_a_locked_database_prevents_the_start_and_stays_in_place(
     assert path.read_bytes() == content
 
 
+def test_a_lock_of_another_program_delays_no_reader(path: Path, store: SessionDatabase) -> None:
+    store.write([inserted(STORED), state(STORED, "{}")])
+    store._connections().writer.execute("PRAGMA busy_timeout = 1").fetchall()
+    with closing(sqlite3.connect(path, isolation_level=None)) as backup:
+        backup.execute("BEGIN IMMEDIATE")
+        with pytest.raises(DatabaseLocked, match="Another program has locked"):
+            store.write([EndSession(owner_of(STORED))])
+        assert sessions_in(store) == (STORED,)
+        assert store.load_state(owner_of(STORED))
+    store.write([EndSession(owner_of(STORED))])
+
+
 READ_ONLY = """
 import os, sys
 from pathlib import Path
-from drover.core.errors import BrowserUnavailable, StartRefused
-from drover.sessions.persistence.records import to_row
+from drover.core.errors import StartRefused
 from drover.storage.database import SessionDatabase
 path = Path(sys.argv[1])
 if os.geteuid() == 0:
@@ -466,8 +595,64 @@ def test_a_folder_that_cannot_be_written_prevents_the_start(path: Path, existing
 def test_calls_after_close_are_refused_with_a_message(store: SessionDatabase) -> None:
     store.close()
     store.close()
-    with pytest.raises(BrowserUnavailable, match="closed"):
-        store.save(to_row(STORED))
+    with pytest.raises(StorageUnavailable, match="closed"):
+        store.write([inserted(STORED)])
+
+
+PARTS = ["sessions.db", "sessions.db-wal", "sessions.db-shm"]
+
+
+@pytest.mark.parametrize(
+    "removed", [PARTS, *([part] for part in PARTS), PARTS[:2], PARTS[1:], [PARTS[0], PARTS[2]]], ids=",".join
+)
+@pytest.mark.skipif(sys.platform == "win32", reason="open files cannot be removed on Windows")
+def test_files_that_were_removed_are_put_back_with_all_they_held(
+    path: Path, store: SessionDatabase, removed: list[str]
+) -> None:
+    store.write([inserted(numbered(0)), state(numbered(0), "kept")])
+    for name in removed:
+        (path.parent / name).unlink()
+    store.write([inserted(numbered(1))])
+    left = path.parent / "as-a-crash-leaves-it"
+    left.mkdir()
+    for file in path.parent.glob("sessions.db*"):
+        shutil.copy(file, left)
+    with closing(SessionDatabase(left / path.name)) as again:
+        assert again.open() is None
+        assert sessions_in(again) == (numbered(0), numbered(1))
+        found = again.load_state(owner_of(numbered(0)))
+        assert found
+        assert found.state == "kept"
+    store.check_files()
+    assert sessions_in(store) == (numbered(0), numbered(1))
+    assert {stat.S_IMODE(file.stat().st_mode) for file in path.parent.glob("sessions.db*")} == {0o600}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="open files cannot be replaced on Windows")
+def test_a_foreign_file_in_the_place_of_the_database_is_set_aside_while_it_runs(
+    path: Path, store: SessionDatabase
+) -> None:
+    store.write([inserted(STORED)])
+    foreign = path.with_name("foreign")
+    foreign.write_bytes(b"not ours")
+    foreign.replace(path)
+    store.check_files()
+    assert sessions_in(store) == (STORED,)
+    (aside,) = path.parent.glob("*.set-aside-*")
+    assert aside.read_bytes() == b"not ours"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="an open folder cannot be removed on Windows")
+def test_a_folder_that_is_gone_fails_the_write_until_it_is_back(path: Path, store: SessionDatabase) -> None:
+    store.write([inserted(numbered(0))])
+    shutil.rmtree(path.parent)
+    with pytest.raises(StorageUnavailable, match="No such file"):
+        store.write([inserted(numbered(1))])
+    path.parent.mkdir()
+    store.write([inserted(numbered(1))])
+    with closing(SessionDatabase(path)) as again:
+        assert again.open() is None
+        assert sessions_in(again) == (numbered(0), numbered(1))
 
 
 def test_two_files_set_aside_in_a_row_have_two_names(path: Path) -> None:

@@ -212,7 +212,7 @@ def test_an_emergency_ends_a_running_start_and_the_service_is_ready_at_once(
     harness.set_fault(Fault.HUNG)
     starting = harness.run_in_thread(lambda: harness.acquire("job"))
     wait_until(lambda: len(harness.drivers()) == 2, "the second ChromeDriver is started")
-    report = harness.manager.emergency(deadline())
+    report = harness.manager.emergency(deadline()).cleanup
     assert report.failed == ()
     assert report.killed_count >= 4
     assert not living(pids(alive))

@@ -94,6 +94,22 @@ def answer_of(ticket: Waiter) -> Available | InProgress | Reserved:
     return ticket.granted.result()
 
 
+class MemoryJournal:
+    """Keeps what a registry has recorded, in its order."""
+
+    def __init__(self) -> None:
+        self.recorded: list[Session] = []
+        self._epochs = itertools.count(1)
+
+    def next_epoch(self) -> int:
+        """Return the next number."""
+        return next(self._epochs)
+
+    def record(self, session: Session) -> None:
+        """Keep the session."""
+        self.recorded.append(session)
+
+
 class EventRecorder:
     """Hears events and keeps them."""
 

@@ -113,15 +113,15 @@ class SessionAdopter:
 
     def _enlist(self, decision: Decision) -> Session:
         session = decision.session.to_session(time.monotonic(), datetime.now(timezone.utc))
-        state = self._repository.state_of(session.session_id)
+        state = self._repository.state_of(decision.session)
         if state is not None:
-            self._state_saver.remember(session.session_id, state)
+            self._state_saver.remember(session, state)
         self._registry.adopt(session)
         return session
 
     def _execute(self, decision: Decision, session: Session | None) -> Future[Any] | None:
         if session is None:
-            self._repository.forget(decision.session.session_id)
+            self._repository.forget(decision.session)
             self._emit(events.SessionForgotten(decision.session.session_id, decision.reason))
             return None
         if decision.action is Action.ADOPT and session.running is not None:

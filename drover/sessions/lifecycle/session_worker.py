@@ -42,7 +42,7 @@ from drover.sessions.persistence.repository import SessionRepository
 from drover.sessions.persistence.state_saver import StateSaver
 from drover.sessions.pool.acquire import Reserved, complete
 from drover.sessions.pool.registry import SessionRegistry
-from drover.sessions.pool.session import Session, SessionState, changed
+from drover.sessions.pool.session import Session, SessionState
 from drover.storage.session_folders import SessionFolders
 
 START_S = 90.0
@@ -153,7 +153,7 @@ class SessionWorker:
         elif session.state is SessionState.RECOVERING:
             self._registry.publish(session)
         else:
-            self._registry.close_failed(session)
+            self._registry.close_failed(session, error)
         reserved.work.set_exception(error)
 
     def _start(self, reserved: Reserved) -> Session:
@@ -209,7 +209,7 @@ class SessionWorker:
                 session.capabilities,
                 session.running,
                 found.cause,
-                self._state_saver.state_of(session.session_id),
+                self._state_saver.state_of(session),
                 session.window,
             )
             recovered = self._recoverer.recover(context, Deadline(START_S), self._wanted(session))
@@ -257,7 +257,6 @@ class SessionWorker:
     def _not_recovered(self, session: Session, found: Assessment, error: Exception) -> Exception:
         overtaken = self._overtaken(session)
         if overtaken is not None:
-            self._repository.forget(session.session_id)
             self._clear_overtaken(session)
             return overtaken
         cause = found.cause.value if found.cause else ""
@@ -287,10 +286,10 @@ class SessionWorker:
             self._launcher.stop(session.folder, session.running)
             self._await_displaced(session, reserved.displaced)
             self._clear(session)
+            self._repository.end(session)
             if session.running is not None:
                 self._devtools.forget(session.running.browser_guid)
-            self._state_saver.forget(session.session_id)
-            self._repository.forget(session.session_id)
+            self._state_saver.forget(session)
         except Exception as error:
             self._close_failed(session, error)
             raise
@@ -304,12 +303,12 @@ class SessionWorker:
             self._repository.forget_key(session.key)
             return
         self._state_saver.save_now([session])
-        state = self._state_saver.state_of(session.session_id)
+        state = self._state_saver.state_of(session)
         if state is not None:
-            self._repository.keep_for_key(session.key, state)
+            self._repository.keep_for_key(session, session.key, state)
 
     def _close_failed(self, session: Session, error: Exception) -> None:
-        self._registry.close_failed(session)
+        self._registry.close_failed(session, error)
         self._emit(events.SessionCloseIncomplete(session.session_id, str(error) or type(error).__name__))
 
     def _await_displaced(self, session: Session, displaced: Future[Any] | None) -> None:
@@ -338,14 +337,9 @@ class SessionWorker:
             "health": Health(found.status, found.reason, datetime.now(timezone.utc), milliseconds),
             "current_url": readings.current_url,
         }
-        if not session.warm:
-            self._repository.save_durably(changed(session.moved(SessionState.READY), changes))
         published = self._registry.publish(session, **changes)
         if published is None:
             raise SessionLost(f"Session {session.session_id} was closed in the meantime")
-        if (published.key, published.lease) != (session.key, session.lease):
-            # They were changed during the work.
-            self._repository.save(published)
         return published
 
     def _prepare(self, session: Session, running: RunningBrowser) -> None:
@@ -353,7 +347,7 @@ class SessionWorker:
         kept = self._repository.kept_for_key(session.key) if session.key is not None else None
         if kept is not None and session.key is not None:
             self._recoverer.restore_state(running, kept)
-            self._state_saver.remember(session.session_id, kept)
+            self._state_saver.remember(session, kept)
         if session.first_page is None:
             return
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -47,6 +47,7 @@ class SessionRecord:
         ignored: What was set aside of the requested capabilities.
         running: Its ChromeDriver and browser as last published; None if it had none.
         boot_id: The boot of the machine in which `running` was recorded.
+        epoch: The number of its birth; like `revision` it is a column of the database, not in the document.
     """
 
     session_id: str
@@ -68,6 +69,8 @@ class SessionRecord:
     bidi_secret: str | None = None
     ends_with_last_window: bool = False
     ignored: tuple[Ignored, ...] = ()
+    epoch: int = 0
+    revision: int = 0
 
     @classmethod
     def of(cls, session: Session, boot_id: str) -> SessionRecord:
@@ -92,6 +95,8 @@ class SessionRecord:
             window=session.window,
             bidi_secret=session.bidi_secret,
             ends_with_last_window=session.ends_with_last_window,
+            epoch=session.epoch,
+            revision=session.revision,
         )
 
     def to_session(self, now_mono: float, now: datetime) -> Session:
@@ -121,6 +126,8 @@ class SessionRecord:
             window=self.window,
             bidi_secret=self.bidi_secret,
             ends_with_last_window=self.ends_with_last_window,
+            epoch=self.epoch,
+            revision=self.revision,
         )
 
 
@@ -135,22 +142,23 @@ class Loaded:
 _STORED: Final = TypeAdapter(SessionRecord)
 
 
-def to_row(session: SessionRecord) -> SessionRow:
-    """Return a session as a row of the database."""
-    return SessionRow(session.session_id, session.generation, _STORED.dump_json(session).decode())
+def to_document(session: SessionRecord) -> str:
+    """Return a session as the JSON text that the database stores."""
+    return _STORED.dump_json(session, exclude={"epoch", "revision"}).decode()
 
 
 def from_rows(rows: Iterable[SessionRow]) -> Loaded:
     """Return the sessions in rows; an unreadable row does not affect the others."""
-    found = {row.session_id: _read(row.document) for row in rows}
+    found = {row.owner.session_id: _read(row) for row in rows}
     return Loaded(
         tuple(session for session in found.values() if session is not None),
         tuple(session_id for session_id, session in found.items() if session is None),
     )
 
 
-def _read(document: str) -> SessionRecord | None:
+def _read(row: SessionRow) -> SessionRecord | None:
     try:
-        return _STORED.validate_json(document, strict=True)
+        session = _STORED.validate_json(row.document, strict=True)
     except ValidationError:
         return None
+    return replace(session, epoch=row.owner.epoch, revision=row.revision)

@@ -1,120 +1,158 @@
 """The repository of sessions: keeps on disk what must outlive the process.
 
-A failure of the database does not lose a session: it is logged, and the next change is written again.
-Only before `POST` answers must the session be on disk, so there a failure is raised.
+Every change is recorded in memory, in the order in which the registry makes it, and written in the
+background. Only a request that promises something to its client waits until that is on disk.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime, timezone
 
 from drover.browser.saved_state import SavedState
 from drover.core import events
-from drover.core.errors import DroverError
+from drover.core.deadline import Deadline
+from drover.core.errors import StartObstructed, StorageUnavailable
 from drover.core.events import Emit
-from drover.sessions.persistence.records import Loaded, SessionRecord, from_rows, to_row
+from drover.sessions.persistence.pending_writes import PendingWrites
+from drover.sessions.persistence.records import Loaded, SessionRecord, from_rows, to_document
+from drover.sessions.persistence.writer import PROMISE_S, Writer
 from drover.sessions.pool.session import Session
-from drover.storage.database import SessionDatabase
+from drover.storage.changes import Owned, owner_of
+from drover.storage.database import SessionDatabase, StoredState
 
 
 class SessionRepository:
-    """Saves and loads sessions and saved states.
+    """Saves and loads sessions and saved states; the journal of the registry.
 
     Args:
-        store: The database.
+        database: The database.
         boot_id: Identifies the current boot of the machine.
         emit: Receives events about failures.
     """
 
-    def __init__(self, store: SessionDatabase, boot_id: str, emit: Emit) -> None:
-        self._store = store
-        self._boot_id = boot_id
+    def __init__(self, database: SessionDatabase, boot_id: str, emit: Emit) -> None:
+        self._database = database
         self._emit = emit
+        self._writer = Writer(database, lambda session: to_document(SessionRecord.of(session, boot_id)), emit)
+        self._epochs: Iterator[int] = itertools.count(1)
 
-    def open(self) -> Loaded:
-        """Open the database and return the sessions of the earlier run.
+    def open(self) -> tuple[SessionRecord, ...]:
+        """Open the database and return the sessions of the earlier run, the oldest first.
+
+        A session that cannot be read stays in the database: another version may be able to read it.
 
         Raises:
             StartRefused: The folder is not writable.
         """
-        set_aside = self._store.open()
+        set_aside = self._database.open()
         if set_aside is not None:
             self._emit(events.StoreSetAside(str(set_aside.path), set_aside.reason))
-        loaded = from_rows(self._store.load_all())
+        loaded: Loaded = from_rows(self._database.load_all())
+        self._epochs = itertools.count(self._database.last_epoch() + 1)
         for session_id in loaded.unreadable:
-            self._emit(events.StoreFailed(f"session {session_id} cannot be read and is forgotten"))
-            self._store.delete(session_id)
-        return loaded
+            self._emit(events.StoreFailed(f"session {session_id} of an earlier run cannot be read"))
+        for record in loaded.sessions:
+            self._adopt(record)
+        self._writer.start()
+        return loaded.sessions
 
     def close(self) -> None:
-        """Close the database."""
-        self._store.close()
-
-    def save_durably(self, session: Session) -> None:
-        """Save a new session before its client gets the answer.
+        """Write what is pending, and close the database.
 
         Raises:
-            BrowserUnavailable: It could not be written.
+            StorageUnavailable: Something could not be written.
         """
-        self._store.save(to_row(SessionRecord.of(session, self._boot_id)))
+        try:
+            self._writer.stop()
+        finally:
+            self._database.close()
 
-    def save(self, session: Session) -> None:
-        """Save the changes of a session that is in the database; a failure is logged."""
-        with self._logged():
-            self._store.update(to_row(SessionRecord.of(session, self._boot_id)))
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing can be promised at present; None if nothing is known against it."""
+        return self._writer.trouble
 
-    def save_state(self, session_id: str, state: SavedState) -> None:
-        """Save the state of a session's browser."""
-        with self._logged():
-            self._store.save_state(session_id, state.to_json(), datetime.now(timezone.utc))
+    def next_epoch(self) -> int:
+        """Return the number of another birth of a session, higher than all before."""
+        return next(self._epochs)
 
-    def state_of(self, session_id: str) -> SavedState | None:
-        """Return the state last saved from a session's browser."""
-        with self._logged():
-            saved = self._store.load_state(session_id)
-            return _read(saved.state) if saved else None
-        return None
+    def record(self, session: Session) -> None:
+        """Save a session in the background; never waits."""
+        self._writer.change(lambda pending: pending.record(session))
 
-    def keep_for_key(self, key: str, state: SavedState) -> None:
-        """Keep the state of a session that ends, for the next session with its key."""
-        with self._logged():
-            self._store.keep_for_key(key, state.to_json(), datetime.now(timezone.utc))
+    def confirm(self, session: Session, deadline: Deadline) -> None:
+        """Wait until everything is on disk that responses promise of a session.
+
+        Raises:
+            StorageUnavailable: It could not be written in time; the attempts go on.
+        """
+        self._writer.wait(self._writer.look(lambda pending: pending.promised(session)), deadline)
+
+    def save_state(self, session: Session, state: SavedState) -> None:
+        """Save the state of a session's browser in the background."""
+        now = datetime.now(timezone.utc)
+        self._writer.change(lambda pending: pending.save_state(session, state, now))
+
+    def state_of(self, record: SessionRecord) -> SavedState | None:
+        """Return the state last saved from the browser of a session of the earlier run.
+
+        Raises:
+            StartRefused: The database could not be read.
+        """
+        try:
+            return self._read(self._database.load_state(owner_of(record)), record.session_id)
+        except StorageUnavailable as error:
+            raise StartObstructed(error.message) from error
+
+    def keep_for_key(self, session: Session, key: str, state: SavedState) -> None:
+        """Keep the state of a session that ends for the next session with its key, in the background."""
+        now = datetime.now(timezone.utc)
+        self._writer.change(lambda pending: pending.keep(session, key, state, now))
 
     def kept_for_key(self, key: str) -> SavedState | None:
-        """Return the state that was kept for a key; it stays until `forget_key`."""
-        with self._logged():
-            saved = self._store.load_for_key(key)
-            return _read(saved.state) if saved else None
-        return None
+        """Return the state that is kept for a key; it stays until another one replaces it.
+
+        Raises:
+            StorageUnavailable: The database could not be read.
+        """
+        if self._writer.look(lambda pending: pending.is_known(key)):
+            return self._writer.look(lambda pending: pending.kept(key))
+        return self._read(self._database.load_for_key(key), key)
 
     def forget_key(self, key: str) -> None:
-        """Delete the state that was kept for a key."""
-        with self._logged():
-            self._store.forget_key(key)
+        """Delete the state that is kept for a key, in the background."""
+        self._writer.change(lambda pending: pending.forget_key(key))
 
-    def forget(self, session_id: str) -> None:
-        """Delete a session and the state of its browser."""
-        with self._logged():
-            self._store.delete(session_id)
+    def forget(self, owned: Owned) -> int:
+        """Delete a session and its state in the background; return the ticket of the deletion."""
+        return self._writer.change(lambda pending: pending.end(owned))
 
-    def forget_all(self) -> None:
-        """Delete all sessions and states."""
-        with self._logged():
-            self._store.clear()
+    def end(self, owned: Owned) -> None:
+        """Delete a session and the state of its browser, and wait until that and all before it is on disk.
 
-    @contextmanager
-    def _logged(self) -> Iterator[None]:
+        Raises:
+            StorageUnavailable: It could not be written in time; the attempts go on.
+        """
+        self._writer.wait(self.forget(owned), Deadline(PROMISE_S))
+
+    def forget_all(self, deadline: Deadline) -> None:
+        """Delete all sessions and states, and wait until that is on disk.
+
+        Raises:
+            StorageUnavailable: It could not be written in time; the attempts go on.
+        """
+        self._writer.wait(self._writer.change(PendingWrites.clear), deadline)
+
+    def _adopt(self, record: SessionRecord) -> None:
+        self._writer.change(lambda pending: pending.adopt(record))
+
+    def _read(self, stored: StoredState | None, of: str) -> SavedState | None:
+        if stored is None:
+            return None
         try:
-            yield
-        except DroverError as error:
-            self._emit(events.StoreFailed(error.message))
-
-
-def _read(text: str) -> SavedState | None:
-    try:
-        return SavedState.from_json(text)
-    except ValueError:
-        # Written by another version, so not usable.
-        return None
+            return SavedState.from_json(stored.state)
+        except ValueError as error:
+            self._emit(events.StoreFailed(f"the saved state of {of} cannot be read: {error}"))
+            return None

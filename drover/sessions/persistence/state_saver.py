@@ -30,7 +30,7 @@ SLOW_INTERVAL_S = 15.0
 PAGES_S = 2.0
 LAST_SAVE_S = 2.0
 
-Persist = Callable[[str, SavedState], None]
+Persist = Callable[[Session, SavedState], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class StateSaver:
 
     Args:
         devtools: The DevTools connections.
-        persist: Called with a session's id and its new state whenever the state has changed.
+        persist: Called with a session and its new state whenever the state has changed.
     """
 
     def __init__(self, devtools: DevTools, persist: Persist) -> None:
@@ -71,21 +71,21 @@ class StateSaver:
         self._networks: dict[str, _Network] = {}
         self._executor = ThreadPoolExecutor(SAVERS, thread_name_prefix="saver")
 
-    def state_of(self, session_id: str) -> SavedState | None:
+    def state_of(self, session: Session) -> SavedState | None:
         """Return the state last saved from a session's browser."""
         with self._lock:
-            return self._states.get(session_id)
+            return self._states.get(session.birth)
 
-    def remember(self, session_id: str, state: SavedState) -> None:
+    def remember(self, session: Session, state: SavedState) -> None:
         """Set a session's state to one that was saved earlier."""
         with self._lock:
-            self._states[session_id] = state
+            self._states[session.birth] = state
 
-    def forget(self, session_id: str) -> None:
+    def forget(self, session: Session) -> None:
         """Forget a session's state."""
         with self._lock:
             for known in (self._states, self._seen, self._busy, self._networks):
-                known.pop(session_id, None)
+                known.pop(session.birth, None)
 
     def forget_all(self) -> None:
         """Forget every state."""
@@ -99,7 +99,7 @@ class StateSaver:
         for session in sessions:
             if session.state is SessionState.READY and session.running is not None:
                 activity = activity_of(session.running.driver)
-                seen = self._seen.get(session.session_id)
+                seen = self._seen.get(session.birth)
                 quiet = seen is not None and seen.activity == activity and now - seen.at < SLOW_INTERVAL_S
                 if not quiet or self._has_lost_its_network(session):
                     self._begin(session, _SaveMark(activity, now))
@@ -116,9 +116,9 @@ class StateSaver:
         assert session.running is not None
         seen = _SaveMark(activity_of(session.running.driver), time.monotonic())
         with self._lock:
-            known = self._seen.setdefault(session.session_id, seen)
-            previous = self._busy.get(session.session_id)
-            last = self._busy[session.session_id] = self._executor.submit(
+            known = self._seen.setdefault(session.birth, seen)
+            previous = self._busy.get(session.birth)
+            last = self._busy[session.birth] = self._executor.submit(
                 self._save_last, session, seen, known, previous
             )
             return last
@@ -130,23 +130,23 @@ class StateSaver:
             # It may have captured the state before the last command was done.
             wait([previous], timeout=LAST_SAVE_S)
         with self._lock:
-            if self._seen.get(session.session_id) is not known:
+            if self._seen.get(session.birth) is not known:
                 # The session was forgotten in the meantime, as in `_save`.
                 return
-            self._seen[session.session_id] = seen
+            self._seen[session.birth] = seen
         self._save(session, seen)
 
     def _begin(self, session: Session, seen: _SaveMark) -> Future[None]:
         with self._lock:
-            running = self._busy.get(session.session_id)
+            running = self._busy.get(session.birth)
             if running is None or running.done():
-                self._seen[session.session_id] = seen
-                running = self._busy[session.session_id] = self._executor.submit(self._save, session, seen)
+                self._seen[session.birth] = seen
+                running = self._busy[session.birth] = self._executor.submit(self._save, session, seen)
             return running
 
     def _save(self, session: Session, seen: _SaveMark) -> None:
         assert session.running is not None
-        before = self.state_of(session.session_id)
+        before = self.state_of(session)
         pages = [(page.target_id, page.url) for page in health.pages(session.running, PAGES_S)]
         if not pages:
             # The browser is closing or gone: keep the state saved before.
@@ -161,14 +161,14 @@ class StateSaver:
         if state == before or (network is not None and network.is_gone):
             return
         with self._lock:
-            if self._seen.get(session.session_id) is not seen:
+            if self._seen.get(session.birth) is not seen:
                 # The session was forgotten in the meantime; another one may have its id now.
                 return
-            self._states[session.session_id] = state
-        self._persist(session.session_id, state)
+            self._states[session.birth] = state
+        self._persist(session, state)
 
     def _has_lost_its_network(self, session: Session) -> bool:
-        known = self._networks.get(session.session_id)
+        known = self._networks.get(session.birth)
         return known is not None and known.is_gone
 
     def _network(
@@ -176,7 +176,7 @@ class StateSaver:
     ) -> _Network | None:
         """Return the process that holds the cookies; if it has replaced a dead one, restore them first."""
         assert session.running is not None
-        known, guid = self._networks.get(session.session_id), session.running.browser_guid
+        known, guid = self._networks.get(session.birth), session.running.browser_guid
         if known is not None and known.browser_guid == guid:
             if not known.is_gone:
                 return known
@@ -185,5 +185,5 @@ class StateSaver:
         process = network_process(session.running.browser)
         if process is None:
             return None
-        found = self._networks[session.session_id] = _Network(guid, process)
+        found = self._networks[session.birth] = _Network(guid, process)
         return found

@@ -11,7 +11,6 @@ from drover.browser.devtools import DevTools
 from drover.core.backoff import NO_FAILURES
 from drover.core.errors import SessionNotFound
 from drover.processes.table import Liveness, liveness
-from drover.sessions.persistence.repository import SessionRepository
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Session, SessionState
 
@@ -24,13 +23,11 @@ class DriverAccess:
     Args:
         registry: The list of sessions.
         devtools: The DevTools connections, for the signals that they have received.
-        repository: Keeps on disk what a recovery after a restart needs.
     """
 
-    def __init__(self, registry: SessionRegistry, devtools: DevTools, repository: SessionRepository) -> None:
+    def __init__(self, registry: SessionRegistry, devtools: DevTools) -> None:
         self._registry = registry
         self._devtools = devtools
-        self._repository = repository
 
     def session(self, session_id: str) -> Session:
         """Return a session as it is now.
@@ -88,7 +85,7 @@ class DriverAccess:
         Raises:
             SessionNotFound: The session was closed in the meantime.
         """
-        self._repository.save(self._registry.update(session_id, lambda known: replace(known, window=handle)))
+        self._registry.update(session_id, lambda known: replace(known, window=handle))
 
     def client_set_timeouts(self, session_id: str, timeouts: Mapping[str, object]) -> None:
         """Record timeouts (in ms) that a client has set, so that a recovery sets them again.
@@ -100,4 +97,4 @@ class DriverAccess:
         def change(known: Session) -> Session:
             return replace(known, capabilities=known.capabilities.with_timeouts(timeouts))
 
-        self._repository.save(self._registry.update(session_id, change))
+        self._registry.update(session_id, change)

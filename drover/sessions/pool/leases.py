@@ -49,6 +49,12 @@ def given_back(session: Session, token: str | None) -> Session:
     return session if session.lease is None else used(replace(session, lease=None))
 
 
+def without_lease(session: Session, lease: Lease) -> Session:
+    """Return the session without this lease, if it still has it."""
+    held = session.lease
+    return replace(session, lease=None) if held is not None and held.token == lease.token else session
+
+
 def expired(session: Session, now_mono: float) -> Session:
     """Return the session without its lease if that has expired; the expiry is its last activity."""
     lease = session.lease

@@ -15,21 +15,36 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from drover.browser.running_browser import RunningBrowser
-from drover.core.errors import CleanupIncomplete, DroverError, SessionNotFound, ShuttingDown
+from drover.core.errors import (
+    CleanupIncomplete,
+    DroverError,
+    SessionNotFound,
+    ShuttingDown,
+    StorageUnavailable,
+)
 from drover.processes.cleanup.verdicts import ProtectedSession
 from drover.sessions.pool.acquire import Available, Claim, InProgress, LookupOutcome, Reserved, Waiter, named
 from drover.sessions.pool.eviction import idle_sessions, needs_warm, next_to_evict
+from drover.sessions.pool.journal import Journal
 from drover.sessions.pool.leases import check_lease
 from drover.sessions.pool.session import TRANSITIONS, Session, SessionState, changed, counted, taken_by
 from drover.sessions.pool.wait_queue import WaitQueue
 
 Change = Callable[[Session], Session]
 
+_RECORDED = frozenset({SessionState.READY, SessionState.RECOVERING})
+"""A session that is starting is not promised yet, and one that is closing may be deleted already."""
+
 
 @dataclass(slots=True)
 class _Entry:
     session: Session
     work: Future[Any] | None
+    failure: Exception | None = None
+
+    def put(self, session: Session) -> None:
+        """Replace the session by its next revision."""
+        self.session = replace(session, revision=self.session.revision + 1)
 
     @property
     def in_progress(self) -> Future[Any] | None:
@@ -53,10 +68,12 @@ class SessionRegistry:
     Args:
         max_sessions: How many sessions there may be, in any state.
         max_waiting: How many callers may wait for a place.
+        journal: Hears of the changes that must outlive the process.
     """
 
-    def __init__(self, max_sessions: int, max_waiting: int) -> None:
+    def __init__(self, max_sessions: int, max_waiting: int, journal: Journal) -> None:
         self.max_sessions = max_sessions
+        self._journal = journal
         self._evict: Callable[[Reserved], object] = _no_evictor
         self._lock = threading.Lock()
         self._entries: dict[str, _Entry] = {}
@@ -111,6 +128,12 @@ class SessionRegistry:
         with self._lock:
             return self._entry(session_id, or_warm=or_warm).session
 
+    def has(self, session_id: str | None, key: str | None) -> bool:
+        """Return whether there is a session with this id or this key."""
+        with self._lock:
+            by_id = session_id is not None and session_id in self._entries
+            return by_id or (key is not None and self._by_key(key) is not None)
+
     def find(self, session_id: str) -> Available | InProgress:
         """Return an existing session; a ready one is held until `release`.
 
@@ -156,14 +179,16 @@ class SessionRegistry:
         """
         with self._changing():
             entry = self._entry(session_id)
-            entry.session = updated = change(entry.session)
-        return updated
+            self._change(entry, change(entry.session))
+            return entry.session
 
     def update_all(self, change: Change) -> None:
         """Replace every session by the result of a pure function."""
         with self._changing():
             for entry in self._entries.values():
-                entry.session = change(entry.session)
+                updated = change(entry.session)
+                if updated is not entry.session:
+                    self._change(entry, updated)
 
     def begin(self, session: Session, state: SessionState) -> Reserved | InProgress | None:
         """Begin to recover or close a session: `Reserved` for exactly one caller of a generation.
@@ -190,7 +215,7 @@ class SessionRegistry:
             entry = self._current(session)
             if entry is None:
                 return None
-            entry.session = changed(entry.session.moved(SessionState.READY), changes)
+            self._change(entry, changed(entry.session.moved(SessionState.READY), changes))
             entry.work = None
             return entry.session
 
@@ -199,7 +224,7 @@ class SessionRegistry:
         with self._lock:
             entry = self._current(session)
             if entry is not None:
-                entry.session = changed(entry.session, changes)
+                entry.put(changed(entry.session, changes))
 
     @contextmanager
     def command(self, session: Session) -> Iterator[None]:
@@ -233,12 +258,12 @@ class SessionRegistry:
             entries = tuple(self._entries.values())
         return tuple(entry.session for entry in entries if entry.is_stuck)
 
-    def close_failed(self, session: Session) -> None:
+    def close_failed(self, session: Session, error: Exception) -> None:
         """Leave a session in the list as closing, without work in progress, so that a close can retry."""
         with self._changing():
             entry = self._current(session)
             if entry is not None:
-                entry.work = None
+                entry.work, entry.failure = None, error
 
     def is_current(self, session: Session) -> bool:
         """Return whether the work on a session of this generation is still wanted."""
@@ -316,8 +341,8 @@ class SessionRegistry:
         entry = self._named(claim)
         if entry is not None:
             check_lease(entry.session, claim.token)
-            if claim.key is not None and not entry.is_stuck:
-                entry.session = replace(entry.session, key=claim.key)
+            if claim.key not in {None, entry.session.key} and not entry.is_stuck:
+                self._change(entry, replace(entry.session, key=claim.key))
             return self._hold(entry)
         warm = self._ready_warm() if claim.takes_warm and self._gate_open else None
         if warm is not None:
@@ -328,8 +353,9 @@ class SessionRegistry:
 
     def _reserve(self, session: Session) -> Reserved:
         work: Future[Any] = Future()
-        self._entries[session.session_id] = _Entry(session, work)
-        return Reserved(session, work)
+        born = replace(session, epoch=self._journal.next_epoch())
+        self._entries[born.session_id] = _Entry(born, work)
+        return Reserved(born, work)
 
     def _ready_warm(self) -> _Entry | None:
         entries = self._entries.values()
@@ -337,9 +363,8 @@ class SessionRegistry:
 
     def _hand_out(self, warm: _Entry, wanted: Session) -> Available:
         del self._entries[warm.session.session_id]
-        warm.session = taken_by(warm.session, wanted)
         self._entries[wanted.session_id] = warm
-        warm.session = replace(warm.session, callers=1)
+        self._change(warm, replace(taken_by(warm.session, wanted), callers=1))
         return Available(warm.session, created=True)
 
     def _named(self, claim: Claim) -> _Entry | None:
@@ -364,28 +389,33 @@ class SessionRegistry:
     def _same(self, session: Session) -> _Entry | None:
         """Return the entry of the session in any generation, but not of a later session with the same id."""
         entry = self._entries.get(session.session_id)
-        return entry if entry is not None and entry.session.folder == session.folder else None
+        return entry if entry is not None and entry.session.birth == session.birth else None
 
     def _count(self, session: Session, callers: int = 0, commands: int = 0) -> None:
         with self._changing():
             entry = self._same(session)
             if entry is not None:
-                entry.session = counted(entry.session, callers, commands)
+                entry.put(counted(entry.session, callers, commands))
 
     def _hold(self, entry: _Entry) -> Available | InProgress:
         if entry.is_stuck:
-            raise CleanupIncomplete(
-                f"Session {entry.session.session_id} could not be closed yet; delete it again to retry"
-            )
+            raise _not_closed(entry.session.session_id, entry.failure)
         if entry.work is not None:
             return InProgress(entry.session, entry.work)
-        entry.session = replace(entry.session, callers=entry.session.callers + 1)
+        entry.put(counted(entry.session, callers=1, commands=0))
         return Available(entry.session)
 
     def _begin(self, entry: _Entry, state: SessionState) -> Reserved:
-        displaced, entry.work = entry.work, Future()
-        entry.session = entry.session.moved(state)
-        return Reserved(entry.session, entry.work, displaced)
+        displaced, work = entry.work, Future[Any]()
+        entry.work = work
+        entry.put(entry.session.moved(state))
+        return Reserved(entry.session, work, displaced)
+
+    def _change(self, entry: _Entry, session: Session) -> None:
+        """Replace a session, and have the change written to disk if the session belongs to a client."""
+        entry.put(session)
+        if not session.warm and session.state in _RECORDED:
+            self._journal.record(entry.session)
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
@@ -407,6 +437,14 @@ class SessionRegistry:
             if victim is None:
                 return
             yield self._begin(self._entries[victim.session_id], SessionState.CLOSING)
+
+
+def _not_closed(session_id: str, failure: Exception | None) -> DroverError:
+    if isinstance(failure, StorageUnavailable):
+        return StorageUnavailable(
+            f"Session {session_id} is closed, but its deletion is not on disk yet ({failure.message})"
+        )
+    return CleanupIncomplete(f"Session {session_id} could not be closed yet; delete it again to retry")
 
 
 def _no_evictor(_: Reserved) -> None:

@@ -102,6 +102,8 @@ class Session:
         warm: It is in the warm pool and does not belong to a client yet.
         callers: Requests that hold it now, which protects it from eviction and idle closing.
         commands: WebDriver commands and sockets that pass through the service now.
+        epoch: The number of its birth; every write to the database names it.
+        revision: Counts its changes; the database never replaces a later revision by an earlier one.
     """
 
     session_id: str
@@ -131,6 +133,8 @@ class Session:
     warm: bool = False
     callers: int = 0
     commands: int = 0
+    epoch: int = 0
+    revision: int = 0
 
     @property
     def birth(self) -> str:
@@ -195,4 +199,6 @@ def taken_by(warm: Session, wanted: Session) -> Session:
         running=warm.running,
         health=warm.health,
         current_url=warm.current_url,
+        epoch=warm.epoch,
+        revision=warm.revision,
     )

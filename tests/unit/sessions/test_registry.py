@@ -20,14 +20,14 @@ from drover.sessions.pool.acquire import Available, Claim, InProgress, Reserved,
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Session, SessionState
 from tests.machine import run_concurrently
-from tests.unit.examples import RUNNING, answer_of, claim, hold, queue, ready, reserve, session
+from tests.unit.examples import RUNNING, MemoryJournal, answer_of, claim, hold, queue, ready, reserve, session
 
 READY, RECOVERING, CLOSING = SessionState.READY, SessionState.RECOVERING, SessionState.CLOSING
 
 
 @pytest.fixture
 def registry() -> SessionRegistry:
-    return SessionRegistry(max_sessions=2, max_waiting=3)
+    return SessionRegistry(max_sessions=2, max_waiting=3, journal=MemoryJournal())
 
 
 class Evictor:
@@ -56,7 +56,7 @@ def test_the_first_caller_of_an_id_starts_the_session_and_the_second_waits(regis
 
 
 def test_of_twenty_callers_with_one_id_exactly_one_starts_the_session() -> None:
-    registry = SessionRegistry(max_sessions=5, max_waiting=32)
+    registry = SessionRegistry(max_sessions=5, max_waiting=32, journal=MemoryJournal())
     answers = run_concurrently([lambda: registry.claim(claim("a"))] * 20)
     assert sorted(type(answer).__name__ for answer in answers) == 19 * ["InProgress"] + ["Reserved"]
     assert len(registry.sessions()) == 1
@@ -342,7 +342,7 @@ def test_a_session_that_cannot_be_closed_does_not_prevent_another_eviction(
     ready(registry, "a", last_used_mono=1.0)
     ready(registry, "b", last_used_mono=2.0)
     waiter = queue(registry, "c")
-    registry.close_failed(evictor.victims[0].session)
+    registry.close_failed(evictor.victims[0].session, CleanupIncomplete("something is left"))
     assert evictor.ids == ["a", "b"]
     registry.forget(evictor.victims[1].session)
     assert isinstance(answer_of(waiter), Reserved)
@@ -354,7 +354,7 @@ def test_a_session_that_could_not_be_closed_earlier_does_not_count_as_closing(
     evictor = Evictor(registry)
     closing = registry.begin(ready(registry, "a"), CLOSING)
     assert isinstance(closing, Reserved)
-    registry.close_failed(closing.session)
+    registry.close_failed(closing.session, CleanupIncomplete("something is left"))
     ready(registry, "b")
     queue(registry, "c")
     assert evictor.ids == ["b"]
@@ -430,7 +430,7 @@ def test_a_failed_close_can_be_retried_and_the_session_is_unavailable_until_then
     first = registry.begin(ready(registry, "a"), CLOSING)
     assert isinstance(first, Reserved)
     assert registry.unclosed() == ()
-    registry.close_failed(first.session)
+    registry.close_failed(first.session, CleanupIncomplete("something is left"))
     assert [found.session_id for found in registry.unclosed()] == ["a"]
     with pytest.raises(CleanupIncomplete, match="delete it again to retry"):
         registry.claim(claim("a"))
@@ -468,7 +468,7 @@ def test_a_late_thread_does_not_affect_a_new_session_with_the_same_id(
     else:
         begun = registry.begin(late.session, CLOSING)
         assert begun is None or not isinstance(begun, Reserved)
-        registry.close_failed(late.session)
+        registry.close_failed(late.session, CleanupIncomplete("something is left"))
     assert registry.get("a") == new.session
     assert registry.is_current(new.session)
 
@@ -540,7 +540,7 @@ def test_nothing_starts_while_the_gate_is_closed_and_waiters_are_served_when_it_
 
 
 def test_nothing_is_evicted_while_the_gate_is_closed() -> None:
-    registry = SessionRegistry(max_sessions=1, max_waiting=3)
+    registry = SessionRegistry(max_sessions=1, max_waiting=3, journal=MemoryJournal())
     evictor = Evictor(registry)
     registry.close_gate()
     queue(registry, "a")
@@ -578,7 +578,7 @@ def test_the_repr_of_the_registry_has_counts(registry: SessionRegistry) -> None:
 
 
 def test_sessions_are_listed_in_the_order_of_their_creation() -> None:
-    registry = SessionRegistry(max_sessions=9, max_waiting=0)
+    registry = SessionRegistry(max_sessions=9, max_waiting=0, journal=MemoryJournal())
     names = ["z", "a", "m"]
     for name in names:
         ready(registry, name)
@@ -586,7 +586,7 @@ def test_sessions_are_listed_in_the_order_of_their_creation() -> None:
 
 
 def test_with_many_threads_no_caller_waits_forever_and_no_place_is_granted_twice() -> None:
-    registry = SessionRegistry(max_sessions=3, max_waiting=200)
+    registry = SessionRegistry(max_sessions=3, max_waiting=200, journal=MemoryJournal())
     registry.evict_with(lambda victim: registry.forget(victim.session))
     most = threading.local()
 
@@ -629,6 +629,6 @@ def test_a_session_is_made_only_when_a_place_is_granted(registry: SessionRegistr
     assert isinstance(waiter, Waiter)
     assert made == []
     registry.forget(taken[0].session)
-    assert [replace(answer_of(waiter).session, callers=0)] == made
+    assert [replace(answer_of(waiter).session, callers=0, epoch=0)] == made
     assert isinstance(answer_of(waiter), Reserved)
     assert isinstance(waiter.granted, Future)

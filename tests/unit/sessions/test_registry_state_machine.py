@@ -23,7 +23,7 @@ from drover.sessions.pool.leases import expired, given_back, leased
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Lease, Session, SessionState
 from tests.unit import examples
-from tests.unit.examples import NOW, RUNNING, claim
+from tests.unit.examples import NOW, RUNNING, MemoryJournal, claim
 
 MAX_SESSIONS = 2
 MAX_WAITING = 3
@@ -41,7 +41,7 @@ class RegistryMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.registry = SessionRegistry(MAX_SESSIONS, MAX_WAITING)
+        self.registry = SessionRegistry(MAX_SESSIONS, MAX_WAITING, MemoryJournal())
         self.registry.evict_with(self._evict)
         self.jobs: list[Reserved] = []
         self.holds: list[Session] = []
@@ -117,7 +117,7 @@ class RegistryMachine(RuleBasedStateMachine):
             self.registry.forget(job.session)
             job.work.set_result(None)
         else:
-            self.registry.close_failed(job.session)
+            self.registry.close_failed(job.session, CleanupIncomplete("something is left"))
             job.work.set_exception(CleanupIncomplete("something is left"))
 
     def _die(self, dead: Session) -> None:

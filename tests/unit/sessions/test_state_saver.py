@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, wait
 from dataclasses import replace
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -26,7 +27,8 @@ from drover.sessions.persistence import state_saver
 from drover.sessions.persistence.state_saver import SLOW_INTERVAL_S, StateSaver
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import KeepAlive, Session, SessionState
-from tests.unit.examples import RUNNING, EventRecorder, ready, session
+from drover.storage.session_folders import SessionFolder
+from tests.unit.examples import RUNNING, EventRecorder, MemoryJournal, ready, session
 
 TIMEOUT_S = 10.0
 OLD, NEW = SavedState("https://old.example/"), SavedState("https://new.example/")
@@ -83,14 +85,15 @@ def disk() -> list[tuple[str, SavedState]]:
 
 @pytest.fixture
 def saver(browsers: Browsers, disk: list[tuple[str, SavedState]]) -> Iterator[StateSaver]:
-    saver = StateSaver(browsers.devtools, lambda session_id, state: disk.append((session_id, state)))
+    saver = StateSaver(browsers.devtools, lambda one, state: disk.append((one.birth, state)))
     yield saver
     browsers.go_on.set()
     saver.close()
 
 
-def living(session_id: str = "one") -> Session:
-    return session(session_id, state=SessionState.READY, running=RUNNING)
+def living(session_id: str = "one", birth: str = "first") -> Session:
+    folder = SessionFolder(Path(f"/data/s/{session_id}-{birth}"))
+    return session(session_id, folder=folder, state=SessionState.READY, running=RUNNING)
 
 
 def finish(saver: StateSaver) -> None:
@@ -104,8 +107,8 @@ def test_a_captured_state_is_kept_and_persisted_once(
 ) -> None:
     saver.save_now([living()])
     saver.save_now([living()])
-    assert saver.state_of("one") == OLD
-    assert disk == [("one", OLD)]
+    assert saver.state_of(living()) == OLD
+    assert disk == [("one-first", OLD)]
 
 
 def test_the_last_save_includes_changes_made_during_another_save(
@@ -122,7 +125,7 @@ def test_the_last_save_includes_changes_made_during_another_save(
 
     monkeypatch.setattr(state_saver, "wait", waits_for_the_other)
     saver.save_now([living()])
-    assert saver.state_of("one") == NEW
+    assert saver.state_of(living()) == NEW
 
 
 def test_a_last_save_of_a_forgotten_session_is_dropped(
@@ -134,10 +137,10 @@ def test_a_last_save_of_a_forgotten_session_is_dropped(
     saver.tick([living()])
     assert browsers.begun.acquire(timeout=TIMEOUT_S)
     last = saver._begin_last(living())
-    saver.forget("one")
+    saver.forget(living())
     browsers.go_on.set()
     last.result(TIMEOUT_S)
-    assert saver.state_of("one") is None
+    assert saver.state_of(living()) is None
     assert disk == []
 
 
@@ -146,12 +149,12 @@ def test_the_last_save_of_one_session_does_not_wait_for_another(
 ) -> None:
     monkeypatch.setattr(state_saver, "LAST_SAVE_S", 0.5)
     browsers.go_on.clear()
-    saver.tick([living("one")])
+    saver.tick([living()])
     assert browsers.begun.acquire(timeout=TIMEOUT_S)
     hung, browsers.go_on = browsers.go_on, threading.Event()
     browsers.go_on.set()
-    saver.save_now([living("one"), living("two"), living("three")])
-    assert (saver.state_of("two"), saver.state_of("three")) == (OLD, OLD)
+    saver.save_now([living(), living("two"), living("three")])
+    assert (saver.state_of(living("two")), saver.state_of(living("three"))) == (OLD, OLD)
     hung.set()
 
 
@@ -183,12 +186,12 @@ def test_only_ready_sessions_are_saved(saver: StateSaver, browsers: Browsers, st
 def test_the_previous_state_is_kept_if_the_browser_does_not_answer(
     saver: StateSaver, browsers: Browsers, disk: list[tuple[str, SavedState]]
 ) -> None:
-    saver.remember("one", NEW)
+    saver.remember(living(), NEW)
     browsers.error = DevToolsFailed("gone")
     saver.save_now([living()])
     browsers.error, browsers.pages = None, ()
     saver.save_now([living()])
-    assert saver.state_of("one") == NEW
+    assert saver.state_of(living()) == NEW
     assert disk == []
 
 
@@ -212,10 +215,10 @@ def test_a_save_that_ends_after_the_close_is_discarded(
     saver.tick([living()])
     assert browsers.begun.acquire(timeout=TIMEOUT_S)
     saves = tuple(saver._busy.values())
-    saver.forget("one")
+    saver.forget(living())
     browsers.go_on.set()
     _ended(saves)
-    assert saver.state_of("one") is None
+    assert saver.state_of(living()) is None
     assert disk == []
 
 
@@ -226,21 +229,23 @@ def test_a_late_save_does_not_affect_a_new_session_with_the_same_id(
     saver.tick([living()])
     assert browsers.begun.acquire(timeout=TIMEOUT_S)
     saves = tuple(saver._busy.values())
-    saver.forget("one")
+    new = living(birth="second")
     browsers.state = NEW
-    saver.tick([living()])
+    saver.tick([new])
     assert browsers.begun.acquire(timeout=TIMEOUT_S)
+    saver.forget(living())
     saves += tuple(saver._busy.values())
     browsers.go_on.set()
     _ended(saves)
-    assert saver.state_of("one") == NEW
-    assert disk == [("one", NEW)]
+    assert saver.state_of(new) == NEW
+    assert saver.state_of(living()) is None
+    assert disk == [("one-second", NEW)]
 
 
 def test_an_emergency_deletes_every_state(saver: StateSaver) -> None:
-    saver.save_now([living("one"), living("two")])
+    saver.save_now([living(), living("two")])
     saver.forget_all()
-    assert (saver.state_of("one"), saver.state_of("two")) == (None, None)
+    assert (saver.state_of(living()), saver.state_of(living("two"))) == (None, None)
 
 
 def test_the_wait_for_the_last_save_is_bounded(
@@ -249,12 +254,12 @@ def test_the_wait_for_the_last_save_is_bounded(
     monkeypatch.setattr(state_saver, "LAST_SAVE_S", 0.01)
     browsers.go_on.clear()
     saver.save_now([living()])
-    assert saver.state_of("one") is None
+    assert saver.state_of(living()) is None
 
 
 @pytest.fixture
 def registry() -> SessionRegistry:
-    return SessionRegistry(max_sessions=3, max_waiting=3)
+    return SessionRegistry(max_sessions=3, max_waiting=3, journal=MemoryJournal())
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from drover.sessions.pool.leases import leased
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import SESSION_ID, Lease, Session, SessionState
 from drover.storage.session_folders import SessionFolders
-from tests.unit.examples import NOW, RUNNING, answer_of, claim, hold, ready, reserve, session
+from tests.unit.examples import NOW, RUNNING, MemoryJournal, answer_of, claim, hold, ready, reserve, session
 
 FOLDERS = SessionFolders(Path("/data"))
 MAKE = partial(new_warm_session, FOLDERS, 1800.0)
@@ -24,7 +24,7 @@ LEASE = Lease("me", "mine", NOW, 1e9)
 
 @pytest.fixture
 def registry() -> SessionRegistry:
-    registry = SessionRegistry(max_sessions=2, max_waiting=3)
+    registry = SessionRegistry(max_sessions=2, max_waiting=3, journal=MemoryJournal())
     registry.evict_with(lambda victim: None)
     return registry
 
@@ -148,7 +148,7 @@ def test_a_warm_browser_that_is_closing_is_not_handed_out(registry: SessionRegis
 def test_a_warm_browser_whose_close_failed_is_not_handed_out(registry: SessionRegistry) -> None:
     begun = registry.begin(warm(registry), SessionState.CLOSING)
     assert isinstance(begun, Reserved)
-    registry.close_failed(begun.session)
+    registry.close_failed(begun.session, CleanupIncomplete("something is left"))
     assert isinstance(registry.claim(anything()), Reserved)
     assert registry.warm_count() == 0
 
@@ -192,7 +192,7 @@ def test_a_key_is_not_bound_to_a_session_that_is_refused(registry: SessionRegist
 def test_a_key_is_not_bound_to_a_session_that_cannot_be_closed(registry: SessionRegistry) -> None:
     begun = registry.begin(ready(registry, "job"), SessionState.CLOSING)
     assert isinstance(begun, Reserved)
-    registry.close_failed(begun.session)
+    registry.close_failed(begun.session, CleanupIncomplete("something is left"))
     with pytest.raises(CleanupIncomplete):
         registry.claim(claim("job", "account"))
     assert registry.get("job").key is None

@@ -19,7 +19,7 @@ from drover.server.service import Drover
 from drover.sessions.pool.acquire_request import new_lease
 from drover.web.route_table import ROUTES
 from drover.web.services import Services, offer
-from process_cleanup import CleanupReport, Failed
+from process_cleanup import CleanupReport, EmergencyReport, Failed
 from tests.unit.core.test_errors import ALL
 from tests.unit.examples import ready
 from tests.unit.web.test_routes import (
@@ -223,7 +223,7 @@ def test_an_incomplete_cleanup_matches_its_description(
 ) -> None:
     report = CleanupReport(failed=(Failed(judgement(2), "it is still there"),))
     manager = serve(flask, cleaner=FakeCleaner(report))
-    manager.emergency = lambda _: report  # type: ignore[method-assign]
+    manager.emergency = lambda _: EmergencyReport(report)  # type: ignore[method-assign]
     for path in ("/cleanup_orphaned_processes", "/emergency_recovery"):
         answer = client.post(path)
         check_answer(document, "post", path, 500, json.loads(answer.data))

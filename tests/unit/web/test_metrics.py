@@ -17,7 +17,7 @@ from drover.core.events import Event, EventHub
 from drover.sessions.lifecycle.session_worker import CloseReason
 from drover.sessions.pool.registry import SessionRegistry
 from drover.web.metrics import Metrics
-from tests.unit.examples import hold, queue, ready, reserve
+from tests.unit.examples import MemoryJournal, hold, queue, ready, reserve
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -41,7 +41,7 @@ def value(metrics: Metrics, name: str, **labels: str) -> float:
 
 @pytest.fixture
 def registry() -> SessionRegistry:
-    registry = SessionRegistry(2, 4)
+    registry = SessionRegistry(2, 4, MemoryJournal())
     registry.evict_with(lambda _: None)
     return registry
 
@@ -165,7 +165,7 @@ def test_the_registry_is_read_at_each_scrape(registry: SessionRegistry, metrics:
 
 
 def test_a_warm_browser_is_not_counted_as_a_session(registry: SessionRegistry, metrics: Metrics) -> None:
-    registry.adopt(replace(ready(SessionRegistry(1, 1), "w"), warm=True))
+    registry.adopt(replace(ready(SessionRegistry(1, 1, MemoryJournal()), "w"), warm=True))
     assert value(metrics, "drover_warm_browsers") == 1
     assert value(metrics, "drover_sessions", state="ready") == 0
 

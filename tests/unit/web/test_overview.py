@@ -8,7 +8,7 @@ from drover.sessions.pool.registry import SessionRegistry
 from drover.web.overview import Overview
 from process_cleanup import ProcessCleaner
 from session_manager import SessionManager
-from tests.unit.examples import queue, ready
+from tests.unit.examples import MemoryJournal, queue, ready
 from tests.unit.web.test_routes import judgement
 
 
@@ -33,7 +33,7 @@ def overview(registry: SessionRegistry, doubt: str | None = None) -> Overview:
 
 
 def test_a_session_object_is_rebuilt_only_after_a_change() -> None:
-    registry = SessionRegistry(3, 2)
+    registry = SessionRegistry(3, 2, MemoryJournal())
     one, other = ready(registry, "one"), ready(registry, "other")
     seen = overview(registry)
     before = seen.sessions()
@@ -47,7 +47,7 @@ def test_a_session_object_is_rebuilt_only_after_a_change() -> None:
 
 
 def test_capacity_counts_places_waiting_requests_and_memory() -> None:
-    registry = SessionRegistry(1, 2)
+    registry = SessionRegistry(1, 2, MemoryJournal())
     registry.evict_with(lambda _: None)
     with registry.command(ready(registry, "one")):
         queue(registry, "two")
@@ -61,5 +61,5 @@ def test_capacity_counts_places_waiting_requests_and_memory() -> None:
 
 
 def test_processes_have_the_same_form_as_in_the_route() -> None:
-    told = overview(SessionRegistry(1, 1)).processes()
+    told = overview(SessionRegistry(1, 1, MemoryJournal())).processes()
     assert [(row["pid"], row["verdict"], row["role"]) for row in told] == [(7, "orphan", "driver")]

@@ -27,10 +27,10 @@ from drover.sessions.pool.acquire_request import Acquired, AcquireRequest
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Session, SessionState
 from drover.web.services import CLIENT_GONE, Services, offer
-from process_cleanup import CleanupReport, Failed, Killed, ProcessCleaner, Trigger
+from process_cleanup import CleanupReport, EmergencyReport, Failed, Killed, ProcessCleaner, Trigger
 from session_manager import SessionManager
 from tests.unit.core.test_errors import ALL
-from tests.unit.examples import NOW, RUNNING, ready, session
+from tests.unit.examples import NOW, RUNNING, MemoryJournal, ready, session
 
 STAMP = "2026-11-22T19:40:00.123Z"
 RECOVERY = Recovery(Cause.DRIVER_GONE, Method.REATTACHED, 2, 131)
@@ -41,7 +41,7 @@ class FakeManager:
     """A manager that returns one session and records its calls."""
 
     def __init__(self, *, created: bool = False, recovery: Recovery | None = None) -> None:
-        self.registry = SessionRegistry(10, 4)
+        self.registry = SessionRegistry(10, 4, MemoryJournal())
         self.requests: list[AcquireRequest] = []
         self.calls: list[tuple[str, str]] = []
         self.deadlines: list[Deadline] = []
@@ -73,8 +73,10 @@ class FakeManager:
         self.calls.append(("screenshot", session_id))
         return b"\x89PNG"
 
-    def emergency(self, _: Deadline) -> CleanupReport:
-        return CleanupReport(killed=(killed(1234), killed(5678)), removed_profiles=1, duration_ms=84)
+    def emergency(self, _: Deadline) -> EmergencyReport:
+        return EmergencyReport(
+            CleanupReport(killed=(killed(1234), killed(5678)), removed_profiles=1, duration_ms=84)
+        )
 
 
 class RefusingManager(FakeManager):
@@ -513,6 +515,25 @@ def test_an_emergency_is_answered_as_in_the_specification(client: FlaskClient) -
     assert told["message"] == "Emergency recovery completed - killed 2 processes and cleared all sessions"
     assert told["warning"] == "All Chrome browsers have been closed"
     assert (told["killed_count"], told["active_sessions"], told["removed_profiles"]) == (2, 0, 1)
+    assert told["cleared"] is True
+
+
+@pytest.mark.parametrize("failed", [(), (Failed(judgement(9), "denied"),)])
+def test_an_emergency_that_could_not_clear_the_disk_says_so(
+    flask: Flask, client: FlaskClient, failed: tuple[Failed, ...]
+) -> None:
+    report = EmergencyReport(CleanupReport(failed=failed), cleared=False)
+    serve(flask).emergency = lambda _: report  # type: ignore[method-assign]
+    status, told = post(client, {}, "/emergency_recovery")
+    assert (status, told["success"], told["code"], told["cleared"]) == (
+        500,
+        False,
+        "cleanup_incomplete",
+        False,
+    )
+    assert "could not be deleted from the disk" in told["error"]
+    assert ("PID 9" in told["error"]) == bool(failed)
+    assert "cleared all sessions" not in told["message"]
 
 
 @pytest.mark.parametrize(("own_user", "status"), [(False, 200), (True, 500)])
@@ -521,7 +542,8 @@ def test_in_an_emergency_only_a_survivor_of_the_own_user_is_a_failure(
 ) -> None:
     manager = serve(flask)
     failed = Failed(judgement(9, own_user=own_user), "denied")
-    manager.emergency = lambda _: CleanupReport(failed=(failed,))  # type: ignore[method-assign]
+    report = EmergencyReport(CleanupReport(failed=(failed,)))
+    manager.emergency = lambda _: report  # type: ignore[method-assign]
     answered, told = post(client, {}, "/emergency_recovery")
     assert (answered, told["success"]) == (status, status == 200)
     assert [one["pid"] for one in told["failed"]] == [9]

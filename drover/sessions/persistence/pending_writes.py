@@ -1,0 +1,237 @@
+"""What has changed in memory and is not on disk yet: of each session and key only the newest.
+
+Every change gets a ticket, a number that grows. A batch contains all changes up to its ticket, so a change is
+on disk as soon as a batch of the same or a later ticket has been written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from drover.browser.saved_state import SavedState
+from drover.sessions.persistence.records import SessionRecord
+from drover.sessions.pool.session import Session
+from drover.storage.changes import (
+    Change,
+    Clear,
+    EndSession,
+    ForgetKey,
+    KeepForKey,
+    Owned,
+    Owner,
+    SaveSession,
+    SaveState,
+    owner_of,
+)
+
+ToDocument = Callable[[Session], str]
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    state: SavedState
+    taken_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What is to be kept for a key, and by whose session; None: what is kept is to be deleted."""
+
+    owner: Owner | None
+    state: _State | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """One session that is on disk, or will be, and what is to be written of it.
+
+    Attributes:
+        owner: Whose it is.
+        is_new: It may not be on disk yet.
+        is_tried: A batch with it has been taken, so it may be on disk although that failed.
+        revision: The newest revision that was recorded.
+        terms: The part of it that responses promise.
+        promised: The ticket of the last change of the terms; 0 if that is on disk.
+        session: The newest revision, if it is to be written.
+        state: The state of its browser, if that is to be written.
+        ended: It is to be deleted.
+    """
+
+    owner: Owner
+    is_new: bool
+    is_tried: bool = False
+    revision: int = -1
+    terms: tuple[object, ...] = ()
+    promised: int = 0
+    session: Session | None = None
+    state: _State | None = None
+    ended: bool = False
+
+    @property
+    def is_written(self) -> bool:
+        return self.session is None and self.state is None and not self.ended
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Changes to write together, in this order.
+
+    Attributes:
+        ticket: The ticket of the newest change in it.
+        was_cleared: The deletion of everything is part of it.
+        entries: The sessions as they were when it was taken.
+        kept: What was to be kept for keys when it was taken.
+    """
+
+    ticket: int
+    was_cleared: bool
+    entries: dict[int, _Entry]
+    kept: dict[str, _Kept]
+
+    def changes(self, to_document: ToDocument) -> Iterator[Change]:
+        """Yield the changes: sessions before what belongs to them, and deletions of sessions last."""
+        if self.was_cleared:
+            yield Clear()
+        for entry in self.entries.values():
+            if entry.session is not None:
+                document = to_document(entry.session)
+                yield SaveSession(entry.owner, entry.session.revision, document, entry.is_new)
+        for entry in self.entries.values():
+            if entry.state is not None:
+                yield SaveState(entry.owner, entry.state.state.to_json(), entry.state.taken_at)
+        for key, kept in self.kept.items():
+            if kept.owner is None or kept.state is None:
+                yield ForgetKey(key)
+            else:
+                yield KeepForKey(kept.owner, key, kept.state.state.to_json(), kept.state.taken_at)
+        for entry in self.entries.values():
+            if entry.ended:
+                yield EndSession(entry.owner)
+
+
+class PendingWrites:
+    """The changes that are not on disk yet. Not thread-safe: its owner holds a lock.
+
+    Changes of a session that has been ended, or was dropped by `clear`, are ignored: they come too late.
+
+    Attributes:
+        written_ticket: The changes up to this one are on disk.
+    """
+
+    def __init__(self) -> None:
+        self.written_ticket = 0
+        self._ticket = 0
+        self._cleared = 0
+        self._entries: dict[int, _Entry] = {}
+        self._kept: dict[str, _Kept] = {}
+
+    def __bool__(self) -> bool:
+        is_written = all(entry.is_written for entry in self._entries.values())
+        return self._cleared > 0 or bool(self._kept) or not is_written
+
+    def adopt(self, record: SessionRecord) -> None:
+        """Add a session that is on disk as it is."""
+        self._entries[record.epoch] = _Entry(
+            owner_of(record), is_new=False, revision=record.revision, terms=_terms(record)
+        )
+
+    def record(self, session: Session) -> None:
+        """Save a session; the first record of one that was not adopted inserts it."""
+        entry = self._entries.get(session.epoch) or _Entry(owner_of(session), is_new=True)
+        if entry.ended or session.revision <= entry.revision:
+            return
+        ticket, terms = self._next_ticket(), _terms(session)
+        promised = ticket if terms != entry.terms else entry.promised
+        self._entries[session.epoch] = replace(
+            entry, revision=session.revision, terms=terms, promised=promised, session=session
+        )
+
+    def save_state(self, owned: Owned, state: SavedState, taken_at: datetime) -> None:
+        """Save the state of a session's browser."""
+        entry = self._entries.get(owned.epoch)
+        if entry is not None and not entry.ended:
+            self._next_ticket()
+            self._entries[owned.epoch] = replace(entry, state=_State(state, taken_at))
+
+    def keep(self, owned: Owned, key: str, state: SavedState, taken_at: datetime) -> None:
+        """Keep the state of a session for the next one with its key."""
+        entry = self._entries.get(owned.epoch)
+        if entry is not None and not entry.ended:
+            self._next_ticket()
+            self._kept[key] = _Kept(entry.owner, _State(state, taken_at))
+
+    def forget_key(self, key: str) -> int:
+        """Delete what is kept for a key; return the ticket of the deletion."""
+        self._kept[key] = _Kept(None, None)
+        return self._next_ticket()
+
+    def end(self, owned: Owned) -> int:
+        """Delete a session; return the ticket of the deletion, 0 if the session is not on disk."""
+        entry = self._entries.get(owned.epoch)
+        if entry is None:
+            return 0
+        if entry.is_new and not entry.is_tried:
+            del self._entries[owned.epoch]
+            return 0
+        if not entry.ended:
+            entry = _Entry(entry.owner, is_new=False, is_tried=True, promised=self._next_ticket(), ended=True)
+            self._entries[owned.epoch] = entry
+        return entry.promised
+
+    def clear(self) -> int:
+        """Delete all sessions and everything that is kept; return the ticket of the deletion."""
+        self._entries.clear()
+        self._kept.clear()
+        self._cleared = self._next_ticket()
+        return self._cleared
+
+    def promised(self, owned: Owned) -> int:
+        """Return the ticket of the last change of a session that a response promises, 0 if it is on disk."""
+        entry = self._entries.get(owned.epoch)
+        return entry.promised if entry is not None else 0
+
+    def is_known(self, key: str) -> bool:
+        """Return whether `kept` says what is kept for a key; else the database does."""
+        return self._cleared > 0 or key in self._kept
+
+    def kept(self, key: str) -> SavedState | None:
+        """Return the state that is to be kept for a key, or None."""
+        found = self._kept.get(key)
+        return found.state.state if found is not None and found.state is not None else None
+
+    def take(self) -> Batch:
+        """Return everything that is to be written; it stays pending until `written`."""
+        due = {epoch: entry for epoch, entry in self._entries.items() if not entry.is_written}
+        self._entries |= {epoch: replace(entry, is_tried=True) for epoch, entry in due.items()}
+        return Batch(self._ticket, self._cleared > 0, due, dict(self._kept))
+
+    def written(self, batch: Batch) -> None:
+        """Drop the changes of a batch that is on disk, except for what has changed again in the meantime."""
+        for epoch, wrote in batch.entries.items():
+            entry = self._entries.get(epoch)
+            if entry is not None and wrote.ended:
+                del self._entries[epoch]
+            elif entry is not None:
+                self._entries[epoch] = replace(
+                    entry,
+                    is_new=entry.is_new and wrote.session is None,
+                    promised=entry.promised if entry.promised > batch.ticket else 0,
+                    session=entry.session if entry.session is not wrote.session else None,
+                    state=entry.state if entry.state is not wrote.state else None,
+                )
+        self._kept = {key: kept for key, kept in self._kept.items() if kept is not batch.kept.get(key)}
+        if self._cleared <= batch.ticket:
+            self._cleared = 0
+        self.written_ticket = batch.ticket
+
+    def _next_ticket(self) -> int:
+        self._ticket += 1
+        return self._ticket
+
+
+def _terms(session: Session | SessionRecord) -> tuple[object, ...]:
+    """Return the part of a session that responses promise to clients."""
+    lease = (session.lease.token, session.lease.expires_at) if session.lease is not None else None
+    return session.key, lease, session.idle_timeout, session.keep_alive

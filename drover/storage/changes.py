@@ -1,0 +1,100 @@
+"""Changes of the session database, as values.
+
+Each change of a session names its owner, so that work which comes too late (the slow close of a session whose
+id has been given to another one, a write of an instance that has lost the session) changes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """A session as its owner knows it.
+
+    Attributes:
+        session_id: Its id.
+        epoch: The number of its birth; no two sessions of a database ever have the same, and later ones have
+            higher numbers. The database adds the instance that it belongs to.
+    """
+
+    session_id: str
+    epoch: int
+
+
+class Owned(Protocol):
+    """Whatever names its owner."""
+
+    @property
+    def session_id(self) -> str:
+        """The id of the session."""
+
+    @property
+    def epoch(self) -> int:
+        """The number of its birth."""
+
+
+def owner_of(owned: Owned) -> Owner:
+    """Return the owner that a session or record names."""
+    return Owner(owned.session_id, owned.epoch)
+
+
+@dataclass(frozen=True, slots=True)
+class SaveSession:
+    """Save a session, unless the database has a later revision of it.
+
+    Attributes:
+        revision: Counts the changes of the session.
+        document: JSON text that the database does not interpret.
+        is_new: Insert it; else it is saved only if it is in the database, so that a deleted session stays
+            deleted.
+    """
+
+    owner: Owner
+    revision: int
+    document: str
+    is_new: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SaveState:
+    """Save the state of a session's browser as JSON text, if the session is in the database."""
+
+    owner: Owner
+    state: str
+    taken_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class KeepForKey:
+    """Keep a state for the next session with a key, if its session is in the database."""
+
+    owner: Owner
+    key: str
+    state: str
+    taken_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetKey:
+    """Delete the state that is kept for a key."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndSession:
+    """Delete a session and the state of its browser."""
+
+    owner: Owner
+
+
+@dataclass(frozen=True, slots=True)
+class Clear:
+    """Delete everything of this instance."""
+
+
+Change = SaveSession | SaveState | KeepForKey | ForgetKey | EndSession | Clear
