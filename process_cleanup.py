@@ -28,11 +28,18 @@ from drover.processes.cleanup.verdicts import (
     Protection,
     Role,
     Verdict,
-    marked_data_dirs,
     plan_cleanup,
 )
+from drover.processes.folders import FolderId, folder_id
 from drover.processes.host.memory import memory_held_mb
-from drover.processes.table import ProcessIdentity, ProcessStatus, ProcessTable, snapshot
+from drover.processes.session_mark import OwnerState
+from drover.processes.table import (
+    ProcessIdentity,
+    ProcessStatus,
+    ProcessTable,
+    path_seen_by,
+    snapshot,
+)
 from drover.processes.termination import Outcome, Termination, end, reap
 from drover.storage.instance_lock import read_owner
 from drover.storage.session_folders import SessionFolder, SessionFolders
@@ -356,13 +363,23 @@ class ProcessCleaner:
             self._emit(events.KillingProcess(judgement.row.pid, judgement.role.value, orphaned))
 
     def _plan(self, table: ProcessTable, scope: CleanupScope) -> CleanupPlan:
-        owners = {
-            data_dir: read_owner(data_dir, self._adopt_grace)
-            for data_dir in marked_data_dirs(table)
-            if data_dir != str(self._folders.data_dir)
-        }
-        protection = Protection(self._protected(), str(self._folders.data_dir), owners)
+        own = folder_id(self._folders.data_dir)
+        protection = Protection(self._protected(), own, self._owners(table, own))
         return plan_cleanup(table, protection, scope)
+
+    def _owners(self, table: ProcessTable, own: FolderId | None) -> dict[FolderId, OwnerState]:
+        """Return the state of the other instances that the table names."""
+        owners: dict[FolderId, OwnerState] = {}
+        for row in table.rows.values():
+            home = row.mark.home if row.mark is not None else None
+            if row.mark is None or home is None or home == own or home in owners:
+                continue
+            path = path_seen_by(row.pid, row.mark.data_dir)
+            state = read_owner(path, self._adopt_grace)
+            # If the process ended in the meantime, its path may lead elsewhere by now.
+            if folder_id(path) == home:
+                owners[home] = state
+        return owners
 
     def _unowned_folders(self) -> tuple[SessionFolder, ...]:
         present = self._folders.present()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,8 @@ from drover.browser.start_slots import StartSlots, starts_at_once, usable_cores
 from drover.core.deadline import Deadline
 from drover.core.errors import BrowserUnavailable, CleanupIncomplete, SessionNotCreated
 from drover.processes.cleanup.chrome_names import is_helper
-from drover.processes.session_mark import session_mark
+from drover.processes.cleanup.session_processes import pids_by_session
+from drover.processes.folders import folder_id
 from drover.processes.table import Liveness, ProcessIdentity, ProcessTable, identify, liveness, snapshot
 from drover.processes.termination import end
 from drover.processes.trees import tree_of
@@ -280,8 +281,9 @@ def _started_browser(
 
 def main_browser(table: ProcessTable, driver_pid: int, folder: SessionFolder) -> ProcessIdentity | None:
     """Return the main Chrome process below a ChromeDriver: the first marked one that is no helper."""
+    marked = _marked(folder, table)
     for row in table.descendants(driver_pid):
-        if row.started is not None and _is_marked(row.cmdline, folder) and not is_helper(row.cmdline or ()):
+        if row.started is not None and row.pid in marked and not is_helper(row.cmdline or ()):
             return row.identity
     return None
 
@@ -338,10 +340,11 @@ def _processes_of(
         table: The process table.
     """
     known = {running.driver, running.browser} if running else set()
+    marked = _marked(folder, table)
     roots = [
         row.pid
         for row in table.rows.values()
-        if row.started is not None and (row.identity in known or _is_marked(row.cmdline, folder))
+        if row.started is not None and (row.identity in known or row.pid in marked)
     ]
     pids = set(roots).union(*(_pids_below(table, pid) for pid in roots))
     rows = (table.rows[pid] for pid in sorted(pids))
@@ -349,9 +352,8 @@ def _processes_of(
     return [one for one in (found | dict.fromkeys(below)) if liveness(one) is not Liveness.GONE]
 
 
-def _is_marked(cmdline: Sequence[str] | None, folder: SessionFolder) -> bool:
-    mark = session_mark(cmdline)
-    return mark is not None and mark.folder == str(folder.path)
+def _marked(folder: SessionFolder, table: ProcessTable) -> Collection[int]:
+    return pids_by_session(table).get((folder_id(folder.data_dir), folder.path.name), ())
 
 
 def _pids_below(table: ProcessTable, pid: int) -> set[int]:

@@ -118,6 +118,22 @@ def read_program(pid: int) -> Details:
     return Details(exe=exe, cmdline=_arguments(pid) if exe is not None else None)
 
 
+def seen_by(pid: int, path: str) -> str:
+    """Return a path by which we reach what a process reaches by `path`, with its mounts and its root.
+
+    Chrome's sandbox moves the root of helpers to an empty folder below /proc, long after their paths were
+    chosen (tried with Chromium 156).
+    """
+    try:
+        locked_up = str(Path(f"/proc/{pid}/root").readlink()).startswith("/proc/")
+        if locked_up and Path(f"/proc/{pid}/ns/mnt").readlink() == Path("/proc/self/ns/mnt").readlink():
+            return path
+    except OSError:
+        # Not readable, or gone: then nothing is found at the path below either.
+        pass
+    return f"/proc/{pid}/root{path}"
+
+
 def now() -> float:
     """Return the current time on the clock of `Stat.started`."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)

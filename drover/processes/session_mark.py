@@ -11,14 +11,18 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
-_MARK = re.compile(
-    r"""(?:^|[\s"])--(?P<switch>user-data-dir|log-path|database)=
-    "?(?P<data_dir>(?:/|[A-Za-z]:[\\/]|\\\\)(?:(?!\s--).)*?)
-    (?P<sessions>[\\/]s[\\/])(?P<name>[a-z0-9]{8})[\\/](?P<part>p|chromedriver\.log|c)(?=["\s]|$)""",
-    re.VERBOSE,
+from drover.processes.command_line import switch_value, switch_values
+from drover.processes.folders import FolderId
+
+_MARKED_PATH = re.compile(
+    r"""(?P<data_dir>(?:/|[A-Za-z]:[\\/]|\\\\)(?:(?!\s--).)*?)
+    (?P<sessions>[\\/]s[\\/])(?P<name>[a-z0-9]{8})[\\/](?P<part>p|chromedriver\.log|c)""",
+    re.VERBOSE | re.DOTALL,
 )
-_PART_OF_SWITCH = {"user-data-dir": "p", "log-path": "chromedriver.log", "database": "c"}
+_PART_OF_SWITCH: Final = {"user-data-dir": "p", "log-path": "chromedriver.log", "database": "c"}
+"""The switch of Chrome first: among its own arguments a client may have put one of the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,25 +30,33 @@ class SessionMark:
     """The folder of a session, as a command line names it.
 
     Attributes:
+        data_dir: The path of the data folder.
         folder: `<data_dir>/s/<name>`, with the separators of the command line.
+        home: The data folder itself, found by the path as the process sees it; None if that failed.
     """
 
     data_dir: str
     folder: str
+    home: FolderId | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of the session's folder, which is random and so unique in its data folder."""
+        return self.folder[-8:]
 
 
 def session_mark(cmdline: Sequence[str] | None) -> SessionMark | None:
     """Return the mark on a command line, or None.
 
-    Chrome's helpers rewrite their arguments as one string joined by spaces. Therefore the mark is searched in
-    the joined text; no path of ours contains a space followed by two dashes.
+    Only the first of the three switches that is present counts: it is an argument that no client can set. In
+    arguments that were rewritten as one string it counts only if nothing else looks like it.
     """
-    if not cmdline:
+    switch = next((name for name in _PART_OF_SWITCH if switch_values(cmdline, name)), None)
+    value = switch_value(cmdline, switch) if switch is not None else None
+    found = _MARKED_PATH.fullmatch(value.strip('"')) if value is not None else None
+    if switch is None or found is None or found["part"] != _PART_OF_SWITCH[switch]:
         return None
-    for found in _MARK.finditer(" ".join(cmdline)):
-        if _PART_OF_SWITCH[found["switch"]] == found["part"]:
-            return SessionMark(found["data_dir"], f"{found['data_dir']}{found['sessions']}{found['name']}")
-    return None
+    return SessionMark(found["data_dir"], f"{found['data_dir']}{found['sessions']}{found['name']}")
 
 
 class OwnerState(str, Enum):

@@ -8,10 +8,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from drover.processes.cleanup.chrome_names import System, base_name, is_worth_reading, kind_of_name
+from drover.processes.folders import folder_id
+from drover.processes.session_mark import SessionMark, session_mark
 from drover.processes.values import Details, ProcessStatus, Stat, readable
 
 if sys.platform == "linux":
@@ -57,6 +59,7 @@ class ProcessRow:
         own_namespace: Whether it is in the PID namespace of the service (Linux).
         age_s: Seconds since it started; 0 if its start time is not readable.
         memory_mb: Resident memory in units of 1,000,000 bytes.
+        mark: The session that its own command line names; see `ProcessTree.marks`.
     """
 
     pid: int
@@ -72,6 +75,7 @@ class ProcessRow:
     own_namespace: bool | None = None
     age_s: float = 0.0
     memory_mb: float | None = None
+    mark: SessionMark | None = None
 
     @property
     def identity(self) -> ProcessIdentity:
@@ -216,6 +220,11 @@ def _liveness_of(stat: Stat) -> Liveness:
     return Liveness.STOPPED if stat.status is ProcessStatus.STOPPED else Liveness.ALIVE
 
 
+def path_seen_by(pid: int, path: str) -> str:
+    """Return a path by which we reach what a process reaches by `path`, with its mounts and its root."""
+    return reader.seen_by(pid, path)
+
+
 def _descendants(stats: Mapping[int, Stat], roots: set[int]) -> set[int]:
     """Return what runs below these processes, under whatever name."""
     if not roots:
@@ -266,7 +275,13 @@ def _row(pid: int, stat: Stat, suspect: bool, now: float) -> ProcessRow:
         own_namespace=details.own_namespace,
         age_s=0.0 if stat.started is None else round(max(0.0, now - stat.started), 2),
         memory_mb=details.memory_mb,
+        mark=_mark(pid, details.cmdline),
     )
+
+
+def _mark(pid: int, cmdline: tuple[str, ...] | None) -> SessionMark | None:
+    mark = session_mark(cmdline)
+    return mark and replace(mark, home=folder_id(path_seen_by(pid, mark.data_dir)))
 
 
 def _program(pid: int) -> Details:

@@ -42,6 +42,11 @@ class SessionFolder:
     path: Path
 
     @property
+    def data_dir(self) -> Path:
+        """The data folder."""
+        return self.path.parent.parent
+
+    @property
     def profile(self) -> Path:
         """The profile, the value of Chrome's `--user-data-dir=`."""
         return self.path / "p"
@@ -112,7 +117,7 @@ class SessionFolders:
                 "for Chrome's sockets; choose a shorter path"
             )
         mark = SessionMark(str(self._data_dir), str(sample.path))
-        if session_mark([f"--user-data-dir={sample.profile}"]) != mark:
+        if session_mark([f"chrome --type=renderer --user-data-dir={sample.profile} --lang=en"]) != mark:
             raise StartRefused(f"DROVER_DATA_DIR is {self._data_dir}: choose an absolute path without ' --'")
 
     @property

@@ -11,11 +11,13 @@ import psutil
 import pytest
 import requests
 
+from tests.acceptance.cleanups import clean, main_pids, verdicts
 from tests.acceptance.conftest import StartService
 from tests.acceptance.driver_commands import Driver
 from tests.acceptance.faults import kill
 from tests.acceptance.pages import Pages
-from tests.acceptance.service import Json, Service, expect, expect_error
+from tests.acceptance.service import Json, Service, expect, expect_error, folder_of, pids_of
+from tests.machine import living
 from tests.unit.examples import packed_extension
 
 OPTIONS: Final = "goog:chromeOptions"
@@ -145,6 +147,27 @@ def test_a_value_is_passed_on_as_it_is_and_never_read_as_another_switch(service:
     session = service.create(session_id="smith", **chrome(args=[f"--user-agent={agent}"]))
     assert f"--user-agent={agent}" in command_line(session)
     assert (ignored(session), len([one for one in command_line(session) if one == profile])) == ([], 0)
+
+
+@pytest.mark.parametrize("left", ["its browser", "nothing"])
+def test_a_value_that_names_another_sessions_folder_leaves_each_session_its_own_processes(
+    service: Service, left: str
+) -> None:
+    victim = service.create(session_id="victim")
+    folder = folder_of(victim)
+    agent = f"Foo --user-data-dir={folder}/p --log-path={folder}/chromedriver.log --type=renderer"
+    smith = service.create(session_id="smith", **chrome(args=[f"--user-agent={agent}"]))
+    if left == "nothing":
+        kill(victim["browser"]["pid"], victim["driver"]["pid"])
+    assert verdicts(service)[smith["browser"]["pid"]]["session_id"] == "smith"
+    expect(service.delete("/sessions/victim"))
+    assert not folder.exists()
+    clean(service)
+    assert living(main_pids(smith)) == main_pids(smith)
+    assert Driver(smith).run("return navigator.userAgent") == agent
+    own = pids_of(smith)
+    expect(service.delete("/sessions/smith"))
+    assert living(own) == set()
 
 
 @pytest.mark.parametrize(

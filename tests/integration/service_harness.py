@@ -21,8 +21,7 @@ from drover.browser.page_targets import BrowserSignals, PageTarget
 from drover.browser.running_browser import RunningBrowser
 from drover.core.deadline import Deadline
 from drover.core.settings import Settings
-from drover.processes.session_mark import session_mark
-from drover.processes.table import ProcessTable, snapshot
+from drover.processes.table import ProcessRow, ProcessTable, snapshot
 from drover.server.service import Drover
 from drover.sessions.pool.acquire_request import Acquired, AcquireRequest
 from tests.integration.fake_chromedriver import COMMANDS, Fault, install
@@ -102,14 +101,13 @@ class ServiceHarness:
     def own_snapshot(self) -> ProcessTable:
         """Read the process table without processes of others, so that these are neither judged nor ended."""
         table = snapshot()
-        ours = {pid: row for pid, row in table.rows.items() if self._is_ours(row.cmdline)}
+        ours = {pid: row for pid, row in table.rows.items() if self._is_ours(row)}
         kin = {row.pid: row for pid in ours for row in table.ancestors(pid)}
         service = {row.pid: row for row in table.ancestors(table.self_pid)}
         return replace(table, rows=service | kin | ours | {table.self_pid: table.rows[table.self_pid]})
 
-    def _is_ours(self, cmdline: tuple[str, ...] | None) -> bool:
-        mark = session_mark(cmdline)
-        return mark is not None and mark.data_dir == str(self.data_dir)
+    def _is_ours(self, row: ProcessRow) -> bool:
+        return row.mark is not None and row.mark.data_dir == str(self.data_dir)
 
     def set_fault(self, fault: Fault, pid: int | None = None) -> None:
         """Set a fault for all fakes, or for one."""

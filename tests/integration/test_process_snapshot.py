@@ -14,8 +14,9 @@ import pytest
 
 from drover.processes import portable
 from drover.processes import table as module
+from drover.processes.cleanup.session_processes import pids_by_session
 from drover.processes.cleanup.verdicts import CleanupScope, Protection, Role, Verdict, plan_cleanup
-from drover.processes.session_mark import session_mark
+from drover.processes.folders import folder_id
 from drover.processes.table import Liveness, ProcessStatus, identify, liveness, snapshot
 from tests.integration.child_processes import WAIT, Children, children, identity, state, stop
 from tests.machine import wait_until
@@ -87,10 +88,41 @@ def test_the_mark_is_found_in_arguments_rewritten_as_one_string(kids: Children) 
             lambda: child.pid in snapshot().rows and snapshot().rows[child.pid].cmdline == (title,),
             "its title",
         )
-        mark = session_mark(snapshot().rows[child.pid].cmdline)
+        mark = snapshot().rows[child.pid].mark
         child.kill()
     assert mark is not None
     assert mark.folder == "/a b/s/abcd1234"
+
+
+def test_a_data_folder_is_the_same_by_each_of_its_names(kids: Children, folder: Path) -> None:
+    data_dir, link = folder / "d", folder / "link"
+    data_dir.mkdir()
+    link.symlink_to(data_dir)
+    children = [kids.start(f"--user-data-dir={path}/s/abcd1234/p") for path in (data_dir, link)]
+    table = snapshot()
+    marks = [table.rows[child.pid].mark for child in children]
+    assert [mark.data_dir for mark in marks if mark] == [str(data_dir), str(link)]
+    assert {mark.home for mark in marks if mark} == {folder_id(data_dir)}
+    assert pids_by_session(table)[folder_id(link), "abcd1234"] == {child.pid for child in children}
+
+
+@needs_root
+def test_a_path_means_what_it_means_to_the_process_that_names_it(kids: Children, folder: Path) -> None:
+    data_dir, private = folder / "d", folder / "private"
+    data_dir.mkdir()
+    private.mkdir()
+    program = f"exec '{kids.program('chrome')}' -c '{WAIT}' x --user-data-dir={data_dir}/s/abcd1234/p"
+    mounted = f"mount --bind {private} {data_dir} && {program}"
+    command = ["unshare", "--mount", "bash", "-c", mounted]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as outer:
+        assert outer.stdout
+        if outer.stdout.readline() != b"ready\n":
+            pytest.skip("no mount namespace can be made here")
+        mark = snapshot().rows[outer.pid].mark
+        outer.kill()
+    assert mark is not None
+    assert (mark.data_dir, mark.home) == (str(data_dir), folder_id(private))
+    assert folder_id(private) != folder_id(data_dir)
 
 
 def test_an_executable_that_was_deleted_keeps_its_name(kids: Children, folder: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from drover.processes.cleanup.verdicts import CleanupScope, Protection, plan_cleanup
+from drover.processes.folders import folder_id
 from drover.processes.session_mark import OwnerState
 from drover.processes.table import ProcessIdentity, identify, snapshot
 from drover.processes.termination import Outcome, end, reap
@@ -141,7 +142,10 @@ def test_a_process_that_forks_while_it_is_killed_is_ended_in_two_passes(kids: Ch
         "exec 3<&0; trap '' TERM; echo ready; for i in {1..60}; do { read -u 3; } & read -t 0.01; done; read"
     )
     kids.start(mark, script=script)
-    protection = Protection((), None, {str(data_dir): OwnerState.DEAD})
+    data_dir.mkdir()
+    home = folder_id(data_dir)
+    assert home is not None
+    protection = Protection((), None, {home: OwnerState.DEAD})
 
     def orphans() -> list[ProcessIdentity]:
         return [

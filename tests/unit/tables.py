@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -15,7 +16,8 @@ from drover.processes.cleanup.verdicts import (
     Verdict,
     plan_cleanup,
 )
-from drover.processes.session_mark import OwnerState
+from drover.processes.folders import FolderId
+from drover.processes.session_mark import OwnerState, SessionMark, session_mark
 from drover.processes.table import ProcessRow, ProcessStatus, ProcessTable
 
 SELF = 900
@@ -47,19 +49,37 @@ def proc(
     Left out, group and session are those of the first process, and the start time is the pid.
     """
     known = "/" in program or "\\" in program
+    cmdline = (program, *args) if known else None
     return ProcessRow(
         pid=pid,
         ppid=ppid,
         started=float(pid) if started == -1.0 else started,
         name=base_name(program),
         exe=program if known else None,
-        cmdline=(program, *args) if known else None,
+        cmdline=cmdline,
         status=status,
         own_user=own_user if known else None,
         pgid=1 if pgid == 0 else pgid,
         sid=1 if sid == 0 else sid,
         own_namespace=own_namespace if known else None,
+        mark=mark_of(cmdline),
     )
+
+
+def rewritten(row: ProcessRow, text: str) -> ProcessRow:
+    """Return a row with the arguments of a helper on Linux, which are one string."""
+    return replace(row, cmdline=(text,), mark=mark_of((text,)))
+
+
+def mark_of(cmdline: tuple[str, ...] | None) -> SessionMark | None:
+    """Return the mark on a command line, with the folder that its path leads to."""
+    mark = session_mark(cmdline)
+    return mark and replace(mark, home=home(mark.data_dir))
+
+
+def home(path: str) -> FolderId:
+    """Return the identity of the folder at a path; the same for all paths that mean the same on Windows."""
+    return (1, zlib.crc32(path.replace("/", "\\").lower().encode("utf-8", "surrogateescape")))
 
 
 def zombie(pid: int, ppid: int, name: str) -> ProcessRow:
@@ -95,10 +115,12 @@ def protect(
     owners: dict[str, OwnerState] | None = None,
 ) -> Protection:
     """Build a protection with one session in the list."""
-    return Protection((ProtectedSession("one", folder, frozenset(pids)),), own, owners or {})
+    listed = (ProtectedSession("one", folder, frozenset(pids)),)
+    states = {home(path): state for path, state in (owners or {}).items()}
+    return Protection(listed, home(own) if own is not None else None, states)
 
 
-NO_SESSIONS = Protection((), DATA, {})
+NO_SESSIONS = Protection((), home(DATA), {})
 
 
 def judged(
@@ -142,7 +164,7 @@ def debian_tree(
 
     def child(pid: int, above: int, kind: str) -> ProcessRow:
         row = proc(pid, above, DEBIAN, pgid=driver, sid=driver, own_namespace=nested)
-        return replace(row, cmdline=(f"{DEBIAN} --type={kind} {helper} --lang=en",))
+        return rewritten(row, f"{DEBIAN} --type={kind} {helper} --lang=en")
 
     log = [mark.replace("--user-data-dir", "--log-path").replace("/p", "/chromedriver.log") for mark in marks]
     return [

@@ -10,7 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from enum import Enum
+from functools import partial
 from typing import Final, Literal
+
+from drover.processes.command_line import has_switch, switch_value, switch_values
 
 System = Literal["linux", "windows", "darwin"]
 
@@ -82,14 +85,12 @@ _CHROME_FOLDER = re.compile(
     r"|chrome(?:-headless-shell)?-(?:linux|mac|win)[\w-]*"
     r"|(?:Google Chrome(?: Beta| Dev| Canary| for Testing)?|Chromium)(?:\.app| Framework\.framework)"
 )
-_TYPE = re.compile(r"(?:^|\s)--type=([\w-]+)")
-_DRIVEN = re.compile(r"(?:^|\s)--(?:remote-debugging-(?:port|pipe)|test-type=webdriver)(?:[=\s]|$)")
 _INIT = re.compile(
     r"systemd|init|launchd|(?:tini|dumb-init|docker-init|podman-init|catatonit)(?:[_-][\w.+-]*)?"
     r"|s6-(?:svscan|linux-init|overlay-suexec)|runit(?:-init)?|openrc-init|sysvinit|finit|dinit|pause"
 )
 """Executables of init programs, of systems and of containers."""
-_WEBDRIVER_TEST = re.compile(r"(?:^|\s)--test-type=webdriver(?:\s|$)")
+_DEVTOOLS = ("remote-debugging-port", "remote-debugging-pipe")
 _ROLES: Final = {
     "renderer": Role.RENDERER,
     "gpu-process": Role.GPU,
@@ -160,22 +161,19 @@ def lies_in_chrome_folder(exe: str) -> bool:
 
 def is_helper(cmdline: Sequence[str]) -> bool:
     """Return whether a command line is that of one of Chrome's helpers, which Chrome itself starts."""
-    return _TYPE.search(" ".join(cmdline)) is not None
+    return bool(switch_values(cmdline, "type"))
 
 
 def role_of(kind: Kind, cmdline: Sequence[str] | None) -> Role:
-    """Return the role of a process from its executable and its `--type=` switch.
-
-    The arguments of a helper may be one string joined by spaces, because Chrome's children rewrite them.
-    """
+    """Return the role of a process from its executable and its `--type=` switch."""
     if kind is Kind.DRIVER:
         return Role.DRIVER
     if kind is Kind.CRASH_HANDLER:
         return Role.CRASHPAD
     if kind is Kind.SIDE_PROGRAM or cmdline is None:
         return Role.OTHER
-    found = _TYPE.search(" ".join(cmdline))
-    return _ROLES.get(found[1], Role.OTHER) if found else Role.BROWSER
+    types = switch_values(cmdline, "type")
+    return _ROLES.get(types[0], Role.OTHER) if types else Role.BROWSER
 
 
 def is_driven(cmdline: Sequence[str] | None) -> bool:
@@ -183,7 +181,7 @@ def is_driven(cmdline: Sequence[str] | None) -> bool:
 
     `excludeSwitches` can take `--test-type=webdriver` away, but none of the two for DevTools (facts.md 2.2).
     """
-    return _DRIVEN.search(" ".join(cmdline or ())) is not None
+    return any(map(partial(has_switch, cmdline), _DEVTOOLS)) or is_webdriver_test(cmdline)
 
 
 def init_name(exe: str | None, cmdline: Sequence[str] | None) -> str | None:
@@ -201,4 +199,4 @@ def init_name(exe: str | None, cmdline: Sequence[str] | None) -> str | None:
 
 def is_webdriver_test(cmdline: Sequence[str] | None) -> bool:
     """Return whether the command line of a browser has ChromeDriver's switch: necessary, but not a proof."""
-    return _WEBDRIVER_TEST.search(" ".join(cmdline or ())) is not None
+    return switch_value(cmdline, "test-type") == "webdriver"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final, TypeVar
 
 from drover.processes.cleanup.chrome_names import (
@@ -22,7 +21,8 @@ from drover.processes.cleanup.chrome_names import (
     may_be_chrome,
     role_of,
 )
-from drover.processes.session_mark import session_mark
+from drover.processes.command_line import is_rewritten, switch_value
+from drover.processes.session_mark import SessionMark
 from drover.processes.table import ProcessRow, ProcessStatus, ProcessTable
 
 _Mapped = TypeVar("_Mapped")
@@ -30,8 +30,6 @@ _Mapped = TypeVar("_Mapped")
 _SERVICE_MANAGERS: Final = frozenset(
     {"systemd", "init", "launchd", "sysvinit", "openrc-init", "finit", "dinit"}
 )
-_USER_DATA_DIR = re.compile(r"(?:^|\s)--user-data-dir=(.+?)(?=\s--|\s*$)")
-_DATABASE = re.compile(r"(?:^|\s)--database=(.+?)(?=\s--|\s*$)")
 
 
 def is_init(row: ProcessRow) -> bool:
@@ -59,7 +57,8 @@ class ProcessTree:
     Attributes:
         candidates: The pids of all Chrome-like processes, including look-alikes.
         kinds: The kind of each candidate's executable; None for a look-alike.
-        marks: The session mark of each candidate that has one.
+        marks: The session mark of each candidate that has one. In rewritten arguments the text of a client
+            cannot be told from a mark, so there the mark of the browser above counts, if there is one.
         order: All pids of the table, parents before their children.
     """
 
@@ -70,8 +69,6 @@ class ProcessTree:
         self._driven = self._driven_by_a_driver()
         self.candidates = sorted(pid for pid, row in table.rows.items() if self._is_candidate(row))
         rows = [table.rows[pid] for pid in self.candidates]
-        found = ((row.pid, session_mark(row.cmdline)) for row in rows)
-        self.marks = {pid: mark for pid, mark in found if mark is not None}
         self._chrome_folders = {
             folder_of(row.exe) for row in rows if row.exe and self._raw_kind(row) is Kind.CHROME
         }
@@ -79,6 +76,7 @@ class ProcessTree:
         self._roles = {pid: self._role(table.rows[pid]) for pid in self.candidates}
         self._driver_above = self.nearest({pid: pid for pid in self._living(Role.DRIVER)})
         self._browser_above = self.nearest({pid: pid for pid in self._living(Role.BROWSER)})
+        self.marks = self._find_marks(rows)
         self._browsers_by_profile = self._by_profile()
 
     def role(self, pid: int) -> Role:
@@ -135,8 +133,8 @@ class ProcessTree:
         if row.cmdline is None or self._roles[row.pid] is Role.BROWSER:
             return ()
         if self.kinds[row.pid] is Kind.CRASH_HANDLER:
-            return self._browsers_with_database(_switch(_DATABASE, row))
-        return tuple(self._browsers_by_profile.get(_switch(_USER_DATA_DIR, row) or "", ()))
+            return self._browsers_with_database(_path(row, "database"))
+        return tuple(self._browsers_by_profile.get(_path(row, "user-data-dir") or "", ()))
 
     def _above(self, nearest: Mapping[int, int], pid: int) -> int | None:
         parent = self._parents.get(pid)
@@ -150,10 +148,17 @@ class ProcessTree:
         matching = (pids for profile, pids in found if database.startswith((profile + "/", profile + "\\")))
         return tuple(pid for pids in matching for pid in pids)
 
+    def _find_marks(self, rows: Iterable[ProcessRow]) -> dict[int, SessionMark]:
+        deciding = {}
+        for row in rows:
+            above = self._above(self._browser_above, row.pid) if is_rewritten(row.cmdline or ()) else None
+            deciding[row.pid] = row.mark if above is None else self._table.rows[above].mark
+        return {pid: mark for pid, mark in deciding.items() if mark is not None}
+
     def _by_profile(self) -> dict[str, list[int]]:
         found: dict[str, list[int]] = {}
         for pid in self._living(Role.BROWSER):
-            profile = _switch(_USER_DATA_DIR, self._table.rows[pid])
+            profile = _path(self._table.rows[pid], "user-data-dir")
             if profile is not None:
                 found.setdefault(profile, []).append(pid)
         return found
@@ -204,7 +209,7 @@ class ProcessTree:
         if (
             kind in (None, Kind.DRIVER, Kind.CHROME)
             or row.status is ProcessStatus.ZOMBIE
-            or row.pid in self.marks
+            or row.mark is not None
         ):
             return kind
         # Electron programs have a crash handler with the same name; only the folder differs.
@@ -243,6 +248,6 @@ def _lives(row: ProcessRow) -> bool:
     return row.status is not ProcessStatus.ZOMBIE
 
 
-def _switch(pattern: re.Pattern[str], row: ProcessRow) -> str | None:
-    found = pattern.search(" ".join(row.cmdline or ()))
-    return found[1].rstrip("/\\") if found else None
+def _path(row: ProcessRow, switch: str) -> str | None:
+    found = switch_value(row.cmdline, switch)
+    return found.rstrip("/\\") if found else None

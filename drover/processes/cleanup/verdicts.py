@@ -12,14 +12,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from drover.processes.cleanup.chrome_names import Kind, Role, is_webdriver_test
+from drover.processes.cleanup.chrome_names import Kind, Role, base_name, is_webdriver_test
 from drover.processes.cleanup.process_tree import (
     ProcessTree,
     is_init,
     is_reparented,
 )
 from drover.processes.cleanup.starting_program import possible_program, shown
-from drover.processes.session_mark import OwnerState, SessionMark, session_mark
+from drover.processes.folders import FolderId
+from drover.processes.session_mark import OwnerState, SessionMark
 from drover.processes.table import ProcessRow, ProcessStatus, ProcessTable
 from drover.processes.values import readable
 
@@ -31,7 +32,6 @@ __all__ = [
     "Protection",
     "Role",
     "Verdict",
-    "marked_data_dirs",
     "plan_cleanup",
 ]
 
@@ -75,14 +75,14 @@ class Protection:
     """What a cleanup must leave alone.
 
     Attributes:
-        own_data_dir: The data folder of this instance: a mark in it without a session in the list makes the
-            process an orphan. None if there is no list; then `owners` decides for every data folder.
+        own_home: The data folder of this instance: a mark in it without a session in the list makes the
+            process an orphan. None if it cannot be found; then `owners` decides for every data folder.
         owners: The state of the owning instance of each data folder that the table names.
     """
 
     sessions: tuple[ProtectedSession, ...]
-    own_data_dir: str | None
-    owners: Mapping[str, OwnerState]
+    own_home: FolderId | None
+    owners: Mapping[FolderId, OwnerState]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +115,6 @@ class CleanupPlan:
     @property
     def _all_orphans(self) -> tuple[Judgement, ...]:
         return tuple(found for found in self.judgements if found.verdict is Verdict.ORPHAN)
-
-
-def marked_data_dirs(table: ProcessTable) -> frozenset[str]:
-    """Return the data folders that command lines in the table name, whose owners must be read."""
-    marks = (session_mark(row.cmdline) for row in table.rows.values())
-    return frozenset(mark.data_dir for mark in marks if mark is not None)
 
 
 def plan_cleanup(table: ProcessTable, protection: Protection, scope: CleanupScope) -> CleanupPlan:
@@ -158,7 +152,9 @@ class _Judge:
         self._session_of_folder = {
             self._key(session.folder): session.session_id for session in protection.sessions
         }
-        self._owners = {self._key(path): state for path, state in protection.owners.items()}
+        self._session_of_name = {
+            base_name(session.folder): session.session_id for session in protection.sessions
+        }
         self._protected_by_relation = self._find_protected()
         self._findings: dict[int, _Finding] = {}
 
@@ -275,17 +271,21 @@ class _Judge:
         mark = self._tree.marks.get(row.pid)
         if mark is None:
             return None
+        is_own = mark.home is not None and mark.home == self._protection.own_home
+        # The text of a path can only protect: it may lead to another folder, and ours may have several paths.
         session_id = self._session_of_folder.get(self._key(mark.folder))
+        if session_id is None and is_own:
+            session_id = self._session_of_name.get(mark.name)
         if session_id is not None:
             return _protected(f"uses {mark.folder}, the folder of session {session_id}", session_id)
-        own = self._protection.own_data_dir
-        if own is not None and self._key(own) == self._key(mark.data_dir):
+        if is_own:
             return self._ended_by_mark(row, f"uses {mark.folder}, which no longer belongs to a session")
         return self._by_owner(row, mark)
 
     def _by_owner(self, row: ProcessRow, mark: SessionMark) -> _Finding:
         use = f"uses {mark.folder}, and the Drover instance of {mark.data_dir}"
-        state = self._owners.get(self._key(mark.data_dir), OwnerState.UNREADABLE)
+        unreadable = OwnerState.UNREADABLE
+        state = unreadable if mark.home is None else self._protection.owners.get(mark.home, unreadable)
         if state is OwnerState.LIVING:
             return _protected(f"{use} is running")
         if state is OwnerState.RECENT:

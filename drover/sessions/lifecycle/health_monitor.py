@@ -20,9 +20,10 @@ from drover.core.backoff import NO_FAILURES
 from drover.core.deadline import Deadline, DeadlineExceeded
 from drover.core.errors import BrowserUnavailable, RecoveryFailed
 from drover.core.jobs import Job, JobKind, Jobs
+from drover.processes.cleanup.session_processes import pids_by_session
+from drover.processes.folders import folder_id
 from drover.processes.helpers import look_at_helpers
 from drover.processes.host.memory import memory_held_mb
-from drover.processes.session_mark import session_mark
 from drover.processes.table import snapshot
 from drover.processes.termination import end
 from drover.sessions.lifecycle.crash_backoff import Pause, next_attempt
@@ -160,13 +161,11 @@ class HealthMonitor:
 
     def _measure(self, sessions: Sequence[Session]) -> None:
         """Record how much memory the sessions' processes hold; takes about 2 ms per process."""
-        pids_of: dict[str, list[int]] = {}
-        for row in snapshot().rows.values():
-            mark = session_mark(row.cmdline)
-            if mark is not None:
-                pids_of.setdefault(mark.folder, []).append(row.pid)
+        pids = pids_by_session(snapshot())
+        homes = {path: folder_id(path) for path in {session.folder.data_dir for session in sessions}}
         for session in sessions:
-            held = round(memory_held_mb(pids_of.get(str(session.folder.path), ())), 1)
+            own = pids.get((homes[session.folder.data_dir], session.folder.path.name), ())
+            held = round(memory_held_mb(own), 1)
             self._registry.note(session, memory_mb=held)
 
     def _watch_one(self, session: Session) -> None:

@@ -17,7 +17,7 @@ from drover.processes.cleanup.verdicts import (
 )
 from drover.processes.session_mark import OwnerState
 from drover.processes.table import ProcessRow, ProcessStatus, ProcessTable
-from tests.unit.tables import CRASHPAD, DEBIAN, DRIVER, GOOGLE
+from tests.unit.tables import CRASHPAD, DEBIAN, DRIVER, GOOGLE, home, mark_of
 
 PIDS = st.integers(0, 14)
 SELF = 7
@@ -53,18 +53,25 @@ def rows(draw: st.DrawFn, pid: int) -> ProcessRow:
         st.sampled_from([ProcessStatus.RUNNING] * 3 + [ProcessStatus.STOPPED, ProcessStatus.ZOMBIE])
     )
     read = program is not None and status is not ProcessStatus.ZOMBIE
+    cmdline = (program, *args) if read and program else None
+    if cmdline is not None and draw(st.booleans()):
+        cmdline = (" ".join(cmdline),)
+    mark = mark_of(cmdline)
+    if mark is not None and draw(st.sampled_from([False, False, True])):
+        mark = replace(mark, home=draw(st.sampled_from([None, home("/data"), home("/other")])))
     return ProcessRow(
         pid=pid,
         ppid=draw(PIDS),
         started=draw(st.sampled_from([1.0, 1.0, 1.0, 2.0, None])),
         name=program.rsplit("/", 1)[1] if read and program else draw(st.sampled_from(NAMES)),
         exe=program if read else None,
-        cmdline=(program, *args) if read and program else None,
+        cmdline=cmdline,
         status=status,
         own_user=draw(MAYBE),
         pgid=draw(st.one_of(st.none(), PIDS)),
         sid=draw(st.one_of(st.none(), PIDS)),
         own_namespace=draw(MAYBE),
+        mark=mark,
     )
 
 
@@ -80,9 +87,10 @@ def protections(draw: st.DrawFn) -> Protection:
     sessions = draw(
         st.lists(st.tuples(st.sampled_from(FOLDERS), st.frozensets(PIDS, max_size=2)), max_size=2)
     )
-    owners = draw(st.dictionaries(st.sampled_from(["/data", "/other"]), st.sampled_from(OwnerState)))
+    homes = st.sampled_from([home("/data"), home("/other")])
+    owners = draw(st.dictionaries(homes, st.sampled_from(OwnerState)))
     listed = tuple(ProtectedSession(f"session_{number}", *entry) for number, entry in enumerate(sessions))
-    return Protection(listed, draw(st.sampled_from([None, "/data"])), owners)
+    return Protection(listed, draw(st.sampled_from([None, home("/data")])), owners)
 
 
 SCOPES = st.sampled_from(CleanupScope)

@@ -10,13 +10,14 @@ from drover.processes.cleanup.verdicts import (
     Protection,
     Role,
     Verdict,
-    marked_data_dirs,
     plan_cleanup,
 )
+from drover.processes.folders import FolderId
 from drover.processes.session_mark import OwnerState
 from drover.processes.table import ProcessRow, ProcessStatus
 from tests.unit.tables import (
     CRASHPAD,
+    DATA,
     DEBIAN,
     DRIVER,
     FOLDER,
@@ -27,11 +28,13 @@ from tests.unit.tables import (
     WEBDRIVER,
     all_are,
     debian_tree,
+    home,
     judged,
     mac,
     orphan_pids,
     proc,
     protect,
+    rewritten,
     table,
     verdicts,
     windows,
@@ -117,16 +120,112 @@ def test_another_instance_decides_over_its_own_marks(
 
 def test_without_a_running_instance_the_owner_of_our_own_folder_decides_too() -> None:
     tree = debian_tree(1000, 1, PROFILE)
-    alone = Protection((), None, {"/data": OwnerState.RECENT})
+    alone = Protection((), None, {home("/data"): OwnerState.RECENT})
     assert all_are(Verdict.PROTECTED, tree, alone, CleanupScope.SYSTEM)
-    assert all_are(
-        Verdict.ORPHAN, tree, replace(alone, owners={"/data": OwnerState.DEAD}), CleanupScope.OWNED
+    dead = replace(alone, owners={home("/data"): OwnerState.DEAD})
+    assert all_are(Verdict.ORPHAN, tree, dead, CleanupScope.OWNED)
+
+
+# One data folder with two names, and one name of two data folders
+
+
+def at(row: ProcessRow, folder: FolderId | None) -> ProcessRow:
+    """Let the path of a row's mark lead to a folder."""
+    return replace(row, mark=row.mark and replace(row.mark, home=folder))
+
+
+LINKED = "--user-data-dir=/link/s/abcd1234/p"
+
+
+@pytest.mark.parametrize("scope", EVERY_USUAL_SCOPE)
+def test_a_session_is_protected_when_its_mark_names_our_data_folder_by_another_path(
+    scope: CleanupScope,
+) -> None:
+    browser = at(proc(1001, 1, DEBIAN, LINKED, WEBDRIVER, pgid=1000), home(DATA))
+    found = judged([browser], protect(folder=FOLDER), scope)[1001]
+    assert (found.verdict, found.session_id) == (Verdict.PROTECTED, "one")
+
+
+@pytest.mark.parametrize("scope", EVERY_USUAL_SCOPE)
+def test_what_names_our_data_folder_by_another_path_and_has_no_session_is_an_orphan(
+    scope: CleanupScope,
+) -> None:
+    browser = at(proc(1001, 1, DEBIAN, LINKED, WEBDRIVER, pgid=1000), home(DATA))
+    found = judged([browser], protect(), scope)[1001]
+    assert found.verdict is Verdict.ORPHAN
+    assert found.reason == "uses /link/s/abcd1234, which no longer belongs to a session"
+
+
+@pytest.mark.parametrize("scope", EVERY_USUAL_SCOPE)
+@pytest.mark.parametrize(
+    ("state", "verdict"), [(OwnerState.LIVING, "protected"), (OwnerState.DEAD, "orphan"), (None, "foreign")]
+)
+def test_a_path_like_ours_that_leads_to_another_folder_belongs_to_the_instance_there(
+    scope: CleanupScope, state: OwnerState | None, verdict: str
+) -> None:
+    private = (2, 7)
+    browser = at(proc(1001, 1, DEBIAN, PROFILE, WEBDRIVER, pgid=1000), private)
+    owners = {private: state} if state else {}
+    assert verdicts([browser], replace(protect(), owners=owners), scope) == {1001: verdict}
+
+
+@pytest.mark.parametrize("scope", EVERY_USUAL_SCOPE)
+def test_a_mark_whose_data_folder_cannot_be_found_is_no_proof(scope: CleanupScope) -> None:
+    browser = at(proc(1001, 1, DEBIAN, PROFILE, WEBDRIVER, pgid=1000), None)
+    assert verdicts([browser], protect(), scope) == {1001: "foreign"}
+    assert verdicts([browser], protect(folder=FOLDER), scope) == {1001: "protected"}
+    assert verdicts([browser], replace(protect(), own_home=None), scope) == {1001: "foreign"}
+
+
+# The text of a client that reads like a switch
+
+
+OTHERS_PROFILE = "--user-data-dir=/data/s/ffffffff/p"
+OTHERS_FOLDER = "/data/s/ffffffff"
+
+
+@pytest.mark.parametrize("scope", EVERY_USUAL_SCOPE)
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"--user-agent=X {OTHERS_PROFILE}",
+        f"--log-path={OTHERS_FOLDER}/chromedriver.log",
+        f"--database={OTHERS_FOLDER}/c",
+        f"--lang=de\n{OTHERS_PROFILE}",
+    ],
+)
+def test_a_browser_belongs_to_its_own_session_whatever_its_client_wrote(
+    scope: CleanupScope, text: str
+) -> None:
+    browser = proc(1001, 1, DEBIAN, text, PROFILE, WEBDRIVER, pgid=1000)
+    renderer = rewritten(
+        proc(1002, 1001, DEBIAN, pgid=1000), f"{DEBIAN} --type=renderer {text} {PROFILE} --lang=en"
     )
+    only_other = rewritten(proc(1003, 1001, DEBIAN, pgid=1000), f"{DEBIAN} --type=renderer {text}")
+    rows = [browser, renderer, only_other]
+    ours = judged(rows, protect(folder=FOLDER), scope)
+    assert {(found.verdict, found.session_id) for found in ours.values()} == {(Verdict.PROTECTED, "one")}
+    assert all_are(Verdict.ORPHAN, rows, protect(folder=OTHERS_FOLDER), scope)
 
 
-def test_the_data_folders_of_a_table_are_found() -> None:
-    rows = [*debian_tree(1000, 1, PROFILE), proc(2000, 1, GOOGLE, "--user-data-dir=/x y/s/00000000/p")]
-    assert marked_data_dirs(table(*rows)) == {"/data", "/x y"}
+def test_a_helper_without_its_browser_has_a_mark_only_if_nothing_else_reads_like_one() -> None:
+    sure = rewritten(proc(1002, 1, DEBIAN, pgid=1000), f"{DEBIAN} --type=renderer {PROFILE} --lang=en")
+    unsure = rewritten(
+        proc(1003, 1, DEBIAN, pgid=1000),
+        f"{DEBIAN} --type=renderer --user-agent=X {OTHERS_PROFILE} {PROFILE}",
+    )
+    assert verdicts([sure, unsure], scope=CleanupScope.SYSTEM) == {1002: "orphan", 1003: "foreign"}
+
+
+@pytest.mark.parametrize("text", ["--user-agent=X --type=renderer", "--lang=x --type=gpu-process --y"])
+def test_no_text_of_a_client_makes_its_browser_a_helper(text: str) -> None:
+    found = judged([proc(1001, 1, DEBIAN, text, WEBDRIVER, pgid=1000)])[1001]
+    assert (found.role, found.verdict) == (Role.BROWSER, Verdict.ORPHAN)
+
+
+def test_no_text_of_a_client_makes_a_chrome_look_driven() -> None:
+    chrome = proc(1001, 1, DEBIAN, "--user-agent=X --test-type=webdriver", pgid=1000)
+    assert judged([chrome])[1001].reason == "Chrome not started by a ChromeDriver"
 
 
 def test_what_cannot_be_read_is_spared_in_spite_of_a_dead_owners_mark() -> None:
@@ -446,9 +545,7 @@ def test_a_fork_of_a_browser_shares_its_verdict() -> None:
 def test_helpers_outside_the_tree_follow_the_browser_of_their_profile() -> None:
     browser = proc(1001, 1, "/app/extra/chrome", WEBDRIVER, "--user-data-dir=/tmp/x y", pgid=1000)
     renderer = proc(1100, 1, "/app/extra/chrome", pgid=1090)
-    renderer = replace(
-        renderer, cmdline=("/app/extra/chrome --type=renderer --user-data-dir=/tmp/x y --lang=en",)
-    )
+    renderer = rewritten(renderer, "/app/extra/chrome --type=renderer --user-data-dir=/tmp/x y --lang=en")
     assert verdicts([browser, renderer]) == {1001: "orphan", 1100: "orphan"}
     assert verdicts([renderer]) == {1100: "foreign"}
 
@@ -640,10 +737,10 @@ def test_on_windows_chrome_without_its_driver_cannot_be_proven_an_orphan() -> No
 )
 def test_on_windows_paths_are_compared_as_windows_does(own: str) -> None:
     rows = table(windows(proc(4001, 4000, CHROME_EXE, WIN_PROFILE)), system="windows")
-    listed = Protection((ProtectedSession("one", own + r"\s\abcd1234", frozenset()),), own, {})
+    listed = Protection((ProtectedSession("one", own + r"\s\abcd1234", frozenset()),), None, {})
     assert verdicts(rows, listed) == {4001: "protected"}
-    assert verdicts(rows, Protection((), own, {})) == {4001: "orphan"}
-    assert verdicts(rows, Protection((), None, {own: OwnerState.LIVING})) == {4001: "protected"}
+    assert verdicts(rows, Protection((), home(own), {})) == {4001: "orphan"}
+    assert verdicts(rows, Protection((), None, {home(own): OwnerState.LIVING})) == {4001: "protected"}
 
 
 def test_on_windows_an_elevated_process_is_spared_and_in_an_emergency_at_least_tried() -> None:
