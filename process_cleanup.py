@@ -37,8 +37,8 @@ from drover.processes.table import (
     ProcessIdentity,
     ProcessStatus,
     ProcessTable,
-    path_seen_by,
     snapshot,
+    way_to_data_folder,
 )
 from drover.processes.termination import Outcome, Termination, end, reap
 from drover.storage.instance_lock import read_owner
@@ -374,7 +374,7 @@ class ProcessCleaner:
             home = row.mark.home if row.mark is not None else None
             if row.mark is None or home is None or home == own or home in owners:
                 continue
-            path = path_seen_by(row.pid, row.mark.data_dir)
+            path = way_to_data_folder(row.pid, row.mark)
             state = read_owner(path, self._adopt_grace)
             # If the process ended in the meantime, its path may lead elsewhere by now.
             if folder_id(path) == home:

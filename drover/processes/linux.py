@@ -118,6 +118,18 @@ def read_program(pid: int) -> Details:
     return Details(exe=exe, cmdline=_arguments(pid) if exe is not None else None)
 
 
+def folder_worked_in(pid: int) -> tuple[str, str] | None:
+    """Return the working folder of a process: a path by which we reach it, and its present path.
+
+    It is the same folder wherever it was moved to; None if it cannot be read.
+    """
+    link = f"/proc/{pid}/cwd"
+    try:
+        return link, str(Path(link).readlink())
+    except OSError:
+        return None
+
+
 def seen_by(pid: int, path: str) -> str:
     """Return a path by which we reach what a process reaches by `path`, with its mounts and its root.
 

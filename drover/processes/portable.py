@@ -83,6 +83,11 @@ def read_program(pid: int) -> Details:
         return Details()
 
 
+def folder_worked_in(_pid: int) -> tuple[str, str] | None:
+    """Return None: a folder that was moved is found on Linux only."""
+    return None
+
+
 def seen_by(_pid: int, path: str) -> str:
     """Return a path by which we reach what a process reaches by `path`: the same, outside Linux."""
     return path

@@ -32,12 +32,14 @@ class SessionMark:
     Attributes:
         data_dir: The path of the data folder.
         folder: `<data_dir>/s/<name>`, with the separators of the command line.
-        home: The data folder itself, found by the path as the process sees it; None if that failed.
+        home: The data folder itself; None if it cannot be found.
+        moved: Whether the path leads elsewhere by now, because the data folder was moved.
     """
 
     data_dir: str
     folder: str
     home: FolderId | None = None
+    moved: bool = False
 
     @property
     def name(self) -> str:

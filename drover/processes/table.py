@@ -220,9 +220,16 @@ def _liveness_of(stat: Stat) -> Liveness:
     return Liveness.STOPPED if stat.status is ProcessStatus.STOPPED else Liveness.ALIVE
 
 
-def path_seen_by(pid: int, path: str) -> str:
-    """Return a path by which we reach what a process reaches by `path`, with its mounts and its root."""
-    return reader.seen_by(pid, path)
+def way_to_data_folder(pid: int, mark: SessionMark) -> str:
+    """Return a path by which we reach the data folder that a process uses.
+
+    ChromeDriver and Chrome work in their session's folder, wherever that was moved to. A process that works
+    elsewhere, as a sandboxed helper does, uses what its path leads to, with its mounts and its root.
+    """
+    working = reader.folder_worked_in(pid)
+    if working is not None and working[1].endswith(f"/s/{mark.name}"):
+        return f"{working[0]}/../.."
+    return reader.seen_by(pid, mark.data_dir)
 
 
 def _descendants(stats: Mapping[int, Stat], roots: set[int]) -> set[int]:
@@ -281,7 +288,10 @@ def _row(pid: int, stat: Stat, suspect: bool, now: float) -> ProcessRow:
 
 def _mark(pid: int, cmdline: tuple[str, ...] | None) -> SessionMark | None:
     mark = session_mark(cmdline)
-    return mark and replace(mark, home=folder_id(path_seen_by(pid, mark.data_dir)))
+    if mark is None:
+        return None
+    home = folder_id(way_to_data_folder(pid, mark))
+    return replace(mark, home=home, moved=home != folder_id(reader.seen_by(pid, mark.data_dir)))
 
 
 def _program(pid: int) -> Details:

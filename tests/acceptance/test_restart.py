@@ -17,6 +17,7 @@ from typing import Any, Final
 import psutil
 import pytest
 
+from tests.acceptance.cleanups import clean, main_pids, verdicts
 from tests.acceptance.conftest import StartService
 from tests.acceptance.driver_commands import Driver
 from tests.acceptance.faults import is_accounted_for, kill, renderers, stop
@@ -189,6 +190,76 @@ def test_deleted_sessions_stay_deleted(restart: Restart) -> None:
     assert restart.service.listed().keys() == restart.before.keys() - {"living"}
     again = restart.service.create(session_id="living")
     assert Driver(again).cookies() == {}
+
+
+@pytest.mark.parametrize("paths", [("link", "d"), ("d", "link"), ("link", "folder/d")])
+def test_a_session_keeps_its_browser_under_each_path_of_the_data_folder(
+    start_service: StartService, paths: tuple[str, str]
+) -> None:
+    service = start_service(watch_interval=0)
+    assert service.stop() == 0
+    (service.folder / "link").symlink_to(service.data_dir)
+    (service.folder / "folder").symlink_to(service.folder)
+    service.settings["data_dir"] = service.folder / paths[0]
+    before = service.start().create(session_id="one")
+    Driver(before).run("window.left = 42")
+    service.kill()
+    service.settings["data_dir"] = service.folder / paths[1]
+    after = service.start().listed()["one"]
+    assert (after["driver"], after["browser"]) == (before["driver"], before["browser"])
+    rows = verdicts(service)
+    assert {rows[pid]["session_id"] for pid in main_pids(after)} == {"one"}
+    assert expect(service.get("/sessions/one"))["recovered"] is False
+    assert Driver(after).run("return window.left") == 42
+    kill(before["driver"]["pid"])
+    again = expect(service.get("/sessions/one"))["session"]
+    assert (again["last_recovery"]["method"], again["browser"]) == ("reattached", before["browser"])
+    own = {*pids_of(again), *pids_of(after | {"driver": again["driver"]})}
+    expect(service.delete("/sessions/one"))
+    assert living(own) == set()
+    assert service.session_folders() == []
+
+
+def test_a_browser_whose_data_folder_was_moved_is_replaced_by_one_on_the_moved_profile(
+    start_service: StartService, pages: Pages
+) -> None:
+    service = start_service(watch_interval=0)
+    before = service.create(session_id="one")
+    create_saved_state(before, pages)
+    wait_until_saved()
+    left = pids_of(before)
+    service.kill()
+    service.data_dir.rename(service.folder / "e")
+    service.data_dir = service.folder / "e"
+    service.settings["data_dir"] = service.data_dir
+    after = service.start().listed()["one"]
+    assert living(left) == set()
+    assert after["last_recovery"]["method"] == "restored"
+    assert folder_of(after).parent.parent == service.data_dir
+    assert_saved_state(after, pages)
+    assert is_accounted_for(service)
+    service.close_all()
+
+
+def test_a_copy_of_the_data_folder_leaves_the_browsers_of_the_original_alone(
+    start_service: StartService,
+) -> None:
+    original = start_service(watch_interval=0)
+    before = original.create(session_id="one")
+    left = main_pids(before)
+    copy = start_service(watch_interval=0)
+    assert copy.stop() == 0
+    shutil.rmtree(copy.data_dir)
+    shutil.copytree(
+        original.data_dir, copy.data_dir, symlinks=True, ignore=shutil.ignore_patterns("lock", "t")
+    )
+    copied = copy.start().listed()["one"]
+    assert copied["last_recovery"]["method"] == "restored"
+    clean(copy)
+    expect(copy.delete("/sessions/one"))
+    assert living(left) == left
+    assert expect(original.get("/sessions/one"))["recovered"] is False
+    original.close_all()
 
 
 def test_browsers_kept_across_a_clean_stop_are_adopted(start_service: StartService, pages: Pages) -> None:

@@ -209,13 +209,14 @@ def test_a_pid_reused_between_scan_and_signal_is_not_signalled(
     harness: TwoCleanersHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     newcomer = harness.driver(harness.session(listed=True))
-    mark = f"--log-path={harness.session().driver_log}"
+    ended = str(harness.session().path)
 
     def outdated() -> ProcessTable:
         # The process that the scan saw has ended, and the kernel has reused its pid since.
         table = snapshot()
         row = table.rows[newcomer]
-        before = replace(row, started=row.identity.started - 1, cmdline=(row.name, mark))
+        mark = row.mark and replace(row.mark, folder=ended)
+        before = replace(row, started=row.identity.started - 1, mark=mark)
         return replace(table, rows={**table.rows, newcomer: before})
 
     monkeypatch.setattr(process_cleanup, "snapshot", outdated)

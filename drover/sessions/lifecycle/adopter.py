@@ -22,8 +22,11 @@ from drover.browser.page_targets import NO_SIGNALS
 from drover.core import events
 from drover.core.events import Emit
 from drover.core.threads import ThreadPool
+from drover.processes.cleanup.session_processes import marks_by_process
+from drover.processes.folders import folder_id
+from drover.processes.table import snapshot
 from drover.sessions.lifecycle.session_worker import SessionWorker
-from drover.sessions.persistence.adoption_plan import Action, Decision, plan_adoption
+from drover.sessions.persistence.adoption_plan import Action, Decision, Here, plan_adoption
 from drover.sessions.persistence.records import SessionRecord
 from drover.sessions.persistence.repository import SessionRepository
 from drover.sessions.persistence.state_saver import StateSaver
@@ -79,7 +82,7 @@ class SessionAdopter:
 
         A session that cannot be recovered now stays in the list: the next request for it retries.
         """
-        plan = plan_adoption(stored, self._probe_all(stored), self._boot_id, self._data_dir)
+        plan = plan_adoption(stored, self._probe_all(stored), self._here())
         sessions = {
             decision.session.session_id: self._enlist(decision)
             for decision in plan.decisions
@@ -91,6 +94,10 @@ class SessionAdopter:
             if (work := self._execute(decision, sessions.get(decision.session.session_id))) is not None
         ]
         wait(works, timeout=ADOPT_S)
+
+    def _here(self) -> Here:
+        marks = marks_by_process(snapshot())
+        return Here(self._boot_id, self._data_dir, folder_id(self._data_dir), marks)
 
     def _probe_all(self, stored: Sequence[SessionRecord]) -> Mapping[str, HealthReadings]:
         """Probe the sessions of the current boot, in parallel."""

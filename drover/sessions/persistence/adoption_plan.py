@@ -13,6 +13,9 @@ from pathlib import Path
 
 from drover.browser.health import Cause, HealthReadings, Silence, assess, browser_guid
 from drover.browser.running_browser import RunningBrowser
+from drover.processes.folders import FolderId
+from drover.processes.session_mark import SessionMark
+from drover.processes.table import ProcessIdentity
 from drover.sessions.persistence.records import SessionRecord
 
 
@@ -53,6 +56,23 @@ class AdoptionPlan:
         return tuple(decision for decision in self.decisions if decision.action is action)
 
 
+@dataclass(frozen=True, slots=True)
+class Here:
+    """Where the service starts.
+
+    Attributes:
+        boot_id: The present boot of the machine.
+        data_dir: The path of the data folder, which may be another one than at the last start.
+        home: The data folder itself; None if it cannot be read.
+        marks: The session folder that each running process uses.
+    """
+
+    boot_id: str
+    data_dir: Path
+    home: FolderId | None
+    marks: Mapping[ProcessIdentity, SessionMark]
+
+
 _BROWSER_LIVES = frozenset({Cause.DRIVER_GONE, Cause.DRIVER_HUNG, Cause.TAB_CRASHED})
 
 _ProcessUse = tuple[str, object]
@@ -68,7 +88,7 @@ class _Taken:
 
 
 def plan_adoption(
-    stored: Sequence[SessionRecord], facts: Mapping[str, HealthReadings], boot_id: str, data_dir: Path
+    stored: Sequence[SessionRecord], facts: Mapping[str, HealthReadings], here: Here
 ) -> AdoptionPlan:
     """Return what to do with every stored session.
 
@@ -78,25 +98,21 @@ def plan_adoption(
         facts: By session id, the last readings of a session. Silence counts as hung here, so probe until
             `assess` has settled. Missing readings count as a dead browser. A re-attach compares the GUID
             itself, because endpoints are not probed if ChromeDriver is gone.
-        boot_id: The present boot of the machine; processes recorded in another boot are not valid.
-        data_dir: The data folder; the processes of a session in a copied or moved one are foreign.
+        here: Processes recorded in another boot, or that use another data folder, are not valid.
     """
     taken = _Taken()
     newest_first = [
-        _decide(session, facts.get(session.session_id), taken, boot_id, data_dir)
-        for session in reversed(stored)
+        _decide(session, facts.get(session.session_id), taken, here) for session in reversed(stored)
     ]
     return AdoptionPlan(tuple(reversed(newest_first)))
 
 
-def _decide(
-    session: SessionRecord, readings: HealthReadings | None, taken: _Taken, boot_id: str, data_dir: Path
-) -> Decision:
+def _decide(session: SessionRecord, readings: HealthReadings | None, taken: _Taken, here: Here) -> Decision:
     if session.running is None and session.generation == 1:
         return Decision(session, Action.FORGET, "the service ended while it was starting")
-    invalid = _why_invalid(session, boot_id, data_dir)
-    if invalid is not None:
-        session = replace(session, running=None, folder=str(_folder_here(session, data_dir)))
+    invalid = _why_invalid(session, here)
+    running = session.running if invalid is None else None
+    session = replace(session, running=running, folder=str(_folder_here(session, here)))
     claims = tuple(_claims(session))
     for claim in claims:
         if claim in taken.owners:
@@ -110,18 +126,28 @@ def _decide(
     return _without_reuse(_judge(session, session.running, readings), session.running, taken)
 
 
-def _why_invalid(session: SessionRecord, boot_id: str, data_dir: Path) -> str | None:
-    """Return why the recorded processes are not valid any more; None if they are."""
-    if session.boot_id != boot_id:
+def _why_invalid(session: SessionRecord, here: Here) -> str | None:
+    """Return why the recorded processes are not valid any more; None if they are.
+
+    One folder has several paths, and a path may lead to another folder by now. So what the processes use
+    decides.
+    """
+    if session.boot_id != here.boot_id:
         return "the machine was rebooted"
-    if Path(session.folder) != _folder_here(session, data_dir):
-        return "the data folder was copied or moved"
-    return None
+    folder = _folder_here(session, here)
+    recorded = (session.running.driver, session.running.browser) if session.running is not None else ()
+    marks = [here.marks[process] for process in recorded if process in here.marks]
+    if any(mark.moved for mark in marks):
+        return "the data folder was moved while the browser ran"
+    if all((mark.home, mark.name) == (here.home, folder.name) for mark in marks):
+        is_here = bool(marks) or Path(session.folder) == folder
+        return None if is_here else "the data folder was copied or moved"
+    return "the data folder is a copy, and the browser uses the original"
 
 
-def _folder_here(session: SessionRecord, data_dir: Path) -> Path:
+def _folder_here(session: SessionRecord, here: Here) -> Path:
     folder = Path(session.folder)
-    return data_dir / folder.parent.name / folder.name
+    return here.data_dir / folder.parent.name / folder.name
 
 
 def _claims(session: SessionRecord) -> Iterator[_ProcessUse]:

@@ -12,13 +12,17 @@ from hypothesis import strategies as st
 from drover.browser.health import Cause, HealthReadings, Probe, ProbeResult
 from drover.browser.page_targets import BrowserSignals
 from drover.browser.running_browser import RunningBrowser
+from drover.processes.folders import FolderId
+from drover.processes.session_mark import SessionMark
 from drover.processes.table import Liveness, ProcessIdentity
-from drover.sessions.persistence.adoption_plan import Action, AdoptionPlan, Decision, plan_adoption
+from drover.sessions.persistence.adoption_plan import Action, AdoptionPlan, Decision, Here, plan_adoption
 from drover.sessions.persistence.records import SessionRecord
 from tests.unit import examples
 
 DATA = Path("/data")
+HOME, OTHER_HOME = (1, 1), (1, 2)
 BOOT = "boot-1"
+HERE = Here(BOOT, DATA, HOME, {})
 ALIVE, STOPPED, GONE = Liveness.ALIVE, Liveness.STOPPED, Liveness.GONE
 ADOPT, REATTACH, RESTORE, FORGET = Action
 GUID = examples.RUNNING.browser_guid
@@ -58,7 +62,7 @@ def readings_with(**changes: object) -> HealthReadings:
 
 def plan(*sessions: SessionRecord, readings: HealthReadings | None = WELL) -> AdoptionPlan:
     facts = {} if readings is None else {session.session_id: readings for session in sessions}
-    return plan_adoption(sessions, facts, BOOT, DATA)
+    return plan_adoption(sessions, facts, HERE)
 
 
 def only(session: SessionRecord, readings: HealthReadings | None = WELL) -> Decision:
@@ -117,7 +121,38 @@ def test_after_a_reboot_no_recorded_process_is_valid() -> None:
     assert decision.session == replace(session, running=None)
 
 
-def test_a_copied_data_folder_does_not_take_browsers_from_the_original() -> None:
+def used(folder: str, home: FolderId | None = HOME, *, moved: bool = False) -> Here:
+    """Return a start at which both processes of the example use a session folder."""
+    mark = SessionMark(folder.rpartition("/s/")[0], folder, home, moved)
+    return replace(HERE, marks=dict.fromkeys((examples.RUNNING.driver, examples.RUNNING.browser), mark))
+
+
+@pytest.mark.parametrize("recorded", ["/data/s/abcdefgh", "/link/s/abcdefgh"])
+@pytest.mark.parametrize("named", ["/data/s/abcdefgh", "/link/s/abcdefgh", "/other/link/s/abcdefgh"])
+def test_a_session_is_adopted_under_each_path_of_the_data_folder(recorded: str, named: str) -> None:
+    session = stored(folder=recorded)
+    (decision,) = plan_adoption([session], {"one": WELL}, used(named)).decisions
+    assert decision.action is ADOPT
+    assert decision.session == replace(session, folder="/data/s/abcdefgh")
+
+
+@pytest.mark.parametrize("recorded", ["/data/s/abcdefgh", "/original/s/abcdefgh"])
+@pytest.mark.parametrize("named", ["/data/s/abcdefgh", "/original/s/abcdefgh"])
+def test_a_copied_data_folder_does_not_take_browsers_from_the_original(recorded: str, named: str) -> None:
+    (decision,) = plan_adoption([stored(folder=recorded)], {"one": WELL}, used(named, OTHER_HOME)).decisions
+    assert (decision.action, decision.session.running) == (RESTORE, None)
+    assert decision.reason == "the data folder is a copy, and the browser uses the original"
+    assert decision.session.folder == "/data/s/abcdefgh"
+
+
+def test_a_browser_whose_data_folder_was_moved_is_not_kept() -> None:
+    here = used("/before/s/abcdefgh", moved=True)
+    (decision,) = plan_adoption([stored(folder="/before/s/abcdefgh")], {"one": WELL}, here).decisions
+    assert (decision.action, decision.session.running) == (RESTORE, None)
+    assert decision.reason == "the data folder was moved while the browser ran"
+
+
+def test_the_recorded_path_decides_if_no_process_shows_its_folder() -> None:
     decision = only(stored(folder="/somewhere/else/s/abcdefgh"))
     assert decision.action is RESTORE
     assert decision.reason == "the data folder was copied or moved"
@@ -170,7 +205,7 @@ def test_a_session_that_was_never_answered_does_not_displace_one_that_was() -> N
 def test_an_older_session_whose_pid_was_reused_loses_only_its_browser() -> None:
     older, newer = stored("old", running=running(10, 1.0)), stored("new", running=running(10, 2.0))
     facts = {"old": HealthReadings(1.0, GONE, GONE), "new": WELL}
-    decisions = plan_adoption([older, newer], facts, BOOT, DATA).decisions
+    decisions = plan_adoption([older, newer], facts, HERE).decisions
     assert [decision.action for decision in decisions] == [RESTORE, ADOPT]
 
 
@@ -240,7 +275,7 @@ FACTS = st.dictionaries(st.sampled_from([f"s{number}" for number in range(6)]), 
 def test_every_session_gets_exactly_one_decision_with_a_reason(
     sessions: list[SessionRecord], facts: dict[str, HealthReadings]
 ) -> None:
-    decisions = plan_adoption(sessions, facts, BOOT, DATA).decisions
+    decisions = plan_adoption(sessions, facts, HERE).decisions
     assert [one.session.session_id for one in decisions] == [session.session_id for session in sessions]
     assert all(one.reason for one in decisions)
     assert all((one.cause is None) == (one.action in {ADOPT, FORGET}) for one in decisions)
@@ -250,7 +285,7 @@ def test_every_session_gets_exactly_one_decision_with_a_reason(
 def test_nothing_of_another_boot_or_data_folder_is_touched(
     sessions: list[SessionRecord], facts: dict[str, HealthReadings]
 ) -> None:
-    decisions = plan_adoption(sessions, facts, BOOT, DATA).decisions
+    decisions = plan_adoption(sessions, facts, HERE).decisions
     for session, decision in zip(sessions, decisions, strict=True):
         if session.boot_id != BOOT or not session.folder.startswith("/data/"):
             assert decision.action in {RESTORE, FORGET}
@@ -261,7 +296,7 @@ def test_nothing_of_another_boot_or_data_folder_is_touched(
 def test_only_the_same_browser_is_adopted_and_only_a_living_one_gets_a_new_driver(
     sessions: list[SessionRecord], facts: dict[str, HealthReadings]
 ) -> None:
-    for one in plan_adoption(sessions, facts, BOOT, DATA).decisions:
+    for one in plan_adoption(sessions, facts, HERE).decisions:
         if one.action in {ADOPT, REATTACH}:
             found = facts[one.session.session_id]
             assert one.session.running
@@ -280,7 +315,7 @@ def test_only_the_same_browser_is_adopted_and_only_a_living_one_gets_a_new_drive
 def test_no_process_folder_or_key_is_kept_by_two_sessions(
     sessions: list[SessionRecord], facts: dict[str, HealthReadings]
 ) -> None:
-    kept = [one for one in plan_adoption(sessions, facts, BOOT, DATA).decisions if one.action is not FORGET]
+    kept = [one for one in plan_adoption(sessions, facts, HERE).decisions if one.action is not FORGET]
     folders = [one.session.folder for one in kept]
     keys = [one.session.key for one in kept if one.session.key is not None]
     pids = [
@@ -312,7 +347,7 @@ def test_no_process_folder_or_key_is_kept_by_two_sessions(
 def test_a_session_is_forgotten_only_for_a_newer_one_or_an_unanswered_start(
     sessions: list[SessionRecord], facts: dict[str, HealthReadings]
 ) -> None:
-    decisions = plan_adoption(sessions, facts, BOOT, DATA).decisions
+    decisions = plan_adoption(sessions, facts, HERE).decisions
     kept = {one.session.session_id for one in decisions if one.action is not FORGET}
     for number, decision in enumerate(decisions):
         unanswered = sessions[number].running is None and sessions[number].generation == 1
