@@ -20,6 +20,7 @@ from drover.core.deadline import REQUEST_S, Deadline, DeadlineExceeded
 from drover.core.errors import DroverError, Overloaded
 from drover.core.events import Emit
 from drover.core.jobs import Job, JobKind, Jobs
+from drover.processes.children import reap
 from drover.processes.cleanup.verdicts import (
     CleanupPlan,
     CleanupScope,
@@ -40,7 +41,7 @@ from drover.processes.table import (
     snapshot,
     way_to_data_folder,
 )
-from drover.processes.termination import Outcome, Termination, end, reap
+from drover.processes.termination import Outcome, Termination, end
 from drover.storage.instance_lock import read_owner
 from drover.storage.session_folders import SessionFolder, SessionFolders
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from drover.browser.file_version import file_version
 from drover.core.errors import BrowserUnavailable, StartRefused
+from drover.processes import children
 
 CHROME_VARIABLE = "DROVER_CHROME_BINARY"
 CHROMEDRIVER_VARIABLE = "DROVER_CHROMEDRIVER"
@@ -119,11 +120,10 @@ _CHROMEDRIVER = _Program(
     },
 )
 
-# Both packages start the browser by a script: Debian's costs about 40 ms per start, Google's adds two `cat`.
-_BEHIND_WRAPPER = {
-    "/usr/bin/chromium": "/usr/lib/chromium/chromium",
-    "/opt/google/chrome/google-chrome": "/opt/google/chrome/chrome",
-}
+# Packages start the browser by a script. Debian's costs about 40 ms per start. That of Google and of all
+# browsers that are packaged in the same way leaves two `cat` behind (chrome/installer/linux/common/wrapper).
+_DEBIANS_WRAPPER, _BEHIND_IT = "/usr/bin/chromium", "/usr/lib/chromium/chromium"
+_RUNS_ITS_NEIGHBOUR = re.compile(rb'^exec -a "\$0" "\$HERE/([\w.-]+)"\s+"\$@"\s*$', re.MULTILINE)
 
 
 def find_chrome(setting: str | None, machine: Machine | None = None) -> Path | None:
@@ -274,7 +274,7 @@ def _checked(program: _Program, setting: str, machine: Machine) -> Path:
             "or unset it so that Selenium Manager downloads one."
         )
         raise StartRefused(message)
-    return Path(setting).absolute()
+    return Path(_unwrapped(setting, machine)).absolute()
 
 
 def _candidates(program: _Program, machine: Machine) -> Iterator[str]:
@@ -292,8 +292,19 @@ def _candidates(program: _Program, machine: Machine) -> Iterator[str]:
 
 
 def _unwrapped(candidate: str, machine: Machine) -> str:
-    behind = _BEHIND_WRAPPER.get(machine.real_path(candidate)) if machine.system.startswith("linux") else None
-    return behind if behind and machine.is_program(behind) else candidate
+    """Return the program that a known start script runs; a script that adds switches is used itself."""
+    if not machine.system.startswith("linux"):
+        return candidate
+    real = machine.real_path(candidate)
+    head = machine.read_head(real)
+    neighbour = _RUNS_ITS_NEIGHBOUR.search(head) if head.startswith(b"#!") else None
+    if neighbour is not None:
+        behind = posixpath.join(posixpath.dirname(real), neighbour[1].decode())
+    elif real == _DEBIANS_WRAPPER:
+        behind = _BEHIND_IT
+    else:
+        return candidate
+    return behind if machine.is_program(behind) else candidate
 
 
 def _is_snap(path: str, machine: Machine) -> bool:
@@ -386,13 +397,10 @@ def _version(program: Path) -> str:
 
 
 def _run(command: Sequence[str], timeout: float) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(  # noqa: S603 - a program that was found or set
+    return children.run(
         command,
-        capture_output=True,
-        check=False,
+        timeout,
         env={name: value for name, value in os.environ.items() if not name.startswith("DROVER_")},
-        stdin=subprocess.DEVNULL,
-        timeout=timeout,
         creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
     )
 

@@ -22,7 +22,8 @@ from typing import Any, BinaryIO
 from drover.browser import start_diagnostics
 from drover.core.deadline import Deadline
 from drover.core.errors import BrowserUnavailable, CleanupIncomplete, SessionLost
-from drover.processes.defunct import reap_defunct_chrome
+from drover.processes import children
+from drover.processes.defunct import reap_orphans
 from drover.processes.table import Liveness, ProcessIdentity, ProcessTable, identify, liveness, snapshot
 from drover.processes.termination import end
 from drover.processes.trees import tree_of
@@ -130,17 +131,12 @@ class DriverProcesses:
                 del self._children[pid]
 
     def reap_all(self) -> None:
-        """Reap every ChromeDriver that has exited, and Chrome processes that were reparented to the service.
-
-        In a container without an init the service is process 1, and the kernel reparents to it every
-        Chrome helper that outlives its parent.
-        """
+        """Reap every ChromeDriver that has exited, and what was re-parented to this program."""
         with self._lock:
             pids = tuple(self._children)
         for pid in pids:
             self.reap(pid)
-        with self._lock:
-            reap_defunct_chrome(spared=self._children.keys())
+        reap_orphans()
 
     def _spawn(self, executable: Path, folder: SessionFolder, base: str) -> subprocess.Popen[bytes]:
         command = [
@@ -156,7 +152,7 @@ class DriverProcesses:
         ]
         with _written(folder.driver_output) as output:
             try:
-                process = subprocess.Popen(  # noqa: S603 - our own executable and switches
+                process = children.start(
                     command,
                     stdin=subprocess.DEVNULL,
                     stdout=output,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from drover.processes import children
+
 PROBE = ("unshare", "--user", "--map-root-user", "true")
 PROBE_S = 5.0
 ADVICE = (
@@ -21,6 +23,6 @@ def is_forbidden() -> bool:
     if sys.platform != "linux":
         return False
     try:
-        return subprocess.run(PROBE, capture_output=True, check=False, timeout=PROBE_S).returncode != 0  # noqa: S603 - a constant
+        return children.run(PROBE, PROBE_S).returncode != 0
     except (OSError, subprocess.TimeoutExpired):
         return False

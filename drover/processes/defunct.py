@@ -1,39 +1,40 @@
-"""Defunct processes that were re-parented to the service: the first process has to reap them.
+"""Defunct processes that were re-parented to this program, and that nobody else would reap (Linux).
 
-In a container without an init, the service is the first process. Chrome double-forks its crash handlers on
-purpose, and every helper that outlives its parent is re-parented as well: about ten for each session.
+A child starts in the session of its parent, or leads one of its own. A process in any other session was
+started by another program, so no code of this one waits for it, and it is reaped at once. Of all others that
+is known only if the whole program is Drover, which starts its children with `children.start`.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterator
-from pathlib import Path
 
-from drover.processes.cleanup.chrome_names import kind_of_cut_name
-from drover.processes.termination import reap
-from drover.processes.values import ProcessStatus
-
-
-def reap_defunct_chrome(spared: Collection[int]) -> tuple[int, ...]:
-    """Reap the defunct Chrome children of the service, one by one; return their pids. Linux only.
-
-    Args:
-        spared: Pids of children that other code waits for.
-    """
-    return reap(pid for pid in _defunct_chrome() if pid not in spared)
-
+from drover.processes.children import reap
+from drover.processes.values import ProcessStatus, Stat
 
 if sys.platform == "linux":
+    import os
+    from collections.abc import Iterator
+    from pathlib import Path
+
     from drover.processes.linux import read_stat
 
-    def _defunct_chrome() -> Iterator[int]:
+    def reap_orphans(*, is_whole_program: bool = False) -> tuple[int, ...]:
+        """Reap the defunct children that nobody waits for; return their pids.
+
+        Args:
+            is_whole_program: Whether Drover is the whole program, so that other children are not waited for.
+        """
+        own_session = os.getsid(0)
+        return reap(
+            pid for pid, stat in _defunct_children() if is_whole_program or is_adopted(pid, stat, own_session)
+        )
+
+    def _defunct_children() -> Iterator[tuple[int, Stat]]:
         for pid in _children():
             stat = read_stat(pid)
-            if stat is None or stat.status is not ProcessStatus.ZOMBIE:
-                continue
-            if kind_of_cut_name(stat.name, "linux"):
-                yield pid
+            if stat is not None and stat.status is ProcessStatus.ZOMBIE:
+                yield pid, stat
 
     def _children() -> Iterator[int]:
         # The kernel lists children by the thread that started or inherited them.
@@ -46,5 +47,11 @@ if sys.platform == "linux":
 
 else:
 
-    def _defunct_chrome() -> Iterator[int]:
-        return iter(())
+    def reap_orphans(*, is_whole_program: bool = False) -> tuple[int, ...]:  # noqa: ARG001 - Linux only
+        """Return (): only Linux re-parents processes to a program that is not the first process."""
+        return ()
+
+
+def is_adopted(pid: int, stat: Stat, own_session: int) -> bool:
+    """Return whether another program started a child of this one: its session proves it."""
+    return stat.sid not in (None, own_session, pid)

@@ -81,23 +81,6 @@ def end(
             attempt.close()
 
 
-def reap(pids: Iterable[int]) -> tuple[int, ...]:
-    """Reap defunct children of this process, one by one; return the pids that were reaped.
-
-    Never pass the pid of a process that has a `Popen` object: that object would lose the exit status.
-    """
-    return tuple(pid for pid in pids if _reap_one(pid))
-
-
-def _reap_one(pid: int) -> bool:
-    if sys.platform == "win32" or pid <= 1:
-        return False
-    try:
-        return os.waitpid(pid, os.WNOHANG)[0] == pid
-    except ChildProcessError:
-        return False
-
-
 class _Handle(Protocol):
     """An opened process: signals go to it, never to a later process with its pid."""
 

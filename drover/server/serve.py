@@ -104,8 +104,12 @@ def serve(settings: Settings) -> int:
     return _Service(settings).run()
 
 
-def prepare(settings: Settings) -> Drover:
+def prepare(settings: Settings, *, is_whole_program: bool = False) -> Drover:
     """Return the service with its log set up and its data folder locked, ready to start.
+
+    Args:
+        settings: The settings.
+        is_whole_program: Whether the program runs nothing else.
 
     Raises:
         StartRefused: The set-up does not allow it.
@@ -113,7 +117,7 @@ def prepare(settings: Settings) -> Drover:
     raise_descriptor_limit()
     check_chrome_args(settings.chrome_args)
     access.check_bind(settings.host, token_of(settings))
-    drover = Drover(settings)
+    drover = Drover(settings, is_whole_program=is_whole_program)
     drover.hub.subscribe(set_up_logging(settings.log_format, settings.log_level, drover.stream.hear_line))
     for variable in unknown_variables(named_variables()):
         drover.hub.emit(events.SettingIgnored(variable))
@@ -135,7 +139,7 @@ class _Service:
         """Start, answer requests, and return the exit code when the service has stopped."""
         unblock_stop_signals()
         # Until here nothing has been started: a signal simply ends the program.
-        drover = self._drover = prepare(self._settings)
+        drover = self._drover = prepare(self._settings, is_whole_program=True)
         sockets = listen(self._settings.host, self._settings.port)
         signals = StopSignals(self._stop, drover.manager.kill)
         signals.install()

@@ -34,6 +34,7 @@ from drover.core.settings import Settings
 from drover.core.threads import ThreadPool
 from drover.net import access
 from drover.net.asgi import Application
+from drover.processes.defunct import reap_orphans
 from drover.processes.host.boot import boot_id
 from drover.processes.host.memory import is_shared_memory_small
 from drover.processes.host.network_shares import network_share
@@ -82,9 +83,14 @@ JOBS_S = 3.0
 
 
 class Drover:
-    """The whole service, wired from its settings; nothing runs before `start`."""
+    """The whole service, wired from its settings; nothing runs before `start`.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        settings: The settings.
+        is_whole_program: Whether the program runs nothing else, so that every child of it is known.
+    """
+
+    def __init__(self, settings: Settings, *, is_whole_program: bool = False) -> None:
         self.settings = settings
         self.hub = events.EventHub()
         self._folders = SessionFolders(settings.data_dir)
@@ -181,7 +187,8 @@ class Drover:
             Task("profiles that were set aside", EXPIRY_TICK_S, profiles.remove_expired),
             Task("saved state", SAVE_TICK_S, lambda: state_saver.tick(self._registry.sessions())),
             Task("start probe", IDLE_TICK_S, start_probe.begin),
-            Task("defunct processes", REAP_TICK_S, self._launcher.reap),
+            Task("ended ChromeDrivers", REAP_TICK_S, self._launcher.reap),
+            Task("defunct processes", REAP_TICK_S, partial(reap_orphans, is_whole_program=is_whole_program)),
             Task("sign of life", SIGN_OF_LIFE_S, self._lock.touch),
         ]
         if settings.watch_interval > 0:

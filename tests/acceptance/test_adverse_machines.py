@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Final
 
 import psutil
 import pytest
@@ -88,21 +89,38 @@ def test_a_dev_shm_as_small_as_in_a_container_crashes_no_page() -> None:
         service.reap()
 
 
+# How the scripts that start Google Chrome, Edge, Brave and Vivaldi end.
+WRAPPER: Final = """#!/bin/bash
+HERE=/usr/lib/chromium
+exec < /dev/null
+exec > >(exec cat)
+exec 2> >(exec cat >&2)
+exec "$HERE/chromium" "$@"
+"""
+
+
 def zombies(pid: int) -> set[int]:
     """Return the defunct children of a process."""
     children = psutil.Process(pid).children()
     return {child.pid for child in children if child.status() == psutil.STATUS_ZOMBIE}
 
 
-def test_as_the_first_process_of_a_container_it_reaps_zombies() -> None:
+def test_as_the_first_process_of_a_container_it_reaps_everything_that_it_inherits() -> None:
     service = Service(short_folder())
+    wrapper = service.folder / "chrome"
+    wrapper.write_text(WRAPPER)
+    wrapper.chmod(0o755)
+    service.settings["chrome_binary"] = wrapper
     try:
         within(["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"], service)
         (app,) = psutil.Process(service.process.pid).children()
+        inside = ["nsenter", f"--target={app.pid}", "--pid", "--mount"]
+        for leave in ("sleep 0.1 & exec setsid sleep 0.1", "setsid --fork sleep 0.1"):
+            subprocess.run([*inside, "sh", "-c", leave], check=True)
         for _ in range(2):
             session = service.create()
             expect(service.delete(f"/sessions/{session['session_id']}"))
-        wait_until(lambda: zombies(app.pid) == set(), "no defunct process is left")
+        wait_until(lambda: zombies(app.pid) == set(), "no defunct process is left", 15)
         app.send_signal(signal.SIGTERM)
         assert service.wait_for_exit() == 0
         assert not living([app.pid])

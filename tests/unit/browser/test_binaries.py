@@ -22,6 +22,17 @@ from drover.core.errors import BrowserUnavailable, StartRefused
 
 DEBIAN_WRAPPER = b"#!/bin/sh\n\nAPPNAME=chromium\nexec $LIBDIR/$APPNAME $CHROMIUM_FLAGS\n"
 UBUNTU_STUB = b'#!/bin/sh\nif ! [ -x /snap/bin/chromium ]; then\n  exit 1\nfi\nexec /snap/bin/chromium "$@"\n'
+# The end of chrome/installer/linux/common/wrapper, with which Google Chrome, Edge and Brave are packaged.
+COMMON_WRAPPER = b"""#!/bin/bash
+export CHROME_WRAPPER="$(readlink -f "$0")"
+HERE="`dirname "$CHROME_WRAPPER"`"
+exec < /dev/null
+exec > >(exec cat)
+exec 2> >(exec cat >&2)
+
+# Note: exec -a below is a bashism.
+exec -a "$0" "$HERE/%s" "$@"
+"""
 PATH = "/usr/local/bin:/usr/bin:/bin"
 SYSTEMS = ("linux", "win32", "darwin")
 
@@ -68,10 +79,40 @@ def test_an_unknown_wrapper_is_used_itself() -> None:
     assert found(machine({"/usr/bin/chromium": DEBIAN_WRAPPER})) == "/usr/bin/chromium"
 
 
-def test_google_chrome_is_used_instead_of_its_wrapper() -> None:
-    link = {"/usr/bin/google-chrome-stable": "/opt/google/chrome/google-chrome"}
-    where = machine(["/usr/bin/google-chrome-stable", "/opt/google/chrome/chrome"], links=link)
-    assert found(where) == "/opt/google/chrome/chrome"
+WRAPPED = [
+    ("/usr/bin/google-chrome-stable", "/opt/google/chrome/google-chrome", "chrome"),
+    ("/usr/bin/google-chrome-beta", "/opt/google/chrome-beta/google-chrome-beta", "chrome"),
+    ("/usr/bin/microsoft-edge", "/opt/microsoft/msedge/microsoft-edge", "msedge"),
+    ("/opt/brave.com/brave/brave-browser", "/opt/brave.com/brave/brave-browser", "brave"),
+]
+
+
+@pytest.mark.parametrize(("link", "wrapper", "name"), WRAPPED)
+def test_a_browser_is_used_instead_of_the_wrapper_it_is_packaged_with(
+    link: str, wrapper: str, name: str
+) -> None:
+    script = COMMON_WRAPPER % name.encode()
+    browser = f"{wrapper.rpartition('/')[0]}/{name}"
+    where = machine({link: script, wrapper: script, browser: b"\x7fELF"}, links={link: wrapper})
+    assert found(where, link) == browser
+    assert found(where, wrapper) == browser
+    if "google-chrome-stable" in link:
+        assert found(where) == browser
+    # Without the browser beside it, the script itself can only fail, and says why.
+    assert found(machine({link: script, wrapper: script}, links={link: wrapper}), link) == link
+
+
+@pytest.mark.parametrize(
+    "command", [b'exec "$HERE/chrome" "$@"', b'exec -a "$0" "$HERE/chrome" --lang=de "$@"']
+)
+def test_a_script_of_the_operator_is_used_itself(command: bytes) -> None:
+    files = {"/opt/google/chrome/mine": b"#!/bin/sh\n" + command, "/opt/google/chrome/chrome": b"\x7fELF"}
+    assert found(machine(files), "/opt/google/chrome/mine") == "/opt/google/chrome/mine"
+
+
+def test_debians_wrapper_in_a_setting_is_not_used_either() -> None:
+    where = machine({"/usr/bin/chromium": DEBIAN_WRAPPER, "/usr/lib/chromium/chromium": b"\x7fELF"})
+    assert found(where, "/usr/bin/chromium") == "/usr/lib/chromium/chromium"
 
 
 def test_chromium_is_preferred_to_google_chrome() -> None:
