@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,6 +23,7 @@ from drover.browser import start_diagnostics
 from drover.core.deadline import Deadline
 from drover.core.errors import BrowserUnavailable, CleanupIncomplete, SessionLost
 from drover.processes import children
+from drover.processes.command_line import switch_values
 from drover.processes.defunct import reap_orphans
 from drover.processes.table import Liveness, ProcessIdentity, ProcessTable, identify, liveness, snapshot
 from drover.processes.termination import end
@@ -170,9 +171,13 @@ class DriverProcesses:
 
 def drivers_of(folder: SessionFolder, table: ProcessTable) -> tuple[ProcessIdentity, ...]:
     """Return the ChromeDrivers of a session, and scripts that start one, by the log on their command line."""
-    mark = f"--log-path={folder.driver_log}"
-    rows = (row for row in table.rows.values() if row.started is not None)
-    return tuple(row.identity for row in rows if mark in (row.cmdline or ()))
+    session = folder.marked_session()
+    marked = (row for row in table.rows.values() if row.mark is not None and row.mark.session == session)
+    return tuple(row.identity for row in marked if row.started is not None and _is_driver(row.cmdline))
+
+
+def _is_driver(cmdline: Sequence[str] | None) -> bool:
+    return bool(switch_values(cmdline, "log-path")) and not switch_values(cmdline, "user-data-dir")
 
 
 def _to_end(

@@ -27,7 +27,6 @@ from drover.core.deadline import Deadline
 from drover.core.errors import BrowserUnavailable, CleanupIncomplete, SessionNotCreated
 from drover.processes.cleanup.chrome_names import is_helper
 from drover.processes.cleanup.session_processes import pids_by_session
-from drover.processes.folders import folder_id
 from drover.processes.table import Liveness, ProcessIdentity, ProcessTable, identify, liveness, snapshot
 from drover.processes.termination import end
 from drover.processes.trees import tree_of
@@ -353,7 +352,7 @@ def _processes_of(
 
 
 def _marked(folder: SessionFolder, table: ProcessTable) -> Collection[int]:
-    return pids_by_session(table).get((folder_id(folder.data_dir), folder.path.name), ())
+    return pids_by_session(table).get(folder.marked_session(), ())
 
 
 def _pids_below(table: ProcessTable, pid: int) -> set[int]:

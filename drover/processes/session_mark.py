@@ -25,6 +25,10 @@ _PART_OF_SWITCH: Final = {"user-data-dir": "p", "log-path": "chromedriver.log", 
 """The switch of Chrome first: among its own arguments a client may have put one of the others."""
 
 
+MarkedSession = tuple[FolderId | None, str]
+"""A session, whatever path its mark names: its data folder (None: not found), and the name of its folder."""
+
+
 @dataclass(frozen=True, slots=True)
 class SessionMark:
     """The folder of a session, as a command line names it.
@@ -45,6 +49,11 @@ class SessionMark:
     def name(self) -> str:
         """The name of the session's folder, which is random and so unique in its data folder."""
         return self.folder[-8:]
+
+    @property
+    def session(self) -> MarkedSession:
+        """The session that the process belongs to."""
+        return (self.home, self.name)
 
 
 def session_mark(cmdline: Sequence[str] | None) -> SessionMark | None:

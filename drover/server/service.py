@@ -188,7 +188,7 @@ class Drover:
             Task("saved state", SAVE_TICK_S, lambda: state_saver.tick(self._registry.sessions())),
             Task("start probe", IDLE_TICK_S, start_probe.begin),
             Task("ended ChromeDrivers", REAP_TICK_S, self._launcher.reap),
-            Task("defunct processes", REAP_TICK_S, partial(reap_orphans, is_whole_program=is_whole_program)),
+            Task("defunct processes", REAP_TICK_S, lambda: reap_orphans(is_whole_program=is_whole_program)),
             Task("sign of life", SIGN_OF_LIFE_S, self._lock.touch),
         ]
         if settings.watch_interval > 0:

@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Final
 
 from drover.core.errors import BrowserUnavailable, StartRefused, start_refused
-from drover.processes.session_mark import SessionMark, session_mark
+from drover.processes.folders import folder_id
+from drover.processes.session_mark import MarkedSession, SessionMark, session_mark
 
 _MARKER: Final = ".drover"
 _NAME = re.compile(r"[a-z0-9]{8}")
@@ -45,6 +46,10 @@ class SessionFolder:
     def data_dir(self) -> Path:
         """The data folder."""
         return self.path.parent.parent
+
+    def marked_session(self) -> MarkedSession:
+        """Return what the marks of its processes have in common, whatever path they name."""
+        return (folder_id(self.data_dir), self.path.name)
 
     @property
     def profile(self) -> Path:

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from drover.processes.children import reap
 from drover.processes.cleanup.verdicts import CleanupScope, Protection, plan_cleanup
 from drover.processes.folders import folder_id
 from drover.processes.session_mark import OwnerState
 from drover.processes.table import ProcessIdentity, identify, snapshot
-from drover.processes.children import reap
 from drover.processes.termination import Outcome, end
 from tests.integration.child_processes import IGNORE_TERM, Children, children, identity, state, stop
 from tests.machine import living, wait_until

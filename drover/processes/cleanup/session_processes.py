@@ -5,12 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from drover.processes.cleanup.process_tree import ProcessTree
-from drover.processes.folders import FolderId
-from drover.processes.session_mark import SessionMark
+from drover.processes.session_mark import MarkedSession, SessionMark
 from drover.processes.table import ProcessIdentity, ProcessTable
-
-MarkedSession = tuple[FolderId | None, str]
-"""The data folder of a session, None if it cannot be found, and the name of the session's folder in it."""
 
 
 def pids_by_session(table: ProcessTable) -> Mapping[MarkedSession, frozenset[int]]:
@@ -18,7 +14,7 @@ def pids_by_session(table: ProcessTable) -> Mapping[MarkedSession, frozenset[int
     found: dict[MarkedSession, set[int]] = {}
     for pid, mark in ProcessTree(table).marks.items():
         if mark.home is not None:
-            found.setdefault((mark.home, mark.name), set()).add(pid)
+            found.setdefault(mark.session, set()).add(pid)
     return {session: frozenset(pids) for session, pids in found.items()}
 
 

@@ -18,7 +18,7 @@ class Task:
 
     name: str
     interval_s: float
-    run: Callable[[], None]
+    run: Callable[[], object]
 
 
 class PeriodicTasks:

@@ -21,7 +21,6 @@ from drover.core.deadline import Deadline, DeadlineExceeded
 from drover.core.errors import BrowserUnavailable, RecoveryFailed
 from drover.core.jobs import Job, JobKind, Jobs
 from drover.processes.cleanup.session_processes import pids_by_session
-from drover.processes.folders import folder_id
 from drover.processes.helpers import look_at_helpers
 from drover.processes.host.memory import memory_held_mb
 from drover.processes.table import snapshot
@@ -162,10 +161,8 @@ class HealthMonitor:
     def _measure(self, sessions: Sequence[Session]) -> None:
         """Record how much memory the sessions' processes hold; takes about 2 ms per process."""
         pids = pids_by_session(snapshot())
-        homes = {path: folder_id(path) for path in {session.folder.data_dir for session in sessions}}
         for session in sessions:
-            own = pids.get((homes[session.folder.data_dir], session.folder.path.name), ())
-            held = round(memory_held_mb(own), 1)
+            held = round(memory_held_mb(pids.get(session.folder.marked_session(), ())), 1)
             self._registry.note(session, memory_mb=held)
 
     def _watch_one(self, session: Session) -> None:

@@ -139,7 +139,7 @@ def _why_invalid(session: SessionRecord, here: Here) -> str | None:
     marks = [here.marks[process] for process in recorded if process in here.marks]
     if any(mark.moved for mark in marks):
         return "the data folder was moved while the browser ran"
-    if all((mark.home, mark.name) == (here.home, folder.name) for mark in marks):
+    if all(mark.session == (here.home, folder.name) for mark in marks):
         is_here = bool(marks) or Path(session.folder) == folder
         return None if is_here else "the data folder was copied or moved"
     return "the data folder is a copy, and the browser uses the original"
