@@ -91,6 +91,7 @@ _INIT = re.compile(
 )
 """Executables of init programs, of systems and of containers."""
 _DEVTOOLS = ("remote-debugging-port", "remote-debugging-pipe")
+_MADE_PROFILE = re.compile(r".*[\\/]scoped_dir(\d{1,10})_\d+", re.DOTALL)
 _ROLES: Final = {
     "renderer": Role.RENDERER,
     "gpu-process": Role.GPU,
@@ -195,6 +196,17 @@ def init_name(exe: str | None, cmdline: Sequence[str] | None) -> str | None:
     if name == "busybox":
         name = base_name(cmdline[0]) if cmdline else name
     return name if _INIT.fullmatch(name) else None
+
+
+def is_headless(cmdline: Sequence[str] | None) -> bool:
+    """Return whether the command line of a browser says that it has no windows."""
+    return has_switch(cmdline, "headless")
+
+
+def profile_maker(cmdline: Sequence[str] | None) -> int | None:
+    """Return the pid of the ChromeDriver that made the profile on a command line of Windows, if one did."""
+    found = _MADE_PROFILE.fullmatch(switch_value(cmdline, "user-data-dir") or "")
+    return int(found[1]) if found else None
 
 
 def is_webdriver_test(cmdline: Sequence[str] | None) -> bool:

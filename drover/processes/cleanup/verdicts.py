@@ -12,13 +12,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from drover.processes.cleanup.chrome_names import Kind, Role, base_name, is_webdriver_test
+from drover.processes.cleanup.chrome_names import Kind, Role, base_name, is_webdriver_test, profile_maker
 from drover.processes.cleanup.process_tree import (
     ProcessTree,
     is_init,
     is_reparented,
 )
 from drover.processes.cleanup.starting_program import possible_program, shown
+from drover.processes.cleanup.windows_orphans import doubt_about_browser, is_left_helper
 from drover.processes.folders import FolderId
 from drover.processes.session_mark import OwnerState, SessionMark
 from drover.processes.table import ProcessRow, ProcessStatus, ProcessTable
@@ -301,10 +302,18 @@ class _Judge:
         if self._tree.kinds[row.pid] is Kind.DRIVER:
             return self._driver(row)
         if self._is_helper(row):
-            return self._by_browser(row) or _foreign(
-                "its browser is unknown; it ends together with its browser"
-            )
+            return self._by_browser(row) or self._helper_without_browser(row)
         return self._browser(row)
+
+    def _helper_without_browser(self, row: ProcessRow) -> _Finding:
+        by_driver = is_webdriver_test(row.cmdline)
+        if (
+            self._table.system == "windows"
+            and self._scope is not CleanupScope.OWNED
+            and is_left_helper(self._table, self._tree, row, started_by_driver=by_driver)
+        ):
+            return _orphan("its browser, which a ChromeDriver had started, has ended")
+        return _foreign("its browser is unknown; it ends together with its browser")
 
     def _is_helper(self, row: ProcessRow) -> bool:
         return self._tree.role(row.pid) not in (Role.DRIVER, Role.BROWSER)
@@ -343,6 +352,8 @@ class _Judge:
         missing = self._missing_proof(row)
         if missing is not None:
             return _foreign(missing)
+        if self._table.system == "windows":
+            return _orphan(f"its ChromeDriver (PID {profile_maker(row.cmdline) or row.ppid}) has ended")
         return _orphan(f"its ChromeDriver, the leader of its process group (PID {row.pgid}), has ended")
 
     def _missing_proof(self, row: ProcessRow) -> str | None:
@@ -351,7 +362,8 @@ class _Judge:
         if self._scope is CleanupScope.OWNED:
             return "Chrome not started by Drover (cleanup scope `owned`)"
         if self._table.system == "windows":
-            return "no proof that its ChromeDriver has ended (Windows has no process groups); left alone"
+            requested = self._scope is CleanupScope.SYSTEM
+            return doubt_about_browser(self._table, self._tree, row, requested=requested)
         running = None if self._was_reparented(row) else self._running_parent(row)
         if running is not None:
             return f"Chrome whose starting program is still running: {running}"

@@ -14,7 +14,7 @@ from drover.processes.cleanup.verdicts import (
 )
 from drover.processes.folders import FolderId
 from drover.processes.session_mark import OwnerState
-from drover.processes.table import ProcessRow, ProcessStatus
+from drover.processes.table import ProcessRow, ProcessStatus, ProcessTable
 from tests.unit.tables import (
     CRASHPAD,
     DATA,
@@ -722,14 +722,56 @@ def test_on_windows_a_reused_parent_id_is_not_a_parent() -> None:
     assert verdicts(table(*rows, system="windows")) == {3000: "foreign", 3001: "foreign", 4000: "orphan"}
 
 
-def test_on_windows_chrome_without_its_driver_cannot_be_proven_an_orphan() -> None:
-    found = judged(
-        table(windows(proc(4001, 4000, CHROME_EXE, WEBDRIVER)), system="windows"), scope=CleanupScope.SYSTEM
+HEADLESS = "--headless=new"
+MADE_BY_4000 = r"--user-data-dir=C:\Users\José Müller\AppData\Local\Temp\scoped_dir4000_212578755"
+
+
+def on_windows(*rows: ProcessRow) -> ProcessTable:
+    return table(*(windows(row) for row in rows), system="windows")
+
+
+@pytest.mark.parametrize("scope", [CleanupScope.SYSTEM, CleanupScope.ABANDONED])
+@pytest.mark.parametrize("parent", [[], [proc(4000, 3000, DRIVER_EXE, started=9000)]])
+def test_on_windows_chrome_whose_driver_is_gone_is_an_orphan_with_its_helpers(
+    scope: CleanupScope, parent: list[ProcessRow]
+) -> None:
+    browser = proc(4001, 4000, CHROME_EXE, WEBDRIVER, HEADLESS, MADE_BY_4000)
+    helper = proc(4002, 4001, CHROME_EXE, "--type=gpu-process", MADE_BY_4000)
+    found = judged(on_windows(browser, helper, *parent), scope=scope)
+    assert found[4001].verdict is found[4002].verdict is Verdict.ORPHAN
+    assert found[4001].reason == "its ChromeDriver (PID 4000) has ended"
+
+
+def test_on_windows_a_visible_chrome_without_its_driver_is_ended_upon_request_only() -> None:
+    rows = on_windows(proc(4001, 4000, CHROME_EXE, WEBDRIVER))
+    assert verdicts(rows, scope=CleanupScope.SYSTEM) == {4001: "orphan"}
+    found = judged(rows, scope=CleanupScope.ABANDONED)[4001]
+    assert found.verdict is Verdict.FOREIGN
+    assert "detach" in found.reason
+
+
+def test_on_windows_chrome_behind_a_launcher_that_ended_is_spared_while_its_driver_runs() -> None:
+    rows = on_windows(
+        proc(4000, 700, DRIVER_EXE),
+        proc(700, 4, "python.exe"),
+        proc(4002, 4001, CHROME_EXE, WEBDRIVER, HEADLESS, MADE_BY_4000),
     )
-    assert (
-        found[4001].reason
-        == "no proof that its ChromeDriver has ended (Windows has no process groups); left alone"
+    assert verdicts(rows, scope=CleanupScope.ABANDONED)[4002] == "foreign"
+
+
+def test_on_windows_chrome_that_another_program_runs_is_spared() -> None:
+    rows = on_windows(proc(700, 4, "node.exe"), proc(4001, 700, CHROME_EXE, WEBDRIVER, HEADLESS))
+    assert verdicts(rows, scope=CleanupScope.SYSTEM) == {4001: "foreign"}
+
+
+def test_on_windows_a_helper_that_outlived_a_drivers_browser_is_an_orphan() -> None:
+    rows = on_windows(
+        proc(4002, 4001, CHROME_EXE, "--type=renderer", WEBDRIVER),
+        proc(4003, 4001, CHROME_EXE, "--type=utility", MADE_BY_4000),
+        proc(5002, 5001, CHROME_EXE, "--type=renderer"),
     )
+    assert verdicts(rows) == {4002: "orphan", 4003: "orphan", 5002: "foreign"}
+    assert set(verdicts(rows, scope=CleanupScope.OWNED).values()) == {"foreign"}
 
 
 @pytest.mark.parametrize(
