@@ -234,7 +234,7 @@ def find_setting(name: str) -> "str | None":
     if name in os.environ:
         return os.environ[name]
     try:
-        lines = Path(".env").read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = Path(".env").read_text(encoding="utf-8-sig", errors="replace").splitlines()
     except OSError:
         return None
     pairs = (line.strip().removeprefix("export ").partition("=") for line in lines)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from drover.net.http_response import MAX_HEAD_BYTES, parse_head
+from drover.net.loopback import open_streams
 
 
 class ConnectFailed(Exception):
@@ -79,9 +80,7 @@ class DriverConnection:
         if self._reader is None or self._writer is None or self._reader.at_eof():
             self.close()
             try:
-                self._reader, self._writer = await asyncio.open_connection(
-                    self._host, self._port, limit=MAX_HEAD_BYTES
-                )
+                self._reader, self._writer = await open_streams(self._host, self._port, MAX_HEAD_BYTES)
             except OSError as error:
                 raise ConnectFailed(str(error)) from error
         return self._reader, self._writer

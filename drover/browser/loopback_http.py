@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from drover.net.http_response import MAX_HEAD_BYTES, Head, parse_head
+from drover.net.loopback import connect
 
 _CHUNK_BYTES = 64 * 1024
 
@@ -42,7 +43,7 @@ def get(address: str, path: str, timeout: float, max_bytes: int) -> Answer:
     """
     parts = urlsplit(address)
     deadline = time.monotonic() + timeout
-    with socket.create_connection((parts.hostname, parts.port or 80), timeout) as connection:
+    with connect(parts.hostname or "", parts.port or 80, timeout) as connection:
         request = f"GET {parts.path}{path} HTTP/1.1\r\nHost: {parts.netloc}\r\nConnection: close\r\n\r\n"
         connection.sendall(request.encode("ascii"))
         head, body = _read_head(connection, deadline)

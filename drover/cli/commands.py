@@ -15,7 +15,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TextIO
 
 from drover.api.reports import cleanup_json, processes_json
 from drover.cli import doctor
@@ -267,8 +267,14 @@ def _escape_unprintable_characters() -> None:
 
 
 def _print(text: str) -> None:
-    sys.stdout.write(text + "\n")
+    _write(sys.stdout, text)
 
 
 def _print_error(text: str) -> None:
-    sys.stderr.write(text + "\n")
+    _write(sys.stderr, text)
+
+
+def _write(stream: TextIO | None, text: str) -> None:
+    # pythonw.exe, which has no console, has no streams either; the exit code says the rest.
+    if stream is not None:
+        stream.write(text + "\n")

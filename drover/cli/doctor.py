@@ -11,6 +11,7 @@ from enum import Enum
 from pathlib import Path
 
 from drover.browser.binaries import mismatch, too_old
+from drover.net.listening import RESERVED_PORT
 from drover.processes.host.memory import ENOUGH_SHARED_MEMORY
 
 MB = 1_000_000
@@ -101,6 +102,7 @@ class SystemReadings:
         sees_others: Whether other users' processes are visible.
         ends_others: Whether they could be ended.
         chromes_of_others: Number of Chrome processes of other users.
+        store_python: Whether Python is from the Microsoft Store, which redirects its writes below AppData.
         orphans_reaped: Whether processes that lose their parent are reaped; None if that could not be tested.
     """
 
@@ -118,6 +120,7 @@ class SystemReadings:
     ends_others: bool
     chromes_of_others: int
     orphans_reaped: bool | None
+    store_python: bool = False
 
 
 def judge(readings: SystemReadings) -> tuple[Check, ...]:
@@ -130,7 +133,8 @@ def judge(readings: SystemReadings) -> tuple[Check, ...]:
         _sandbox(readings.sandbox),
         *_shared_memory(readings.shared_memory),
         _data_folder(readings.data_folder),
-        _port(readings.port, readings.port_holder),
+        _port(readings.port, readings.port_holder, readings.system),
+        *_store_python(readings.store_python),
         _permissions(readings),
         *_init(readings.orphans_reaped),
     )
@@ -227,13 +231,22 @@ def _data_folder(folder: DataFolder) -> Check:
     return Check("data folder", Status.OK, str(folder.path))
 
 
-def _port(port: int, holder: PortHolder) -> Check:
+def _store_python(is_from_store: bool) -> Iterator[Check]:
+    if is_from_store:
+        found = "this Python is from the Microsoft Store, and its writes below AppData go to another folder"
+        advice = "install Python from python.org, or set DROVER_DATA_DIR to a folder outside AppData"
+        yield Check("python", Status.WARNING, found, advice)
+
+
+def _port(port: int, holder: PortHolder, system: str) -> Check:
     if holder is PortHolder.NONE:
         return Check("port", Status.OK, f"{port} is free")
     if holder is PortHolder.OURS:
         return Check("port", Status.OK, f"{port} is used by {holder.value}")
     if holder is PortHolder.FORBIDDEN:
         found = f"the system does not allow this user to listen on {port}"
+        if system == "win32":
+            return Check("port", Status.PROBLEM, found, f"{RESERVED_PORT}; set DROVER_PORT to another port")
         advice = "set DROVER_PORT to a port above 1023, and DROVER_HOST to an address of this machine"
         return Check("port", Status.PROBLEM, found, advice)
     found = f"{port} is used by {holder.value}"

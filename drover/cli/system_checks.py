@@ -76,6 +76,7 @@ def read_set_up(settings: Settings) -> SystemReadings:
         ends_others=may_end_processes_of_others(),
         chromes_of_others=chromes_of_others(),
         orphans_reaped=orphans_are_reaped(),
+        store_python=sys.platform == "win32" and "\\WindowsApps\\" in sys.base_prefix + "\\",
     )
 
 

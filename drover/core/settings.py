@@ -6,19 +6,29 @@ Values come from the environment first, then from a `.env` file in the working d
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
 from platformdirs import user_data_path
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from drover.core.errors import StartRefused
 
 PREFIX = "DROVER_"
+_IN_DOUBLE_QUOTES = re.compile(
+    r'^[ \t]*(?:export[ \t]+)?(?P<name>\w+)[ \t]*=[ \t]*"(?P<value>[^"\n]*)"[ \t]*(?:#.*)?$', re.MULTILINE
+)
 
 
 def _split_hosts(value: object) -> object:
@@ -26,7 +36,42 @@ def _split_hosts(value: object) -> object:
 
 
 def _split_args(value: object) -> object:
-    return shlex.split(value) if isinstance(value, str) else value
+    return split_switches(value, sys.platform) if isinstance(value, str) else value
+
+
+def split_switches(text: str, system: str) -> list[str]:
+    """Return the switches in a text, as the shell of the system separates them.
+
+    On Windows a backslash belongs to a path and an apostrophe to a name; only double quotes keep spaces.
+
+    Raises:
+        ValueError: A quotation mark is missing.
+    """
+    lexer = shlex.shlex(text, posix=True, punctuation_chars=False)
+    lexer.whitespace_split = True
+    lexer.commenters = ""
+    if system == "win32":
+        lexer.escape, lexer.quotes = "", '"'
+    return list(lexer)
+
+
+def quoted_values(text: str) -> dict[str, str]:
+    r"""Return by name the values that a `.env` file has in double quotes, as they stand.
+
+    python-dotenv reads a `\t` in double quotes as a tab, so `"C:\new\tools"` would be no path.
+    """
+    return {found["name"]: found["value"] for found in _IN_DOUBLE_QUOTES.finditer(text)}
+
+
+class _DotEnvFile(DotEnvSettingsSource):
+    """The `.env` file; on Windows the values in double quotes keep their backslashes."""
+
+    def _read_env_file(self, file_path: Path) -> Mapping[str, str | None]:
+        values = super()._read_env_file(file_path)
+        if sys.platform != "win32":
+            return values
+        quoted = quoted_values(file_path.read_text(encoding=self.env_file_encoding))
+        return {**values, **{name.lower(): value for name, value in quoted.items()}}
 
 
 def _lower(value: object) -> object:
@@ -49,18 +94,36 @@ def default_data_dir(system: str) -> Path:
 
 
 def _absolute(path: Path) -> Path:
+    first = path.parts[0] if path.parts else ""
+    # ntpath guesses the folder of another user, whether there is such a user or not.
+    is_guess = sys.platform == "win32" and first.startswith("~") and first != "~"
     try:
-        return Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 - Path.absolute() keeps `..`
-    except RuntimeError as error:
-        raise ValueError(f"unknown user in {path.parts[0]!r}; use an absolute path") from error
+        expanded = path if is_guess else path.expanduser()
+    except RuntimeError:
+        is_guess = True
+    if is_guess:
+        raise ValueError(f"unknown user in {first!r}; use an absolute path")
+    return Path(os.path.abspath(expanded))  # noqa: PTH100 - Path.absolute() keeps `..`
 
 
 class Settings(BaseSettings):
     """The validated settings of the service; times are in seconds."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True
+        env_prefix=PREFIX, env_file=".env", env_file_encoding="utf-8-sig", extra="ignore", frozen=True
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - replaced by ours
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read the `.env` file with our own source."""
+        return init_settings, env_settings, _DotEnvFile(settings_cls), file_secret_settings
 
     host: str = Field(
         default="127.0.0.1", description="address to listen on; anything but loopback needs API_TOKEN"
@@ -164,7 +227,7 @@ def unknown_variables(names: Iterable[str]) -> tuple[str, ...]:
 
 def named_variables() -> tuple[str, ...]:
     """Return the names of all variables that are set in the environment or in `.env`."""
-    return (*os.environ, *map(str.upper, DotEnvSettingsSource(Settings).env_vars))
+    return (*os.environ, *map(str.upper, _DotEnvFile(Settings).env_vars))
 
 
 def describe_settings() -> Iterable[tuple[str, str, str]]:

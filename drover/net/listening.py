@@ -5,10 +5,18 @@ from __future__ import annotations
 import errno
 import socket
 import sys
+import time
 
 from drover.core.errors import start_refused
 from drover.net import access
 
+RELEASE_S = 10.0
+"""How long a port may stay taken with SO_EXCLUSIVEADDRUSE, until its accepted connections are inactive."""
+RETRY_S = 0.5
+RESERVED_PORT = (
+    "Windows has reserved it, as Hyper-V and WSL do; "
+    "`netsh int ipv4 show excludedportrange protocol=tcp` lists the reserved ports"
+)
 _NO_SUCH_ADDRESS = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 
 
@@ -24,7 +32,7 @@ def listen(host: str, port: int) -> list[socket.socket]:
     sockets = []
     for address in ("127.0.0.1", "::1") if loopback else (host,):
         try:
-            sockets.append(bound(address, port))
+            sockets.append(_bound_in_time(address, port))
         except OSError as error:
             if sockets and error.errno in _NO_SUCH_ADDRESS:
                 # The machine or container has no IPv6.
@@ -39,10 +47,24 @@ def _failure(host: str, address: str, port: int, error: OSError) -> str:
             f"DROVER_HOST is {host}: cannot listen on this address ({error.strerror}); "
             "use an address of this machine"
         )
+    if sys.platform == "win32" and error.errno == errno.EACCES:
+        return f"DROVER_PORT is {port}: {RESERVED_PORT}; choose another port"
     return (
         f"DROVER_PORT is {port}: cannot listen on {address} port {port} ({error.strerror}); "
         "stop the program that uses it, or choose another port"
     )
+
+
+def _bound_in_time(address: str, port: int) -> socket.socket:
+    """Return a listening socket; on Windows a port that was just given up may stay taken for a while."""
+    deadline = time.monotonic() + (RELEASE_S if sys.platform == "win32" else 0)
+    while True:
+        try:
+            return bound(address, port)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
+                raise
+            time.sleep(RETRY_S)
 
 
 def bound(address: str, port: int) -> socket.socket:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import time
@@ -10,6 +11,7 @@ from typing import TypeVar
 
 import psutil
 
+from drover.processes import toolhelp
 from drover.processes.cleanup.chrome_names import is_worth_reading
 from drover.processes.values import Details, ProcessStatus, Stat
 
@@ -26,8 +28,20 @@ def scan() -> dict[int, Stat]:
 
     They are expensive here for each further process; one that vanishes during the scan is left out.
     """
-    found = ((pid, read_stat(pid)) for pid, name in _names() if is_worth_reading(name))
+    if sys.platform == "win32":
+        found = ((entry.pid, _stat_of(entry)) for entry in toolhelp.entries() if is_worth_reading(entry.name))
+    else:
+        found = ((pid, read_stat(pid)) for pid, name in _names() if is_worth_reading(name))
     return {pid: stat for pid, stat in found if stat is not None}
+
+
+def _stat_of(entry: toolhelp.Entry) -> Stat | None:
+    """Return the attributes of a process in a snapshot; that it is suspended is of no account there."""
+    try:
+        started = _or_none(psutil.Process(entry.pid).create_time)
+    except psutil.NoSuchProcess:
+        return None
+    return Stat(entry.name, ProcessStatus.RUNNING, entry.ppid, None, None, started)
 
 
 def _names() -> Iterator[tuple[int, str]]:
@@ -133,9 +147,15 @@ def _session(pid: int) -> int | None:
 def _own_user(process: psutil.Process) -> bool | None:
     if sys.platform == "win32":
         name = _or_none(process.username)
-        return None if name is None else name == psutil.Process().username()
+        return None if name is None else name == _user_name()
     uids = _or_none(process.uids)
     return None if uids is None else uids.real == os.getuid()
+
+
+@functools.cache
+def _user_name() -> str:
+    # Windows may ask the domain controller for it.
+    return psutil.Process().username()
 
 
 def _memory(process: psutil.Process) -> float | None:

@@ -7,7 +7,6 @@ asyncio's proactor loop, for one, closes it upon any error of a client's connect
 from __future__ import annotations
 
 import errno
-import socket
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,9 +14,9 @@ from enum import Enum
 from functools import partial
 
 from drover.core.events import Emit, PortListensAgain, PortLost, PortRefuses
+from drover.net.loopback import connect
 
 TICK_S = 2.0
-# Windows reports a refused connection on loopback only after two seconds.
 CONNECT_S = 3.0
 MAX_FAILURES = 3
 _REFUSED = {errno.ECONNREFUSED, getattr(errno, "WSAECONNREFUSED", errno.ECONNREFUSED)}
@@ -132,7 +131,7 @@ def refuses(address: Address) -> bool:
     """Return whether a connection is refused; silence and other errors prove nothing."""
     host, port = address
     try:
-        socket.create_connection((_SAME_MACHINE.get(host, host), port), timeout=CONNECT_S).close()
+        connect(_SAME_MACHINE.get(host, host), port, CONNECT_S).close()
     except OSError as error:
         return error.errno in _REFUSED
     return False

@@ -7,9 +7,11 @@ one that reads, so that a reader never waits for a writer. Each has its own lock
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import stat
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -197,7 +199,10 @@ class SessionDatabase:
         try:
             self._make_private()
         except (IsADirectoryError, PermissionError) as error:
-            return str(error.strerror)
+            if not self._path.is_dir():
+                # Another user's file, or one that another program has open, is no damaged database.
+                raise
+            return os.strerror(errno.EISDIR) if sys.platform == "win32" else str(error.strerror)
         writer = self._connect(OPEN_BUSY_S)
         try:
             reason = _prepared(writer)
@@ -257,7 +262,7 @@ class SessionDatabase:
         os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600))
         for path in _parts(self._path):
             with suppress(FileNotFoundError):
-                if stat.S_IMODE(path.stat().st_mode) & 0o077:
+                if sys.platform != "win32" and stat.S_IMODE(path.stat().st_mode) & 0o077:
                     path.chmod(0o600)
 
     def _move_away(self) -> Path:

@@ -29,8 +29,12 @@ _MARKER: Final = ".drover"
 _NAME = re.compile(r"[a-z0-9]{8}")
 _ALPHABET: Final = string.ascii_lowercase + string.digits
 
-# Chrome creates sockets in its temp folder, and crashes at its start if their paths are too long.
-_LONGEST_TEMP_PATH: Final = {"linux": 62, "darwin": 58}
+# Chrome creates sockets in its temp folder, and crashes at its start if their paths are too long. On macOS
+# the longest is that of Chrome for Testing: `/com.google.chrome.for.testing.XXXXXX/SingletonSocket` below it.
+_LONGEST_TEMP_PATH: Final = {"linux": 62, "darwin": 50}
+
+# Chrome's own files have up to some 100 characters below the profile, and Windows' limit is 260 (MAX_PATH).
+_LONGEST_WINDOWS_PATH: Final = 140
 
 # Windows keeps a file locked for a while after the process that had it open has ended.
 PAUSES_S: Final = (0.2, 0.4, 0.8)
@@ -120,6 +124,11 @@ class SessionFolders:
             raise StartRefused(
                 f"DROVER_DATA_DIR is {self._data_dir}: its path is {length - longest} characters too long "
                 "for Chrome's sockets; choose a shorter path"
+            )
+        if sys.platform == "win32" and len(str(self._data_dir)) > _LONGEST_WINDOWS_PATH:
+            raise StartRefused(
+                f"DROVER_DATA_DIR is {self._data_dir}: with more than {_LONGEST_WINDOWS_PATH} characters the "
+                "paths of Chrome's files are too long for Windows; choose a shorter path"
             )
         mark = SessionMark(str(self._data_dir), str(sample.path))
         if session_mark([f"chrome --type=renderer --user-data-dir={sample.profile} --lang=en"]) != mark:

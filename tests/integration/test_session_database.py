@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import random
 import shutil
@@ -23,7 +24,7 @@ from drover.browser.capabilities.tables import Ignored
 from drover.browser.health import Cause
 from drover.browser.recovery import Method, Recovery
 from drover.browser.running_browser import RunningBrowser
-from drover.core.errors import StartRefused, StorageUnavailable
+from drover.core.errors import StartObstructed, StartRefused, StorageUnavailable
 from drover.processes.host import boot
 from drover.processes.host.boot import boot_id
 from drover.processes.table import ProcessIdentity
@@ -397,6 +398,19 @@ def test_an_empty_file_is_a_new_database(path: Path) -> None:
         store.write([inserted(STORED)])
 
 
+def test_a_database_that_may_not_be_opened_is_left_in_place_and_refused(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(*_: object) -> int:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    path.write_bytes(b"another user's")
+    monkeypatch.setattr(os, "open", denied)
+    with pytest.raises(StartObstructed, match="cannot be used"):
+        SessionDatabase(path).open()
+    assert path.read_bytes() == b"another user's"
+
+
 def test_a_folder_in_place_of_the_database_is_set_aside(path: Path) -> None:
     path.mkdir()
     assert "directory" in is_set_aside(path)
@@ -665,11 +679,13 @@ def test_two_files_set_aside_in_a_row_have_two_names(path: Path) -> None:
 
 def test_the_boot_id_is_constant_while_the_machine_runs() -> None:
     assert boot_id() == boot_id()
-    assert boot_id()
+    # Windows needs none: pid and start time are unique there.
+    assert bool(boot_id()) is (sys.platform != "win32")
 
 
 def test_the_boot_minute_replaces_a_boot_id_that_cannot_be_read(
     monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(boot, "_KERNEL_BOOT_ID", folder / "nothing")
     assert int(boot_id()) % 60 == 0

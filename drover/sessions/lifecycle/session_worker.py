@@ -111,6 +111,7 @@ class SessionWorker:
         self._folders = folders
         self._end_orphans = end_orphans
         self._jobs = jobs
+        self._close_errors: dict[str, str] = {}
         self._emit = emit
         self._probe_timeout = probe_timeout
 
@@ -293,6 +294,7 @@ class SessionWorker:
         except Exception as error:
             self._close_failed(session, error)
             raise
+        self._close_errors.pop(session.session_id, None)
         if self._registry.forget(session):
             self._emit(events.SessionClosed(session.session_id, why.value))
 
@@ -309,7 +311,11 @@ class SessionWorker:
 
     def _close_failed(self, session: Session, error: Exception) -> None:
         self._registry.close_failed(session, error)
-        self._emit(events.SessionCloseIncomplete(session.session_id, str(error) or type(error).__name__))
+        reason = str(error) or type(error).__name__
+        # The close is retried every few seconds while another program holds a file of the session.
+        if self._close_errors.get(session.session_id) != reason:
+            self._close_errors[session.session_id] = reason
+            self._emit(events.SessionCloseIncomplete(session.session_id, reason))
 
     def _await_displaced(self, session: Session, displaced: Future[Any] | None) -> None:
         """Wait until the work that this close has overtaken is done, and end what it still starts."""

@@ -79,6 +79,13 @@ def test_a_healthy_machine_gets_no_advice() -> None:
             Status.PROBLEM,
             "115 or later",
         ),
+        (replace(WELL, store_python=True), "python", Status.WARNING, "python.org"),
+        (
+            replace(WELL, system="win32", port_holder=PortHolder.FORBIDDEN),
+            "port",
+            Status.PROBLEM,
+            "excludedportrange",
+        ),
         (
             replace(WELL, driver=ProgramReading(Path("/d"), "99.0.1")),
             "versions",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from drover.core.settings import (
     describe_settings,
     load_settings,
     named_variables,
+    quoted_values,
+    split_switches,
     unknown_variables,
 )
 
@@ -167,3 +170,50 @@ def test_every_setting_is_described_with_its_default() -> None:
     assert described["DROVER_PORT"][0] == "5010"
     assert described["DROVER_HEADLESS"][0] == "1"
     assert described["DROVER_API_TOKEN"][0] == "unset"
+
+
+SWITCHES = [
+    (r"--load-extension=C:\Users\me\ext --x", [r"--load-extension=C:\Users\me\ext", "--x"]),
+    (r'--a="C:\Program Files\x" --b', [r"--a=C:\Program Files\x", "--b"]),
+    (r"--a=C:\O'Brien --b", [r"--a=C:\O'Brien", "--b"]),
+    ("--a=#fff --b", ["--a=#fff", "--b"]),
+    ("", []),
+]
+
+
+@pytest.mark.parametrize(("text", "switches"), SWITCHES)
+def test_on_windows_switches_keep_backslashes_and_apostrophes(text: str, switches: list[str]) -> None:
+    assert split_switches(text, "win32") == switches
+
+
+def test_elsewhere_switches_are_separated_as_a_shell_does() -> None:
+    assert split_switches(r"--a='x y' --b=c\ d #e", "linux") == ["--a=x y", "--b=c d", "#e"]
+
+
+@pytest.mark.parametrize("system", ["win32", "linux"])
+def test_a_missing_quotation_mark_is_refused(system: str) -> None:
+    with pytest.raises(ValueError, match="quotation"):
+        split_switches('--a="x', system)
+
+
+def test_values_in_double_quotes_are_found_as_they_stand() -> None:
+    text = (
+        '# DROVER_PORT="1"\nDROVER_CHROMEDRIVER="C:\\new\\tools\\x.exe"\n'
+        'export DROVER_A = "C:\\b c" # mine\nDROVER_B=plain\nDROVER_C="a" "b"\n'
+    )
+    assert quoted_values(text) == {"DROVER_CHROMEDRIVER": r"C:\new\tools\x.exe", "DROVER_A": r"C:\b c"}
+
+
+@pytest.mark.parametrize("quote", ["", '"', "'"])
+def test_a_path_in_a_dotenv_file_is_read_with_its_backslashes(quote: str) -> None:
+    if quote == '"' and sys.platform != "win32":
+        pytest.skip("elsewhere a backslash in double quotes is an escape, as in a shell")
+    path = r"C:\Users\me\tools\new\chromedriver.exe"
+    Path(".env").write_text(f"DROVER_CHROMEDRIVER={quote}{path}{quote}\n", encoding="utf-8")
+    assert load_settings().chromedriver == path
+
+
+def test_a_dotenv_file_as_notepad_writes_it_is_read_from_its_first_line() -> None:
+    Path(".env").write_text("DROVER_PORT=5999\r\nDROVER_HEADLESS=0\r\n", encoding="utf-8-sig", newline="")
+    settings = load_settings()
+    assert (settings.port, settings.headless) == (5999, False)

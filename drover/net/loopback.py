@@ -1,0 +1,77 @@
+"""Connections to programs on this machine.
+
+Windows tries a refused connection again for two seconds before it reports the refusal (measured by others:
+pull request 2896 of libuv), which is as long as a health probe waits for its answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import sys
+
+# SIO_TCP_INITIAL_RTO with TCP_INITIAL_RTO_PARAMETERS: the default time, and no second SYN (mstcpip.h).
+_INITIAL_RTO = 0x98000011
+_NO_SECOND_SYN = struct.pack("<HBx", 0xFFFF, 0xFE)
+
+
+def connect(host: str, port: int, timeout: float) -> socket.socket:
+    """Return a connection to a program on this machine; a refusal is reported at once on every system.
+
+    Raises:
+        TimeoutError: There was no answer in time.
+        OSError: The connection was refused, or could not be made for want of descriptors.
+    """
+    connection = _socket_for(host)
+    try:
+        connection.settimeout(timeout)
+        connection.connect((host, port))
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+async def open_streams(host: str, port: int, limit: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Return asyncio's streams over a new connection, made as in `connect`.
+
+    Raises:
+        OSError: As in `connect`.
+    """
+    connection = _socket_for(host)
+    try:
+        connection.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(connection, (host, port))
+        return await asyncio.open_connection(sock=connection, limit=limit)
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _socket_for(host: str) -> socket.socket:
+    # asyncio switches Nagle's algorithm off only for sockets that say that they are TCP.
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    created = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    if sys.platform == "win32":
+        _refuse_at_once(created)
+    return created
+
+
+if sys.platform == "win32":
+    import ctypes
+
+    def _refuse_at_once(connection: socket.socket) -> None:
+        """Have Windows report the first refusal; systems before Windows 10 keep their default."""
+        ignored = ctypes.c_uint()
+        ctypes.WinDLL("ws2_32").WSAIoctl(
+            ctypes.c_size_t(connection.fileno()),
+            ctypes.c_uint(_INITIAL_RTO),
+            _NO_SECOND_SYN,
+            len(_NO_SECOND_SYN),
+            None,
+            0,
+            ctypes.byref(ignored),
+            None,
+            None,
+        )
