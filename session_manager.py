@@ -226,14 +226,6 @@ class SessionManager:
         """
         self._closer.close(session_id, deadline, keep=keep)
 
-    def save(self, session_id: str) -> None:
-        """Save the state of a session's browser now: its client is about to close windows of it.
-
-        Raises:
-            SessionNotFound: No session has this id.
-        """
-        self._state_saver.save_now([self.registry.get(session_id)])
-
     def hand_back(self, acquired: Acquired, request: AcquireRequest) -> None:
         """Close a new session whose client disconnected before the answer, unless it named an id or a key."""
         if acquired.created and request.session_id is None and request.key is None:
@@ -244,7 +236,7 @@ class SessionManager:
         """Why no session can be started now; None if nothing is known against it."""
         if self.registry.stopping:
             return "the service is stopping"
-        return self._repository.trouble or self._launcher.unavailable
+        return self._repository.trouble or self._folders.room.shortage or self._launcher.unavailable
 
     def emergency(self, deadline: Deadline) -> EmergencyReport:
         """End every Chrome of the machine and forget every session; no session starts until it is done.
@@ -360,9 +352,9 @@ class SessionManager:
         So none is evicted, and no browser started, for nothing.
 
         Raises:
-            StorageUnavailable: Nothing can be written to disk at present.
+            StorageUnavailable: Nothing can be written to disk at present, or the disk is almost full.
         """
-        trouble = self._repository.trouble
+        trouble = self._repository.trouble or self._folders.room.shortage
         if trouble is not None and not self.registry.has(request.session_id, request.key):
             raise StorageUnavailable(trouble)
 

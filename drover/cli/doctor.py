@@ -80,7 +80,7 @@ class DataFolder:
     Attributes:
         refusal: Why its path cannot be used.
         share: The kind of network share that it is on; None if it is on a local disk.
-        full: What is full and what to do; None if there is free space.
+        full: What is full and what to do; None if there is room for new sessions.
     """
 
     path: Path
@@ -224,7 +224,9 @@ def _data_folder(folder: DataFolder) -> Check:
         advice = "allow this user to write there, or set DROVER_DATA_DIR to another folder"
         return Check("data folder", Status.PROBLEM, f"{folder.path} is not writable", advice)
     if folder.full is not None:
-        return Check("data folder", Status.PROBLEM, f"no space left for {folder.path}", folder.full)
+        return Check(
+            "data folder", Status.PROBLEM, f"too little room on the disk of {folder.path}", folder.full
+        )
     if folder.share is not None:
         found = f"{folder.path} is on a network share ({folder.share}), where browsers are slow"
         return Check("data folder", Status.WARNING, found, "set DROVER_DATA_DIR to a folder on a local disk")

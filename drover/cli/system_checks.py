@@ -25,7 +25,6 @@ from drover.browser.binaries import (
     snap_notice,
 )
 from drover.browser.capabilities.switches import check_chrome_args
-from drover.browser.start_diagnostics import disk_full
 from drover.cli.doctor import DataFolder, PortHolder, ProgramReading, Sandbox, SystemReadings
 from drover.core.errors import DroverError, StartRefused
 from drover.core.settings import Settings
@@ -39,6 +38,7 @@ from drover.processes.host.permissions import (
 )
 from drover.processes.session_mark import OwnerState
 from drover.storage.instance_lock import read_owner
+from drover.storage.room import shortage_at
 from drover.storage.session_folders import SessionFolders
 
 _ANSWER_S = 3.0
@@ -148,7 +148,7 @@ def _data_folder(path: Path) -> DataFolder:
     # Path.exists() raises below a folder without search permission, and for a name that is too long.
     there = next(one for one in (path, *path.parents) if os.path.exists(one))  # noqa: PTH110
     writable = there.is_dir() and os.access(there, os.W_OK | os.X_OK)
-    return DataFolder(path, refusal, writable, network_share(there), disk_full(there))
+    return DataFolder(path, refusal, writable, network_share(there), shortage_at(there))
 
 
 def _port_holder(settings: Settings) -> PortHolder:

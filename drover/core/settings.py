@@ -89,8 +89,16 @@ def default_data_dir(system: str) -> Path:
 
     With `~/Library/Application Support/drover`, a user name of more than three characters would make the
     paths of Chrome's sockets too long.
+
+    Raises:
+        StartRefused: The user has no home folder, as in a container that runs with any user id.
     """
-    return Path.home() / ".drover" if system == "darwin" else user_data_path("drover", appauthor=False)
+    try:
+        return Path.home() / ".drover" if system == "darwin" else user_data_path("drover", appauthor=False)
+    except RuntimeError as error:
+        raise StartRefused(
+            f"{PREFIX}DATA_DIR is not set and this user has no home folder: set it to the path of a folder"
+        ) from error
 
 
 def _absolute(path: Path) -> Path:
@@ -233,7 +241,10 @@ def named_variables() -> tuple[str, ...]:
 def describe_settings() -> Iterable[tuple[str, str, str]]:
     """Return the variable, default and meaning of every setting, for `--help`."""
     for name, field in Settings.model_fields.items():
-        default = field.get_default(call_default_factory=True, validated_data={})
+        try:
+            default = field.get_default(call_default_factory=True, validated_data={})
+        except StartRefused:
+            default = None
         yield PREFIX + name.upper(), _shown_default(default), field.description or ""
 
 

@@ -78,6 +78,7 @@ EXPIRY_TICK_S = 600.0
 SIGN_OF_LIFE_S = 10.0
 SAVE_TICK_S = 1.0
 REAP_TICK_S = 5.0
+ROOM_TICK_S = 1.0
 JOBS_S = 3.0
 """How long the stop waits for background jobs, after the sessions have been closed."""
 
@@ -187,6 +188,7 @@ class Drover:
             Task("profiles that were set aside", EXPIRY_TICK_S, profiles.remove_expired),
             Task("saved state", SAVE_TICK_S, lambda: state_saver.tick(self._registry.sessions())),
             Task("start probe", IDLE_TICK_S, start_probe.begin),
+            Task("room on the disk", ROOM_TICK_S, self._folders.room.read),
             Task("ended ChromeDrivers", REAP_TICK_S, self._launcher.reap),
             Task("defunct processes", REAP_TICK_S, lambda: reap_orphans(is_whole_program=is_whole_program)),
             Task("sign of life", SIGN_OF_LIFE_S, self._lock.touch),
@@ -219,6 +221,7 @@ class Drover:
             StartRefused: The folder cannot be used or is in use, or a browser setting is invalid.
         """
         self._folders.check()
+        self._folders.room.read()
         self._lock.acquire()
         self._at_stop("the lock of the data folder", self._lock.release)
         share = network_share(self.settings.data_dir)

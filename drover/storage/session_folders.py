@@ -21,9 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from drover.core.errors import BrowserUnavailable, StartRefused, start_refused
+from drover.core.errors import BrowserUnavailable, StartRefused, StorageUnavailable, start_refused
 from drover.processes.folders import folder_id
 from drover.processes.session_mark import MarkedSession, SessionMark, session_mark
+from drover.storage.room import RoomWatch
 
 _MARKER: Final = ".drover"
 _NAME = re.compile(r"[a-z0-9]{8}")
@@ -97,10 +98,15 @@ class SessionFolder:
 
 
 class SessionFolders:
-    """The session folders of one data folder; creates, lists and removes them. Thread-safe."""
+    """The session folders of one data folder; creates, lists and removes them. Thread-safe.
+
+    Attributes:
+        room: Whether there is room for a new session on the disk.
+    """
 
     def __init__(self, data_dir: Path) -> None:
         self._data_dir = data_dir
+        self.room = RoomWatch(data_dir)
         self._root = data_dir / "s"
 
     def check(self) -> None:
@@ -144,11 +150,19 @@ class SessionFolders:
         return SessionFolder(self._root / "".join(secrets.choice(_ALPHABET) for _ in range(8)))
 
     def make(self, folder: SessionFolder) -> None:
-        """Create a chosen folder with all its parts, accessible to the user of the service only.
+        """Create the chosen folder of a new session with all its parts, if there is room for one.
 
         Raises:
-            BrowserUnavailable: The disk is full, or the data folder is missing.
+            StorageUnavailable: The disk is almost full.
+            BrowserUnavailable: The folder cannot be created; the data folder may be missing.
         """
+        shortage = self.room.read()
+        if shortage is not None:
+            raise StorageUnavailable(shortage)
+        self._make(folder)
+
+    def _make(self, folder: SessionFolder) -> None:
+        """Create a folder with all its parts, accessible to the user of the service only."""
         try:
             folder.path.mkdir(mode=0o700)
             (folder.path / _MARKER).touch(mode=0o600, exist_ok=False)
@@ -164,7 +178,7 @@ class SessionFolders:
         """
         self.reclaim(folder)
         if not self._is_ours(folder.path):
-            self.make(folder)
+            self._make(folder)
 
     def reset(self, folder: SessionFolder) -> None:
         """Empty the profile of a session that has never had a browser.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Final
 
 import psutil
@@ -22,49 +23,93 @@ pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or os.geteuid() != 0 or shutil.which("unshare") is None,
     reason="only root on Linux can mount file systems and create namespaces",
 )
-SMALL_MB = 6
+MEGABYTE: Final = 1_000_000
 
 
-@contextmanager
-def small_disk() -> Iterator[Service]:
-    """Run a service whose data folder is on a disk of some megabytes."""
-    service = Service(short_folder())
-    service.data_dir.mkdir()
-    try:
-        done = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", f"size={SMALL_MB}m", "tmpfs", service.data_dir],
-            capture_output=True,
-            check=False,
-        )
-        if done.returncode != 0:
+class Disk:
+    """A disk of its own for a data folder; it is resized, so that filling it takes no memory."""
+
+    def __init__(self, mounted: Path) -> None:
+        self.mounted = mounted
+
+    def mount(self) -> None:
+        """Mount it, with room for sessions; skip the test if this machine allows no mounts."""
+        command = ["mount", "-t", "tmpfs", "-o", "size=1000m", "tmpfs", str(self.mounted)]
+        if subprocess.run(command, capture_output=True, check=False).returncode != 0:
             pytest.skip("this machine allows no mounts")
+
+    def unmount(self) -> None:
+        subprocess.run(["umount", "--lazy", self.mounted], check=True)
+
+    def leave(self, megabytes: int) -> None:
+        """Leave so much room."""
+        found = os.statvfs(self.mounted)
+        used = (found.f_blocks - found.f_bfree) * found.f_frsize
+        self._resize(f"size={used + megabytes * MEGABYTE}")
+
+    def leave_files(self, number: int) -> None:
+        """Leave room for so many files and folders."""
+        found = os.statvfs(self.mounted)
+        self._resize(f"nr_inodes={found.f_files - found.f_ffree + number}")
+
+    def _resize(self, size: str) -> None:
+        subprocess.run(["mount", "-o", f"remount,{size}", self.mounted], check=True)
+
+
+@pytest.fixture
+def disk() -> Iterator[tuple[Service, Disk]]:
+    """Run a service whose data folder is a disk of its own."""
+    service = Service(short_folder(), watch_interval=0)
+    service.data_dir.mkdir()
+    disk = Disk(service.data_dir)
+    try:
+        disk.mount()
         try:
-            yield service.start()
+            yield service.start(), disk
             service.finish()
         finally:
-            subprocess.run(["umount", "--lazy", service.data_dir], check=True)
+            disk.unmount()
     finally:
         service.reap()
 
 
-def test_a_full_disk_affects_only_new_sessions_until_space_is_free() -> None:
-    with small_disk() as service:
-        old = service.create()
-        ballast = service.data_dir / "ballast"
-        with suppress(OSError), ballast.open("wb", buffering=0) as file:
-            while file.write(b"x" * 4096):
-                pass
-        error = expect_error(service.post("/sessions"), 503, "browser_unavailable")
-        assert "free some" in error.lower() or "make room" in error
-        assert service.listed().keys() == {old["session_id"]}
-        assert expect(service.get(f"/sessions/{old['session_id']}"))["recovered"] is False
-        assert {process.pid for process in service.processes()} <= pids_of(old)
-        assert len(service.session_folders()) == 1
-        ballast.unlink()
-        new = service.create()
-        for session in (old, new):
-            expect(service.delete(f"/sessions/{session['session_id']}"))
-        assert not any("Traceback" in line for line in service.logs())
+def health(service: Service) -> int:
+    return service.get("/health").status_code
+
+
+@pytest.mark.parametrize(
+    ("fill", "found"),
+    [
+        (lambda disk: disk.leave(190), r"only \d+ MB \(\d+\.\d %\) free"),
+        (lambda disk: disk.leave(1), r"only \d+ MB \(\d+\.\d %\) free"),
+        (lambda disk: disk.leave_files(0), r"only 0 inodes left"),
+    ],
+    ids=["little space", "no space", "no inode"],
+)
+def test_a_full_disk_affects_only_new_sessions_until_there_is_room(
+    disk: tuple[Service, Disk], fill: Callable[[Disk], None], found: str
+) -> None:
+    service, volume = disk
+    old = service.create(session_id="old")
+    fill(volume)
+    wait_until(lambda: health(service) == 503, "the service is unhealthy")
+    assert re.search(found, service.get("/health").json()["reason"])
+    for request in ({}, {"session_id": "new"}, {"key": "new"}):
+        assert re.search(
+            found, expect_error(service.post("/sessions", json=request), 503, "storage_unavailable")
+        )
+    assert re.search(found, service.post("/wd/hub/session", json={"capabilities": {}}).text)
+    assert expect(service.get("/sessions/old"))["recovered"] is False
+    assert Driver(old).run("return 6 * 7") == 42
+    assert {process.pid for process in service.processes()} <= pids_of(old)
+    assert len(service.session_folders()) == 1
+    volume.leave(900)
+    volume.leave_files(10_000)
+    wait_until(lambda: health(service) == 200, "the service is healthy")
+    new = service.create()
+    for session in (old, new):
+        expect(service.delete(f"/sessions/{session['session_id']}"))
+    assert not any("Traceback" in line for line in service.logs())
 
 
 def within(command: list[str], service: Service) -> Service:
@@ -124,5 +169,20 @@ def test_as_the_first_process_of_a_container_it_reaps_everything_that_it_inherit
         app.send_signal(signal.SIGTERM)
         assert service.wait_for_exit() == 0
         assert not living([app.pid])
+    finally:
+        service.reap()
+
+
+def test_a_user_without_a_home_folder_and_a_name_can_run_it() -> None:
+    service = Service(short_folder(), chrome_args="--no-sandbox")
+    service.folder.chmod(0o777)
+    service.folder.parent.chmod(0o711)
+    own_user = ["setpriv", "--reuid=54321", "--regid=54321", "--clear-groups"]
+    if subprocess.run([*own_user, sys.executable, "-c", ""], check=False).returncode != 0:
+        pytest.skip("another user cannot run this Python")
+    try:
+        within(["env", "--unset=HOME", *own_user], service)
+        assert Driver(service.create()).run("return 6 * 7") == 42
+        service.finish()
     finally:
         service.reap()

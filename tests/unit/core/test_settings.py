@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from platformdirs import user_data_path
@@ -217,3 +218,19 @@ def test_a_dotenv_file_as_notepad_writes_it_is_read_from_its_first_line() -> Non
     Path(".env").write_text("DROVER_PORT=5999\r\nDROVER_HEADLESS=0\r\n", encoding="utf-8-sig", newline="")
     settings = load_settings()
     assert (settings.port, settings.headless) == (5999, False)
+
+
+def test_a_user_without_a_home_folder_has_to_set_the_data_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    users = pytest.importorskip("pwd", reason="Windows knows the folder of every user")
+
+    def unknown(_: int) -> NoReturn:
+        raise KeyError("uid not found")
+
+    for variable in ("HOME", "XDG_DATA_HOME", "DROVER_DATA_DIR"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(users, "getpwuid", unknown)
+    with pytest.raises(StartRefused, match="DROVER_DATA_DIR is not set and this user has no home folder"):
+        load_settings()
+    assert [default for name, default, _ in describe_settings() if name == "DROVER_DATA_DIR"] == ["unset"]
+    monkeypatch.setenv("DROVER_DATA_DIR", "/srv/drover")
+    assert load_settings().data_dir == Path("/srv/drover")
