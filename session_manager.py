@@ -226,6 +226,14 @@ class SessionManager:
         """
         self._closer.close(session_id, deadline, keep=keep)
 
+    def save(self, session_id: str) -> None:
+        """Save the state of a session's browser now: its client is about to close windows of it.
+
+        Raises:
+            SessionNotFound: No session has this id.
+        """
+        self._state_saver.save_now([self.registry.get(session_id)])
+
     def hand_back(self, acquired: Acquired, request: AcquireRequest) -> None:
         """Close a new session whose client disconnected before the answer, unless it named an id or a key."""
         if acquired.created and request.session_id is None and request.key is None:

@@ -1,26 +1,25 @@
-"""WebSocket endpoints of a session: Chrome DevTools (CDP) and ChromeDriver's BiDi, relayed per message.
-
-Nothing is read ahead: if one side reads slowly, the other side has to wait, and no message queues up here.
-"""
+"""WebSocket endpoints of a session: Chrome DevTools (CDP) and ChromeDriver's BiDi."""
 
 from __future__ import annotations
 
-import asyncio
 import re
 from concurrent.futures import Executor
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus, WebSocketException
 
+from drover.attach.end_commands import FindEnd, bidi_end, cdp_end
 from drover.attach.router import Route
+from drover.attach.socket_relay import SocketRelay
 from drover.browser.health import Probe, ProbeResult, probe
 from drover.browser.running_browser import RunningBrowser
-from drover.core.deadline import Deadline
-from drover.core.errors import BrowserUnavailable, NotFound
+from drover.core.deadline import REQUEST_S, Deadline
+from drover.core.errors import BrowserUnavailable, NotFound, SessionNotFound
 from drover.net.addresses import Addresses
-from drover.net.asgi import Message, Receive, Scope, Send, header, json_answer, on_thread, send_answer
+from drover.net.asgi import Receive, Scope, Send, header, json_answer, on_thread, send_answer
 from drover.sessions.pool.driver_access import DriverAccess
 from drover.sessions.pool.session import Session
 from session_manager import SessionManager
@@ -28,10 +27,6 @@ from session_manager import SessionManager
 RECOVERY_TIMEOUT_S = 120.0
 CONNECT_S = 5.0
 CLOSE_S = 2.0
-GOING_AWAY, INTERNAL_ERROR = 1001, 1011
-MAX_REASON_BYTES = 123
-# RFC 6455 reserves these codes for local use; they must not be sent in a close frame.
-_NEVER_SENT = frozenset({1005, 1006, 1015})
 _TARGET = r"(?P<target_id>[A-Za-z0-9_-]+)"
 _SESSION = r"/sessions/(?P<session_id>[^/]+)"
 MAX_DEVTOOLS_ANSWER_BYTES = 32 * 1024 * 1024
@@ -77,13 +72,15 @@ class DevToolsSockets:
 
     async def _browser_socket(self, scope: Scope, receive: Receive, send: Send, session_id: str) -> None:
         session, running = await self._attachable(session_id)
-        await self._join(session, _devtools(running, f"browser/{running.browser_guid}"), receive, send)
+        await self._join(
+            session, _devtools(running, f"browser/{running.browser_guid}"), cdp_end, receive, send
+        )
 
     async def _page_socket(
         self, scope: Scope, receive: Receive, send: Send, session_id: str, target_id: str
     ) -> None:
         session, running = await self._attachable(session_id)
-        await self._join(session, _devtools(running, f"page/{target_id}"), receive, send)
+        await self._join(session, _devtools(running, f"page/{target_id}"), cdp_end, receive, send)
 
     async def _bidi_socket(self, scope: Scope, receive: Receive, send: Send, secret: str) -> None:
         known = self._driver_access.of_bidi_secret(secret)
@@ -93,7 +90,7 @@ class DevToolsSockets:
                 f"BiDi of session {session.session_id} ended when its ChromeDriver was replaced. "
                 "The browser is the same: continue over WebDriver or CDP, or open a new session."
             )
-        await self._join(session, running.bidi_url, receive, send)
+        await self._join(session, running.bidi_url, bidi_end, receive, send)
 
     async def _version(self, scope: Scope, receive: Receive, send: Send, session_id: str) -> None:
         _, running = await self._attachable(session_id)
@@ -131,7 +128,9 @@ class DevToolsSockets:
             raise BrowserUnavailable(f"Chrome did not answer {path} ({found.error}); retry")
         return found.body
 
-    async def _join(self, session: Session, upstream: str, receive: Receive, send: Send) -> None:
+    async def _join(
+        self, session: Session, upstream: str, find_end: FindEnd, receive: Receive, send: Send
+    ) -> None:
         """Connect a client's socket, whose handshake is still pending, to the browser or to ChromeDriver."""
         await receive()
         try:
@@ -157,64 +156,24 @@ class DevToolsSockets:
             ) from error
         with self._driver_access.use(session):
             await send({"type": "websocket.accept"})
-            await _pump(socket, receive, send)
+            session_id = session.session_id
+            relay = SocketRelay(
+                find_end,
+                partial(self._end_session, session_id),
+                lambda: self._driver_access.has_ended(session_id),
+            )
+            await relay.run(socket, receive, send)
+
+    async def _end_session(self, session_id: str) -> None:
+        """End a session as its client has asked for; what it holds is kept for the next one of its key."""
+        # Another client may have ended it in the meantime.
+        with suppress(SessionNotFound):
+            await on_thread(
+                self._executor, partial(self._manager.close, session_id, Deadline(REQUEST_S), keep=True)
+            )
 
     def _addresses(self, scope: Scope) -> Addresses:
         return Addresses.seen_by(header(scope, b"host"), scope["scheme"], self._port)
-
-
-async def _pump(socket: ClientConnection, receive: Receive, send: Send) -> None:
-    """Relay messages both ways until one side closes, then close the other side with the same code."""
-    down = asyncio.create_task(_to_client(socket, send))
-    up = asyncio.create_task(_to_browser(socket, receive))
-    try:
-        await asyncio.wait({down, up}, return_when=asyncio.FIRST_COMPLETED)
-        client_left = up.done() and up.exception() is None
-        closed = None if client_left else await down
-        if closed is not None:
-            await send(_close_message(closed))
-    finally:
-        for task in (down, up):
-            task.cancel()
-        await asyncio.gather(down, up, return_exceptions=True)
-        await socket.close()
-
-
-async def _to_client(socket: ClientConnection, send: Send) -> ConnectionClosed | None:
-    """Relay messages until the browser's side closes; return its close, or None if the client left first."""
-    try:
-        while True:
-            message = await socket.recv()
-            kind = "text" if isinstance(message, str) else "bytes"
-            await send({"type": "websocket.send", kind: message})
-    except ConnectionClosed as closed:
-        return closed
-    except OSError:
-        return None
-
-
-async def _to_browser(socket: ClientConnection, receive: Receive) -> None:
-    while True:
-        message = await receive()
-        if message["type"] == "websocket.disconnect":
-            code = message.get("code", GOING_AWAY)
-            await socket.close(GOING_AWAY if code in _NEVER_SENT else code, message.get("reason") or "")
-            return
-        content = message.get("text")
-        await socket.send(message["bytes"] if content is None else content)
-
-
-def _close_message(closed: ConnectionClosed) -> Message:
-    """Return the close message that a client gets when the browser's side has closed."""
-    if closed.rcvd is not None and closed.rcvd.code not in _NEVER_SENT:
-        code, reason = closed.rcvd.code, closed.rcvd.reason
-    else:
-        code, reason = (
-            INTERNAL_ERROR,
-            "Chrome closed this connection. Reconnect: a dead session is recovered then.",
-        )
-    short = reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore")
-    return {"type": "websocket.close", "code": code, "reason": short}
 
 
 def _devtools(running: RunningBrowser, path: str) -> str:

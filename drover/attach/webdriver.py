@@ -22,6 +22,7 @@ from drover.api.session_requests import (
 )
 from drover.api.validation import validated
 from drover.attach import file_commands, w3c
+from drover.attach.end_commands import CDP_COMMANDS, closes_browser
 from drover.attach.relay import CommandQueue
 from drover.attach.router import Route
 from drover.browser.capabilities.policy import CheckedCapabilities, Policy
@@ -112,8 +113,14 @@ class WebDriver:
         if is_file:
             await send_answer(send, await self._file(session_id, scope["method"], command, body))
             return
+        if scope["method"] == "POST" and closes_browser(command, body):
+            await self._close(session_id)
+            await send_answer(send, w3c.value(CDP_COMMANDS[command]))
+            return
         begun = time.monotonic()
         queue = self._queue(session_id)
+        if (scope["method"], command) == ("DELETE", "/window"):
+            await self._save_before_last_window(session_id)
         gone: Future[None] = Future()
         # A disconnect matters only while the command waits; always watching for it costs 30 us per command.
         watch = asyncio.create_task(caller_left(receive, gone)) if queue.is_busy else None
@@ -131,6 +138,12 @@ class WebDriver:
             await self._note(session_id, scope["method"], command, body, answer)
         await send_answer(send, answer)
         self._observe(time.monotonic() - begun)
+
+    async def _save_before_last_window(self, session_id: str) -> None:
+        """Save a session that ends if this is its last window: ChromeDriver then ends the browser at once."""
+        session = self._driver_access.session(session_id)
+        if session.ends_with_last_window and session.key is not None:
+            await on_thread(self._executor, partial(self._manager.save, session_id))
 
     async def _file(self, session_id: str, method: str, command: str, body: bytes) -> Response:
         session = self._driver_access.session(session_id)

@@ -41,6 +41,11 @@ class DriverAccess:
         """Return whether there is a session with this id."""
         return any(session.session_id == session_id for session in self._registry.sessions())
 
+    def has_ended(self, session_id: str) -> bool:
+        """Return whether a session is being closed, or no longer exists."""
+        known = [one for one in self._registry.sessions() if one.session_id == session_id]
+        return not known or known[0].state is SessionState.CLOSING
+
     def of_bidi_secret(self, secret: str) -> Session:
         """Return the session whose BiDi address contains this secret.
 

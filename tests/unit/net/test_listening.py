@@ -13,6 +13,7 @@ from websockets.http11 import Response
 
 from drover.attach import devtools_sockets
 from drover.attach.devtools_sockets import DevToolsSockets
+from drover.attach.end_commands import cdp_end
 from drover.core.errors import BrowserUnavailable, DroverError, NotFound
 from drover.net.asgi import Message
 from drover.sessions.pool.driver_access import DriverAccess
@@ -47,4 +48,4 @@ def test_a_browser_that_ended_is_distinguished_from_a_missing_page(
         unused = cast("SessionManager", None), cast("DriverAccess", None)
         sockets = DevToolsSockets(*unused, pool, port=5010, probe_timeout=1.0)
         with pytest.raises(told):
-            asyncio.run(sockets._join(session("one"), "ws://127.0.0.1:1/", receive, send))
+            asyncio.run(sockets._join(session("one"), "ws://127.0.0.1:1/", cdp_end, receive, send))
