@@ -91,7 +91,7 @@ class SocketRelay:
         await asyncio.gather(down, return_exceptions=True)
         with suppress(OSError):  # the client did not wait for the answer
             await send({"type": "websocket.send", "text": answer})
-            await send({"type": "websocket.close", "code": code, "reason": ""})
+            await send(close_with(code, ""))
 
 
 async def _to_client(socket: ClientConnection, send: Send) -> ConnectionClosed | None:
@@ -118,5 +118,10 @@ def close_message(closed: ConnectionClosed, *, has_ended: bool) -> Message:
             INTERNAL_ERROR,
             "Chrome closed this connection. Reconnect: a dead session is recovered then.",
         )
+    return close_with(code, reason)
+
+
+def close_with(code: int, reason: str) -> Message:
+    """Return a close message; the reason is cut to what a close frame can hold."""
     short = reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore")
     return {"type": "websocket.close", "code": code, "reason": short}

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError, Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
+from drover.browser.attach_gate import AttachGate
 from drover.browser.devtools_connection import TIMEOUTS, Connection, DevToolsFailed
 from drover.browser.page_targets import NO_SIGNALS, BrowserSignals
 from drover.browser.running_browser import RunningBrowser
@@ -29,6 +30,7 @@ class DevTools:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._connections: dict[str, Future[Connection]] = {}
+        self._gates: dict[str, AttachGate] = {}
         self._lock = threading.Lock()
 
     def start(self) -> None:
@@ -80,10 +82,36 @@ class DevTools:
             else NO_SIGNALS
         )
 
+    @contextmanager
+    def gate(self, running: RunningBrowser, spare: frozenset[str]) -> Iterator[str]:
+        """Yield a DevTools address of a browser that lists the `spare` targets last (see `AttachGate`).
+
+        A ChromeDriver that has attached through it in the `with` block uses it until it ends.
+
+        Raises:
+            DevToolsFailed: The address cannot be made.
+        """
+        loop, gate = self._running_loop(), AttachGate(running, spare)
+        try:
+            asyncio.run_coroutine_threadsafe(gate.open(), loop).result(CONNECT_S)
+        except (OSError, CancelledError, *TIMEOUTS) as error:
+            raise DevToolsFailed(f"No DevTools address for ChromeDriver: {error}") from error
+        try:
+            yield gate.address
+        except BaseException:
+            asyncio.run_coroutine_threadsafe(gate.close(), loop)
+            raise
+        loop.call_soon_threadsafe(gate.attached)
+        with self._lock:
+            self._gates[running.browser_guid] = gate
+
     def forget(self, browser_guid: str) -> None:
         """Close the connection to a browser, if there is one."""
         with self._lock:
             known = self._connections.pop(browser_guid, None)
+            gate = self._gates.pop(browser_guid, None)
+        if gate is not None and self._loop is not None:
+            asyncio.run_coroutine_threadsafe(gate.close(), self._loop)
         if known is not None and known.done() and known.exception() is None and self._loop is not None:
             asyncio.run_coroutine_threadsafe(known.result().close(), self._loop)
 

@@ -90,6 +90,14 @@ class Connection:
         """
         return self._run(self._call_page(target_id, method, parameters), timeout)
 
+    def call_pages(self, method: str, timeout: float) -> Mapping[str, CdpResult]:
+        """Send a command to every page; return the results of those that answer in time, by target id.
+
+        Raises:
+            DevToolsFailed: The connection is lost.
+        """
+        return self._run(self._call_pages(method, timeout), timeout + SPARE_S)
+
     def reload_page(self, target_id: str, timeout: float) -> None:
         """Reload a page, with a new renderer if its own has crashed.
 
@@ -191,6 +199,15 @@ class Connection:
         if not self.alive:
             raise DevToolsFailed("The connection to Chrome was lost")
         return dict(zip(targets, answered, strict=True))
+
+    async def _call_pages(self, method: str, timeout: float) -> Mapping[str, CdpResult]:
+        targets = [page.target_id for page in self.pages]
+        calls = (asyncio.wait_for(self._call_page(target, method, {}), timeout) for target in targets)
+        results = await asyncio.gather(*calls, return_exceptions=True)
+        if not self.alive:
+            raise DevToolsFailed("The connection to Chrome was lost")
+        answered = zip(targets, results, strict=True)
+        return {target: one for target, one in answered if not isinstance(one, BaseException)}
 
     async def _silent_pages(self, timeout: float) -> tuple[PageTarget, ...]:
         answered = await self._each_page("Runtime.evaluate", {"expression": "0"}, timeout)

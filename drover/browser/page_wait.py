@@ -10,7 +10,7 @@ process a page is in.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from urllib.parse import urlsplit
@@ -53,7 +53,7 @@ class LastResort:
     @property
     def lost(self) -> str:
         """The page as `recovery.lost` names it."""
-        return f"{'popup' if self.action is Action.CLOSE else 'page'}:{_address(self.page)}"
+        return f"{'popup' if self.action is Action.CLOSE else 'page'}:{_address(self.page.url)}"
 
 
 def last_resort(
@@ -102,6 +102,10 @@ class PageWait:
     def lost(self) -> tuple[str, ...]:
         """The dialogs that were answered and the pages that were given up, as `recovery.lost` names them."""
         return (*self._answers.lost, *self._lost)
+
+    def note_reloads(self, urls: Iterable[str]) -> None:
+        """Take note that pages with these addresses had to be loaded again."""
+        self._lost += [f"page:{_address(url)}" for url in urls]
 
     def until_all_answer(self, deadline: Deadline, wanted: StillWanted) -> None:
         """Wait until every page answers.
@@ -185,14 +189,14 @@ class _Activity:
 
 
 def _still_silent(silent: Sequence[PageTarget]) -> str:
-    names = ", ".join(sorted({_address(page) for page in silent}))
+    names = ", ".join(sorted({_address(page.url) for page in silent}))
     return (
         f"A new ChromeDriver can attach only if every page answers, and this one does not: {names}. "
         "Its script is running, or it waits for a server; it was left as it is. Retry later"
     )
 
 
-def _address(page: PageTarget) -> str:
+def _address(url: str) -> str:
     """Return the address of a page without its query, which may contain a secret."""
-    parts = urlsplit(page.url)
+    parts = urlsplit(url)
     return f"{parts.scheme}:{'//' if parts.netloc else ''}{parts.netloc}{parts.path}"

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from drover.browser import driver_client, health, start_diagnostics
+from drover.browser.bidi_attach import documents, load_again, spare_page
 from drover.browser.capabilities import merge
 from drover.browser.capabilities.policy import CheckedCapabilities
 from drover.browser.devtools import DevTools
@@ -79,8 +80,6 @@ class Reattacher:
     def reattach(self, session: Attachment, deadline: Deadline, wanted: StillWanted) -> Reattached:
         """Replace the ChromeDriver of a browser that lives.
 
-        BiDi is not restored: requesting it would send the page to about:blank (ChromeDriver 156).
-
         Raises:
             BrowserUnavailable: ChromeDriver could not be started or attached, or a page does not answer.
             CleanupIncomplete: A ChromeDriver could not be ended.
@@ -116,7 +115,11 @@ class Reattacher:
             wait.until_all_answer(deadline, wanted)
             driver, url = self._launcher.start_driver(session.folder, session.running, deadline, wanted)
             try:
-                running = _attach(session, driver, url, max(1.0, deadline.within(patience).remaining()))
+                timeout = max(1.0, deadline.within(patience).remaining())
+                if session.checked.wants_bidi:
+                    running = self._attach_with_bidi(session, connection, wait, driver, url, timeout)
+                else:
+                    running = _attach(session.running.debugger_address, session, driver, url, timeout)
                 wait.until_all_answer(deadline, wanted)
                 _choose_window(running, session.window)
             except driver_client.CommandTimeout as error:
@@ -135,6 +138,21 @@ class Reattacher:
             else:
                 return running
 
+    def _attach_with_bidi(
+        self,
+        session: Attachment,
+        connection: Connection,
+        wait: PageWait,
+        driver: ProcessIdentity,
+        url: str,
+        timeout: float,
+    ) -> RunningBrowser:
+        before = documents(connection)
+        with spare_page(self._devtools, session.running, connection) as address:
+            running = _attach(address, session, driver, url, timeout)
+        wait.note_reloads(load_again(connection, before))
+        return running
+
 
 def _open_window(connection: Connection) -> bool:
     """Open a window if none is left; return whether that was necessary."""
@@ -144,9 +162,11 @@ def _open_window(connection: Connection) -> bool:
     return True
 
 
-def _attach(session: Attachment, driver: ProcessIdentity, url: str, timeout: float) -> RunningBrowser:
+def _attach(
+    address: str, session: Attachment, driver: ProcessIdentity, url: str, timeout: float
+) -> RunningBrowser:
     running = session.running
-    capabilities = merge.for_reattach(session.checked, running.debugger_address)
+    capabilities = merge.for_reattach(session.checked, address)
     answer = driver_client.new_session(url, capabilities, timeout)
     attached = describe(driver, url, answer, running.browser, running.debugger_address)
     if attached.browser_guid != running.browser_guid:

@@ -14,6 +14,8 @@ from typing import Any, cast
 from a2wsgi import WSGIMiddleware
 from flask import Flask
 
+from drover.attach.attaching import Attaching
+from drover.attach.bidi_sockets import BidiSockets
 from drover.attach.devtools_sockets import DevToolsSockets
 from drover.attach.event_stream import EventStream, StateProviders
 from drover.attach.live import LiveView
@@ -317,14 +319,22 @@ class Drover:
             watch_s=self.settings.health_timeout,
             observe=self._metrics.observe_relay,
         )
+        attaching = Attaching(self.manager, self._drivers)
+        bidi = BidiSockets(attaching, self._driver_access)
         sockets = DevToolsSockets(
-            self.manager,
+            attaching,
             self._driver_access,
             self._drivers,
             port=self.settings.port,
             probe_timeout=self.settings.health_timeout,
         )
-        return [*webdriver.routes(), *sockets.routes(), *self._live.routes(), *self.stream.routes()]
+        return [
+            *webdriver.routes(),
+            *sockets.routes(),
+            *bidi.routes(),
+            *self._live.routes(),
+            *self.stream.routes(),
+        ]
 
     def _flask(self) -> Flask:
         app = Flask("drover", static_folder=None)

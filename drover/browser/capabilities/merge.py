@@ -25,6 +25,7 @@ _KEPT_BY_REATTACH = (
     "strictFileInteractability",
     "timeouts",
     "unhandledPromptBehavior",
+    "webSocketUrl",
     LOGGING_PREFS,
 )
 _OPTIONS_KEPT_BY_REATTACH = ("enableExtensionTargets", "perfLoggingPrefs", "windowTypes")
@@ -73,8 +74,9 @@ def for_reattach(checked: CheckedCapabilities, debugger_address: str) -> dict[st
     """Return the `alwaysMatch` that attaches a new ChromeDriver to a running browser at `host:port`.
 
     It must not change the page. With a `debuggerAddress` ChromeDriver 156 rejects `mobileEmulation` and
-    `excludeSwitches`, and with `webSocketUrl` it sends the page to about:blank, so an emulated device and
-    a BiDi address are not restored; `args` and `prefs` are already in effect in Chrome.
+    `excludeSwitches`, so an emulated device is not restored; `args` and `prefs` are already in effect in
+    Chrome. With `webSocketUrl` it sends a page to about:blank: the address must be that of a gate that
+    offers it a spare one (`bidi_attach.py`).
     """
     kept = {name: v for name, v in checked.capabilities.items() if name in _KEPT_BY_REATTACH}
     options = {name: v for name, v in _options(checked).items() if name in _OPTIONS_KEPT_BY_REATTACH}

@@ -450,6 +450,7 @@ def test_a_reattach_asks_again_only_for_what_costs_the_page_nothing() -> None:
     assert merge.for_reattach(checked, "127.0.0.1:9") == {
         "timeouts": {"implicit": 5},
         "unhandledPromptBehavior": "ignore",
+        "webSocketUrl": True,
         "goog:loggingPrefs": {"performance": "ALL"},
         OPTIONS: {"perfLoggingPrefs": {"enableNetwork": True}, "debuggerAddress": "127.0.0.1:9"},
     }

@@ -1,0 +1,108 @@
+"""The BiDi endpoint: a client's socket to its session's ChromeDriver, and to the one that replaces it.
+
+If ChromeDriver ends, the session is recovered. A client that sends a command within three seconds goes on
+over its open socket: WebdriverIO never opens another one. A client that only listens has missed events and
+has to know it: its socket closes with 1012, and it goes on where it was when it connects again.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import deque
+from functools import partial
+
+from websockets.asyncio.client import ClientConnection
+
+from drover.attach.attaching import Attaching
+from drover.attach.bidi_client import BidiClient
+from drover.attach.bidi_conversation import Conversation, Upstream
+from drover.attach.router import Route
+from drover.core.errors import BrowserUnavailable, SessionNotFound
+from drover.net.asgi import Receive, Scope, Send
+from drover.sessions.pool.driver_access import DriverAccess
+
+KEPT_S = 600.0
+MAX_KEPT = 16
+"""Clients of one session whose subscriptions are kept until they connect again."""
+
+
+class BidiSockets:
+    """The endpoint for BiDi clients; all of it runs on one event loop.
+
+    Args:
+        attaching: Connects to sessions, and ends them.
+        driver_access: Finds sessions by their BiDi address, and counts an open socket as use.
+    """
+
+    def __init__(self, attaching: Attaching, driver_access: DriverAccess) -> None:
+        self._attaching = attaching
+        self._driver_access = driver_access
+        self._open: dict[str, list[Conversation]] = {}
+        self._left: dict[str, deque[tuple[float, BidiClient]]] = {}
+
+    def routes(self) -> list[Route]:
+        """Return the route. The address is the credential: only the client that requested it receives it."""
+        pattern = re.compile("/bidi/(?P<secret>[^/]+)")
+        return [Route("websocket", pattern, self._socket, needs_token=False)]
+
+    async def _socket(self, scope: Scope, receive: Receive, send: Send, secret: str) -> None:
+        session_id = self._driver_access.of_bidi_secret(secret).session_id
+        await receive()
+        socket = await self._dial(session_id)
+        upstream = Upstream(
+            check=partial(self._attaching.attachable, session_id),
+            dial=partial(self._dial, session_id),
+            end=partial(self._attaching.end_session, session_id),
+            has_ended=partial(self._driver_access.has_ended, session_id),
+            seems_well=partial(self._seems_well, session_id),
+        )
+        conversation = Conversation(self._client(session_id), upstream, receive, send)
+        others = self._open.setdefault(session_id, [])
+        others.append(conversation)
+        try:
+            with self._driver_access.use(self._driver_access.session(session_id)):
+                await send({"type": "websocket.accept"})
+                if await conversation.run(socket):
+                    self._keep(session_id, conversation.client)
+        finally:
+            others.remove(conversation)
+            if not others:
+                self._open.pop(session_id, None)
+
+    def _seems_well(self, session_id: str) -> bool:
+        try:
+            return self._driver_access.seems_well(self._driver_access.session(session_id))
+        except SessionNotFound:
+            return False
+
+    async def _dial(self, session_id: str) -> ClientConnection:
+        _, running = await self._attaching.attachable(session_id)
+        if running.bidi_url is None:
+            raise BrowserUnavailable(
+                f"Session {session_id} has no BiDi now: its ChromeDriver was replaced without it. "
+                "Continue over WebDriver or CDP, or open a new session."
+            )
+        return await self._attaching.dial(session_id, running.bidi_url)
+
+    def _client(self, session_id: str) -> BidiClient:
+        """Return the client that connects: one that has lost its socket or waits for it, else a new one."""
+        for conversation in self._open.get(session_id, ()):
+            if conversation.is_waiting:
+                conversation.give_way()
+                return conversation.client
+        self._drop_old()
+        kept = self._left.get(session_id)
+        return kept.popleft()[1] if kept else BidiClient()
+
+    def _keep(self, session_id: str, client: BidiClient) -> None:
+        self._left.setdefault(session_id, deque(maxlen=MAX_KEPT)).append((time.monotonic(), client))
+
+    def _drop_old(self) -> None:
+        """Forget the clients that have not connected again in time."""
+        expired = time.monotonic() - KEPT_S
+        for session_id, kept in tuple(self._left.items()):
+            while kept and kept[0][0] < expired:
+                kept.popleft()
+            if not kept:
+                del self._left[session_id]
