@@ -23,6 +23,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from tests.acceptance.driver_commands import Driver
 from tests.acceptance.pages import Pages
@@ -145,8 +146,8 @@ def dump(service: Service, pages: Pages) -> str:
 def values_of(session_id: str, document: Mapping[str, Any]) -> dict[str, str]:
     """Return patterns of a document's values with what stands for them."""
     running = document["running"]
-    driver_port = running["driver_url"].rsplit(":", 1)[1]
-    browser_port = running["debugger_address"].rsplit(":", 1)[1]
+    driver_port = urlsplit(running["driver_url"]).port
+    browser_port = urlsplit(f"//{running['debugger_address']}").port
     patterns = {
         rf'(?<="pid":){running["driver"]["pid"]}\b': "driver_pid",
         rf'(?<="pid":){running["browser"]["pid"]}\b': "browser_pid",
