@@ -1,0 +1,254 @@
+"""The use cases of sessions while the disk is full or another program has locked the session database."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from drover.browser import launcher
+from drover.browser.saved_state import SavedState
+from drover.core.deadline import Deadline
+from drover.core.errors import SessionNotFound, StorageUnavailable
+from drover.sessions.persistence import repository, writer
+from drover.sessions.persistence.records import SessionRecord, from_rows
+from drover.sessions.pool.session import Lease, Session, SessionState
+from drover.storage import database
+from drover.storage.changes import Change
+from drover.storage.database import SessionDatabase
+from tests.integration.service_harness import TIMEOUT_S, ServiceHarness, running_harness
+from tests.machine import run_concurrently, wait_until
+from tests.unit.examples import NOW
+
+BRIEF_S = 0.2
+"""How long a promise waits for the disk in these tests."""
+
+
+@pytest.fixture
+def harness(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServiceHarness]:
+    monkeypatch.setattr(launcher, "GRACE_S", 0.5)
+    for module in (writer, repository):
+        monkeypatch.setattr(module, "PROMISE_S", BRIEF_S)
+    monkeypatch.setattr(database, "BUSY_S", BRIEF_S / 10)
+    with running_harness(folder, monkeypatch, max_sessions=2) as harness:
+        yield harness
+
+
+@contextmanager
+def locked(harness: ServiceHarness) -> Iterator[None]:
+    """Let another program hold the lock of the session database."""
+    with closing(sqlite3.connect(harness.data_dir / "drover.db", isolation_level=None)) as backup:
+        backup.execute("BEGIN IMMEDIATE")
+        yield
+
+
+@contextmanager
+def full(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let no file of the session database grow."""
+
+    def write(_: SessionDatabase, changes: Sequence[Change]) -> None:
+        if changes:
+            raise StorageUnavailable("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SessionDatabase, "write", write)
+        yield
+
+
+def deadline() -> Deadline:
+    return Deadline(TIMEOUT_S)
+
+
+def close(harness: ServiceHarness, session_id: str, *, keep: bool = False) -> None:
+    harness.manager.close(session_id, deadline(), keep=keep)
+
+
+def on_disk(harness: ServiceHarness) -> dict[str, SessionRecord]:
+    """Return what the next start would find if the service was killed now."""
+    with closing(SessionDatabase(harness.data_dir / "drover.db")) as store:
+        assert store.open() is None
+        return {record.session_id: record for record in from_rows(store.load_all()).sessions}
+
+
+def flushed(harness: ServiceHarness) -> None:
+    """Wait until nothing is left to write."""
+    wait_until(lambda: not harness.manager._repository._writer.look(bool), "all is written")
+
+
+def has_trouble(harness: ServiceHarness) -> bool:
+    return harness.manager._repository.trouble is not None
+
+
+def remember(harness: ServiceHarness, session: Session, url: str) -> SavedState:
+    """Save a state of a session, as if it had been taken from its browser."""
+    state = SavedState(url)
+    harness.manager._state_saver.remember(session, state)
+    harness.manager._repository.save_state(session, state)
+    return state
+
+
+def test_a_session_whose_deletion_cannot_be_written_is_closing_until_it_is(harness: ServiceHarness) -> None:
+    session = harness.acquire("a", "k").session
+    remember(harness, session, "https://login.example/")
+    with locked(harness):
+        for _ in range(2):
+            with pytest.raises(StorageUnavailable, match="Another program has locked"):
+                close(harness, "a")
+            (listed,) = harness.manager.registry.sessions()
+            assert listed.state is SessionState.CLOSING
+            with pytest.raises(StorageUnavailable, match="deletion is not on disk yet"):
+                harness.acquire("a")
+        assert not session.folder.path.exists()
+    close(harness, "a")
+    assert harness.manager.registry.sessions() == ()
+    assert on_disk(harness) == {}
+
+
+def test_a_deletion_is_retried_without_being_asked_for(
+    harness: ServiceHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness.acquire("a")
+    with full(monkeypatch), pytest.raises(StorageUnavailable, match="the disk is full"):
+        close(harness, "a")
+    flushed(harness)
+    assert on_disk(harness) == {}
+    wait_until(lambda: harness.manager.registry.sessions() == (), "the session is closed", 20)
+
+
+def test_an_emergency_that_cannot_clear_the_disk_says_so_and_clears_it_later(harness: ServiceHarness) -> None:
+    session = harness.acquire("a", "k").session
+    remember(harness, session, "https://login.example/")
+    flushed(harness)
+    with locked(harness):
+        assert not harness.manager.emergency(Deadline(BRIEF_S + 5)).cleared
+        assert on_disk(harness).keys() == {"a"}
+    flushed(harness)
+    assert on_disk(harness) == {}
+    assert harness.manager._repository.kept_for_key("k") is None
+    assert harness.manager.emergency(deadline()).cleared
+
+
+def test_the_slow_close_of_a_session_before_an_emergency_does_not_delete_a_new_one_with_its_id(
+    harness: ServiceHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = harness.acquire("a").session
+    reached, go_on = threading.Event(), threading.Event()
+    end = repository.SessionRepository.end
+
+    def slow(self: repository.SessionRepository, session: Session) -> None:
+        if session.birth == old.birth:
+            reached.set()
+            assert go_on.wait(TIMEOUT_S)
+        end(self, session)
+
+    monkeypatch.setattr(repository.SessionRepository, "end", slow)
+    closing_old = harness.run_in_thread(lambda: close(harness, "a"))
+    assert reached.wait(TIMEOUT_S)
+    monkeypatch.setattr("session_manager.EMERGENCY_WAIT_S", 0.01)
+    assert harness.manager.emergency(deadline()).cleared
+    new = harness.acquire("a").session
+    state = remember(harness, new, "https://new.example/")
+    go_on.set()
+    closing_old.result(TIMEOUT_S)
+    flushed(harness)
+    assert harness.manager.registry.get("a").birth == new.birth != old.birth
+    assert harness.manager._state_saver.state_of(new) == state
+    (record,) = on_disk(harness).values()
+    assert (record.epoch, record.folder) == (new.epoch, str(new.folder.path))
+    assert harness.manager._repository.state_of(record) == state
+
+
+def test_concurrent_changes_of_a_session_are_on_disk_as_they_are_in_memory(harness: ServiceHarness) -> None:
+    harness.acquire("a")
+    registry = harness.manager.registry
+
+    def lease(number: int) -> None:
+        for turn in range(20):
+            held = Lease(None, f"{number}-{turn}", NOW, time.monotonic() + 60)
+            registry.update("a", lambda known: replace(known, lease=held))  # noqa: B023 - it is called at once
+            registry.update("a", lambda known: replace(known, lease=None, window=f"{number}-{turn}"))  # noqa: B023
+
+    run_concurrently([lambda number=number: lease(number) for number in range(4)])  # type: ignore[misc]
+    flushed(harness)
+    known, record = registry.get("a"), on_disk(harness)["a"]
+    assert (record.lease, record.window) == (None, known.window)
+
+
+def test_a_locked_database_delays_nothing_that_promises_nothing(harness: ServiceHarness) -> None:
+    harness.acquire("a", "k")
+    flushed(harness)
+    begun = time.monotonic()
+    with locked(harness):
+        # A retrieval, a report, a command's change, and what is kept for a key.
+        assert not harness.acquire("a", "k").created
+        assert harness.manager.check("a", deadline()).session.session_id == "a"
+        harness.service._driver_access.client_chose_window("a", "w")
+        assert harness.manager._repository.kept_for_key("k") is None
+        assert time.monotonic() - begun < database.OPEN_BUSY_S
+        assert on_disk(harness)["a"].window is None
+    flushed(harness)
+    assert on_disk(harness)["a"].window == "w"
+
+
+def test_what_cannot_be_promised_in_time_is_refused_and_a_new_session_closed(
+    harness: ServiceHarness,
+) -> None:
+    harness.acquire("a")
+    with locked(harness):
+        with pytest.raises(StorageUnavailable, match="Another program has locked"):
+            harness.manager.lease("a", 60, "me", None, deadline())
+        assert harness.manager.registry.get("a").lease is None
+        with pytest.raises(StorageUnavailable, match="Another program has locked"):
+            harness.acquire("b")
+    with pytest.raises(SessionNotFound):
+        wait_until(lambda: harness.manager.registry.get("b") is None, "the new session is closed", 20)
+    flushed(harness)
+    assert on_disk(harness).keys() == {"a"}
+    assert on_disk(harness)["a"].lease is None
+
+
+def test_no_session_is_evicted_for_a_new_one_that_could_not_be_written(
+    harness: ServiceHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b"):
+        harness.acquire(name)
+    drivers = harness.drivers()
+    with full(monkeypatch):
+        harness.service._driver_access.client_chose_window("a", "w")
+        wait_until(lambda: has_trouble(harness), "the trouble is noticed")
+        with pytest.raises(StorageUnavailable, match="the disk is full"):
+            harness.acquire("c")
+        assert harness.manager.unavailable == "the disk is full"
+        assert not harness.acquire("b").created
+        assert harness.drivers() == drivers
+    wait_until(lambda: not has_trouble(harness), "the trouble is over")
+    assert harness.acquire("c").created
+
+
+def test_a_new_session_waits_for_one_write_and_a_found_one_for_none(
+    harness: ServiceHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed(harness)
+    permits = threading.Semaphore(1)
+    write = SessionDatabase.write
+
+    def one_at_a_time(self: SessionDatabase, changes: Sequence[Change]) -> None:
+        assert permits.acquire(timeout=TIMEOUT_S)
+        write(self, changes)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SessionDatabase, "write", one_at_a_time)
+        patch.setattr(writer, "PROMISE_S", TIMEOUT_S)
+        try:
+            assert harness.acquire("a", "k").created
+            for _ in range(3):
+                assert not harness.acquire("a", "k").created
+        finally:
+            permits.release(100)
+            flushed(harness)
