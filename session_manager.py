@@ -205,7 +205,7 @@ class SessionManager:
             StorageUnavailable: It has ended, but that could not be written to disk yet.
         """
         session = self.registry.update(session_id, lambda known: given_back(known, token))
-        self._repository.confirm(session, deadline)
+        self._repository.confirm(session, deadline, lease_ended=True)
 
     def expire_leases(self) -> None:
         """End the leases that have expired."""

@@ -54,6 +54,7 @@ def _(event: events.ServiceStopping) -> TimelineEntry | None:
 
 @timeline_entry.register(events.BrowserDoubtful)
 @timeline_entry.register(events.StoreSetAside)
+@timeline_entry.register(events.DataFolderPutBack)
 @timeline_entry.register(events.StoreFailed)
 @timeline_entry.register(events.CleanupFailed)
 @timeline_entry.register(events.ProcessSurvived)

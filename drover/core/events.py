@@ -191,6 +191,15 @@ class StoreFailed(Event):
 
 
 @dataclass(frozen=True)
+class DataFolderPutBack(Event):
+    """A part of the data folder that was removed or replaced while the service ran was put back."""
+
+    level = logging.WARNING
+    text = "{part} was removed while the service ran, and was put back: exclude it from programs that tidy up"
+    part: str
+
+
+@dataclass(frozen=True)
 class SessionAdopted(Event):
     """A session of an earlier run was adopted with its processes."""
 

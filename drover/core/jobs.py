@@ -34,6 +34,7 @@ class JobKind(str, Enum):
     KEEP_ALIVE = "keep-alive visit"
     START_PROBE = "start probe"
     CLEANUP = "cleanup"
+    DATA_FOLDER = "check of the data folder"
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ from drover.browser.reattach import Reattacher
 from drover.browser.recovery import Recoverer
 from drover.browser.survival import examine
 from drover.core import events
-from drover.core.jobs import JobKind, Jobs
+from drover.core.jobs import Job, JobKind, Jobs
 from drover.core.settings import Settings
 from drover.core.threads import ThreadPool
 from drover.net import access
@@ -54,6 +54,7 @@ from drover.sessions.persistence.repository import SessionRepository
 from drover.sessions.persistence.state_saver import StateSaver
 from drover.sessions.pool.driver_access import DriverAccess
 from drover.sessions.pool.registry import SessionRegistry
+from drover.storage.data_folder import DataFolder, Part
 from drover.storage.database import SessionDatabase
 from drover.storage.instance_lock import InstanceLock
 from drover.storage.profiles import Profiles
@@ -101,6 +102,15 @@ class Drover:
         self._stored: tuple[SessionRecord, ...] = ()
         self._repository = SessionRepository(
             SessionDatabase(settings.data_dir / "drover.db"), boot_id(), self.hub.emit
+        )
+        self._data_folder = DataFolder(
+            (
+                Part(str(settings.data_dir), self._folders.put_back),
+                Part(f"The lock of {settings.data_dir}", self._lock.renew),
+                Part(f"The session database in {settings.data_dir}", self._repository.put_back_files),
+            ),
+            self._repository.hold,
+            self.hub.emit,
         )
         self._registry = SessionRegistry(settings.max_sessions, MAX_WAITING, self._repository)
         self._launcher = Launcher(
@@ -193,7 +203,11 @@ class Drover:
             Task("room on the disk", ROOM_TICK_S, self._folders.room.read),
             Task("ended ChromeDrivers", REAP_TICK_S, self._launcher.reap),
             Task("defunct processes", REAP_TICK_S, lambda: reap_orphans(is_whole_program=is_whole_program)),
-            Task("sign of life", SIGN_OF_LIFE_S, self._lock.touch),
+            Task(
+                "data folder",
+                SIGN_OF_LIFE_S,
+                lambda: self._jobs.begin(Job(JobKind.DATA_FOLDER), self._data_folder.check),
+            ),
         ]
         if settings.watch_interval > 0:
             tasks.append(Task("watch", settings.watch_interval, monitor.watch))
@@ -287,7 +301,8 @@ class Drover:
         self._at_stop("the periodic tasks", self._periodic_tasks.stop)
 
     def _stop_sessions(self) -> None:
-        left = self.manager.stop(keep_browsers=self._keep_browsers)
+        # The sessions of a folder that another instance has taken are that one's.
+        left = self.manager.stop(keep_browsers=self._keep_browsers or self._data_folder.is_lost)
         self._left += [f"session {session_id}" for session_id in left]
         self._cleaner.remove_orphaned_folders()
 
@@ -390,6 +405,7 @@ def _pools(max_sessions: int) -> dict[JobKind, ThreadPool]:
         JobKind.KEEP_ALIVE: ThreadPool("keep-alive", 2),
         JobKind.START_PROBE: ThreadPool("start-probe", 1),
         JobKind.CLEANUP: ThreadPool("cleanup", 1),
+        JobKind.DATA_FOLDER: ThreadPool("data-folder", 1),
     }
 
 

@@ -144,10 +144,10 @@ class SessionDatabase:
                 # The write-ahead log contains cookies too.
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
-    def check_files(self) -> None:
-        """Put back files of the database that were removed or replaced while it was open."""
+    def check_files(self) -> bool:
+        """Put back files that were removed or replaced while the database was open; return whether so."""
         with _held(self._writing), self._translated():
-            self._put_back()
+            return self._put_back()
 
     def load_all(self) -> tuple[SessionRow, ...]:
         """Return all sessions of this instance, the oldest first."""
@@ -223,7 +223,7 @@ class SessionDatabase:
     def _connect(self, busy_s: float) -> sqlite3.Connection:
         return sqlite3.connect(self._path, timeout=busy_s, isolation_level=None, check_same_thread=False)
 
-    def _put_back(self) -> None:
+    def _put_back(self) -> bool:
         """If a file was removed or replaced, write the database to its path from the files that are open."""
         if self._opened is None and not self._is_closed:
             # An earlier attempt has put the file back, but could not open it.
@@ -231,7 +231,7 @@ class SessionDatabase:
                 self._open_again()
         opened = self._connections()
         if opened.are_in_place():
-            return
+            return False
         copy = self._path.with_name(f"{self._path.name}.copy")
         copy.unlink(missing_ok=True)
         os.close(os.open(copy, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600))
@@ -251,6 +251,7 @@ class SessionDatabase:
             opened.close()
             self._opened = None
             self._open_again()
+        return True
 
     def _open_again(self) -> None:
         reason = self._try_open()

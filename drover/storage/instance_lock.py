@@ -10,7 +10,7 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -47,13 +47,15 @@ class InstanceLock:
     """The lock on `<data_dir>/lock`, which shows every other process on the machine that its instance runs.
 
     The operating system releases it, however the process ends. The modification time of its file is the last
-    heartbeat.
+    heartbeat. The folder itself is locked too, where the system can, so that another instance is kept out
+    even if the file is removed.
     """
 
     def __init__(self, data_dir: Path) -> None:
         self._data_dir = data_dir
         self._path = data_dir / "lock"
         self._descriptor: int | None = None
+        self._folder: int | None = None
 
     def acquire(self) -> None:
         """Acquire the lock; retry for two seconds, because a process that checks it may hold it briefly.
@@ -62,24 +64,33 @@ class InstanceLock:
             DataDirInUse: Another instance holds it.
             StartRefused: The lock file cannot be opened, or its file system does not support locks.
         """
-        deadline = time.monotonic() + _ACQUIRE_TIMEOUT_S
-        while not self._try():
-            if time.monotonic() >= deadline:
-                raise DataDirInUse(
-                    f"another instance of Drover uses {self._data_dir}: stop it, or set DROVER_DATA_DIR to "
-                    "another folder"
-                )
-            time.sleep(_ACQUIRE_PAUSE_S)
-        self.touch()
+        if self._descriptor is not None:
+            raise self._in_use()
+        self._take_both()
+        self._touch()
 
-    def touch(self) -> None:
-        """Set the heartbeat to the current time."""
+    def renew(self) -> bool:
+        """Set the heartbeat; first lock the file and the folder anew if they were removed or replaced.
+
+        Returns:
+            Whether they were.
+
+        Raises:
+            DataDirInUse: Another instance has locked them in the meantime; this one still holds the old ones.
+            StartRefused: The lock file cannot be created.
+            OSError: The heartbeat cannot be written.
+        """
         if self._descriptor is None:
-            return
-        if os.utime in os.supports_fd:
-            os.utime(self._descriptor)
-        else:
-            os.utime(self._path)
+            return False
+        is_whole = _is_still(self._path, self._descriptor) and (
+            self._folder is None or _is_still(self._data_dir, self._folder)
+        )
+        if not is_whole:
+            before = {self._descriptor, self._folder}
+            self._take_both()
+            _close(before - {self._descriptor, self._folder})
+        self._touch()
+        return not is_whole
 
     def release(self) -> None:
         """Release the lock, with a last sign of life; do nothing if it is not held.
@@ -90,14 +101,33 @@ class InstanceLock:
         if self._descriptor is None:
             return
         try:
-            self.touch()
+            self._touch()
         finally:
-            descriptor, self._descriptor = self._descriptor, None
-            os.close(descriptor)
+            held = {self._descriptor, self._folder}
+            self._descriptor = self._folder = None
+            _close(held)
+
+    def _touch(self) -> None:
+        """Set the heartbeat to the current time."""
+        if self._descriptor is not None and os.utime in os.supports_fd:
+            os.utime(self._descriptor)
+        else:
+            os.utime(self._path)
+
+    def _in_use(self) -> DataDirInUse:
+        return DataDirInUse(
+            f"another instance of Drover uses {self._data_dir}: stop it, or set DROVER_DATA_DIR to another "
+            "folder"
+        )
+
+    def _take_both(self) -> None:
+        deadline = time.monotonic() + _ACQUIRE_TIMEOUT_S
+        while not self._try():
+            if time.monotonic() >= deadline:
+                raise self._in_use()
+            time.sleep(_ACQUIRE_PAUSE_S)
 
     def _try(self) -> bool:
-        if self._descriptor is not None:
-            return False
         try:
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
         except OSError as error:
@@ -114,11 +144,33 @@ class InstanceLock:
                 f"DROVER_DATA_DIR is {self._data_dir}: it cannot be locked ({error.strerror}), as on some "
                 "network shares; choose a folder on a local disk"
             ) from error
-        if not taken:
+        if not (taken and self._try_folder()):
             os.close(descriptor)
             return False
         self._descriptor = descriptor
         return True
+
+    def _try_folder(self) -> bool:
+        """Lock the folder, if the system can; return whether no other instance has locked it."""
+        if self._folder is not None and _is_still(self._data_dir, self._folder):
+            return True
+        try:
+            descriptor = os.open(self._data_dir, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        except OSError:
+            # Windows opens no folders, but there the lock file cannot be removed while it is open.
+            self._folder = None
+            return True
+        try:
+            if _take(descriptor):
+                self._folder = descriptor
+                return True
+        except OSError:
+            # Some network shares lock files, but no folders.
+            self._folder = None
+            os.close(descriptor)
+            return True
+        os.close(descriptor)
+        return False
 
 
 @contextmanager
@@ -132,6 +184,12 @@ def _opened(path: Path, mode: int) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _close(descriptors: Iterable[int | None]) -> None:
+    for descriptor in descriptors:
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 def _is_still(path: Path, descriptor: int) -> bool:

@@ -118,6 +118,20 @@ class SessionFolders:
         self.check_path()
         self._check_writable()
 
+    def put_back(self) -> bool:
+        """Create the data folder anew if it was removed; return whether it was.
+
+        Raises:
+            OSError: It cannot be created, or something else is in its place.
+        """
+        if is_real_folder(self._root):
+            return False
+        self._data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._root.mkdir(mode=0o700, exist_ok=True)
+        if not is_real_folder(self._root):
+            raise NotADirectoryError(errno.ENOTDIR, f"{self._root} is a symbolic link")
+        return True
+
     def check_path(self) -> None:
         """Check whether the path of the data folder is usable, without creating anything.
 

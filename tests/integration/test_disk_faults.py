@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -16,12 +18,14 @@ from drover.browser import launcher
 from drover.browser.saved_state import SavedState
 from drover.core.deadline import Deadline
 from drover.core.errors import SessionNotFound, StorageUnavailable
+from drover.processes.session_mark import OwnerState
 from drover.sessions.persistence import repository, writer
 from drover.sessions.persistence.records import SessionRecord, from_rows
 from drover.sessions.pool.session import Lease, Session, SessionState
 from drover.storage import database
 from drover.storage.changes import Change
 from drover.storage.database import SessionDatabase
+from drover.storage.instance_lock import read_owner
 from tests.integration.service_harness import TIMEOUT_S, ServiceHarness, running_harness
 from tests.machine import run_concurrently, wait_until
 from tests.unit.examples import NOW
@@ -213,6 +217,18 @@ def test_what_cannot_be_promised_in_time_is_refused_and_a_new_session_closed(
     assert on_disk(harness)["a"].lease is None
 
 
+def test_an_existing_session_is_handed_out_although_the_end_of_its_lease_cannot_be_written(
+    harness: ServiceHarness,
+) -> None:
+    harness.acquire("a", "k")
+    harness.manager.lease("a", 0.1, None, None, deadline())
+    with locked(harness):
+        wait_until(lambda: harness.manager.registry.get("a").lease is None, "the lease has expired")
+        assert not harness.acquire("a", "k").created
+        with pytest.raises(StorageUnavailable, match="Another program has locked"):
+            harness.acquire("a", "k", idle=60.0)
+
+
 def test_no_session_is_evicted_for_a_new_one_that_could_not_be_written(
     harness: ServiceHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -229,6 +245,48 @@ def test_no_session_is_evicted_for_a_new_one_that_could_not_be_written(
         assert harness.drivers() == drivers
     wait_until(lambda: not has_trouble(harness), "the trouble is over")
     assert harness.acquire("c").created
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="open files cannot be removed on Windows")
+@pytest.mark.parametrize("removed", ["lock", "drover.db", "s", "."])
+def test_a_part_of_the_data_folder_that_is_removed_is_put_back(harness: ServiceHarness, removed: str) -> None:
+    harness.acquire("before", "k")
+    flushed(harness)
+    if removed == "drover.db":
+        for path in harness.data_dir.glob("drover.db*"):
+            path.unlink()
+    elif removed == "lock":
+        (harness.data_dir / "lock").unlink()
+    else:
+        shutil.rmtree(harness.data_dir / removed)
+    harness.service._data_folder.check()
+    assert harness.manager.unavailable is None
+    assert harness.has_logged(r".* was removed while the service ran, and was put back.*")
+    assert read_owner(str(harness.data_dir), 0) is OwnerState.LIVING
+    assert harness.acquire("after").created
+    assert not harness.acquire("before").created
+    assert on_disk(harness).keys() == {"before", "after"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="an open folder cannot be renamed on Windows")
+def test_nothing_is_promised_while_the_data_folder_cannot_be_put_back(harness: ServiceHarness) -> None:
+    harness.acquire("before")
+    flushed(harness)
+    away = harness.data_dir.with_name("away")
+    harness.data_dir.rename(away)
+    harness.data_dir.touch()
+    harness.service._data_folder.check()
+    assert "cannot be put back" in str(harness.manager.unavailable)
+    with pytest.raises(StorageUnavailable, match="cannot be put back"):
+        harness.acquire("new")
+    with pytest.raises(StorageUnavailable, match="cannot be put back"):
+        harness.manager.lease("before", 60, None, None, deadline())
+    assert not harness.acquire("before").created
+    harness.data_dir.unlink()
+    away.rename(harness.data_dir)
+    harness.service._data_folder.check()
+    assert harness.manager.unavailable is None
+    assert harness.acquire("new").created
 
 
 def test_a_new_session_waits_for_one_write_and_a_found_one_for_none(

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from drover.core.errors import DataDirInUse, StartRefused
@@ -107,14 +108,50 @@ def test_reading_the_owner_never_prevents_a_start(folder: Path) -> None:
             reader.join()
 
 
-def test_a_lock_file_deleted_under_its_holder_is_created_again(folder: Path) -> None:
-    first, second = InstanceLock(folder), InstanceLock(folder)
-    first.acquire()
+@pytest.mark.usefixtures("_short_timeouts")
+@pytest.mark.skipif(sys.platform == "win32", reason="an open file cannot be removed on Windows")
+def test_another_instance_is_kept_out_although_the_lock_file_was_removed(
+    holder: subprocess.Popen[str], folder: Path
+) -> None:
     (folder / "lock").unlink()
+    with pytest.raises(DataDirInUse, match="another instance of Drover uses"):
+        InstanceLock(folder).acquire()
+    assert holder.poll() is None
+
+
+@pytest.mark.usefixtures("_short_timeouts")
+@pytest.mark.skipif(sys.platform == "win32", reason="an open file cannot be removed on Windows")
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_removed_or_replaced_lock_file_is_renewed(folder: Path, replaced: bool) -> None:
+    lock = InstanceLock(folder)
+    lock.acquire()
+    assert not lock.renew()
+    (folder / "lock").unlink()
+    if replaced:
+        (folder / "lock").touch()
+    descriptors = psutil.Process().num_fds()
+    assert lock.renew()
+    assert not lock.renew()
+    assert read_owner(str(folder), 0) is OwnerState.LIVING
+    assert psutil.Process().num_fds() <= descriptors
+    lock.release()
+    InstanceLock(folder).acquire()
+
+
+@pytest.mark.usefixtures("_short_timeouts")
+@pytest.mark.skipif(sys.platform == "win32", reason="an open folder cannot be removed on Windows")
+def test_a_folder_that_another_instance_has_taken_in_the_meantime_is_not_taken_back(folder: Path) -> None:
+    data_dir = folder / "d"
+    data_dir.mkdir()
+    first, second = InstanceLock(data_dir), InstanceLock(data_dir)
+    first.acquire()
+    data_dir.rename(folder / "away")
+    data_dir.mkdir()
     second.acquire()
-    assert read_owner(str(folder), 0) is OwnerState.LIVING
+    with pytest.raises(DataDirInUse):
+        first.renew()
     first.release()
-    assert read_owner(str(folder), 0) is OwnerState.LIVING
+    assert read_owner(str(data_dir), 0) is OwnerState.LIVING
     second.release()
 
 

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from drover.browser.saved_state import SavedState
 from drover.sessions.persistence.records import SessionRecord
-from drover.sessions.pool.session import Session
+from drover.sessions.pool.session import KeepAlive, Session
 from drover.storage.changes import (
     Change,
     Clear,
@@ -44,6 +44,31 @@ class _Kept:
 
 
 @dataclass(frozen=True, slots=True)
+class Terms:
+    """The part of a session that responses promise to clients.
+
+    Attributes:
+        lease: Token and expiry of the lease.
+    """
+
+    key: str | None
+    idle_timeout: float
+    keep_alive: KeepAlive | None
+    lease: tuple[str, datetime] | None
+
+    @classmethod
+    def of(cls, session: Session | SessionRecord) -> Terms:
+        """Return the terms of a session."""
+        lease = (session.lease.token, session.lease.expires_at) if session.lease is not None else None
+        return cls(session.key, session.idle_timeout, session.keep_alive, lease)
+
+    def include(self, promised: Terms) -> bool:
+        """Return whether these hold all that was promised; the end of a lease is not promised."""
+        lease = self.lease if promised.lease is None else promised.lease
+        return self == replace(promised, lease=lease)
+
+
+@dataclass(frozen=True, slots=True)
 class _Entry:
     """One session that is on disk, or will be, and what is to be written of it.
 
@@ -54,6 +79,7 @@ class _Entry:
         revision: The newest revision that was recorded.
         terms: The part of it that responses promise.
         promised: The ticket of the last change of the terms; 0 if that is on disk.
+        saved: The terms that are on disk.
         session: The newest revision, if it is to be written.
         state: The state of its browser, if that is to be written.
         ended: It is to be deleted.
@@ -63,8 +89,9 @@ class _Entry:
     is_new: bool
     is_tried: bool = False
     revision: int = -1
-    terms: tuple[object, ...] = ()
+    terms: Terms | None = None
     promised: int = 0
+    saved: Terms | None = None
     session: Session | None = None
     state: _State | None = None
     ended: bool = False
@@ -133,8 +160,9 @@ class PendingWrites:
 
     def adopt(self, record: SessionRecord) -> None:
         """Add a session that is on disk as it is."""
+        terms = Terms.of(record)
         self._entries[record.epoch] = _Entry(
-            owner_of(record), is_new=False, revision=record.revision, terms=_terms(record)
+            owner_of(record), is_new=False, revision=record.revision, terms=terms, saved=terms
         )
 
     def record(self, session: Session) -> None:
@@ -142,7 +170,7 @@ class PendingWrites:
         entry = self._entries.get(session.epoch) or _Entry(owner_of(session), is_new=True)
         if entry.ended or session.revision <= entry.revision:
             return
-        ticket, terms = self._next_ticket(), _terms(session)
+        ticket, terms = self._next_ticket(), Terms.of(session)
         promised = ticket if terms != entry.terms else entry.promised
         self._entries[session.epoch] = replace(
             entry, revision=session.revision, terms=terms, promised=promised, session=session
@@ -187,10 +215,18 @@ class PendingWrites:
         self._cleared = self._next_ticket()
         return self._cleared
 
-    def promised(self, owned: Owned) -> int:
-        """Return the ticket of the last change of a session that a response promises, 0 if it is on disk."""
-        entry = self._entries.get(owned.epoch)
-        return entry.promised if entry is not None else 0
+    def promised(self, session: Session, *, lease_ended: bool = False) -> int:
+        """Return the ticket of what a response promises of a session, 0 if that is on disk.
+
+        Args:
+            session: The session as the response describes it.
+            lease_ended: Whether the response promises that the session is not leased any more.
+        """
+        entry = self._entries.get(session.epoch)
+        if entry is None:
+            return 0
+        is_saved = entry.saved is not None and entry.saved.include(Terms.of(session))
+        return 0 if is_saved and not lease_ended else entry.promised
 
     def is_known(self, key: str) -> bool:
         """Return whether `kept` says what is kept for a key; else the database does."""
@@ -218,6 +254,7 @@ class PendingWrites:
                     entry,
                     is_new=entry.is_new and wrote.session is None,
                     promised=entry.promised if entry.promised > batch.ticket else 0,
+                    saved=entry.saved if wrote.session is None else Terms.of(wrote.session),
                     session=entry.session if entry.session is not wrote.session else None,
                     state=entry.state if entry.state is not wrote.state else None,
                 )
@@ -229,9 +266,3 @@ class PendingWrites:
     def _next_ticket(self) -> int:
         self._ticket += 1
         return self._ticket
-
-
-def _terms(session: Session | SessionRecord) -> tuple[object, ...]:
-    """Return the part of a session that responses promise to clients."""
-    lease = (session.lease.token, session.lease.expires_at) if session.lease is not None else None
-    return session.key, lease, session.idle_timeout, session.keep_alive

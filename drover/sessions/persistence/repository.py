@@ -74,6 +74,18 @@ class SessionRepository:
         """Why nothing can be promised at present; None if nothing is known against it."""
         return self._writer.trouble
 
+    def put_back_files(self) -> bool:
+        """Put back files of the database that were removed while the service ran; return whether they were.
+
+        Raises:
+            StorageUnavailable: That is not possible.
+        """
+        return self._database.check_files()
+
+    def hold(self, reason: str | None) -> None:
+        """Write and promise nothing for this reason, until it is None again."""
+        self._writer.hold(reason)
+
     def next_epoch(self) -> int:
         """Return the number of another birth of a session, higher than all before."""
         return next(self._epochs)
@@ -82,13 +94,19 @@ class SessionRepository:
         """Save a session in the background; never waits."""
         self._writer.change(lambda pending: pending.record(session))
 
-    def confirm(self, session: Session, deadline: Deadline) -> None:
-        """Wait until everything is on disk that responses promise of a session.
+    def confirm(self, session: Session, deadline: Deadline, *, lease_ended: bool = False) -> None:
+        """Wait until everything is on disk that a response promises of a session.
+
+        Args:
+            session: The session as the response describes it.
+            deadline: Until when to wait, at most.
+            lease_ended: Whether the response promises that the session is not leased any more.
 
         Raises:
             StorageUnavailable: It could not be written in time; the attempts go on.
         """
-        self._writer.wait(self._writer.look(lambda pending: pending.promised(session)), deadline)
+        ticket = self._writer.look(lambda pending: pending.promised(session, lease_ended=lease_ended))
+        self._writer.wait(ticket, deadline)
 
     def save_state(self, session: Session, state: SavedState) -> None:
         """Save the state of a session's browser in the background."""

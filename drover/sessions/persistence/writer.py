@@ -47,6 +47,7 @@ class Writer:
         self._failing_since: float | None = None
         self._error: DroverError | None = None
         self._is_stopping = False
+        self._held: str | None = None
         self._thread = threading.Thread(target=self._run, name="database", daemon=True)
 
     def start(self) -> None:
@@ -99,11 +100,25 @@ class Writer:
             with self._condition:
                 self._waiting.pop(written, None)
 
+    def hold(self, reason: str | None) -> None:
+        """Write nothing for this reason, and fail whoever waits for a write; go on when it is None."""
+        with self._condition:
+            is_news = reason is not None and reason != self._held
+            if reason != self._held:
+                self._failing_since = None
+                self._error = StorageUnavailable(reason) if reason is not None else None
+            self._held = reason
+            self._condition.notify()
+        if is_news:
+            self._emit(events.StoreFailed(str(reason)))
+
     @property
     def trouble(self) -> str | None:
         """Why nothing can be written; a lock of another program counts after `PROMISE_S` seconds."""
         with self._condition:
-            since, error = self._failing_since, self._error
+            held, since, error = self._held, self._failing_since, self._error
+        if held is not None:
+            return held
         if since is None or error is None:
             return None
         is_brief = isinstance(error, DatabaseLocked) and time.monotonic() - since < PROMISE_S
@@ -112,7 +127,10 @@ class Writer:
     def flush(self) -> bool:
         """Try once to write everything that is pending; return whether that succeeded."""
         with self._condition:
-            batch = self._pending.take()
+            batch, held = self._pending.take(), self._held
+        if held is not None:
+            self._failed(StorageUnavailable(held))
+            return False
         try:
             self._database.write(tuple(batch.changes(self._to_document)))
         except DroverError as error:
@@ -145,7 +163,9 @@ class Writer:
     def _pause(self) -> None:
         """Wait before the next attempt; if there is nothing left to write, the trouble is over."""
         with self._condition:
-            self._condition.wait_for(lambda: self._is_stopping, timeout=RETRY_S)
+            self._condition.wait_for(
+                lambda: self._is_stopping or self._failing_since is None, timeout=RETRY_S
+            )
             if not self._pending:
                 self._failing_since = self._error = None
 

@@ -104,11 +104,11 @@ def test_an_owner_is_recent_for_the_grace_and_then_dead(tmp_path: Path, lock: In
 def test_touch_renews_the_sign_of_life_and_is_harmless_without_the_lock(
     tmp_path: Path, lock: InstanceLock
 ) -> None:
-    lock.touch()
+    lock.renew()
     assert not (tmp_path / "lock").exists()
     lock.acquire()
     aged(tmp_path / "lock", 1e6)
-    lock.touch()
+    lock.renew()
     lock.release()
     assert read_owner(str(tmp_path), 60) is OwnerState.RECENT
 

@@ -131,7 +131,7 @@ class PersistenceMachine(RuleBasedStateMachine):
         """Note a revision that the registry has recorded, and a client that waits for its answer."""
         birth = self.births.setdefault(session.epoch, Birth())
         birth.history[session.revision] = SessionRecord.of(session, BOOT)
-        ticket = self.writer.look(lambda pending: pending.promised(session))
+        ticket = self.writer.look(lambda pending: pending.promised(session, lease_ended=True))
         self.waiting.append(Waiting(ticket, birth, session))
         self._answer()
 

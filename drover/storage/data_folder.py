@@ -1,0 +1,64 @@
+"""The data folder while the service runs: what was removed is put back.
+
+Programs that tidy temporary folders remove what a running service has open. Then nothing fails, but the lock
+keeps no other instance out, and nothing that is written outlives the process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from drover.core import events
+from drover.core.errors import DataDirInUse, StartRefused, StorageUnavailable
+from drover.core.events import Emit
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of the data folder.
+
+    Attributes:
+        name: What it is, for the log.
+        put_back: Puts it back if it was removed or replaced, and returns whether it was; raises OSError,
+            StartRefused or StorageUnavailable if that is not possible, DataDirInUse if another instance has
+            it.
+    """
+
+    name: str
+    put_back: Callable[[], bool]
+
+
+class DataFolder:
+    """Checks the data folder of a running service.
+
+    Args:
+        parts: Its parts, each after those that it lies in.
+        hold: Called with the reason why nothing may be written or promised, or with None if there is none.
+        emit: Receives an event about each part that was put back.
+    """
+
+    def __init__(self, parts: tuple[Part, ...], hold: Callable[[str | None], object], emit: Emit) -> None:
+        self._parts = parts
+        self._hold = hold
+        self._emit = emit
+        self.is_lost = False
+        """Whether another instance has taken it; its sessions belong to that one then."""
+
+    def check(self) -> None:
+        """Put back what was removed; if that is not possible, let nothing be promised until it is."""
+        if not self.is_lost:
+            self._hold(self._put_back())
+
+    def _put_back(self) -> str | None:
+        """Put back all parts; return why that is not possible, or None."""
+        for part in self._parts:
+            try:
+                if part.put_back():
+                    self._emit(events.DataFolderPutBack(part.name))
+            except DataDirInUse as error:
+                self.is_lost = True
+                return f"{part.name} was removed while the service ran, and {error}"
+            except (OSError, StartRefused, StorageUnavailable) as error:
+                return f"{part.name} was removed or replaced and cannot be put back: {error}"
+        return None
