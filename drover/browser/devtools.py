@@ -82,6 +82,14 @@ class DevTools:
             else NO_SIGNALS
         )
 
+    def has_page(self, running: RunningBrowser, target_id: str) -> bool:
+        """Return whether a browser has a page with this id, as far as it is known without any I/O."""
+        with self._lock:
+            known = self._connections.get(running.browser_guid)
+        if known is None or not known.done() or known.exception():
+            return False
+        return any(page.target_id == target_id for page in known.result().pages)
+
     @contextmanager
     def gate(self, running: RunningBrowser, spare: frozenset[str]) -> Iterator[str]:
         """Yield a DevTools address of a browser that lists the `spare` targets last (see `AttachGate`).

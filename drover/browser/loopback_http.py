@@ -1,4 +1,4 @@
-"""One GET request to ChromeDriver or to Chrome's DevTools, limited in time and in size.
+"""One request to ChromeDriver or to Chrome's DevTools, limited in time and in size.
 
 A timeout of `http.client` is one of each read: a byte every half second held a probe of one second for 19.6 s
 (issue 12). Here it is the limit of the whole request. What is read of the body has a limit as well, because
@@ -28,9 +28,15 @@ class Answer:
 
 
 def get(address: str, path: str, timeout: float, max_bytes: int) -> Answer:
-    """Send one GET request over a new connection and return the answer.
+    """Send one GET request over a new connection and return the answer; see `send_request`."""
+    return send_request("GET", address, path, timeout, max_bytes)
+
+
+def send_request(method: str, address: str, path: str, timeout: float, max_bytes: int) -> Answer:
+    """Send one request without a body over a new connection and return the answer.
 
     Args:
+        method: The HTTP method.
         address: `http://host:port`, perhaps with a path in front of every path.
         timeout: Seconds for the whole request.
         max_bytes: How much of the body is read.
@@ -44,7 +50,8 @@ def get(address: str, path: str, timeout: float, max_bytes: int) -> Answer:
     parts = urlsplit(address)
     deadline = time.monotonic() + timeout
     with connect(parts.hostname or "", parts.port or 80, timeout) as connection:
-        request = f"GET {parts.path}{path} HTTP/1.1\r\nHost: {parts.netloc}\r\nConnection: close\r\n\r\n"
+        head_line = f"{method} {parts.path}{path} HTTP/1.1"
+        request = f"{head_line}\r\nHost: {parts.netloc}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
         connection.sendall(request.encode("ascii"))
         head, body = _read_head(connection, deadline)
         wanted = min(head.length, max_bytes)

@@ -16,6 +16,7 @@ from flask import Flask
 
 from drover.attach.attaching import Attaching
 from drover.attach.bidi_sockets import BidiSockets
+from drover.attach.devtools_http import DevToolsHttp
 from drover.attach.devtools_sockets import DevToolsSockets
 from drover.attach.event_stream import EventStream, StateProviders
 from drover.attach.live import LiveView
@@ -336,7 +337,8 @@ class Drover:
         )
         attaching = Attaching(self.manager, self._drivers)
         bidi = BidiSockets(attaching, self._driver_access)
-        sockets = DevToolsSockets(
+        sockets = DevToolsSockets(attaching, self._driver_access)
+        devtools_http = DevToolsHttp(
             attaching,
             self._driver_access,
             self._drivers,
@@ -346,6 +348,7 @@ class Drover:
         return [
             *webdriver.routes(),
             *sockets.routes(),
+            *devtools_http.routes(),
             *bidi.routes(),
             *self._live.routes(),
             *self.stream.routes(),

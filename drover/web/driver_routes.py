@@ -10,6 +10,7 @@ from drover.api.answers import W3cAnswer
 from drover.api.validation import Strict
 from drover.core.errors import (
     BrowserUnavailable,
+    NotFound,
     RecoveryFailed,
     SessionNotFound,
     ShuttingDown,
@@ -118,6 +119,46 @@ DRIVER_ROUTES = (
     ),
     RouteDescription(
         "get",
+        "/sessions/{session_id}/json/protocol",
+        ATTACH,
+        "Get the description of the browser's DevTools protocol",
+        "Chrome's own response.",
+        {200: ResponseDescription("Chrome's response.", media_type="application/json")},
+        errors=_UNAVAILABLE,
+    ),
+    RouteDescription(
+        "get",
+        "/json/protocol",
+        ATTACH,
+        "Get the description of the DevTools protocol of any session's browser",
+        "For clients that are given a WebSocket address and look for its protocol on the same port.",
+        {200: ResponseDescription("Chrome's response.", media_type="application/json")},
+        errors=(*_UNAVAILABLE, NotFound),
+    ),
+    RouteDescription(
+        "put",
+        "/sessions/{session_id}/json/new",
+        ATTACH,
+        "Open a page in the browser",
+        "The query is the address of the page: `/json/new?https://example.org/`. Chrome's own response, with "
+        "a WebSocket address on this port.",
+        {200: ResponseDescription("Chrome's response.", media_type="application/json")},
+        errors=_UNAVAILABLE,
+    ),
+    *(
+        RouteDescription(
+            "put",
+            f"/sessions/{{session_id}}/json/{action}/{{target_id}}",
+            ATTACH,
+            f"{action.capitalize()} a page of the browser",
+            "Chrome's own response. DevTools clients send a GET, which is refused if a browser sends it.",
+            {200: ResponseDescription("Chrome's response.", media_type="text/html")},
+            errors=(*_UNAVAILABLE, NotFound),
+        )
+        for action in ("activate", "close")
+    ),
+    RouteDescription(
+        "get",
         "/sessions/{session_id}/cdp",
         ATTACH,
         "Connect to the browser over CDP",
@@ -138,6 +179,23 @@ DRIVER_ROUTES = (
         errors=_UNAVAILABLE,
         query=SocketQuery,
         stays_open=True,
+    ),
+    *(
+        RouteDescription(
+            "get",
+            path,
+            ATTACH,
+            f"Connect to {what} of any session over CDP",
+            "A WebSocket, for clients that derive Chrome's own addresses from another one.",
+            {101: ResponseDescription("The WebSocket is open.")},
+            errors=_UNAVAILABLE,
+            query=SocketQuery,
+            stays_open=True,
+        )
+        for path, what in (
+            ("/devtools/page/{target_id}", "a page"),
+            ("/devtools/browser/{guid}", "a browser"),
+        )
     ),
     RouteDescription(
         "get",

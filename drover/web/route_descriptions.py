@@ -36,6 +36,7 @@ OF_ALL_BODIES: tuple[type[DroverError], ...] = (RequestTooLarge, UnsupportedMedi
 _PATH_PARAMETERS = {
     "session_id": "Id of the session",
     "target_id": "Id of the page in DevTools",
+    "guid": "Identifier of the browser in Chrome's own address",
     "secret": "Random secret from the address that New Session returned",
     "command": "Rest of the command's path in W3C WebDriver, such as `url` or `element/…/click`",
 }

@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Iterator
 from typing import Any, Final
+from urllib.parse import quote
 
 import psutil
 import pytest
@@ -315,6 +316,56 @@ def connections(service: Service, port: int) -> int:
     """Count the connections of the service to a loopback port."""
     held = psutil.Process(service.process.pid).net_connections(kind="tcp")
     return len([one for one in held if one.raddr[1:] == (port,) and one.status == psutil.CONN_ESTABLISHED])
+
+
+def test_pages_are_opened_activated_and_closed_over_http(service: Service, job: str, pages: Pages) -> None:
+    # Chrome takes an address up to its first "&"; clients escape it.
+    address = quote(pages.url("/?a=1&b=2"), safe="")
+    opened_page = service.request("PUT", f"/sessions/{job}/json/new?{address}")
+    target: Json = opened_page.json()
+    assert opened_page.status_code == 200
+    assert target["url"] == pages.url("/?a=1&b=2")
+    with opened(target["webSocketDebuggerUrl"]) as socket:
+        script = "location.search"
+        wait_until(
+            lambda: call(socket, "Runtime.evaluate", expression=script)["result"]["value"] == "?a=1&b=2",
+            "the new page is loaded",
+        )
+    for action in ("activate", "close"):
+        path = f"/sessions/{job}/json/{action}/{target['id']}"
+        by_a_page = service.get(path, headers={"Sec-Fetch-Site": "none"})
+        assert (by_a_page.status_code, by_a_page.json()["code"]) == (403, "forbidden_origin")
+        assert service.get(path).status_code == 200
+    wait_until(
+        lambda: target["id"] not in service.get(f"/sessions/{job}/json/list").text, "the page is closed"
+    )
+    assert service.get(f"/sessions/{job}/json/close/{target['id']}").status_code == 404
+    assert service.get(f"/sessions/{job}/json/new").status_code == 405
+    assert service.get(f"/sessions/{job}/json/activate/..%2f..%2fversion").status_code == 404
+
+
+def test_the_protocol_is_described_below_the_session_and_where_clients_look_for_it(
+    service: Service, job: str
+) -> None:
+    for path in (f"/sessions/{job}/json/protocol", "/json/protocol"):
+        domains = {one["domain"] for one in service.get(path).json()["domains"]}
+        assert {"Page", "Target", "Browser"} <= domains
+
+
+@pytest.mark.parametrize("prefix", ["", "/sessions/job", "/sessions/job/sessions/job"])
+def test_a_page_is_found_at_the_addresses_that_clients_derive(
+    service: Service, job: str, prefix: str
+) -> None:
+    target = page_target(service)
+    with opened(f"ws://localhost:{service.port}{prefix}/devtools/page/{target['id']}") as socket:
+        assert call(socket, "Runtime.evaluate", expression="1 + 1")["result"]["value"] == 2
+
+
+def test_a_page_of_no_session_is_not_found(service: Service, job: str) -> None:
+    for path in ("devtools/page/0123456789ABCDEF", "devtools/browser/none"):
+        with pytest.raises(InvalidStatus) as refused, opened(f"ws://localhost:{service.port}/{path}"):
+            pass
+        assert refused.value.response.status_code == 404
 
 
 def test_json_version_of_an_unknown_session_is_not_found(service: Service) -> None:

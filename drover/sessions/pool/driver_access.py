@@ -57,6 +57,32 @@ class DriverAccess:
                 return session
         raise SessionNotFound("No session has this BiDi address; it may have been closed")
 
+    def sessions(self) -> tuple[Session, ...]:
+        """Return all sessions."""
+        return self._registry.sessions()
+
+    def of_page(self, target_id: str) -> Session:
+        """Return the session whose browser has a page with this DevTools id.
+
+        Raises:
+            SessionNotFound: There is none.
+        """
+        for session in self._registry.sessions():
+            if session.running is not None and self._devtools.has_page(session.running, target_id):
+                return session
+        raise SessionNotFound("No session has a page with this id; GET /sessions/{id}/json/list returns them")
+
+    def of_browser(self, guid: str) -> Session:
+        """Return the session whose browser has this identifier.
+
+        Raises:
+            SessionNotFound: There is none.
+        """
+        for session in self._registry.sessions():
+            if session.running is not None and session.running.browser_guid == guid:
+                return session
+        raise SessionNotFound("No session has this browser; GET /sessions returns the sessions")
+
     def seems_well(self, session: Session) -> bool:
         """Return whether no fault of a session is known; takes about 40 us, without a connection.
 
