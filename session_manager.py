@@ -303,7 +303,6 @@ class SessionManager:
             self._end_on_disk(session)
         # A start that was overtaken ends what it has started; its folder is removed only then.
         wait(self.registry.works(), timeout=deadline.remaining())
-        self._state_saver.close()
         return tuple(session.session_id for session in left)
 
     def _end_on_disk(self, session: Session) -> None:

@@ -19,12 +19,11 @@ import threading
 import time
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import uvicorn
-from a2wsgi import WSGIMiddleware
 from playwright.sync_api import Page, sync_playwright
 
 from drover.attach.event_stream import EventStream, StateProviders
@@ -33,7 +32,9 @@ from drover.browser.binaries import resolve
 from drover.core.logs import rfc3339
 from drover.core.settings import Settings
 from drover.net import access
+from drover.net.request_threads import RequestThreads
 from drover.server.service import Drover
+from drover.web.rest_application import RestApplication
 from tests.machine import free_port
 
 SESSIONS = 100
@@ -171,10 +172,11 @@ def main() -> None:
 def _serve(state: GeneratedState, port: int, folder: Path) -> uvicorn.Server:
     settings = Settings(data_dir=folder, port=port)
     drover = Drover(settings)
-    stream = EventStream(StateProviders(state.sessions, state.processes, state.capacity))
-    flask = WSGIMiddleware(cast("Any", drover._flask()))  # noqa: SLF001 - the page without the rest
+    threads = RequestThreads.for_sessions(settings.max_sessions)
+    stream = EventStream(StateProviders(state.sessions, state.processes, state.capacity), threads.reading)
+    flask = RestApplication(drover._flask(), threads)  # noqa: SLF001 - the page without the rest
     access_policy = access.access_policy("127.0.0.1", port, (), None)
-    router = Router([Route("http", re.compile("/events"), stream.serve)], access_policy, cast("Any", flask))
+    router = Router([Route("http", re.compile("/events"), stream.serve)], access_policy, flask)
     server = uvicorn.Server(uvicorn.Config(router, port=port, log_level="warning", lifespan="off"))
     threading.Thread(target=lambda: asyncio.run(server.serve()), daemon=True).start()
     while not server.started:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 import psutil
+import pytest
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -42,6 +43,22 @@ def run_folder() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="drv-", dir=parent)).resolve()
     atexit.register(_remove_if_empty, folder)
     return folder
+
+
+class ThreadLimit:
+    """Lets a number of threads start, and refuses the others as Python does at the system's limit."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, left: int) -> None:
+        self.left = left
+        start_thread = threading.Thread.start
+
+        def start(thread: threading.Thread) -> None:
+            if self.left == 0:
+                raise RuntimeError("can't start new thread")
+            self.left -= 1
+            start_thread(thread)
+
+        monkeypatch.setattr(threading.Thread, "start", start)
 
 
 def short_folder() -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Executor
 from contextlib import suppress
 from functools import partial
 
@@ -13,6 +12,7 @@ from drover.browser.running_browser import RunningBrowser
 from drover.core.deadline import REQUEST_S, Deadline
 from drover.core.errors import BrowserUnavailable, NotFound, SessionNotFound
 from drover.net.asgi import on_thread
+from drover.net.request_threads import RequestThreads
 from drover.sessions.pool.session import Session
 from session_manager import SessionManager
 
@@ -26,12 +26,12 @@ class Attaching:
 
     Args:
         manager: Recovers and closes sessions.
-        executor: Runs blocking calls.
+        threads: The threads for blocking calls.
     """
 
-    def __init__(self, manager: SessionManager, executor: Executor) -> None:
+    def __init__(self, manager: SessionManager, threads: RequestThreads) -> None:
         self._manager = manager
-        self._executor = executor
+        self._threads = threads
 
     async def attachable(self, session_id: str) -> tuple[Session, RunningBrowser]:
         """Return a session and its browser after a health check, recovered if it was dead.
@@ -41,7 +41,7 @@ class Attaching:
             BrowserUnavailable: It has no browser now, or could not be recovered.
         """
         call = partial(self._manager.check, session_id, Deadline(RECOVERY_TIMEOUT_S))
-        session = (await on_thread(self._executor, call)).session
+        session = (await on_thread(self._threads.waiting, call)).session
         if session.running is None:
             raise BrowserUnavailable(
                 f"Session {session_id} has no browser now ({session.state.value}); retry"
@@ -85,5 +85,6 @@ class Attaching:
         # Another client may have ended it in the meantime.
         with suppress(SessionNotFound):
             await on_thread(
-                self._executor, partial(self._manager.close, session_id, Deadline(REQUEST_S), keep=True)
+                self._threads.commands,
+                partial(self._manager.close, session_id, Deadline(REQUEST_S), keep=True),
             )

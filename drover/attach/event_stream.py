@@ -13,6 +13,7 @@ import logging
 import re
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -25,7 +26,6 @@ from drover.core import events
 from drover.core.errors import ShuttingDown
 from drover.core.events import Event
 from drover.core.logs import LogLine, rfc3339
-from drover.core.threads import ThreadPool
 from drover.net.asgi import Header, Receive, Scope, Send
 
 T = TypeVar("T")
@@ -147,11 +147,11 @@ class EventStream:
         sources: Read the rest of the state.
     """
 
-    def __init__(self, sources: StateProviders) -> None:
+    def __init__(self, sources: StateProviders, threads: Executor) -> None:
         self._sources = sources
         self._log = RingBuffer(LOG_LINES)
         self._timeline = RingBuffer(MOMENTS)
-        self._threads = ThreadPool("events", 2)
+        self._threads = threads
         self._listeners: list[Listener] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -186,10 +186,7 @@ class EventStream:
     def close(self) -> None:
         """End every open response and accept no more; callable from any thread."""
         self._closed = True
-        if self._loop is None:
-            self._threads.shutdown(wait=False)
-        else:
-            self._in_loop(self._end_all)
+        self._in_loop(self._end_all)
 
     def routes(self) -> list[Route]:
         """Return the route of `/events`."""
@@ -261,7 +258,6 @@ class EventStream:
         self._publish_rings()
         for listener in self._listeners:
             listener.end()
-        self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _in_loop(self, call: Callable[[], object]) -> None:
         loop = self._loop

@@ -45,7 +45,7 @@ class CommandQueue:
         session_id: Drover's id of the session.
         manager: Recovers the session.
         driver_access: Finds the session's browser and ChromeDriver.
-        executor: Runs blocking calls.
+        executor: Runs health checks; a session needs two threads of it at most.
         watch_s: Seconds between health checks of the session while a command has no response.
     """
 

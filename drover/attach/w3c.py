@@ -31,6 +31,7 @@ _NO_SESSION = (
     errors.AtCapacity,
     errors.BrowserUnavailable,
     errors.KeyConflict,
+    errors.Overloaded,
     errors.RecoveryFailed,
     errors.SessionInUse,
     errors.SessionLost,

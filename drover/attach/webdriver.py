@@ -40,6 +40,7 @@ from drover.net.asgi import (
     read_body,
     send_answer,
 )
+from drover.net.request_threads import RequestThreads
 from drover.sessions.pool.acquire_request import Acquired
 from drover.sessions.pool.driver_access import DriverAccess
 from drover.storage.session_files import MAX_UPLOAD_BODY_BYTES
@@ -57,7 +58,7 @@ class WebDriver:
     Args:
         manager: Opens, recovers and closes sessions.
         driver_access: Finds a session's browser and ChromeDriver.
-        executor: Runs blocking calls; it has a thread for every request that may wait.
+        threads: The threads for blocking calls.
         port: The port that the service listens on.
         policy: Decides what becomes of requested capabilities.
         watch_s: Seconds between health checks of a session while a command has no response.
@@ -68,7 +69,7 @@ class WebDriver:
         self,
         manager: SessionManager,
         driver_access: DriverAccess,
-        executor: Executor,
+        threads: RequestThreads,
         *,
         port: int,
         policy: Policy,
@@ -77,7 +78,7 @@ class WebDriver:
     ) -> None:
         self._manager = manager
         self._driver_access = driver_access
-        self._executor = executor
+        self._threads = threads
         self._port = port
         self._policy = policy
         self._watch_s = watch_s
@@ -114,7 +115,7 @@ class WebDriver:
             await send_answer(send, await self._file(session_id, scope["method"], command, body))
             return
         if scope["method"] == "POST" and closes_browser(command, body):
-            await self._close(session_id)
+            await self._close(session_id, self._threads.ending)
             await send_answer(send, w3c.value(CDP_COMMANDS[command]))
             return
         begun = time.monotonic()
@@ -143,13 +144,13 @@ class WebDriver:
         """Save a session that ends if this is its last window: ChromeDriver then ends the browser at once."""
         session = self._driver_access.session(session_id)
         if session.ends_with_last_window and session.key is not None:
-            await on_thread(self._executor, partial(self._manager.save, session_id))
+            await on_thread(self._threads.ending, partial(self._manager.save, session_id))
 
     async def _file(self, session_id: str, method: str, command: str, body: bytes) -> Response:
         session = self._driver_access.session(session_id)
         with self._driver_access.use(session):
             return await on_thread(
-                self._executor, partial(file_commands.answer, session.folder, method, command, body)
+                self._threads.waiting, partial(file_commands.answer, session.folder, method, command, body)
             )
 
     async def _note(self, session_id: str, method: str, command: str, body: bytes, answer: Response) -> None:
@@ -166,36 +167,29 @@ class WebDriver:
         if (method, command) == ("POST", "/window"):
             handle = w3c.read_object(body).get("handle")
             if isinstance(handle, str):
-                await on_thread(
-                    self._executor, partial(self._driver_access.client_chose_window, session_id, handle)
-                )
+                self._driver_access.client_chose_window(session_id, handle)
         elif (method, command) == ("POST", "/timeouts"):
-            await on_thread(
-                self._executor,
-                partial(self._driver_access.client_set_timeouts, session_id, w3c.read_object(body)),
-            )
+            self._driver_access.client_set_timeouts(session_id, w3c.read_object(body))
         elif (method, command) == ("DELETE", "/window"):
             no_window_left = w3c.read_object(answer.body).get("value") == []
             if no_window_left and self._driver_access.session(session_id).ends_with_last_window:
-                await self._close(session_id)
+                await self._close(session_id, self._threads.commands)
 
     async def _end(self, scope: Scope, receive: Receive, send: Send, session_id: str) -> None:
         await read_body(receive, MAX_COMMAND_BYTES)
         # Clients close the last window and then quit, or quit twice: ChromeDriver accepts that as well.
         with suppress(SessionNotFound):
-            await self._close(session_id)
+            await self._close(session_id, self._threads.ending)
         await send_answer(send, w3c.value(None))
 
-    async def _close(self, session_id: str) -> None:
-        await on_thread(
-            self._executor, partial(self._manager.close, session_id, Deadline(REQUEST_S), keep=True)
-        )
+    async def _close(self, session_id: str, threads: Executor) -> None:
+        await on_thread(threads, partial(self._manager.close, session_id, Deadline(REQUEST_S), keep=True))
         self._forget(session_id)
 
     async def _new_session(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = await read_body(receive, MAX_BODY_WITH_EXTENSIONS_BYTES)
         check_size(body)
-        content = await on_thread(self._executor, partial(w3c.read_object, body))
+        content = await on_thread(self._threads.waiting, partial(w3c.read_object, body))
         if "capabilities" not in content:
             only_old = (
                 " (desiredCapabilities alone belong to the JSON wire protocol, which Drover does not speak)"
@@ -205,7 +199,7 @@ class WebDriver:
                 'Send {"capabilities": {}} for the defaults.'
             )
         checked, options = await on_thread(
-            self._executor, partial(w3c.match, content["capabilities"], self._policy)
+            self._threads.waiting, partial(w3c.match, content["capabilities"], self._policy)
         )
         gone: Future[None] = Future()
         watch = asyncio.create_task(caller_left(receive, gone))
@@ -230,11 +224,11 @@ class WebDriver:
         wanted = validated(SessionRequest, options, f"field of {w3c.OPTIONS}", strict=True)
         request = request_of(wanted, checked, token, ends_with_last_window=True)
         acquired = await on_thread(
-            self._executor, partial(self._manager.acquire, request, Deadline(REQUEST_S, gone))
+            self._threads.waiting, partial(self._manager.acquire, request, Deadline(REQUEST_S, gone))
         )
         if gone.done():
             # The client disconnected after the session was acquired and before it got the response.
-            await on_thread(self._executor, partial(self._manager.hand_back, acquired, request))
+            await on_thread(self._threads.commands, partial(self._manager.hand_back, acquired, request))
             raise ClientDisconnected
         return acquired
 
@@ -262,7 +256,7 @@ class WebDriver:
             for gone in [known for known in self._queues if not self._driver_access.knows(known)]:
                 self._forget(gone)
             queue = self._queues[session_id] = CommandQueue(
-                session_id, self._manager, self._driver_access, self._executor, self._watch_s
+                session_id, self._manager, self._driver_access, self._threads.commands, self._watch_s
             )
         return queue
 

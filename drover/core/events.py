@@ -510,6 +510,18 @@ class JobFailed(Event):
 
 
 @dataclass(frozen=True)
+class ThreadsMissing(Event):
+    """The service runs with fewer threads than it wants, because the system's limit has been reached."""
+
+    level = logging.WARNING
+    text = (
+        "{missing} of the service's threads could not be started: fewer requests can wait at a time. "
+        "Raise the limit of processes (ulimit -u, or the limit of the container)."
+    )
+    missing: int
+
+
+@dataclass(frozen=True)
 class LogLinesDropped(Event):
     """Log lines that were dropped because nothing read the log, or it could not be written."""
 

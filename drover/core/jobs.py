@@ -15,7 +15,7 @@ from enum import Enum
 from functools import partial
 from typing import Any
 
-from drover.core.errors import DroverError
+from drover.core.errors import DroverError, ShuttingDown
 from drover.core.events import Emit, JobFailed
 from drover.core.threads import ThreadPool
 
@@ -82,30 +82,36 @@ class Jobs:
     def begin(self, job: Job, call: Callable[[], Any]) -> Future[Any]:
         """Begin a job, or join it if it is already in progress; return its future.
 
-        Raises:
-            ShuttingDown: The jobs have been closed.
-            Overloaded: There is no thread for it.
+        A job that cannot begin has failed: with `ShuttingDown` if the jobs have been closed, with
+        `Overloaded` if there is no thread for it.
         """
+        future: Future[Any] = Future()
         with self._lock:
             current = self._current.get(job)
             if current is not None and not current.done():
                 return current
-            return self._begin(job, Future(), call)
+            refusal = self._begin(job, future, call)
+        return self._told(job, future, refusal)
 
     def begin_anew(self, job: Job, call: Callable[[], Any]) -> Future[Any]:
         """Begin a job from its beginning, after the run that is in progress; join a run that has not begun.
 
-        Raises:
-            ShuttingDown: The jobs have been closed.
-            Overloaded: There is no thread for it.
+        A job that cannot begin has failed, as in `begin`.
         """
+        future: Future[Any] = Future()
         with self._lock:
             current = self._current.get(job)
-            if current is None or current.done():
-                return self._begin(job, Future(), call)
-            if not current.running():
-                return current
-            return self._next.setdefault(job, _Next(Future(), call)).future
+            if current is not None and not current.done():
+                return (
+                    self._next.setdefault(job, _Next(future, call)).future if current.running() else current
+                )
+            refusal = self._begin(job, future, call)
+        return self._told(job, future, refusal)
+
+    @property
+    def pools(self) -> frozenset[ThreadPool]:
+        """The threads of all jobs."""
+        return frozenset(self._pools.values())
 
     def close(self, timeout: float) -> tuple[str, ...]:
         """Begin no more jobs, wait for those in progress, and return the names of those that did not end.
@@ -113,18 +119,30 @@ class Jobs:
         Args:
             timeout: How long to wait, in seconds.
         """
-        for pool in set(self._pools.values()):
+        for pool in self.pools:
             pool.shutdown(wait=False, cancel_futures=True)
         with self._lock:
             current = dict(self._current)
         left = wait(current.values(), timeout=timeout).not_done
         return tuple(str(job) for job, future in current.items() if future in left)
 
-    def _begin(self, job: Job, future: Future[Any], call: Callable[[], Any]) -> Future[Any]:
+    def _begin(self, job: Job, future: Future[Any], call: Callable[[], Any]) -> DroverError | None:
+        """Begin a job, under the lock; return the error if it cannot begin."""
         # The job may end at once: by then its end must be awaited, and the lock is held until we return.
         future.add_done_callback(partial(self._ended, job))
-        self._pools[job.kind].run(future, partial(self._run, job, call))
+        try:
+            self._pools[job.kind].run(future, partial(self._run, job, call))
+        except DroverError as error:
+            return error
         self._current[job] = future
+        return None
+
+    def _told(self, job: Job, future: Future[Any], refusal: DroverError | None) -> Future[Any]:
+        """Return the future, which has failed if its job could not begin; without the lock."""
+        if refusal is not None:
+            if not isinstance(refusal, ShuttingDown):
+                self._emit(JobFailed(job.kind.value, job.session_id, refusal.message))
+            future.set_exception(refusal)
         return future
 
     def _run(self, job: Job, call: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever the job returns
@@ -146,10 +164,5 @@ class Jobs:
             coming = self._next.pop(job, None)
             if coming is None:
                 return
-            try:
-                self._begin(job, coming.future, coming.call)
-            except DroverError as error:
-                failure = error
-            else:
-                return
-        coming.future.set_exception(failure)
+            refusal = self._begin(job, coming.future, coming.call)
+        self._told(job, coming.future, refusal)

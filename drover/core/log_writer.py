@@ -15,6 +15,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, TextIO
 
+from drover.core.threads import start_thread
+
 CAPACITY: Final = 8192
 """Lines that may wait to be written."""
 RETRY_S: Final = 0.05
@@ -37,7 +39,7 @@ class LogWriter:
         self._changed = threading.Condition()
         self._dropped = 0
         self._writing = False
-        threading.Thread(target=self._run, name="log", daemon=True).start()
+        start_thread(self._run, "log")
 
     def put(self, line: str) -> None:
         """Queue one line; it is dropped if the queue is full."""

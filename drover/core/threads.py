@@ -8,7 +8,7 @@ program from ending while one of them hangs. Here they do not.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future
 from contextlib import suppress
 from functools import partial
@@ -21,28 +21,49 @@ Result = TypeVar("Result")
 Parameters = ParamSpec("Parameters")
 
 
+def start_thread(run: Callable[[], None], name: str) -> threading.Thread:
+    """Start a thread that does not keep the program from ending.
+
+    Raises:
+        Overloaded: No thread can be started.
+    """
+    thread = threading.Thread(target=run, name=name, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError as error:
+        raise Overloaded(
+            f"No thread can be started ({error}). Raise the limit of processes (ulimit -u, or that of the "
+            "container), then retry"
+        ) from error
+    return thread
+
+
 class ThreadPool(Executor):
     """Runs calls on a fixed number of threads, in the order in which they are submitted.
 
     Args:
         name: Prefix of the threads' names.
         size: The number of threads.
+        refuses: Refuse a call while all threads are busy, instead of queueing it.
     """
 
-    def __init__(self, name: str, size: int) -> None:
+    def __init__(self, name: str, size: int, *, refuses: bool = False) -> None:
         self.name = name
         self.size = size
+        self._refuses = refuses
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
         self._queue: SimpleQueue[_Call | None] = SimpleQueue()
+        self._unfinished = 0
         self._is_shut = False
 
-    def fill(self) -> int:
-        """Start the threads that have not started yet; return how many of them could not be started."""
+    def fill(self, wanted: int) -> int:
+        """Start threads until there are as many as wanted; return how many of them could not be started."""
         with self._lock:
-            while len(self._threads) < self.size and self._start_one() is None:
-                pass
-            return self.size - len(self._threads)
+            with suppress(Overloaded):
+                while len(self._threads) < wanted:
+                    self._start_one()
+            return max(0, wanted - len(self._threads))
 
     def submit(
         self, fn: Callable[Parameters, Result], /, *args: Parameters.args, **kwargs: Parameters.kwargs
@@ -51,7 +72,7 @@ class ThreadPool(Executor):
 
         Raises:
             ShuttingDown: The pool has been shut down.
-            Overloaded: It has no thread, and none can be started.
+            Overloaded: It has no thread, and none can be started; or all are busy, if it refuses calls then.
         """
         future: Future[Result] = Future()
         self.run(future, partial(fn, *args, **kwargs))
@@ -62,17 +83,20 @@ class ThreadPool(Executor):
 
         Raises:
             ShuttingDown: The pool has been shut down.
-            Overloaded: It has no thread, and none can be started.
+            Overloaded: It has no thread, and none can be started; or all are busy, if it refuses calls then.
         """
         with self._lock:
             if self._is_shut:
                 raise ShuttingDown("The service is stopping; retry after its restart")
             if len(self._threads) < self.size:
-                failure = self._start_one()
-                if not self._threads:
-                    raise Overloaded(
-                        f"No thread can be started ({failure}); raise the limit of processes, then retry"
-                    )
+                try:
+                    self._start_one()
+                except Overloaded:
+                    if not self._threads:
+                        raise
+            if self._refuses and self._unfinished >= len(self._threads):
+                raise Overloaded(f"All {len(self._threads)} threads for such requests are busy; retry later")
+            self._unfinished += 1
             self._queue.put(_Call(future, call))
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -88,16 +112,21 @@ class ThreadPool(Executor):
             for thread in self._threads:
                 thread.join()
 
-    def _start_one(self) -> RuntimeError | None:
-        """Start another thread; return the error if none can be started."""
-        name = f"{self.name}-{len(self._threads)}"
-        thread = threading.Thread(target=_serve, args=[self._queue], name=name, daemon=True)
-        try:
-            thread.start()
-        except RuntimeError as error:
-            return error
-        self._threads.append(thread)
-        return None
+    def _start_one(self) -> None:
+        self._threads.append(start_thread(self._serve, f"{self.name}-{len(self._threads)}"))
+
+    def _serve(self) -> None:
+        while True:
+            call = self._queue.get()
+            if call is None:
+                return
+            call.run(self._finish_one)
+            # Otherwise the result would be kept until the next call.
+            del call
+
+    def _finish_one(self) -> None:
+        with self._lock:
+            self._unfinished -= 1
 
     def _take_queued(self) -> list[_Call]:
         taken = []
@@ -107,6 +136,18 @@ class ThreadPool(Executor):
         return [call for call in taken if call is not None]
 
 
+def fill_pools(pools: Iterable[ThreadPool]) -> int:
+    """Start all threads of pools; return how many could not be started.
+
+    If the system does not allow all, each pool gets a thread before any gets a second one, without which it
+    could not do anything.
+    """
+    distinct = sorted(set(pools), key=lambda pool: pool.size)
+    for pool in distinct:
+        pool.fill(1)
+    return sum(pool.fill(pool.size) for pool in distinct)
+
+
 class _Call:
     """A call that waits for a thread, and the future of its result."""
 
@@ -114,22 +155,16 @@ class _Call:
         self.future = future
         self._call = call
 
-    def run(self) -> None:
+    def run(self, finished: Callable[[], None]) -> None:
+        """Run the call; `finished` is called before anybody learns of the result, who may call again."""
         if not self.future.set_running_or_notify_cancel():
+            finished()
             return
         try:
             result = self._call()
         except BaseException as error:  # noqa: BLE001 - whoever waits for the future must get any exception
+            finished()
             self.future.set_exception(error)
         else:
+            finished()
             self.future.set_result(result)
-
-
-def _serve(queue: SimpleQueue[_Call | None]) -> None:
-    while True:
-        call = queue.get()
-        if call is None:
-            return
-        call.run()
-        # Otherwise the result would be kept until the next call.
-        del call

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-
-from drover.core.errors import StartRefused
+from drover.core.errors import Overloaded, StartRefused
 from drover.core.settings import Settings, load_settings
-from drover.net.asgi import Application, Receive, Scope, Send
+from drover.core.threads import ThreadPool
+from drover.net.asgi import Application, Receive, Scope, Send, on_thread
 from drover.server.serve import prepare
 from drover.server.service import Drover
 
@@ -25,6 +24,7 @@ class DroverApplication:
         self._settings = settings
         self._drover: Drover | None = None
         self._application: Application | None = None
+        self._thread = ThreadPool("lifespan", 1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one connection, or run the lifespan."""
@@ -40,17 +40,20 @@ class DroverApplication:
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
         try:
-            await asyncio.to_thread(self._start)
-        except StartRefused as refusal:
+            await on_thread(self._thread, self._start)
+        except (StartRefused, Overloaded) as refusal:
             await send({"type": "lifespan.startup.failed", "message": refusal.message})
             return
         await send({"type": "lifespan.startup.complete"})
         await receive()
         if self._drover is not None:
-            await asyncio.to_thread(self._drover.stop)
+            # The thread of the start: a new one might not be allowed any more.
+            await on_thread(self._thread, self._drover.stop)
+        self._thread.shutdown(wait=False)
         await send({"type": "lifespan.shutdown.complete"})
 
     def _start(self) -> None:
         drover = prepare(self._settings or load_settings())
         drover.start(lambda: False)
+        drover.fill_threads()
         self._drover, self._application = drover, drover.asgi()

@@ -14,6 +14,7 @@ from enum import Enum
 from functools import partial
 
 from drover.core.events import Emit, PortListensAgain, PortLost, PortRefuses
+from drover.core.threads import start_thread
 from drover.net.loopback import connect
 
 TICK_S = 2.0
@@ -80,10 +81,11 @@ class PortWatch:
             addresses: The host and port of every listening socket.
             listen_again: Listens anew in place of the socket with this index, or raises OSError.
             give_up: Ends the service; called once, when listening again has failed three times.
+
+        Raises:
+            Overloaded: No thread can be started.
         """
-        threading.Thread(
-            target=self._loop, args=(addresses, listen_again, give_up), name="port-watch", daemon=True
-        ).start()
+        start_thread(partial(self._loop, addresses, listen_again, give_up), "port-watch")
 
     def stop(self) -> None:
         """Watch no more; a connection that is being tried is not waited for."""

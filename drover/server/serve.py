@@ -16,6 +16,7 @@ import uvicorn
 
 from drover.browser.capabilities.switches import check_chrome_args
 from drover.core import events
+from drover.core.errors import Overloaded, StartObstructed
 from drover.core.logs import set_up_logging
 from drover.core.settings import Settings, named_variables, unknown_variables
 from drover.core.version import VERSION
@@ -101,7 +102,10 @@ def serve(settings: Settings) -> int:
     Raises:
         StartRefused: The set-up does not allow it.
     """
-    return _Service(settings).run()
+    try:
+        return _Service(settings).run()
+    except Overloaded as error:
+        raise StartObstructed(error.message) from error
 
 
 def prepare(settings: Settings, *, is_whole_program: bool = False) -> Drover:
@@ -141,12 +145,14 @@ class _Service:
         # Until here nothing has been started: a signal simply ends the program.
         drover = self._drover = prepare(self._settings, is_whole_program=True)
         sockets = listen(self._settings.host, self._settings.port)
-        signals = StopSignals(self._stop, drover.manager.kill)
-        signals.install()
         try:
+            signals = StopSignals(self._stop, drover.manager.kill)
+            signals.install()
             server = self._server = _server(drover.asgi(), self._settings.max_sessions)
             end_with_console(drover.end_at_once)
             drover.start(lambda: signals.stopping)
+            self._watch_port(server, sockets, signals)
+            drover.fill_threads()
             if not signals.stopping:
                 url = f"http://localhost:{self._settings.port}"
                 drover.hub.emit(events.ServiceStarted(url, VERSION, str(self._settings.data_dir)))
@@ -156,17 +162,20 @@ class _Service:
             drover.stop()
             raise
         self._is_started.set()
+        server.run_until_stopped(sockets)
+        return PORT_LOST if self._port_lost else 0
+
+    def _watch_port(self, server: _Server, sockets: list[socket.socket], signals: StopSignals) -> None:
+        assert self._drover is not None
         addresses = [listener.getsockname()[:2] for listener in sockets]
 
         def give_up() -> None:
             self._port_lost = True
             signals.stop_for("port lost")
 
-        drover.port_watch.start(
+        self._drover.port_watch.start(
             addresses, lambda index: server.listen_again(index, addresses[index]), give_up
         )
-        server.run_until_stopped(sockets)
-        return PORT_LOST if self._port_lost else 0
 
     def _stop(self, name: str) -> None:
         """Stop in order; the server ends whatever fails, or the program would never end."""

@@ -6,12 +6,9 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
-from typing import Any, cast
 
-from a2wsgi import WSGIMiddleware
 from flask import Flask
 
 from drover.attach.attaching import Attaching
@@ -34,9 +31,10 @@ from drover.browser.survival import examine
 from drover.core import events
 from drover.core.jobs import Job, JobKind, Jobs
 from drover.core.settings import Settings
-from drover.core.threads import ThreadPool
+from drover.core.threads import ThreadPool, fill_pools
 from drover.net import access
 from drover.net.asgi import Application
+from drover.net.request_threads import WAITING, RequestThreads
 from drover.processes.defunct import reap_orphans
 from drover.processes.host.boot import boot_id
 from drover.processes.host.memory import is_shared_memory_small
@@ -66,13 +64,13 @@ from drover.web.disconnects import DisconnectWatch
 from drover.web.error_handlers import handle_failures
 from drover.web.metrics import Metrics
 from drover.web.overview import Overview
+from drover.web.rest_application import RestApplication
 from drover.web.services import Services, offer
 from process_cleanup import ProcessCleaner, Trigger
 from session_manager import SessionManager
 
-THREADS = 64
-MAX_WAITING = THREADS // 2
-"""Requests that wait for a place use at most half of the threads, so that all others are still served."""
+MAX_WAITING = WAITING // 2
+"""Requests that wait for a place use at most half of the threads, so that those with a session are served."""
 _SPARING_SHARED_MEMORY = ("--disable-dev-shm-usage",)
 IDLE_TICK_S = 0.5
 LEASE_TICK_S = 0.25
@@ -138,7 +136,7 @@ class Drover:
             owned_only=settings.cleanup_scope == "owned",
         )
         self._devtools = DevTools()
-        state_saver = StateSaver(self._devtools, self._repository.save_state)
+        state_saver = StateSaver(self._devtools, self._repository.save_state, self._jobs)
         profiles = Profiles(self._folders)
         worker = SessionWorker(
             self._registry,
@@ -223,13 +221,16 @@ class Drover:
         self._started = ExitStack()
         self._left: list[str] = []
         self._keep_browsers = settings.keep_browsers
-        self._drivers = ThreadPoolExecutor(THREADS, thread_name_prefix="attach")
+        self._threads = RequestThreads.for_sessions(settings.max_sessions)
         self._driver_access = DriverAccess(self._registry, self._devtools)
         overview = Overview(self.manager, self._cleaner, settings.port)
-        self.stream = EventStream(StateProviders(overview.sessions, overview.processes, overview.capacity))
+        providers = StateProviders(overview.sessions, overview.processes, overview.capacity)
+        self.stream = EventStream(providers, self._threads.reading)
         self.hub.subscribe(self.stream.hear)
         self.port_watch = PortWatch(self.hub.emit)
-        self._live = LiveView(self._driver_access, self._drivers, probe_timeout=settings.health_timeout)
+        self._live = LiveView(
+            self._driver_access, self._threads.commands, probe_timeout=settings.health_timeout
+        )
 
     def take_possession(self) -> None:
         """Lock the data folder, so that no other instance works in it, and check that a browser can be found.
@@ -260,7 +261,6 @@ class Drover:
             self.hub.emit(events.SandboxDisabled())
         self._devtools.start()
         self._at_stop("the DevTools connections", self._devtools.stop)
-        self._at_stop("the threads of driver endpoints", self._stop_drivers)
         self._at_stop("the background jobs", self._stop_jobs)
         self._at_stop("the sessions", self._stop_sessions)
         steps = (
@@ -272,6 +272,12 @@ class Drover:
             if stopping():
                 return
             step()
+
+    def fill_threads(self) -> None:
+        """Start all threads now: when one is needed, the system may not allow another one."""
+        missing = fill_pools((*self._jobs.pools, *self._threads.pools))
+        if missing:
+            self.hub.emit(events.ThreadsMissing(missing))
 
     def stop(self, *, keep_browsers: bool = False) -> None:
         """Stop in the reverse order of the start, whatever fails on the way; say what is left.
@@ -285,6 +291,7 @@ class Drover:
         self._started.close()
         self.hub.emit(events.StopIncomplete(", ".join(self._left)) if self._left else events.ServiceStopped())
         self.stream.close()
+        self._threads.close()
 
     def _at_stop(self, name: str, step: Callable[[], object]) -> None:
         """Have a step done at the stop; steps are done in the reverse order, each whatever the others did."""
@@ -310,9 +317,6 @@ class Drover:
     def _stop_jobs(self) -> None:
         self._left += self._jobs.close(JOBS_S)
 
-    def _stop_drivers(self) -> None:
-        self._drivers.shutdown(wait=False, cancel_futures=True)
-
     def end_at_once(self) -> None:
         """Accept no more requests and end all processes within four seconds; the next start ends the rest."""
         self._registry.stop()
@@ -320,28 +324,27 @@ class Drover:
 
     def asgi(self) -> Application:
         """Return the ASGI application: driver and streaming endpoints; Flask on threads for all others."""
-        flask_on_threads = WSGIMiddleware(cast("Any", self._flask()), workers=THREADS)
         policy = access_policy_of(self.settings)
-        rest = DisconnectWatch(cast("Application", flask_on_threads), policy)
+        rest = DisconnectWatch(RestApplication(self._flask(), self._threads), policy)
         return Router(self._routes(), policy, rest)
 
     def _routes(self) -> list[Route]:
         webdriver = WebDriver(
             self.manager,
             self._driver_access,
-            self._drivers,
+            self._threads,
             port=self.settings.port,
             policy=self._capability_policy,
             watch_s=self.settings.health_timeout,
             observe=self._metrics.observe_relay,
         )
-        attaching = Attaching(self.manager, self._drivers)
+        attaching = Attaching(self.manager, self._threads)
         bidi = BidiSockets(attaching, self._driver_access)
         sockets = DevToolsSockets(attaching, self._driver_access)
         devtools_http = DevToolsHttp(
             attaching,
             self._driver_access,
-            self._drivers,
+            self._threads.waiting,
             port=self.settings.port,
             probe_timeout=self.settings.health_timeout,
         )

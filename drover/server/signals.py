@@ -14,6 +14,8 @@ import threading
 from collections.abc import Callable
 from types import FrameType
 
+from drover.core.threads import start_thread
+
 _STOP_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
 _ALWAYS = "SIGTERM"
 
@@ -37,6 +39,9 @@ class StopSignals:
     Args:
         stop: Stops the service in order; called in a thread of its own with the signal's name.
         kill: Ends all processes of the service at once; the program ends then.
+
+    Raises:
+        Overloaded: No thread can be started.
     """
 
     def __init__(self, stop: Callable[[str], None], kill: Callable[[], None]) -> None:
@@ -46,8 +51,8 @@ class StopSignals:
         self._received: queue.SimpleQueue[int | str] = queue.SimpleQueue()
         self._first = threading.Event()
         self._name = ""
-        threading.Thread(target=self._wait_for_signals, name="signals", daemon=True).start()
-        threading.Thread(target=self._stop_in_order, name="stop", daemon=True).start()
+        start_thread(self._wait_for_signals, "signals")
+        start_thread(self._stop_in_order, "stop")
 
     @property
     def stopping(self) -> bool:

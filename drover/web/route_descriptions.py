@@ -19,6 +19,7 @@ from drover.core.errors import (
     ForbiddenHost,
     ForbiddenOrigin,
     InvalidRequest,
+    Overloaded,
     RequestTooLarge,
     Unauthorized,
     UnsupportedMediaType,
@@ -31,6 +32,7 @@ OF_ALL_ROUTES: tuple[type[DroverError], ...] = (
     ForbiddenHost,
     ForbiddenOrigin,
     DroverError,
+    Overloaded,
 )
 OF_ALL_BODIES: tuple[type[DroverError], ...] = (RequestTooLarge, UnsupportedMediaType)
 _PATH_PARAMETERS = {

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from drover.attach.router import Router
+from drover.attach.webdriver import WebDriver
 from drover.net.asgi import Application, Message, Scope
+from drover.server.service import Drover
 
 TIMEOUT_S = 60.0
+TICK_S = 0.02
 
 
 @dataclass
@@ -69,6 +73,7 @@ class Client:
             "raw_path": path.encode(),
             "query_string": b"",
             "scheme": "http",
+            "http_version": "1.1",
             "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
         }
         return call, asyncio.ensure_future(_awaited(self._application, scope, call))
@@ -78,6 +83,35 @@ class Client:
         call, task = self.begin(method, path, content)
         await asyncio.wait_for(task, TIMEOUT_S)
         return call
+
+
+Scenario = Callable[[Client], Awaitable[None]]
+
+
+def run(service: Drover, scenario: Scenario) -> None:
+    """Run a scenario with a client of the service, in its own event loop."""
+    application = service.asgi()
+    assert isinstance(application, Router)
+    webdriver: WebDriver = application._routes[0].handler.__self__  # type: ignore[attr-defined]
+
+    async def run_with_client() -> None:
+        await scenario(Client(application))
+        # The connections outlive their commands, but not this event loop.
+        for queue in webdriver._queues.values():
+            queue.close()
+        await asyncio.sleep(0)
+
+    asyncio.run(run_with_client())
+
+
+async def until(condition: Callable[[], bool], what: str) -> None:
+    """Wait until a condition is true."""
+    for _ in range(500):
+        if condition():
+            return
+        await asyncio.sleep(TICK_S)
+    message = f"not in time: {what}"
+    raise AssertionError(message)
 
 
 async def _awaited(application: Application, scope: Scope, call: Call) -> None:

@@ -117,6 +117,10 @@ class ServiceHarness:
         """Set a fault for these fakes only."""
         self._write_control("\n".join(f"{pid} {fault.value}" for pid in pids))
 
+    def set_fault_except(self, fault: Fault, pid: int) -> None:
+        """Set a fault for all fakes but one."""
+        self._write_control(f"{pid} {Fault.NONE.value}\n{fault.value}")
+
     def _write_control(self, text: str) -> None:
         new = self.home / "control.new"
         new.write_text(text, encoding="utf-8")

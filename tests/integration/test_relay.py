@@ -5,26 +5,21 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-from drover.attach.router import Router
-from drover.attach.webdriver import WebDriver
 from drover.browser import launcher
 from drover.browser.recovery import Method
 from drover.sessions.pool.session import Session
-from tests.integration.asgi_client import Call, Client
+from tests.integration.asgi_client import TICK_S, Call, Client, run, until
 from tests.integration.fake_chromedriver import Fault
 from tests.integration.service_harness import ServiceHarness, running_harness
 from tests.machine import kill, wait_gone
 
 JOB = "/wd/hub/session/job"
-TICK_S = 0.02
-
-Scenario = Callable[[Client], Awaitable[None]]
 
 
 @pytest.fixture
@@ -32,32 +27,6 @@ def harness(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServiceHa
     monkeypatch.setattr(launcher, "GRACE_S", 0.5)
     with running_harness(folder, monkeypatch, health_timeout=0.3) as harness:
         yield harness
-
-
-def run(harness: ServiceHarness, scenario: Scenario) -> None:
-    """Run a scenario with an ASGI client of the service, in its own event loop."""
-
-    application = harness.service.asgi()
-    assert isinstance(application, Router)
-    webdriver: WebDriver = application._routes[0].handler.__self__  # type: ignore[attr-defined]
-
-    async def run_with_client() -> None:
-        await scenario(Client(application))
-        # The connections outlive their commands, but not this event loop.
-        for queue in webdriver._queues.values():
-            queue.close()
-        await asyncio.sleep(0)
-
-    asyncio.run(run_with_client())
-
-
-async def until(condition: Callable[[], bool], what: str) -> None:
-    for _ in range(500):
-        if condition():
-            return
-        await asyncio.sleep(TICK_S)
-    message = f"not in time: {what}"
-    raise AssertionError(message)
 
 
 def job(harness: ServiceHarness) -> Session:
@@ -98,7 +67,7 @@ def test_a_new_session_is_managed_and_deleting_it_ends_it(harness: ServiceHarnes
         again = await client.send("DELETE", f"/wd/hub/session/{session_id}")
         assert (again.status, again.json()) == (200, {"value": None})
 
-    run(harness, scenario)
+    run(harness.service, scenario)
     harness.assert_nothing_is_left()
 
 
@@ -111,7 +80,7 @@ def test_the_same_key_returns_the_same_session(harness: ServiceHarness) -> None:
         }
         assert len(ids) == 1
 
-    run(harness, scenario)
+    run(harness.service, scenario)
 
 
 def test_a_client_that_disconnects_during_the_start_leaves_no_session(harness: ServiceHarness) -> None:
@@ -125,7 +94,7 @@ def test_a_client_that_disconnects_during_the_start_leaves_no_session(harness: S
         await until(lambda: harness.manager.registry.sessions() == (), "the session is closed")
         assert not call.finished
 
-    run(harness, scenario)
+    run(harness.service, scenario)
     harness.assert_nothing_is_left()
 
 
@@ -138,7 +107,7 @@ def test_a_command_reaches_chromedriver_unchanged_and_updates_last_used(harness:
         odd = await client.send("GET", f"{JOB}/element/e%2F1/attribute/data%20x/")
         assert odd.status == 200
 
-    run(harness, scenario)
+    run(harness.service, scenario)
     assert harness.commands() == ["POST /url", "GET /element/e%2F1/attribute/data%20x"]
     assert job(harness).last_used_mono > before
     assert job(harness).commands == 0
@@ -151,7 +120,7 @@ def test_a_command_to_a_dead_chromedriver_is_sent_to_its_replacement(harness: Se
     async def scenario(client: Client) -> None:
         assert (await client.send("POST", f"{JOB}/url", {"url": "http://example.com/"})).status == 200
 
-    run(harness, scenario)
+    run(harness.service, scenario)
     assert harness.commands().count("POST /url") == 1
     recovery = job(harness).last_recovery
     assert recovery is not None
@@ -176,7 +145,7 @@ def test_a_command_in_flight_is_not_repeated_and_its_error_names_the_recovery(
         assert "reattached" in message
         assert (await client.send("GET", f"{JOB}/title")).status == 200
 
-    run(harness, scenario)
+    run(harness.service, scenario)
     assert harness.commands().count("POST /url") == 1
 
 
@@ -193,7 +162,7 @@ def test_a_read_only_command_is_repeated_after_a_reattach(harness: ServiceHarnes
         await task
         assert (call.status, call.json()) == (200, {"value": ""})
 
-    run(harness, scenario)
+    run(harness.service, scenario)
     assert harness.commands().count("GET /title") == 2
 
 
@@ -212,7 +181,7 @@ def test_no_command_is_repeated_in_another_browser(harness: ServiceHarness) -> N
         assert (status, word) == (500, "unknown error")
         assert "browser_gone" in message
 
-    run(harness, scenario)
+    run(harness.service, scenario)
     assert harness.commands().count("GET /title") == 1
 
 
@@ -229,7 +198,7 @@ def test_a_long_command_is_busy_and_not_dead(harness: ServiceHarness) -> None:
         await task
         assert call.status == 200
 
-    run(harness, scenario)
+    run(harness.service, scenario)
     assert driver_pid(harness) == driver
 
 
@@ -247,7 +216,7 @@ def test_commands_of_one_session_run_in_order_and_one_at_a_time(harness: Service
         await asyncio.gather(first_task, *(task for _, task in later))
         assert [first.status, *(call.status for call, _ in later)] == [200] * 6
 
-    run(harness, scenario)
+    run(harness.service, scenario)
     assert harness.commands() == ["POST /first", *(f"POST /later{number}" for number in range(5))]
 
 
@@ -267,7 +236,7 @@ def test_a_queued_command_whose_client_disconnects_is_never_sent(harness: Servic
         assert impatient.status == 0
         assert (await client.send("GET", f"{JOB}/title")).status == 200
 
-    run(harness, scenario)
+    run(harness.service, scenario)
     assert harness.commands() == ["POST /first", "GET /title"]
 
 
@@ -283,7 +252,7 @@ def test_a_command_whose_session_ends_gets_invalid_session_id(harness: ServiceHa
         await task
         assert error_of(call)[:2] == (404, "invalid session id")
 
-    run(harness, scenario)
+    run(harness.service, scenario)
 
 
 def test_unknown_commands_get_the_w3c_error(harness: ServiceHarness) -> None:
@@ -304,7 +273,7 @@ def test_unknown_commands_get_the_w3c_error(harness: ServiceHarness) -> None:
         status = await client.send("GET", "/wd/hub/status")
         assert status.json()["value"]["ready"] is True
 
-    run(harness, scenario)
+    run(harness.service, scenario)
 
 
 def test_the_chosen_window_and_timeouts_are_recorded_for_a_recovery(
@@ -317,7 +286,7 @@ def test_the_chosen_window_and_timeouts_are_recorded_for_a_recovery(
         await client.send("POST", f"{JOB}/timeouts", {"implicit": 7})
         await client.send("POST", f"{JOB}/timeouts", {"script": 9})
 
-    run(harness, scenario)
+    run(harness.service, scenario)
     assert job(harness).window == "W1"
     assert job(harness).capabilities.capabilities["timeouts"] == {"implicit": 7, "script": 9}
 
@@ -336,5 +305,5 @@ def test_a_dead_chromedriver_releases_every_queued_command(harness: ServiceHarne
         await asyncio.gather(*(task for _, task in calls))
         assert {call.status for call, _ in calls} == {200}
 
-    run(harness, scenario)
+    run(harness.service, scenario)
     assert job(harness).recoveries == 1

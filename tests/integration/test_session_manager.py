@@ -146,8 +146,10 @@ def test_no_client_retries_longer_than_its_deadline(
 def test_a_session_on_which_no_thread_can_begin_to_work_stays_as_it_was(
     harness: ServiceHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_thread(*_: object) -> None:
-        raise Overloaded("No thread can be started; raise the limit of processes, then retry")
+    def no_thread(*_: object) -> Future[None]:
+        refused: Future[None] = Future()
+        refused.set_exception(Overloaded("No thread can be started; raise the limit of processes"))
+        return refused
 
     alive = harness.acquire("alive").session
     dead = harness.acquire("dead").session

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from drover.core.events import Emit, UpkeepFailed
+from drover.core.threads import start_thread
 
 STOP_S = 5.0
 
@@ -28,11 +29,15 @@ class PeriodicTasks:
         self._tasks = tuple(tasks)
         self._emit = emit
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="periodic-tasks", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
+        """Start the thread.
+
+        Raises:
+            Overloaded: No thread can be started.
+        """
+        self._thread = start_thread(self._loop, "periodic-tasks")
 
     def stop(self) -> None:
         """Stop the thread and wait until its current task is done; if not started yet, nothing will run.
@@ -41,7 +46,7 @@ class PeriodicTasks:
             TimeoutError: A task does not end.
         """
         self._stop.set()
-        if self._thread.ident is None:
+        if self._thread is None:
             return
         self._thread.join(STOP_S)
         if self._thread.is_alive():

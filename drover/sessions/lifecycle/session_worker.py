@@ -135,19 +135,15 @@ class SessionWorker:
         session = reserved.session
         # Of each generation there is one start, recovery or close.
         job = Job(kind, session.session_id, (session.birth, session.generation))
-        try:
-            begun = self._jobs.begin(job, partial(complete, reserved.work, partial(work, reserved)))
-        except DroverError as error:
-            self._leave_as_it_was(reserved, error)
-        else:
-            begun.add_done_callback(partial(self._leave_if_cancelled, reserved))
+        begun = self._jobs.begin(job, partial(complete, reserved.work, partial(work, reserved)))
+        begun.add_done_callback(partial(self._leave_unless_begun, reserved))
 
-    def _leave_if_cancelled(self, reserved: Reserved, begun: Future[None]) -> None:
-        if begun.cancelled():
-            self._leave_as_it_was(reserved, ShuttingDown("The service is stopping; retry after its restart"))
-
-    def _leave_as_it_was(self, reserved: Reserved, error: DroverError) -> None:
+    def _leave_unless_begun(self, reserved: Reserved, ended: Future[None]) -> None:
         """Fail work that no thread has begun, and leave the session so that it can begin again."""
+        stopping = ShuttingDown("The service is stopping; retry after its restart")
+        error = stopping if ended.cancelled() else ended.exception()
+        if not isinstance(error, DroverError):
+            return
         session = reserved.session
         if session.state is SessionState.STARTING:
             self._registry.forget(session)

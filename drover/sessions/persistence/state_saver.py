@@ -13,19 +13,20 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
+from functools import partial
 
 from drover.browser import health
 from drover.browser.devtools import DevTools
 from drover.browser.devtools_connection import Connection, DevToolsFailed
 from drover.browser.saved_state import SavedState, capture, restore_cookies
+from drover.core.jobs import Job, JobKind, Jobs
 from drover.processes.activity import activity_of
 from drover.processes.helpers import network_process
 from drover.processes.table import Liveness, ProcessIdentity, liveness
 from drover.sessions.pool.session import Session, SessionState
 
-SAVERS = 4
 SLOW_INTERVAL_S = 15.0
 PAGES_S = 2.0
 LAST_SAVE_S = 2.0
@@ -41,6 +42,9 @@ class _SaveMark:
     at: float
 
 
+_NEVER_SAVED = _SaveMark(-1, 0.0)
+
+
 @dataclass(frozen=True, slots=True)
 class _Network:
     """The process that held a browser's cookies at its last save."""
@@ -54,22 +58,22 @@ class _Network:
 
 
 class StateSaver:
-    """Saves the states of sessions in parallel, at most `SAVERS` at a time.
+    """Saves the states of sessions in parallel.
 
     Args:
         devtools: The DevTools connections.
         persist: Called with a session and its new state whenever the state has changed.
+        jobs: Run the saves.
     """
 
-    def __init__(self, devtools: DevTools, persist: Persist) -> None:
+    def __init__(self, devtools: DevTools, persist: Persist, jobs: Jobs) -> None:
         self._devtools = devtools
         self._persist = persist
+        self._jobs = jobs
         self._lock = threading.Lock()
         self._states: dict[str, SavedState] = {}
         self._seen: dict[str, _SaveMark] = {}
-        self._busy: dict[str, Future[None]] = {}
         self._networks: dict[str, _Network] = {}
-        self._executor = ThreadPoolExecutor(SAVERS, thread_name_prefix="saver")
 
     def state_of(self, session: Session) -> SavedState | None:
         """Return the state last saved from a session's browser."""
@@ -84,13 +88,13 @@ class StateSaver:
     def forget(self, session: Session) -> None:
         """Forget a session's state."""
         with self._lock:
-            for known in (self._states, self._seen, self._busy, self._networks):
+            for known in (self._states, self._seen, self._networks):
                 known.pop(session.birth, None)
 
     def forget_all(self) -> None:
         """Forget every state."""
         with self._lock:
-            for known in (self._states, self._seen, self._busy, self._networks):
+            for known in (self._states, self._seen, self._networks):
                 known.clear()
 
     def tick(self, sessions: Iterable[Session]) -> None:
@@ -98,54 +102,33 @@ class StateSaver:
         now = time.monotonic()
         for session in sessions:
             if session.state is SessionState.READY and session.running is not None:
-                activity = activity_of(session.running.driver)
-                seen = self._seen.get(session.birth)
-                quiet = seen is not None and seen.activity == activity and now - seen.at < SLOW_INTERVAL_S
+                seen = self._seen.get(session.birth, _NEVER_SAVED)
+                is_idle = seen.activity == activity_of(session.running.driver)
+                quiet = is_idle and now - seen.at < SLOW_INTERVAL_S
                 if not quiet or self._has_lost_its_network(session):
-                    self._begin(session, _SaveMark(activity, now))
+                    self._begin(session, self._jobs.begin)
 
     def save_now(self, sessions: Iterable[Session]) -> None:
         """Save sessions a last time, in parallel, and wait at most `LAST_SAVE_S` seconds."""
-        wait([self._begin_last(one) for one in sessions if one.running is not None], timeout=LAST_SAVE_S)
+        started = [one for one in sessions if one.running is not None]
+        # A save in progress may have captured the state before the last command was done.
+        wait([self._begin(one, self._jobs.begin_anew) for one in started], timeout=LAST_SAVE_S)
 
-    def close(self) -> None:
-        """Accept no more saves."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
+    def _begin(
+        self, session: Session, begin: Callable[[Job, Callable[[], None]], Future[None]]
+    ) -> Future[None]:
+        with self._lock:
+            self._seen.setdefault(session.birth, _NEVER_SAVED)
+        return begin(Job(JobKind.SAVE, session.session_id, session.birth), partial(self._save, session))
 
-    def _begin_last(self, session: Session) -> Future[None]:
+    def _save(self, session: Session) -> None:
         assert session.running is not None
         seen = _SaveMark(activity_of(session.running.driver), time.monotonic())
         with self._lock:
-            known = self._seen.setdefault(session.birth, seen)
-            previous = self._busy.get(session.birth)
-            last = self._busy[session.birth] = self._executor.submit(
-                self._save_last, session, seen, known, previous
-            )
-            return last
-
-    def _save_last(
-        self, session: Session, seen: _SaveMark, known: _SaveMark, previous: Future[None] | None
-    ) -> None:
-        if previous is not None:
-            # It may have captured the state before the last command was done.
-            wait([previous], timeout=LAST_SAVE_S)
-        with self._lock:
-            if self._seen.get(session.birth) is not known:
-                # The session was forgotten in the meantime, as in `_save`.
+            if session.birth not in self._seen:
+                # The session was forgotten in the meantime.
                 return
             self._seen[session.birth] = seen
-        self._save(session, seen)
-
-    def _begin(self, session: Session, seen: _SaveMark) -> Future[None]:
-        with self._lock:
-            running = self._busy.get(session.birth)
-            if running is None or running.done():
-                self._seen[session.birth] = seen
-                running = self._busy[session.birth] = self._executor.submit(self._save, session, seen)
-            return running
-
-    def _save(self, session: Session, seen: _SaveMark) -> None:
-        assert session.running is not None
         before = self.state_of(session)
         pages = [(page.target_id, page.url) for page in health.pages(session.running, PAGES_S)]
         if not pages:
@@ -155,14 +138,13 @@ class StateSaver:
             connection = self._devtools.of(session.running)
             network = self._network(session, connection, before)
             state = capture(connection, pages, before or SavedState())
-        except (DevToolsFailed, KeyError):
+        except DevToolsFailed:
             # The health check handles a browser that does not answer; keep the state saved before.
             return
         if state == before or (network is not None and network.is_gone):
             return
         with self._lock:
-            if self._seen.get(session.birth) is not seen:
-                # The session was forgotten in the meantime; another one may have its id now.
+            if session.birth not in self._seen:
                 return
             self._states[session.birth] = state
         self._persist(session, state)

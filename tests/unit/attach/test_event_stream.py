@@ -15,6 +15,7 @@ from drover.attach.event_stream import LONGEST_QUEUE, EventStream, Listener, Row
 from drover.core import events
 from drover.core.errors import ShuttingDown
 from drover.core.logs import LogLine
+from drover.core.threads import ThreadPool
 from drover.net.asgi import Message
 
 StreamMessage = tuple[str, dict[str, Any]]
@@ -33,7 +34,8 @@ class FakeProviders:
 
     def stream(self) -> EventStream:
         return EventStream(
-            StateProviders(self._look, lambda: list(self.processes), lambda: dict(self.capacity))
+            StateProviders(self._look, lambda: list(self.processes), lambda: dict(self.capacity)),
+            ThreadPool("events", 2),
         )
 
     def _look(self) -> list[dict[str, object]]:
@@ -50,7 +52,9 @@ class FailingProviders(FakeProviders):
         self.failures = 5
 
     def stream(self) -> EventStream:
-        return EventStream(StateProviders(self._look, self._read, lambda: dict(self.capacity)))
+        return EventStream(
+            StateProviders(self._look, self._read, lambda: dict(self.capacity)), ThreadPool("events", 2)
+        )
 
     def _read(self) -> list[dict[str, object]]:
         if self.failures:

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import pytest
 
 from drover.core import events
-from drover.core.errors import BrowserUnavailable, ShuttingDown
+from drover.core.errors import BrowserUnavailable, Overloaded, ShuttingDown
 from drover.core.jobs import Job, JobKind, Jobs
 from drover.core.threads import ThreadPool
-from tests.machine import wait_until
+from tests.machine import ThreadLimit, wait_until
 from tests.unit.examples import EventRecorder
 
 TIMEOUT_S = 10.0
@@ -120,6 +120,19 @@ def test_a_job_that_failed_runs_again_for_the_next_caller(jobs: Jobs) -> None:
     assert jobs.begin(WATCH, lambda: 2).result(TIMEOUT_S) == 2
 
 
+def test_a_job_for_which_there_is_no_thread_has_failed(
+    recorder: EventRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = Jobs({JobKind.SAVE: ThreadPool("save", 1)}, recorder)
+    limit = ThreadLimit(monkeypatch, 0)
+    failed = jobs.begin(SAVE, lambda: 1).exception(TIMEOUT_S)
+    assert isinstance(failed, Overloaded)
+    assert recorder.events == [events.JobFailed("state save", "a", str(failed))]
+    limit.left = 1
+    assert jobs.begin(SAVE, lambda: 1).result(TIMEOUT_S) == 1
+    assert jobs.close(TIMEOUT_S) == ()
+
+
 def test_the_close_waits_and_names_what_did_not_end(recorder: EventRecorder, stalled: Stalled) -> None:
     jobs = Jobs({JobKind.SAVE: ThreadPool("save", 1), JobKind.CLEANUP: ThreadPool("cleanup", 1)}, recorder)
     ended = threading.Event()
@@ -128,8 +141,8 @@ def test_the_close_waits_and_names_what_did_not_end(recorder: EventRecorder, sta
     queued = jobs.begin(Job(JobKind.SAVE, "b"), ended.set)
     assert jobs.close(0.05) == ("state save of session a", "cleanup")
     assert queued.cancelled()
-    with pytest.raises(ShuttingDown):
-        jobs.begin(Job(JobKind.SAVE, "c"), ended.set)
+    late = jobs.begin(Job(JobKind.SAVE, "c"), ended.set)
+    assert isinstance(late.exception(TIMEOUT_S), ShuttingDown)
     anew = jobs.begin_anew(SAVE, ended.set)
     stalled.go_on.set()
     assert isinstance(anew.exception(TIMEOUT_S), ShuttingDown)

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 from drover.core.errors import Overloaded, ShuttingDown
-from drover.core.threads import ThreadPool
-from tests.machine import wait_until
+from drover.core.threads import ThreadPool, fill_pools
+from tests.machine import ThreadLimit, wait_until
 
 TIMEOUT_S = 10.0
 
@@ -21,23 +21,6 @@ def pool() -> Iterator[ThreadPool]:
     pool = ThreadPool("pool", 2)
     yield pool
     pool.shutdown(wait=True, cancel_futures=True)
-
-
-class ThreadLimit:
-    """Lets a number of threads start, and refuses the others as Python does."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, left: int) -> None:
-        self.left = left
-        self._start = threading.Thread.start
-        limit = self
-
-        def start(thread: threading.Thread) -> None:
-            if limit.left == 0:
-                raise RuntimeError("can't start new thread")
-            limit.left -= 1
-            limit._start(thread)
-
-        monkeypatch.setattr(threading.Thread, "start", start)
 
 
 def test_calls_give_their_results_and_errors(pool: ThreadPool) -> None:
@@ -63,7 +46,7 @@ def test_no_more_calls_run_at_a_time_than_there_are_threads(pool: ThreadPool) ->
 
 
 def test_a_filled_pool_needs_no_further_thread(pool: ThreadPool, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert pool.fill() == 0
+    assert pool.fill(2) == 0
     ThreadLimit(monkeypatch, 0)
     assert [pool.submit(abs, -1).result(TIMEOUT_S) for _ in range(5)] == [1] * 5
 
@@ -72,11 +55,22 @@ def test_with_fewer_threads_than_wanted_every_call_runs_in_its_turn(
     pool: ThreadPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limit = ThreadLimit(monkeypatch, 1)
-    assert pool.fill() == 1
+    assert pool.fill(2) == 1
     assert [call.result(TIMEOUT_S) for call in [pool.submit(abs, -1) for _ in range(5)]] == [1] * 5
     limit.left = 1
     pool.submit(abs, -1).result(TIMEOUT_S)
-    assert pool.fill() == 0
+    assert pool.fill(2) == 0
+
+
+def test_each_pool_gets_a_thread_before_any_gets_a_second_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    large, small = ThreadPool("large", 5), ThreadPool("small", 2)
+    limit = ThreadLimit(monkeypatch, 3)
+    assert fill_pools((large, small, large)) == 4
+    assert [(pool.fill(1), pool.fill(2)) for pool in (large, small)] == [(0, 1), (0, 0)]
+    limit.left = 4
+    assert fill_pools((large, small)) == 0
+    for pool in (large, small):
+        pool.shutdown()
 
 
 def test_without_any_thread_a_call_is_refused_and_never_runs(
@@ -84,11 +78,30 @@ def test_without_any_thread_a_call_is_refused_and_never_runs(
 ) -> None:
     limit = ThreadLimit(monkeypatch, 0)
     ran: list[str] = []
-    with pytest.raises(Overloaded, match=r"can't start new thread.*raise the limit of processes"):
+    with pytest.raises(Overloaded, match=r"can't start new thread.*Raise the limit of processes"):
         pool.submit(ran.append, "refused")
     limit.left = 2
     pool.submit(ran.append, "accepted").result(TIMEOUT_S)
     assert ran == ["accepted"]
+
+
+def test_a_pool_that_refuses_takes_no_more_calls_than_it_has_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pool, go_on = ThreadPool("pool", 3, refuses=True), threading.Event()
+    limit = ThreadLimit(monkeypatch, 2)
+    calls = [pool.submit(go_on.wait, TIMEOUT_S) for _ in range(2)]
+    with pytest.raises(Overloaded, match=r"All 2 threads .* are busy"):
+        pool.submit(abs, -1)
+    limit.left = 1
+    assert pool.submit(abs, -1).result(TIMEOUT_S) == 1
+    go_on.set()
+    for call in calls:
+        call.result(TIMEOUT_S)
+    for number in range(100):
+        # Whoever has got a result may call again at once.
+        assert pool.submit(abs, -number).result(TIMEOUT_S) == number
+    pool.shutdown()
 
 
 def test_the_shutdown_lets_running_calls_end_and_cancels_queued_ones(pool: ThreadPool) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from typing import cast
 
 import pytest
@@ -14,6 +13,7 @@ from websockets.http11 import Response
 from drover.attach import attaching
 from drover.attach.attaching import Attaching
 from drover.core.errors import BrowserUnavailable, DroverError, NotFound
+from drover.net.request_threads import RequestThreads
 from session_manager import SessionManager
 
 
@@ -34,5 +34,6 @@ def test_a_browser_that_ended_is_distinguished_from_a_missing_page(
         raise error
 
     monkeypatch.setattr(attaching, "connect", connect)
-    with ThreadPoolExecutor(1) as pool, pytest.raises(told):
-        asyncio.run(Attaching(cast("SessionManager", None), pool).dial("one", "ws://127.0.0.1:1/"))
+    unused = cast("SessionManager", None), cast("RequestThreads", None)
+    with pytest.raises(told):
+        asyncio.run(Attaching(*unused).dial("one", "ws://127.0.0.1:1/"))

@@ -18,7 +18,7 @@ from drover.browser.devtools_connection import DevToolsFailed
 from drover.browser.health import Page
 from drover.browser.running_browser import RunningBrowser
 from drover.browser.saved_state import SavedState
-from drover.core.events import KeepAliveFailed
+from drover.core.events import JobFailed, KeepAliveFailed
 from drover.core.jobs import Job, JobKind, Jobs
 from drover.core.threads import ThreadPool
 from drover.sessions.background import keep_alive
@@ -84,11 +84,23 @@ def disk() -> list[tuple[str, SavedState]]:
 
 
 @pytest.fixture
-def saver(browsers: Browsers, disk: list[tuple[str, SavedState]]) -> Iterator[StateSaver]:
-    saver = StateSaver(browsers.devtools, lambda one, state: disk.append((one.birth, state)))
-    yield saver
+def recorder() -> EventRecorder:
+    return EventRecorder()
+
+
+@pytest.fixture
+def jobs(browsers: Browsers, recorder: EventRecorder) -> Iterator[Jobs]:
+    jobs = Jobs(
+        {JobKind.SAVE: ThreadPool("save", 4), JobKind.KEEP_ALIVE: ThreadPool("keep-alive", 2)}, recorder
+    )
+    yield jobs
     browsers.go_on.set()
-    saver.close()
+    assert jobs.close(TIMEOUT_S) == ()
+
+
+@pytest.fixture
+def saver(browsers: Browsers, disk: list[tuple[str, SavedState]], jobs: Jobs) -> StateSaver:
+    return StateSaver(browsers.devtools, lambda one, state: disk.append((one.birth, state)), jobs)
 
 
 def living(session_id: str = "one", birth: str = "first") -> Session:
@@ -96,10 +108,10 @@ def living(session_id: str = "one", birth: str = "first") -> Session:
     return session(session_id, folder=folder, state=SessionState.READY, running=RUNNING)
 
 
-def finish(saver: StateSaver) -> None:
-    """Wait until the saves in progress have ended."""
-    for save in tuple(saver._busy.values()):
-        save.result(TIMEOUT_S)
+def finish(jobs: Jobs, *saved: Session) -> None:
+    """Wait until the saves of sessions have ended, those that have not begun included."""
+    for one in saved or (living(),):
+        jobs.begin_anew(Job(JobKind.SAVE, one.session_id, one.birth), lambda: None).exception(TIMEOUT_S)
 
 
 def test_a_captured_state_is_kept_and_persisted_once(
@@ -131,15 +143,18 @@ def test_the_last_save_includes_changes_made_during_another_save(
 def test_a_last_save_of_a_forgotten_session_is_dropped(
     saver: StateSaver,
     browsers: Browsers,
+    jobs: Jobs,
     disk: list[tuple[str, SavedState]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(state_saver, "LAST_SAVE_S", 0.01)
     browsers.go_on.clear()
     saver.tick([living()])
     assert browsers.begun.acquire(timeout=TIMEOUT_S)
-    last = saver._begin_last(living())
+    saver.save_now([living()])
     saver.forget(living())
     browsers.go_on.set()
-    last.result(TIMEOUT_S)
+    finish(jobs)
     assert saver.state_of(living()) is None
     assert disk == []
 
@@ -159,27 +174,29 @@ def test_the_last_save_of_one_session_does_not_wait_for_another(
 
 
 def test_a_session_with_an_idle_driver_is_not_saved_again(
-    saver: StateSaver, browsers: Browsers, monkeypatch: pytest.MonkeyPatch
+    saver: StateSaver, browsers: Browsers, monkeypatch: pytest.MonkeyPatch, jobs: Jobs
 ) -> None:
     for _ in range(3):
         saver.tick([living()])
-        finish(saver)
+        finish(jobs)
     assert browsers.captures == 1
     browsers.activity += 1
     saver.tick([living()])
-    finish(saver)
+    finish(jobs)
     assert browsers.captures == 2
     later = time.monotonic() + SLOW_INTERVAL_S
     monkeypatch.setattr(state_saver.time, "monotonic", lambda: later)  # type: ignore[attr-defined]
     saver.tick([living()])
-    finish(saver)
+    finish(jobs)
     assert browsers.captures == 3
 
 
 @pytest.mark.parametrize("state", [state for state in SessionState if state is not SessionState.READY])
-def test_only_ready_sessions_are_saved(saver: StateSaver, browsers: Browsers, state: SessionState) -> None:
+def test_only_ready_sessions_are_saved(
+    saver: StateSaver, browsers: Browsers, state: SessionState, jobs: Jobs
+) -> None:
     saver.tick([replace(living(), state=state), session("two", state=SessionState.READY)])
-    finish(saver)
+    finish(jobs)
     assert browsers.captures == 0
 
 
@@ -209,37 +226,43 @@ def test_a_hung_save_is_not_begun_again_and_does_not_delay_others(
 
 
 def test_a_save_that_ends_after_the_close_is_discarded(
-    saver: StateSaver, browsers: Browsers, disk: list[tuple[str, SavedState]]
+    saver: StateSaver, browsers: Browsers, disk: list[tuple[str, SavedState]], jobs: Jobs
 ) -> None:
     browsers.go_on.clear()
     saver.tick([living()])
     assert browsers.begun.acquire(timeout=TIMEOUT_S)
-    saves = tuple(saver._busy.values())
     saver.forget(living())
     browsers.go_on.set()
-    _ended(saves)
+    finish(jobs)
     assert saver.state_of(living()) is None
     assert disk == []
 
 
 def test_a_late_save_does_not_affect_a_new_session_with_the_same_id(
-    saver: StateSaver, browsers: Browsers, disk: list[tuple[str, SavedState]]
+    saver: StateSaver, browsers: Browsers, disk: list[tuple[str, SavedState]], jobs: Jobs
 ) -> None:
     browsers.go_on.clear()
     saver.tick([living()])
     assert browsers.begun.acquire(timeout=TIMEOUT_S)
-    saves = tuple(saver._busy.values())
     new = living(birth="second")
     browsers.state = NEW
     saver.tick([new])
     assert browsers.begun.acquire(timeout=TIMEOUT_S)
     saver.forget(living())
-    saves += tuple(saver._busy.values())
     browsers.go_on.set()
-    _ended(saves)
+    finish(jobs, living(), new)
     assert saver.state_of(new) == NEW
     assert saver.state_of(living()) is None
     assert disk == [("one-second", NEW)]
+
+
+def test_a_save_that_fails_unexpectedly_is_reported_with_its_session(
+    saver: StateSaver, browsers: Browsers, jobs: Jobs, recorder: EventRecorder
+) -> None:
+    browsers.error = KeyError("cookies")
+    saver.tick([living()])
+    finish(jobs)
+    assert recorder.events == [JobFailed("state save", "one", "KeyError: 'cookies'")]
 
 
 def test_an_emergency_deletes_every_state(saver: StateSaver) -> None:
@@ -260,19 +283,6 @@ def test_the_wait_for_the_last_save_is_bounded(
 @pytest.fixture
 def registry() -> SessionRegistry:
     return SessionRegistry(max_sessions=3, max_waiting=3, journal=MemoryJournal())
-
-
-@pytest.fixture
-def recorder() -> EventRecorder:
-    return EventRecorder()
-
-
-@pytest.fixture
-def jobs(browsers: Browsers, recorder: EventRecorder) -> Iterator[Jobs]:
-    jobs = Jobs({JobKind.KEEP_ALIVE: ThreadPool("keep-alive", 2)}, recorder)
-    yield jobs
-    browsers.go_on.set()
-    assert jobs.close(TIMEOUT_S) == ()
 
 
 @pytest.fixture
@@ -362,9 +372,4 @@ def test_a_visit_interrupted_by_a_close_is_not_reported(
 def _end_visit(jobs: Jobs, visited: Session) -> None:
     """Wait until the visit of a session has ended, if there is one: this caller joins it."""
     job = Job(JobKind.KEEP_ALIVE, visited.session_id, visited.birth)
-    jobs.begin(job, lambda: None).result(TIMEOUT_S)
-
-
-def _ended(works: object) -> None:
-    for work in cast("tuple[Future[None], ...]", works):
-        work.result(TIMEOUT_S)
+    jobs.begin(job, lambda: None).exception(TIMEOUT_S)

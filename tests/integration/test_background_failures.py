@@ -1,0 +1,62 @@
+"""Background jobs that fail: each failure is logged with its session, and counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from drover.browser import launcher
+from drover.browser.browser_starter import DEFAULT
+from drover.core.backoff import Backoff
+from drover.core.deadline import Deadline
+from drover.sessions.background import keep_alive, start_probe
+from drover.sessions.lifecycle import health_monitor
+from drover.sessions.persistence import state_saver
+from drover.sessions.pool.acquire_request import AcquireRequest
+from drover.sessions.pool.session import KeepAlive
+from tests.integration.service_harness import TIMEOUT_S, ServiceHarness, running_harness
+from tests.machine import wait_until
+
+
+@pytest.fixture
+def harness(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServiceHarness]:
+    monkeypatch.setattr(launcher, "GRACE_S", 0.5)
+    monkeypatch.setattr(start_probe, "BACKOFF", Backoff(first_s=0.1, longest_s=0.1))
+    with running_harness(folder, monkeypatch, watch_interval=0.2) as harness:
+        yield harness
+
+
+def fail(*_: object) -> None:
+    raise KeyError("what nobody expected")
+
+
+EXPECTED = (
+    r"Background job failed: watch of session a: KeyError: .*",
+    r"Background job failed: memory measurement: KeyError: .*",
+    r"Background job failed: state save of session a: KeyError: .*",
+    r"Background job failed: keep-alive visit of session a: KeyError: .*",
+    r"Background job failed: start probe: KeyError: .*",
+)
+
+
+def test_every_failure_in_the_background_is_logged_with_its_session_and_counted(
+    harness: ServiceHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(health_monitor, "look_at_helpers", fail)
+        patch.setattr(health_monitor, "snapshot", fail)
+        patch.setattr(state_saver, "network_process", fail)
+        patch.setattr(keep_alive, "visit", fail)
+        patch.setattr(harness.service._launcher, "obstacle", fail)
+        patch.setattr(harness.service._launcher, "unavailable", None)
+        page = KeepAlive("https://login.example/", 0.1)
+        harness.manager.acquire(AcquireRequest("a", None, None, DEFAULT, 0.0, page), Deadline(TIMEOUT_S))
+        harness.service._launcher.unavailable = "a start has failed"
+        for pattern in EXPECTED:
+            wait_until(lambda pattern=pattern: harness.has_logged(pattern), pattern)  # type: ignore[misc]
+    counted = harness.service._metrics.exposition().decode()
+    for kind in ("watch", "memory measurement", "state save", "keep-alive visit", "start probe"):
+        assert f'drover_job_failures_total{{kind="{kind}"}} 0.0' not in counted
+    assert harness.acquire("a").recovery is None
