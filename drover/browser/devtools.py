@@ -18,6 +18,7 @@ from drover.browser.attach_gate import AttachGate
 from drover.browser.devtools_connection import TIMEOUTS, Connection, DevToolsFailed
 from drover.browser.page_targets import NO_SIGNALS, BrowserSignals
 from drover.browser.running_browser import RunningBrowser
+from drover.core.threads import start_thread
 
 CONNECT_S = 5.0
 CLOSE_S = 1.0
@@ -36,8 +37,7 @@ class DevTools:
     def start(self) -> None:
         """Start the thread."""
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="devtools", daemon=True)
-        self._thread.start()
+        self._thread = start_thread(self._loop.run_forever, "devtools")
 
     def stop(self) -> None:
         """Close all connections and stop the thread; the browsers keep running."""

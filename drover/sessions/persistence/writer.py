@@ -17,6 +17,7 @@ from drover.core import events
 from drover.core.deadline import Deadline, DeadlineExceeded
 from drover.core.errors import DroverError, StorageUnavailable
 from drover.core.events import Emit
+from drover.core.threads import start_thread
 from drover.sessions.persistence.pending_writes import PendingWrites, ToDocument
 from drover.storage.database import DatabaseLocked, SessionDatabase
 
@@ -48,11 +49,11 @@ class Writer:
         self._error: DroverError | None = None
         self._is_stopping = False
         self._held: str | None = None
-        self._thread = threading.Thread(target=self._run, name="database", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Start the thread."""
-        self._thread.start()
+        self._thread = start_thread(self._run, "database")
 
     def stop(self) -> None:
         """Write what is pending, and stop the thread.
@@ -63,7 +64,7 @@ class Writer:
         with self._condition:
             self._is_stopping = True
             self._condition.notify()
-        if self._thread.ident is not None:
+        if self._thread is not None:
             self._thread.join(STOP_S)
         if self.look(bool):
             raise StorageUnavailable(f"Not all changes of sessions could be written: {self._reason()}")
