@@ -73,7 +73,10 @@ class RecoveryObject(ApiModel):
     """Milliseconds from finding the session dead until it was ready again."""
     lost: list[str] = Field(examples=[["dialog:alert"]])
     """What was lost although `method` keeps it: `dialog:<type>` is an open dialog that was answered,
-    `page:<url>` a page that was reloaded, `popup:<url>` one that was closed, and `profile` the profile."""
+    `page:<url>` a page that was reloaded, `popup:<url>` one that was closed, `profile` the profile, and
+    `cookies` or `storage:<origin>` saved state that could not be put back."""
+    state_restored: bool = Field(examples=[True])
+    """Whether all saved cookies and local storage were put back; if not, what was saved is kept."""
 
 
 class HealthObject(ApiModel):

@@ -124,6 +124,11 @@ def _(event: events.SessionRecovered) -> TimelineEntry | None:
 
 
 @timeline_entry.register
+def _(event: events.StateNotRestored) -> TimelineEntry | None:
+    return TimelineEntry("trouble", f"Saved state not put back, but kept: {event.lost}", event.session_id)
+
+
+@timeline_entry.register
 def _(event: events.ProfileSetAside) -> TimelineEntry | None:
     text = f"Chrome does not start on its profile, which is kept for a day as {event.path}"
     return TimelineEntry("trouble", text, event.session_id)

@@ -27,6 +27,7 @@ from drover.browser.dialogs import DialogAnswers
 from drover.browser.page_targets import BrowserSignals, PageTarget, PageTargets
 
 WATCH_S = 1.0
+SERVE_S = 3.0
 SPARE_S = 1.0
 _ANNOUNCED = frozenset({"Target.targetCreated", "Target.targetInfoChanged"})
 # Three different classes before Python 3.11, one class since then.
@@ -57,6 +58,7 @@ class Connection:
         self._watching: dict[str, asyncio.Task[None]] = {}
         self._answering: set[asyncio.Task[None]] = set()
         self._answers: DialogAnswers | None = None
+        self._serving: set[str] = set()
         self._reader = loop.create_task(self._read())
 
     @property
@@ -136,6 +138,28 @@ class Connection:
         finally:
             with suppress(DevToolsFailed):
                 self._on_loop(self._end_answering)
+
+    @contextmanager
+    def serving_empty_pages(self, target_id: str) -> Iterator[None]:
+        """Answer each request of a page with an empty document in the `with` block; no site is asked.
+
+        Raises:
+            DevToolsFailed: The page is gone, or the browser does not answer.
+        """
+        self._on_loop(self._serving.add, target_id)
+        try:
+            # A service worker of the origin would answer instead.
+            self.call_page(target_id, "Network.enable", SERVE_S)
+            self.call_page(target_id, "Network.setBypassServiceWorker", SERVE_S, bypass=True)
+            self.call_page(target_id, "Fetch.enable", SERVE_S)
+            yield
+        finally:
+            with suppress(DevToolsFailed):
+                self.call_page(target_id, "Fetch.disable", SERVE_S)
+                self.call_page(target_id, "Network.setBypassServiceWorker", SERVE_S, bypass=False)
+                self.call_page(target_id, "Network.disable", SERVE_S)
+            with suppress(DevToolsFailed):
+                self._on_loop(self._serving.discard, target_id)
 
     def _on_loop(self, change: Callable[..., None], *arguments: object) -> None:
         try:
@@ -286,6 +310,8 @@ class Connection:
             return
         if event == "Page.javascriptDialogOpening" and self._answers is not None:
             self._answer(page, self._answers)
+        elif event == "Fetch.requestPaused" and page.target_id in self._serving:
+            self._in_background(self._serve_empty_page(parameters["requestId"], session))
         elif event in _ANNOUNCED and not self._is_attached(page.target_id):
             watching = self._watching[page.target_id] = self._loop.create_task(self._watch(page.target_id))
             watching.add_done_callback(lambda done: _drop(self._watching, page.target_id, done))
@@ -311,9 +337,22 @@ class Connection:
         self._answers = None
 
     def _answer(self, page: PageTarget, answers: DialogAnswers) -> None:
-        task = self._loop.create_task(self._answer_dialog(page, answers))
+        self._in_background(self._answer_dialog(page, answers))
+
+    def _in_background(self, answer: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(answer)
         self._answering.add(task)
         task.add_done_callback(self._answering.discard)
+
+    async def _serve_empty_page(self, request_id: str, session: str | None) -> None:
+        headers = [{"name": "Content-Type", "value": "text/html"}]
+        with suppress(DevToolsFailed):
+            # If the page has been closed, nothing waits for it any more.
+            await self._call(
+                "Fetch.fulfillRequest",
+                {"requestId": request_id, "responseCode": 200, "responseHeaders": headers, "body": ""},
+                session,
+            )
 
     async def _answer_dialog(self, page: PageTarget, answers: DialogAnswers) -> None:
         session = self._targets.session_of(page.target_id)

@@ -21,7 +21,7 @@ from drover.browser.health import Cause
 from drover.browser.launcher import ChromeDied, Launcher
 from drover.browser.reattach import Attachment, Reattacher
 from drover.browser.running_browser import RunningBrowser
-from drover.browser.saved_state import SavedState, restore
+from drover.browser.saved_state import Into, Restored, SavedState, not_restored, restore
 from drover.browser.survival import BrowserGone, BrowserLives
 from drover.core.deadline import Deadline
 from drover.core.errors import BrowserLeftAlone, BrowserUnavailable
@@ -60,6 +60,8 @@ class Recovery:
     orphans_killed: int
     duration_ms: int
     lost: tuple[str, ...] = ()
+    state_restored: bool = True
+    """Whether the browser has received all that was saved; what it has not is kept for the next one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +94,14 @@ class Recovered:
         method: The method that succeeded.
         lost: What it has cost, as in `Recovery`.
         set_aside: Where the profile is kept on which Chrome ran and died; None if it is still in use.
+        restored: What the browser has received of the saved state; None if there was nothing to restore.
     """
 
     running: RunningBrowser
     method: Method
     lost: tuple[str, ...] = ()
     set_aside: Path | None = None
+    restored: Restored | None = None
 
 
 class Recoverer:
@@ -177,10 +181,11 @@ class Recoverer:
                 return found
             reason = f"{error.message.rstrip('.')}. The browser lives and was left as it is"
             raise BrowserLeftAlone(reason) from error
+        restored = None
         if reattached.is_blank and context.state is not None:
             # Chrome forgets session cookies with its last window.
-            self.restore_state(reattached.running, context.state)
-        return Recovered(reattached.running, Method.REATTACHED, reattached.lost)
+            restored = self.restore_state(reattached.running, context.state, Into.LIVING_BROWSER)
+        return Recovered(reattached.running, Method.REATTACHED, reattached.lost, restored=restored)
 
     def _replace(
         self, context: RecoveryContext, gone: BrowserGone, deadline: Deadline, wanted: StillWanted
@@ -195,9 +200,11 @@ class Recoverer:
         except ChromeDied as died:
             running, set_aside = self._on_a_new_profile(context, died, deadline, wanted)
             lost = (LOST_PROFILE,)
-        has_state = context.state is not None and self.restore_state(running, context.state)
+        into = Into.NEW_PROFILE if lost else Into.SAME_PROFILE
+        restored = self.restore_state(running, context.state, into) if context.state is not None else None
+        has_state = restored is not None and not restored.has_failed
         method = Method.RESTORED if not lost or has_state else Method.RECREATED
-        return Recovered(running, method, lost, set_aside)
+        return Recovered(running, method, lost, set_aside, restored)
 
     def _end_remains(self, context: RecoveryContext, _: BrowserGone) -> None:
         """End what is left of the processes of a browser that is proven to be gone."""
@@ -220,11 +227,12 @@ class Recoverer:
                 self._launcher.stop(context.folder, running)
                 raise
 
-    def restore_state(self, running: RunningBrowser, state: SavedState) -> bool:
-        """Restore a saved state into a new browser; return whether that succeeded completely."""
+    def restore_state(self, running: RunningBrowser, state: SavedState, into: Into) -> Restored:
+        """Restore a saved state into a browser; return what it has received."""
         pages = health.pages(running, PAGES_S)
+        if not pages:
+            return not_restored(state)
         try:
-            restore(self._devtools.of(running), pages[0].target_id, state)
-        except (DevToolsFailed, IndexError):
-            return False
-        return True
+            return restore(self._devtools.of(running), pages[0].target_id, state, into)
+        except DevToolsFailed:
+            return not_restored(state)

@@ -9,10 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from enum import Enum
 from typing import Any
+from urllib.parse import urlsplit
 
 from drover.browser.devtools_connection import Connection, DevToolsFailed, DevToolsRefused
+from drover.browser.storage_restore import How, Write, write_local_storage, write_session_storage
 
 PAGE_S = 0.5
 BROWSER_S = 2.0
@@ -23,12 +26,8 @@ _READ_STORAGE = """JSON.stringify({origin: location.origin,
   local: Object.fromEntries(Object.entries(localStorage)),
   session: Object.fromEntries(Object.entries(sessionStorage))})"""
 
-_WRITE_STORAGE = """(origins => {
-  const saved = window === window.top ? origins[location.origin] : undefined;
-  if (!saved) return;
-  for (const [name, value] of Object.entries(saved.local)) localStorage.setItem(name, value);
-  for (const [name, value] of Object.entries(saved.session)) sessionStorage.setItem(name, value);
-})(%s)"""
+COOKIES = "cookies"
+"""What `pending` and `lost` call the cookies."""
 
 _COOKIE_FIELDS = (
     "name",
@@ -62,12 +61,17 @@ class SavedState:
         cookies: All cookies, session cookies included, in the format of DevTools.
         origins: Storage by origin, of pages that are or were open.
         window: Bounds of the window in front, in the format of DevTools.
+        open: The origins of the pages that were open.
+        pending: What the browser has not received when it was started: origins whose local storage, or
+            `cookies`. Until it has, what was saved of them is kept beside what the browser has.
     """
 
     url: str | None = None
     cookies: Sequence[Mapping[str, Any]] = ()
     origins: Mapping[str, OriginStorage] = field(default_factory=dict)
     window: Mapping[str, Any] = field(default_factory=dict)
+    open: Sequence[str] = ()
+    pending: Sequence[str] = ()
 
     def to_json(self) -> str:
         """Return the state as JSON; equal states have equal texts."""
@@ -83,7 +87,16 @@ class SavedState:
         try:
             read = json.loads(text)
             origins = {origin: OriginStorage(**storage) for origin, storage in read["origins"].items()}
-            return cls(read["url"], tuple(read["cookies"]), origins, read["window"])
+            # Earlier versions have not stored the last two.
+            front = [origin_of(read["url"])] if read["url"] else []
+            return cls(
+                read["url"],
+                tuple(read["cookies"]),
+                origins,
+                read["window"],
+                tuple(read.get("open", front)),
+                tuple(read.get("pending", ())),
+            )
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"not a saved state: {error}") from error
 
@@ -110,46 +123,131 @@ def capture(connection: Connection, pages: Sequence[tuple[str, str]], before: Sa
     recent = dict(list(origins.items())[-MAX_ORIGINS:])
     front_url = pages[0][1] if pages and pages[0] in web_pages else None
     window = _read_window(connection, pages[0][0]) if pages else before.window
-    return SavedState(front_url, tuple(cookies), recent, window)
+    opened = tuple(sorted({origin_of(url) for _, url in web_pages}))
+    state = SavedState(front_url, tuple(cookies), recent, window, opened)
+    return _with_pending(state, before) if before.pending else state
 
 
-def restore(connection: Connection, target_id: str, state: SavedState) -> None:
-    """Restore a saved state into a new browser: cookies, window and storage first, then the page itself.
+def _with_pending(state: SavedState, before: SavedState) -> SavedState:
+    """Return a captured state together with what its browser has not received of the state before.
 
-    Raises:
-        DevToolsFailed: The browser does not answer.
+    Of two values with one name the captured one is kept: it is newer.
     """
-    restore_cookies(connection, state)
-    _set_window(connection, target_id, state.window)
-    if state.url is None:
-        return
-    storage = {origin: asdict(held) for origin, held in state.origins.items()}
-    connection.call_page(target_id, "Page.enable", BROWSER_S)
-    # Storage belongs to an origin: it is written in the page itself, before the page's own scripts run.
-    script = connection.call_page(
-        target_id,
-        "Page.addScriptToEvaluateOnNewDocument",
-        BROWSER_S,
-        source=_WRITE_STORAGE % json.dumps(storage),
+    origins = dict(state.origins)
+    for origin in before.pending:
+        saved = before.origins.get(origin)
+        if saved is not None:
+            captured = origins.get(origin, saved)
+            origins[origin] = replace(captured, local={**saved.local, **captured.local})
+    cookies = tuple(state.cookies)
+    if COOKIES in before.pending:
+        known = {_identity(one) for one in cookies}
+        cookies += tuple(one for one in before.cookies if _identity(one) not in known)
+    return replace(
+        state, url=state.url or before.url, cookies=cookies, origins=origins, pending=before.pending
     )
-    try:
-        connection.call_page(target_id, "Page.navigate", NAVIGATE_S, url=state.url)
-    finally:
-        connection.call_page(
-            target_id,
-            "Page.removeScriptToEvaluateOnNewDocument",
-            BROWSER_S,
-            identifier=script["identifier"],
-        )
 
 
-def restore_cookies(connection: Connection, state: SavedState) -> None:
-    """Set the cookies of a saved state in a browser.
+def _identity(cookie: Mapping[str, Any]) -> tuple[object, ...]:
+    partition = json.dumps(cookie.get("partitionKey"), sort_keys=True)
+    return cookie.get("name"), cookie.get("domain"), cookie.get("path"), partition
+
+
+def origin_of(url: str) -> str:
+    """Return the origin of an http or https address, as pages see it."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2].lower()}"
+
+
+class Into(Enum):
+    """What a state is restored into."""
+
+    NEW_PROFILE = "a new profile"
+    SAME_PROFILE = "the profile of the browser before, whose local storage may be newer or older"
+    LIVING_BROWSER = "the browser that it was captured from, whose local storage is as it was"
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What a browser has received of a saved state.
+
+    Attributes:
+        state: The state, with what it has not received in `pending`.
+        lost: Names of what it has not received: `cookies`, `storage:<origin>`.
+        has_failed: The browser did not answer, so all of it is lost.
+    """
+
+    state: SavedState
+    lost: tuple[str, ...] = ()
+    has_failed: bool = False
+
+
+def not_restored(state: SavedState) -> Restored:
+    """Return the result for a browser that has received nothing."""
+    origins = tuple(origin for origin, storage in state.origins.items() if storage.local)
+    cookies = (COOKIES,) if state.cookies else ()
+    lost = (*cookies, *(f"storage:{origin}" for origin in origins))
+    return Restored(replace(state, pending=(*cookies, *origins)), lost, has_failed=True)
+
+
+def restore(connection: Connection, target_id: str, state: SavedState, into: Into) -> Restored:
+    """Restore a saved state into a browser: cookies, local storage of every origin, window, page in front.
+
+    No site is asked before everything is in its place, so it does not matter if it is down.
 
     Raises:
         DevToolsFailed: The browser does not answer.
     """
-    _set_cookies(connection, [_settable(one) for one in state.cookies])
+    has_cookies = restore_cookies(connection, state)
+    unreached = write_local_storage(connection, storage_writes(state, into))
+    _set_window(connection, target_id, state.window)
+    if state.url is not None:
+        _open_front_page(connection, target_id, state.url, state.origins)
+    lost = () if has_cookies else (COOKIES,)
+    restored = replace(state, pending=unreached)
+    return Restored(restored, (*lost, *(f"storage:{origin}" for origin in unreached)))
+
+
+def storage_writes(state: SavedState, into: Into) -> tuple[Write, ...]:
+    """Return what to write into local storage, so that nothing old replaces something newer.
+
+    In the same profile the storage of a page that was open is replaced: Chrome may not have written its last
+    changes to disk. Of the others only what is missing is added: they may have changed after their capture.
+    """
+    if into is Into.LIVING_BROWSER:
+        return ()
+    writes = []
+    for origin, storage in state.origins.items():
+        is_last = into is Into.SAME_PROFILE and origin in state.open and origin not in state.pending
+        how = How.REPLACE if is_last else How.OVERWRITE if into is Into.NEW_PROFILE else How.ADD
+        if storage.local or is_last:
+            writes.append(Write(origin, storage.local, how))
+    return tuple(writes)
+
+
+def _open_front_page(
+    connection: Connection, target_id: str, url: str, origins: Mapping[str, OriginStorage]
+) -> None:
+    """Open the page that was in front, with its session storage.
+
+    A site that does not answer in time has its page loaded later.
+    """
+    storage = origins.get(origin_of(url))
+    with suppress(DevToolsFailed):
+        if storage is not None and storage.session:
+            write_session_storage(connection, target_id, origin_of(url), storage.session)
+        connection.call_page(target_id, "Page.navigate", NAVIGATE_S, url=url)
+        # The empty page is nothing to go back to.
+        connection.call_page(target_id, "Page.resetNavigationHistory", BROWSER_S)
+
+
+def restore_cookies(connection: Connection, state: SavedState) -> bool:
+    """Set the cookies of a saved state in a browser; return whether it has accepted all of them.
+
+    Raises:
+        DevToolsFailed: The browser does not answer.
+    """
+    return _set_cookies(connection, [_settable(one) for one in state.cookies])
 
 
 def _read_storage(connection: Connection, target_id: str) -> dict[str, OriginStorage]:
@@ -183,16 +281,24 @@ def _set_window(connection: Connection, target_id: str, bounds: Mapping[str, Any
         connection.call("Browser.setWindowBounds", BROWSER_S, windowId=window, bounds={"windowState": state})
 
 
-def _set_cookies(connection: Connection, cookies: Sequence[Mapping[str, Any]]) -> None:
+def _set_cookies(connection: Connection, cookies: Sequence[Mapping[str, Any]]) -> bool:
     if not cookies:
-        return
+        return True
     try:
         connection.call("Storage.setCookies", BROWSER_S, cookies=cookies)
     except DevToolsRefused:
         # Chrome sets all cookies or none: one at a time, only those that it refuses are lost.
-        for cookie in cookies:
-            with suppress(DevToolsRefused):
-                connection.call("Storage.setCookies", BROWSER_S, cookies=[cookie])
+        refused = [cookie for cookie in cookies if not _is_set(connection, cookie)]
+        return not refused
+    return True
+
+
+def _is_set(connection: Connection, cookie: Mapping[str, Any]) -> bool:
+    try:
+        connection.call("Storage.setCookies", BROWSER_S, cookies=[cookie])
+    except DevToolsRefused:
+        return False
+    return True
 
 
 def _settable(cookie: Mapping[str, Any]) -> dict[str, Any]:

@@ -301,6 +301,16 @@ class ConnectionErrorDetected(Event):
 
 
 @dataclass(frozen=True)
+class StateNotRestored(Event):
+    """A browser has not received all that was saved of a session or kept for its key; that is kept."""
+
+    level = logging.WARNING
+    text = "Session {session_id}: saved state could not be put back and is kept: {lost}"
+    session_id: str
+    lost: str
+
+
+@dataclass(frozen=True)
 class SessionRecovered(Event):
     """A dead session was recovered under the same id.
 

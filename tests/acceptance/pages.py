@@ -52,11 +52,11 @@ class Gate:
 class Pages:
     """The server; it listens while it is used as a context."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
         self.visits: list[str] = []
         self._gates: dict[str, Gate] = {}
         self._numbers = itertools.count(1)
-        self._server = _Server(("127.0.0.1", 0), _handler(self))
+        self._server = _Server(("127.0.0.1", port), _handler(self))
 
     def __enter__(self) -> Pages:  # noqa: PYI034 - `Self` needs Python 3.11
         """Start to listen."""

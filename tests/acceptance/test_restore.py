@@ -195,6 +195,39 @@ def test_twenty_clients_get_one_restored_browser(
     assert_saved_state(answers[0]["session"], pages)
 
 
+@pytest.mark.parametrize("has_profile", [True, False])
+def test_local_storage_of_every_origin_is_put_back_while_the_sites_are_down(
+    service: Service, has_profile: bool
+) -> None:
+    before = service.create()
+    client = Driver(before)
+    with Pages() as first, Pages() as second, Pages() as front:
+        origins = [site.url("").rstrip("/") for site in (first, second, front)]
+        for origin in origins:
+            client.open(f"{origin}/form")
+            client.run(f"localStorage.token = '{origin}'; sessionStorage.tab = '{origin}'")
+            wait_until_saved()
+    kill(before["browser"]["pid"])
+    if not has_profile:
+        shutil.rmtree(folder_of(before) / "p", ignore_errors=True)
+    answer = expect(service.get(f"/sessions/{before['session_id']}"))
+    assert (answer["recovery"]["method"], answer["recovery"]["state_restored"]) == ("restored", True)
+    # What Chrome's helpers write at their end may make a profile again.
+    assert answer["recovery"]["lost"] in ([[]] if has_profile else [[], ["profile"]])
+    client = Driver(answer["session"])
+    for origin in origins:
+        with Pages(int(origin.rsplit(":", 1)[1])):
+            client.open(f"{origin}/form")
+            assert client.run("return localStorage.token") == origin
+            # Nothing stays that could write an old value over a newer one.
+            client.run("localStorage.token = 'new'")
+            client.open(f"{origin}/red")
+            assert client.run("return localStorage.token") == "new"
+            session_storage = client.run("return sessionStorage.getItem('tab')")
+            assert session_storage == (origin if origin == origins[-1] else None)
+    service.delete(f"/sessions/{before['session_id']}")
+
+
 def test_at_most_the_last_two_seconds_are_lost(service: Service, pages: Pages) -> None:
     before = service.create(session_id="busy")
     client = Driver(before)

@@ -17,7 +17,7 @@ from drover.browser.background_tab import visit
 from drover.browser.devtools import DevTools
 from drover.browser.devtools_connection import DevToolsFailed, DevToolsRefused
 from drover.browser.page_targets import NO_SIGNALS
-from drover.browser.saved_state import SavedState, capture, restore
+from drover.browser.saved_state import Into, SavedState, capture, restore
 from tests.integration.devtools_server import FakeDevTools, fake_devtools
 from tests.machine import run_concurrently, wait_until
 from tests.unit.examples import RUNNING
@@ -311,7 +311,8 @@ def test_a_cookie_that_chrome_refuses_does_not_affect_the_others(
 
     browser._take = all_or_none  # type: ignore[method-assign]
     cookies = [{"name": name, "value": "1", "session": True} for name in ("one", "bad", "two")]
-    restore(devtools.of(browser.running), "P1", SavedState(cookies=cookies))
+    restored = restore(devtools.of(browser.running), "P1", SavedState(cookies=cookies), Into.NEW_PROFILE)
+    assert restored.lost == ("cookies",)
     assert kept == ["one", "two"]
 
 

@@ -23,6 +23,7 @@ from drover.browser.health import Assessment, Health, Silence
 from drover.browser.launcher import Launcher
 from drover.browser.recovery import Method, Recovered, Recoverer, Recovery, RecoveryContext
 from drover.browser.running_browser import RunningBrowser
+from drover.browser.saved_state import Into, Restored
 from drover.core import events
 from drover.core.deadline import Deadline
 from drover.core.errors import (
@@ -212,8 +213,17 @@ class SessionWorker:
             recovered = self._recoverer.recover(context, Deadline(START_S), self._wanted(session))
             if recovered.set_aside is not None:
                 self._emit(events.ProfileSetAside(session.session_id, str(recovered.set_aside)))
+            if recovered.restored is not None:
+                # Before it is published: the first save must not overwrite what it has not received.
+                self._remember(session, recovered.restored)
+            unrestored = recovered.restored.lost if recovered.restored is not None else ()
             recovery = Recovery(
-                found.cause, recovered.method, orphans_killed, _milliseconds_since(begun), recovered.lost
+                found.cause,
+                recovered.method,
+                orphans_killed,
+                _milliseconds_since(begun),
+                (*recovered.lost, *unrestored),
+                state_restored=not unrestored,
             )
             published = self._publish_recovered(session, context, recovered, recovery)
             self._recoverer.accept(context)
@@ -348,8 +358,7 @@ class SessionWorker:
         """Restore the state that was kept for a new session's key, and open its first page."""
         kept = self._repository.kept_for_key(session.key) if session.key is not None else None
         if kept is not None and session.key is not None:
-            self._recoverer.restore_state(running, kept)
-            self._state_saver.remember(session, kept)
+            self._remember(session, self._recoverer.restore_state(running, kept, Into.NEW_PROFILE))
         if session.first_page is None:
             return
         try:
@@ -358,6 +367,12 @@ class SessionWorker:
             )
         except driver_client.CommandFailed as error:
             self._emit(events.FirstPageFailed(session.session_id, str(error)))
+
+    def _remember(self, session: Session, restored: Restored) -> None:
+        """Keep saving what the browser has not received beside what it has, and say what that is."""
+        self._state_saver.remember(session, restored.state)
+        if restored.lost:
+            self._emit(events.StateNotRestored(session.session_id, ", ".join(restored.lost)))
 
     def _clear(self, session: Session) -> None:
         """End all processes of a session and remove its folder.

@@ -20,7 +20,7 @@ from drover.browser.launcher import ChromeDied, Launcher
 from drover.browser.reattach import Attachment, Reattached, Reattacher
 from drover.browser.recovery import Method, Recovered, Recoverer, RecoveryContext
 from drover.browser.running_browser import RunningBrowser
-from drover.browser.saved_state import SavedState
+from drover.browser.saved_state import OriginStorage, Restored, SavedState
 from drover.browser.survival import BrowserGone, BrowserLives
 from drover.core.deadline import Deadline
 from drover.core.errors import (
@@ -34,7 +34,7 @@ from drover.processes.table import ProcessIdentity
 from drover.storage.profiles import Profiles
 from tests.unit.examples import RUNNING, session
 
-SAVED = cast("SavedState", object())
+SAVED = SavedState(cookies=({"name": "login"},), origins={"https://a": OriginStorage({"token": "1"}, {})})
 OLD, NEW = "the client's profile", "a new profile"
 DIED = ChromeDied("Chrome instance exited")
 LOST = SessionLost("closed")
@@ -143,8 +143,9 @@ class World:
     def of(self, _: object) -> World:
         return self
 
-    def restore(self, *_: object) -> None:
+    def restore(self, state: SavedState) -> Restored:
         self.step("restore")
+        return Restored(state)
 
     def forget(self, _: object) -> None:
         """Do nothing."""
@@ -171,7 +172,7 @@ def context(cause: Cause, state: SavedState | None = None) -> RecoveryContext:
 def _pages() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("drover.browser.health.pages", lambda *_: (Page("P9", "data:,"),))
-        patched.setattr(recovery, "restore", lambda connection, *_: connection.restore())
+        patched.setattr(recovery, "restore", lambda connection, _, state, __: connection.restore(state))
         yield
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import pytest
@@ -11,7 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drover.browser.devtools_connection import Connection, DevToolsFailed, DevToolsRefused
-from drover.browser.saved_state import MAX_ORIGINS, OriginStorage, SavedState, capture, restore
+from drover.browser.saved_state import (
+    MAX_ORIGINS,
+    Into,
+    OriginStorage,
+    Restored,
+    SavedState,
+    capture,
+    not_restored,
+    origin_of,
+    restore,
+    storage_writes,
+)
+from drover.browser.storage_restore import How
 
 TEXTS = st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=3)
 COOKIES = st.lists(st.dictionaries(st.sampled_from(["name", "value"]), st.text(max_size=5)), max_size=3)
@@ -21,6 +34,8 @@ STATES = st.builds(
     cookies=COOKIES.map(tuple),
     origins=st.dictionaries(st.text(max_size=8), st.builds(OriginStorage, TEXTS, TEXTS), max_size=3),
     window=st.just({"left": 1, "windowState": "maximized"}) | st.just({}),
+    open=st.lists(st.text(max_size=8), max_size=2).map(tuple),
+    pending=st.lists(st.text(max_size=8), max_size=2).map(tuple),
 )
 
 
@@ -31,7 +46,6 @@ class Page:
         self.answers: dict[str, Any] = {
             "Storage.getCookies": {"cookies": []},
             "Browser.getWindowForTarget": {"windowId": 3, "bounds": {"width": 800}},
-            "Page.addScriptToEvaluateOnNewDocument": {"identifier": "7"},
         } | {name.replace("_", "."): answer for name, answer in answers.items()}
         self.fails: dict[str, Exception] = {}
         self.done: list[tuple[str, dict[str, Any]]] = []
@@ -45,6 +59,12 @@ class Page:
 
     def call_page(self, target: str, method: str, timeout: float, **parameters: object) -> object:
         return self.call(method, timeout, target=target, **parameters)
+
+    @contextmanager
+    def serving_empty_pages(self, target: str) -> Iterator[None]:
+        self.done.append((f"serve {target}", {}))
+        yield
+        self.done.append((f"served {target}", {}))
 
     @property
     def methods(self) -> list[str]:
@@ -89,6 +109,7 @@ def test_cookies_address_storage_and_window_are_captured() -> None:
         ({"name": "login"},),
         {"https://a.example": OriginStorage({"seen": "P1"}, {})},
         {"width": 800},
+        ("https://a.example",),
     )
 
 
@@ -131,35 +152,100 @@ def test_capturing_from_a_browser_that_does_not_answer_raises() -> None:
         capture(connection(page), [("P1", "https://a.example/")], SavedState())
 
 
-def test_everything_is_restored_before_the_page_is_opened_and_the_script_is_removed() -> None:
-    page = Page()
+def test_everything_is_restored_before_the_page_is_opened() -> None:
+    page = Page(Target_createTarget={"targetId": "P2"}, Runtime_evaluate={"result": {"value": True}})
     state = SavedState(
-        "https://a.example/",
+        "https://a.example/x",
         ({"name": "one", "value": "1", "session": True, "size": 4, "expires": -1},),
-        {"https://a.example": OriginStorage({"a": "1"}, {})},
+        {
+            "https://a.example": OriginStorage({"a": "1"}, {"tab": "2"}),
+            "https://b.example": OriginStorage({"b": "1"}, {"not": "of this tab"}),
+        },
         {"width": 800, "windowState": "maximized"},
     )
-    restore(connection(page), "P1", state)
+    restored = restore(connection(page), "P1", state, Into.NEW_PROFILE)
+    assert restored == Restored(state)
     assert page.methods == [
         "Storage.setCookies",
+        "Target.createTarget",
+        *("serve P2", "Page.navigate", "Runtime.evaluate", "Page.navigate", "Runtime.evaluate", "served P2"),
+        "Target.closeTarget",
         "Browser.getWindowForTarget",
         "Browser.setWindowBounds",
         "Browser.setWindowBounds",
-        "Page.enable",
-        "Page.addScriptToEvaluateOnNewDocument",
+        *("serve P1", "Page.navigate", "Runtime.evaluate", "served P1"),
         "Page.navigate",
-        "Page.removeScriptToEvaluateOnNewDocument",
+        "Page.resetNavigationHistory",
     ]
     assert page.done[0][1] == {"cookies": [{"name": "one", "value": "1"}]}
-    assert page.done[3][1]["bounds"] == {"windowState": "maximized"}
+    visited = [(one["target"], one["url"]) for method, one in page.done if method == "Page.navigate"]
+    assert visited == [
+        ("P2", "https://a.example/"),
+        ("P2", "https://b.example/"),
+        ("P1", "https://a.example/"),
+        ("P1", "https://a.example/x"),
+    ]
+    bounds = [one["bounds"] for method, one in page.done if method == "Browser.setWindowBounds"]
+    assert bounds == [{"width": 800}, {"windowState": "maximized"}]
 
 
-def test_the_script_is_removed_even_if_the_page_does_not_open() -> None:
+def test_an_origin_that_is_not_reached_is_named_and_its_state_kept() -> None:
+    page = Page(Target_createTarget={"targetId": "P2"})
+    page.answers["Runtime.evaluate"] = lambda expression, **_: {
+        "result": {"value": "https://bad.example" not in expression}
+    }
+    saved = {f"https://{name}.example": OriginStorage({"token": name}, {}) for name in ("good", "bad")}
+    restored = restore(connection(page), "P1", SavedState(origins=saved), Into.NEW_PROFILE)
+    assert restored.lost == ("storage:https://bad.example",)
+    assert restored.state == SavedState(origins=saved, pending=("https://bad.example",))
+    assert not restored.has_failed
+
+
+def test_what_a_browser_has_not_received_outlives_the_next_saves() -> None:
+    origin = "https://a.example"
+    cookies = tuple({"name": name, "domain": "a", "path": "/", "value": "old"} for name in ("login", "theme"))
+    state = SavedState(f"{origin}/x", cookies, {origin: OriginStorage({"token": "old", "seen": "old"}, {})})
+    failed = not_restored(state)
+    assert failed.lost == ("cookies", f"storage:{origin}")
+    page = Page(Runtime_evaluate=storages(P1="a.example"))
+    page.answers["Storage.getCookies"] = {"cookies": [cookies[1] | {"value": "new"}]}
+    blank = capture(connection(page), [("P0", "about:blank")], failed.state)
+    assert blank.url == f"{origin}/x"
+    again = capture(connection(page), [("P1", f"{origin}/")], blank)
+    # Of two values with one name the newer one is kept.
+    assert again.origins[origin].local == {"token": "old", "seen": "P1"}
+    assert {one["name"]: one["value"] for one in again.cookies} == {"login": "old", "theme": "new"}
+    assert SavedState.from_json(again.to_json()).pending == ("cookies", origin)
+
+
+@pytest.mark.parametrize(
+    ("into", "hows"),
+    [
+        (Into.NEW_PROFILE, [How.OVERWRITE, How.OVERWRITE]),
+        (Into.SAME_PROFILE, [How.REPLACE, How.ADD]),
+        (Into.LIVING_BROWSER, []),
+    ],
+)
+def test_nothing_old_replaces_what_may_be_newer(into: Into, hows: list[How]) -> None:
+    saved = {name: OriginStorage({"token": name}, {}) for name in ("https://open", "https://left")}
+    state = SavedState("https://open/", origins=saved, open=("https://open",))
+    assert [write.how for write in storage_writes(state, into)] == hows
+
+
+def test_a_state_of_an_earlier_version_has_the_page_in_front_open() -> None:
+    text = '{"url": "https://a.example/x", "cookies": [], "origins": {}, "window": {}}'
+    assert SavedState.from_json(text) == SavedState("https://a.example/x", open=("https://a.example",))
+
+
+@given(st.sampled_from(["http", "https"]), st.sampled_from(["", "me:secret@"]), st.text("aB1", min_size=1))
+def test_an_origin_is_written_as_pages_see_it(scheme: str, user: str, host: str) -> None:
+    assert origin_of(f"{scheme}://{user}{host}:81/x?y#z") == f"{scheme}://{host.lower()}:81"
+
+
+def test_a_site_that_does_not_answer_makes_nothing_lost() -> None:
     page = Page()
     page.fails["Page.navigate"] = DevToolsFailed("hangs")
-    with pytest.raises(DevToolsFailed):
-        restore(connection(page), "P1", SavedState("https://a.example/"))
-    assert page.methods[-1] == "Page.removeScriptToEvaluateOnNewDocument"
+    assert restore(connection(page), "P1", SavedState("https://a.example/"), Into.NEW_PROFILE).lost == ()
 
 
 def test_a_persistent_cookie_keeps_its_expiry() -> None:
@@ -168,6 +254,7 @@ def test_a_persistent_cookie_keeps_its_expiry() -> None:
         connection(page),
         "P1",
         SavedState(cookies=({"name": "lasts", "session": False, "expires": 5}, {"name": "odd"})),
+        Into.NEW_PROFILE,
     )
     assert page.done[0][1]["cookies"] == [{"name": "lasts", "expires": 5}, {"name": "odd"}]
 
@@ -176,13 +263,16 @@ def test_cookies_are_not_set_one_by_one_if_the_browser_does_not_answer() -> None
     page = Page()
     page.fails["Storage.setCookies"] = DevToolsFailed("silent")
     with pytest.raises(DevToolsFailed):
-        restore(connection(page), "P1", SavedState(cookies=({"name": "one"}, {"name": "two"})))
+        restore(
+            connection(page), "P1", SavedState(cookies=({"name": "one"}, {"name": "two"})), Into.NEW_PROFILE
+        )
     assert page.methods == ["Storage.setCookies"]
 
 
 def test_the_page_is_opened_even_if_all_cookies_are_refused() -> None:
     page = Page()
     page.fails["Storage.setCookies"] = DevToolsRefused("Invalid cookie fields")
-    restore(connection(page), "P1", SavedState("https://a.example/", ({"name": "one"}, {"name": "two"})))
+    state = SavedState("https://a.example/", ({"name": "one"}, {"name": "two"}))
+    assert restore(connection(page), "P1", state, Into.NEW_PROFILE).lost == ("cookies",)
     assert page.methods.count("Storage.setCookies") == 3
     assert "Page.navigate" in page.methods

@@ -200,6 +200,7 @@ def test_a_recovered_session_is_returned_with_its_recovery(flask: Flask, client:
         "orphans_killed": 2,
         "duration_ms": 131,
         "lost": [],
+        "state_restored": True,
     }
 
 
