@@ -320,15 +320,15 @@ def connections(service: Service, port: int) -> int:
 
 def test_pages_are_opened_activated_and_closed_over_http(service: Service, job: str, pages: Pages) -> None:
     # Chrome takes an address up to its first "&"; clients escape it.
-    address = quote(pages.url("/?a=1&b=2"), safe="")
+    address = quote(pages.url("/form#a=1&b=2"), safe="")
     opened_page = service.request("PUT", f"/sessions/{job}/json/new?{address}")
     target: Json = opened_page.json()
     assert opened_page.status_code == 200
-    assert target["url"] == pages.url("/?a=1&b=2")
+    assert target["url"] == pages.url("/form#a=1&b=2")
     with opened(target["webSocketDebuggerUrl"]) as socket:
-        script = "location.search"
+        script = "document.title + location.hash"
         wait_until(
-            lambda: call(socket, "Runtime.evaluate", expression=script)["result"]["value"] == "?a=1&b=2",
+            lambda: call(socket, "Runtime.evaluate", expression=script)["result"]["value"] == "Form#a=1&b=2",
             "the new page is loaded",
         )
     for action in ("activate", "close"):
