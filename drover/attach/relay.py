@@ -16,6 +16,7 @@ from http import HTTPStatus
 
 from drover.attach import w3c
 from drover.attach.driver_connection import ConnectFailed, ConnectionLost, DriverConnection, DriverResponse
+from drover.browser import driver_state
 from drover.browser.recovery import Method, Recovery
 from drover.browser.running_browser import RunningBrowser
 from drover.core.deadline import ClientDisconnected, Deadline
@@ -100,8 +101,11 @@ class CommandQueue:
         for _ in range(ATTEMPTS):
             session = await self._ready_session()
             running = _running(session)
+            if driver_state.is_refused(session.driver_state, path, body):
+                return w3c.no_such_frame()
+            sent = driver_state.translated(session.driver_state, path, body)
             try:
-                reply = await self._exchange(running, method, path, body)
+                reply = await self._exchange(running, method, path, sent)
             except ConnectFailed:
                 await self._check()
                 continue

@@ -61,6 +61,17 @@ def unknown_error(message: str) -> Response:
     )
 
 
+def no_such_frame() -> Response:
+    """Return the W3C response to a command for a frame that a recovery could not choose again."""
+    message = (
+        "The session was recovered and its frame is no longer there. Switch to the top of the page with "
+        'POST /frame {"id": null}, then to a frame.'
+    )
+    return json_answer(
+        {"value": {"error": "no such frame", "message": message, "stacktrace": ""}}, HTTPStatus.NOT_FOUND
+    )
+
+
 def value(content: object) -> Response:
     """Return the W3C response to a command that succeeded."""
     return json_answer({"value": content}, headers=((b"cache-control", b"no-cache"),))

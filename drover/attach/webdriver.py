@@ -21,13 +21,13 @@ from drover.api.session_requests import (
     request_of,
 )
 from drover.api.validation import validated
-from drover.attach import file_commands, w3c
+from drover.attach import driver_notes, file_commands, w3c
 from drover.attach.end_commands import CDP_COMMANDS, closes_browser
 from drover.attach.relay import CommandQueue
 from drover.attach.router import Route
 from drover.browser.capabilities.policy import CheckedCapabilities, Policy
 from drover.core.deadline import REQUEST_S, ClientDisconnected, Deadline
-from drover.core.errors import InvalidRequest, MethodNotAllowed, NotFound, SessionNotFound
+from drover.core.errors import DroverError, InvalidRequest, MethodNotAllowed, NotFound, SessionNotFound
 from drover.net.addresses import Addresses
 from drover.net.asgi import (
     Receive,
@@ -160,6 +160,17 @@ class WebDriver:
         """
         with suppress(InvalidRequest):
             await self._note_command(session_id, method, command, body, answer)
+        # If the session has ended, or ends now, there is nothing to keep.
+        with suppress(DroverError):
+            await driver_notes.note(
+                self._driver_access, session_id, (method, command, body), answer, self._asker(session_id)
+            )
+
+    def _asker(self, session_id: str) -> driver_notes.Ask:
+        def ask(method: str, path: str, body: bytes) -> Awaitable[Response]:
+            return self._queue(session_id).command(method, path, body, Future())
+
+        return ask
 
     async def _note_command(
         self, session_id: str, method: str, command: str, body: bytes, answer: Response

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any, cast
 
 from selenium.common.exceptions import InvalidArgumentException, TimeoutException, WebDriverException
@@ -13,6 +15,12 @@ from selenium.webdriver.remote.errorhandler import ErrorHandler
 from selenium.webdriver.remote.remote_connection import RemoteConnection
 from urllib3.exceptions import HTTPError, NewConnectionError
 from urllib3.exceptions import TimeoutError as NoAnswer
+
+from drover.browser.loopback_http import send_request
+from drover.browser.running_browser import RunningBrowser
+
+MAX_VALUE_BYTES = 1024 * 1024
+MAX_REASON = 200
 
 
 class CommandFailed(Exception):
@@ -60,6 +68,25 @@ def choose_window(driver_url: str, driver_session_id: str, handle: str, timeout:
     _execute(
         driver_url, Command.SWITCH_TO_WINDOW, {"sessionId": driver_session_id, "handle": handle}, timeout
     )
+
+
+def send(running: RunningBrowser, path: str, body: Mapping[str, object], timeout: float) -> object:
+    """Send a POST command by its path after the session's id, and return its value.
+
+    Raises:
+        CommandFailed: ChromeDriver rejects it, or does not answer in time.
+    """
+    path = f"/session/{running.driver_session_id}{path}"
+    try:
+        answer = send_request(
+            "POST", running.driver_url, path, timeout, MAX_VALUE_BYTES, json.dumps(body).encode()
+        )
+        value: object = json.loads(answer.body)["value"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CommandFailed(f"ChromeDriver does not answer: {error}") from error
+    if answer.status != HTTPStatus.OK:
+        raise CommandFailed(f"ChromeDriver rejected {path}: {str(value)[:MAX_REASON]}")
+    return value
 
 
 def _execute(driver_url: str, command: str, parameters: dict[str, object], timeout: float) -> Any:  # noqa: ANN401 - a WebDriver value is any JSON

@@ -32,14 +32,17 @@ def get(address: str, path: str, timeout: float, max_bytes: int) -> Answer:
     return send_request("GET", address, path, timeout, max_bytes)
 
 
-def send_request(method: str, address: str, path: str, timeout: float, max_bytes: int) -> Answer:
-    """Send one request without a body over a new connection and return the answer.
+def send_request(
+    method: str, address: str, path: str, timeout: float, max_bytes: int, content: bytes = b""
+) -> Answer:
+    """Send one request over a new connection and return the answer.
 
     Args:
         method: The HTTP method.
         address: `http://host:port`, perhaps with a path in front of every path.
         timeout: Seconds for the whole request.
         max_bytes: How much of the body is read.
+        content: The body of the request.
 
     Raises:
         TimeoutError: No complete answer came in time.
@@ -50,9 +53,11 @@ def send_request(method: str, address: str, path: str, timeout: float, max_bytes
     parts = urlsplit(address)
     deadline = time.monotonic() + timeout
     with connect(parts.hostname or "", parts.port or 80, timeout) as connection:
-        head_line = f"{method} {parts.path}{path} HTTP/1.1"
-        request = f"{head_line}\r\nHost: {parts.netloc}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-        connection.sendall(request.encode("ascii"))
+        request = (
+            f"{method} {parts.path}{path} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
+            f"Content-Length: {len(content)}\r\nConnection: close\r\n\r\n"
+        )
+        connection.sendall(request.encode("ascii") + content)
         head, body = _read_head(connection, deadline)
         wanted = min(head.length, max_bytes)
         while len(body) < wanted:

@@ -18,6 +18,8 @@ from drover.browser.devtools import DevTools
 from drover.browser.devtools_connection import Connection, DevToolsFailed
 from drover.browser.dialogs import DialogAnswers, is_accepted
 from drover.browser.driver_processes import StillWanted
+from drover.browser.driver_state import NO_DRIVER_STATE, DriverState
+from drover.browser.driver_state_restore import restore_driver_state
 from drover.browser.launcher import Launcher, describe
 from drover.browser.page_wait import PageWait
 from drover.browser.running_browser import RunningBrowser
@@ -42,12 +44,14 @@ class Attachment:
         running: Its last ChromeDriver, and its browser, which lives.
         checked: The capabilities that its client requested.
         window: The handle of its client's current window, if known.
+        state: What its client had set in the last ChromeDriver.
     """
 
     folder: SessionFolder
     running: RunningBrowser
     checked: CheckedCapabilities
     window: str | None = None
+    state: DriverState = NO_DRIVER_STATE
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +62,13 @@ class Reattached:
         running: The new ChromeDriver, and the same browser.
         lost: What it has cost: dialogs that were answered, pages that were reloaded or closed.
         is_blank: The browser had no window left, and got a new one without a page.
+        state: What its client has set in the new ChromeDriver.
     """
 
     running: RunningBrowser
     lost: tuple[str, ...] = ()
     is_blank: bool = False
+    state: DriverState = NO_DRIVER_STATE
 
 
 class Reattacher:
@@ -94,9 +100,10 @@ class Reattacher:
                 is_blank = _open_window(connection)
                 wait.reload_crashed()
                 running = self._attach_in_time(session, connection, wait, deadline, wanted)
+                state, lost = self._restore(running, session)
         except DevToolsFailed as error:
             raise BrowserUnavailable(f"ChromeDriver could not attach: {error}; retry") from error
-        return Reattached(running, wait.lost, is_blank)
+        return Reattached(running, (*wait.lost, *lost), is_blank, state)
 
     def _attach_in_time(
         self,
@@ -121,7 +128,6 @@ class Reattacher:
                 else:
                     running = _attach(session.running.debugger_address, session, driver, url, timeout)
                 wait.until_all_answer(deadline, wanted)
-                _choose_window(running, session.window)
             except driver_client.CommandTimeout as error:
                 self._launcher.end_driver(session.folder, driver, session.running)
                 if deadline.remaining() == 0:
@@ -153,6 +159,21 @@ class Reattacher:
         wait.note_reloads(load_again(connection, before))
         return running
 
+    def _restore(self, running: RunningBrowser, session: Attachment) -> tuple[DriverState, tuple[str, ...]]:
+        """Set again what the client had set; switch to its window if it exists, else to the one in front."""
+        # ChromeDriver's window handles are Chrome's target ids; the page in front comes first.
+        handles = [page.target_id for page in health.pages(running, COMMAND_S)]
+        if not handles:
+            return session.state, ()
+        chosen = session.window if session.window in handles else handles[0]
+        is_another = session.window is not None and chosen != session.window
+        state = replace(session.state, frame_id=None) if is_another else session.state
+        try:
+            return restore_driver_state(running, state, handles, str(chosen))
+        except driver_client.CommandFailed as error:
+            self._launcher.end_driver(session.folder, running.driver, session.running)
+            raise BrowserUnavailable(_not_attached(error, session.folder)) from error
+
 
 def _open_window(connection: Connection) -> bool:
     """Open a window if none is left; return whether that was necessary."""
@@ -172,15 +193,6 @@ def _attach(
     if attached.browser_guid != running.browser_guid:
         raise driver_client.CommandFailed("another browser answers at the address of the session's browser")
     return replace(attached, granted=running.granted)
-
-
-def _choose_window(running: RunningBrowser, window: str | None) -> None:
-    """Switch to the client's window if it still exists, else to the one in front; ChromeDriver takes any."""
-    # ChromeDriver's window handles are Chrome's target ids; the page in front comes first.
-    handles = [page.target_id for page in health.pages(running, COMMAND_S)]
-    if handles:
-        chosen = window if window in handles else handles[0]
-        driver_client.choose_window(running.driver_url, running.driver_session_id, chosen, COMMAND_S)
 
 
 def _not_attached(error: Exception, folder: SessionFolder) -> str:

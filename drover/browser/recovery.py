@@ -17,6 +17,7 @@ from drover.browser.capabilities.policy import CheckedCapabilities
 from drover.browser.devtools import DevTools
 from drover.browser.devtools_connection import DevToolsFailed
 from drover.browser.driver_processes import StillWanted
+from drover.browser.driver_state import NO_DRIVER_STATE, DriverState, of_new_browser
 from drover.browser.health import Cause
 from drover.browser.launcher import ChromeDied, Launcher
 from drover.browser.reattach import Attachment, Reattacher
@@ -75,6 +76,7 @@ class RecoveryContext:
         cause: What was found dead or hung.
         state: The state last saved from its browser, if any.
         window: The handle of its client's current window, if known.
+        driver_state: What its client has set in ChromeDriver.
     """
 
     folder: SessionFolder
@@ -83,6 +85,7 @@ class RecoveryContext:
     cause: Cause
     state: SavedState | None
     window: str | None = None
+    driver_state: DriverState = NO_DRIVER_STATE
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +98,7 @@ class Recovered:
         lost: What it has cost, as in `Recovery`.
         set_aside: Where the profile is kept on which Chrome ran and died; None if it is still in use.
         restored: What the browser has received of the saved state; None if there was nothing to restore.
+        driver_state: What its client has set in the new ChromeDriver.
     """
 
     running: RunningBrowser
@@ -102,6 +106,7 @@ class Recovered:
     lost: tuple[str, ...] = ()
     set_aside: Path | None = None
     restored: Restored | None = None
+    driver_state: DriverState = NO_DRIVER_STATE
 
 
 class Recoverer:
@@ -172,7 +177,7 @@ class Recoverer:
         self, context: RecoveryContext, running: RunningBrowser, deadline: Deadline, wanted: StillWanted
     ) -> Recovered | BrowserGone:
         """Attach a new ChromeDriver to the living browser; if that fails because it has died, return that."""
-        session = Attachment(context.folder, running, context.checked, context.window)
+        session = Attachment(context.folder, running, context.checked, context.window, context.driver_state)
         try:
             reattached = self._reattacher.reattach(session, deadline, wanted)
         except BrowserUnavailable as error:
@@ -185,7 +190,13 @@ class Recoverer:
         if reattached.is_blank and context.state is not None:
             # Chrome forgets session cookies with its last window.
             restored = self.restore_state(reattached.running, context.state, Into.LIVING_BROWSER)
-        return Recovered(reattached.running, Method.REATTACHED, reattached.lost, restored=restored)
+        return Recovered(
+            reattached.running,
+            Method.REATTACHED,
+            reattached.lost,
+            restored=restored,
+            driver_state=reattached.state,
+        )
 
     def _replace(
         self, context: RecoveryContext, gone: BrowserGone, deadline: Deadline, wanted: StillWanted
@@ -204,7 +215,8 @@ class Recoverer:
         restored = self.restore_state(running, context.state, into) if context.state is not None else None
         has_state = restored is not None and not restored.has_failed
         method = Method.RESTORED if not lost or has_state else Method.RECREATED
-        return Recovered(running, method, lost, set_aside, restored)
+        state, not_set = of_new_browser(context.driver_state)
+        return Recovered(running, method, (*lost, *not_set), set_aside, restored, state)
 
     def _end_remains(self, context: RecoveryContext, _: BrowserGone) -> None:
         """End what is left of the processes of a browser that is proven to be gone."""

@@ -209,6 +209,7 @@ class SessionWorker:
                 found.cause,
                 self._state_saver.state_of(session),
                 session.window,
+                session.driver_state,
             )
             recovered = self._recoverer.recover(context, Deadline(START_S), self._wanted(session))
             if recovered.set_aside is not None:
@@ -248,6 +249,7 @@ class SessionWorker:
             return self._publish(
                 session,
                 recovered.running,
+                driver_state=recovered.driver_state,
                 recoveries=session.recoveries + 1,
                 last_recovery=recovery,
                 crash_loop=CRASHES.failed(session.crash_loop, time.monotonic()),

@@ -12,6 +12,7 @@ from pydantic import AwareDatetime, TypeAdapter, ValidationError
 
 from drover.browser.capabilities.policy import CheckedCapabilities
 from drover.browser.capabilities.tables import Ignored
+from drover.browser.driver_state import NO_DRIVER_STATE, DriverState
 from drover.browser.recovery import Recovery
 from drover.browser.running_browser import RunningBrowser
 from drover.sessions.pool.session import KeepAlive, Lease, Session, SessionState
@@ -66,6 +67,7 @@ class SessionRecord:
     keep_alive: KeepAlive | None = None
     lease: LeaseRecord | None = None
     window: str | None = None
+    driver_state: DriverState = NO_DRIVER_STATE
     bidi_secret: str | None = None
     ends_with_last_window: bool = False
     ignored: tuple[Ignored, ...] = ()
@@ -93,6 +95,7 @@ class SessionRecord:
             keep_alive=session.keep_alive,
             lease=LeaseRecord.of(session.lease) if session.lease else None,
             window=session.window,
+            driver_state=session.driver_state,
             bidi_secret=session.bidi_secret,
             ends_with_last_window=session.ends_with_last_window,
             epoch=session.epoch,
@@ -124,6 +127,7 @@ class SessionRecord:
             keep_alive=self.keep_alive,
             lease=self.lease.to_lease(now_mono, now) if self.lease else None,
             window=self.window,
+            driver_state=self.driver_state,
             bidi_secret=self.bidi_secret,
             ends_with_last_window=self.ends_with_last_window,
             epoch=self.epoch,

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from drover.browser.devtools import DevTools
+from drover.browser.driver_state import DriverState
 from drover.core.backoff import NO_FAILURES
 from drover.core.errors import SessionNotFound
 from drover.processes.table import Liveness, liveness
@@ -117,6 +118,17 @@ class DriverAccess:
             SessionNotFound: The session was closed in the meantime.
         """
         self._registry.update(session_id, lambda known: replace(known, window=handle))
+
+    def client_changed_driver(self, session_id: str, state: DriverState, window: str | None) -> None:
+        """Record what a client has set in ChromeDriver, and the tab that it uses.
+
+        Raises:
+            SessionNotFound: The session was closed in the meantime.
+        """
+        self._registry.update(
+            session_id,
+            lambda known: replace(known, driver_state=state, window=window or known.window),
+        )
 
     def client_set_timeouts(self, session_id: str, timeouts: Mapping[str, object]) -> None:
         """Record timeouts (in ms) that a client has set, so that a recovery sets them again.

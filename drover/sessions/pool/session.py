@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Any
 
 from drover.browser.capabilities.policy import CheckedCapabilities
+from drover.browser.driver_state import NO_DRIVER_STATE, DriverState
 from drover.browser.health import Health
 from drover.browser.recovery import Recovery
 from drover.browser.running_browser import RunningBrowser
@@ -97,6 +98,7 @@ class Session:
         lease: Its lease, if any.
         crash_loop: How often it was recovered in a row, without a successful command or check in between.
         window: The handle of the window that its client last switched to, if any.
+        driver_state: What its client has set in ChromeDriver: frame and overrides.
         bidi_secret: The secret part of its BiDi address; None if BiDi was not requested.
         ends_with_last_window: It was created over WebDriver, so closing its last window ends it.
         warm: It is in the warm pool and does not belong to a client yet.
@@ -128,6 +130,7 @@ class Session:
     lease: Lease | None = None
     crash_loop: Failures = NO_FAILURES
     window: str | None = None
+    driver_state: DriverState = NO_DRIVER_STATE
     bidi_secret: str | None = field(default=None, repr=False)
     ends_with_last_window: bool = False
     warm: bool = False

@@ -1,0 +1,62 @@
+"""Records what a client has set in ChromeDriver, from the commands that pass."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
+
+from drover.attach import w3c
+from drover.browser.driver_state import CDP_PATHS, FIND_ROOT, after, frame_of, is_noted
+from drover.core.errors import InvalidRequest
+from drover.net.asgi import Response
+from drover.sessions.pool.driver_access import DriverAccess
+
+Ask = Callable[[str, str, bytes], Awaitable[Response]]
+"""Sends another command to the session's ChromeDriver: method, path and body."""
+
+
+async def note(
+    access: DriverAccess, session_id: str, command: tuple[str, str, bytes], answer: Response, ask: Ask
+) -> None:
+    """Record what a command has set that has succeeded.
+
+    The current tab and frame are not known from the commands: ChromeDriver is asked where it matters.
+
+    Args:
+        access: Keeps it.
+        session_id: The session.
+        command: Its method, path after the session's id, and body.
+        answer: ChromeDriver's answer.
+        ask: Sends another command.
+    """
+    method, path, body = command
+    session = access.session(session_id)
+    if not is_noted(method, path, session.driver_state):
+        return
+    content = _content(body)
+    window = session.window
+    if path in CDP_PATHS or path == "/frame":
+        current = _value(await ask("GET", "/window", b""))
+        window = current if isinstance(current, str) else window
+    state = after(session.driver_state, method, path, content, _value(answer), window)
+    if state.frame:
+        root = _value(await ask("POST", "/element", json.dumps(FIND_ROOT).encode()))
+        state = state.in_frame(frame_of(root))
+    if state != session.driver_state:
+        access.client_changed_driver(session_id, state, window)
+
+
+def _content(body: bytes) -> Mapping[str, object]:
+    try:
+        return w3c.read_object(body)
+    except InvalidRequest:
+        # ChromeDriver has accepted it, such as the empty body of some commands.
+        return {}
+
+
+def _value(answer: Response) -> object:
+    """Return the value of an answer; None if the command failed."""
+    if answer.status != HTTPStatus.OK:
+        return None
+    return w3c.read_object(answer.body).get("value")
