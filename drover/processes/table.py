@@ -175,8 +175,9 @@ def snapshot() -> ProcessTable:
     now = reader.now()
     stats = reader.scan()
     suspects = {pid for pid, stat in stats.items() if is_worth_reading(stat.name)}
-    suspects |= _descendants(stats, {pid for pid in suspects if "driver" in stats[pid].name.lower()})
-    stats = _with_kin(suspects | {os.getpid()}, stats)
+    suspects |= _descendants(stats, {pid for pid in suspects if _may_be_driver(stats[pid])})
+    drivers = {pid for pid in suspects if _may_be_driver(stats[pid])}
+    stats = _with_kin(suspects | {os.getpid()} | _in_sessions_of(drivers, stats), stats)
     rows = {pid: _row(pid, stat, pid in suspects, now) for pid, stat in stats.items()}
     return ProcessTable(rows, os.getpid(), _SYSTEM)
 
@@ -246,6 +247,16 @@ def _descendants(stats: Mapping[int, Stat], roots: set[int]) -> set[int]:
         found.update(fresh)
         pending.extend(fresh)
     return found
+
+
+def _may_be_driver(stat: Stat) -> bool:
+    # Names are cut to 15 characters, as `undetected_chro` is.
+    return "driver" in stat.name.lower() or stat.name.startswith("undetected_chro")
+
+
+def _in_sessions_of(pids: set[int], known: Mapping[int, Stat]) -> set[int]:
+    sessions = {known[pid].sid for pid in pids} - {None, 0}
+    return {pid for pid, stat in known.items() if stat.sid in sessions}
 
 
 def _with_kin(pids: set[int], known: Mapping[int, Stat]) -> dict[int, Stat]:

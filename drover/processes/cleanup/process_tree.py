@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from drover.processes.cleanup.chrome_names import (
     Kind,
@@ -27,10 +27,6 @@ from drover.processes.table import ProcessRow, ProcessStatus, ProcessTable
 
 _Mapped = TypeVar("_Mapped")
 
-_SERVICE_MANAGERS: Final = frozenset(
-    {"systemd", "init", "launchd", "sysvinit", "openrc-init", "finit", "dinit"}
-)
-
 
 def is_init(row: ProcessRow) -> bool:
     """Return whether a process is an init: being its child says nothing about who started a process."""
@@ -44,11 +40,6 @@ def is_reparented(row: ProcessRow, parent: ProcessRow) -> bool:
     process started it.
     """
     return bool(row.sid and parent.sid) and row.sid not in (parent.sid, row.pid)
-
-
-def is_service_manager(row: ProcessRow) -> bool:
-    """Return whether a process is an init that starts services, each as the leader of a session."""
-    return init_name(row.exe, row.cmdline) in _SERVICE_MANAGERS
 
 
 class ProcessTree:
@@ -108,14 +99,14 @@ class ProcessTree:
         rows = (self._table.rows[pid] for pid in self._living(Role.BROWSER))
         return tuple(row.pid for row in rows if self.driver_of(row) == driver.pid)
 
-    def group_members(self, row: ProcessRow) -> tuple[ProcessRow, ...]:
-        """Return the other living processes of a process group, without Chrome and ChromeDriver."""
-        rows = self._table.rows.values() if row.pgid else ()
+    def companions(self, row: ProcessRow) -> tuple[ProcessRow, ...]:
+        """Return the other living processes of its group or session, without what it has started."""
+        started = {row.pid, *(below.pid for below in self._table.descendants(row.pid))}
         return tuple(
             other
-            for other in rows
-            if other.pgid == row.pgid
-            and other.pid != row.pid
+            for other in self._table.rows.values()
+            if ((row.pgid and other.pgid == row.pgid) or (row.sid and other.sid == row.sid))
+            and other.pid not in started
             and not self.kinds.get(other.pid)
             and _lives(other)
         )

@@ -3,19 +3,19 @@
 Absence of proof is no proof. Being a child of process 1 says nothing unless that is an init: in a container
 it is often the program itself (python, node, java, a shell) or supervisord, which adopts nothing. And
 `os.system("chromedriver &")` is re-parented to the init at once, while the script that ran it lives on and
-leads the process group (facts.md 11).
+leads the process group (facts.md 11). With `setsid` before it nothing is left that leads to the script.
 """
 
 from __future__ import annotations
 
-from drover.processes.cleanup.process_tree import ProcessTree, is_init, is_service_manager
+from drover.processes.cleanup.process_tree import ProcessTree, is_init
 from drover.processes.table import ProcessRow, ProcessStatus, ProcessTable
 
 
 def possible_program(table: ProcessTable, tree: ProcessTree, row: ProcessRow) -> str | None:
     """Return text about a living process that may have started this one, or None if none can have.
 
-    The parent, the leaders of its process group and session, and the other members of the group are examined.
+    The parent, the leaders of its process group and session, and the other members of both are examined.
     """
     parent = _parent_that_may_be_it(table, row)
     if parent is not None:
@@ -24,9 +24,9 @@ def possible_program(table: ProcessTable, tree: ProcessTree, row: ProcessRow) ->
         leader = table.rows.get(pid) if pid is not None else None
         if leader is not None and _may_have_started(table, leader, row):
             return f"the leader of its {relation} is {shown(leader)}"
-    members = (one for one in tree.group_members(row) if _may_have_started(table, one, row))
-    member = next(members, None)
-    return f"{shown(member)} is in its process group" if member is not None else None
+    companions = (one for one in tree.companions(row) if _may_have_started(table, one, row))
+    companion = next(companions, None)
+    return f"{shown(companion)} is in its process group or session" if companion is not None else None
 
 
 def shown(row: ProcessRow) -> str:
@@ -51,6 +51,6 @@ def _parent_that_may_be_it(table: ProcessTable, row: ProcessRow) -> str | None:
         return f"its parent (PID {row.ppid}) cannot be read"
     if not is_init(parent):
         return f"its parent is {shown(parent)}"
-    if is_service_manager(parent) and row.sid == row.pid:
-        return f"it may be a service of {shown(parent)}"
+    if row.sid == row.pid:
+        return f"it leads a session of its own, as a service or a daemon below {shown(parent)} does"
     return None

@@ -319,7 +319,28 @@ def test_a_driver_is_spared_while_the_leader_of_its_group_or_session_lives(
 def test_a_driver_is_spared_while_another_program_of_its_process_group_lives() -> None:
     script = proc(1060, 1, "python3", pgid=1050, sid=1040)
     found = judged([script, proc(1100, 1, DRIVER, pgid=1050, sid=1040)])[1100]
-    assert found.reason.endswith("python3 (PID 1060) is in its process group")
+    assert found.reason.endswith("python3 (PID 1060) is in its process group or session")
+
+
+def test_a_driver_is_spared_while_another_program_of_its_session_lives() -> None:
+    script = proc(1060, 1, "python3", pgid=1060, sid=1040)
+    found = judged([script, proc(1100, 1, DRIVER, pgid=1100, sid=1040)])[1100]
+    assert found.reason.endswith("python3 (PID 1060) is in its process group or session")
+
+
+def test_what_a_driver_and_its_chrome_have_started_is_not_its_program() -> None:
+    rows = [
+        proc(1100, 1, DRIVER, pgid=1050, sid=1040),
+        proc(1101, 1100, DEBIAN, WEBDRIVER, pgid=1050, sid=1040),
+        proc(1102, 1101, "/usr/bin/cat", pgid=1050, sid=1040),
+    ]
+    assert verdicts(rows) == {1100: "orphan", 1101: "orphan"}
+
+
+def test_processes_without_a_session_are_not_in_the_session_of_a_driver() -> None:
+    other = replace(proc(1060, 1, "python3", pgid=1060), sid=None)
+    driver = replace(proc(1100, 1, DRIVER, pgid=1050), sid=None)
+    assert verdicts([other, driver]) == {1100: "orphan"}
 
 
 def test_neither_this_service_nor_chrome_in_the_group_of_a_driver_is_its_program() -> None:
@@ -342,12 +363,13 @@ def test_chrome_that_lost_its_driver_is_an_orphan_whatever_the_first_process_is(
     assert verdicts(table(browser, init="/usr/bin/python3.11"), scope=scope) == {1001: "orphan"}
 
 
-def test_a_driver_that_may_be_a_service_is_spared() -> None:
-    found = judged([proc(1100, 1, DRIVER, pgid=1100, sid=1100)])[1100]
-    assert found.reason.endswith("it may be a service of systemd (PID 1)")
-    assert verdicts([proc(1100, 1, DRIVER, pgid=1100, sid=1100)], scope=CleanupScope.SYSTEM) == {
-        1100: "orphan"
-    }
+@pytest.mark.parametrize("init", ["/usr/lib/systemd/systemd", "/usr/bin/tini", "/bin/s6-svscan"])
+def test_a_driver_that_leads_its_session_may_be_of_any_program(init: str) -> None:
+    alone = table(proc(1100, 1, DRIVER, pgid=1100, sid=1100), init=init)
+    found = judged(alone)[1100]
+    assert "it leads a session of its own, as a service or a daemon below" in found.reason
+    assert found.verdict is Verdict.FOREIGN
+    assert verdicts(alone, scope=CleanupScope.SYSTEM) == {1100: "orphan"}
 
 
 def test_a_driver_whose_parent_cannot_be_read_or_is_outside_the_container_is_spared() -> None:
