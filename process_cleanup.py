@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Callable, Collection, Iterator
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError, Future, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
 
 from drover.core import events
 from drover.core.deadline import REQUEST_S, Deadline, DeadlineExceeded
-from drover.core.errors import DroverError, Overloaded
+from drover.core.errors import DroverError, Overloaded, StorageUnavailable
 from drover.core.events import Emit
 from drover.core.jobs import Job, JobKind, Jobs
 from drover.processes.children import reap
+from drover.processes.cleanup.reports import CleanupReport, EmergencyReport, Failed, Killed, Stopwatch
 from drover.processes.cleanup.verdicts import (
     CleanupPlan,
     CleanupScope,
@@ -42,14 +42,29 @@ from drover.processes.table import (
     way_to_data_folder,
 )
 from drover.processes.termination import Outcome, Termination, end
+from drover.sessions.persistence.repository import SessionRepository
+from drover.sessions.persistence.state_saver import StateSaver
+from drover.sessions.pool.registry import SessionRegistry
 from drover.storage.instance_lock import read_owner
 from drover.storage.session_folders import SessionFolder, SessionFolders
+
+__all__ = [
+    "CleanupReport",
+    "EmergencyRecovery",
+    "EmergencyReport",
+    "Failed",
+    "Killed",
+    "ProcessCleaner",
+    "Trigger",
+]
 
 PASSES = 3
 """Maximum passes of a cleanup: a process may fork while it is being ended, so the plan is repeated."""
 PATIENCE_S = 2.0
 """Seconds that a recovery waits for the cleanup that it triggered."""
 SWEEP_WAIT_S = 5.0
+EMERGENCY_WAIT_S = 10.0
+"""Seconds that an emergency recovery waits for work that it has overtaken."""
 
 
 class Trigger(Enum):
@@ -57,105 +72,6 @@ class Trigger(Enum):
 
     PERSON = "person"
     ITSELF = "itself"
-
-
-@dataclass(frozen=True, slots=True)
-class Killed:
-    """A process that was ended and verified to be gone."""
-
-    judgement: Judgement
-    outcome: Outcome
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """A process that could not be ended, and the reason."""
-
-    judgement: Judgement
-    why: str
-
-    @property
-    def is_ours_to_end(self) -> bool:
-        """Whether it belongs to the user of the service, or its user is unknown."""
-        return self.judgement.row.own_user is not False
-
-
-@dataclass(frozen=True, slots=True)
-class CleanupReport:
-    """The result of a cleanup; for a dry run, what it would do.
-
-    Attributes:
-        killed: Processes verified to be gone; in a dry run, the processes that would be ended.
-        failed: Processes that could not be ended, and why.
-        spared: Number of Chrome-like processes that were left alone, by verdict.
-        reaped: Pids of defunct children of the service that were reaped.
-        removed_profiles: Number of orphaned session folders that were removed.
-        freed_mb: Memory of the killed processes, in units of 1,000,000 bytes.
-        duration_ms: Duration of the whole cleanup.
-        phases_ms: Duration by phase: scan, plan, end, sweep.
-        dry_run: Whether nothing was changed.
-    """
-
-    killed: tuple[Killed, ...] = ()
-    failed: tuple[Failed, ...] = ()
-    spared: tuple[tuple[Verdict, int], ...] = ()
-    reaped: tuple[int, ...] = ()
-    removed_profiles: int = 0
-    freed_mb: float = 0.0
-    duration_ms: int = 0
-    phases_ms: tuple[tuple[str, int], ...] = ()
-    dry_run: bool = False
-
-    def followed_by(self, later: CleanupReport) -> CleanupReport:
-        """Return the combined report; a process that the later cleanup ended does not count as failed."""
-        ended = {killed.judgement.row.identity for killed in later.killed}
-        return replace(
-            later,
-            killed=self.killed + later.killed,
-            failed=later.failed + tuple(f for f in self.failed if f.judgement.row.identity not in ended),
-            reaped=self.reaped + later.reaped,
-            removed_profiles=self.removed_profiles + later.removed_profiles,
-            freed_mb=self.freed_mb + later.freed_mb,
-            duration_ms=self.duration_ms + later.duration_ms,
-        )
-
-    @property
-    def killed_count(self) -> int:
-        """Number of processes that were verified to be gone."""
-        return 0 if self.dry_run else len(self.killed)
-
-
-@dataclass(frozen=True, slots=True)
-class EmergencyReport:
-    """The result of an emergency recovery.
-
-    Attributes:
-        cleanup: What was ended.
-        cleared: Whether all sessions and states are deleted from the disk; if not, that is retried.
-    """
-
-    cleanup: CleanupReport
-    cleared: bool = True
-
-
-class _Stopwatch:
-    """A stopwatch that measures phases in milliseconds."""
-
-    def __init__(self) -> None:
-        self._started = self._lap_started = time.monotonic()
-        self._spent_s: dict[str, float] = {}
-
-    def lap(self, phase: str) -> None:
-        """End a phase; repeated phases with the same name add up."""
-        now = time.monotonic()
-        self._spent_s[phase] = self._spent_s.get(phase, 0.0) + now - self._lap_started
-        self._lap_started = now
-
-    def phases(self) -> tuple[tuple[str, int], ...]:
-        return tuple((phase, round(1000 * spent)) for phase, spent in self._spent_s.items())
-
-    def total(self) -> int:
-        return round(1000 * (time.monotonic() - self._started))
 
 
 class ProcessCleaner:
@@ -242,7 +158,7 @@ class ProcessCleaner:
             Overloaded: A cleanup did not end within `SWEEP_WAIT_S` seconds.
         """
         with self.alone(Deadline(SWEEP_WAIT_S)):
-            self._sweep(_Stopwatch())
+            self._sweep(Stopwatch())
 
     def survey(self) -> CleanupPlan:
         """Judge every Chrome-like process on the machine, as a requested cleanup does."""
@@ -271,7 +187,7 @@ class ProcessCleaner:
             Overloaded: Another cleanup did not end before the deadline.
         """
         with self.alone(deadline):
-            watch = _Stopwatch()
+            watch = Stopwatch()
             report = self._carry_out(CleanupScope.EVERYTHING, watch)
             removed = self._sweep(watch)
             return replace(
@@ -296,7 +212,7 @@ class ProcessCleaner:
             return None
 
     def _cleanup(self, scope: CleanupScope, *, dry_run: bool) -> CleanupReport:
-        watch = _Stopwatch()
+        watch = Stopwatch()
         if dry_run:
             return self._dry_run(scope, watch)
         report = self._carry_out(scope, watch)
@@ -307,7 +223,7 @@ class ProcessCleaner:
         self._emit(events.CleanupFinished(report.killed_count, report.removed_profiles, len(report.failed)))
         return report
 
-    def _dry_run(self, scope: CleanupScope, watch: _Stopwatch) -> CleanupReport:
+    def _dry_run(self, scope: CleanupScope, watch: Stopwatch) -> CleanupReport:
         table = snapshot()
         watch.lap("scan")
         plan = self._plan(table, scope)
@@ -324,7 +240,7 @@ class ProcessCleaner:
             phases_ms=watch.phases(),
         )
 
-    def _carry_out(self, scope: CleanupScope, watch: _Stopwatch) -> CleanupReport:
+    def _carry_out(self, scope: CleanupScope, watch: Stopwatch) -> CleanupReport:
         killed: dict[ProcessIdentity, Killed] = {}
         failed: dict[ProcessIdentity, Failed] = {}
         reaped: list[int] = []
@@ -390,10 +306,73 @@ class ProcessCleaner:
             folder for folder in present if str(folder.path) not in owned and os.path.lexists(folder.path)
         )
 
-    def _sweep(self, watch: _Stopwatch) -> int:
+    def _sweep(self, watch: Stopwatch) -> int:
         removed = sum(1 for folder in self._unowned_folders() if self._folders.remove(folder))
         watch.lap("sweep")
         return removed
+
+
+class EmergencyRecovery:
+    """Ends every Chrome of the machine and forgets every session.
+
+    Args:
+        registry: The list of sessions.
+        cleaner: Ends the processes.
+        reap: Reaps the ChromeDrivers that this service has started.
+        state_saver: Holds the states that were saved from the browsers.
+        repository: Keeps sessions and states on disk.
+        emit: Receives events.
+    """
+
+    def __init__(
+        self,
+        registry: SessionRegistry,
+        cleaner: ProcessCleaner,
+        reap: Callable[[], None],
+        state_saver: StateSaver,
+        repository: SessionRepository,
+        emit: Emit,
+    ) -> None:
+        self._registry = registry
+        self._cleaner = cleaner
+        self._reap = reap
+        self._state_saver = state_saver
+        self._repository = repository
+        self._emit = emit
+
+    def run(self, deadline: Deadline) -> EmergencyReport:
+        """End all and forget all; no session starts until it is done.
+
+        A start or recovery that is in progress ends what it has started and publishes nothing.
+
+        Raises:
+            Overloaded: Other cleanups did not end before the deadline.
+        """
+        with self._cleaner.alone(deadline):
+            self._emit(events.EmergencyStarted())
+            works = self._registry.close_gate()
+            try:
+                report = self._cleaner.end_everything(deadline)
+                if works:
+                    wait(works, timeout=deadline.within(EMERGENCY_WAIT_S).remaining())
+                    report = report.followed_by(self._cleaner.end_everything(deadline))
+                self._reap()
+                self._state_saver.forget_all()
+                cleared = self._clear_disk(deadline)
+            finally:
+                self._registry.open_gate()
+            self._emit(events.EmergencyFinished(report.killed_count))
+            if cleared:
+                self._emit(events.SessionDataCleared())
+            return EmergencyReport(report, cleared)
+
+    def _clear_disk(self, deadline: Deadline) -> bool:
+        try:
+            self._repository.forget_all(deadline)
+        except StorageUnavailable as error:
+            self._emit(events.SessionDataNotCleared(error.message))
+            return False
+        return True
 
 
 def _active_drivers(plan: CleanupPlan) -> tuple[int, ...]:

@@ -47,12 +47,10 @@ from drover.sessions.pool.leases import expired, given_back, leased, without_lea
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Lease, Session, SessionState, used
 from drover.storage.session_folders import SessionFolders
-from process_cleanup import EmergencyReport, ProcessCleaner
 
 CLOSING_WAIT_S = 10.0
 STOP_S = 7.0
 SCREENSHOT_S = 10.0
-EMERGENCY_WAIT_S = 10.0
 
 
 class SessionManager:
@@ -66,7 +64,6 @@ class SessionManager:
         state_saver: Holds the states that were saved from the browsers.
         repository: Keeps on disk what must outlive the process.
         folders: The sessions' folders.
-        cleaner: Ends every browser in an emergency.
         emit: Receives events.
         monitor: Checks sessions and has them recovered.
         closer: Closes sessions.
@@ -85,7 +82,6 @@ class SessionManager:
         state_saver: StateSaver,
         repository: SessionRepository,
         folders: SessionFolders,
-        cleaner: ProcessCleaner,
         emit: Emit,
         *,
         monitor: HealthMonitor,
@@ -101,7 +97,6 @@ class SessionManager:
         self._state_saver = state_saver
         self._repository = repository
         self._folders = folders
-        self._cleaner = cleaner
         self._emit = emit
         self._monitor = monitor
         self._queue_timeout = queue_timeout
@@ -245,40 +240,6 @@ class SessionManager:
         if self.registry.stopping:
             return "the service is stopping"
         return self._repository.trouble or self._folders.room.shortage or self._launcher.unavailable
-
-    def emergency(self, deadline: Deadline) -> EmergencyReport:
-        """End every Chrome of the machine and forget every session; no session starts until it is done.
-
-        A start or recovery that is in progress ends what it has started and publishes nothing.
-
-        Raises:
-            Overloaded: Other cleanups did not end before the deadline.
-        """
-        with self._cleaner.alone(deadline):
-            self._emit(events.EmergencyStarted())
-            works = self.registry.close_gate()
-            try:
-                report = self._cleaner.end_everything(deadline)
-                if works:
-                    wait(works, timeout=deadline.within(EMERGENCY_WAIT_S).remaining())
-                    report = report.followed_by(self._cleaner.end_everything(deadline))
-                self._launcher.reap()
-                self._state_saver.forget_all()
-                cleared = self._clear_disk(deadline)
-            finally:
-                self.registry.open_gate()
-            self._emit(events.EmergencyFinished(report.killed_count))
-            if cleared:
-                self._emit(events.SessionDataCleared())
-            return EmergencyReport(report, cleared)
-
-    def _clear_disk(self, deadline: Deadline) -> bool:
-        try:
-            self._repository.forget_all(deadline)
-        except StorageUnavailable as error:
-            self._emit(events.SessionDataNotCleared(error.message))
-            return False
-        return True
 
     def stop(self, *, keep_browsers: bool) -> tuple[str, ...]:
         """Accept no more requests, fail all waiting callers, and close every session within `STOP_S` seconds.

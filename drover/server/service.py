@@ -66,7 +66,7 @@ from drover.web.metrics import Metrics
 from drover.web.overview import Overview
 from drover.web.rest_application import RestApplication
 from drover.web.services import Services, offer
-from process_cleanup import ProcessCleaner, Trigger
+from process_cleanup import EmergencyRecovery, ProcessCleaner, Trigger
 from session_manager import SessionManager
 
 MAX_WAITING = WAITING // 2
@@ -181,13 +181,20 @@ class Drover:
             state_saver,
             self._repository,
             self._folders,
-            self._cleaner,
             self.hub.emit,
             monitor=monitor,
             closer=closer,
             queue_timeout=settings.queue_timeout,
             idle_timeout=settings.idle_timeout,
             hands_out_warm=settings.warm_sessions > 0,
+        )
+        self.emergency = EmergencyRecovery(
+            self._registry,
+            self._cleaner,
+            self._launcher.reap,
+            state_saver,
+            self._repository,
+            self.hub.emit,
         )
         start_probe = StartProbe(self._registry, self._launcher, worker, self._folders, self._jobs)
         tasks = [
@@ -380,6 +387,7 @@ class Drover:
             self._capability_policy,
             self.manager,
             self._cleaner,
+            self.emergency,
             self._metrics,
             lambda: self.port_watch.trouble,
             time.monotonic(),

@@ -39,7 +39,7 @@ def emergency_recovery() -> Response:
     """End every Chrome on the machine and clear every session."""
     read_query(Nothing)
     read_body(Nothing)
-    report = services().manager.emergency(request_deadline())
+    report = services().emergency.run(request_deadline())
     body = emergency_json(report, _active_sessions())
     response = jsonify(body)
     response.status_code = HTTPStatus.OK if body["success"] else CleanupIncomplete.status

@@ -14,7 +14,7 @@ from drover.core.settings import Settings
 from drover.net.access import AccessPolicy
 from drover.net.addresses import Addresses
 from drover.web.metrics import Metrics
-from process_cleanup import ProcessCleaner
+from process_cleanup import EmergencyRecovery, ProcessCleaner
 from session_manager import SessionManager
 
 CLIENT_GONE = "drover.caller_gone"
@@ -37,6 +37,7 @@ class Services:
     capability_policy: Policy
     manager: SessionManager
     cleaner: ProcessCleaner
+    emergency: EmergencyRecovery
     metrics: Metrics
     port_trouble: Callable[[], str | None]
     started: float

@@ -130,12 +130,12 @@ def test_an_emergency_that_cannot_clear_the_disk_says_so_and_clears_it_later(har
     remember(harness, session, "https://login.example/")
     flushed(harness)
     with locked(harness):
-        assert not harness.manager.emergency(Deadline(BRIEF_S + 5)).cleared
+        assert not harness.service.emergency.run(Deadline(BRIEF_S + 5)).cleared
         assert on_disk(harness).keys() == {"a"}
     flushed(harness)
     assert on_disk(harness) == {}
     assert harness.manager._repository.kept_for_key("k") is None
-    assert harness.manager.emergency(deadline()).cleared
+    assert harness.service.emergency.run(deadline()).cleared
 
 
 def test_the_slow_close_of_a_session_before_an_emergency_does_not_delete_a_new_one_with_its_id(
@@ -154,8 +154,8 @@ def test_the_slow_close_of_a_session_before_an_emergency_does_not_delete_a_new_o
     monkeypatch.setattr(repository.SessionRepository, "end", slow)
     closing_old = harness.run_in_thread(lambda: close(harness, "a"))
     assert reached.wait(TIMEOUT_S)
-    monkeypatch.setattr("session_manager.EMERGENCY_WAIT_S", 0.01)
-    assert harness.manager.emergency(deadline()).cleared
+    monkeypatch.setattr("process_cleanup.EMERGENCY_WAIT_S", 0.01)
+    assert harness.service.emergency.run(deadline()).cleared
     new = harness.acquire("a").session
     state = remember(harness, new, "https://new.example/")
     go_on.set()

@@ -74,7 +74,7 @@ def test_a_session_deleted_while_it_waits_for_a_slot_starts_nothing(
 
 def test_an_emergency_ends_waiting_starts_and_new_ones_begin_at_once(harness: ServiceHarness) -> None:
     asking = acquire_concurrently(harness, 5)
-    harness.manager.emergency(Deadline(TIMEOUT_S))
+    harness.service.emergency.run(Deadline(TIMEOUT_S))
     for one in asking:
         assert isinstance(one.exception(TIMEOUT_S), (SessionLost, BrowserUnavailable))
     assert harness.manager.registry.sessions() == ()

@@ -214,7 +214,7 @@ def test_an_emergency_ends_a_running_start_and_the_service_is_ready_at_once(
     harness.set_fault(Fault.HUNG)
     starting = harness.run_in_thread(lambda: harness.acquire("job"))
     wait_until(lambda: len(harness.drivers()) == 2, "the second ChromeDriver is started")
-    report = harness.manager.emergency(deadline()).cleanup
+    report = harness.service.emergency.run(deadline()).cleanup
     assert report.failed == ()
     assert report.killed_count >= 4
     assert not living(pids(alive))
@@ -237,7 +237,7 @@ def test_a_client_in_the_wait_queue_gets_a_place_after_the_emergency(small: Serv
     waiting = small.run_in_thread(lambda: small.acquire("second"))
     wait_until(lambda: "1 waiting" in repr(small.manager.registry), "the second one waits")
     small.set_fault(Fault.NONE)
-    small.manager.emergency(deadline())
+    small.service.emergency.run(deadline())
     assert waiting.result(TIMEOUT_S).created
     assert starting.exception(TIMEOUT_S) is None or isinstance(starting.exception(), SessionLost)
 

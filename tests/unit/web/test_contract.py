@@ -222,8 +222,7 @@ def test_an_incomplete_cleanup_matches_its_description(
     flask: Flask, client: FlaskClient, document: Json
 ) -> None:
     report = CleanupReport(failed=(Failed(judgement(2), "it is still there"),))
-    manager = serve(flask, cleaner=FakeCleaner(report))
-    manager.emergency = lambda _: EmergencyReport(report)  # type: ignore[method-assign]
+    serve(flask, cleaner=FakeCleaner(report), emergency=EmergencyReport(report))
     for path in ("/cleanup_orphaned_processes", "/emergency_recovery"):
         answer = client.post(path)
         check_answer(document, "post", path, 500, json.loads(answer.data))

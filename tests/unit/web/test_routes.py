@@ -27,7 +27,15 @@ from drover.sessions.pool.acquire_request import Acquired, AcquireRequest
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Session, SessionState
 from drover.web.services import CLIENT_GONE, Services, offer
-from process_cleanup import CleanupReport, EmergencyReport, Failed, Killed, ProcessCleaner, Trigger
+from process_cleanup import (
+    CleanupReport,
+    EmergencyRecovery,
+    EmergencyReport,
+    Failed,
+    Killed,
+    ProcessCleaner,
+    Trigger,
+)
 from session_manager import SessionManager
 from tests.unit.core.test_errors import ALL
 from tests.unit.examples import NOW, RUNNING, MemoryJournal, ready, session
@@ -73,10 +81,16 @@ class FakeManager:
         self.calls.append(("screenshot", session_id))
         return b"\x89PNG"
 
-    def emergency(self, _: Deadline) -> EmergencyReport:
-        return EmergencyReport(
-            CleanupReport(killed=(killed(1234), killed(5678)), removed_profiles=1, duration_ms=84)
-        )
+
+class FakeEmergency:
+    """An emergency recovery that returns a report."""
+
+    def __init__(self, report: EmergencyReport | None = None) -> None:
+        done = CleanupReport(killed=(killed(1234), killed(5678)), removed_profiles=1, duration_ms=84)
+        self._report = report or EmergencyReport(done)
+
+    def run(self, _: Deadline) -> EmergencyReport:
+        return self._report
 
 
 class RefusingManager(FakeManager):
@@ -158,13 +172,17 @@ def client(flask: Flask) -> Iterator[FlaskClient]:
 
 
 def serve(
-    flask: Flask, manager: FakeManager | None = None, cleaner: FakeCleaner | None = None
+    flask: Flask,
+    manager: FakeManager | None = None,
+    cleaner: FakeCleaner | None = None,
+    emergency: EmergencyReport | None = None,
 ) -> FakeManager:
-    """Install a manager and a cleaner behind the routes; return the manager."""
+    """Install a manager, a cleaner and an emergency recovery behind the routes; return the manager."""
     before: Services = flask.extensions["drover"]
     manager = manager or FakeManager()
     chosen = cast("SessionManager", manager), cast("ProcessCleaner", cleaner or FakeCleaner())
-    offer(flask.extensions, replace(before, manager=chosen[0], cleaner=chosen[1]))
+    recovery = cast("EmergencyRecovery", FakeEmergency(emergency))
+    offer(flask.extensions, replace(before, manager=chosen[0], cleaner=chosen[1], emergency=recovery))
     return manager
 
 
@@ -524,7 +542,7 @@ def test_an_emergency_that_could_not_clear_the_disk_says_so(
     flask: Flask, client: FlaskClient, failed: tuple[Failed, ...]
 ) -> None:
     report = EmergencyReport(CleanupReport(failed=failed), cleared=False)
-    serve(flask).emergency = lambda _: report  # type: ignore[method-assign]
+    serve(flask, emergency=report)
     status, told = post(client, {}, "/emergency_recovery")
     assert (status, told["success"], told["code"], told["cleared"]) == (
         500,
@@ -541,10 +559,8 @@ def test_an_emergency_that_could_not_clear_the_disk_says_so(
 def test_in_an_emergency_only_a_survivor_of_the_own_user_is_a_failure(
     flask: Flask, client: FlaskClient, own_user: bool, status: int
 ) -> None:
-    manager = serve(flask)
     failed = Failed(judgement(9, own_user=own_user), "denied")
-    report = EmergencyReport(CleanupReport(failed=(failed,)))
-    manager.emergency = lambda _: report  # type: ignore[method-assign]
+    serve(flask, emergency=EmergencyReport(CleanupReport(failed=(failed,))))
     answered, told = post(client, {}, "/emergency_recovery")
     assert (answered, told["success"]) == (status, status == 200)
     assert [one["pid"] for one in told["failed"]] == [9]
