@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import ctypes
 import functools
 import itertools
 import os
 import random
 import shutil
+import signal
 import socket
 import struct
+import subprocess
 import sys
 import tempfile
 import threading
@@ -18,7 +21,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import psutil
 import pytest
@@ -26,6 +29,9 @@ import pytest
 T = TypeVar("T")
 U = TypeVar("U")
 
+IS_WINE: Final = sys.platform == "win32" and hasattr(ctypes.WinDLL("ntdll"), "wine_get_version")
+PATIENCE: Final = 6 if IS_WINE else 1
+"""Under Wine every program starts several times more slowly than elsewhere."""
 POLL_S: Final = 0.05
 # Below the range that the kernel uses for `--port=0`, so that no ChromeDriver takes the port in between.
 PORTS: Final = range(20_000, 32_000)
@@ -227,6 +233,33 @@ def leftovers() -> list[str]:
 def end_leftovers() -> None:
     """End the processes that the tests left, so that a failed run does not affect the next one."""
     kill(_own_processes())
+
+
+def own_group() -> dict[str, Any]:
+    """Return the arguments of `Popen` for a program in a terminal of its own."""
+    if sys.platform != "win32":
+        return {"start_new_session": True}
+    hidden = subprocess.STARTUPINFO(dwFlags=subprocess.STARTF_USESHOWWINDOW)  # SW_HIDE is the default
+    return {"creationflags": subprocess.CREATE_NEW_CONSOLE, "startupinfo": hidden}
+
+
+def press_ctrl_c(pid: int) -> None:
+    """Send what Ctrl-C in its terminal sends to a program that was started with `own_group`."""
+    if sys.platform == "win32":
+        # Only a program in the same console may raise the event, and it gets the event as well.
+        subprocess.run([sys.executable, "-c", _CTRL_C, str(pid)], check=True, timeout=60)
+    else:
+        os.killpg(pid, signal.SIGINT)
+
+
+_CTRL_C: Final = """
+import ctypes, sys
+kernel32 = ctypes.windll.kernel32
+kernel32.FreeConsole()
+assert kernel32.AttachConsole(int(sys.argv[1])), "the program has no console"
+assert kernel32.SetConsoleCtrlHandler(None, True)
+assert kernel32.GenerateConsoleCtrlEvent(0, 0)
+"""
 
 
 def _own_processes() -> list[psutil.Process]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import time
 from pathlib import Path
 from typing import Final
@@ -11,7 +10,7 @@ from typing import Final
 import psutil
 
 from tests.acceptance.service import Json, Service, folder_of
-from tests.machine import command_line, living, marked, wait_gone, wait_until
+from tests.machine import IS_WINE, command_line, living, marked, wait_gone, wait_until
 
 APPEARS_S: Final = 20.0
 FAST_POLL_S: Final = 0.002
@@ -24,17 +23,17 @@ def kill(*pids: int) -> None:
 
 
 def send_kill(*pids: int) -> None:
-    """Send SIGKILL to those processes that still exist; do not wait."""
+    """Kill those processes that still exist; do not wait."""
     for pid in pids:
         with contextlib.suppress(psutil.NoSuchProcess):
-            psutil.Process(pid).send_signal(signal.SIGKILL)
+            psutil.Process(pid).kill()
 
 
 def stop(*pids: int) -> None:
     """Stop processes of a session, as Ctrl-Z does."""
     for pid in pids:
-        psutil.Process(pid).send_signal(signal.SIGSTOP)
-    for pid in pids:
+        psutil.Process(pid).suspend()
+    for pid in () if IS_WINE else pids:
         wait_until(lambda pid=pid: is_stopped(pid), f"{pid} is stopped")  # type: ignore[misc]
 
 
@@ -106,5 +105,5 @@ def is_accounted_for(service: Service) -> bool:
 
 def _program(process: psutil.Process) -> str:
     with contextlib.suppress(psutil.Error, IndexError):
-        return Path(process.cmdline()[0]).name
+        return Path(process.cmdline()[0]).stem
     return ""

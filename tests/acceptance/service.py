@@ -20,11 +20,15 @@ import requests
 
 from tests.integration.fake_chromedriver import install
 from tests.machine import (
+    IS_WINE,
+    PATIENCE,
     POLL_S,
     free_port,
     is_living,
     kill,
     marked,
+    own_group,
+    press_ctrl_c,
     remove,
     run_concurrently,
     short_folder,
@@ -34,10 +38,15 @@ from tests.machine import (
 Json: TypeAlias = dict[str, Any]
 
 APP: Final = Path(__file__).resolve().parents[2] / "app.py"
-START_S: Final = 20.0
-STOP_S: Final = 10.0
-ANSWER_S: Final = 60.0
+START_S: Final = 20.0 * PATIENCE
+STOP_S: Final = 10.0 * PATIENCE
+ANSWER_S: Final = 60.0 * PATIENCE
 LOG_S: Final = 5.0
+WINE: Final = {
+    "headless": 0,
+    "chrome_args": "--no-sandbox --disable-gpu --in-process-gpu --url=about:blank",
+}
+"""What the Chromium needs that `tests/windows/world` runs under Wine."""
 GRACE_S: Final = 86_400.0
 """Longer than `cleanups.LONG_AGO_S`: no other test's service ends what a test leaves behind."""
 STAMP: Final = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z")
@@ -56,8 +65,9 @@ class Service:
         self.port = free_port()
         self.data_dir = folder / "d"
         # A foreign ChromeDriver on the developer's machine must not affect the tests.
-        defaults = {"cleanup_scope": "owned", "adopt_grace": GRACE_S}
-        self.settings = {"port": self.port, "data_dir": self.data_dir} | defaults | settings
+        defaults = {"cleanup_scope": "owned", "adopt_grace": GRACE_S} | (WINE if IS_WINE else {})
+        places = {"port": self.port, "data_dir": self.data_dir}
+        self.settings: dict[str, object] = places | defaults | settings
         self.environment: dict[str, str] = {}
         self.command = [sys.executable, str(APP)]
         self.pass_fds: tuple[int, ...] = ()
@@ -83,8 +93,8 @@ class Service:
             stderr=subprocess.PIPE,
             text=True,
             encoding="utf-8",
-            start_new_session=True,
             pass_fds=self.pass_fds,
+            **own_group(),
         )
         threading.Thread(target=self._collect, args=(self._process,), daemon=True).start()
 
@@ -192,12 +202,15 @@ class Service:
         self.process.send_signal(number)
 
     def interrupt(self) -> None:
-        """Send what Ctrl-C in a terminal sends: SIGINT to the whole process group."""
-        os.killpg(self.process.pid, signal.SIGINT)
+        """Send what Ctrl-C in a terminal sends, to every program of this terminal."""
+        press_ctrl_c(self.process.pid)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Request a stop, and return the exit code; the service has ten seconds."""
-        self.send(number)
+        """Request a stop, on Windows by Ctrl-C, and return the exit code; the service has ten seconds."""
+        if os.name == "nt":
+            self.interrupt()
+        else:
+            self.send(number)
         return self.wait_for_exit()
 
     def wait_for_exit(self, timeout: float = STOP_S) -> int:
@@ -240,8 +253,15 @@ class Service:
 
 @contextlib.contextmanager
 def running(**settings: object) -> Iterator[Service]:
-    """Run a service, check that it stops cleanly, and leave nothing of it."""
-    service = Service(short_folder(), **settings)
+    """Run a service in a short folder, check that it stops cleanly, and leave nothing of it."""
+    with running_in(short_folder(), **settings) as service:
+        yield service
+
+
+@contextlib.contextmanager
+def running_in(folder: Path, /, **settings: object) -> Iterator[Service]:
+    """Run a service in a folder, check that it stops cleanly, and leave nothing of it."""
+    service = Service(folder, **settings)
     try:
         yield service.start()
         service.finish()

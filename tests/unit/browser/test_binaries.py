@@ -19,6 +19,7 @@ from drover.browser import binaries
 from drover.browser.binaries import Binaries, Machine
 from drover.browser.file_version import parse_version
 from drover.core.errors import BrowserUnavailable, StartRefused
+from tests.systems import NEEDS_SCRIPTS
 
 DEBIAN_WRAPPER = b"#!/bin/sh\n\nAPPNAME=chromium\nexec $LIBDIR/$APPNAME $CHROMIUM_FLAGS\n"
 UBUNTU_STUB = b'#!/bin/sh\nif ! [ -x /snap/bin/chromium ]; then\n  exit 1\nfi\nexec /snap/bin/chromium "$@"\n'
@@ -55,7 +56,12 @@ def machine(
 
 def found(where: Machine, setting: str | None = None) -> str | None:
     chrome = binaries.find_chrome(setting, where)
-    return None if chrome is None else str(chrome)
+    if chrome is None:
+        return None
+    if where.system == "win32":
+        return str(chrome)
+    # On Windows the test's own paths would get a drive and backslashes.
+    return chrome.as_posix().removeprefix(chrome.drive)
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
@@ -153,7 +159,7 @@ def test_macos_is_searched_in_both_application_folders(home: str) -> None:
 
 def test_homebrews_chromedriver_is_found_on_macos() -> None:
     where = machine(["/opt/homebrew/bin/chromedriver"], "darwin", {})
-    assert str(binaries.find_chromedriver(None, where)) == "/opt/homebrew/bin/chromedriver"
+    assert binaries.find_chromedriver(None, where) == Path("/opt/homebrew/bin/chromedriver")
 
 
 def test_a_setting_is_preferred_to_everything_and_used_unchanged() -> None:
@@ -180,6 +186,7 @@ def test_a_setting_that_is_not_an_executable_is_refused_in_one_line(find: object
     assert "\n" not in message
 
 
+@NEEDS_SCRIPTS
 def test_a_real_file_that_is_not_executable_is_refused(folder: Path) -> None:
     file = folder / "chrome"
     file.touch(mode=0o600)
@@ -267,6 +274,7 @@ def test_selenium_manager_does_not_run_if_both_programs_are_found(
     assert manager.asked == []
 
 
+@NEEDS_SCRIPTS
 def test_a_missing_pair_is_fetched(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     manager = FakeManager(monkeypatch, folder, FETCHED)
     pair = binaries.resolve(None, None, machine([*FETCHED.values()]))
@@ -275,6 +283,7 @@ def test_a_missing_pair_is_fetched(monkeypatch: pytest.MonkeyPatch, folder: Path
     assert {"--avoid-stats", "--skip-driver-in-path", "--skip-browser-in-path"} <= {*manager.asked}
 
 
+@NEEDS_SCRIPTS
 def test_selenium_manager_gets_no_drover_variables(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     monkeypatch.setenv("DROVER_API_TOKEN", "s3cret")
     FakeManager(monkeypatch, folder, FETCHED)
@@ -284,6 +293,7 @@ def test_selenium_manager_gets_no_drover_variables(monkeypatch: pytest.MonkeyPat
     assert "DROVER_" not in given
 
 
+@NEEDS_SCRIPTS
 def test_a_missing_chromedriver_is_fetched_for_the_chrome_that_was_found(
     monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:
@@ -293,6 +303,7 @@ def test_a_missing_chromedriver_is_fetched_for_the_chrome_that_was_found(
     assert manager.asked[5:7] == ["--browser-path", "/opt/google/chrome/chrome"]
 
 
+@NEEDS_SCRIPTS
 def test_a_missing_chrome_is_fetched_in_the_version_of_the_found_chromedriver(
     monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:
@@ -308,6 +319,7 @@ DRIVER_ALONE = {"browser_path": "", "driver_path": "/cache/chromedriver"}
 OF_A_SNAP = {"browser_path": "/snap/bin/chromium", "driver_path": "/cache/chromedriver"}
 
 
+@NEEDS_SCRIPTS
 @pytest.mark.parametrize(
     ("answer", "code", "cause"),
     [(OFFLINE, 65, "error sending request"), (DRIVER_ALONE, 0, "answered"), (OF_A_SNAP, 0, "answered")],
@@ -323,6 +335,7 @@ def test_a_failure_of_selenium_manager_is_reported_with_a_remedy(
     assert "\n" not in unavailable.value.message
 
 
+@NEEDS_SCRIPTS
 @pytest.mark.parametrize(
     ("script", "cause"),
     [
@@ -350,6 +363,7 @@ def test_a_system_without_selenium_manager_is_reported(monkeypatch: pytest.Monke
         binaries.resolve(None, None, machine([]))
 
 
+@NEEDS_SCRIPTS
 def test_a_missing_chromedriver_is_named_if_chrome_is_found(
     monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:
@@ -362,6 +376,7 @@ def test_a_missing_chromedriver_is_named_if_chrome_is_found(
     assert "install Google Chrome" not in message
 
 
+@NEEDS_SCRIPTS
 def test_a_snap_is_named_if_nothing_else_can_be_fetched(
     monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:
@@ -389,6 +404,7 @@ def program(path: Path, script: str) -> Path:
     return path
 
 
+@NEEDS_SCRIPTS
 def test_versions_are_read_from_the_programs_output(folder: Path) -> None:
     chrome = program(folder / "chrome", "echo 'Chromium 156.0.8078.79 built on Debian GNU/Linux 12'")
     driver = program(folder / "chromedriver", "echo 'ChromeDriver 155.0.1.2 (0123abc-refs/heads/main@{#1})'")
@@ -422,6 +438,7 @@ def test_programs_before_chrome_for_testing_are_refused_by_version(version: str,
     assert refusal is None or (version in refusal and "115" in refusal)
 
 
+@NEEDS_SCRIPTS
 def test_a_program_that_prints_nothing_fails_or_hangs_has_no_version(
     monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:
@@ -430,6 +447,7 @@ def test_a_program_that_prints_nothing_fails_or_hangs_has_no_version(
     assert binaries.versions(Binaries(hanging, folder / "missing")) == ("", "")
 
 
+@NEEDS_SCRIPTS
 def test_a_version_query_passes_on_no_drover_variables(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     monkeypatch.setenv("DROVER_API_TOKEN", "99.99")
     driver = program(folder / "chromedriver", 'echo "ChromeDriver ${DROVER_API_TOKEN:-1.2}"')

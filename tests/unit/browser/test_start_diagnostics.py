@@ -77,8 +77,11 @@ def test_a_forbidden_sandbox_is_reported_only_if_it_was_used(
     assert ("DROVER_CHROME_ARGS=--no-sandbox" in message) is (forbidden and sandboxed and "exited" in error)
 
 
+EXIT = (sys.executable, "-S", "-c", "import sys; sys.exit(int(sys.argv[1]))")
+
+
 @pytest.mark.parametrize(
-    ("probe", "forbidden"), [(("true",), False), (("false",), True), (("no-such",), False)]
+    ("probe", "forbidden"), [((*EXIT, "0"), False), ((*EXIT, "1"), True), (("no-such",), False)]
 )
 def test_the_sandbox_is_forbidden_if_the_probe_fails(
     monkeypatch: pytest.MonkeyPatch, probe: tuple[str, ...], forbidden: bool

@@ -71,8 +71,8 @@ def test_a_healthy_machine_gets_no_advice() -> None:
             Status.WARNING,
             "/snap/bin/chromium is not used",
         ),
-        (replace(WELL, chrome=ProgramReading(Path("/c"))), "chrome", Status.PROBLEM, "/c --version"),
-        (replace(WELL, driver=ProgramReading(Path("/d"))), "chromedriver", Status.PROBLEM, "/d --version"),
+        (replace(WELL, chrome=ProgramReading(Path("/c"))), "chrome", Status.PROBLEM, "c --version"),
+        (replace(WELL, driver=ProgramReading(Path("/d"))), "chromedriver", Status.PROBLEM, "d --version"),
         (
             replace(WELL, driver=ProgramReading(Path("/d"), "114.0.1")),
             "chromedriver",

@@ -66,7 +66,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
         ("ALLOW_UNSAFE_CAPABILITIES", "2", "valid boolean"),
         ("LOG_FORMAT", "xml", "'text' or 'json'"),
         ("LOG_LEVEL", "loud", "'debug', 'info', 'warning' or 'error'"),
-        ("CHROME_ARGS", "--lang='en", "No closing quotation"),
+        ("CHROME_ARGS", '--lang="en', "No closing quotation"),
         ("DATA_DIR", "~nobody-of-this-name/d", "use an absolute path"),
     ],
 )
@@ -110,7 +110,7 @@ def test_a_token_is_not_shown_by_the_settings(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(
     ("name", "text", "field", "value"),
     [
-        ("CHROME_ARGS", "--lang=de '--user-agent=a b'", "chrome_args", ("--lang=de", "--user-agent=a b")),
+        ("CHROME_ARGS", '--lang=de "--user-agent=a b"', "chrome_args", ("--lang=de", "--user-agent=a b")),
         ("ALLOWED_HOSTS", " a.example , b.example:8443,", "allowed_hosts", ("a.example", "b.example:8443")),
         ("LOG_LEVEL", "WARNING", "log_level", "warning"),
         ("HEADLESS", "0", "headless", False),

@@ -8,6 +8,7 @@ import pytest
 
 from drover.processes.session_mark import OwnerState, SessionMark, session_mark
 from drover.storage.instance_lock import InstanceLock, read_owner
+from tests.systems import NEEDS_LINKS
 
 
 @pytest.mark.parametrize(
@@ -125,6 +126,7 @@ def test_a_missing_lock_proves_nothing(tmp_path: Path) -> None:
     assert read_owner("/\0", 0) is OwnerState.UNREADABLE
 
 
+@NEEDS_LINKS
 def test_a_lock_that_is_a_link_a_folder_or_a_pipe_is_unreadable(tmp_path: Path) -> None:
     (tmp_path / "real").touch()
     (tmp_path / "lock").symlink_to(tmp_path / "real")

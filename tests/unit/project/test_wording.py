@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -17,6 +18,9 @@ PRIVATE_WORDS = (
     "ask again|for ever|meanwhile|somebody|last words|of nobody|waiting line",
     "mends?|mended|take back|taken back",
 )
+NEEDS_CLONE = pytest.mark.skipif(
+    not (ROOT / ".git").exists() or shutil.which("git") is None, reason="needs a clone and git"
+)
 OPENING = re.compile(r'^\s*"""(?:Gives?|Tells?)\b', re.MULTILINE)
 
 
@@ -28,7 +32,7 @@ def texts() -> list[Path]:
     return [ROOT / name for name in names if not name.startswith(LEFT_OUT) and (ROOT / name).exists()]
 
 
-@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a clone")
+@NEEDS_CLONE
 @pytest.mark.parametrize("words", PRIVATE_WORDS)
 def test_no_private_word_is_used(words: str) -> None:
     pattern = re.compile(rf"\b(?:{words})\b", re.IGNORECASE)
@@ -40,7 +44,7 @@ def test_no_private_word_is_used(words: str) -> None:
     assert found == []
 
 
-@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a clone")
+@NEEDS_CLONE
 def test_docstrings_begin_with_an_imperative_verb_of_pep_257() -> None:
     sources = [path for path in texts() if path.suffix == ".py"]
     assert sources

@@ -133,7 +133,7 @@ def test_a_session_is_adopted_under_each_path_of_the_data_folder(recorded: str, 
     session = stored(folder=recorded)
     (decision,) = plan_adoption([session], {"one": WELL}, used(named)).decisions
     assert decision.action is ADOPT
-    assert decision.session == replace(session, folder="/data/s/abcdefgh")
+    assert decision.session == replace(session, folder=str(Path("/data/s/abcdefgh")))
 
 
 @pytest.mark.parametrize("recorded", ["/data/s/abcdefgh", "/original/s/abcdefgh"])
@@ -142,7 +142,7 @@ def test_a_copied_data_folder_does_not_take_browsers_from_the_original(recorded:
     (decision,) = plan_adoption([stored(folder=recorded)], {"one": WELL}, used(named, OTHER_HOME)).decisions
     assert (decision.action, decision.session.running) == (RESTORE, None)
     assert decision.reason == "the data folder is a copy, and the browser uses the original"
-    assert decision.session.folder == "/data/s/abcdefgh"
+    assert decision.session.folder == str(Path("/data/s/abcdefgh"))
 
 
 def test_a_browser_whose_data_folder_was_moved_is_not_kept() -> None:

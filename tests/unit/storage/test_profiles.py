@@ -13,6 +13,7 @@ from drover.storage import profiles as module
 from drover.storage import session_folders
 from drover.storage.profiles import KEPT_S, Profiles
 from drover.storage.session_folders import SessionFolder, SessionFolders
+from tests.systems import NEEDS_LINKS
 
 
 @pytest.fixture(name="folders")
@@ -73,6 +74,7 @@ def test_a_profile_that_chrome_has_never_used_is_not_a_profile(
     assert not profiles.prepare(folder)
 
 
+@NEEDS_LINKS
 @pytest.mark.parametrize("part", ["profile", "temp"])
 def test_a_part_that_became_a_link_is_replaced_and_its_target_stays_as_it_was(
     profiles: Profiles, folder: SessionFolder, tmp_path: Path, part: str

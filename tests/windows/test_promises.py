@@ -1,0 +1,312 @@
+"""What Drover promises, with the real ChromeDriver and a real Chromium on Windows: natively or under Wine."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+from websockets.sync.client import connect
+
+from tests.acceptance import faults
+from tests.acceptance.cleanups import clean, verdicts
+from tests.acceptance.driver_commands import Driver
+from tests.acceptance.pages import Pages
+from tests.acceptance.saved_state import wait_until_saved
+from tests.acceptance.service import (
+    APP,
+    START_S,
+    Json,
+    Service,
+    expect,
+    expect_error,
+    folder_of,
+    pids_of,
+    refused_start,
+    running,
+    variables,
+)
+from tests.machine import (
+    PATIENCE,
+    connect_and_reset,
+    is_living,
+    kill_pids,
+    living,
+    remove,
+    run_concurrently,
+    short_folder,
+    wait_gone,
+    wait_until,
+)
+
+pytestmark = pytest.mark.skipif(os.name != "nt", reason="run them with tests/windows/world test")
+
+CLIENTS = 20
+RESETS = 40
+TEMPORARY = 75
+NEWER_DRIVER = Path(r"Z:\w\newer\chromedriver.exe")
+
+
+@pytest.fixture
+def session(service: Service, pages: Pages) -> Json:
+    """Return a session with a page in which a script has stored a value."""
+    session = service.create(session_id="session")
+    client = Driver(session)
+    client.open(pages.url("/form"))
+    client.run("window.left = 42")
+    return session
+
+
+def test_every_process_of_a_session_in_a_folder_with_spaces_is_protected(
+    service: Service, session: Json
+) -> None:
+    rows = verdicts(service)
+    assert "José Müller" in str(folder_of(session))
+    assert {rows[pid]["verdict"] for pid in pids_of(session) if pid in rows} == {"protected"}
+    assert rows[session["driver"]["pid"]]["session_id"] == "session"
+    answer = clean(service)
+    assert answer["killed_count"] == 0
+    assert Driver(session).run("return window.left") == 42
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+def test_it_answers_on_both_loopback_addresses(service: Service, host: str) -> None:
+    with requests.Session() as client:
+        client.trust_env = False
+        expect(client.get(f"http://{host}:{service.port}/sessions", timeout=30))
+
+
+def test_a_screenshot_and_devtools_show_the_page(service: Service, session: Json) -> None:
+    picture = service.get("/sessions/session/screenshot")
+    assert picture.content.startswith(b"\x89PNG")
+    with connect(f"ws://127.0.0.1:{service.port}/sessions/session/cdp", proxy=None, max_size=None) as socket:
+        socket.send(json.dumps({"id": 7, "method": "Browser.getVersion"}))
+        while (answer := json.loads(socket.recv(timeout=60))).get("id") != 7:
+            continue
+    assert "Chrome/" in answer["result"]["product"]
+
+
+def test_twenty_clients_with_one_key_share_one_browser(service: Service) -> None:
+    ask = partial(service.post, "/sessions", json={"key": "account-17"})
+    answers = [answer.json() for answer in run_concurrently([ask] * CLIENTS)]
+    assert {answer["session"]["session_id"] for answer in answers} == set(service.listed())
+    assert sum(answer["created"] for answer in answers) == 1
+    assert len(faults.browsers(service)) == 1
+
+
+def test_a_killed_chromedriver_is_replaced_and_the_page_is_kept(service: Service, session: Json) -> None:
+    since = service.mark()
+    faults.kill(session["driver"]["pid"])
+    answer = expect(service.get("/sessions/session"))
+    assert (answer["recovery"]["cause"], answer["recovery"]["method"]) == ("driver_gone", "reattached")
+    assert answer["session"]["browser"] == session["browser"]
+    assert Driver(answer["session"]).run("return window.left") == 42
+    service.expect_log(
+        ["WARNING: Session session appears dead: .+", "WARNING: 🔧 Connection error .+"], since
+    )
+
+
+def test_a_command_after_a_killed_chromedriver_is_answered(service: Service, session: Json) -> None:
+    faults.kill(session["driver"]["pid"])
+    answer = service.get("/wd/hub/session/session/url")
+    assert answer.status_code == requests.codes.ok, answer.text
+    assert answer.json()["value"].endswith("/form")
+
+
+def test_a_killed_chrome_is_restored_with_its_address_and_cookies(
+    service: Service, session: Json, pages: Pages
+) -> None:
+    client = Driver(session)
+    client.add_cookie("memory", "gone with the browser")
+    client.add_cookie("lasting", "for an hour", expiry=int(time.time()) + 3600)
+    wait_until_saved()
+    faults.kill(session["browser"]["pid"])
+    answer = expect(service.get("/sessions/session"))
+    assert (answer["recovery"]["cause"], answer["recovery"]["method"]) == ("browser_gone", "restored")
+    client = Driver(answer["session"])
+    assert client.address() == pages.url("/form")
+    assert client.cookies() == {"memory": "gone with the browser", "lasting": "for an hour"}
+
+
+def test_a_suspended_chromedriver_is_replaced_and_the_page_is_kept(service: Service, session: Json) -> None:
+    faults.stop(session["driver"]["pid"])
+    answer = expect(service.get("/sessions/session"))
+    assert (answer["recovery"]["cause"], answer["recovery"]["method"]) == ("driver_hung", "reattached")
+    assert not is_living(session["driver"]["pid"])
+    assert Driver(answer["session"]).run("return window.left") == 42
+
+
+def test_a_deleted_session_leaves_no_process_and_no_folder(service: Service, session: Json) -> None:
+    pids, folder = pids_of(session), folder_of(session)
+    expect(service.delete("/sessions/session"))
+    assert living(pids) == set()
+    assert not folder.exists()
+
+
+def test_a_session_whose_file_is_held_is_closed_when_the_file_is_let_go(
+    service: Service, session: Json
+) -> None:
+    folder = folder_of(session)
+    with (folder / "d" / "held.txt").open("wb"):
+        expect_error(service.delete("/sessions/session"), 500, "cleanup_incomplete")
+        assert service.listed()["session"]["state"] == "closing"
+    wait_until(lambda: not service.listed(), "the session is closed", 60 * PATIENCE)
+    assert not folder.exists()
+
+
+def test_a_file_held_in_the_temporary_folder_costs_no_profile(service: Service, session: Json) -> None:
+    Driver(session).run("localStorage.setItem('local', 'kept')")
+    wait_until_saved()
+    profile = folder_of(session) / "p"
+    with (folder_of(session) / "t" / "held.txt").open("wb"):
+        faults.kill(session["browser"]["pid"])
+        service.get("/sessions/session")
+        assert (profile / "Local State").exists()
+    after = wait_until(lambda: recovered(service), "the session is recovered", 60 * PATIENCE)
+    assert after is not None
+    assert Driver(after).run("return localStorage.getItem('local')") == "kept"
+
+
+def recovered(service: Service) -> Json | None:
+    """Return the session if it is healthy again."""
+    answer = service.get("/sessions/session")
+    if answer.status_code != requests.codes.ok:
+        return None
+    session: Json = answer.json()["session"]
+    return session
+
+
+def test_a_chrome_that_lost_its_chromedriver_is_an_orphan(service: Service, session: Json) -> None:
+    with running(cleanup_scope="system") as stranger:
+        pid = stranger.create()["browser"]["pid"]
+        stranger.kill()
+        for driver in faults.drivers(stranger):
+            kill_pids(driver)
+        row = verdicts(stranger_judge := service)[pid]
+        assert row["role"] == "browser"
+        assert row["verdict"] != "protected", row
+        assert stranger_judge.listed()
+        stranger.reap()
+
+
+def test_clients_that_hang_up_before_they_are_accepted_cost_nobody_the_port(service: Service) -> None:
+    for _ in range(RESETS):
+        connect_and_reset(("127.0.0.1", service.port))
+    expect(service.get("/sessions", timeout=30))
+
+
+def test_emergency_recovery_ends_every_chrome_and_the_service_goes_on(
+    service: Service, session: Json
+) -> None:
+    pids = pids_of(session)
+    answer = expect(service.post("/emergency_recovery"))
+    assert answer["killed_count"] >= 2
+    assert answer["active_sessions"] == 0
+    wait_gone(pids)
+    assert service.listed() == {}
+    service.create()
+
+
+def test_names_of_devices_are_refused_as_names_of_uploads(service: Service, session: Json) -> None:
+    for name in ("NUL", "CON", "COM1", "aux.txt"):
+        body = {"name": name}
+        answer = service.post("/wd/hub/session/session/se/files", json=body)
+        assert answer.status_code == requests.codes.bad_request, (name, answer.text)
+
+
+def test_a_second_instance_on_the_folder_or_the_port_ends_with_75(service: Service) -> None:
+    folder = short_folder()
+    for settings in ({"data_dir": service.data_dir}, {"port": service.port}):
+        code, lines = refused_start(folder, **settings)
+        assert code == TEMPORARY, lines
+    remove(folder)
+
+
+def test_a_killed_service_adopts_its_browsers_at_the_next_start(pages: Pages) -> None:
+    with running() as service:
+        before = service.create(session_id="session")
+        Driver(before).open(pages.url("/form"))
+        Driver(before).run("window.left = 42")
+        service.kill()
+        service.start()
+        after = service.listed()["session"]
+        assert after["browser"]["pid"] == before["browser"]["pid"]
+        assert Driver(after).run("return window.left") == 42
+
+
+def test_ctrl_c_stops_in_order_and_a_key_finds_its_cookies_at_the_next_start(pages: Pages) -> None:
+    with running() as service:
+        client = Driver(service.create(key="account-17"))
+        client.open(pages.url("/form"))
+        client.add_cookie("memory", "kept")
+        wait_until_saved()
+        assert service.stop() == 0
+        assert service.processes() == []
+        service.start()
+        again = expect(service.post("/sessions", json={"key": "account-17"}))["session"]
+        client = Driver(again)
+        client.open(pages.url("/form"))
+        assert client.cookies() == {"memory": "kept"}
+
+
+def test_a_dotenv_file_with_a_bom_and_backslashes_is_read_as_written() -> None:
+    folder = short_folder()
+    path = r"C:\tools\new\chromedriver.exe"
+    (folder / ".env").write_text(f'DROVER_CHROMEDRIVER="{path}"\n', encoding="utf-8-sig")
+    done = run_app(folder, "doctor")
+    assert path.replace("\\", "\\\\") in done.stdout or path in done.stdout, done
+    remove(folder)
+
+
+def test_switches_with_backslashes_reach_chrome_as_written(pages: Pages) -> None:
+    wanted = r"--user-agent=C:\Users\me\ext"
+    args = f"{Service(short_folder()).settings.get('chrome_args', '')} {wanted}".strip()
+    with running(chrome_args=args) as service:
+        session = service.create()
+        assert wanted in psutil.Process(session["browser"]["pid"]).cmdline()
+
+
+def test_commands_print_whatever_the_console_encodes() -> None:
+    folder = short_folder()
+    for encoding in ("cp1252", "cp437"):
+        for command, codes in (
+            ("--version", {0}),
+            ("doctor", {0, 4}),
+            ("processes", {0}),
+            ("cleanup", {0, 4}),
+        ):
+            arguments = [command, "--dry-run"] if command == "cleanup" else [command]
+            done = run_app(folder, *arguments, encoding=encoding)
+            assert done.returncode in codes, (encoding, done)
+            assert "Traceback" not in done.stderr
+    remove(folder)
+
+
+@pytest.mark.skipif(not NEWER_DRIVER.exists(), reason="needs the programs of tests/windows/world")
+def test_a_chromedriver_of_another_version_is_refused_in_words() -> None:
+    done = run_app(short_folder(), "doctor", chromedriver=NEWER_DRIVER)
+    assert "their major versions must be equal" in done.stdout, done
+
+
+def run_app(
+    folder: Path, *arguments: str, encoding: str = "utf-8", **settings: object
+) -> subprocess.CompletedProcess[str]:
+    """Run a command of the program to its end."""
+    clean_environment = {name: value for name, value in os.environ.items() if not name.startswith("DROVER_")}
+    return subprocess.run(
+        [sys.executable, str(APP), *arguments],
+        env=clean_environment | {"PYTHONIOENCODING": encoding} | variables(data_dir=folder / "d", **settings),
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding=encoding,
+        timeout=START_S,
+        check=False,
+    )
