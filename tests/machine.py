@@ -187,7 +187,7 @@ def command_line(process: psutil.Process) -> str:
     """Return a command line as one string; empty if it cannot be read."""
     try:
         return " ".join(process.cmdline())
-    except psutil.Error:
+    except (psutil.Error, OSError):  # psutil passes on WinError 87 of a process that is just ending
         return ""
 
 

@@ -295,6 +295,7 @@ def refused_start(folder: Path, *arguments: str, **settings: object) -> tuple[in
         capture_output=True,
         text=True,
         encoding="utf-8",
+        errors="replace",
         timeout=START_S,
         check=False,
     )

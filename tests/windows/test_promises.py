@@ -23,6 +23,7 @@ from tests.acceptance.saved_state import wait_until_saved
 from tests.acceptance.service import (
     APP,
     START_S,
+    WINE,
     Json,
     Service,
     expect,
@@ -34,10 +35,10 @@ from tests.acceptance.service import (
     variables,
 )
 from tests.machine import (
+    IS_WINE,
     PATIENCE,
     connect_and_reset,
     is_living,
-    kill_pids,
     living,
     remove,
     run_concurrently,
@@ -183,19 +184,6 @@ def recovered(service: Service) -> Json | None:
     return session
 
 
-def test_a_chrome_that_lost_its_chromedriver_is_an_orphan(service: Service, session: Json) -> None:
-    with running(cleanup_scope="system") as stranger:
-        pid = stranger.create()["browser"]["pid"]
-        stranger.kill()
-        for driver in faults.drivers(stranger):
-            kill_pids(driver)
-        row = verdicts(stranger_judge := service)[pid]
-        assert row["role"] == "browser"
-        assert row["verdict"] != "protected", row
-        assert stranger_judge.listed()
-        stranger.reap()
-
-
 def test_clients_that_hang_up_before_they_are_accepted_cost_nobody_the_port(service: Service) -> None:
     for _ in range(RESETS):
         connect_and_reset(("127.0.0.1", service.port))
@@ -222,11 +210,11 @@ def test_names_of_devices_are_refused_as_names_of_uploads(service: Service, sess
 
 
 def test_a_second_instance_on_the_folder_or_the_port_ends_with_75(service: Service) -> None:
-    folder = short_folder()
     for settings in ({"data_dir": service.data_dir}, {"port": service.port}):
+        folder = short_folder()
         code, lines = refused_start(folder, **settings)
+        remove(folder)
         assert code == TEMPORARY, lines
-    remove(folder)
 
 
 def test_a_killed_service_adopts_its_browsers_at_the_next_start(pages: Pages) -> None:
@@ -250,7 +238,7 @@ def test_ctrl_c_stops_in_order_and_a_key_finds_its_cookies_at_the_next_start(pag
         assert service.stop() == 0
         assert service.processes() == []
         service.start()
-        again = expect(service.post("/sessions", json={"key": "account-17"}))["session"]
+        again = expect(service.post("/sessions", json={"key": "account-17"}), 201)["session"]
         client = Driver(again)
         client.open(pages.url("/form"))
         assert client.cookies() == {"memory": "kept"}
@@ -267,7 +255,7 @@ def test_a_dotenv_file_with_a_bom_and_backslashes_is_read_as_written() -> None:
 
 def test_switches_with_backslashes_reach_chrome_as_written(pages: Pages) -> None:
     wanted = r"--user-agent=C:\Users\me\ext"
-    args = f"{Service(short_folder()).settings.get('chrome_args', '')} {wanted}".strip()
+    args = f"{WINE['chrome_args']} {wanted}" if IS_WINE else wanted
     with running(chrome_args=args) as service:
         session = service.create()
         assert wanted in psutil.Process(session["browser"]["pid"]).cmdline()
@@ -291,7 +279,9 @@ def test_commands_print_whatever_the_console_encodes() -> None:
 
 @pytest.mark.skipif(not NEWER_DRIVER.exists(), reason="needs the programs of tests/windows/world")
 def test_a_chromedriver_of_another_version_is_refused_in_words() -> None:
-    done = run_app(short_folder(), "doctor", chromedriver=NEWER_DRIVER)
+    folder = short_folder()
+    done = run_app(folder, "doctor", chromedriver=NEWER_DRIVER)
+    remove(folder)
     assert "their major versions must be equal" in done.stdout, done
 
 
