@@ -27,7 +27,7 @@ def session_json(session: Session, addresses: Addresses) -> dict[str, object]:
         "lease": _lease_json(session.lease),
         "recoveries": session.recoveries,
         "last_recovery": recovery_json(session.last_recovery),
-        "health": _health_json(session.health),
+        "health": _health_json(session.health, session.notice),
         "current_url": session.current_url,
         "memory_mb": session.memory_mb,
         "driver": running
@@ -67,10 +67,10 @@ def recovery_json(recovery: Recovery | None) -> dict[str, object] | None:
     return None if recovery is None else asdict(recovery)
 
 
-def _health_json(health: Health) -> dict[str, object]:
+def _health_json(health: Health, notice: str | None) -> dict[str, object]:
     return {
         "status": health.status.value,
-        "reason": health.reason,
+        "reason": health.reason or notice,
         "checked_at": rfc3339(health.checked_at) if health.checked_at else None,
         "latency_ms": health.latency_ms,
     }

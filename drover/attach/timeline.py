@@ -105,6 +105,18 @@ def _(event: events.KeepAliveFailed) -> TimelineEntry | None:
 
 
 @timeline_entry.register
+def _(event: events.DownloadsCancelled) -> TimelineEntry | None:
+    text = f"Downloads were cancelled: together they exceed {event.limit_mb} MB"
+    return TimelineEntry("trouble", text, event.session_id)
+
+
+@timeline_entry.register
+def _(event: events.ProfileShrunk) -> TimelineEntry | None:
+    text = f"The profile had {event.size_mb} MB, over {event.limit_mb} MB; removed {event.removed}"
+    return TimelineEntry("trouble", text, event.session_id)
+
+
+@timeline_entry.register
 def _(event: events.SessionAppearsDead) -> TimelineEntry | None:
     return TimelineEntry("trouble", f"Found dead: {event.reason}", event.session_id)
 

@@ -25,9 +25,14 @@ CLOSE_S = 1.0
 
 
 class DevTools:
-    """The DevTools connections, at most one to each browser, opened on first use."""
+    """The DevTools connections, at most one to each browser, opened on first use.
 
-    def __init__(self) -> None:
+    Args:
+        max_downloads_mb: The limit of each browser's downloads in MiB; 0 = none.
+    """
+
+    def __init__(self, max_downloads_mb: int = 0) -> None:
+        self._max_downloads_mb = max_downloads_mb
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._connections: dict[str, Future[Connection]] = {}
@@ -74,13 +79,18 @@ class DevTools:
 
     def seen(self, running: RunningBrowser) -> BrowserSignals:
         """Return the signals received from a browser so far, without any I/O."""
+        connection = self._known(running)
+        return connection.seen if connection is not None else NO_SIGNALS
+
+    def cancelled_downloads(self, running: RunningBrowser) -> int:
+        """Return how many downloads of a browser were cancelled at the limit, without any I/O."""
+        connection = self._known(running)
+        return connection.cancelled_downloads if connection is not None else 0
+
+    def _known(self, running: RunningBrowser) -> Connection | None:
         with self._lock:
             known = self._connections.get(running.browser_guid)
-        return (
-            known.result().seen
-            if known is not None and known.done() and not known.exception()
-            else NO_SIGNALS
-        )
+        return known.result() if known is not None and known.done() and not known.exception() else None
 
     def has_page(self, running: RunningBrowser, target_id: str) -> bool:
         """Return whether a browser has a page with this id, as far as it is known without any I/O."""
@@ -139,7 +149,7 @@ class DevTools:
             ping_interval=None,
             proxy=None,
         )
-        connection = Connection(asyncio.get_running_loop(), socket)
+        connection = Connection(asyncio.get_running_loop(), socket, self._max_downloads_mb)
         try:
             await connection.open()
         except BaseException:

@@ -24,6 +24,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import WebSocketException
 
 from drover.browser.dialogs import DialogAnswers
+from drover.browser.downloads import DownloadLimit
 from drover.browser.page_targets import BrowserSignals, PageTarget, PageTargets
 
 WATCH_S = 1.0
@@ -46,9 +47,17 @@ class DevToolsRefused(DevToolsFailed):
 
 
 class Connection:
-    """The DevTools connection to one browser; its methods may be called from any thread."""
+    """The DevTools connection to one browser; its methods may be called from any thread.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, socket: ClientConnection) -> None:
+    Args:
+        loop: The event loop on which it runs.
+        socket: The socket to the browser.
+        max_downloads_mb: The limit of the browser's downloads in MiB; 0 = none.
+    """
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, socket: ClientConnection, max_downloads_mb: int
+    ) -> None:
         self._loop = loop
         self._socket = socket
         self._number = 0
@@ -59,6 +68,9 @@ class Connection:
         self._answering: set[asyncio.Task[None]] = set()
         self._answers: DialogAnswers | None = None
         self._serving: set[str] = set()
+        self._downloads = DownloadLimit(
+            max_downloads_mb, lambda method, values: self._call(method, values, None), DevToolsFailed
+        )
         self._reader = loop.create_task(self._read())
 
     @property
@@ -70,6 +82,11 @@ class Connection:
     def seen(self) -> BrowserSignals:
         """The signals received so far; they stay when the browser is gone."""
         return self._targets.signals
+
+    @property
+    def cancelled_downloads(self) -> int:
+        """How many downloads were cancelled at the limit."""
+        return self._downloads.cancelled
 
     @property
     def pages(self) -> tuple[PageTarget, ...]:
@@ -189,6 +206,7 @@ class Connection:
 
         Waits a moment until the pages are watched; one that is busy, crashed or shows a dialog delays it.
         """
+        await self._downloads.watch()
         await self._call("Target.setDiscoverTargets", {"discover": True}, None)
         if self._watching:
             await asyncio.wait(tuple(self._watching.values()), timeout=WATCH_S)
@@ -196,6 +214,7 @@ class Connection:
     async def close(self) -> None:
         """Close the connection; the browser keeps running."""
         self._reader.cancel()
+        self._downloads.close()
         for task in (*self._watching.values(), *self._attaching.values(), *self._answering):
             task.cancel()
         await self._socket.close()
@@ -303,6 +322,7 @@ class Connection:
             self._handle_event(message["method"], message.get("params", {}), message.get("sessionId"))
 
     def _handle_event(self, event: str, parameters: CdpResult, session: str | None) -> None:
+        self._downloads.handle(event, parameters)
         page = self._targets.handle(event, parameters, session)
         if event == "Target.detachedFromTarget":
             self._fail_pending("The page is gone", parameters["sessionId"])

@@ -282,6 +282,48 @@ class KeepAliveFailed(Event):
 
 
 @dataclass(frozen=True)
+class DownloadsCancelled(Event):
+    """The downloads of a session exceeded their limit together."""
+
+    level = logging.WARNING
+    session_id: str
+    limit_mb: int
+
+    @property
+    def notice(self) -> str:
+        """What happened, as the session itself shows it."""
+        return f"downloads were cancelled: together they exceed {self.limit_mb} MB (DROVER_MAX_DOWNLOADS_MB)"
+
+    @property
+    def message(self) -> str:
+        return f"Session {self.session_id}: {self.notice}"
+
+
+@dataclass(frozen=True)
+class ProfileShrunk(Event):
+    """The profile of a session exceeded its limit, and what may be removed of it was removed."""
+
+    level = logging.WARNING
+    session_id: str
+    size_mb: int
+    limit_mb: int
+    removed: str
+    after_mb: int
+
+    @property
+    def notice(self) -> str:
+        """What happened, as the session itself shows it."""
+        return (
+            f"the profile had {self.size_mb} MB, over {self.limit_mb} MB (DROVER_MAX_PROFILE_MB): "
+            f"removed {self.removed}; now {self.after_mb} MB"
+        )
+
+    @property
+    def message(self) -> str:
+        return f"Session {self.session_id}: {self.notice}"
+
+
+@dataclass(frozen=True)
 class SessionAppearsDead(Event):
     """A health check found the ChromeDriver or the browser of a session dead or hung."""
 

@@ -31,6 +31,7 @@ class JobKind(str, Enum):
     WATCH = "watch"
     MEMORY = "memory measurement"
     SAVE = "state save"
+    PROFILE_LIMIT = "profile limit"
     KEEP_ALIVE = "keep-alive visit"
     START_PROBE = "start probe"
     CLEANUP = "cleanup"

@@ -173,6 +173,12 @@ class Settings(BaseSettings):
         default=False,
         description="1 = leave the browsers running at a clean stop; the next start adopts them",
     )
+    max_downloads_mb: int = Field(
+        default=1024, ge=0, description="MB that a session's downloads may have together; 0 = no limit"
+    )
+    max_profile_mb: int = Field(
+        default=2048, ge=0, description="MB that a session's profile may have; 0 = no limit"
+    )
     cleanup_interval: float = Field(
         default=0,
         ge=0,

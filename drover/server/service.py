@@ -40,6 +40,7 @@ from drover.processes.host.boot import boot_id
 from drover.processes.host.memory import is_shared_memory_small
 from drover.processes.host.network_shares import network_share
 from drover.server.port_watch import PortWatch
+from drover.sessions.background.disk_limits import DiskLimits, Limits
 from drover.sessions.background.keep_alive import KeepAliveVisitor
 from drover.sessions.background.periodic_tasks import PeriodicTasks, Task
 from drover.sessions.background.start_probe import StartProbe
@@ -79,6 +80,7 @@ TIDY_TICK_S = 30.0
 EXPIRY_TICK_S = 600.0
 SIGN_OF_LIFE_S = 10.0
 SAVE_TICK_S = 1.0
+DISK_TICK_S = 1.0
 REAP_TICK_S = 5.0
 ROOM_TICK_S = 1.0
 JOBS_S = 3.0
@@ -135,7 +137,7 @@ class Drover:
             adopt_grace=settings.adopt_grace,
             owned_only=settings.cleanup_scope == "owned",
         )
-        self._devtools = DevTools()
+        self._devtools = DevTools(settings.max_downloads_mb)
         state_saver = StateSaver(self._devtools, self._repository.save_state, self._jobs)
         profiles = Profiles(self._folders)
         worker = SessionWorker(
@@ -197,7 +199,16 @@ class Drover:
             self.hub.emit,
         )
         start_probe = StartProbe(self._registry, self._launcher, worker, self._folders, self._jobs)
+        disk_limits = DiskLimits(
+            self._registry,
+            self._devtools,
+            self._jobs,
+            self.hub.emit,
+            settings.data_dir,
+            Limits(settings.max_downloads_mb, settings.max_profile_mb),
+        )
         tasks = [
+            Task("disk limits", DISK_TICK_S, disk_limits.tick),
             Task("idle sessions", IDLE_TICK_S, closer.close_idle),
             Task("leases", LEASE_TICK_S, self.manager.expire_leases),
             Task("keep-alive", SAVE_TICK_S, keep_alive.tick),
@@ -416,6 +427,7 @@ def _pools(max_sessions: int) -> dict[JobKind, ThreadPool]:
         JobKind.WATCH: watch,
         JobKind.MEMORY: watch,
         JobKind.SAVE: ThreadPool("save", 4),
+        JobKind.PROFILE_LIMIT: ThreadPool("profile-limit", 2),
         JobKind.KEEP_ALIVE: ThreadPool("keep-alive", 2),
         JobKind.START_PROBE: ThreadPool("start-probe", 1),
         JobKind.CLEANUP: ThreadPool("cleanup", 1),

@@ -90,6 +90,7 @@ class Session:
         running: Its ChromeDriver and browser; None before they have started.
         health: The result of the last check.
         current_url: The address of the page in front at the last check.
+        notice: What a limit has done to it, shown while its health gives no other reason.
         memory_mb: Memory of its processes at the last measurement, in MiB.
         recoveries: How often it was recovered.
         last_recovery: The last recovery.
@@ -122,6 +123,7 @@ class Session:
     running: RunningBrowser | None = None
     health: Health = field(default_factory=Health)
     current_url: str | None = None
+    notice: str | None = None
     memory_mb: float | None = None
     recoveries: int = 0
     last_recovery: Recovery | None = None

@@ -42,7 +42,7 @@ ELSEWHERE = {(route.method, route.path) for route in ROUTES if route.tag in {"At
 def drover(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drover]:
     with pytest.MonkeyPatch.context() as patch:
         # DevTools opens an event loop when it is created.
-        patch.setattr("drover.server.service.DevTools", object)
+        patch.setattr("drover.server.service.DevTools", lambda _: object())
         yield Drover(Settings(data_dir=tmp_path_factory.mktemp("d")))
 
 

@@ -153,7 +153,7 @@ def killed(pid: int) -> Killed:
 def _no_event_loop() -> Iterator[None]:
     """Replace DevTools, which opens an event loop when it is created."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("drover.server.service.DevTools", object)
+        patch.setattr("drover.server.service.DevTools", lambda _: object())
         yield
 
 

@@ -1,0 +1,122 @@
+"""Keep what web pages write within limits: downloads and profiles of the sessions."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from drover.browser import profile_limit
+from drover.browser.devtools import DevTools
+from drover.browser.devtools_connection import DevToolsFailed
+from drover.browser.downloads import MIB
+from drover.core import events
+from drover.core.jobs import Job, JobKind, Jobs
+from drover.sessions.pool.registry import SessionRegistry
+from drover.sessions.pool.session import Session, SessionState
+from drover.storage.disk_usage import disk_usage
+
+MEASURE_S: Final = 60.0
+"""A profile is measured at least this often; sooner if the disk fills."""
+GROWTH_SHARE: Final = 16
+"""Profiles are measured when the disk has lost this part of the limit: a page writes 700 MB in a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much the pages of one session may write.
+
+    Attributes:
+        downloads_mb: All downloads together, in MiB; the DevTools connection cancels what exceeds it.
+        profile_mb: The profile, in MiB.
+    """
+
+    downloads_mb: int
+    profile_mb: int
+
+
+class DiskLimits:
+    """Measures profiles, has those over the limit made smaller, and reports downloads that were cancelled.
+
+    Args:
+        registry: The list of sessions.
+        devtools: The DevTools connections.
+        jobs: Run the measurements.
+        emit: Receives an event for each limit that was reached.
+        data_dir: The folder whose disk is watched.
+        limits: The limits of each session.
+    """
+
+    def __init__(
+        self,
+        registry: SessionRegistry,
+        devtools: DevTools,
+        jobs: Jobs,
+        emit: events.Emit,
+        data_dir: Path,
+        limits: Limits,
+    ) -> None:
+        self._registry = registry
+        self._devtools = devtools
+        self._jobs = jobs
+        self._emit = emit
+        self._data_dir = data_dir
+        self._limits = limits
+        self._free = 0
+        self._measured_at = float("-inf")
+        self._cancelled: dict[str, int] = {}
+
+    def tick(self) -> None:
+        """Report cancelled downloads, and begin to measure the profiles if that is due."""
+        running = [one for one in self._registry.sessions() if one.running is not None]
+        self._report_downloads(running)
+        if self._limits.profile_mb and self._is_due():
+            for session in running:
+                if session.state is SessionState.READY:
+                    job = Job(JobKind.PROFILE_LIMIT, session.session_id, session.birth)
+                    self._jobs.begin(job, partial(self._limit_profile, session))
+
+    def _report_downloads(self, sessions: list[Session]) -> None:
+        before, self._cancelled = self._cancelled, {}
+        for session in sessions:
+            assert session.running is not None
+            count = self._devtools.cancelled_downloads(session.running)
+            self._cancelled[session.running.browser_guid] = count
+            if count > before.get(session.running.browser_guid, 0):
+                self._report(
+                    session, events.DownloadsCancelled(session.session_id, self._limits.downloads_mb)
+                )
+
+    def _is_due(self) -> bool:
+        now, free = time.monotonic(), shutil.disk_usage(self._data_dir).free
+        lost = self._free - free
+        if now - self._measured_at < MEASURE_S and lost * GROWTH_SHARE < self._limits.profile_mb * MIB:
+            # What is freed in the meantime must not hide what is written.
+            self._free = max(self._free, free)
+            return False
+        self._measured_at, self._free = now, free
+        return True
+
+    def _limit_profile(self, session: Session) -> None:
+        profile, limit = session.folder.profile, self._limits.profile_mb * MIB
+        size = disk_usage(profile)
+        if size <= limit or session.running is None:
+            return
+        try:
+            removed = profile_limit.shrink(
+                self._devtools.of(session.running), profile, lambda: disk_usage(profile) <= limit
+            )
+        except DevToolsFailed as error:
+            removed = (f"nothing ({error})",)
+        after = disk_usage(profile)
+        shrunk = events.ProfileShrunk(
+            session.session_id, size // MIB, self._limits.profile_mb, ", ".join(removed), after // MIB
+        )
+        self._report(session, shrunk)
+
+    def _report(self, session: Session, event: events.DownloadsCancelled | events.ProfileShrunk) -> None:
+        self._emit(event)
+        self._registry.note(session, notice=event.notice)
