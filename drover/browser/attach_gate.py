@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from concurrent.futures import Executor
 from functools import partial
 from http import HTTPStatus
 from typing import Any
@@ -44,11 +45,13 @@ class AttachGate:
     Args:
         running: The browser.
         spare: The id of the page that is listed last.
+        threads: Ask the browser over HTTP.
     """
 
-    def __init__(self, running: RunningBrowser, spare: frozenset[str]) -> None:
+    def __init__(self, running: RunningBrowser, spare: frozenset[str], threads: Executor) -> None:
         self._running = running
         self._spare = spare
+        self._threads = threads
         self._server: Server | None = None
         self._driver: ServerConnection | None = None
         self._attached = False
@@ -90,7 +93,7 @@ class AttachGate:
         address = f"http://{self._running.debugger_address}"
         call = partial(probe, address, path, CONNECT_S, MAX_ANSWER_BYTES)
         # Without an answer ChromeDriver gets `null`, and says that Chrome is not reachable.
-        return (await asyncio.get_running_loop().run_in_executor(None, call)).body
+        return (await asyncio.get_running_loop().run_in_executor(self._threads, call)).body
 
     async def _relay(self, driver: ServerConnection) -> None:
         self._driver = driver

@@ -18,10 +18,12 @@ from drover.browser.attach_gate import AttachGate
 from drover.browser.devtools_connection import TIMEOUTS, Connection, DevToolsFailed
 from drover.browser.page_targets import NO_SIGNALS, BrowserSignals
 from drover.browser.running_browser import RunningBrowser
-from drover.core.threads import start_thread
+from drover.core.threads import ThreadPool, start_thread
 
 CONNECT_S = 5.0
 CLOSE_S = 1.0
+
+ASKING = 2
 
 
 class DevTools:
@@ -37,12 +39,15 @@ class DevTools:
         self._thread: threading.Thread | None = None
         self._connections: dict[str, Future[Connection]] = {}
         self._gates: dict[str, AttachGate] = {}
+        self._asking = ThreadPool("attach-gate", ASKING)
         self._lock = threading.Lock()
 
     def start(self) -> None:
         """Start the thread."""
         self._loop = asyncio.new_event_loop()
         self._thread = start_thread(self._loop.run_forever, "devtools")
+        # None may be left to be started when a ChromeDriver attaches.
+        self._asking.fill(ASKING)
 
     def stop(self) -> None:
         """Close all connections and stop the thread; the browsers keep running."""
@@ -58,6 +63,7 @@ class DevTools:
         loop.call_soon_threadsafe(loop.stop)
         thread.join(CONNECT_S)
         loop.run_until_complete(_cancel_remaining_tasks())
+        self._asking.shutdown(wait=False, cancel_futures=True)
         loop.close()
 
     def of(self, running: RunningBrowser) -> Connection:
@@ -109,7 +115,7 @@ class DevTools:
         Raises:
             DevToolsFailed: The address cannot be made.
         """
-        loop, gate = self._running_loop(), AttachGate(running, spare)
+        loop, gate = self._running_loop(), AttachGate(running, spare, self._asking)
         try:
             asyncio.run_coroutine_threadsafe(gate.open(), loop).result(CONNECT_S)
         except (OSError, CancelledError, *TIMEOUTS) as error:
