@@ -88,6 +88,8 @@ class Router:
             unread = not admitted or isinstance(error, RequestTooLarge)
             await _refuse(scope, sending, last_answer(answer) if origin.has_body and unread else answer)
         except Exception as error:  # noqa: BLE001 - any error gets a response and a stack trace in the log
+            if sending.client_left:
+                return
             await _refuse(scope, sending, route.failure(unexpected(error)))
 
     def _find(self, scope: Scope) -> tuple[Route, re.Match[str]] | None:
@@ -107,15 +109,19 @@ def _check_method(route: Route, scope: Scope) -> None:
 
 
 class _TrackedSend:
-    """A `send` that records whether a message was sent."""
+    """A `send` that records whether a message was sent, and whether the client had left."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
-        self.begun = False
+        self.begun = self.client_left = False
 
     async def __call__(self, message: Message) -> None:
         self.begun = True
-        await self._send(message)
+        try:
+            await self._send(message)
+        except OSError:
+            self.client_left = True
+            raise
 
 
 async def _refuse(scope: Scope, sending: _TrackedSend, answer: Response) -> None:

@@ -27,6 +27,7 @@ from drover.processes.host.descriptors import descriptor_limit, raise_descriptor
 from drover.processes.host.windows_console import end_with_console
 from drover.server.accept_errors import AcceptErrors
 from drover.server.connections import ConnectionTable, connection_limit
+from drover.server.handshake_errors import ignore_aborted_handshakes
 from drover.server.http_protocol import IDLE_S, HttpProtocol
 from drover.server.port_watch import Address
 from drover.server.service import Drover, token_of
@@ -191,6 +192,7 @@ class _Service:
 
 def _server(application: Application, max_sessions: int) -> _Server:
     limit = connection_limit(descriptor_limit(), max_sessions, windows=sys.platform == "win32")
+    ignore_aborted_handshakes()
     return _Server(
         uvicorn.Config(
             application,

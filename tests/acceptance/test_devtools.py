@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 import sys
 from collections.abc import Iterator
 from typing import Any, Final
@@ -359,6 +360,22 @@ def test_a_page_is_found_at_the_addresses_that_clients_derive(
     target = page_target(service)
     with opened(f"ws://localhost:{service.port}{prefix}/devtools/page/{target['id']}") as socket:
         assert call(socket, "Runtime.evaluate", expression="1 + 1")["result"]["value"] == 2
+
+
+def test_an_aborted_handshake_writes_nothing_into_the_log(service: Service, job: str) -> None:
+    mark = service.mark()
+    head = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    for path in (f"/sessions/{job}/cdp", "/sessions/none/cdp", "/nothing", "/bidi/none"):
+        for origin in ("", "Origin: http://evil.example\r\n"):
+            with socket.create_connection(("127.0.0.1", service.port)) as connection:
+                request = f"GET {path} HTTP/1.1\r\nHost: localhost:{service.port}\r\n{head}{key}{origin}\r\n"
+                connection.sendall(request.encode())
+    # They are answered in order of arrival, at the latest with this one.
+    with opened(socket_address(service)) as client:
+        call(client, "Browser.getVersion")
+    wait_until_free(service)
+    assert [line for line in service.logs(mark) if "ERROR" in line or "Traceback" in line] == []
 
 
 def test_a_page_of_no_session_is_not_found(service: Service, job: str) -> None:

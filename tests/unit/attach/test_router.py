@@ -146,3 +146,16 @@ def test_no_second_response_follows_one_that_has_begun(caplog: pytest.LogCapture
 
 def test_a_socket_without_an_endpoint_is_refused() -> None:
     assert status_of(call("/nowhere", kind="websocket")[0]) == 404
+
+
+def test_a_client_that_left_before_the_answer_is_no_defect(caplog: pytest.LogCaptureFixture) -> None:
+    async def receive() -> Message:
+        return {"type": "websocket.connect"}
+
+    async def send(_: Message) -> None:
+        raise ConnectionResetError
+
+    route = Route("websocket", re.compile("/greet/(?P<name>[a-z]+)"), greet, needs_token=False)
+    scope = {"type": "websocket", "path": "/greet/anna", "headers": PASS, "query_string": b""}
+    asyncio.run(Router([route], DOOR, Otherwise())(scope, receive, send))
+    assert caplog.records == []
