@@ -59,6 +59,9 @@ class StubConnection:
 class StubDevTools:
     """Replaces the DevTools connections: the fake browser speaks no WebSocket."""
 
+    def __init__(self, *_: object) -> None:
+        """Take what the DevTools connections take."""
+
     def start(self) -> None:
         """Do nothing."""
 
