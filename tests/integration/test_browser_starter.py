@@ -10,6 +10,7 @@ import pytest
 from drover.browser import browser_starter, launcher
 from drover.browser.capabilities.policy import CheckedCapabilities
 from drover.browser.capabilities.tables import Ignored
+from drover.core.backoff import Backoff
 from drover.core.errors import BrowserUnavailable, SessionNotCreated
 from drover.sessions.background import start_probe
 from tests.integration.fake_chromedriver import Fault
@@ -22,7 +23,7 @@ SPECIAL = CheckedCapabilities({"pageLoadStrategy": "none"})
 @pytest.fixture
 def harness(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServiceHarness]:
     monkeypatch.setattr(launcher, "GRACE_S", 0.5)
-    monkeypatch.setattr(start_probe, "FIRST_PAUSE_S", 0.2)
+    monkeypatch.setattr(start_probe, "BACKOFF", Backoff(first_s=0.2, longest_s=600.0))
     with running_harness(folder, monkeypatch) as harness:
         yield harness
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import shutil
@@ -20,15 +21,6 @@ import run
 from tests.machine import marked, remove, run_concurrently, short_folder, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
-NEEDED = (
-    "run.py",
-    "drover/__init__.py",
-    "drover/core/__init__.py",
-    "drover/core/errors.py",
-    "drover/browser/__init__.py",
-    "drover/browser/binaries.py",
-    "drover/browser/file_version.py",
-)
 APP = "import sys, greeting; print('app', *sys.argv[1:]); sys.exit(7)"
 PYTEST = "import os, sys; print('pytest', *sys.argv[1:], os.getcwd())"
 
@@ -49,6 +41,18 @@ def wheel(folder: Path, name: str, module: str) -> Path:
     return path
 
 
+@functools.cache
+def needed() -> tuple[str, ...]:
+    """Return the files that run.py imports, relative to the project; without any installed package."""
+    listing = (
+        "import sys, run; own = ('run', 'drover'); "
+        "print(*(one.__file__ for name, one in sys.modules.items() if name.split('.')[0] in own), sep='\\n')"
+    )
+    command = [sys.executable, "-S", "-c", listing]
+    shown = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    return tuple(str(Path(file).relative_to(ROOT)) for file in shown.splitlines())
+
+
 # A browser is set, so that no test installs one.
 SET = {"DROVER_CHROME_BINARY": sys.executable, "DROVER_CHROMEDRIVER": sys.executable}
 
@@ -59,7 +63,7 @@ class Clone:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.browser = SET
-        for name in NEEDED:
+        for name in needed():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
         (folder / "app.py").write_text(APP)
