@@ -56,14 +56,14 @@ class Service:
     """One instance of the service on a free port, with its own data folder.
 
     Args:
-        folder: A short folder; the data folder is created in it, and the service runs in it.
+        folder: A short folder, in which the service runs; its data folder is `d` in it unless that is set.
         settings: Settings by their name in lower case, without the prefix.
     """
 
     def __init__(self, folder: Path, **settings: object) -> None:
         self.folder = folder
         self.port = free_port()
-        self.data_dir = folder / "d"
+        self.data_dir = Path(str(settings.get("data_dir", folder / "d")))
         # A foreign ChromeDriver on the developer's machine must not affect the tests.
         defaults = {"cleanup_scope": "owned", "adopt_grace": GRACE_S} | (WINE if IS_WINE else {})
         places = {"port": self.port, "data_dir": self.data_dir}

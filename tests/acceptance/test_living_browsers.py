@@ -25,7 +25,7 @@ from tests.machine import is_living, living, marked, wait_gone, wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills with POSIX signals")
 
-FULL_MB: Final = 160
+FULL_MB: Final = 320
 FAILING: Final = "#!/bin/sh\nexit 1\n"
 STAYING: Final = "#!/bin/sh\n'{driver}' \"$@\"\nexit $?\n"
 STORE: Final = """
@@ -211,20 +211,18 @@ def test_a_browser_is_left_alone_while_the_disk_is_full(
     before = open_form(service, pages)
     filler = small_disk / "filler"
     fill(filler)
-    kill(before["driver"]["pid"])
-    refused = 0
-    for _ in range(7):
+    for _ in range(3):
         # Chrome frees some space from time to time.
         fill(filler)
+        kill(*drivers(service))
         answer = service.get("/sessions/session")
-        if answer.status_code == requests.codes.ok:
-            break
-        refused += 1
-        expect_error(answer, 503, "recovery_failed")
-        assert drivers(service) == set()
+        # ChromeDriver writes at its start; whether it can depends on the space that is left.
+        is_attached = answer.status_code == requests.codes.ok
+        assert is_attached or expect_error(answer, 503, "recovery_failed")
+        assert len(drivers(service)) == is_attached
         assert is_living(before["browser"]["pid"])
-    assert refused
     filler.unlink()
+    kill(*drivers(service))
     after = expect(service.get("/sessions/session"))["session"]
     assert after["last_recovery"]["method"] == "reattached"
     assert_form_is_kept(before, after)
