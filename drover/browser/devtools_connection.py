@@ -206,7 +206,9 @@ class Connection:
 
         Waits a moment until the pages are watched; one that is busy, crashed or shows a dialog delays it.
         """
-        await self._downloads.watch()
+        with suppress(DevToolsRefused):
+            # A browser that does not know the command is watched all the same, without the limit.
+            await self._downloads.watch()
         await self._call("Target.setDiscoverTargets", {"discover": True}, None)
         if self._watching:
             await asyncio.wait(tuple(self._watching.values()), timeout=WATCH_S)

@@ -55,6 +55,17 @@ def test_a_command_returns_its_result(browser: FakeDevTools, devtools: DevTools)
     assert browser.commands[0] == "Target.setDiscoverTargets"
 
 
+def test_a_browser_that_reports_no_downloads_is_watched_all_the_same(browser: FakeDevTools) -> None:
+    browser.refused.add("Browser.setDownloadBehavior")
+    limited = DevTools(max_downloads_mb=1)
+    limited.start()
+    try:
+        assert limited.of(browser.running).alive
+        assert "Target.setDiscoverTargets" in browser.commands
+    finally:
+        limited.stop()
+
+
 def test_twenty_callers_share_one_connection(browser: FakeDevTools, devtools: DevTools) -> None:
     run_concurrently([lambda: devtools.of(browser.running).call("Browser.getVersion", TIMEOUT_S)] * 20)
     assert browser.connections == 1

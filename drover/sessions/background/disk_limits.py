@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +17,7 @@ from drover.core.jobs import Job, JobKind, Jobs
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Session, SessionState
 from drover.storage.disk_usage import disk_usage
+from drover.storage.room import read_room
 
 MEASURE_S: Final = 60.0
 """A profile is measured at least this often; sooner if the disk fills."""
@@ -71,13 +71,18 @@ class DiskLimits:
 
     def tick(self) -> None:
         """Report cancelled downloads, and begin to measure the profiles if that is due."""
-        running = [one for one in self._registry.sessions() if one.running is not None]
-        self._report_downloads(running)
-        if self._limits.profile_mb and self._is_due():
-            for session in running:
-                if session.state is SessionState.READY:
-                    job = Job(JobKind.PROFILE_LIMIT, session.session_id, session.birth)
-                    self._jobs.begin(job, partial(self._limit_profile, session))
+        self._report_downloads([one for one in self._registry.sessions() if one.running is not None])
+        if self._limits.profile_mb:
+            # A disk that hangs must not stop the other periodic tasks.
+            self._jobs.begin(Job(JobKind.PROFILE_LIMIT), self._measure_if_due)
+
+    def _measure_if_due(self) -> None:
+        if not self._is_due():
+            return
+        for session in self._registry.sessions():
+            if session.state is SessionState.READY:
+                job = Job(JobKind.PROFILE_LIMIT, session.session_id, session.birth)
+                self._jobs.begin(job, partial(self._limit_profile, session))
 
     def _report_downloads(self, sessions: list[Session]) -> None:
         before, self._cancelled = self._cancelled, {}
@@ -91,7 +96,11 @@ class DiskLimits:
                 )
 
     def _is_due(self) -> bool:
-        now, free = time.monotonic(), shutil.disk_usage(self._data_dir).free
+        room = read_room(self._data_dir)
+        if room is None:
+            # The folder was removed, which has a periodic task of its own.
+            return False
+        now, free = time.monotonic(), room.free
         lost = self._free - free
         if now - self._measured_at < MEASURE_S and lost * GROWTH_SHARE < self._limits.profile_mb * MIB:
             # What is freed in the meantime must not hide what is written.
