@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from drover.browser.devtools_connection import Connection, DevToolsFailed, DevToolsRefused
+from drover.browser.navigation import open_page
 from drover.browser.storage_restore import How, Write, write_local_storage, write_session_storage
 
 PAGE_S = 0.5
@@ -233,10 +234,11 @@ def _open_front_page(
     A site that does not answer in time has its page loaded later.
     """
     storage = origins.get(origin_of(url))
-    with suppress(DevToolsFailed):
-        if storage is not None and storage.session:
+    if storage is not None and storage.session:
+        with suppress(DevToolsFailed):
             write_session_storage(connection, target_id, origin_of(url), storage.session)
-        connection.call_page(target_id, "Page.navigate", NAVIGATE_S, url=url)
+    with suppress(DevToolsFailed):
+        open_page(connection, target_id, url, NAVIGATE_S)
         # The empty page is nothing to go back to.
         connection.call_page(target_id, "Page.resetNavigationHistory", BROWSER_S)
 

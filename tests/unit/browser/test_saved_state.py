@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
@@ -187,6 +188,16 @@ def test_everything_is_restored_before_the_page_is_opened() -> None:
     ]
     bounds = [one["bounds"] for method, one in page.done if method == "Browser.setWindowBounds"]
     assert bounds == [{"width": 800}, {"windowState": "maximized"}]
+
+
+def test_the_page_is_opened_even_if_its_session_storage_could_not_be_written() -> None:
+    page = Page()
+    page.fails["Runtime.evaluate"] = DevToolsFailed("silent")
+    state = SavedState("https://a.example/x", origins={"https://a.example": OriginStorage({}, {"tab": "2"})})
+    with patch.object(page, "serving_empty_pages", side_effect=DevToolsFailed("refused")):
+        restore(connection(page), "P1", state, Into.NEW_PROFILE)
+    assert page.done[-2][1] == {"target": "P1", "url": "https://a.example/x"}
+    assert page.methods[-1] == "Page.resetNavigationHistory"
 
 
 def test_an_origin_that_is_not_reached_is_named_and_its_state_kept() -> None:
