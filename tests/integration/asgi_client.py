@@ -27,6 +27,7 @@ class Call:
     finished: bool = False
     _gone: asyncio.Event = field(default_factory=asyncio.Event)
     _sent: bytes | None = None
+    _is_socket: bool = False
 
     def hang_up(self) -> None:
         """Disconnect without waiting for the response."""
@@ -38,6 +39,9 @@ class Call:
 
     async def receive(self) -> Message:
         """Return the whole body, then block until the client disconnects."""
+        if self._is_socket:
+            self._is_socket = False
+            return {"type": "websocket.connect"}
         if self._sent is not None:
             body, self._sent = self._sent, None
             return {"type": "http.request", "body": body, "more_body": False}
@@ -46,11 +50,12 @@ class Call:
 
     async def send(self, message: Message) -> None:
         """Record a part of the response."""
-        if message["type"] == "http.response.start":
+        kind = message["type"].removeprefix("websocket.")
+        if kind == "http.response.start":
             self.status = message["status"]
             self.headers = {name.decode(): value.decode() for name, value in message["headers"]}
-        else:
-            self.body += message["body"]
+        elif kind == "http.response.body":
+            self.body += message.get("body", b"")
             self.finished = not message.get("more_body", False)
 
 
@@ -61,26 +66,39 @@ class Client:
         self._application = application
         self._headers = {"host": "localhost:5010", "content-type": "application/json"} | dict(headers or {})
 
-    def begin(self, method: str, path: str, content: object = None) -> tuple[Call, asyncio.Task[None]]:
-        """Start a request; return it, and the task that ends when the application does."""
-        body = b"" if content is None else json.dumps(content).encode()
-        call = Call(_sent=body)
-        headers = self._headers | {"content-length": str(len(body))}
+    def begin(
+        self, method: str, target: str, content: object = None, headers: Mapping[str, str] | None = None
+    ) -> tuple[Call, asyncio.Task[None]]:
+        """Start a request; return it, and the task that ends when the application does.
+
+        The method `WEBSOCKET` is the handshake of a WebSocket. Content in bytes is sent as it is.
+        """
+        body = content if isinstance(content, bytes) else json.dumps(content).encode()
+        body = b"" if content is None else body
+        is_socket = method == "WEBSOCKET"
+        call = Call(_sent=body, _is_socket=is_socket)
+        sent = self._headers | {"content-length": str(len(body))} | dict(headers or {})
+        path, _, query = target.partition("?")
         scope: Scope = {
-            "type": "http",
-            "method": method,
+            "type": "websocket" if is_socket else "http",
             "path": path,
             "raw_path": path.encode(),
-            "query_string": b"",
-            "scheme": "http",
+            "query_string": query.encode(),
+            "root_path": "",
+            "scheme": "ws" if is_socket else "http",
             "http_version": "1.1",
-            "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+            "headers": [(name.encode(), value.encode()) for name, value in sent.items()],
+            "client": ("127.0.0.1", 50000),
+            "server": ("127.0.0.1", 5010),
         }
+        scope["subprotocols" if is_socket else "method"] = [] if is_socket else method
         return call, asyncio.ensure_future(_awaited(self._application, scope, call))
 
-    async def send(self, method: str, path: str, content: object = None) -> Call:
+    async def send(
+        self, method: str, target: str, content: object = None, headers: Mapping[str, str] | None = None
+    ) -> Call:
         """Send a request and wait for its whole response."""
-        call, task = self.begin(method, path, content)
+        call, task = self.begin(method, target, content, headers)
         await asyncio.wait_for(task, TIMEOUT_S)
         return call
 
