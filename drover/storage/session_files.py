@@ -19,10 +19,12 @@ import unicodedata
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
-from drover.core.errors import BrowserUnavailable, InvalidRequest, RequestTooLarge
+from drover.core.errors import BrowserUnavailable, DroverError, InvalidRequest, RequestTooLarge
 from drover.storage.session_folders import SessionFolder
 
 MAX_FILE_BYTES = 128 * 1024 * 1024
@@ -30,6 +32,7 @@ MAX_UPLOADS_BYTES = 512 * 1024 * 1024
 """Maximum total size of all uploads of one session."""
 MAX_UPLOAD_BODY_BYTES = MAX_FILE_BYTES * 4 // 3 + 4 * 1024 * 1024
 """Maximum size of a request with a file: base64 makes four bytes of three, and encoders break the lines."""
+PIECE_BYTES = 1024 * 1024
 # The exceptions of zipfile, its decompressors and base64 for invalid data; RuntimeError if a password is
 # required. bz2 raises OSError, as the disk does, but without a number.
 _NOT_AN_ARCHIVE = (
@@ -62,38 +65,64 @@ def store_upload(folder: SessionFolder, content: str) -> Path:
         RequestTooLarge: The file or all uploads of the session together exceed the limit.
         BrowserUnavailable: The file cannot be written, for example because the disk is full.
     """
-    name, data = _unpacked(content)
-    if len(data) > MAX_FILE_BYTES or len(data) + _total_size(folder.uploads) > MAX_UPLOADS_BYTES:
-        raise RequestTooLarge(
-            f"The limit is {MAX_FILE_BYTES} bytes for a file, and {MAX_UPLOADS_BYTES} bytes for all uploads "
-            "of a session; send less"
-        )
+    room = min(MAX_FILE_BYTES, MAX_UPLOADS_BYTES - _total_size(folder.uploads))
     target = folder.uploads / secrets.token_hex(4)
-    path = target / name
     try:
-        target.mkdir(mode=0o700, parents=True)
-        path.write_bytes(data)
+        with _only_file(content) as (entry, source):
+            name = _plain(entry.filename)
+            if entry.file_size > room:
+                raise RequestTooLarge(
+                    f"The limit is {MAX_FILE_BYTES} bytes for a file, and {MAX_UPLOADS_BYTES} bytes for all "
+                    "uploads of a session; send less"
+                )
+            target.mkdir(mode=0o700, parents=True)
+            _copy(source, target / name)
     except OSError as error:
         shutil.rmtree(target, ignore_errors=True)
         raise BrowserUnavailable(
             f"The file cannot be stored in {target} ({error.strerror}): free some disk space, then retry"
         ) from error
-    return path
+    except DroverError:
+        shutil.rmtree(target, ignore_errors=True)
+        raise
+    return target / name
 
 
-def _unpacked(content: str) -> tuple[str, bytes]:
-    """Return name and content of the only file in an archive; the content may be one byte over the limit."""
+@contextmanager
+def _only_file(content: str) -> Iterator[tuple[zipfile.ZipInfo, IO[bytes]]]:
+    """Open the only file in an archive; yield its entry in the directory, and its content."""
     try:
-        with zipfile.ZipFile(io.BytesIO(base64.b64decode(content))) as archive:
-            entries = [entry for entry in archive.infolist() if not entry.is_dir()]
-            if len(entries) != 1:
-                raise InvalidRequest(f"Send a zip archive with exactly one file; this one has {len(entries)}")
-            name = _plain(entries[0].filename)
-            with archive.open(entries[0]) as source:
-                # The size in the archive's directory is untrusted.
-                return name, source.read(MAX_FILE_BYTES + 1)
+        archive = zipfile.ZipFile(io.BytesIO(base64.b64decode(content)))
     except (*_NOT_AN_ARCHIVE, OSError) as error:
-        raise InvalidRequest(f"The file is not a base64-encoded zip archive: {error}") from error
+        raise _not_an_archive(error) from error
+    with archive:
+        entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+        if len(entries) != 1:
+            raise InvalidRequest(f"Send a zip archive with exactly one file; this one has {len(entries)}")
+        try:
+            source = archive.open(entries[0])
+        except (*_NOT_AN_ARCHIVE, OSError) as error:
+            raise _not_an_archive(error) from error
+        with source:
+            yield entries[0], source
+
+
+def _copy(source: IO[bytes], path: Path) -> None:
+    """Unpack a file to disk piece by piece; zipfile returns at most as many bytes as the directory says."""
+    with path.open("xb") as stored:
+        while piece := _read(source):
+            stored.write(piece)
+
+
+def _read(source: IO[bytes]) -> bytes:
+    try:
+        return source.read(PIECE_BYTES)
+    except (*_NOT_AN_ARCHIVE, OSError) as error:
+        raise _not_an_archive(error) from error
+
+
+def _not_an_archive(error: Exception) -> InvalidRequest:
+    return InvalidRequest(f"The file is not a base64-encoded zip archive: {error}")
 
 
 def downloads(folder: SessionFolder) -> tuple[Download, ...]:

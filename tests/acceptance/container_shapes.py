@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -230,8 +231,12 @@ def parent_shell(box: Container, driver: psutil.Process) -> psutil.Process:
 
 def _drivers(folder: Path) -> list[psutil.Process]:
     # psutil keeps the executable that it has read first, and `nohup` becomes the ChromeDriver.
-    found = [psutil.Process(one.pid) for one in marked(folder)]
-    return [one for one in found if "driver" in Path(one.exe()).name]
+    found = []
+    for one in marked(folder):
+        # `setsid` may end between the list of processes and the look at it.
+        with suppress(psutil.NoSuchProcess):
+            found.append((psutil.Process(one.pid), psutil.Process(one.pid).exe()))
+    return [process for process, executable in found if "driver" in Path(executable).name]
 
 
 def tables(found: Mapping[Shape, str], started: Mapping[str, str]) -> str:

@@ -9,6 +9,7 @@ import io
 import sys
 import zipfile
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -107,10 +108,10 @@ def test_damaged_data_of_every_compression_is_refused(session: SessionFolder, me
 def test_a_file_that_cannot_be_written_is_reported_with_the_reason_and_leaves_nothing(
     session: SessionFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(_path: Path, _data: bytes) -> int:
+    def full(_path: Path, _mode: str) -> IO[bytes]:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(Path, "open", full)
     with pytest.raises(BrowserUnavailable, match="No space left on device"):
         store_upload(session, packed(("letter.txt", b"hello")))
     assert list(session.uploads.iterdir()) == []
@@ -144,6 +145,15 @@ def test_a_file_that_exceeds_the_limit_when_unpacked_is_refused(
     with pytest.raises(RequestTooLarge):
         store_upload(session, packed(("bomb.txt", bytes(100_000))))
     assert not session.uploads.exists()
+
+
+def test_an_archive_that_understates_the_size_of_its_file_is_refused(session: SessionFolder) -> None:
+    whole = bytearray(base64.b64decode(packed(("bomb.txt", bytes(100_000)))))
+    directory = whole.index(b"PK\x01\x02")
+    whole[directory + 24 : directory + 28] = (10).to_bytes(4, "little")
+    with pytest.raises(InvalidRequest, match="zip archive"):
+        store_upload(session, base64.b64encode(whole).decode())
+    assert list(session.uploads.iterdir()) == []
 
 
 def test_all_uploads_together_are_bounded(session: SessionFolder, monkeypatch: pytest.MonkeyPatch) -> None:
