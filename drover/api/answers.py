@@ -393,6 +393,43 @@ class ServiceHealth(ApiModel):
     """Why the service is unhealthy; absent if it is healthy."""
 
 
+class ServiceReady(Success):
+    """The service accepts new sessions."""
+
+    status: Literal["ready"] = Field(default=..., examples=["ready"])
+    """The same as a word."""
+    active_sessions: int = Field(examples=[3])
+    """Number of sessions."""
+
+
+class ServiceNotReady(ApiModel):
+    """The service accepts no new sessions."""
+
+    success: Literal[False] = Field(default=..., examples=[False])
+    """Whether new sessions are accepted."""
+    status: Literal["draining", "stopping"] = Field(default=..., examples=["draining"])
+    """What the service does instead."""
+    active_sessions: int = Field(examples=[3])
+    """Number of sessions that are left."""
+    error: str = Field(examples=["The service is draining and accepts no new sessions; use another one"])
+    """What happened and what to do about it, for people."""
+    code: Literal["shutting_down"] = Field(default=..., examples=["shutting_down"])
+    """Error code, for programs."""
+
+
+class DrainAnswer(Success):
+    """A drain has begun, now or before."""
+
+    message: str = Field(examples=["Draining: 3 sessions go on for at most 60 s; then the service stops"])
+    """What happens now, for people."""
+    status: Literal["draining"] = Field(default=..., examples=["draining"])
+    """The status that `GET /ready` returns from now on."""
+    active_sessions: int = Field(examples=[3])
+    """Number of sessions that go on."""
+    remaining_s: float = Field(examples=[60.0])
+    """Seconds after which the service stops, whether they have ended or not."""
+
+
 class W3cAnswer(ApiModel):
     """The response to every WebDriver command."""
 

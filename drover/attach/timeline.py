@@ -48,6 +48,14 @@ def _(event: events.ServiceStarted) -> TimelineEntry | None:
 
 
 @timeline_entry.register
+def _(event: events.DrainBegan) -> TimelineEntry | None:
+    text = (
+        f"Drover accepts no new sessions; {event.sessions} sessions go on for at most {event.timeout_s:g} s"
+    )
+    return TimelineEntry("service", text)
+
+
+@timeline_entry.register
 def _(event: events.ServiceStopping) -> TimelineEntry | None:
     return TimelineEntry("service", f"Drover is stopping ({event.signal}) and closes all sessions")
 
@@ -157,6 +165,7 @@ _CLOSED = {
     "idle": "Closed: not used during its idle timeout",
     "evicted": "Closed to free its place for another session",
     "stopping": "Closed: the service is stopping",
+    "drained": "Closed: the service is draining; its state is kept for its key",
 }
 
 

@@ -244,7 +244,8 @@ class WebDriver:
         return acquired
 
     async def _status(self, scope: Scope, receive: Receive, send: Send) -> None:
-        reason = self._manager.unavailable
+        draining = "the service is draining" if self._manager.registry.draining else None
+        reason = self._manager.unavailable or draining
         message = f"Drover cannot start sessions: {reason}" if reason else "Drover is ready for new sessions"
         await send_answer(send, w3c.value({"ready": not reason, "message": message}))
 

@@ -1,4 +1,4 @@
-"""The command line: serve, cleanup, processes and doctor.
+"""The command line: serve, cleanup, processes, doctor and drain.
 
 `cleanup` and `processes` call the running instance if there is one, since only it knows its sessions. Without
 one they do the work themselves and spare the sessions in their data folder.
@@ -11,6 +11,7 @@ import http.client
 import io
 import json
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -39,10 +40,15 @@ from process_cleanup import ProcessCleaner, Trigger
 DONE, INCOMPLETE, REFUSED, NO_ANSWER, WARNED = range(5)
 OBSTRUCTED = 75
 ANSWER_S = 60
+STOP_S = 30.0
+"""How long the stop may take after a drain, in seconds."""
+POLL_S = 0.1
+"""Seconds between two looks at the lock: a supervisor needs longer to start the service again."""
 
 _EXIT_CODES = """exit codes:
   0   success; cleanup: no orphan is left; doctor: no problems and no warnings
-  1   cleanup: a process could not be ended (the report says why); doctor: a problem that stops the service
+  1   cleanup: a process could not be ended (the report says why); doctor: a problem that stops the service;
+      drain: the service still runs although its time is over
   2   invalid setting or argument
   3   an instance of Drover is running on this data folder, but does not answer
   4   doctor: warnings, but no problem
@@ -72,13 +78,13 @@ def run(arguments: Sequence[str], serve: Callable[[Settings], int]) -> int:
     options = _parser().parse_args(arguments)
     try:
         settings = load_settings()
-        if options.command == "cleanup":
-            return _cleanup(settings, dry_run=options.dry_run, as_json=options.json)
-        if options.command == "processes":
-            return _processes(settings, as_json=options.json)
-        if options.command == "doctor":
-            return _doctor(settings, as_json=options.json)
-        return serve(settings)
+        commands: Mapping[str, Callable[[], int]] = {
+            "cleanup": lambda: _cleanup(settings, dry_run=options.dry_run, as_json=options.json),
+            "processes": lambda: _processes(settings, as_json=options.json),
+            "doctor": lambda: _doctor(settings, as_json=options.json),
+            "drain": lambda: _drain(settings),
+        }
+        return commands.get(options.command, lambda: serve(settings))()
     except StartRefused as refusal:
         _print_error(refusal.message)
         return OBSTRUCTED if isinstance(refusal, StartObstructed) else REFUSED
@@ -116,6 +122,23 @@ def _doctor(settings: Settings, *, as_json: bool) -> int:
     else:
         _print("\n".join(line for check in checks for line in _check_lines(check)))
     return {Status.OK: DONE, Status.WARNING: WARNED, Status.PROBLEM: INCOMPLETE}[found]
+
+
+def _drain(settings: Settings) -> int:
+    """Drain the running instance and wait until it has stopped: a `preStop` hook has to last that long."""
+    if not _is_running(settings):
+        _print(f"No instance of Drover is running on {settings.data_dir}.")
+        return DONE
+    answer = _ask(settings, "POST", "/drain")
+    _print(str(answer["message"]))
+    latest = time.monotonic() + answer["remaining_s"] + STOP_S
+    while _is_running(settings):
+        if time.monotonic() >= latest:
+            _print_error("The service still runs: its log says what it waits for.")
+            return INCOMPLETE
+        time.sleep(POLL_S)
+    _print("The service has stopped.")
+    return DONE
 
 
 def _check_lines(check: Check) -> Iterator[str]:
@@ -252,6 +275,7 @@ def _parser() -> argparse.ArgumentParser:
     cleanup = commands.add_parser("cleanup", help="end orphaned ChromeDriver and Chrome processes")
     cleanup.add_argument("--dry-run", action="store_true", help="only print what would be ended and removed")
     processes = commands.add_parser("processes", help="list every ChromeDriver and Chrome with its verdict")
+    commands.add_parser("drain", help="let the sessions end, stop the service, and wait until it has stopped")
     set_up = commands.add_parser("doctor", help="check the set-up and print advice for each problem")
     set_up.add_argument("--json", action="store_true", help="print JSON: the overall status and every check")
     for command in (cleanup, processes):

@@ -90,6 +90,23 @@ class PortLost(Event):
 
 
 @dataclass(frozen=True)
+class DrainBegan(Event):
+    """The service accepts no new sessions, and stops when the present ones have ended."""
+
+    text = "Draining: no new sessions, {sessions} go on for at most {timeout_s:g} s; then the service stops"
+    sessions: int
+    timeout_s: float
+
+
+@dataclass(frozen=True)
+class DrainEnded(Event):
+    """The drain is over, and the service stops."""
+
+    text = "Drained, {sessions} sessions left"
+    sessions: int
+
+
+@dataclass(frozen=True)
 class ServiceStopping(Event):
     """The service is stopping; `signal` names the cause."""
 
@@ -401,7 +418,7 @@ class SessionClosed(Event):
     """A session is closed: its processes are gone and its folder is removed.
 
     Attributes:
-        why: deleted, idle, evicted or stopping.
+        why: deleted, idle, evicted, drained or stopping.
     """
 
     text = "Session {session_id} closed ({why})"

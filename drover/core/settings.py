@@ -173,6 +173,12 @@ class Settings(BaseSettings):
         default=False,
         description="1 = leave the browsers running at a clean stop; the next start adopts them",
     )
+    drain_timeout: float = Field(
+        default=60,
+        ge=0,
+        allow_inf_nan=False,
+        description="seconds for which sessions go on in a drain; if set, SIGTERM begins a drain as well",
+    )
     max_downloads_mb: int = Field(
         default=1024, ge=0, description="MB that a session's downloads may have together; 0 = no limit"
     )
@@ -214,6 +220,11 @@ class Settings(BaseSettings):
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
         default="info", description="lowest level that is logged"
     )
+
+    @property
+    def drains_upon_sigterm(self) -> bool:
+        """Whether SIGTERM begins a drain: only if the operator has chosen how long it may take."""
+        return "drain_timeout" in self.model_fields_set
 
 
 def load_settings() -> Settings:

@@ -46,9 +46,8 @@ class DroverApplication:
             return
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        if self._drover is not None:
-            # The thread of the start: a new one might not be allowed any more.
-            await on_thread(self._thread, self._drover.stop)
+        # The thread of the start: a new one might not be allowed any more.
+        await on_thread(self._thread, self._stop)
         self._thread.shutdown(wait=False)
         await send({"type": "lifespan.shutdown.complete"})
 
@@ -57,3 +56,10 @@ class DroverApplication:
         drover.start(lambda: False)
         drover.fill_threads()
         self._drover, self._application = drover, drover.asgi()
+        # The server runs until its supervisor ends it; a drain closes what the service has opened.
+        drover.drain.over.add_done_callback(lambda _: self._thread.submit(self._stop))
+
+    def _stop(self) -> None:
+        drover, self._drover = self._drover, None
+        if drover is not None:
+            drover.stop()

@@ -147,7 +147,8 @@ class _Service:
         drover = self._drover = prepare(self._settings, is_whole_program=True)
         sockets = listen(self._settings.host, self._settings.port)
         try:
-            signals = StopSignals(self._stop, drover.manager.kill)
+            signals = StopSignals(self._stop, drover.manager.kill, self._drain)
+            drover.drain.over.add_done_callback(lambda _: signals.stop_for("drained"))
             signals.install()
             server = self._server = _server(drover.asgi(), self._settings.max_sessions)
             end_with_console(drover.end_at_once)
@@ -177,6 +178,13 @@ class _Service:
         self._drover.port_watch.start(
             addresses, lambda index: server.listen_again(index, addresses[index]), give_up
         )
+
+    def _drain(self) -> bool:
+        """Begin a drain, if SIGTERM asks for one and the service has started."""
+        if self._drover is None or not (self._settings.drains_upon_sigterm and self._is_started.is_set()):
+            return False
+        self._drover.drain.begin()
+        return True
 
     def _stop(self, name: str) -> None:
         """Stop in order; the server ends whatever fails, or the program would never end."""

@@ -47,6 +47,7 @@ from drover.sessions.background.start_probe import StartProbe
 from drover.sessions.background.warm_pool import WarmPool
 from drover.sessions.lifecycle.adopter import SessionAdopter
 from drover.sessions.lifecycle.closer import Closer
+from drover.sessions.lifecycle.drain import Drain
 from drover.sessions.lifecycle.health_monitor import HealthMonitor
 from drover.sessions.lifecycle.session_worker import SessionWorker
 from drover.sessions.persistence.records import SessionRecord
@@ -198,6 +199,7 @@ class Drover:
             self._repository,
             self.hub.emit,
         )
+        self.drain = Drain(self._registry, worker, self.hub.emit, timeout_s=settings.drain_timeout)
         start_probe = StartProbe(self._registry, self._launcher, worker, self._folders, self._jobs)
         disk_limits = DiskLimits(
             self._registry,
@@ -210,6 +212,7 @@ class Drover:
         tasks = [
             Task("disk limits", DISK_TICK_S, disk_limits.tick),
             Task("idle sessions", IDLE_TICK_S, closer.close_idle),
+            Task("drain", IDLE_TICK_S, self.drain.tick),
             Task("leases", LEASE_TICK_S, self.manager.expire_leases),
             Task("keep-alive", SAVE_TICK_S, keep_alive.tick),
             Task("retry of closes", RETRY_CLOSE_S, closer.close_again),
@@ -399,6 +402,7 @@ class Drover:
             self.manager,
             self._cleaner,
             self.emergency,
+            self.drain,
             self._metrics,
             lambda: self.port_watch.trouble,
             time.monotonic(),

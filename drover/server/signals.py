@@ -36,17 +36,23 @@ def _stop_signals() -> dict[str, signal.Signals]:
 class StopSignals:
     """Stops the service in order at the first signal, and at once at the second.
 
+    If SIGTERM begins a drain, the stop in order comes when that is over, or at the next signal.
+
     Args:
         stop: Stops the service in order; called in a thread of its own with the signal's name.
         kill: Ends all processes of the service at once; the program ends then.
+        drain: Begins a drain at SIGTERM, without waiting for it; returns whether there is a drain now.
 
     Raises:
         Overloaded: No thread can be started.
     """
 
-    def __init__(self, stop: Callable[[str], None], kill: Callable[[], None]) -> None:
+    def __init__(
+        self, stop: Callable[[str], None], kill: Callable[[], None], drain: Callable[[], bool]
+    ) -> None:
         self._stop = stop
         self._kill = kill
+        self._drain = drain
         # put() may be called by a signal handler that interrupts put() itself.
         self._received: queue.SimpleQueue[int | str] = queue.SimpleQueue()
         self._first = threading.Event()
@@ -78,13 +84,21 @@ class StopSignals:
 
     def _wait_for_signals(self) -> None:
         first = self._received.get()
+        if first == signal.SIGTERM and self._drain():
+            first = self._received.get()
         self._name = first if isinstance(first, str) else signal.Signals(first).name
         self._first.set()
-        number = self._received.get()
-        while isinstance(number, str):
-            number = self._received.get()
+        if isinstance(first, str):
+            # The stop has begun without a signal: the first one asks for no more than that.
+            self._next_signal()
+        number = self._next_signal()
         self._kill()
         os._exit(128 + number)
+
+    def _next_signal(self) -> int:
+        while isinstance(received := self._received.get(), str):
+            pass
+        return received
 
     def _stop_in_order(self) -> None:
         self._first.wait()

@@ -22,7 +22,7 @@ from drover.net.request_threads import RequestThreads
 
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 _CHECKED = re.compile(r"/sessions/[^/]+(/screenshot)?")
-_CLEANUPS = frozenset({"/cleanup_orphaned_processes", "/emergency_recovery"})
+_ENDS = frozenset({"/cleanup_orphaned_processes", "/emergency_recovery", "/drain"})
 _WITHOUT_PREFIX = {b"content-length": "CONTENT_LENGTH", b"content-type": "CONTENT_TYPE"}
 
 Environ = dict[str, Any]
@@ -41,7 +41,7 @@ def waits(method: str, path: str) -> Waits:
     path = path.rstrip("/")
     if method in _READS:
         return Waits.FOR_A_SESSION if _CHECKED.fullmatch(path) else Waits.FOR_NOTHING
-    return Waits.FOR_AN_END if method == "DELETE" or path in _CLEANUPS else Waits.FOR_A_SESSION
+    return Waits.FOR_AN_END if method == "DELETE" or path in _ENDS else Waits.FOR_A_SESSION
 
 
 class RestApplication:

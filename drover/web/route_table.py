@@ -8,12 +8,15 @@ from __future__ import annotations
 from drover.api.answers import (
     CleanupAnswer,
     CleanupIncompleteAnswer,
+    DrainAnswer,
     EmergencyAnswer,
     EmergencyIncompleteAnswer,
     LeaseAnswer,
     LeaseEnded,
     ProcessList,
     ServiceHealth,
+    ServiceNotReady,
+    ServiceReady,
     SessionAnswer,
     SessionClosedAnswer,
     SessionList,
@@ -187,6 +190,33 @@ _OF_SERVICE = (
             ),
         },
         is_open=True,
+    ),
+    RouteDescription(
+        "get",
+        "/ready",
+        SERVICE,
+        "Check whether new sessions are accepted",
+        "For load balancers and readiness probes. 503 says nothing about the sessions that exist: in a drain "
+        "they go on.",
+        {
+            200: ResponseDescription("New sessions are accepted.", (ServiceReady,)),
+            503: ResponseDescription(
+                "The service is draining or stopping.",
+                (ServiceNotReady,),
+                headers=(("Retry-After", "Seconds after which a retry may succeed"),),
+            ),
+        },
+    ),
+    RouteDescription(
+        "post",
+        "/drain",
+        SERVICE,
+        "Let the sessions end, then stop the service",
+        "Accepts no new sessions from now on. A session with a key that was not used for 30 s is closed and "
+        "its state is kept; the others go on until they end, at most for `DROVER_DRAIN_TIMEOUT`. Then the "
+        "service stops. Returns immediately; a second call changes nothing.",
+        {200: ResponseDescription("The drain has begun.", (DrainAnswer,))},
+        confirm="This stops the service when its sessions have ended.",
     ),
     RouteDescription(
         "get",

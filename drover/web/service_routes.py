@@ -9,11 +9,12 @@ from http import HTTPStatus
 from flask import Blueprint, Response, jsonify
 
 from drover.api.validation import Nothing
+from drover.core.errors import ShuttingDown
 from drover.core.logs import rfc3339
 from drover.core.version import VERSION
 from drover.web.metrics import CONTENT_TYPE
-from drover.web.request_parsing import read_query
-from drover.web.services import services
+from drover.web.request_parsing import read_body, read_query
+from drover.web.services import Readiness, services
 
 blueprint = Blueprint("service", __name__)
 
@@ -43,8 +44,43 @@ def health() -> Response:
     return response
 
 
+@blueprint.get("/ready")
+def ready() -> Response:
+    """Return whether new sessions are accepted."""
+    read_query(Nothing)
+    readiness = services().readiness
+    known = {"status": readiness.value, "active_sessions": _active_sessions()}
+    if readiness is Readiness.READY:
+        return jsonify(success=True, **known)
+    refusal = ShuttingDown(f"The service is {readiness.value} and accepts no new sessions; use another one")
+    response = jsonify(success=False, error=refusal.message, code=refusal.code, **known)
+    response.status_code = refusal.status
+    response.headers["Retry-After"] = str(refusal.retry_after_s)
+    return response
+
+
+@blueprint.post("/drain")
+def drain() -> Response:
+    """Accept no new sessions, and stop the service when the present ones have ended."""
+    read_query(Nothing)
+    read_body(Nothing)
+    remaining_s = round(services().drain.begin(), 1)
+    sessions = _active_sessions()
+    return jsonify(
+        success=True,
+        message=f"Draining: {sessions} sessions go on for at most {remaining_s:g} s; then the service stops",
+        status=Readiness.DRAINING.value,
+        active_sessions=sessions,
+        remaining_s=remaining_s,
+    )
+
+
 @blueprint.get("/metrics")
 def metrics() -> Response:
     """Return the metrics for Prometheus."""
     read_query(Nothing)
     return Response(services().metrics.exposition(), content_type=CONTENT_TYPE)
+
+
+def _active_sessions() -> int:
+    return len(services().manager.registry.sessions())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from enum import Enum
 
 from flask import current_app, request
 
@@ -13,6 +14,7 @@ from drover.core.deadline import REQUEST_S, Deadline
 from drover.core.settings import Settings
 from drover.net.access import AccessPolicy
 from drover.net.addresses import Addresses
+from drover.sessions.lifecycle.drain import Drain
 from drover.web.metrics import Metrics
 from process_cleanup import EmergencyRecovery, ProcessCleaner
 from session_manager import SessionManager
@@ -21,6 +23,14 @@ CLIENT_GONE = "drover.caller_gone"
 """Key in the ASGI scope of the future that completes when the client disconnects."""
 
 _EXTENSION = "drover"
+
+
+class Readiness(str, Enum):
+    """Whether the service accepts new sessions, and if not, why."""
+
+    READY = "ready"
+    DRAINING = "draining"
+    STOPPING = "stopping"
 
 
 @dataclass(frozen=True)
@@ -38,6 +48,7 @@ class Services:
     manager: SessionManager
     cleaner: ProcessCleaner
     emergency: EmergencyRecovery
+    drain: Drain
     metrics: Metrics
     port_trouble: Callable[[], str | None]
     started: float
@@ -46,6 +57,14 @@ class Services:
     def unavailable(self) -> str | None:
         """The reason why the service is unhealthy, or None."""
         return self.port_trouble() or self.manager.unavailable
+
+    @property
+    def readiness(self) -> Readiness:
+        """Whether new sessions are accepted."""
+        registry = self.manager.registry
+        if registry.stopping:
+            return Readiness.STOPPING
+        return Readiness.DRAINING if registry.draining else Readiness.READY
 
 
 def services() -> Services:

@@ -64,6 +64,7 @@ class CloseReason(Enum):
     IDLE = "idle"
     EVICTED = "evicted"
     STOPPING = "stopping"
+    DRAINED = "drained"
     UNWANTED = "nobody waited for it"
     RETRIED = "tried again"
     TRIED = "the trial is over"

@@ -25,6 +25,17 @@ def idle_sessions(sessions: Iterable[Session], now_mono: float) -> tuple[Session
     return tuple(session for session in sessions if session.idle_at(now_mono))
 
 
+def unused_keyed_sessions(
+    sessions: Iterable[Session], now_mono: float, seconds: float
+) -> tuple[Session, ...]:
+    """Return the sessions with a key that have not been used for so many seconds."""
+    return tuple(
+        session
+        for session in sessions
+        if session.key is not None and session.evictable and now_mono - session.last_used_mono >= seconds
+    )
+
+
 def needs_warm(sessions: Collection[Session], wanted: int) -> bool:
     """Return whether another warm browser should be started; never while another session is starting."""
     starting = any(session.state is SessionState.STARTING for session in sessions)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from drover.browser.running_browser import RunningBrowser
@@ -24,7 +25,7 @@ from drover.core.errors import (
 )
 from drover.processes.cleanup.verdicts import ProtectedSession
 from drover.sessions.pool.acquire import Available, Claim, InProgress, LookupOutcome, Reserved, Waiter, named
-from drover.sessions.pool.eviction import idle_sessions, needs_warm, next_to_evict
+from drover.sessions.pool.eviction import idle_sessions, needs_warm, next_to_evict, unused_keyed_sessions
 from drover.sessions.pool.journal import Journal
 from drover.sessions.pool.leases import check_lease
 from drover.sessions.pool.session import TRANSITIONS, Session, SessionState, changed, counted, taken_by
@@ -79,6 +80,7 @@ class SessionRegistry:
         self._entries: dict[str, _Entry] = {}
         self._queue = WaitQueue(max_waiting)
         self._stopping = False
+        self._draining = False
         self._gate_open = True
 
     def __repr__(self) -> str:
@@ -100,6 +102,12 @@ class SessionRegistry:
             return self._stopping
 
     @property
+    def draining(self) -> bool:
+        """Whether sessions go on, but no new ones are accepted."""
+        with self._lock:
+            return self._draining
+
+    @property
     def makes_room(self) -> bool:
         """Whether a session is being closed, so that a place becomes free soon."""
         with self._lock:
@@ -112,7 +120,7 @@ class SessionRegistry:
         Raises:
             KeyConflict: `session_id` and `key` name two sessions.
             AtCapacity: The wait queue is full as well.
-            ShuttingDown: The service is stopping.
+            ShuttingDown: The service is stopping, or it is draining and there is no such session.
         """
         with self._changing():
             if self._stopping:
@@ -166,7 +174,7 @@ class SessionRegistry:
         with self._lock:
             sessions = [entry.session for entry in self._entries.values()]
             free = len(sessions) < self.max_sessions and not self._queue and self._gate_open
-            if not free or self._stopping or not needs_warm(sessions, wanted):
+            if not free or self._stopping or self._draining or not needs_warm(sessions, wanted):
                 return None
             return self._reserve(make())
 
@@ -272,9 +280,16 @@ class SessionRegistry:
 
     def take_idle(self, now_mono: float) -> tuple[Reserved, ...]:
         """Begin to close the sessions that have exceeded their idle timeout."""
+        return self._take(partial(idle_sessions, now_mono=now_mono))
+
+    def take_unused_keyed(self, now_mono: float, seconds: float) -> tuple[Reserved, ...]:
+        """Begin to close the sessions with a key that have not been used for so many seconds."""
+        return self._take(partial(unused_keyed_sessions, now_mono=now_mono, seconds=seconds))
+
+    def _take(self, choose: Callable[[list[Session]], tuple[Session, ...]]) -> tuple[Reserved, ...]:
         with self._lock:
-            idle = idle_sessions([entry.session for entry in self._entries.values()], now_mono)
-            return tuple(self._begin(self._entries[one.session_id], SessionState.CLOSING) for one in idle)
+            chosen = choose([entry.session for entry in self._entries.values()])
+            return tuple(self._begin(self._entries[one.session_id], SessionState.CLOSING) for one in chosen)
 
     def sessions(self) -> tuple[Session, ...]:
         """Return all sessions as they are now, the oldest first, without warm ones."""
@@ -323,6 +338,14 @@ class SessionRegistry:
         with self._changing():
             self._gate_open = True
 
+    def drain(self) -> None:
+        """Accept no new sessions, and fail the callers that wait for a place; sessions go on."""
+        with self._lock:
+            self._draining = True
+            failed = self._queue.fail(_draining())
+        for waiter in failed:
+            waiter.tell()
+
     def stop(self) -> tuple[Session, ...]:
         """Accept no more claims, fail all waiting callers, and return all sessions, warm ones included."""
         with self._lock:
@@ -344,6 +367,8 @@ class SessionRegistry:
             if claim.key not in {None, entry.session.key} and not entry.is_stuck:
                 self._change(entry, replace(entry.session, key=claim.key))
             return self._hold(entry)
+        if self._draining:
+            raise _draining()
         warm = self._ready_warm() if claim.takes_warm and self._gate_open else None
         if warm is not None:
             return self._hand_out(warm, claim.make())
@@ -437,6 +462,10 @@ class SessionRegistry:
             if victim is None:
                 return
             yield self._begin(self._entries[victim.session_id], SessionState.CLOSING)
+
+
+def _draining() -> DroverError:
+    return ShuttingDown("The service is draining and accepts no new sessions; retry after its restart")
 
 
 def _not_closed(session_id: str, failure: Exception | None) -> DroverError:

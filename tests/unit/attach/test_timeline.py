@@ -28,6 +28,8 @@ from drover.sessions.lifecycle.session_worker import CloseReason
         (events.SessionRecoveryFailed("a", "browser_gone", "no room"), "trouble", "no room"),
         (events.SessionClosed("a", "evicted"), "eviction", "free its place"),
         (events.SessionClosed("a", "deleted"), "end", "on request"),
+        (events.SessionClosed("a", "drained"), "end", "kept for its key"),
+        (events.DrainBegan(2, 60.0), "service", "2 sessions"),
         (events.SessionCloseIncomplete("a", "PID 7 lives"), "trouble", "PID 7 lives"),
         (events.CleanupFinished(1, 2), "cleanup", "1 orphaned process ended, 2 profile folders removed"),
         (events.CleanupFailed("no table"), "trouble", "no table"),

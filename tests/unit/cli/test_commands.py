@@ -339,3 +339,21 @@ def _opener_of_garbage(*_: object) -> Any:  # noqa: ANN401
 
 def _garbage(*_: object, **__: object) -> io.BytesIO:
     raise http.client.BadStatusLine("SSH-2.0")
+
+
+def test_a_drain_without_an_instance_is_done(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert commands.run(["drain"], never) == 0
+    assert capsys.readouterr().out == f"No instance of Drover is running on {home}.\n"
+
+
+def test_a_drain_that_does_not_stop_the_instance_in_time_says_so(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(commands, "STOP_S", 0.0)
+    answer = {"success": True, "message": "Draining: 1 sessions go on", "remaining_s": 0.2}
+    with instance(home, monkeypatch, 200, json.dumps(answer).encode()) as asked:
+        assert commands.run(["drain"], never) == 1
+    assert asked == ["POST /drain None"]
+    told = capsys.readouterr()
+    assert told.out == "Draining: 1 sessions go on\n"
+    assert "still runs" in told.err

@@ -41,6 +41,7 @@ FIXED: list[tuple[Event, str]] = [
 EVERY = sorted(Event.__subclasses__(), key=lambda event: event.__name__)
 EXAMPLES = {
     "int": 7,
+    "float": 1.5,
     "str": "text",
     "str | None": None,
     "bool": True,

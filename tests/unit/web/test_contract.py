@@ -174,6 +174,8 @@ def test_the_models_that_validate_requests_are_those_that_are_described(document
         ("post", "/emergency_recovery", "/emergency_recovery", 200, None),
         ("get", "/processes", "/processes", 200, None),
         ("get", "/health", "/health", 200, None),
+        ("get", "/ready", "/ready", 200, None),
+        ("post", "/drain", "/drain", 200, None),
     ],
 )
 def test_a_real_response_matches_its_description(
@@ -236,6 +238,15 @@ def test_bad_health_matches_its_description(flask: Flask, client: FlaskClient, d
     answer = client.get("/health")
     assert answer.status_code == 503
     check_answer(document, "get", "/health", answer.status_code, json.loads(answer.data))
+
+
+def test_not_being_ready_matches_its_description(flask: Flask, client: FlaskClient, document: Json) -> None:
+    registry = serve(flask).registry
+    for refuse in (registry.drain, registry.stop):
+        refuse()
+        answer = client.get("/ready")
+        assert answer.status_code == 503
+        check_answer(document, "get", "/ready", answer.status_code, json.loads(answer.data))
 
 
 @pytest.mark.parametrize("error", ALL)

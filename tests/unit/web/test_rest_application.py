@@ -12,6 +12,7 @@ ENDS = {
     "delete /sessions/{session_id}",
     "delete /sessions/{session_id}/lease",
     "post /cleanup_orphaned_processes",
+    "post /drain",
     "post /emergency_recovery",
 }
 FROM_MEMORY = {
@@ -21,6 +22,7 @@ FROM_MEMORY = {
     "get /metrics",
     "get /openapi.json",
     "get /processes",
+    "get /ready",
     "get /sessions",
 }
 REST = [f"{route.method} {route.path}" for route in ROUTES if route not in DRIVER_ROUTES]

@@ -613,6 +613,25 @@ def test_health_is_bad_if_no_browser_can_be_started(flask: Flask, client: FlaskC
     assert (answer.status_code, json.loads(answer.data)["reason"]) == (503, "Install Chrome")
 
 
+def test_new_sessions_are_accepted_until_the_drain_or_the_stop(flask: Flask, client: FlaskClient) -> None:
+    registry = serve(flask).registry
+    ready(registry, "a")
+    assert json.loads(client.get("/ready").data) == {"success": True, "status": "ready", "active_sessions": 1}
+    for refuse, status in ((registry.drain, "draining"), (registry.stop, "stopping")):
+        refuse()
+        answer = client.get("/ready")
+        told = json.loads(answer.data)
+        assert (answer.status_code, told["success"], told["code"]) == (503, False, "shutting_down")
+        assert (told["status"], told["active_sessions"]) == (status, 1)
+        assert status in told["error"]
+        assert int(answer.headers["Retry-After"]) > 0
+
+
+def test_a_service_that_drains_is_healthy(flask: Flask, client: FlaskClient) -> None:
+    serve(flask).registry.drain()
+    assert client.get("/health").status_code == 200
+
+
 def test_health_names_the_address_that_refuses_connections(flask: Flask, client: FlaskClient) -> None:
     serve(flask)
     refusing = "127.0.0.1:5010 refuses connections"
