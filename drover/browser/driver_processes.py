@@ -81,6 +81,7 @@ class DriverProcesses:
             BrowserUnavailable: It did not start; the message has its last log lines. Nothing of it is left.
             SessionLost: The session is no longer wanted.
         """
+        what = ""
         for _ in range(DRIVER_STARTS):
             if not wanted():
                 raise SessionLost("The session was closed while its browser was being started; retry")
@@ -90,11 +91,12 @@ class DriverProcesses:
             port = _await_port(process, folder.driver_output, deadline.within(DRIVER_START_S))
             if identity is not None and port is not None:
                 return identity, f"http://127.0.0.1:{port}{base}"
+            what = _not_started(process.poll())
             self.end(folder, identity, spared)
             self.reap(process.pid)
             if _PORT_TAKEN not in _text(folder.driver_output):
                 break
-        raise BrowserUnavailable(start_diagnostics.explain_failure("ChromeDriver did not start", folder))
+        raise BrowserUnavailable(start_diagnostics.explain_failure(what, folder))
 
     def end(
         self, folder: SessionFolder, driver: ProcessIdentity | None, spared: ProcessIdentity | None
@@ -195,6 +197,14 @@ def _not_run(program: str, error: OSError) -> str:
     else:
         advice = "set DROVER_CHROMEDRIVER to one that can, or put it back, then retry"
     return f"ChromeDriver ({program}) cannot be run: {error.strerror or error}; {advice}"
+
+
+def _not_started(exit_code: int | None) -> str:
+    if exit_code is None:
+        return f"ChromeDriver did not listen within {DRIVER_START_S:g} s"
+    if exit_code < 0:
+        return f"ChromeDriver was ended by signal {-exit_code} during its start"
+    return f"ChromeDriver exited with code {exit_code} during its start"
 
 
 def _environment(environ: Mapping[str, str], folder: SessionFolder) -> dict[str, str]:

@@ -24,6 +24,9 @@ from drover.core.errors import BrowserUnavailable, SessionLost
 
 ANSWER_S = 0.5
 COMMAND_S = 5.0
+STOP_S = 2.0
+"""How long a page may be silent, without any script running, until what it loads is stopped: while the next
+page is awaited from another process, it does not answer, and no ChromeDriver can attach (seen with 150)."""
 BLOCKED_S = 3.0
 """How long a page may be silent, without any script running, that may have a dialog without an event."""
 IDLE_S = 20.0
@@ -37,15 +40,20 @@ COMPUTING = 0.05
 class Action(Enum):
     """What is done to a page as the last resort."""
 
+    STOP = "stop"
+    """It stays as it is, but the page that it is about to become is given up."""
     CLOSE = "close"
     RELOAD = "reload"
     LEAVE = "about:blank"
     """Chrome gives the page another process then, so this works even while a script never ends."""
 
 
+_NAMES = {Action.CLOSE: "popup", Action.STOP: "load"}
+
+
 @dataclass(frozen=True, slots=True)
 class LastResort:
-    """A page that is given up, so that the others and the browser are kept."""
+    """A page that is given up, or what it loads, so that the others and the browser are kept."""
 
     action: Action
     page: PageTarget
@@ -53,7 +61,7 @@ class LastResort:
     @property
     def lost(self) -> str:
         """The page as `recovery.lost` names it."""
-        return f"{'popup' if self.action is Action.CLOSE else 'page'}:{_address(self.page.url)}"
+        return f"{_NAMES.get(self.action, 'page')}:{_address(self.page.url)}"
 
 
 def last_resort(
@@ -67,12 +75,14 @@ def last_resort(
         answers: The dialogs that were answered.
         tried: What was done last to pages that were given up already, by target id.
     """
-    left = [page for page in silent if tried.get(page.target_id) in {None, Action.RELOAD}]
+    left = [page for page in silent if tried.get(page.target_id) in {None, Action.STOP, Action.RELOAD}]
     for page in left:
         if answers.count(page.target_id) > MAX_DIALOGS:
             return LastResort(Action.LEAVE, page)
         if page.crashed and page.target_id not in tried:
             return LastResort(Action.RELOAD, page)
+        if idle_s >= STOP_S and page.target_id not in tried:
+            return LastResort(Action.STOP, page)
     unwatched = [page for page in left if not page.watched]
     suspects = unwatched or left
     if not suspects or idle_s < (BLOCKED_S if unwatched else IDLE_S):
@@ -80,7 +90,7 @@ def last_resort(
     popups = [page for page in suspects if page.opened_by_script]
     if popups:
         return LastResort(Action.CLOSE, popups[-1])
-    action = Action.LEAVE if suspects[-1].target_id in tried else Action.RELOAD
+    action = Action.LEAVE if tried.get(suspects[-1].target_id) is Action.RELOAD else Action.RELOAD
     return LastResort(action, suspects[-1])
 
 
@@ -125,7 +135,8 @@ class PageWait:
             given_up = last_resort(silent, activity.idle_s(), self._answers, self._tried)
             if given_up is not None:
                 self._give_up(given_up)
-                activity = None
+                # A page that was stopped, and does not answer at once, is no different from before.
+                activity = activity if given_up.action is Action.STOP else None
 
     def leave_endless_dialogs(self) -> None:
         """Leave the pages that open one dialog after another, which keeps a ChromeDriver from attaching.
@@ -153,6 +164,8 @@ class PageWait:
         try:
             if one.action is Action.CLOSE:
                 self._connection.call("Target.closeTarget", COMMAND_S, targetId=target_id)
+            elif one.action is Action.STOP:
+                self._connection.call_page(target_id, "Page.stopLoading", COMMAND_S)
             elif one.action is Action.LEAVE:
                 self._connection.call_page(target_id, "Page.navigate", COMMAND_S, url=Action.LEAVE.value)
             else:
@@ -162,8 +175,9 @@ class PageWait:
                 raise
             # It was closed in the meantime.
             return
-        if one.lost not in self._lost:
-            self._lost.append(one.lost)
+        stopped = LastResort(Action.STOP, one.page).lost
+        self._lost = [name for name in self._lost if name not in {one.lost, stopped}]
+        self._lost.append(one.lost)
 
 
 class _Activity:

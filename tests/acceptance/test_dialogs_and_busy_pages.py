@@ -11,7 +11,7 @@ import pytest
 
 from tests.acceptance.driver_commands import Driver
 from tests.acceptance.faults import kill
-from tests.acceptance.pages import Pages
+from tests.acceptance.pages import Gate, Pages
 from tests.acceptance.service import Json, Service, assert_no_trace, expect, running
 from tests.machine import wait_until
 
@@ -186,3 +186,15 @@ def test_a_page_that_opens_dialogs_without_end_is_left_and_the_others_are_kept(
     client = recover(service, before, {"dialog:alert"}, perhaps={f"page:{pages.url('/form')}"})
     assert client.address() == pages.url("/red")
     assert len(client.windows()) == 2
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_page_whose_next_page_is_awaited_from_a_slow_server_keeps_its_form(
+    service: Service, pages: Pages, slow_page: Gate, host: str
+) -> None:
+    before, client = create(service, pages)
+    address = slow_page.url.replace("127.0.0.1", host)
+    client.run("const address = arguments[0]; setTimeout(() => { location = address; }, 50)", address)
+    slow_page.wait_until_requested()
+    client = recover(service, before, {f"load:{pages.url('/form')}"})
+    assert_form_is_kept(client)

@@ -14,12 +14,22 @@ from drover.browser import page_wait
 from drover.browser.devtools_connection import Connection, DevToolsFailed
 from drover.browser.dialogs import Dialog, DialogAnswers
 from drover.browser.page_targets import PageTarget
-from drover.browser.page_wait import BLOCKED_S, IDLE_S, MAX_DIALOGS, Action, LastResort, PageWait, last_resort
+from drover.browser.page_wait import (
+    BLOCKED_S,
+    IDLE_S,
+    MAX_DIALOGS,
+    STOP_S,
+    Action,
+    LastResort,
+    PageWait,
+    last_resort,
+)
 from drover.core.deadline import Deadline
 from drover.core.errors import BrowserUnavailable, SessionLost
 
 WATCHED = PageTarget("P1", "http://a/b?token=secret#part", watched=True)
 UNWATCHED = replace(WATCHED, watched=False)
+STOPPED = {"P1": Action.STOP, "P2": Action.STOP}
 POPUP = replace(UNWATCHED, target_id="P2", opened_by_script=True)
 
 
@@ -36,16 +46,28 @@ def answers(**dialogs: int) -> DialogAnswers:
     ("pages", "idle_s", "tried", "expected"),
     [
         ([WATCHED], 0.0, {}, None),
-        ([WATCHED], IDLE_S - 1, {}, None),
-        ([WATCHED], IDLE_S, {}, LastResort(Action.RELOAD, WATCHED)),
-        ([UNWATCHED], BLOCKED_S - 1, {}, None),
-        ([UNWATCHED], BLOCKED_S, {}, LastResort(Action.RELOAD, UNWATCHED)),
+        ([WATCHED], STOP_S, {}, LastResort(Action.STOP, WATCHED)),
+        ([UNWATCHED, POPUP], STOP_S, {"P1": Action.STOP}, LastResort(Action.STOP, POPUP)),
+        ([WATCHED], IDLE_S - 1, STOPPED, None),
+        ([WATCHED], IDLE_S, STOPPED, LastResort(Action.RELOAD, WATCHED)),
+        ([UNWATCHED], BLOCKED_S - 0.1, STOPPED, None),
+        ([UNWATCHED], BLOCKED_S, STOPPED, LastResort(Action.RELOAD, UNWATCHED)),
         ([UNWATCHED], BLOCKED_S, {"P1": Action.RELOAD}, LastResort(Action.LEAVE, UNWATCHED)),
         ([UNWATCHED], 1e6, {"P1": Action.LEAVE}, None),
-        ([UNWATCHED, POPUP], BLOCKED_S, {}, LastResort(Action.CLOSE, POPUP)),
-        ([WATCHED, POPUP], BLOCKED_S, {}, LastResort(Action.CLOSE, POPUP)),
-        ([UNWATCHED, replace(POPUP, watched=True)], BLOCKED_S, {}, LastResort(Action.RELOAD, UNWATCHED)),
-        ([UNWATCHED, POPUP], BLOCKED_S, {"P2": Action.CLOSE}, LastResort(Action.RELOAD, UNWATCHED)),
+        ([UNWATCHED, POPUP], BLOCKED_S, STOPPED, LastResort(Action.CLOSE, POPUP)),
+        ([WATCHED, POPUP], BLOCKED_S, STOPPED, LastResort(Action.CLOSE, POPUP)),
+        (
+            [UNWATCHED, replace(POPUP, watched=True)],
+            BLOCKED_S,
+            STOPPED,
+            LastResort(Action.RELOAD, UNWATCHED),
+        ),
+        (
+            [UNWATCHED, POPUP],
+            BLOCKED_S,
+            STOPPED | {"P2": Action.CLOSE},
+            LastResort(Action.RELOAD, UNWATCHED),
+        ),
         ([], 1e6, {}, None),
     ],
 )
@@ -83,14 +105,16 @@ pages = st.builds(
     st.lists(pages, max_size=3, unique_by=lambda page: page.target_id),
     st.dictionaries(st.sampled_from(["P1", "P2", "P3"]), st.integers(0, 2 * MAX_DIALOGS)),
 )
-def test_a_page_is_given_up_at_most_twice(silent: list[PageTarget], dialogs: dict[str, int]) -> None:
+def test_a_page_is_given_up_at_most_twice_after_its_loading_was_stopped(
+    silent: list[PageTarget], dialogs: dict[str, int]
+) -> None:
     tried: dict[str, Action] = {}
     actions: list[LastResort] = []
     while (found := last_resort(silent, 1e6, answers(**dialogs), tried)) is not None:
         assert found.page in silent
         actions.append(found)
         tried[found.page.target_id] = found.action
-        assert len(actions) <= 2 * len(silent)
+        assert len(actions) <= 3 * len(silent)
 
 
 class FakeConnection:
@@ -153,10 +177,21 @@ def test_a_page_whose_script_runs_is_waited_for() -> None:
     assert connection.commands == []
 
 
+def test_a_page_that_answers_when_its_loading_was_stopped_is_kept() -> None:
+    connection = FakeConnection([(WATCHED,)] * 3 + [()])
+    wait = wait_for(connection)
+    assert connection.commands == [("Page.stopLoading", "P1")]
+    assert wait.lost == ("load:http://a/b",)
+
+
 def test_a_blocked_popup_is_closed_and_then_its_opener_is_reloaded() -> None:
     connection = FakeConnection([(UNWATCHED, POPUP)] * 9 + [(UNWATCHED,)] * 9 + [()])
     wait = wait_for(connection)
-    assert connection.commands[0] == ("Target.closeTarget", "P2")
+    assert connection.commands[:3] == [
+        ("Page.stopLoading", "P1"),
+        ("Page.stopLoading", "P2"),
+        ("Target.closeTarget", "P2"),
+    ]
     assert ("Page.reload", "P1") in connection.commands
     assert wait.lost == ("popup:http://a/b", "page:http://a/b")
 

@@ -233,14 +233,24 @@ def test_a_browser_that_dies_during_the_attempt_is_replaced() -> None:
 def test_a_profile_on_which_chrome_dies_is_set_aside_if_chrome_starts_on_a_new_one(
     state: SavedState | None, method: Method
 ) -> None:
-    world = World(answers=False, failures={"start": [DIED, None]})
+    world = World(answers=False, failures={"start": [DIED, DIED, None]})
     recovered = world.recover(Cause.BROWSER_GONE, state)
     assert (recovered.method, recovered.lost) == (method, ("profile",))
     assert recovered.set_aside is not None
     assert (world.profile, world.aside) == (NEW, OLD)
 
 
-@pytest.mark.parametrize("failures", [[UNAVAILABLE], [DIED, UNAVAILABLE], [DIED, DIED]])
+def test_a_profile_on_which_chrome_dies_only_once_is_kept() -> None:
+    world = World(answers=False, failures={"start": [DIED, None]})
+    recovered = world.recover(Cause.BROWSER_GONE, SAVED)
+    assert (recovered.method, recovered.lost, recovered.set_aside) == (Method.RESTORED, (), None)
+    assert (world.profile, world.aside) == (OLD, None)
+
+
+@pytest.mark.parametrize(
+    "failures",
+    [[UNAVAILABLE], [DIED, UNAVAILABLE], [DIED, DIED, UNAVAILABLE], [DIED, DIED, DIED]],
+)
 def test_a_profile_is_kept_if_no_browser_can_be_started(failures: list[Exception | None]) -> None:
     world = World(answers=False, failures={"start": failures})
     with pytest.raises(BrowserUnavailable):
@@ -249,7 +259,7 @@ def test_a_profile_is_kept_if_no_browser_can_be_started(failures: list[Exception
 
 
 def test_a_new_browser_is_ended_if_the_old_profile_cannot_be_set_aside() -> None:
-    world = World(answers=False, failures={"start": [DIED, None], "keep": [UNAVAILABLE]})
+    world = World(answers=False, failures={"start": [DIED, DIED, None], "keep": [UNAVAILABLE]})
     with pytest.raises(BrowserUnavailable):
         world.recover(Cause.BROWSER_GONE, SAVED)
     assert (world.profile, world.browsers) == (OLD, set())
@@ -304,7 +314,7 @@ STEPS = ("examine", "reattach", "stop", "prepare", "start", "replaced", "keep", 
 worlds = st.builds(
     World,
     answers=st.sampled_from([True, False, None]),
-    failures=st.fixed_dictionaries({name: st.lists(errors, max_size=3) for name in STEPS}),
+    failures=st.fixed_dictionaries({name: st.lists(errors, max_size=4) for name in STEPS}),
     profile=st.sampled_from([OLD, None]),
     dies_meanwhile=st.booleans(),
 )
