@@ -239,7 +239,12 @@ class SessionManager:
         """Why no session can be started now; None if nothing is known against it."""
         if self.registry.stopping:
             return "the service is stopping"
-        return self._repository.trouble or self._folders.room.shortage or self._launcher.unavailable
+        return (
+            self._repository.trouble
+            or self._folders.room.shortage
+            or self.registry.memory.shortage()
+            or self._launcher.unavailable
+        )
 
     def stop(self, *, keep_browsers: bool) -> tuple[str, ...]:
         """Accept no more requests, fail all waiting callers, and close every session within `STOP_S` seconds.
@@ -299,10 +304,7 @@ class SessionManager:
             self._decline(self.registry.leave(outcome))
             if isinstance(error, ClientDisconnected):
                 raise
-            raise AtCapacity(
-                f"All {self.registry.max_sessions} sessions are in use and none became free in time; "
-                "close one, or retry later"
-            ) from error
+            raise AtCapacity(self.registry.refusal) from error
 
     def _decline(self, outcome: Available | InProgress | Reserved | None) -> None:
         """Release what was granted just as its caller left the wait queue."""

@@ -61,6 +61,7 @@ def _(event: events.ServiceStopping) -> TimelineEntry | None:
 
 
 @timeline_entry.register(events.BrowserDoubtful)
+@timeline_entry.register(events.MemoryShort)
 @timeline_entry.register(events.StoreSetAside)
 @timeline_entry.register(events.DataFolderPutBack)
 @timeline_entry.register(events.StoreFailed)
@@ -69,6 +70,11 @@ def _(event: events.ServiceStopping) -> TimelineEntry | None:
 @timeline_entry.register(events.UpkeepFailed)
 def _(event: Event) -> TimelineEntry | None:
     return TimelineEntry("trouble", event.message)
+
+
+@timeline_entry.register
+def _(event: events.MemoryAvailable) -> TimelineEntry | None:
+    return TimelineEntry("service", event.message)
 
 
 @timeline_entry.register
@@ -127,6 +133,11 @@ def _(event: events.ProfileShrunk) -> TimelineEntry | None:
 @timeline_entry.register
 def _(event: events.SessionAppearsDead) -> TimelineEntry | None:
     return TimelineEntry("trouble", f"Found dead: {event.reason}", event.session_id)
+
+
+@timeline_entry.register
+def _(event: events.SessionRecycling) -> TimelineEntry | None:
+    return TimelineEntry("recovery", f"Gets a new browser: {event.reason}", event.session_id)
 
 
 _RECOVERY_METHODS = {

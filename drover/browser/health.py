@@ -54,6 +54,8 @@ class Cause(str, Enum):
     BROWSER_HUNG = "browser_hung"
     TAB_CRASHED = "tab_crashed"
     WINDOW_GONE = "window_gone"
+    RECYCLED = "recycled"
+    """Nothing is wrong: an unused session got a new browser, as the settings ask."""
 
 
 @dataclass(frozen=True, slots=True)

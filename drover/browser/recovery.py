@@ -118,6 +118,7 @@ class Recoverer:
         devtools: The DevTools connections to the browsers.
         profiles: The profiles in the sessions' folders.
         examine: Returns whether a browser lives.
+        await_memory: Waits until there is enough memory for a browser; raises `AtCapacity`.
     """
 
     def __init__(
@@ -127,18 +128,21 @@ class Recoverer:
         devtools: DevTools,
         profiles: Profiles,
         examine: Examine,
+        await_memory: Callable[[Deadline, StillWanted], None],
     ) -> None:
         self._launcher = launcher
         self._reattacher = reattacher
         self._devtools = devtools
         self._profiles = profiles
         self._examine = examine
+        self._await_memory = await_memory
 
     def recover(self, context: RecoveryContext, deadline: Deadline, wanted: StillWanted) -> Recovered:
         """Recover a session by the first method that is possible.
 
         Raises:
             BrowserLeftAlone: A step failed; the browser lives, with every page as it was.
+            AtCapacity: There is not enough memory for a new browser.
             BrowserUnavailable: A step failed; the profile is as it was.
             CleanupIncomplete: The remaining processes of the session could not be ended.
             SessionLost: The session is no longer wanted.
@@ -153,6 +157,17 @@ class Recoverer:
                 return result
             found = result
         return self._replace(context, found, deadline, wanted)
+
+    def recycle(self, context: RecoveryContext, deadline: Deadline, wanted: StillWanted) -> Recovered:
+        """Exchange the browser of a session that nobody uses for a new one on the same profile.
+
+        Raises:
+            AtCapacity: The browser is ended, and there is not enough memory for a new one.
+            BrowserUnavailable: A step failed; the profile is as it was.
+            CleanupIncomplete: The processes of the session could not be ended.
+            SessionLost: The session is no longer wanted.
+        """
+        return self._replace(context, BrowserGone("It is recycled"), deadline, wanted)
 
     def accept(self, context: RecoveryContext) -> None:
         """Take note that the result of a recovery was published, with what it has cost."""
@@ -203,6 +218,7 @@ class Recoverer:
     ) -> Recovered:
         """Start a new browser for one that is proven to be gone, and restore what was saved of it."""
         self._end_remains(context, gone)
+        self._await_memory(deadline, wanted)
         had_profile = self._profiles.prepare(context.folder)
         lost: tuple[str, ...] = () if had_profile else (LOST_PROFILE,)
         set_aside = None

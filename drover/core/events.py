@@ -341,6 +341,32 @@ class ProfileShrunk(Event):
 
 
 @dataclass(frozen=True)
+class MemoryShort(Event):
+    """So little memory is available that no browser starts."""
+
+    level = logging.WARNING
+    text = "No browser starts: {shortage}"
+    shortage: str
+
+
+@dataclass(frozen=True)
+class MemoryAvailable(Event):
+    """There is enough memory to start browsers again."""
+
+    text = "Browsers start again: {available_mb} MB of memory are available"
+    available_mb: int
+
+
+@dataclass(frozen=True)
+class SessionRecycling(Event):
+    """An unused session gets a new browser, because its browser is old or large."""
+
+    text = "Session {session_id} is recycled: {reason}"
+    session_id: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class SessionAppearsDead(Event):
     """A health check found the ChromeDriver or the browser of a session dead or hung."""
 

@@ -185,6 +185,20 @@ class Settings(BaseSettings):
     max_profile_mb: int = Field(
         default=2048, ge=0, description="MB that a session's profile may have; 0 = no limit"
     )
+    min_free_memory_mb: int = Field(
+        default=256, ge=0, description="MB of memory that must be available to start a browser; 0 = no limit"
+    )
+    recycle_after: float = Field(
+        default=0,
+        ge=0,
+        allow_inf_nan=False,
+        description="seconds after which an unused session gets a new browser; 0 = never",
+    )
+    recycle_memory_mb: int = Field(
+        default=0,
+        ge=0,
+        description="MB of memory above which an unused session gets a new browser; 0 = never",
+    )
     cleanup_interval: float = Field(
         default=0,
         ge=0,

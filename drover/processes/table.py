@@ -29,6 +29,7 @@ __all__ = [
     "ProcessTable",
     "identify",
     "liveness",
+    "seconds_since_start",
     "snapshot",
     "started_at",
 ]
@@ -194,6 +195,11 @@ def started_at(pid: int) -> float | None:
     """Return when the process that has this pid now started; None if there is none, or it cannot be read."""
     stat = reader.read_stat(pid)
     return None if stat is None or stat.status is ProcessStatus.ZOMBIE else stat.started
+
+
+def seconds_since_start(identity: ProcessIdentity) -> float:
+    """Return how long ago this process started, in seconds."""
+    return max(0.0, reader.now() - identity.started)
 
 
 def liveness(identity: ProcessIdentity) -> Liveness:

@@ -42,7 +42,10 @@ from drover.processes.host.network_shares import network_share
 from drover.server.port_watch import PortWatch
 from drover.sessions.background.disk_limits import DiskLimits, Limits
 from drover.sessions.background.keep_alive import KeepAliveVisitor
+from drover.sessions.background.memory_meter import RECYCLING_S, USUAL_S, MemoryMeter
+from drover.sessions.background.memory_watch import MemoryWatch
 from drover.sessions.background.periodic_tasks import PeriodicTasks, Task
+from drover.sessions.background.recycling import RecycleLimits, Recycler
 from drover.sessions.background.start_probe import StartProbe
 from drover.sessions.background.warm_pool import WarmPool
 from drover.sessions.lifecycle.adopter import SessionAdopter
@@ -82,6 +85,7 @@ EXPIRY_TICK_S = 600.0
 SIGN_OF_LIFE_S = 10.0
 SAVE_TICK_S = 1.0
 DISK_TICK_S = 1.0
+RECYCLE_TICK_S = 1.0
 REAP_TICK_S = 5.0
 ROOM_TICK_S = 1.0
 JOBS_S = 3.0
@@ -141,6 +145,9 @@ class Drover:
         self._devtools = DevTools(settings.max_downloads_mb)
         state_saver = StateSaver(self._devtools, self._repository.save_state, self._jobs)
         profiles = Profiles(self._folders)
+        self._memory_watch = MemoryWatch(
+            self._registry, self.hub.emit, settings.min_free_memory_mb, settings.queue_timeout
+        )
         worker = SessionWorker(
             self._registry,
             self._launcher,
@@ -151,6 +158,7 @@ class Drover:
                 self._devtools,
                 profiles,
                 partial(examine, timeout=settings.health_timeout),
+                self._memory_watch.wait,
             ),
             self._devtools,
             state_saver,
@@ -210,6 +218,7 @@ class Drover:
             Limits(settings.max_downloads_mb, settings.max_profile_mb),
         )
         tasks = [
+            *self._memory_tasks(worker),
             Task("disk limits", DISK_TICK_S, disk_limits.tick),
             Task("idle sessions", IDLE_TICK_S, closer.close_idle),
             Task("drain", IDLE_TICK_S, self.drain.tick),
@@ -253,6 +262,16 @@ class Drover:
             self._driver_access, self._threads.commands, probe_timeout=settings.health_timeout
         )
 
+    def _memory_tasks(self, worker: SessionWorker) -> list[Task]:
+        limits = RecycleLimits(self.settings.recycle_after, self.settings.recycle_memory_mb)
+        meter = MemoryMeter(self._registry, self._jobs, RECYCLING_S if limits.memory_mb else USUAL_S)
+        recycler = Recycler(self._registry, worker, self.hub.emit, limits)
+        tasks = [
+            Task("available memory", IDLE_TICK_S, self._memory_watch.tick),
+            Task("memory of sessions", REAP_TICK_S, meter.tick),
+        ]
+        return [*tasks, Task("recycling", RECYCLE_TICK_S, recycler.tick)] if limits.are_set else tasks
+
     def take_possession(self) -> None:
         """Lock the data folder, so that no other instance works in it, and check that a browser can be found.
 
@@ -261,6 +280,7 @@ class Drover:
         """
         self._folders.check()
         self._folders.room.read()
+        self._memory_watch.tick()
         self._lock.acquire()
         self._at_stop("the lock of the data folder", self._lock.release)
         share = network_share(self.settings.data_dir)

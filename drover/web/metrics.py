@@ -233,6 +233,16 @@ class _Gauges(Collector):
             ("drover_waiting_requests", "Requests in the wait queue", self._sessions.waiting),
             ("drover_healthy", "1 if browsers can be handed out, otherwise 0", int(self._is_healthy())),
             (
+                "drover_memory_available_bytes",
+                "Memory that new browsers can have: the machine's, or less if a container limits it",
+                self._sessions.memory.available_mb * BYTES_PER_MB,
+            ),
+            (
+                "drover_memory_short",
+                "1 while no browser starts because memory is short, otherwise 0",
+                int(self._sessions.memory.shortage() is not None),
+            ),
+            (
                 "drover_sessions_memory_bytes",
                 "Memory of all sessions' processes, shared pages counted once; measured every five minutes",
                 round(memory_mb * BYTES_PER_MB),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -20,10 +19,7 @@ from drover.core.backoff import NO_FAILURES
 from drover.core.deadline import Deadline, DeadlineExceeded
 from drover.core.errors import BrowserUnavailable, RecoveryFailed
 from drover.core.jobs import Job, JobKind, Jobs
-from drover.processes.cleanup.session_processes import pids_by_session
 from drover.processes.helpers import look_at_helpers
-from drover.processes.host.memory import memory_held_mb
-from drover.processes.table import snapshot
 from drover.processes.termination import end
 from drover.sessions.lifecycle.crash_backoff import Pause, next_attempt
 from drover.sessions.lifecycle.session_worker import SessionWorker
@@ -33,7 +29,6 @@ from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Session, SessionState
 
 WATCH_S = 30.0
-MEMORY_EVERY_S = 300.0
 HELPERS_SETTLE_S = 0.5
 PROBE_PAUSE_S = 0.02
 
@@ -46,13 +41,13 @@ class CheckResult:
 
 
 class HealthMonitor:
-    """Checks sessions, has dead ones recovered, and measures their memory.
+    """Checks sessions, and has dead ones recovered.
 
     Args:
         registry: The list of sessions.
         worker: Recovers dead sessions.
         devtools: The DevTools connections, for the signals that they have seen.
-        jobs: Run the periodic checks and measurements.
+        jobs: Run the periodic checks.
         probe_timeout: Seconds that one health probe waits.
     """
 
@@ -69,7 +64,6 @@ class HealthMonitor:
         self._devtools = devtools
         self._probe_timeout = probe_timeout
         self._jobs = jobs
-        self._measured_at: dict[str, float] = {}
         self._probes: SingleFlight[HealthReadings] = SingleFlight()
 
     def check_and_recover(self, session: Session, deadline: Deadline) -> CheckResult | None:
@@ -143,27 +137,10 @@ class HealthMonitor:
 
     def watch(self) -> None:
         """Begin to check all sessions that are not in use, in parallel; one that hangs delays no other."""
-        sessions = self._registry.sessions()
-        present = {session.session_id for session in sessions}
-        self._measured_at = {name: at for name, at in self._measured_at.items() if name in present}
-        for session in sessions:
+        for session in self._registry.sessions():
             if session.evictable:
                 job = Job(JobKind.WATCH, session.session_id, session.birth)
                 self._jobs.begin(job, partial(self._watch_one, session))
-        due_before = time.monotonic() - MEMORY_EVERY_S
-        # A value measured before the browser runs would be shown for minutes as the session's memory.
-        started = [one for one in sessions if one.running is not None]
-        due = [one for one in started if self._measured_at.get(one.session_id, float("-inf")) <= due_before]
-        if due:
-            self._measured_at |= dict.fromkeys((one.session_id for one in due), time.monotonic())
-            self._jobs.begin(Job(JobKind.MEMORY), partial(self._measure, due))
-
-    def _measure(self, sessions: Sequence[Session]) -> None:
-        """Record how much memory the sessions' processes hold; takes about 2 ms per process."""
-        pids = pids_by_session(snapshot())
-        for session in sessions:
-            held = round(memory_held_mb(pids.get(session.folder.marked_session(), ())), 1)
-            self._registry.note(session, memory_mb=held)
 
     def _watch_one(self, session: Session) -> None:
         try:

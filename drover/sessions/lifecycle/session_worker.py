@@ -19,14 +19,16 @@ from drover.browser import driver_client, health
 from drover.browser.browser_starter import BrowserStarter
 from drover.browser.devtools import DevTools
 from drover.browser.devtools_connection import DevToolsFailed
-from drover.browser.health import Assessment, Health, Silence
+from drover.browser.health import Assessment, Cause, Health, Silence
 from drover.browser.launcher import Launcher
 from drover.browser.recovery import Method, Recovered, Recoverer, Recovery, RecoveryContext
 from drover.browser.running_browser import RunningBrowser
 from drover.browser.saved_state import Into, Restored
 from drover.core import events
+from drover.core.backoff import Failures
 from drover.core.deadline import Deadline
 from drover.core.errors import (
+    AtCapacity,
     BrowserLeftAlone,
     BrowserUnavailable,
     CleanupIncomplete,
@@ -125,6 +127,10 @@ class SessionWorker:
         """Begin to recover a dead session after a pause; the result of its work is the ready session."""
         self._begin(JobKind.RECOVERY, reserved, partial(self._recover, found=found, pause_s=pause_s))
 
+    def recycle(self, reserved: Reserved) -> None:
+        """Begin to exchange the browser of an unused session; the result of its work is the ready session."""
+        self._begin(JobKind.RECOVERY, reserved, self._recycle)
+
     def close(self, reserved: Reserved, why: CloseReason) -> None:
         """Begin to close a session; its work is done when it has been removed from the list."""
         self._begin(JobKind.CLOSE, reserved, partial(self._close, why=why))
@@ -202,35 +208,59 @@ class SessionWorker:
             self._emit(events.SessionAppearsDead(session.session_id, found.reason or found.cause.value))
             self._emit(events.ConnectionErrorDetected(session.session_id))
             self._pause(session, pause_s)
+            context = self._context(session, found.cause)
             orphans_killed = self._end_orphans()
-            context = RecoveryContext(
-                session.folder,
-                session.capabilities,
-                session.running,
-                found.cause,
-                self._state_saver.state_of(session),
-                session.window,
-                session.driver_state,
-            )
             recovered = self._recoverer.recover(context, Deadline(START_S), self._wanted(session))
-            if recovered.set_aside is not None:
-                self._emit(events.ProfileSetAside(session.session_id, str(recovered.set_aside)))
-            if recovered.restored is not None:
-                # Before it is published: the first save must not overwrite what it has not received.
-                self._remember(session, recovered.restored)
-            unrestored = recovered.restored.lost if recovered.restored is not None else ()
-            recovery = Recovery(
-                found.cause,
-                recovered.method,
-                orphans_killed,
-                _milliseconds_since(begun),
-                (*recovered.lost, *unrestored),
-                state_restored=not unrestored,
-            )
-            published = self._publish_recovered(session, context, recovered, recovery)
-            self._recoverer.accept(context)
+            return self._finish_recovery(session, context, recovered, begun, orphans_killed)
         except Exception as error:
-            raise self._not_recovered(session, found, error) from error
+            raise self._not_recovered(session, found.cause, error) from error
+
+    def _recycle(self, reserved: Reserved) -> Session:
+        session, begun = reserved.session, time.monotonic()
+        try:
+            self._state_saver.save_now([session])
+            context = self._context(session, Cause.RECYCLED)
+            recovered = self._recoverer.recycle(context, Deadline(START_S), self._wanted(session))
+            return self._finish_recovery(session, context, recovered, begun, orphans_killed=0)
+        except Exception as error:
+            raise self._not_recovered(session, Cause.RECYCLED, error) from error
+
+    def _context(self, session: Session, cause: Cause) -> RecoveryContext:
+        return RecoveryContext(
+            session.folder,
+            session.capabilities,
+            session.running,
+            cause,
+            self._state_saver.state_of(session),
+            session.window,
+            session.driver_state,
+        )
+
+    def _finish_recovery(
+        self,
+        session: Session,
+        context: RecoveryContext,
+        recovered: Recovered,
+        begun: float,
+        orphans_killed: int,
+    ) -> Session:
+        """Publish a recovered session with what the recovery has cost."""
+        if recovered.set_aside is not None:
+            self._emit(events.ProfileSetAside(session.session_id, str(recovered.set_aside)))
+        if recovered.restored is not None:
+            # Before it is published: the first save must not overwrite what it has not received.
+            self._remember(session, recovered.restored)
+        unrestored = recovered.restored.lost if recovered.restored is not None else ()
+        recovery = Recovery(
+            context.cause,
+            recovered.method,
+            orphans_killed,
+            _milliseconds_since(begun),
+            (*recovered.lost, *unrestored),
+            state_restored=not unrestored,
+        )
+        published = self._publish_recovered(session, context, recovered, recovery)
+        self._recoverer.accept(context)
         self._emit(
             events.SessionRecovered(
                 session.session_id,
@@ -246,6 +276,7 @@ class SessionWorker:
         self, session: Session, context: RecoveryContext, recovered: Recovered, recovery: Recovery
     ) -> Session:
         """Publish a recovered session; if that fails, end what the recovery has started."""
+        has_crashed = recovery.cause is not Cause.RECYCLED
         try:
             return self._publish(
                 session,
@@ -253,7 +284,8 @@ class SessionWorker:
                 driver_state=recovered.driver_state,
                 recoveries=session.recoveries + 1,
                 last_recovery=recovery,
-                crash_loop=CRASHES.failed(session.crash_loop, time.monotonic()),
+                memory_mb=None,
+                crash_loop=self._crashed_again(session) if has_crashed else session.crash_loop,
             )
         except BrowserUnavailable as error:
             self._recoverer.undo(context, recovered)
@@ -264,23 +296,26 @@ class SessionWorker:
             self._recoverer.undo(context, recovered)
             raise
 
-    def _not_recovered(self, session: Session, found: Assessment, error: Exception) -> Exception:
+    def _crashed_again(self, session: Session) -> Failures:
+        return CRASHES.failed(session.crash_loop, time.monotonic())
+
+    def _not_recovered(self, session: Session, cause: Cause, error: Exception) -> Exception:
         overtaken = self._overtaken(session)
         if overtaken is not None:
             self._clear_overtaken(session)
             return overtaken
-        cause = found.cause.value if found.cause else ""
-        self._emit(events.SessionRecoveryFailed(session.session_id, cause, str(error)))
+        self._emit(events.SessionRecoveryFailed(session.session_id, cause.value, str(error)))
         # Published as ready although it is dead: the next request finds it dead and retries the recovery.
         # A browser that lives has not crashed again: its session is recovered as soon as that is possible.
-        has_crashed = not isinstance(error, BrowserLeftAlone)
-        crash_loop = (
-            CRASHES.failed(session.crash_loop, time.monotonic()) if has_crashed else session.crash_loop
+        has_crashed = not isinstance(error, (BrowserLeftAlone, AtCapacity))
+        self._registry.publish(
+            session, crash_loop=self._crashed_again(session) if has_crashed else session.crash_loop
         )
-        self._registry.publish(session, crash_loop=crash_loop)
+        if isinstance(error, AtCapacity):
+            return error
         return RecoveryFailed(
-            f"Session {session.session_id} could not be recovered after {cause}: {str(error).rstrip('.')}. "
-            "Retry, or delete the session."
+            f"Session {session.session_id} could not be recovered after {cause.value}: "
+            f"{str(error).rstrip('.')}. Retry, or delete the session."
         )
 
     def _pause(self, session: Session, seconds: float) -> None:

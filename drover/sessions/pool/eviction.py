@@ -20,6 +20,18 @@ def next_to_evict(sessions: Collection[Session], waiting: int) -> Session | None
     return min(candidates, key=lambda session: (not session.warm, session.last_used_mono), default=None)
 
 
+def next_to_evict_for_memory(sessions: Collection[Session], missing_mb: float) -> Session | None:
+    """Return the session to evict so that a browser may start although memory is short.
+
+    The next one as for a place, one at a time. None if all that may be evicted do not hold what is missing:
+    then other programs have the memory, and evicting would not help.
+    """
+    if any(session.state is SessionState.CLOSING for session in sessions):
+        return None
+    held_mb = sum(session.memory_mb or 0.0 for session in sessions if session.evictable)
+    return next_to_evict(sessions, waiting=1) if held_mb >= missing_mb else None
+
+
 def idle_sessions(sessions: Iterable[Session], now_mono: float) -> tuple[Session, ...]:
     """Return the sessions that have exceeded their idle timeout."""
     return tuple(session for session in sessions if session.idle_at(now_mono))

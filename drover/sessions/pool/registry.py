@@ -25,9 +25,16 @@ from drover.core.errors import (
 )
 from drover.processes.cleanup.verdicts import ProtectedSession
 from drover.sessions.pool.acquire import Available, Claim, InProgress, LookupOutcome, Reserved, Waiter, named
-from drover.sessions.pool.eviction import idle_sessions, needs_warm, next_to_evict, unused_keyed_sessions
+from drover.sessions.pool.eviction import (
+    idle_sessions,
+    needs_warm,
+    next_to_evict,
+    next_to_evict_for_memory,
+    unused_keyed_sessions,
+)
 from drover.sessions.pool.journal import Journal
 from drover.sessions.pool.leases import check_lease
+from drover.sessions.pool.memory_room import UNKNOWN, MemoryRoom
 from drover.sessions.pool.session import TRANSITIONS, Session, SessionState, changed, counted, taken_by
 from drover.sessions.pool.wait_queue import WaitQueue
 
@@ -82,6 +89,7 @@ class SessionRegistry:
         self._stopping = False
         self._draining = False
         self._gate_open = True
+        self._memory = UNKNOWN
 
     def __repr__(self) -> str:
         with self._lock:
@@ -174,6 +182,7 @@ class SessionRegistry:
         with self._lock:
             sessions = [entry.session for entry in self._entries.values()]
             free = len(sessions) < self.max_sessions and not self._queue and self._gate_open
+            free = free and self._memory_shortage() is None
             if not free or self._stopping or self._draining or not needs_warm(sessions, wanted):
                 return None
             return self._reserve(make())
@@ -278,6 +287,14 @@ class SessionRegistry:
         with self._lock:
             return self._current(session) is not None
 
+    def take_unused(self, session: Session, state: SessionState) -> Reserved | None:
+        """Begin work on a session that nobody uses at this moment; None if it is used or has changed."""
+        with self._lock:
+            entry = self._current(session)
+            if entry is None or not entry.session.evictable:
+                return None
+            return self._begin(entry, state)
+
     def take_idle(self, now_mono: float) -> tuple[Reserved, ...]:
         """Begin to close the sessions that have exceeded their idle timeout."""
         return self._take(partial(idle_sessions, now_mono=now_mono))
@@ -323,6 +340,35 @@ class SessionRegistry:
                 session.running.pids if session.running else frozenset(),
             )
             for session in self._everything()
+        )
+
+    @property
+    def memory(self) -> MemoryRoom:
+        """The last measurement of the memory."""
+        return self._memory
+
+    def set_memory(self, memory: MemoryRoom) -> None:
+        """Take note of a measurement of the memory: start what may start, or evict one session that helps."""
+        begun = None
+        with self._changing():
+            self._memory = memory
+            victim = self._victim_for_memory()
+            if victim is not None:
+                begun = self._begin(self._entries[victim.session_id], SessionState.CLOSING)
+        if begun is not None:
+            self._evict(begun)
+
+    @property
+    def refusal(self) -> str:
+        """Why a request for a new session waits: memory is short, or all places are taken."""
+        with self._lock:
+            has_place = len(self._entries) < self.max_sessions
+            shortage = self._memory_shortage() if has_place else None
+        if shortage is not None:
+            return f"No browser can start: {shortage}. Close a session or a program, or retry later"
+        return (
+            f"All {self.max_sessions} sessions are in use and none became free in time; "
+            "close one, or retry later"
         )
 
     def close_gate(self) -> tuple[Future[Any], ...]:
@@ -374,7 +420,19 @@ class SessionRegistry:
             return self._hand_out(warm, claim.make())
         if not may_reserve or not self._gate_open or len(self._entries) >= self.max_sessions:
             return None
+        if self._memory_shortage() is not None:
+            return None
         return self._reserve(replace(claim.make(), callers=1))
+
+    def _victim_for_memory(self) -> Session | None:
+        if not self._queue or not self._gate_open or self._memory.shortage() is None:
+            return None
+        candidates = [entry.session for entry in self._entries.values() if not entry.is_stuck]
+        return next_to_evict_for_memory(candidates, self._memory.missing_mb)
+
+    def _memory_shortage(self) -> str | None:
+        starting = sum(1 for one in self._entries.values() if one.session.state is SessionState.STARTING)
+        return self._memory.shortage(starting)
 
     def _reserve(self, session: Session) -> Reserved:
         work: Future[Any] = Future()

@@ -24,6 +24,7 @@ from drover.browser.saved_state import OriginStorage, Restored, SavedState
 from drover.browser.survival import BrowserGone, BrowserLives
 from drover.core.deadline import Deadline
 from drover.core.errors import (
+    AtCapacity,
     BrowserLeftAlone,
     BrowserUnavailable,
     CleanupIncomplete,
@@ -59,6 +60,7 @@ class World:
         aside: The profile that was set aside.
         dies_meanwhile: Whether the browser dies while ChromeDriver attaches to it.
         is_blank: Whether the browser had no window left.
+        memory_is_short: Whether there is not enough memory for a browser.
     """
 
     answers: bool | None = True
@@ -71,6 +73,7 @@ class World:
     aside: str | None = None
     dies_meanwhile: bool = False
     is_blank: bool = False
+    memory_is_short: bool = False
 
     def step(self, name: str) -> None:
         """Begin a step, which fails if that is configured."""
@@ -147,6 +150,10 @@ class World:
         self.step("restore")
         return Restored(state)
 
+    def await_memory(self, *_: object) -> None:
+        if self.memory_is_short:
+            raise AtCapacity("No browser can start: only 100 MB of memory are available")
+
     def forget(self, _: object) -> None:
         """Do nothing."""
 
@@ -157,6 +164,7 @@ class World:
             cast("DevTools", self),
             cast("Profiles", self),
             self.examine,
+            self.await_memory,
         )
 
     def recover(self, cause: Cause, state: SavedState | None = None) -> Recovered:
@@ -206,6 +214,26 @@ def test_a_session_without_a_browser_gets_one() -> None:
     recovered = world.recoverer().recover(bare, Deadline(60), lambda: True)
     assert recovered.method is Method.RESTORED
     assert world.steps == ["stop", "prepare", "start"]
+
+
+def test_a_browser_that_is_recycled_is_replaced_although_it_lives() -> None:
+    world = World()
+    recycled = world.recoverer().recycle(context(Cause.RECYCLED, SAVED), Deadline(60), lambda: True)
+    assert (recycled.method, recycled.lost) == (Method.RESTORED, ())
+    assert world.steps == ["stop", "prepare", "start", "restore"]
+    assert world.profile == OLD
+
+
+def test_no_browser_is_started_for_one_that_is_gone_while_memory_is_short() -> None:
+    world = World(answers=False, memory_is_short=True)
+    with pytest.raises(AtCapacity, match="100 MB"):
+        world.recover(Cause.BROWSER_GONE, SAVED)
+    assert world.steps == ["examine", "stop"]
+    assert world.profile == OLD
+
+
+def test_a_driver_is_attached_to_a_living_browser_while_memory_is_short() -> None:
+    assert World(memory_is_short=True).recover(Cause.DRIVER_GONE).method is Method.REATTACHED
 
 
 @pytest.mark.parametrize("cause", list(Cause))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from drover.sessions.pool.eviction import idle_sessions, next_to_evict
+from drover.sessions.pool.eviction import idle_sessions, next_to_evict, next_to_evict_for_memory
 from drover.sessions.pool.session import Session, SessionState
 from tests.unit.examples import session
 
@@ -43,3 +43,19 @@ def test_idle_sessions_are_those_that_exceeded_their_timeout() -> None:
         ready("c", 0, idle_timeout=0),
     ]
     assert idle_sessions(sessions, now_mono=100.0) == (sessions[0],)
+
+
+def test_the_least_recently_used_session_is_evicted_for_memory_if_that_helps() -> None:
+    sessions = [ready("b", 2, memory_mb=300.0), ready("a", 1, memory_mb=200.0)]
+    assert next_to_evict_for_memory(sessions, missing_mb=400.0) is sessions[1]
+
+
+def test_no_session_is_evicted_for_memory_that_other_programs_have() -> None:
+    sessions = [ready("a", 1, memory_mb=200.0), ready("b", 2, memory_mb=300.0, commands=1)]
+    assert next_to_evict_for_memory(sessions, missing_mb=201.0) is None
+    assert next_to_evict_for_memory([ready("a", 1)], missing_mb=1.0) is None
+
+
+def test_one_session_at_a_time_is_evicted_for_memory() -> None:
+    sessions = [session("a", state=CLOSING), ready("b", 1, memory_mb=300.0)]
+    assert next_to_evict_for_memory(sessions, missing_mb=100.0) is None

@@ -1,0 +1,80 @@
+"""Measures how much memory is available, so that no browser starts while it is short."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from drover.core import events
+from drover.core.deadline import Deadline
+from drover.core.errors import AtCapacity, SessionLost
+from drover.processes.host.available_memory import available_memory_mb, swapped_out_bytes
+from drover.sessions.pool.memory_room import MemoryRoom
+from drover.sessions.pool.registry import SessionRegistry
+
+SWAPPING_BYTES_PER_S = 2_000_000
+"""Below this, the system only moves what has not been used for long."""
+POLL_S = 0.2
+REPORT_S = 30.0
+"""Between two lines of the log: memory may be short and available again many times in a minute."""
+
+
+class MemoryWatch:
+    """The measurement of memory that decides whether a browser may start.
+
+    Args:
+        registry: The list of sessions, which holds new ones back while memory is short.
+        emit: Receives an event when memory becomes short, and when it is available again.
+        min_free_mb: What has to stay free, in units of 1,000,000 bytes; 0 = no limit.
+        patience_s: How long a recovery waits for memory.
+    """
+
+    def __init__(
+        self, registry: SessionRegistry, emit: events.Emit, min_free_mb: float, patience_s: float
+    ) -> None:
+        self._registry = registry
+        self._emit = emit
+        self._min_free_mb = min_free_mb
+        self._patience_s = patience_s
+        self._swapped = (swapped_out_bytes(), time.monotonic())
+        self._told_short = False
+        self._told_at = float("-inf")
+
+    def tick(self) -> None:
+        """Measure, and set the result in the registry; takes about 0.2 ms."""
+        self._registry.set_memory(self._measure())
+        shortage = self._registry.memory.shortage()
+        is_short, now = shortage is not None, time.monotonic()
+        if is_short == self._told_short or (is_short and now - self._told_at < REPORT_S):
+            return
+        self._told_short, self._told_at = is_short, now
+        self._emit(
+            events.MemoryShort(shortage)
+            if shortage is not None
+            else events.MemoryAvailable(round(self._registry.memory.available_mb))
+        )
+
+    def wait(self, deadline: Deadline, wanted: Callable[[], bool]) -> None:
+        """Wait until there is enough memory for the browser of a session that is recovered.
+
+        Raises:
+            AtCapacity: Memory is still short.
+            SessionLost: The session is no longer wanted.
+        """
+        patience = deadline.within(self._patience_s)
+        while (shortage := self._registry.memory.shortage()) is not None:
+            if not wanted():
+                raise SessionLost("The session was closed while it waited for memory")
+            if patience.remaining() == 0:
+                raise AtCapacity(
+                    f"No browser can start: {shortage}. Close a session or a program, or retry later"
+                )
+            time.sleep(POLL_S)
+
+    def _measure(self) -> MemoryRoom:
+        if self._min_free_mb == 0:
+            return MemoryRoom(available_memory_mb(), 0.0)
+        (before, at), now, written = self._swapped, time.monotonic(), swapped_out_bytes()
+        self._swapped = (written, now)
+        is_swapping = written - before > SWAPPING_BYTES_PER_S * max(now - at, POLL_S)
+        return MemoryRoom(available_memory_mb(), self._min_free_mb, is_swapping)
