@@ -18,10 +18,12 @@ from drover.net.asgi import (
     caller_of,
     failure_answer,
     last_answer,
-    origin_form,
     send_answer,
     unexpected,
+    with_target,
 )
+
+_ANYTHING = re.compile("")
 
 Handler = Callable[..., Awaitable[None]]
 """Handler of one connection, called with scope, receive, send and the named groups of the route's pattern."""
@@ -33,7 +35,7 @@ class Route:
 
     Attributes:
         kind: `http` or `websocket`.
-        pattern: Pattern of the whole path; its named groups are passed to the handler.
+        pattern: Pattern of the whole path in its one form; its named groups are passed to the handler.
         handler: Answers the connection.
         methods: Allowed HTTP methods; empty means that the handler checks the method.
         needs_token: Whether the token is required if one is configured.
@@ -64,8 +66,10 @@ class Router:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
-        scope = origin_form(scope)
+        scope, refusal = with_target(scope)
         found = self._find(scope)
+        if refusal is not None:
+            found = _refused(found[0] if found else None, scope["type"], refusal), {}
         if found is None:
             if scope["type"] == "websocket":
                 await refuse_socket(
@@ -74,7 +78,7 @@ class Router:
             else:
                 await self._otherwise(scope, receive, send)
             return
-        route, match = found
+        route, arguments = found
         sending = _TrackedSend(send)
         origin = caller_of(scope)
         admitted = False
@@ -82,7 +86,7 @@ class Router:
             access.authorize(origin, self._policy if route.needs_token else replace(self._policy, token=None))
             _check_method(route, scope)
             admitted = True
-            await route.handler(scope, receive, sending, **match.groupdict())
+            await route.handler(scope, receive, sending, **arguments)
         except DroverError as error:
             answer = route.failure(error)
             unread = not admitted or isinstance(error, RequestTooLarge)
@@ -92,13 +96,23 @@ class Router:
                 return
             await _refuse(scope, sending, route.failure(unexpected(error)))
 
-    def _find(self, scope: Scope) -> tuple[Route, re.Match[str]] | None:
+    def _find(self, scope: Scope) -> tuple[Route, dict[str, str]] | None:
         for route in self._routes:
             if route.kind == scope["type"]:
                 match = route.pattern.fullmatch(scope["path"])
                 if match is not None:
-                    return route, match
+                    return route, match.groupdict()
         return None
+
+
+def _refused(resembled: Route | None, kind: str, refusal: DroverError) -> Route:
+    """Return a route that refuses the request after the access check, in the form of the one it resembles."""
+
+    async def refuse(*_: object) -> None:
+        raise refusal
+
+    failure = failure_answer if resembled is None else resembled.failure
+    return Route(kind, _ANYTHING, refuse, frozenset(), failure=failure)
 
 
 def _check_method(route: Route, scope: Scope) -> None:

@@ -49,7 +49,7 @@ from session_manager import SessionManager
 MAX_COMMAND_BYTES = 64 * 1024 * 1024
 """Maximum body of a command, which may hold a script, typed text or a file in base64."""
 _METHODS = ("GET", "POST", "DELETE")
-_COMMAND = re.compile(r"/wd/hub/session/(?P<session_id>[^/]+)(?P<command>/.*[^/])/*", re.DOTALL)
+_COMMAND = re.compile(r"/wd/hub/session/(?P<session_id>[^/]+)(?P<command>/.*[^/])/?")
 
 
 class WebDriver:
@@ -109,6 +109,9 @@ class WebDriver:
     async def _command(
         self, scope: Scope, receive: Receive, send: Send, session_id: str, command: str
     ) -> None:
+        if scope["query_string"]:
+            # To ChromeDriver the query is a part of the path, and so every such command is unknown.
+            raise NotFound(f"Unknown command {scope['method']} {scope['path']} with a query; send it without")
         is_file = command in file_commands.COMMANDS
         body = await read_body(receive, MAX_UPLOAD_BODY_BYTES if is_file else MAX_COMMAND_BYTES)
         if is_file:
@@ -126,7 +129,7 @@ class WebDriver:
         # A disconnect matters only while the command waits; always watching for it costs 30 us per command.
         watch = asyncio.create_task(caller_left(receive, gone)) if queue.is_busy else None
         try:
-            answer = await queue.command(scope["method"], _raw_command(scope), body, gone)
+            answer = await queue.command(scope["method"], command, body, gone)
         except ClientDisconnected:
             return
         except SessionNotFound:
@@ -276,13 +279,6 @@ class WebDriver:
         queue = self._queues.pop(session_id, None)
         if queue is not None:
             queue.close()
-
-
-def _raw_command(scope: Scope) -> str:
-    """Return what follows the session's id exactly as the client sent it; ChromeDriver decodes it."""
-    parts = scope["raw_path"].decode("latin-1").rstrip("/").split("/")
-    query = "?" + scope["query_string"].decode("latin-1") if scope["query_string"] else ""
-    return "/" + "/".join(parts[len(("", "wd", "hub", "session", "id")) :]) + query
 
 
 def _new_session(acquired: Acquired, addresses: Addresses) -> dict[str, Any]:

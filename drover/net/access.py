@@ -193,7 +193,7 @@ def _check_content_type(request: RequestOrigin, policy: AccessPolicy) -> None:
     raise errors.UnsupportedMediaType(
         "Send the body as JSON: "
         f"curl -X {shlex.quote(request.method)} -H 'Content-Type: application/json' -d '{{...}}' "
-        f"http://localhost:{policy.port}{quote(request.path, safe='/-_.~', errors='replace')}"
+        f"http://localhost:{policy.port}{quote(request.path, safe='/%-_.~', errors='replace')}"
     )
 
 

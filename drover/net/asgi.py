@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl
 
 from drover.core.deadline import ClientDisconnected
 from drover.core.errors import DroverError, RequestTooLarge, Unauthorized
 from drover.net import access
+from drover.net.target import encoded, read_target
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -27,7 +27,6 @@ ThreadResult = TypeVar("ThreadResult")
 _logger = logging.getLogger("drover")
 
 JSON_TYPE = b"application/json; charset=utf-8"
-_ABSOLUTE_FORM = re.compile(rb"https?://(?:[^/?#@]*@)?(?P<host>[^/?#@]+)(?=[/?#]|$)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,23 +127,17 @@ async def on_thread(executor: Executor, call: Callable[[], ThreadResult]) -> Thr
     return await asyncio.get_running_loop().run_in_executor(executor, call)
 
 
-def origin_form(scope: Scope) -> Scope:
-    """Return the scope of a request with an absolute-form target as if it had an origin-form target.
+def with_target(scope: Scope) -> tuple[Scope, DroverError | None]:
+    """Return the scope with the one form of its path, and why the request is refused for it, if it is.
 
-    Servers must accept `GET http://host/path`; the host in the target counts, whatever the `Host` header says
-    (RFC 9112, 3.2.2).
+    The host of an absolute-form target replaces the `Host` header.
     """
-    found = _ABSOLUTE_FORM.match(scope.get("raw_path") or b"")
-    if found is None:
-        return scope
-    raw_path = (scope["raw_path"][found.end() :] or b"/").partition(b"?")[0]
-    headers = [(name, value) for name, value in scope["headers"] if name != b"host"]
-    return {
-        **scope,
-        "path": unquote(raw_path.decode("ascii")),
-        "raw_path": raw_path,
-        "headers": [(b"host", found["host"]), *headers],
-    }
+    target = read_target(scope.get("raw_path") or encoded(scope["path"]))
+    headers = scope["headers"]
+    if target.host is not None:
+        headers = [(b"host", target.host), *((name, text) for name, text in headers if name != b"host")]
+    read = {**scope, "path": target.path, "raw_path": target.path.encode("ascii"), "headers": headers}
+    return read, target.refusal
 
 
 def header(scope: Scope, name: bytes) -> str | None:

@@ -18,7 +18,16 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from drover.core.errors import InvalidRequest, Overloaded
-from drover.net.asgi import Application, Receive, Scope, Send, failure_answer, failure_body, send_answer
+from drover.net.asgi import (
+    Application,
+    Receive,
+    Scope,
+    Send,
+    failure_answer,
+    failure_body,
+    send_answer,
+    with_target,
+)
 from drover.server.connections import Admission, ConnectionTable, is_reserved
 
 HEAD_S = 20.0
@@ -120,8 +129,9 @@ class HttpProtocol(H11Protocol):
 
 def _reserved_routes_only(application: Application) -> Application:
     async def refuse_others(scope: Scope, receive: Receive, send: Send) -> None:
-        if is_reserved(scope["method"], scope["path"]):
-            await application(scope, receive, send)
+        read, _ = with_target(scope)
+        if is_reserved(read["method"], read["path"]):
+            await application(read, receive, send)
         else:
             await send_answer(send, failure_answer(_TOO_MANY))
 

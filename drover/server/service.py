@@ -70,6 +70,7 @@ from drover.web.error_handlers import handle_failures
 from drover.web.metrics import Metrics
 from drover.web.overview import Overview
 from drover.web.rest_application import RestApplication
+from drover.web.segments import SEGMENT_CONVERTERS
 from drover.web.services import Services, offer
 from process_cleanup import EmergencyRecovery, ProcessCleaner, Trigger
 from session_manager import SessionManager
@@ -404,6 +405,7 @@ class Drover:
         app.json.ensure_ascii = False  # type: ignore[attr-defined]
         app.url_map.strict_slashes = False
         app.url_map.merge_slashes = False
+        app.url_map.converters |= SEGMENT_CONVERTERS
         app.before_request(admit_request)
         for routes in (session_routes, process_routes, service_routes, docs, dashboard):
             app.register_blueprint(routes.blueprint)

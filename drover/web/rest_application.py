@@ -96,7 +96,8 @@ def _environ(scope: Scope, body: bytes) -> Environ:
     environ: Environ = {
         "REQUEST_METHOD": scope["method"],
         "SCRIPT_NAME": "",
-        "PATH_INFO": scope["path"].encode().decode("latin-1"),
+        # In its one form, not decoded as PEP 3333 has it: an escaped slash must not pass for a slash.
+        "PATH_INFO": scope["path"],
         "QUERY_STRING": scope["query_string"].decode("latin-1"),
         "SERVER_PROTOCOL": "HTTP/1.1",
         "SERVER_NAME": "localhost",

@@ -219,8 +219,9 @@ COMMANDS: Final[list[tuple[str, str, bytes | None]]] = [
     ("GET", "/element/%00/text", None),
     ("GET", "/element/%2e%2e%2f/text", None),
     ("GET", "/element/a%2Fb/text", None),
-    ("GET", "//url", None),
-    ("GET", "/url?x=1", None),
+    ("GET", "/element/a%2bb+c/text", None),
+    ("GET", "/cookie/a%2Fb", None),
+    ("POST", "/goog%2fcdp/execute", b'{"cmd": "Browser.close", "params": {}}'),
 ]
 
 

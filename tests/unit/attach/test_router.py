@@ -55,6 +55,7 @@ def call(
     method: str = "GET",
     headers: Sequence[Header] = PASS,
     query: bytes = b"",
+    raw: bytes | None = None,
 ) -> tuple[list[Message], list[str]]:
     sent: list[Message] = []
     handlers = {"greet": greet, "deny": deny, "break": break_down, "half": break_half_way}
@@ -73,6 +74,7 @@ def call(
     scope = {
         "type": kind,
         "path": path,
+        "raw_path": raw,
         "method": method,
         "query_string": query,
         "headers": headers,
@@ -120,6 +122,26 @@ def test_an_endpoint_without_token_still_checks_host_and_origin() -> None:
     host = (b"host", b"localhost:5010")
     assert status_of(call("/open/anna", headers=[host])[0]) == 200
     assert status_of(call("/open/anna", headers=[host, (b"origin", b"http://evil.example")])[0]) == 403
+
+
+def test_an_escaped_slash_is_no_slash() -> None:
+    sent, handed_on = call("/greet/anna", raw=b"/greet%2fanna")
+    assert (status_of(sent), handed_on) == (204, ["/greet%2Fanna"])
+    assert status_of(call("/greet/anna", raw=b"/%67reet/%61nna")[0]) == 200
+
+
+@pytest.mark.parametrize(
+    ("raw", "status"), [(b"/greet//anna", 404), (b"/greet/%2e%2e/anna", 404), (b"/greet/%zz", 400)]
+)
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+def test_a_path_with_two_meanings_is_refused_after_the_access_check(
+    kind: str, raw: bytes, status: int
+) -> None:
+    sent, handed_on = call("/greet/anna", kind=kind, raw=raw)
+    assert (status_of(sent), handed_on) == (status, [])
+    assert (
+        status_of(call("/greet/anna", kind=kind, raw=raw, headers=[(b"host", b"localhost:5010")])[0]) == 401
+    )
 
 
 def test_a_method_that_the_route_does_not_allow_is_refused() -> None:

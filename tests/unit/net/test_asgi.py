@@ -11,7 +11,7 @@ import pytest
 
 from drover.api.session_requests import MAX_BODY_BYTES, MAX_BODY_WITH_EXTENSIONS_BYTES
 from drover.net.access import access_policy
-from drover.net.asgi import Message, Receive, Scope, Send, header, origin_form
+from drover.net.asgi import Message, Receive, Scope, Send, header, with_target
 from drover.web.disconnects import DisconnectWatch
 from drover.web.services import CLIENT_GONE
 
@@ -191,17 +191,13 @@ def test_other_scopes_are_passed_on_unchanged() -> None:
     assert application.scopes == [{"type": "lifespan"}]
 
 
-@pytest.mark.parametrize(
-    ("target", "path", "host"),
-    [
-        (b"http://localhost:5010/health", "/health", b"localhost:5010"),
-        (b"HTTP://127.0.0.1/sessions/a%20b", "/sessions/a b", b"127.0.0.1"),
-        (b"http://me:secret@localhost:5010", "/", b"localhost:5010"),
-        (b"/http://localhost/health", "/http://localhost/health", b"first.example"),
-        (b"/health", "/health", b"first.example"),
-    ],
-)
-def test_an_absolute_target_counts_as_path_and_host(target: bytes, path: str, host: bytes) -> None:
-    scope = {"raw_path": target, "path": target.decode(), "headers": [(b"host", b"first.example")]}
-    found = origin_form(scope)
-    assert (found["path"], header(found, b"host")) == (path, host.decode())
+def test_the_host_of_an_absolute_target_replaces_the_header() -> None:
+    headers = [(b"accept", b"*/*"), (b"host", b"first.example")]
+    scope = {"raw_path": b"http://localhost:5010/%61", "path": "http://localhost:5010/a", "headers": headers}
+    read, refusal = with_target(scope)
+    assert (read["path"], read["raw_path"], header(read, b"host")) == ("/a", b"/a", "localhost:5010")
+    assert (header(read, b"accept"), refusal) == ("*/*", None)
+
+
+def test_the_decoded_path_is_read_if_the_server_does_not_tell_the_one_that_was_sent() -> None:
+    assert with_target({"path": "/ä b", "headers": []})[0]["path"] == "/%C3%A4%20b"
