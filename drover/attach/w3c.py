@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from http import HTTPStatus
 
 from drover.browser.capabilities.policy import CheckedCapabilities, Policy
@@ -51,6 +52,11 @@ def creation_failure(error: DroverError) -> Response:
     if isinstance(error, _NO_SESSION):
         return _failure("session not created", error)
     return failure(error)
+
+
+def unavailable(error: errors.StorageUnavailable) -> Response:
+    """Return the response to a command outside of the standard that the disk does not allow now: 503."""
+    return replace(failure(error), status=error.status)
 
 
 def unknown_error(message: str) -> Response:

@@ -27,7 +27,14 @@ from drover.attach.relay import CommandQueue
 from drover.attach.router import Route
 from drover.browser.capabilities.policy import CheckedCapabilities, Policy
 from drover.core.deadline import REQUEST_S, ClientDisconnected, Deadline
-from drover.core.errors import DroverError, InvalidRequest, MethodNotAllowed, NotFound, SessionNotFound
+from drover.core.errors import (
+    DroverError,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    SessionNotFound,
+    StorageUnavailable,
+)
 from drover.net.addresses import Addresses
 from drover.net.asgi import (
     Receive,
@@ -151,10 +158,12 @@ class WebDriver:
 
     async def _file(self, session_id: str, method: str, command: str, body: bytes) -> Response:
         session = self._driver_access.session(session_id)
+        call = partial(file_commands.answer, session.folder, method, command, body)
         with self._driver_access.use(session):
-            return await on_thread(
-                self._threads.waiting, partial(file_commands.answer, session.folder, method, command, body)
-            )
+            try:
+                return await on_thread(self._threads.waiting, call)
+            except StorageUnavailable as error:
+                return w3c.unavailable(error)
 
     async def _note(self, session_id: str, method: str, command: str, body: bytes, answer: Response) -> None:
         """Record what a recovery must set again, and close a session with its last window.

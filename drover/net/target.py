@@ -1,9 +1,10 @@
 """The one reading of a request's target, which the access check, the routes and the relay share.
 
-A server that decides by the decoded path and passes on the encoded one decides about another request than it
-executes: to ChromeDriver 150 `goog%2Fcdp/execute`, `%75rl` and `//url` are unknown commands, and it takes
-what a segment holds, such as `a%2Fb`, for the name of an element or a cookie. So a path has one form here, that
-of RFC 3986, 6.2.2: letters, digits and `-._~` are never escaped, and every other escape stays, in upper case.
+A server that decides by the decoded path and passes on the encoded one decides about another request than
+it executes: to ChromeDriver 150 `goog%2Fcdp/execute`, `%75rl` and `//url` are unknown commands, and it
+takes what a segment holds, such as `a%2Fb`, for the name of an element or a cookie. So a path has one form
+here, that of RFC 3986, 6.2.2: letters, digits and `-._~` are never escaped, and every other escape stays,
+in upper case.
 An escaped slash is therefore never taken for one. What other servers read differently is refused: empty
 segments, `.` and `..`, backslashes.
 """

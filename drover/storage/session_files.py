@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from drover.core.errors import BrowserUnavailable, DroverError, InvalidRequest, RequestTooLarge
+from drover.core.errors import DroverError, InvalidRequest, RequestTooLarge, StorageUnavailable
 from drover.storage.session_folders import SessionFolder
 
 MAX_FILE_BYTES = 128 * 1024 * 1024
@@ -63,7 +63,7 @@ def store_upload(folder: SessionFolder, content: str) -> Path:
     Raises:
         InvalidRequest: The archive is invalid, or the name of its entry is not a plain file name.
         RequestTooLarge: The file or all uploads of the session together exceed the limit.
-        BrowserUnavailable: The file cannot be written, for example because the disk is full.
+        StorageUnavailable: The file cannot be written, for example because the disk is full.
     """
     room = min(MAX_FILE_BYTES, MAX_UPLOADS_BYTES - _total_size(folder.uploads))
     target = folder.uploads / secrets.token_hex(4)
@@ -79,7 +79,7 @@ def store_upload(folder: SessionFolder, content: str) -> Path:
             _copy(source, target / name)
     except OSError as error:
         shutil.rmtree(target, ignore_errors=True)
-        raise BrowserUnavailable(
+        raise StorageUnavailable(
             f"The file cannot be stored in {target} ({error.strerror}): free some disk space, then retry"
         ) from error
     except DroverError:

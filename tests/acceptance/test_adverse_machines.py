@@ -17,6 +17,7 @@ import pytest
 
 from tests.acceptance.driver_commands import Driver
 from tests.acceptance.service import Service, expect, expect_error, pids_of
+from tests.acceptance.test_selenium_files import archive
 from tests.machine import living, short_folder, wait_until
 
 pytestmark = pytest.mark.skipif(
@@ -110,6 +111,19 @@ def test_a_full_disk_affects_only_new_sessions_until_there_is_room(
     for session in (old, new):
         expect(service.delete(f"/sessions/{session['session_id']}"))
     assert not any("Traceback" in line for line in service.logs())
+
+
+def test_an_upload_that_the_disk_has_no_room_for_says_so(disk: tuple[Service, Disk]) -> None:
+    service, volume = disk
+    service.create(session_id="old")
+    upload = {"file": archive(("own.bin", os.urandom(8 * MEGABYTE)))}
+    volume.leave(1)
+    answer = service.post("/wd/hub/session/old/se/file", json=upload)
+    value = answer.json()["value"]
+    assert (answer.status_code, value["data"]["code"]) == (503, "storage_unavailable")
+    assert "No space left on device" in value["message"]
+    volume.leave(100)
+    assert service.post("/wd/hub/session/old/se/file", json=upload).status_code == 200
 
 
 def within(command: list[str], service: Service) -> Service:

@@ -13,7 +13,7 @@ from typing import IO
 
 import pytest
 
-from drover.core.errors import BrowserUnavailable, InvalidRequest, RequestTooLarge
+from drover.core.errors import InvalidRequest, RequestTooLarge, StorageUnavailable
 from drover.storage import session_files
 from drover.storage.session_files import (
     delete_downloads,
@@ -112,7 +112,7 @@ def test_a_file_that_cannot_be_written_is_reported_with_the_reason_and_leaves_no
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "open", full)
-    with pytest.raises(BrowserUnavailable, match="No space left on device"):
+    with pytest.raises(StorageUnavailable, match="No space left on device"):
         store_upload(session, packed(("letter.txt", b"hello")))
     assert list(session.uploads.iterdir()) == []
 
