@@ -7,6 +7,7 @@ is skipped, and keeps what was captured from it before.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -19,6 +20,7 @@ from drover.browser.navigation import open_page
 from drover.browser.storage_restore import How, Write, write_local_storage, write_session_storage
 
 PAGE_S = 0.5
+STORAGES_S = 1.0
 BROWSER_S = 2.0
 NAVIGATE_S = 15.0
 MAX_ORIGINS = 50
@@ -117,10 +119,9 @@ def capture(connection: Connection, pages: Sequence[tuple[str, str]], before: Sa
     web_pages = [(target, url) for target, url in pages if url.startswith(("http://", "https://"))]
     origins = dict(before.origins)
     # The page in front comes last, so that the oldest of the others is dropped first.
-    for target, _ in reversed(web_pages):
-        for origin, storage in _read_storage(connection, target).items():
-            origins.pop(origin, None)
-            origins[origin] = storage
+    for origin, storage in reversed(_read_storages(connection, [target for target, _ in web_pages])):
+        origins.pop(origin, None)
+        origins[origin] = storage
     recent = dict(list(origins.items())[-MAX_ORIGINS:])
     front_url = pages[0][1] if pages and pages[0] in web_pages else None
     window = _read_window(connection, pages[0][0]) if pages else before.window
@@ -250,6 +251,19 @@ def restore_cookies(connection: Connection, state: SavedState) -> bool:
         DevToolsFailed: The browser does not answer.
     """
     return _set_cookies(connection, [_settable(one) for one in state.cookies])
+
+
+def _read_storages(connection: Connection, targets: Sequence[str]) -> list[tuple[str, OriginStorage]]:
+    """Return origin and storage of the pages that answer in time, in their order.
+
+    Many pages that do not answer must not delay the save of the cookies.
+    """
+    over, read = time.monotonic() + STORAGES_S, list[tuple[str, OriginStorage]]()
+    for target in targets:
+        if time.monotonic() > over:
+            break
+        read += _read_storage(connection, target).items()
+    return read
 
 
 def _read_storage(connection: Connection, target_id: str) -> dict[str, OriginStorage]:

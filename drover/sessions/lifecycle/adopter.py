@@ -145,5 +145,7 @@ class SessionAdopter:
         # A browser that dies at this moment is detected by its next health check.
         with suppress(DevToolsFailed):
             self._devtools.of(session.running)
+        # What has changed since the last save of the service before would be lost with the browser.
+        self._state_saver.tick([session])
         pids = session.running.driver.pid, session.running.browser.pid
         self._emit(events.SessionAdopted(session.session_id, *pids))

@@ -98,15 +98,21 @@ class StateSaver:
                 known.clear()
 
     def tick(self, sessions: Iterable[Session]) -> None:
-        """Begin to save the sessions whose state may have changed since their last save."""
+        """Begin to save the sessions whose state may have changed since their last save.
+
+        If there are fewer threads than sessions, those in use come first, then the longest unsaved.
+        """
         now = time.monotonic()
-        for session in sessions:
+        for session in sorted(sessions, key=self._turn):
             if session.state is SessionState.READY and session.running is not None:
                 seen = self._seen.get(session.birth, _NEVER_SAVED)
                 is_idle = seen.activity == activity_of(session.running.driver)
                 quiet = is_idle and now - seen.at < SLOW_INTERVAL_S
                 if not quiet or self._has_lost_its_network(session):
                     self._begin(session, self._jobs.begin)
+
+    def _turn(self, session: Session) -> tuple[bool, float]:
+        return not session.in_use, self._seen.get(session.birth, _NEVER_SAVED).at
 
     def save_now(self, sessions: Iterable[Session]) -> None:
         """Save sessions a last time, in parallel, and wait at most `LAST_SAVE_S` seconds."""

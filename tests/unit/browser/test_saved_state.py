@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any, cast
 from unittest.mock import patch
 
@@ -12,9 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from drover.browser import saved_state
 from drover.browser.devtools_connection import Connection, DevToolsFailed, DevToolsRefused
 from drover.browser.saved_state import (
     MAX_ORIGINS,
+    PAGE_S,
+    STORAGES_S,
     Into,
     OriginStorage,
     Restored,
@@ -151,6 +156,16 @@ def test_capturing_from_a_browser_that_does_not_answer_raises() -> None:
     page.fails["Storage.getCookies"] = DevToolsFailed("gone")
     with pytest.raises(DevToolsFailed):
         capture(connection(page), [("P1", "https://a.example/")], SavedState())
+
+
+def test_pages_that_do_not_answer_do_not_delay_the_save_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = itertools.count(step=PAGE_S)
+    monkeypatch.setattr(saved_state, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    page = Page(Runtime_evaluate=storages(**{f"P{number}": f"{number}.example" for number in range(40)}))
+    pages = [(f"P{number}", f"https://{number}.example/") for number in range(40)]
+    state = capture(connection(page), pages, SavedState())
+    assert page.methods.count("Runtime.evaluate") == STORAGES_S / PAGE_S
+    assert list(state.origins) == ["https://1.example", "https://0.example"]
 
 
 def test_everything_is_restored_before_the_page_is_opened() -> None:

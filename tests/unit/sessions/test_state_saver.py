@@ -191,6 +191,23 @@ def test_a_session_with_an_idle_driver_is_not_saved_again(
     assert browsers.captures == 3
 
 
+def test_sessions_in_use_are_saved_first_and_then_those_that_were_not_saved_for_longest(
+    browsers: Browsers, recorder: EventRecorder
+) -> None:
+    saved: list[str] = []
+    jobs = Jobs({JobKind.SAVE: ThreadPool("save", 1)}, recorder)
+    saver = StateSaver(browsers.devtools, lambda one, _: saved.append(one.session_id), jobs)
+    browsers.go_on.clear()
+    sessions = [living("first"), living("second"), living("used")]
+    saver.tick([living("blocked")])
+    assert browsers.begun.acquire(timeout=TIMEOUT_S)
+    saver.tick([*sessions[:2], replace(sessions[2], commands=1)])
+    browsers.go_on.set()
+    finish(jobs, *sessions)
+    assert saved == ["blocked", "used", "first", "second"]
+    assert jobs.close(TIMEOUT_S) == ()
+
+
 @pytest.mark.parametrize("state", [state for state in SessionState if state is not SessionState.READY])
 def test_only_ready_sessions_are_saved(
     saver: StateSaver, browsers: Browsers, state: SessionState, jobs: Jobs
