@@ -47,7 +47,7 @@ class BidiSockets:
         return [Route("websocket", pattern, self._socket, needs_token=False)]
 
     async def _socket(self, scope: Scope, receive: Receive, send: Send, secret: str) -> None:
-        session_id = self._driver_access.of_bidi_secret(secret).session_id
+        session_id = self._driver_access.of_secret(secret).session_id
         await receive()
         socket = await self._dial(session_id)
         upstream = Upstream(

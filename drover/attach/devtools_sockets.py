@@ -44,6 +44,8 @@ class DevToolsSockets:
             Route("websocket", re.compile(f"{_SESSION}/{page}"), self._page),
             Route("websocket", re.compile(f"/{page}"), self._page_of_any),
             Route("websocket", re.compile(f"/{browser}"), self._browser_of_any),
+            # The address is the credential, as that of BiDi.
+            Route("websocket", re.compile("/cdp/(?P<secret>[^/]+)"), self._forwarded, needs_token=False),
         ]
 
     async def _browser(self, scope: Scope, receive: Receive, send: Send, session_id: str) -> None:
@@ -61,6 +63,9 @@ class DevToolsSockets:
     async def _browser_of_any(self, scope: Scope, receive: Receive, send: Send, guid: str) -> None:
         session = self._driver_access.of_browser(guid)
         await self._browser(scope, receive, send, session.session_id)
+
+    async def _forwarded(self, scope: Scope, receive: Receive, send: Send, secret: str) -> None:
+        await self._browser(scope, receive, send, self._driver_access.of_secret(secret).session_id)
 
     async def _join(
         self, session_id: str, path: Callable[[RunningBrowser], str], receive: Receive, send: Send

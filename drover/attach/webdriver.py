@@ -297,8 +297,11 @@ def _new_session(acquired: Acquired, addresses: Addresses) -> dict[str, Any]:
     capabilities["se:cdp"] = addresses.cdp(session.session_id)
     capabilities["se:cdpVersion"] = capabilities.get("browserVersion")
     capabilities["se:downloadsEnabled"] = True
-    if session.bidi_secret is not None and session.running and session.running.bidi_url:
-        capabilities["webSocketUrl"] = addresses.bidi(session.bidi_secret)
+    if session.socket_secret is not None:
+        # A node of Selenium Grid connects to this address, and sends no token (docs/grid.md).
+        capabilities["se:forwardCdp"] = addresses.forwarded_cdp(session.socket_secret)
+        if session.running and session.running.bidi_url:
+            capabilities["webSocketUrl"] = addresses.bidi(session.socket_secret)
     if acquired.lease is not None:
         capabilities["drover:lease"] = granted_json(acquired.lease)
     if session.capabilities.ignored:

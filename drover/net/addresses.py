@@ -38,6 +38,10 @@ class Addresses:
         """Return the URL of the DevTools WebSocket of a session's browser."""
         return f"{self._sockets}/sessions/{session_id}/cdp"
 
+    def forwarded_cdp(self, secret: str) -> str:
+        """Return the URL of the DevTools WebSocket of a session's browser that needs no token."""
+        return f"{self._sockets}/cdp/{secret}"
+
     def page(self, session_id: str, target_id: str) -> str:
         """Return the URL of the DevTools WebSocket of one page."""
         return f"{self._sockets}/sessions/{session_id}/devtools/page/{target_id}"

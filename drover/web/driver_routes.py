@@ -199,6 +199,18 @@ DRIVER_ROUTES = (
     ),
     RouteDescription(
         "get",
+        "/cdp/{secret}",
+        ATTACH,
+        "Connect to the browser over CDP without a token",
+        "A WebSocket at the address that New Session returned as `se:forwardCdp`: a node of Selenium Grid "
+        "leads its clients' CDP through it. The address is the credential, so no token is needed.",
+        {101: ResponseDescription("The WebSocket is open.")},
+        errors=_UNAVAILABLE,
+        stays_open=True,
+        is_open=True,
+    ),
+    RouteDescription(
+        "get",
         "/bidi/{secret}",
         ATTACH,
         "Connect to a session over BiDi",

@@ -1,6 +1,7 @@
 """Unusual requests, generated from the service's document, and checks of every answer.
 
-`POST /emergency_recovery` is never sent: it would end every Chrome of the machine.
+`POST /emergency_recovery` is never sent: it would end every Chrome of the machine. `POST /drain` is never
+sent either: it would end the service.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from tests.machine import wait_until
 
 SESSION_ID: Final = "target"
 ANSWER_S: Final = 60.0
-NEVER: Final = frozenset({"/emergency_recovery"})
+NEVER: Final = frozenset({"/emergency_recovery", "/drain"})
 STARTS_BROWSERS: Final = frozenset({("POST", "/sessions"), ("POST", "/wd/hub/session")})
 CHECKS: Final = [status_code_conformance, content_type_conformance, response_schema_conformance]
 CODES: Final = {

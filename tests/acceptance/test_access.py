@@ -108,7 +108,7 @@ def endpoints(service: Service) -> list[Endpoint]:
             method.upper(),
             re.sub(r"\{(\w+)\}", lambda name: filled[name[1]], path),
             "101" in route["responses"],
-            path == "/health" or path.startswith("/bidi/"),
+            path == "/health" or path.startswith(("/bidi/", "/cdp/")),
         )
         for path, routes in document["paths"].items()
         for method, route in routes.items()
@@ -155,6 +155,7 @@ def test_the_document_names_all_kinds_of_endpoints(open_service: Service) -> Non
         ("GET", "/sessions/target/cdp"),
         ("GET", "/sessions/target/devtools/page/x"),
         ("GET", "/bidi/x"),
+        ("GET", "/cdp/x"),
         ("POST", "/emergency_recovery"),
     } <= found
 
@@ -248,7 +249,8 @@ def test_no_answer_and_no_log_contains_a_secret(token_service: Service) -> None:
     request = {"capabilities": {"alwaysMatch": {"webSocketUrl": True}}}
     made = token_service.post("/wd/hub/session", json=request, headers=BEARER).json()["value"]
     bidi = made["capabilities"]["webSocketUrl"].rsplit("/", 1)[1]
-    assert len(bidi) >= 32
+    forwarded = made["capabilities"]["se:forwardCdp"].rsplit("/", 1)[1]
+    assert min(len(bidi), len(forwarded)) >= 32
     lease = expect(token_service.post("/sessions/target/lease", json={"ttl": 60}, headers=BEARER))["lease"][
         "token"
     ]
@@ -260,7 +262,7 @@ def test_no_answer_and_no_log_contains_a_secret(token_service: Service) -> None:
     shown = body + "".join(token_service.logs()) + "".join(command_line(child) for child in children)
     shown += command_line(psutil.Process(token_service.process.pid))
     assert children
-    for secret in (TOKEN, bidi, lease):
+    for secret in (TOKEN, bidi, forwarded, lease):
         assert secret not in shown
     for child in children:
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -396,7 +398,7 @@ for (const path of ['/sessions/target/screenshot', '/sessions/target/live'])
         image.onerror = () => resolve(['image', 'failed']);
         image.src = service + path;
     }));
-for (const path of ['/sessions/target/cdp', '/sessions/target/devtools/page/x', '/bidi/x'])
+for (const path of ['/sessions/target/cdp', '/sessions/target/devtools/page/x', '/bidi/x', '/cdp/x'])
     attempts.push(new Promise((resolve) => {
         const socket = new WebSocket(service.replace('http:', 'ws:') + path);
         socket.onopen = () => resolve(['socket', 'opened']);
@@ -429,7 +431,7 @@ def test_a_page_in_our_own_browser_reaches_nothing(open_service: Service, pages:
     with attached(open_service, "target") as driver:
         driver.get(pages.url())
         body = driver.execute_async_script(ATTACK, f"http://{name}:{open_service.port}")
-        assert len(body) == 30
+        assert len(body) == 31
         # A request without CORS is sent, and the answer is withheld from the page: here it is a refusal.
         assert {attempt[1] for attempt in body} <= {"failed", "opaque"}, body
         assert driver.execute_script("return name") == ""

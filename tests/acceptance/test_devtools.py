@@ -20,7 +20,7 @@ from websockets.sync.client import ClientConnection, connect
 from tests.acceptance import faults
 from tests.acceptance.clients import attached, chrome_options, new_session
 from tests.acceptance.pages import Pages
-from tests.acceptance.service import Json, Service, expect
+from tests.acceptance.service import Json, Service, expect, running
 from tests.machine import wait_until
 
 TWENTY_MB: Final = 20 * 1024 * 1024
@@ -360,6 +360,31 @@ def test_a_page_is_found_at_the_addresses_that_clients_derive(
     target = page_target(service)
     with opened(f"ws://localhost:{service.port}{prefix}/devtools/page/{target['id']}") as socket:
         assert call(socket, "Runtime.evaluate", expression="1 + 1")["result"]["value"] == 2
+
+
+def test_a_node_of_selenium_grid_reaches_devtools_without_the_token_and_after_a_recovery() -> None:
+    token = {"Authorization": "Bearer long-token"}
+    with running(api_token="long-token") as service:
+        wanted = {"capabilities": {"alwaysMatch": {"drover:options": {"session_id": "job"}}}}
+        made = service.post("/wd/hub/session", json=wanted, headers=token).json()["value"]
+        address = made["capabilities"]["se:forwardCdp"]
+        assert address.startswith(f"ws://localhost:{service.port}/cdp/")
+        for wrong, status in ((address[:-1], 404), (made["capabilities"]["se:cdp"], 401)):
+            with pytest.raises(InvalidStatus) as refused, opened(wrong):
+                pass
+            assert refused.value.response.status_code == status, wrong
+        with opened(address) as socket:
+            assert call(socket, "Browser.getVersion")["product"].startswith("Chrome/")
+            (session,) = service.get("/sessions", headers=token).json()["sessions"]
+            assert session["in_use"] is True
+            faults.kill(session["browser"]["pid"])
+            wait_for_end(socket)
+        with opened(address) as socket:
+            assert call(socket, "Browser.getVersion")["product"].startswith("Chrome/")
+        recovered = service.get("/sessions/job?recover=false", headers=token).json()["session"]
+        assert recovered["browser"]["pid"] != session["browser"]["pid"]
+        again = service.post("/wd/hub/session", json=wanted, headers=token).json()["value"]
+        assert again["capabilities"]["se:forwardCdp"] == address
 
 
 def test_an_aborted_handshake_writes_nothing_into_the_log(service: Service, job: str) -> None:

@@ -35,6 +35,7 @@ VOLATILE: Final = (
     (re.compile(r"http://127\.0\.0\.1:\d+/[\w-]+"), "<driver url>"),
     (re.compile(r"127\.0\.0\.1:\d+"), "<address>"),
     (re.compile(r"session_[0-9a-f]{12}"), "<new session>"),
+    (re.compile(r'"[\d.]+-\d+-\d+"'), "<etag>"),
     (re.compile(r"(?<=\()[^()]*(?=\); retry)"), "<reason>"),
 )
 VOLATILE_FIELDS: Final = frozenset(

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
-from pydantic import AwareDatetime, TypeAdapter, ValidationError
+from pydantic import AliasChoices, AwareDatetime, Field, TypeAdapter, ValidationError
 
 from drover.browser.capabilities.policy import CheckedCapabilities
 from drover.browser.capabilities.tables import Ignored
@@ -68,7 +68,10 @@ class SessionRecord:
     lease: LeaseRecord | None = None
     window: str | None = None
     driver_state: DriverState = NO_DRIVER_STATE
-    bidi_secret: str | None = None
+    # Earlier versions had a secret for BiDi only, and named it so.
+    socket_secret: Annotated[
+        str | None, Field(validation_alias=AliasChoices("socket_secret", "bidi_secret"))
+    ] = None
     ends_with_last_window: bool = False
     ignored: tuple[Ignored, ...] = ()
     epoch: int = 0
@@ -96,7 +99,7 @@ class SessionRecord:
             lease=LeaseRecord.of(session.lease) if session.lease else None,
             window=session.window,
             driver_state=session.driver_state,
-            bidi_secret=session.bidi_secret,
+            socket_secret=session.socket_secret,
             ends_with_last_window=session.ends_with_last_window,
             epoch=session.epoch,
             revision=session.revision,
@@ -128,7 +131,7 @@ class SessionRecord:
             lease=self.lease.to_lease(now_mono, now) if self.lease else None,
             window=self.window,
             driver_state=self.driver_state,
-            bidi_secret=self.bidi_secret,
+            socket_secret=self.socket_secret,
             ends_with_last_window=self.ends_with_last_window,
             epoch=self.epoch,
             revision=self.revision,

@@ -69,7 +69,7 @@ def new_session(request: AcquireRequest, folders: SessionFolders, idle_timeout: 
         last_used_mono=time.monotonic(),
         keep_alive=request.keep_alive,
         lease=lease_asked_for(request),
-        bidi_secret=secrets.token_urlsafe(24) if request.capabilities.wants_bidi else None,
+        socket_secret=secrets.token_urlsafe(24),
         ends_with_last_window=request.ends_with_last_window,
     )
 

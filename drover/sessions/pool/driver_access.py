@@ -47,16 +47,16 @@ class DriverAccess:
         known = [one for one in self._registry.sessions() if one.session_id == session_id]
         return not known or known[0].state is SessionState.CLOSING
 
-    def of_bidi_secret(self, secret: str) -> Session:
-        """Return the session whose BiDi address contains this secret.
+    def of_secret(self, secret: str) -> Session:
+        """Return the session whose BiDi and DevTools addresses contain this secret.
 
         Raises:
             SessionNotFound: There is none.
         """
         for session in self._registry.sessions():
-            if session.bidi_secret and hmac.compare_digest(session.bidi_secret.encode(), secret.encode()):
+            if session.socket_secret and hmac.compare_digest(session.socket_secret.encode(), secret.encode()):
                 return session
-        raise SessionNotFound("No session has this BiDi address; it may have been closed")
+        raise SessionNotFound("No session has this address; it may have been closed")
 
     def sessions(self) -> tuple[Session, ...]:
         """Return all sessions."""

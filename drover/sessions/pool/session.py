@@ -100,7 +100,8 @@ class Session:
         crash_loop: How often it was recovered in a row, without a successful command or check in between.
         window: The handle of the window that its client last switched to, if any.
         driver_state: What its client has set in ChromeDriver: frame and overrides.
-        bidi_secret: The secret part of its BiDi address; None if BiDi was not requested.
+        socket_secret: The secret part of the addresses that need no token, of BiDi and DevTools; None if an
+            earlier version made it.
         ends_with_last_window: It was created over WebDriver, so closing its last window ends it.
         warm: It is in the warm pool and does not belong to a client yet.
         callers: Requests that hold it now, which protects it from eviction and idle closing.
@@ -133,7 +134,7 @@ class Session:
     crash_loop: Failures = NO_FAILURES
     window: str | None = None
     driver_state: DriverState = NO_DRIVER_STATE
-    bidi_secret: str | None = field(default=None, repr=False)
+    socket_secret: str | None = field(default=None, repr=False)
     ends_with_last_window: bool = False
     warm: bool = False
     callers: int = 0
