@@ -174,7 +174,7 @@ def _serve(state: GeneratedState, port: int, folder: Path) -> uvicorn.Server:
     drover = Drover(settings)
     threads = RequestThreads.for_sessions(settings.max_sessions)
     stream = EventStream(StateProviders(state.sessions, state.processes, state.capacity), threads.reading)
-    flask = RestApplication(drover._flask(), threads)  # noqa: SLF001 - the page without the rest
+    flask = RestApplication(drover.endpoints.flask(), threads)  # the page without the rest
     access_policy = access.access_policy("127.0.0.1", port, (), None)
     router = Router([Route("http", re.compile("/events"), stream.serve)], access_policy, flask)
     server = uvicorn.Server(uvicorn.Config(router, port=port, log_level="warning", lifespan="off"))

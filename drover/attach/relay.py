@@ -16,6 +16,7 @@ from http import HTTPStatus
 
 from drover.attach import w3c
 from drover.attach.driver_connection import ConnectFailed, ConnectionLost, DriverConnection, DriverResponse
+from drover.attach.sessions import SessionUseCases
 from drover.browser import driver_state
 from drover.browser.recovery import Method, Recovery
 from drover.browser.running_browser import RunningBrowser
@@ -25,7 +26,6 @@ from drover.net.asgi import JSON_TYPE, Response, on_thread
 from drover.sessions.pool.acquire_request import Acquired
 from drover.sessions.pool.driver_access import DriverAccess
 from drover.sessions.pool.session import Session
-from session_manager import SessionManager
 
 RECOVERY_TIMEOUT_S = 120.0
 ATTEMPTS = 3
@@ -53,7 +53,7 @@ class CommandQueue:
     def __init__(
         self,
         session_id: str,
-        manager: SessionManager,
+        manager: SessionUseCases,
         driver_access: DriverAccess,
         executor: Executor,
         watch_s: float,

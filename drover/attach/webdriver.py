@@ -25,6 +25,7 @@ from drover.attach import driver_notes, file_commands, w3c
 from drover.attach.end_commands import CDP_COMMANDS, closes_browser
 from drover.attach.relay import CommandQueue
 from drover.attach.router import Route
+from drover.attach.sessions import SessionUseCases
 from drover.browser.capabilities.policy import CheckedCapabilities, Policy
 from drover.core.deadline import REQUEST_S, ClientDisconnected, Deadline
 from drover.core.errors import (
@@ -51,7 +52,6 @@ from drover.net.request_threads import RequestThreads
 from drover.sessions.pool.acquire_request import Acquired
 from drover.sessions.pool.driver_access import DriverAccess
 from drover.storage.session_files import MAX_UPLOAD_BODY_BYTES
-from session_manager import SessionManager
 
 MAX_COMMAND_BYTES = 64 * 1024 * 1024
 """Maximum body of a command, which may hold a script, typed text or a file in base64."""
@@ -74,7 +74,7 @@ class WebDriver:
 
     def __init__(
         self,
-        manager: SessionManager,
+        manager: SessionUseCases,
         driver_access: DriverAccess,
         threads: RequestThreads,
         *,
@@ -256,13 +256,13 @@ class WebDriver:
         return acquired
 
     async def _status(self, scope: Scope, receive: Receive, send: Send) -> None:
-        draining = "the service is draining" if self._manager.registry.draining else None
+        draining = "the service is draining" if self._manager.draining else None
         reason = self._manager.unavailable or draining
         message = f"Drover cannot start sessions: {reason}" if reason else "Drover is ready for new sessions"
         await send_answer(send, w3c.value({"ready": not reason, "message": message}))
 
     async def _sessions(self, scope: Scope, receive: Receive, send: Send) -> None:
-        known = self._manager.registry.sessions()
+        known = self._driver_access.sessions()
         listed = [
             {"id": one.session_id, "capabilities": dict(one.running.granted)} for one in known if one.running
         ]

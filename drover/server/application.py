@@ -57,7 +57,7 @@ class DroverApplication:
         drover.fill_threads()
         self._drover, self._application = drover, drover.asgi()
         # The server runs until its supervisor ends it; a drain closes what the service has opened.
-        drover.drain.over.add_done_callback(lambda _: self._thread.submit(self._stop))
+        drover.sessions.drain.over.add_done_callback(lambda _: self._thread.submit(self._stop))
 
     def _stop(self) -> None:
         drover, self._drover = self._drover, None

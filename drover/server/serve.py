@@ -27,10 +27,11 @@ from drover.processes.host.descriptors import descriptor_limit, raise_descriptor
 from drover.processes.host.windows_console import end_with_console
 from drover.server.accept_errors import AcceptErrors
 from drover.server.connections import ConnectionTable, connection_limit
+from drover.server.endpoints import token_of
 from drover.server.handshake_errors import ignore_aborted_handshakes
 from drover.server.http_protocol import IDLE_S, HttpProtocol
 from drover.server.port_watch import Address
-from drover.server.service import Drover, token_of
+from drover.server.service import Drover
 from drover.server.signals import StopSignals, unblock_stop_signals
 
 LINGER_S = 2
@@ -123,7 +124,9 @@ def prepare(settings: Settings, *, is_whole_program: bool = False) -> Drover:
     check_chrome_args(settings.chrome_args)
     access.check_bind(settings.host, token_of(settings))
     drover = Drover(settings, is_whole_program=is_whole_program)
-    drover.hub.subscribe(set_up_logging(settings.log_format, settings.log_level, drover.stream.hear_line))
+    drover.hub.subscribe(
+        set_up_logging(settings.log_format, settings.log_level, drover.endpoints.stream.hear_line)
+    )
     for variable in unknown_variables(named_variables()):
         drover.hub.emit(events.SettingIgnored(variable))
     drover.take_possession()
@@ -147,8 +150,8 @@ class _Service:
         drover = self._drover = prepare(self._settings, is_whole_program=True)
         sockets = listen(self._settings.host, self._settings.port)
         try:
-            signals = StopSignals(self._stop, drover.manager.kill, self._drain)
-            drover.drain.over.add_done_callback(lambda _: signals.stop_for("drained"))
+            signals = StopSignals(self._stop, drover.sessions.shutdown.kill, self._drain)
+            drover.sessions.drain.over.add_done_callback(lambda _: signals.stop_for("drained"))
             signals.install()
             server = self._server = _server(drover.asgi(), self._settings.max_sessions)
             end_with_console(drover.end_at_once)
@@ -183,7 +186,7 @@ class _Service:
         """Begin a drain, if SIGTERM asks for one and the service has started."""
         if self._drover is None or not (self._settings.drains_upon_sigterm and self._is_started.is_set()):
             return False
-        self._drover.drain.begin()
+        self._drover.sessions.drain.begin()
         return True
 
     def _stop(self, name: str) -> None:

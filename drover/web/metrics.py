@@ -21,9 +21,9 @@ from drover.core import events
 from drover.core.events import Event
 from drover.core.jobs import JobKind
 from drover.core.version import VERSION
-from drover.sessions.lifecycle.session_worker import CloseReason
-from drover.sessions.pool.registry import SessionRegistry
+from drover.sessions.lifecycle.close_reason import CloseReason
 from drover.sessions.pool.session import SessionState
+from drover.web.sessions import SessionList
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 BYTES_PER_MB = 1_000_000
@@ -38,11 +38,11 @@ class Metrics:
     """The metrics of one service, in a Prometheus registry of their own.
 
     Args:
-        sessions: The session registry; read at each scrape.
+        sessions: The list of sessions; read at each scrape.
         is_healthy: Returns whether `GET /health` would answer 200.
     """
 
-    def __init__(self, sessions: SessionRegistry, is_healthy: Callable[[], bool]) -> None:
+    def __init__(self, sessions: SessionList, is_healthy: Callable[[], bool]) -> None:
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         registry.register(_Gauges(sessions, is_healthy))
@@ -210,7 +210,7 @@ class Metrics:
 class _Gauges(Collector):
     """Gauges that are read from the session registry at each scrape."""
 
-    def __init__(self, sessions: SessionRegistry, is_healthy: Callable[[], bool]) -> None:
+    def __init__(self, sessions: SessionList, is_healthy: Callable[[], bool]) -> None:
         self._sessions = sessions
         self._is_healthy = is_healthy
 

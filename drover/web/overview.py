@@ -9,8 +9,8 @@ from drover.api.serializers import session_json
 from drover.net.addresses import Addresses
 from drover.processes.host.memory import machine_memory
 from drover.sessions.pool.session import Session
+from drover.web.sessions import SessionList, SessionUseCases
 from process_cleanup import ProcessCleaner
-from session_manager import SessionManager
 
 _MEMORY_STEP_MB = 10
 
@@ -19,14 +19,17 @@ class Overview:
     """Reader of the service's state; it changes nothing and calls no browser.
 
     Args:
-        manager: Holds the sessions.
+        manager: Tells whether sessions can be started.
+        sessions: The list of sessions.
         cleaner: Classifies processes.
         port: The port that the service listens on.
     """
 
-    def __init__(self, manager: SessionManager, cleaner: ProcessCleaner, port: int) -> None:
+    def __init__(
+        self, manager: SessionUseCases, sessions: SessionList, cleaner: ProcessCleaner, port: int
+    ) -> None:
         self._manager = manager
-        self._registry = manager.registry
+        self._sessions = sessions
         self._cleaner = cleaner
         self._addresses = Addresses(f"localhost:{port}")
         self._known: dict[str, tuple[Session, Mapping[str, object]]] = {}
@@ -36,7 +39,7 @@ class Overview:
         before = self._known
         self._known = {
             session.session_id: self._kept_or_new(before.get(session.session_id), session)
-            for session in self._registry.sessions()
+            for session in self._sessions.sessions()
         }
         return [session_object for _, session_object in self._known.values()]
 
@@ -48,13 +51,13 @@ class Overview:
         """Return the load of the service and of the machine's memory."""
         memory = machine_memory()
         return {
-            "active_sessions": len(self._registry.sessions()),
-            "max_sessions": self._registry.max_sessions,
-            "waiting": self._registry.waiting,
-            "warm": self._registry.warm_count(),
+            "active_sessions": len(self._sessions.sessions()),
+            "max_sessions": self._sessions.max_sessions,
+            "waiting": self._sessions.waiting,
+            "warm": self._sessions.warm_count(),
             "memory_used_mb": _MEMORY_STEP_MB * round(memory.used_mb / _MEMORY_STEP_MB),
             "memory_total_mb": round(memory.total_mb),
-            "stopping": self._registry.stopping,
+            "stopping": self._sessions.stopping,
             "unavailable": self._manager.unavailable,
         }
 

@@ -55,4 +55,4 @@ def list_processes() -> Response:
 
 
 def _active_sessions() -> int:
-    return len(services().manager.registry.sessions())
+    return len(services().sessions.sessions())

@@ -23,8 +23,8 @@ blueprint = Blueprint("service", __name__)
 def health() -> Response:
     """Return whether the service can hand out browsers, and how many places are used."""
     read_query(Nothing)
-    registry = services().manager.registry
-    sessions = registry.sessions()
+    places = services().sessions
+    sessions = places.sessions()
     reason = services().unavailable
     response = jsonify(
         success=not reason,
@@ -32,9 +32,9 @@ def health() -> Response:
         service="drover",
         version=VERSION,
         active_sessions=len(sessions),
-        max_sessions=registry.max_sessions,
-        session_capacity=f"{len(sessions)}/{registry.max_sessions}",
-        warm=registry.warm_count(),
+        max_sessions=places.max_sessions,
+        session_capacity=f"{len(sessions)}/{places.max_sessions}",
+        warm=places.warm_count(),
         persistent_sessions=sum(1 for session in sessions if session.key is not None),
         uptime_s=round(time.monotonic() - services().started, 1),
         timestamp=rfc3339(datetime.now(timezone.utc)),
@@ -83,4 +83,4 @@ def metrics() -> Response:
 
 
 def _active_sessions() -> int:
-    return len(services().manager.registry.sessions())
+    return len(services().sessions.sessions())

@@ -16,8 +16,8 @@ from drover.net.access import AccessPolicy
 from drover.net.addresses import Addresses
 from drover.sessions.lifecycle.drain import Drain
 from drover.web.metrics import Metrics
+from drover.web.sessions import SessionList, SessionUseCases
 from process_cleanup import EmergencyRecovery, ProcessCleaner
-from session_manager import SessionManager
 
 CLIENT_GONE = "drover.caller_gone"
 """Key in the ASGI scope of the future that completes when the client disconnects."""
@@ -45,7 +45,8 @@ class Services:
     settings: Settings
     policy: AccessPolicy
     capability_policy: Policy
-    manager: SessionManager
+    manager: SessionUseCases
+    sessions: SessionList
     cleaner: ProcessCleaner
     emergency: EmergencyRecovery
     drain: Drain
@@ -61,10 +62,9 @@ class Services:
     @property
     def readiness(self) -> Readiness:
         """Whether new sessions are accepted."""
-        registry = self.manager.registry
-        if registry.stopping:
+        if self.sessions.stopping:
             return Readiness.STOPPING
-        return Readiness.DRAINING if registry.draining else Readiness.READY
+        return Readiness.DRAINING if self.sessions.draining else Readiness.READY
 
 
 def services() -> Services:

@@ -38,8 +38,8 @@ def acquire_session() -> Response:
 def list_sessions() -> Response:
     """Return all sessions, as currently known."""
     read_query(Nothing)
-    sessions = services().manager.registry.sessions()
-    limit = services().manager.registry.max_sessions
+    sessions = services().sessions.sessions()
+    limit = services().sessions.max_sessions
     return jsonify(
         success=True,
         active_sessions=len(sessions),
@@ -64,15 +64,14 @@ def close_session(session_id: str) -> Response:
     """Close a session; its processes are gone when this returns."""
     query = read_query(CloseQuery)
     read_body(Nothing)
-    manager = services().manager
-    if query.keep and manager.registry.get(session_id).key is None:
+    if query.keep and services().sessions.get(session_id).key is None:
         raise InvalidRequest(f"Session {session_id} has no key to keep its state for. Omit keep=true.")
-    manager.close(session_id, request_deadline(), keep=query.keep)
+    services().manager.close(session_id, request_deadline(), keep=query.keep)
     return jsonify(
         success=True,
         message=f"Session {session_id} closed",
         session_id=session_id,
-        active_sessions=len(services().manager.registry.sessions()),
+        active_sessions=len(services().sessions.sessions()),
     )
 
 

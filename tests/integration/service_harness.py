@@ -89,7 +89,7 @@ class ServiceHarness:
         self.data_dir = folder / "d"
         self.recorder = EventRecorder()
         monkeypatch.setattr("process_cleanup.snapshot", self.own_snapshot)
-        monkeypatch.setattr("drover.server.service.DevTools", StubDevTools)
+        monkeypatch.setattr("drover.server.browser_parts.DevTools", StubDevTools)
         values = {
             "data_dir": self.data_dir,
             "chromedriver": str(self.chromedriver),
@@ -98,7 +98,8 @@ class ServiceHarness:
         }
         self.service = Drover(Settings.model_validate(values | settings))
         self.service.hub.subscribe(self.recorder)
-        self.manager = self.service.manager
+        self.manager = self.service.sessions.manager
+        self.registry = self.service.sessions.registry
         self._threads = ThreadPoolExecutor(32)
 
     def own_snapshot(self) -> ProcessTable:

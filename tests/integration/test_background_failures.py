@@ -49,14 +49,14 @@ def test_every_failure_in_the_background_is_logged_with_its_session_and_counted(
         patch.setattr(health_monitor, "snapshot", fail)
         patch.setattr(state_saver, "network_process", fail)
         patch.setattr(keep_alive, "visit", fail)
-        patch.setattr(harness.service._launcher, "obstacle", fail)
-        patch.setattr(harness.service._launcher, "unavailable", None)
+        patch.setattr(harness.service.browsing.launcher, "obstacle", fail)
+        patch.setattr(harness.service.browsing.launcher, "unavailable", None)
         page = KeepAlive("https://login.example/", 0.1)
         harness.manager.acquire(AcquireRequest("a", None, None, DEFAULT, 0.0, page), Deadline(TIMEOUT_S))
-        harness.service._launcher.unavailable = "a start has failed"
+        harness.service.browsing.launcher.unavailable = "a start has failed"
         for pattern in EXPECTED:
             wait_until(lambda pattern=pattern: harness.has_logged(pattern), pattern)  # type: ignore[misc]
-    counted = harness.service._metrics.exposition().decode()
+    counted = harness.service.metrics.exposition().decode()
     for kind in ("watch", "memory measurement", "state save", "keep-alive visit", "start probe"):
         assert f'drover_job_failures_total{{kind="{kind}"}} 0.0' not in counted
     assert harness.acquire("a").recovery is None

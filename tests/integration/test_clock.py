@@ -26,10 +26,10 @@ def test_idle_timeouts_and_leases_use_the_monotonic_clock(
         harness.manager.lease("kept", 0.5, None, None, Deadline(10))
         now = time.time
         monkeypatch.setattr(time, "time", lambda: now() - AN_HOUR)
-        names = harness.manager.registry.sessions
+        names = harness.registry.sessions
         wait_until(lambda: [one.session_id for one in names()] == ["kept"], "the idle session is closed")
         wait_until(lambda: not names()[0].in_use, "the lease ends")
-        assert harness.service._cleaner.cleanup(Trigger.PERSON).killed == ()
+        assert harness.service.sessions.cleaner.cleanup(Trigger.PERSON).killed == ()
         assert kept.running is not None
         assert living(kept.running.pids) == kept.running.pids
         assert read_owner(str(harness.data_dir), 0) is OwnerState.LIVING

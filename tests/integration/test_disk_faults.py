@@ -92,7 +92,7 @@ def has_trouble(harness: ServiceHarness) -> bool:
 def remember(harness: ServiceHarness, session: Session, url: str) -> SavedState:
     """Save a state of a session, as if it had been taken from its browser."""
     state = SavedState(url)
-    harness.manager._state_saver.remember(session, state)
+    harness.service.sessions.state_saver.remember(session, state)
     harness.manager._repository.save_state(session, state)
     return state
 
@@ -104,7 +104,7 @@ def test_a_session_whose_deletion_cannot_be_written_is_closing_until_it_is(harne
         for _ in range(2):
             with pytest.raises(StorageUnavailable, match="Another program has locked"):
                 close(harness, "a")
-            (listed,) = harness.manager.registry.sessions()
+            (listed,) = harness.registry.sessions()
             assert listed.state is SessionState.CLOSING
             with pytest.raises(StorageUnavailable, match="deletion is not on disk yet"):
                 harness.acquire("a")
@@ -113,7 +113,7 @@ def test_a_session_whose_deletion_cannot_be_written_is_closing_until_it_is(harne
     flushed(harness)
     with suppress(SessionNotFound):
         close(harness, "a")
-    assert harness.manager.registry.sessions() == ()
+    assert harness.registry.sessions() == ()
     assert on_disk(harness) == {}
 
 
@@ -125,7 +125,7 @@ def test_a_deletion_is_retried_without_being_asked_for(
         close(harness, "a")
     flushed(harness)
     assert on_disk(harness) == {}
-    wait_until(lambda: harness.manager.registry.sessions() == (), "the session is closed", 20)
+    wait_until(lambda: harness.registry.sessions() == (), "the session is closed", 20)
 
 
 def test_an_emergency_that_cannot_clear_the_disk_says_so_and_clears_it_later(harness: ServiceHarness) -> None:
@@ -133,12 +133,12 @@ def test_an_emergency_that_cannot_clear_the_disk_says_so_and_clears_it_later(har
     remember(harness, session, "https://login.example/")
     flushed(harness)
     with locked(harness):
-        assert not harness.service.emergency.run(Deadline(BRIEF_S + 5)).cleared
+        assert not harness.service.sessions.emergency.run(Deadline(BRIEF_S + 5)).cleared
         assert on_disk(harness).keys() == {"a"}
     flushed(harness)
     assert on_disk(harness) == {}
     assert harness.manager._repository.kept_for_key("k") is None
-    assert harness.service.emergency.run(deadline()).cleared
+    assert harness.service.sessions.emergency.run(deadline()).cleared
 
 
 def test_the_slow_close_of_a_session_before_an_emergency_does_not_delete_a_new_one_with_its_id(
@@ -158,14 +158,14 @@ def test_the_slow_close_of_a_session_before_an_emergency_does_not_delete_a_new_o
     closing_old = harness.run_in_thread(lambda: close(harness, "a"))
     assert reached.wait(TIMEOUT_S)
     monkeypatch.setattr("process_cleanup.EMERGENCY_WAIT_S", 0.01)
-    assert harness.service.emergency.run(deadline()).cleared
+    assert harness.service.sessions.emergency.run(deadline()).cleared
     new = harness.acquire("a").session
     state = remember(harness, new, "https://new.example/")
     go_on.set()
     closing_old.result(TIMEOUT_S)
     flushed(harness)
-    assert harness.manager.registry.get("a").birth == new.birth != old.birth
-    assert harness.manager._state_saver.state_of(new) == state
+    assert harness.registry.get("a").birth == new.birth != old.birth
+    assert harness.service.sessions.state_saver.state_of(new) == state
     (record,) = on_disk(harness).values()
     assert (record.epoch, record.folder) == (new.epoch, str(new.folder.path))
     assert harness.manager._repository.state_of(record) == state
@@ -173,7 +173,7 @@ def test_the_slow_close_of_a_session_before_an_emergency_does_not_delete_a_new_o
 
 def test_concurrent_changes_of_a_session_are_on_disk_as_they_are_in_memory(harness: ServiceHarness) -> None:
     harness.acquire("a")
-    registry = harness.manager.registry
+    registry = harness.registry
 
     def lease(number: int) -> None:
         for turn in range(20):
@@ -195,7 +195,7 @@ def test_a_locked_database_delays_nothing_that_promises_nothing(harness: Service
         # A retrieval, a report, a command's change, and what is kept for a key.
         assert not harness.acquire("a", "k").created
         assert harness.manager.check("a", deadline()).session.session_id == "a"
-        harness.service._driver_access.client_chose_window("a", "w")
+        harness.service.sessions.driver_access.client_chose_window("a", "w")
         assert harness.manager._repository.kept_for_key("k") is None
         assert time.monotonic() - begun < database.OPEN_BUSY_S
         assert on_disk(harness)["a"].window is None
@@ -210,11 +210,11 @@ def test_what_cannot_be_promised_in_time_is_refused_and_a_new_session_closed(
     with locked(harness):
         with pytest.raises(StorageUnavailable, match="Another program has locked"):
             harness.manager.lease("a", 60, "me", None, deadline())
-        assert harness.manager.registry.get("a").lease is None
+        assert harness.registry.get("a").lease is None
         with pytest.raises(StorageUnavailable, match="Another program has locked"):
             harness.acquire("b")
     with pytest.raises(SessionNotFound):
-        wait_until(lambda: harness.manager.registry.get("b") is None, "the new session is closed", 20)
+        wait_until(lambda: harness.registry.get("b") is None, "the new session is closed", 20)
     flushed(harness)
     assert on_disk(harness).keys() == {"a"}
     assert on_disk(harness)["a"].lease is None
@@ -226,7 +226,7 @@ def test_an_existing_session_is_handed_out_although_the_end_of_its_lease_cannot_
     harness.acquire("a", "k")
     harness.manager.lease("a", 0.1, None, None, deadline())
     with locked(harness):
-        wait_until(lambda: harness.manager.registry.get("a").lease is None, "the lease has expired")
+        wait_until(lambda: harness.registry.get("a").lease is None, "the lease has expired")
         assert not harness.acquire("a", "k").created
         with pytest.raises(StorageUnavailable, match="Another program has locked"):
             harness.acquire("a", "k", idle=60.0)
@@ -239,7 +239,7 @@ def test_no_session_is_evicted_for_a_new_one_that_could_not_be_written(
         harness.acquire(name)
     drivers = harness.drivers()
     with full(monkeypatch):
-        harness.service._driver_access.client_chose_window("a", "w")
+        harness.service.sessions.driver_access.client_chose_window("a", "w")
         wait_until(lambda: has_trouble(harness), "the trouble is noticed")
         with pytest.raises(StorageUnavailable, match="the disk is full"):
             harness.acquire("c")
@@ -262,7 +262,7 @@ def test_a_part_of_the_data_folder_that_is_removed_is_put_back(harness: ServiceH
         (harness.data_dir / "lock").unlink()
     else:
         shutil.rmtree(harness.data_dir / removed)
-    harness.service._data_folder.check()
+    harness.service.storage.data_folder.check()
     assert harness.manager.unavailable is None
     assert harness.has_logged(r".* was removed while the service ran, and was put back.*")
     assert read_owner(str(harness.data_dir), 0) is OwnerState.LIVING
@@ -278,7 +278,7 @@ def test_nothing_is_promised_while_the_data_folder_cannot_be_put_back(harness: S
     away = harness.data_dir.with_name("away")
     harness.data_dir.rename(away)
     harness.data_dir.touch()
-    harness.service._data_folder.check()
+    harness.service.storage.data_folder.check()
     assert "cannot be put back" in str(harness.manager.unavailable)
     with pytest.raises(StorageUnavailable, match="cannot be put back"):
         harness.acquire("new")
@@ -287,7 +287,7 @@ def test_nothing_is_promised_while_the_data_folder_cannot_be_put_back(harness: S
     assert not harness.acquire("before").created
     harness.data_dir.unlink()
     away.rename(harness.data_dir)
-    harness.service._data_folder.check()
+    harness.service.storage.data_folder.check()
     assert harness.manager.unavailable is None
     assert harness.acquire("new").created
 

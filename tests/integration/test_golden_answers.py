@@ -56,7 +56,7 @@ def test_every_answer_is_as_recorded(harness: ServiceHarness) -> None:
         for step in recorded:
             method, target, body, headers = step["request"]
             if method == "KILL CHROMEDRIVER":
-                running = harness.manager.registry.get(target).running
+                running = harness.registry.get(target).running
                 assert running is not None
                 kill([psutil.Process(running.driver.pid)])
                 answered.append(step)

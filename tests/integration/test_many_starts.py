@@ -35,7 +35,7 @@ def acquire_concurrently(harness: ServiceHarness, size: int) -> list[Future[Acqu
     names = [f"s{number}" for number in range(size)]
     asking = [harness.run_in_thread(lambda name=name: harness.acquire(name)) for name in names]  # type: ignore[misc]
     wait_until(
-        lambda: {s.session_id for s in harness.manager.registry.sessions()} >= set(names),
+        lambda: {s.session_id for s in harness.registry.sessions()} >= set(names),
         "all sessions are registered",
     )
     wait_until(lambda: len(started(harness) & set(names)) == AT_ONCE, "the first two start")
@@ -45,9 +45,7 @@ def acquire_concurrently(harness: ServiceHarness, size: int) -> list[Future[Acqu
 def started(harness: ServiceHarness) -> set[str]:
     """Return the ids of the sessions whose ChromeDriver was started."""
     return {
-        session.session_id
-        for session in harness.manager.registry.sessions()
-        if session.folder.driver_output.exists()
+        session.session_id for session in harness.registry.sessions() if session.folder.driver_output.exists()
     }
 
 
@@ -69,15 +67,15 @@ def test_a_session_deleted_while_it_waits_for_a_slot_starts_nothing(
     harness.set_fault(Fault.NONE)
     outcomes = [type(one.exception(TIMEOUT_S)) for one in asking]
     assert outcomes.count(SessionLost) == 1
-    assert len(harness.manager.registry.sessions()) == AT_ONCE
+    assert len(harness.registry.sessions()) == AT_ONCE
 
 
 def test_an_emergency_ends_waiting_starts_and_new_ones_begin_at_once(harness: ServiceHarness) -> None:
     asking = acquire_concurrently(harness, 5)
-    harness.service.emergency.run(Deadline(TIMEOUT_S))
+    harness.service.sessions.emergency.run(Deadline(TIMEOUT_S))
     for one in asking:
         assert isinstance(one.exception(TIMEOUT_S), (SessionLost, BrowserUnavailable))
-    assert harness.manager.registry.sessions() == ()
+    assert harness.registry.sessions() == ()
     harness.assert_nothing_is_left()
     harness.set_fault(Fault.NONE)
     assert harness.acquire("s0").created

@@ -30,7 +30,7 @@ def harness(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServiceHa
 
 
 def job(harness: ServiceHarness) -> Session:
-    return harness.manager.registry.get("job")
+    return harness.registry.get("job")
 
 
 def driver_pid(harness: ServiceHarness) -> int:
@@ -58,7 +58,7 @@ def test_a_new_session_is_managed_and_deleting_it_ends_it(harness: ServiceHarnes
         assert made.status == 200
         value = made.json()["value"]
         session_id = value["sessionId"]
-        assert harness.manager.registry.get(session_id).ends_with_last_window
+        assert harness.registry.get(session_id).ends_with_last_window
         assert value["capabilities"]["browserName"] == "chrome"
         assert value["capabilities"]["se:cdp"] == f"ws://localhost:5010/sessions/{session_id}/cdp"
         ended = await client.send("DELETE", f"/wd/hub/session/{session_id}")
@@ -91,7 +91,7 @@ def test_a_client_that_disconnects_during_the_start_leaves_no_session(harness: S
         call.hang_up()
         await task
         harness.set_fault(Fault.NONE)
-        await until(lambda: harness.manager.registry.sessions() == (), "the session is closed")
+        await until(lambda: harness.registry.sessions() == (), "the session is closed")
         assert not call.finished
 
     run(harness.service, scenario)

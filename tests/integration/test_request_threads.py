@@ -32,7 +32,7 @@ async def answered(client: Client, method: str, path: str, content: object = Non
 
 
 def kill_driver(harness: ServiceHarness, session_id: str) -> None:
-    running = harness.manager.registry.get(session_id).running
+    running = harness.registry.get(session_id).running
     assert running is not None
     kill_pids(running.driver.pid)
 
@@ -84,7 +84,7 @@ def test_without_a_thread_for_it_a_request_is_told_the_reason(
         assert (await answered(client, "POST", "/sessions", {"session_id": "a"})).status == 201
 
     run(harness.service, scenario)
-    assert [one.session_id for one in harness.manager.registry.sessions()] == ["a"]
+    assert [one.session_id for one in harness.registry.sessions()] == ["a"]
 
 
 def test_a_service_that_gets_no_more_threads_works_and_stops(

@@ -40,7 +40,7 @@ def harness(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServiceHa
 def warm(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServiceHarness]:
     """Run a service with two places, one of them for a warm browser."""
     with running_harness(folder, monkeypatch, max_sessions=2, warm_sessions=1, watch_interval=0) as harness:
-        wait_until(lambda: harness.manager.registry.warm_count() == 1, "a warm browser is ready")
+        wait_until(lambda: harness.registry.warm_count() == 1, "a warm browser is ready")
         yield harness
 
 
@@ -58,7 +58,7 @@ def pids(session: Session) -> tuple[int, int]:
 
 def warm_pids(harness: ServiceHarness) -> tuple[int, int]:
     """Return the process ids of the warm browser."""
-    (running,) = harness.manager.registry.running()
+    (running,) = harness.registry.running()
     return running.driver.pid, running.browser.pid
 
 
@@ -67,7 +67,7 @@ def test_a_warm_browser_is_handed_out_and_replaced(warm: ServiceHarness) -> None
     acquired = acquire(warm, "job")
     assert acquired.created
     assert pids(acquired.session) == ready
-    wait_until(lambda: warm.manager.registry.warm_count() == 1, "another warm browser is ready")
+    wait_until(lambda: warm.registry.warm_count() == 1, "another warm browser is ready")
     assert not acquire(warm, "job").created
 
 
@@ -85,7 +85,7 @@ def test_an_unnamed_session_whose_warm_browser_cannot_be_recovered_is_closed(
     warm.set_fault(Fault.REFUSES_SESSION)
     with pytest.raises(RecoveryFailed):
         acquire(warm)
-    wait_until(lambda: warm.manager.registry.sessions() == (), "the session is closed")
+    wait_until(lambda: warm.registry.sessions() == (), "the session is closed")
 
 
 def test_an_unnamed_session_whose_client_disconnected_is_closed(warm: ServiceHarness) -> None:
@@ -94,7 +94,7 @@ def test_an_unnamed_session_whose_client_disconnected_is_closed(warm: ServiceHar
     disconnected.set_result(None)
     with pytest.raises(ClientDisconnected):
         acquire(warm, disconnected=disconnected)
-    wait_until(lambda: warm.manager.registry.sessions() == (), "the session is closed")
+    wait_until(lambda: warm.registry.sessions() == (), "the session is closed")
 
 
 def test_a_session_that_could_not_be_saved_is_not_handed_out(
@@ -107,16 +107,16 @@ def test_a_session_that_could_not_be_saved_is_not_handed_out(
         patch.setattr(warm.manager._repository, "confirm", full)
         with pytest.raises(StorageUnavailable, match="disk is full"):
             acquire(warm, "job")
-    wait_until(lambda: warm.manager.registry.sessions() == (), "the session is closed")
+    wait_until(lambda: warm.registry.sessions() == (), "the session is closed")
     assert acquire(warm, "job").created
 
 
 def test_a_warm_browser_cannot_be_read_or_deleted_by_name(warm: ServiceHarness) -> None:
-    (folder,) = warm.manager.registry.protected()
+    (folder,) = warm.registry.protected()
     for use in (warm.manager.check, warm.manager.report, warm.manager.close):
         with pytest.raises(SessionNotFound):
             use(folder.session_id, Deadline(TIMEOUT_S))
-    assert warm.manager.registry.warm_count() == 1
+    assert warm.registry.warm_count() == 1
 
 
 def test_a_lease_taken_during_the_health_check_excludes_other_clients(
@@ -132,7 +132,7 @@ def test_a_lease_taken_during_the_health_check_excludes_other_clients(
     monkeypatch.setattr(harness.manager._monitor, "check_and_recover", slow)
     with pytest.raises(SessionInUse, match="the other"):
         acquire(harness, "job")
-    assert harness.manager.registry.get("job").callers == 0
+    assert harness.registry.get("job").callers == 0
 
 
 def test_a_lease_that_expires_during_the_start_is_granted_again_at_hand_over(
@@ -145,9 +145,9 @@ def test_a_lease_that_expires_during_the_start_is_granted_again_at_hand_over(
 
 def test_a_lease_taken_during_a_recovery_is_on_disk(harness: ServiceHarness) -> None:
     kill_pids(pids(acquire(harness, "job").session)[0])
-    harness.manager.registry.update("job", _crashed(2))
+    harness.registry.update("job", _crashed(2))
     recovery = harness.run_in_thread(lambda: acquire(harness, "job"))
-    wait_until(lambda: harness.manager.registry.get("job").state is SessionState.RECOVERING, "a recovery")
+    wait_until(lambda: harness.registry.get("job").state is SessionState.RECOVERING, "a recovery")
     token = harness.manager.lease("job", 600, "me", None, Deadline(TIMEOUT_S)).token
     with pytest.raises(SessionInUse):
         recovery.result(TIMEOUT_S)
@@ -158,23 +158,23 @@ def test_a_lease_taken_during_a_recovery_is_on_disk(harness: ServiceHarness) -> 
 
 def test_the_sixth_crash_in_a_row_pauses_recovery_with_a_retry_time(harness: ServiceHarness) -> None:
     kill_pids(*pids(acquire(harness, "job").session))
-    harness.manager.registry.update("job", _crashed(MAX_IN_A_ROW))
+    harness.registry.update("job", _crashed(MAX_IN_A_ROW))
     with pytest.raises(RecoveryFailed, match=f"crashed {MAX_IN_A_ROW} times in a row") as error:
         acquire(harness, "job")
     assert 0 < (error.value.retry_after_s or 0) <= LONG_PAUSE_S
     assert harness.drivers() == set()
-    harness.manager.registry.update("job", _crashed(MAX_IN_A_ROW, LONG_PAUSE_S))
+    harness.registry.update("job", _crashed(MAX_IN_A_ROW, LONG_PAUSE_S))
     assert acquire(harness, "job").recovery is not None
-    assert harness.manager.registry.get("job").crash_loop.count == MAX_IN_A_ROW + 1
+    assert harness.registry.get("job").crash_loop.count == MAX_IN_A_ROW + 1
     assert acquire(harness, "job").recovery is None
-    assert harness.manager.registry.get("job").crash_loop.count == 0
+    assert harness.registry.get("job").crash_loop.count == 0
 
 
 def test_a_delete_during_the_recovery_backoff_does_not_wait(harness: ServiceHarness) -> None:
     kill_pids(*pids(acquire(harness, "job").session))
-    harness.manager.registry.update("job", _crashed(MAX_IN_A_ROW - 1))
+    harness.registry.update("job", _crashed(MAX_IN_A_ROW - 1))
     recovery = harness.run_in_thread(lambda: harness.manager.check("job", Deadline(TIMEOUT_S)))
-    wait_until(lambda: harness.manager.registry.get("job").state is SessionState.RECOVERING, "a recovery")
+    wait_until(lambda: harness.registry.get("job").state is SessionState.RECOVERING, "a recovery")
     begun = time.monotonic()
     harness.manager.close("job", Deadline(TIMEOUT_S))
     assert time.monotonic() - begun < 3.5
@@ -188,10 +188,10 @@ def test_a_stop_during_the_recovery_backoff_leaves_nothing(
 ) -> None:
     with running_harness(folder, monkeypatch, watch_interval=0) as harness:
         kill_pids(*pids(acquire(harness, "job").session))
-        harness.manager.registry.update("job", _crashed(MAX_IN_A_ROW - 1))
+        harness.registry.update("job", _crashed(MAX_IN_A_ROW - 1))
         recovery = harness.run_in_thread(lambda: acquire(harness, "job"))
-        wait_until(lambda: harness.manager.registry.get("job").state is SessionState.RECOVERING, "a recovery")
-        harness.manager.stop(keep_browsers=False)
+        wait_until(lambda: harness.registry.get("job").state is SessionState.RECOVERING, "a recovery")
+        harness.service.sessions.shutdown.stop(keep_browsers=False)
         assert recovery.exception(TIMEOUT_S) is not None
         harness.assert_nothing_is_left()
 

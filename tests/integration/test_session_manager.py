@@ -27,6 +27,7 @@ from drover.core.errors import (
     SessionNotFound,
     ShuttingDown,
 )
+from drover.sessions.lifecycle.session_pool import PoolPolicy
 from drover.sessions.pool.acquire import InProgress
 from drover.sessions.pool.acquire_request import AcquireRequest
 from drover.sessions.pool.session import Session, SessionState
@@ -73,9 +74,7 @@ def test_twenty_concurrent_clients_with_one_id_get_one_browser(harness: ServiceH
     assert len({pids(one.session) for one in acquired}) == 1
     assert len(harness.drivers()) == 1
     assert harness.has_logged(r"Session job created in \d+ ms \(ChromeDriver PID \d+, Chrome PID \d+\)")
-    wait_until(
-        lambda: harness.manager.registry.get("job").callers == 0, "all clients have released the session"
-    )
+    wait_until(lambda: harness.registry.get("job").callers == 0, "all clients have released the session")
 
 
 def test_twenty_concurrent_clients_with_one_key_get_one_session(harness: ServiceHarness) -> None:
@@ -97,7 +96,7 @@ def test_a_failed_start_fails_every_waiter_and_leaves_nothing(harness: ServiceHa
     errors = run_concurrently([try_to_acquire] * 5)
     assert all(isinstance(error, BrowserUnavailable) for error in errors)
     assert all("Chrome failed to start" in str(error) for error in errors)
-    assert harness.manager.registry.sessions() == ()
+    assert harness.registry.sessions() == ()
     harness.assert_nothing_is_left()
     harness.set_fault(Fault.NONE)
     assert harness.acquire("job").created
@@ -122,7 +121,7 @@ def test_a_delete_during_a_start_ends_it_and_waiting_clients_get_a_new_session(
     assert not is_living(driver)
     with pytest.raises((SessionLost, BrowserUnavailable)):
         starting.result(TIMEOUT_S)
-    assert harness.service._launcher.unavailable is None
+    assert harness.service.browsing.launcher.unavailable is None
     harness.set_fault(Fault.NONE)
     assert waiting.result(TIMEOUT_S).created, "the waiting client retries"
 
@@ -133,8 +132,8 @@ def test_no_client_retries_longer_than_its_deadline(
     lost: Future[Session] = Future()
     lost.set_exception(SessionLost("it was closed in the meantime"))
     again_and_again = InProgress(session("job"), lost)
-    monkeypatch.setattr(harness.manager.registry, "claim", lambda _: again_and_again)
-    monkeypatch.setattr(harness.manager.registry, "find", lambda _: again_and_again)
+    monkeypatch.setattr(harness.registry, "claim", lambda _: again_and_again)
+    monkeypatch.setattr(harness.registry, "find", lambda _: again_and_again)
     request = AcquireRequest("job", None, None, CheckedCapabilities({}), None)
     for ask in (partial(harness.manager.acquire, request), partial(harness.manager.check, "job")):
         with pytest.raises(BrowserUnavailable, match="closed or lost at every attempt"):
@@ -154,7 +153,7 @@ def test_a_session_on_which_no_thread_can_begin_to_work_stays_as_it_was(
     alive = harness.acquire("alive").session
     dead = harness.acquire("dead").session
     with monkeypatch.context() as patch:
-        patch.setattr(harness.manager._worker._jobs, "begin", no_thread)
+        patch.setattr(harness.service._jobs, "begin", no_thread)
         kill_pids(pids(dead)[0])
         for call in (
             lambda: harness.acquire("new"),
@@ -163,7 +162,7 @@ def test_a_session_on_which_no_thread_can_begin_to_work_stays_as_it_was(
         ):
             with pytest.raises(Overloaded, match="raise the limit of processes"):
                 call()
-    assert [one.session_id for one in harness.manager.registry.sessions()] == ["alive", "dead"]
+    assert [one.session_id for one in harness.registry.sessions()] == ["alive", "dead"]
     assert pids(harness.acquire("dead").session)[1] == pids(dead)[1]
     harness.manager.close("alive", deadline())
     assert not living(pids(alive))
@@ -195,16 +194,16 @@ def test_an_incomplete_close_keeps_the_session_and_can_be_repeated(
 ) -> None:
     running = pids(harness.acquire("job").session)
     with monkeypatch.context() as patch:
-        patch.setattr(harness.service._folders, "remove", lambda _: False)
+        patch.setattr(harness.service.storage.folders, "remove", lambda _: False)
         with pytest.raises(CleanupIncomplete, match="could not be removed"):
             harness.manager.close("job", deadline())
-        assert harness.manager.registry.get("job").state is SessionState.CLOSING
+        assert harness.registry.get("job").state is SessionState.CLOSING
         with pytest.raises(CleanupIncomplete):
             harness.acquire("job")
     assert harness.has_logged("Session job is not closed yet: .*")
     assert not living(running)
     harness.manager.close("job", deadline())
-    assert harness.manager.registry.sessions() == ()
+    assert harness.registry.sessions() == ()
 
 
 def test_an_emergency_ends_a_running_start_and_the_service_is_ready_at_once(
@@ -214,13 +213,13 @@ def test_an_emergency_ends_a_running_start_and_the_service_is_ready_at_once(
     harness.set_fault(Fault.HUNG)
     starting = harness.run_in_thread(lambda: harness.acquire("job"))
     wait_until(lambda: len(harness.drivers()) == 2, "the second ChromeDriver is started")
-    report = harness.service.emergency.run(deadline()).cleanup
+    report = harness.service.sessions.emergency.run(deadline()).cleanup
     assert report.failed == ()
     assert report.killed_count >= 4
     assert not living(pids(alive))
     with pytest.raises((SessionLost, BrowserUnavailable)):
         starting.result(TIMEOUT_S)
-    assert harness.manager.registry.sessions() == ()
+    assert harness.registry.sessions() == ()
     harness.assert_nothing_is_left()
     assert harness.recorder.lines[-2:] == [
         f"🚨 Emergency recovery killed {report.killed_count} processes",
@@ -235,9 +234,9 @@ def test_a_client_in_the_wait_queue_gets_a_place_after_the_emergency(small: Serv
     starting = small.run_in_thread(lambda: small.acquire("first"))
     small.wait_for_driver()
     waiting = small.run_in_thread(lambda: small.acquire("second"))
-    wait_until(lambda: "1 waiting" in repr(small.manager.registry), "the second one waits")
+    wait_until(lambda: "1 waiting" in repr(small.registry), "the second one waits")
     small.set_fault(Fault.NONE)
-    small.service.emergency.run(deadline())
+    small.service.sessions.emergency.run(deadline())
     assert waiting.result(TIMEOUT_S).created
     assert starting.exception(TIMEOUT_S) is None or isinstance(starting.exception(), SessionLost)
 
@@ -373,7 +372,7 @@ def test_an_unnamed_session_is_closed_if_its_client_disconnects_during_the_start
 ) -> None:
     with pytest.raises(ClientDisconnected):
         harness.acquire(disconnected=disconnected())
-    wait_until(lambda: harness.manager.registry.sessions() == (), "the session is closed")
+    wait_until(lambda: harness.registry.sessions() == (), "the session is closed")
     harness.assert_nothing_is_left()
 
 
@@ -390,37 +389,38 @@ def test_the_least_recently_used_session_is_evicted_at_once(small: ServiceHarnes
     assert small.acquire("second").created
     assert not living(first)
     assert small.has_logged(r"Session first closed \(evicted\)")
-    assert [session.session_id for session in small.manager.registry.sessions()] == ["second"]
+    assert [session.session_id for session in small.registry.sessions()] == ["second"]
 
 
 def test_waiting_too_long_for_a_place_raises_at_capacity(
     small: ServiceHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(small.manager, "_queue_timeout", 0.1)
-    with small.manager.registry.command(small.acquire("first").session):
+    policy = PoolPolicy(queue_timeout=0.1, idle_timeout=0, hands_out_warm=False)
+    monkeypatch.setattr(small.manager._pool, "_policy", policy)
+    with small.registry.command(small.acquire("first").session):
         with pytest.raises(AtCapacity, match="All 1 sessions are in use"):
             small.acquire("second")
-        assert "0 waiting" in repr(small.manager.registry)
+        assert "0 waiting" in repr(small.registry)
 
 
 def test_a_waiting_client_that_disconnects_leaves_the_wait_queue(small: ServiceHarness) -> None:
-    with small.manager.registry.command(small.acquire("first").session):
+    with small.registry.command(small.acquire("first").session):
         with pytest.raises(ClientDisconnected):
             small.acquire("second", disconnected=disconnected())
-        assert "0 waiting" in repr(small.manager.registry)
+        assert "0 waiting" in repr(small.registry)
 
 
 def test_an_idle_session_is_closed_automatically(harness: ServiceHarness) -> None:
     running = pids(harness.acquire("job", idle=0.2).session)
-    wait_until(lambda: harness.manager.registry.sessions() == (), "the idle session is closed")
+    wait_until(lambda: harness.registry.sessions() == (), "the idle session is closed")
     assert not living(running)
     assert harness.has_logged(r"Session job closed \(idle\)")
 
 
 def test_a_cleanup_ends_unregistered_processes_and_spares_sessions(harness: ServiceHarness) -> None:
     kept, lost = harness.acquire("kept").session, harness.acquire("lost").session
-    harness.manager.registry.forget(harness.manager.registry.get("lost"))
-    report = harness.service._cleaner.cleanup(Trigger.PERSON)
+    harness.registry.forget(harness.registry.get("lost"))
+    report = harness.service.sessions.cleaner.cleanup(Trigger.PERSON)
     assert {killed.judgement.row.pid for killed in report.killed} >= set(pids(lost))
     assert (report.failed, report.removed_profiles) == ((), 1)
     assert len(living(pids(kept))) == 2
@@ -433,7 +433,7 @@ def test_a_stop_during_a_start_leaves_nothing(folder: Path, monkeypatch: pytest.
         harness.set_fault(Fault.HUNG)
         starting = harness.run_in_thread(lambda: harness.acquire("job"))
         wait_until(lambda: len(harness.drivers()) == 2, "the second ChromeDriver is started")
-        harness.manager.stop(keep_browsers=False)
+        harness.service.sessions.shutdown.stop(keep_browsers=False)
         with pytest.raises((ShuttingDown, BrowserUnavailable, SessionLost)):
             starting.result(TIMEOUT_S)
         with pytest.raises(ShuttingDown):
@@ -453,5 +453,5 @@ def test_end_at_once_ends_all_processes_and_refuses_new_sessions(harness: Servic
 
 def test_kill_ends_all_processes_at_once(harness: ServiceHarness) -> None:
     running = pids(harness.acquire("job").session)
-    harness.manager.kill()
+    harness.service.sessions.shutdown.kill()
     wait_gone(running)

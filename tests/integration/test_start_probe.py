@@ -95,7 +95,7 @@ def test_a_healthy_service_attempts_no_start(
     harness: ServiceHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(start_probe, "BACKOFF", Backoff(first_s=0.0, longest_s=0.0))
-    registry = harness.manager.registry
+    registry = harness.registry
     well = StartProbe(
         registry,
         cast("Launcher", HealthyLauncher()),

@@ -9,6 +9,8 @@ from drover.core import events
 from drover.core.deadline import Deadline
 from drover.core.errors import AtCapacity, SessionLost
 from drover.processes.host.available_memory import available_memory_mb, swapped_out_bytes
+from drover.sessions.lifecycle.close_reason import CloseReason
+from drover.sessions.lifecycle.session_worker import SessionWorker
 from drover.sessions.pool.memory_room import MemoryRoom
 from drover.sessions.pool.registry import SessionRegistry
 
@@ -24,25 +26,27 @@ class MemoryWatch:
 
     Args:
         registry: The list of sessions, which holds new ones back while memory is short.
+        worker: Closes an unused session if that helps.
         emit: Receives an event when memory becomes short, and when it is available again.
         min_free_mb: What has to stay free, in units of 1,000,000 bytes; 0 = no limit.
-        patience_s: How long a recovery waits for memory.
     """
 
     def __init__(
-        self, registry: SessionRegistry, emit: events.Emit, min_free_mb: float, patience_s: float
+        self, registry: SessionRegistry, worker: SessionWorker, emit: events.Emit, min_free_mb: float
     ) -> None:
         self._registry = registry
+        self._worker = worker
         self._emit = emit
         self._min_free_mb = min_free_mb
-        self._patience_s = patience_s
         self._swapped = (swapped_out_bytes(), time.monotonic())
         self._told_short = False
         self._told_at = float("-inf")
 
     def tick(self) -> None:
         """Measure, and set the result in the registry; takes about 0.2 ms."""
-        self._registry.set_memory(self._measure())
+        evicted = self._registry.set_memory(self._measure())
+        if evicted is not None:
+            self._worker.close(evicted, CloseReason.EVICTED)
         shortage = self._registry.memory.shortage()
         is_short, now = shortage is not None, time.monotonic()
         if is_short == self._told_short or (is_short and now - self._told_at < REPORT_S):
@@ -54,23 +58,6 @@ class MemoryWatch:
             else events.MemoryAvailable(round(self._registry.memory.available_mb))
         )
 
-    def wait(self, deadline: Deadline, wanted: Callable[[], bool]) -> None:
-        """Wait until there is enough memory for the browser of a session that is recovered.
-
-        Raises:
-            AtCapacity: Memory is still short.
-            SessionLost: The session is no longer wanted.
-        """
-        patience = deadline.within(self._patience_s)
-        while (shortage := self._registry.memory.shortage()) is not None:
-            if not wanted():
-                raise SessionLost("The session was closed while it waited for memory")
-            if patience.remaining() == 0:
-                raise AtCapacity(
-                    f"No browser can start: {shortage}. Close a session or a program, or retry later"
-                )
-            time.sleep(POLL_S)
-
     def _measure(self) -> MemoryRoom:
         if self._min_free_mb == 0:
             return MemoryRoom(available_memory_mb(), 0.0)
@@ -78,3 +65,29 @@ class MemoryWatch:
         self._swapped = (written, now)
         is_swapping = written - before > SWAPPING_BYTES_PER_S * max(now - at, POLL_S)
         return MemoryRoom(available_memory_mb(), self._min_free_mb, is_swapping)
+
+
+def wait_for_memory(
+    registry: SessionRegistry, patience_s: float, deadline: Deadline, wanted: Callable[[], bool]
+) -> None:
+    """Wait until there is enough memory for the browser of a session that is recovered.
+
+    Args:
+        registry: Has the last measurement.
+        patience_s: How long to wait, in seconds.
+        deadline: By when the recovery must be done.
+        wanted: Returns whether the session is still wanted.
+
+    Raises:
+        AtCapacity: Memory is still short.
+        SessionLost: The session is no longer wanted.
+    """
+    patience = deadline.within(patience_s)
+    while (shortage := registry.memory.shortage()) is not None:
+        if not wanted():
+            raise SessionLost("The session was closed while it waited for memory")
+        if patience.remaining() == 0:
+            raise AtCapacity(
+                f"No browser can start: {shortage}. Close a session or a program, or retry later"
+            )
+        time.sleep(POLL_S)

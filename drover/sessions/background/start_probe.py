@@ -17,7 +17,8 @@ from drover.browser.launcher import Launcher
 from drover.core.backoff import NO_FAILURES, Backoff
 from drover.core.errors import DroverError
 from drover.core.jobs import Job, JobKind, Jobs
-from drover.sessions.lifecycle.session_worker import CloseReason, SessionWorker
+from drover.sessions.lifecycle.close_reason import CloseReason
+from drover.sessions.lifecycle.session_worker import SessionWorker
 from drover.sessions.pool.acquire import Reserved
 from drover.sessions.pool.acquire_request import new_warm_session
 from drover.sessions.pool.registry import SessionRegistry

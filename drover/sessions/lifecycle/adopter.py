@@ -14,11 +14,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from drover.browser import health
-from drover.browser.devtools import DevTools
+from drover.browser.browsers import Browsers
 from drover.browser.devtools_connection import DevToolsFailed
-from drover.browser.health import Assessment, HealthReadings, HealthStatus, Silence
-from drover.browser.page_targets import NO_SIGNALS
+from drover.browser.health import Assessment, HealthReadings, HealthStatus
 from drover.core import events
 from drover.core.events import Emit
 from drover.core.threads import ThreadPool
@@ -47,11 +45,8 @@ class SessionAdopter:
         worker: Recovers partly dead sessions.
         repository: The records of the earlier run.
         state_saver: Receives the states that were saved from their browsers.
-        devtools: The DevTools connections.
+        browsers: The sessions' browsers.
         emit: Receives events.
-        probe_timeout: Seconds that one health probe waits.
-        data_dir: The data folder.
-        boot_id: Identifies the current boot of the machine.
     """
 
     def __init__(
@@ -60,29 +55,29 @@ class SessionAdopter:
         worker: SessionWorker,
         repository: SessionRepository,
         state_saver: StateSaver,
-        devtools: DevTools,
+        browsers: Browsers,
         emit: Emit,
-        *,
-        probe_timeout: float,
-        data_dir: Path,
-        boot_id: str,
     ) -> None:
         self._registry = registry
         self._worker = worker
         self._repository = repository
         self._state_saver = state_saver
-        self._devtools = devtools
+        self._browsers = browsers
         self._emit = emit
-        self._probe_timeout = probe_timeout
-        self._data_dir = data_dir
-        self._boot_id = boot_id
 
-    def adopt_all(self, stored: Sequence[SessionRecord]) -> None:
+    def adopt_all(self, stored: Sequence[SessionRecord], data_dir: Path, boot_id: str) -> None:
         """Adopt the sessions; each is in the list, and so protected, before any of its processes is touched.
 
         A session that cannot be recovered now stays in the list: the next request for it retries.
+
+        Args:
+            stored: The sessions of the earlier run.
+            data_dir: The data folder.
+            boot_id: Identifies the current boot of the machine.
         """
-        plan = plan_adoption(stored, self._probe_all(stored), self._here())
+        readings = self._probe_all([one for one in stored if one.boot_id == boot_id])
+        here = Here(boot_id, data_dir, folder_id(data_dir), marks_by_process(snapshot()))
+        plan = plan_adoption(stored, readings, here)
         sessions = {
             decision.session.session_id: self._enlist(decision)
             for decision in plan.decisions
@@ -95,28 +90,14 @@ class SessionAdopter:
         ]
         wait(works, timeout=ADOPT_S)
 
-    def _here(self) -> Here:
-        marks = marks_by_process(snapshot())
-        return Here(self._boot_id, self._data_dir, folder_id(self._data_dir), marks)
-
     def _probe_all(self, stored: Sequence[SessionRecord]) -> Mapping[str, HealthReadings]:
-        """Probe the sessions of the current boot, in parallel."""
-        present = [one for one in stored if one.running is not None and one.boot_id == self._boot_id]
-        if not present:
+        """Probe the browsers of sessions, in parallel; return the readings by session id."""
+        browsers = {one.session_id: one.running for one in stored if one.running is not None}
+        if not browsers:
             return {}
         with ThreadPool("adoption", PROBE_THREADS) as threads:
-            readings = threads.map(self._probe, present)
-            return {one.session_id: found for one, found in zip(present, readings, strict=True)}
-
-    def _probe(self, stored: SessionRecord) -> HealthReadings:
-        assert stored.running is not None
-        silence = Silence()
-        while True:
-            readings = health.read(stored.running, NO_SIGNALS, self._probe_timeout)
-            found = health.assess(readings, stored.running, silence, self._probe_timeout)
-            if found.settled:
-                return readings
-            silence = found.silence
+            readings = threads.map(self._browsers.probe_until_settled, browsers.values())
+            return dict(zip(browsers, readings, strict=True))
 
     def _enlist(self, decision: Decision) -> Session:
         session = decision.session.to_session(time.monotonic(), datetime.now(timezone.utc))
@@ -144,7 +125,7 @@ class SessionAdopter:
         assert session.running is not None
         # A browser that dies at this moment is detected by its next health check.
         with suppress(DevToolsFailed):
-            self._devtools.of(session.running)
+            self._browsers.connect(session.running)
         # What has changed since the last save of the service before would be lost with the browser.
         self._state_saver.tick([session])
         pids = session.running.driver.pid, session.running.browser.pid

@@ -10,7 +10,9 @@ from typing import Any
 
 from drover.core.deadline import Deadline, DeadlineExceeded
 from drover.core.errors import CleanupIncomplete, SessionNotFound
-from drover.sessions.lifecycle.session_worker import CloseReason, SessionWorker
+from drover.sessions.lifecycle.close_reason import CloseReason
+from drover.sessions.lifecycle.session_worker import SessionWorker
+from drover.sessions.persistence.state_saver import StateSaver
 from drover.sessions.pool.acquire import Reserved
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Session, SessionState
@@ -24,11 +26,13 @@ class Closer:
     Args:
         registry: The list of sessions.
         worker: Closes them in the background.
+        state_saver: Saves what a client is about to close.
     """
 
-    def __init__(self, registry: SessionRegistry, worker: SessionWorker) -> None:
+    def __init__(self, registry: SessionRegistry, worker: SessionWorker, state_saver: StateSaver) -> None:
         self._registry = registry
         self._worker = worker
+        self._state_saver = state_saver
 
     def close(self, session_id: str, deadline: Deadline, *, keep: bool = False) -> None:
         """Close a session in any state: wait until its processes are gone and its folder is removed.
@@ -48,6 +52,14 @@ class Closer:
             deadline.wait(self._begin_until_closing(session_id, why, deadline))
         except DeadlineExceeded as error:
             raise CleanupIncomplete(f"Session {session_id} is still closing; delete it again") from error
+
+    def save(self, session_id: str) -> None:
+        """Save the state of a session's browser now: its client is about to close windows of it.
+
+        Raises:
+            SessionNotFound: No session has this id.
+        """
+        self._state_saver.save_now([self._registry.get(session_id)])
 
     def close_unwanted(self, session: Session) -> None:
         """Begin to close a session that was created for one client and never handed over."""

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from drover.core import events
 from drover.core.events import Emit
-from drover.sessions.lifecycle.session_worker import CloseReason, SessionWorker
+from drover.sessions.lifecycle.close_reason import CloseReason
+from drover.sessions.lifecycle.session_worker import SessionWorker
 from drover.sessions.pool.registry import SessionRegistry
 
 NOTICE_S = 5.0

@@ -10,11 +10,9 @@ from functools import partial
 from math import ceil
 from typing import Any
 
-from drover.browser import health
-from drover.browser.devtools import DevTools
+from drover.browser.browsers import Browsers
 from drover.browser.health import Assessment, Cause, Health, HealthReadings, HealthStatus, Silence
 from drover.browser.recovery import Recovery
-from drover.browser.running_browser import RunningBrowser
 from drover.core.backoff import NO_FAILURES
 from drover.core.deadline import Deadline, DeadlineExceeded
 from drover.core.errors import BrowserUnavailable, RecoveryFailed
@@ -46,23 +44,20 @@ class HealthMonitor:
     Args:
         registry: The list of sessions.
         worker: Recovers dead sessions.
-        devtools: The DevTools connections, for the signals that they have seen.
+        browsers: The sessions' browsers.
         jobs: Run the periodic checks.
-        probe_timeout: Seconds that one health probe waits.
     """
 
     def __init__(
         self,
         registry: SessionRegistry,
         worker: SessionWorker,
-        devtools: DevTools,
+        browsers: Browsers,
         jobs: Jobs,
-        probe_timeout: float,
     ) -> None:
         self._registry = registry
         self._worker = worker
-        self._devtools = devtools
-        self._probe_timeout = probe_timeout
+        self._browsers = browsers
         self._jobs = jobs
         self._probes: SingleFlight[HealthReadings] = SingleFlight()
 
@@ -91,7 +86,7 @@ class HealthMonitor:
         running, silence, begun = session.running, Silence(), time.monotonic()
         if running is None:
             return Assessment(HealthStatus.DEAD, "it has no browser", Cause.BROWSER_GONE)
-        probe = partial(self._probe, running)
+        probe = partial(self._browsers.probe, running)
         while True:
             try:
                 readings = self._probes.do(running, probe, deadline)
@@ -99,7 +94,7 @@ class HealthMonitor:
                 raise BrowserUnavailable(
                     f"Session {session.session_id} could not be checked in time; retry"
                 ) from error
-            assessment = health.assess(readings, running, silence, self._probe_timeout)
+            assessment = self._browsers.assess(readings, running, silence)
             if assessment.settled or deadline.remaining() == 0:
                 break
             silence = assessment.silence
@@ -114,9 +109,6 @@ class HealthMonitor:
         )
         return assessment
 
-    def _probe(self, running: RunningBrowser) -> HealthReadings:
-        return health.read(running, self._devtools.seen(running), self._probe_timeout)
-
     def _settle_helpers(self, session: Session) -> None:
         """End stopped helper processes, and wait until Chrome has noticed those that are ending.
 
@@ -130,7 +122,7 @@ class HealthMonitor:
         end(stopped)
         over = time.monotonic() + HELPERS_SETTLE_S
         while time.monotonic() < over and (
-            helpers.ending or (stopped and not self._devtools.seen(running).crashed_pages)
+            helpers.ending or (stopped and not self._browsers.seen(running).crashed_pages)
         ):
             time.sleep(PROBE_PAUSE_S)
             helpers = look_at_helpers(running.browser)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -24,11 +24,13 @@ class DriverAccess:
     Args:
         registry: The list of sessions.
         devtools: The DevTools connections, for the signals that they have received.
+        evict: Closes the sessions that must make room; called when a session is no longer in use.
     """
 
-    def __init__(self, registry: SessionRegistry, devtools: DevTools) -> None:
+    def __init__(self, registry: SessionRegistry, devtools: DevTools, evict: Callable[[], object]) -> None:
         self._registry = registry
         self._devtools = devtools
+        self._evict = evict
 
     def session(self, session_id: str) -> Session:
         """Return a session as it is now.
@@ -103,8 +105,11 @@ class DriverAccess:
     @contextmanager
     def use(self, session: Session) -> Iterator[None]:
         """Count a command or an open socket as activity of a session, until the `with` block ends."""
-        with self._registry.command(session):
-            yield
+        try:
+            with self._registry.command(session):
+                yield
+        finally:
+            self._evict()
 
     def answered(self, session: Session) -> None:
         """Record that a command was answered, which ends the session's crash loop."""

@@ -1,8 +1,8 @@
 """The list of sessions with the only shared lock, under which nothing but state changes happen.
 
-Methods that free a place or a session grant it to the first waiter, and complete its future after the
-lock is released. A session is in the list before anything is started for it, and leaves it when its
-processes are proven to be gone.
+Methods that free a place or a session grant it to the first waiter, and complete its future after the lock is
+released. `take_evicted` returns the sessions to close for those that still wait. A session is in the list
+before anything is started for it, and leaves it when its processes are proven to be gone.
 """
 
 from __future__ import annotations
@@ -82,7 +82,6 @@ class SessionRegistry:
     def __init__(self, max_sessions: int, max_waiting: int, journal: Journal) -> None:
         self.max_sessions = max_sessions
         self._journal = journal
-        self._evict: Callable[[Reserved], object] = _no_evictor
         self._lock = threading.Lock()
         self._entries: dict[str, _Entry] = {}
         self._queue = WaitQueue(max_waiting)
@@ -98,10 +97,6 @@ class SessionRegistry:
             return (
                 f"<SessionRegistry {len(states)}/{self.max_sessions}: {counts}, {len(self._queue)} waiting>"
             )
-
-    def evict_with(self, evict: Callable[[Reserved], object]) -> None:
-        """Set the function that closes an evicted session; it is never called under the lock."""
-        self._evict = evict
 
     @property
     def stopping(self) -> bool:
@@ -308,6 +303,14 @@ class SessionRegistry:
             chosen = choose([entry.session for entry in self._entries.values()])
             return tuple(self._begin(self._entries[one.session_id], SessionState.CLOSING) for one in chosen)
 
+    def take_evicted(self) -> tuple[Reserved, ...]:
+        """Begin to close as many sessions as must make room for the wait queue, and return them.
+
+        A waiter waits until this is called after the change that made a session evictable.
+        """
+        with self._lock:
+            return tuple(self._victims())
+
     def sessions(self) -> tuple[Session, ...]:
         """Return all sessions as they are now, the oldest first, without warm ones."""
         return tuple(session for session in self._everything() if not session.warm)
@@ -347,16 +350,14 @@ class SessionRegistry:
         """The last measurement of the memory."""
         return self._memory
 
-    def set_memory(self, memory: MemoryRoom) -> None:
-        """Take note of a measurement of the memory: start what may start, or evict one session that helps."""
-        begun = None
+    def set_memory(self, memory: MemoryRoom) -> Reserved | None:
+        """Take note of a measurement of the memory: start what may start, or return a session to evict."""
         with self._changing():
             self._memory = memory
             victim = self._victim_for_memory()
-            if victim is not None:
-                begun = self._begin(self._entries[victim.session_id], SessionState.CLOSING)
-        if begun is not None:
-            self._evict(begun)
+            if victim is None:
+                return None
+            return self._begin(self._entries[victim.session_id], SessionState.CLOSING)
 
     @property
     def refusal(self) -> str:
@@ -502,15 +503,12 @@ class SessionRegistry:
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
-        """Hold the lock for a change; then, without it, tell the waiters and evict the sessions."""
+        """Hold the lock for a change; then, without it, tell the waiters whose turn has come."""
         with self._lock:
             yield
             answered = self._queue.serve(self._answer)
-            victims = tuple(self._victims())
         for waiter in answered:
             waiter.tell()
-        for victim in victims:
-            self._evict(victim)
 
     def _victims(self) -> Iterator[Reserved]:
         while self._queue and self._gate_open and len(self._entries) >= self.max_sessions:
@@ -532,7 +530,3 @@ def _not_closed(session_id: str, failure: Exception | None) -> DroverError:
             f"Session {session_id} is closed, but its deletion is not on disk yet ({failure.message})"
         )
     return CleanupIncomplete(f"Session {session_id} could not be closed yet; delete it again to retry")
-
-
-def _no_evictor(_: Reserved) -> None:
-    raise AssertionError("evict_with() must be called before a session is claimed")

@@ -7,7 +7,7 @@ import pytest
 from drover.attach.timeline import TimelineEntry, timeline_entry, timeline_json
 from drover.core import events
 from drover.core.events import Event
-from drover.sessions.lifecycle.session_worker import CloseReason
+from drover.sessions.lifecycle.close_reason import CloseReason
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ import pytest
 from drover.core import events
 from drover.core.errors import ShuttingDown
 from drover.sessions.lifecycle import drain
+from drover.sessions.lifecycle.close_reason import CloseReason
 from drover.sessions.lifecycle.drain import NOTICE_S, UNUSED_S, Drain
-from drover.sessions.lifecycle.session_worker import CloseReason, SessionWorker
+from drover.sessions.lifecycle.session_worker import SessionWorker
 from drover.sessions.pool.acquire import Available, Reserved
 from drover.sessions.pool.acquire_request import new_warm_session
 from drover.sessions.pool.registry import SessionRegistry
@@ -54,9 +55,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture
 def registry(clock: Clock) -> SessionRegistry:
-    registry = SessionRegistry(max_sessions=2, max_waiting=3, journal=MemoryJournal())
-    registry.evict_with(lambda victim: None)
-    return registry
+    return SessionRegistry(max_sessions=2, max_waiting=3, journal=MemoryJournal())
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -12,8 +12,9 @@ from drover.core.deadline import Deadline
 from drover.core.errors import AtCapacity, SessionLost
 from drover.core.events import MemoryAvailable, MemoryShort
 from drover.sessions.background import memory_watch
-from drover.sessions.background.memory_watch import MemoryWatch
+from drover.sessions.background.memory_watch import MemoryWatch, wait_for_memory
 from drover.sessions.background.recycling import QUIET_S, SETTLE_S, RecycleLimits, recycle_reason
+from drover.sessions.lifecycle.session_worker import SessionWorker
 from drover.sessions.pool.acquire import Available, Reserved
 from drover.sessions.pool.memory_room import STARTING_MB, UNKNOWN, MemoryRoom
 from drover.sessions.pool.registry import SessionRegistry
@@ -30,6 +31,7 @@ from tests.unit.examples import (
     session,
 )
 
+NO_WORKER = cast("SessionWorker", None)
 ENOUGH, SHORT = MemoryRoom(1000.0, 256.0), MemoryRoom(100.0, 256.0)
 LATER = 10_000.0
 
@@ -88,19 +90,16 @@ def test_sessions_start_one_after_the_other_if_memory_is_scarce(registry: Sessio
 
 
 def test_an_unused_session_is_evicted_for_memory_if_it_holds_enough(registry: SessionRegistry) -> None:
-    evicted: list[Reserved] = []
-    registry.evict_with(evicted.append)
     for name in ("a", "b"):
         registry.note(ready(registry, name), memory_mb=160.0)
-    registry.set_memory(SHORT)
-    assert evicted == []
+    assert registry.set_memory(SHORT) is None
     queue(registry, "c")
-    for _ in range(3):
-        registry.set_memory(SHORT)
-    assert [one.session.session_id for one in evicted] == ["a"]
-    registry.forget(evicted[0].session)
-    registry.set_memory(MemoryRoom(50.0, 256.0))
-    assert len(evicted) == 1
+    evicted = registry.set_memory(SHORT)
+    assert evicted is not None
+    assert evicted.session.session_id == "a"
+    assert registry.set_memory(SHORT) is None
+    registry.forget(evicted.session)
+    assert registry.set_memory(MemoryRoom(50.0, 256.0)) is None
 
 
 def test_only_an_unused_session_is_taken_for_recycling(registry: SessionRegistry) -> None:
@@ -123,7 +122,7 @@ def test_the_watch_says_once_that_memory_is_short_and_once_that_it_is_not(
 ) -> None:
     heard = EventRecorder()
     measured(monkeypatch, 100.0)
-    watch = MemoryWatch(registry, heard, 256.0, patience_s=0.0)
+    watch = MemoryWatch(registry, NO_WORKER, heard, 256.0)
     watch.tick()
     watch.tick()
     measured(monkeypatch, 900.0)
@@ -137,7 +136,7 @@ def test_pages_that_are_written_to_the_swap_space_are_noticed(
     registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measured(monkeypatch, 9000.0)
-    watch = MemoryWatch(registry, EventRecorder(), 256.0, patience_s=0.0)
+    watch = MemoryWatch(registry, NO_WORKER, EventRecorder(), 256.0)
     measured(monkeypatch, 9000.0, swapped=1 << 40)
     watch.tick()
     assert registry.memory.is_swapping
@@ -149,13 +148,13 @@ def test_a_recovery_waits_for_memory_and_then_says_why_it_gave_up(
     registry: SessionRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measured(monkeypatch, 100.0)
-    watch = MemoryWatch(registry, EventRecorder(), 256.0, patience_s=0.0)
-    watch.wait(Deadline(1.0), lambda: True)
+    watch = MemoryWatch(registry, NO_WORKER, EventRecorder(), 256.0)
+    wait_for_memory(registry, 0.0, Deadline(1.0), lambda: True)
     watch.tick()
     with pytest.raises(AtCapacity, match="100 MB"):
-        watch.wait(Deadline(1.0), lambda: True)
+        wait_for_memory(registry, 0.0, Deadline(1.0), lambda: True)
     with pytest.raises(SessionLost):
-        watch.wait(Deadline(1.0), lambda: False)
+        wait_for_memory(registry, 0.0, Deadline(1.0), lambda: False)
 
 
 def unused(**fields: Any) -> Session:  # noqa: ANN401 - any field of a session

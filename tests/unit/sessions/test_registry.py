@@ -31,16 +31,16 @@ def registry() -> SessionRegistry:
 
 
 class Evictor:
-    """Records evicted sessions; the test closes them."""
+    """Keeps the sessions that the registry has returned to be evicted; the test closes them."""
 
     def __init__(self, registry: SessionRegistry) -> None:
-        self.victims: list[Reserved] = []
+        self._victims: list[Reserved] = []
         self._registry = registry
-        registry.evict_with(self)
 
-    def __call__(self, victim: Reserved) -> None:
-        assert not self._registry._lock.locked()
-        self.victims.append(victim)
+    @property
+    def victims(self) -> list[Reserved]:
+        self._victims += self._registry.take_evicted()
+        return self._victims
 
     @property
     def ids(self) -> list[str]:
@@ -360,7 +360,7 @@ def test_a_session_that_could_not_be_closed_earlier_does_not_count_as_closing(
     assert evictor.ids == ["b"]
 
 
-def test_outcomes_and_evictions_are_delivered_without_the_lock(registry: SessionRegistry) -> None:
+def test_outcomes_are_delivered_without_the_lock(registry: SessionRegistry) -> None:
     locked_at_delivery: list[bool] = []
     taken = [reserve(registry), reserve(registry)]
     waiter = queue(registry, "c")
@@ -372,11 +372,20 @@ def test_outcomes_and_evictions_are_delivered_without_the_lock(registry: Session
     assert locked_at_delivery == [False, False]
 
 
-def test_an_eviction_may_use_the_registry(registry: SessionRegistry) -> None:
-    registry.evict_with(lambda victim: registry.forget(victim.session))
+def test_a_session_is_evicted_once(registry: SessionRegistry) -> None:
     ready(registry, "a")
     ready(registry, "b")
-    assert isinstance(answer_of(queue(registry, "c")), Reserved)
+    waiter = queue(registry, "c")
+    (victim,) = registry.take_evicted()
+    assert registry.take_evicted() == ()
+    registry.forget(victim.session)
+    assert isinstance(answer_of(waiter), Reserved)
+
+
+def test_nothing_is_evicted_if_no_caller_waits(registry: SessionRegistry) -> None:
+    ready(registry, "a")
+    ready(registry, "b")
+    assert registry.take_evicted() == ()
 
 
 def test_exactly_one_caller_recovers_a_dead_session_and_the_others_wait(registry: SessionRegistry) -> None:
@@ -585,19 +594,26 @@ def test_sessions_are_listed_in_the_order_of_their_creation() -> None:
     assert [found.session_id for found in registry.sessions()] == names
 
 
+def evict(registry: SessionRegistry) -> None:
+    while victims := registry.take_evicted():
+        for victim in victims:
+            registry.forget(victim.session)
+
+
 def test_with_many_threads_no_caller_waits_forever_and_no_place_is_granted_twice() -> None:
     registry = SessionRegistry(max_sessions=3, max_waiting=200, journal=MemoryJournal())
-    registry.evict_with(lambda victim: registry.forget(victim.session))
     most = threading.local()
 
     def visit(number: int) -> int:
         most.seen = 0
         for granted in range(20):
             answer = registry.claim(claim(f"id-{(number * 7 + granted) % 6}"))
+            evict(registry)
             if isinstance(answer, Waiter):
                 answer = answer.granted.result(timeout=30)
             most.seen = max(most.seen, len(registry.sessions()))
             _finish(registry, answer)
+            evict(registry)
         seen: int = most.seen
         return seen
 

@@ -42,7 +42,6 @@ class RegistryMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.registry = SessionRegistry(MAX_SESSIONS, MAX_WAITING, MemoryJournal())
-        self.registry.evict_with(self._evict)
         self.jobs: list[Reserved] = []
         self.holds: list[Session] = []
         self.waiters: list[Waiter] = []
@@ -62,10 +61,12 @@ class RegistryMachine(RuleBasedStateMachine):
             self.registry.adopt(leased(adopted, _lease("mine", LONG_AGO), None) if lease else adopted)
             self.born.add(str(adopted.folder.path))
 
-    def _evict(self, victim: Reserved) -> None:
-        assert victim.session.callers == 0
-        assert not victim.session.in_use
-        self.jobs.append(victim)
+    def _evict(self) -> None:
+        """Begin the closes that must make room, as every caller does after a change."""
+        for victim in self.registry.take_evicted():
+            assert victim.session.callers == 0
+            assert not victim.session.in_use
+            self.jobs.append(victim)
 
     def _accept(self, answer: Available | InProgress | Reserved) -> None:
         if isinstance(answer, InProgress):
@@ -87,6 +88,7 @@ class RegistryMachine(RuleBasedStateMachine):
 
     def _process_granted(self) -> None:
         """Process granted outcomes; they must be granted in the order of the queue."""
+        self._evict()
         are_granted = [waiter.granted.done() for waiter in self.waiters]
         assert are_granted == sorted(are_granted, reverse=True), "a waiter overtook another"
         served, self.waiters = self.waiters[: sum(are_granted)], self.waiters[sum(are_granted) :]

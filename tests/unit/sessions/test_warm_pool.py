@@ -24,9 +24,7 @@ LEASE = Lease("me", "mine", NOW, 1e9)
 
 @pytest.fixture
 def registry() -> SessionRegistry:
-    registry = SessionRegistry(max_sessions=2, max_waiting=3, journal=MemoryJournal())
-    registry.evict_with(lambda victim: None)
-    return registry
+    return SessionRegistry(max_sessions=2, max_waiting=3, journal=MemoryJournal())
 
 
 def warm(registry: SessionRegistry) -> Session:
@@ -128,12 +126,11 @@ def test_no_more_are_started_than_are_wanted(registry: SessionRegistry) -> None:
 
 
 def test_a_warm_browser_is_evicted_before_any_session(registry: SessionRegistry) -> None:
-    victims: list[Reserved] = []
-    registry.evict_with(victims.append)
     standing = warm(registry)
     ready(registry, "old", last_used_mono=-1e9)
     waiting = registry.claim(claim("new"))
     assert isinstance(waiting, Waiter)
+    victims = registry.take_evicted()
     assert [victim.session.folder for victim in victims] == [standing.folder]
     registry.forget(victims[0].session)
     assert isinstance(answer_of(waiting), Reserved)
@@ -218,14 +215,12 @@ def test_a_failed_change_changes_nothing(registry: SessionRegistry) -> None:
 
 
 def test_the_end_of_a_lease_serves_the_next_waiter(registry: SessionRegistry) -> None:
-    victims: list[Reserved] = []
-    registry.evict_with(victims.append)
     ready(registry, "one", lease=LEASE)
     ready(registry, "two", lease=LEASE)
     registry.claim(claim("three"))
-    assert victims == []
+    assert registry.take_evicted() == ()
     registry.update_all(lambda known: replace(known, lease=None))
-    assert [victim.session.session_id for victim in victims] == ["one"]
+    assert [victim.session.session_id for victim in registry.take_evicted()] == ["one"]
 
 
 def test_an_adopted_session_is_listed_unchanged(registry: SessionRegistry) -> None:

@@ -42,13 +42,13 @@ ELSEWHERE = {(route.method, route.path) for route in ROUTES if route.tag in {"At
 def drover(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drover]:
     with pytest.MonkeyPatch.context() as patch:
         # DevTools opens an event loop when it is created.
-        patch.setattr("drover.server.service.DevTools", lambda _: object())
+        patch.setattr("drover.server.browser_parts.DevTools", lambda _: object())
         yield Drover(Settings(data_dir=tmp_path_factory.mktemp("d")))
 
 
 @pytest.fixture(scope="module")
 def flask(drover: Drover) -> Flask:
-    return drover._flask()
+    return drover.endpoints.flask()
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_every_route_outside_of_flask_is_described_and_none_beyond(drover: Drove
     described = [
         (route, re.sub(r"{\w+}", "x", route.path)) for route in ROUTES if route.tag in {"Attach", "Streams"}
     ]
-    registered = drover._routes()
+    registered = drover.endpoints.routes()
     for known in registered:
         assert any(known.pattern.fullmatch(path) for _, path in described), known.pattern
     unknown = [

@@ -21,8 +21,8 @@ LONGEST_MODULE = 400
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlaskClient]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("drover.server.service.DevTools", lambda _: object())
-        flask = Drover(Settings(data_dir=tmp_path_factory.mktemp("d")))._flask()
+        patch.setattr("drover.server.browser_parts.DevTools", lambda _: object())
+        flask = Drover(Settings(data_dir=tmp_path_factory.mktemp("d"))).endpoints.flask()
     with flask.test_client() as client:
         client.environ_base["HTTP_HOST"] = "localhost:5010"
         yield client

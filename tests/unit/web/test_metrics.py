@@ -14,7 +14,7 @@ from drover.browser.health import Cause
 from drover.browser.recovery import Method
 from drover.core import events
 from drover.core.events import Event, EventHub
-from drover.sessions.lifecycle.session_worker import CloseReason
+from drover.sessions.lifecycle.close_reason import CloseReason
 from drover.sessions.pool.registry import SessionRegistry
 from drover.web.metrics import Metrics
 from tests.unit.examples import MemoryJournal, hold, queue, ready, reserve
@@ -41,9 +41,7 @@ def value(metrics: Metrics, name: str, **labels: str) -> float:
 
 @pytest.fixture
 def registry() -> SessionRegistry:
-    registry = SessionRegistry(2, 4, MemoryJournal())
-    registry.evict_with(lambda _: None)
-    return registry
+    return SessionRegistry(2, 4, MemoryJournal())
 
 
 @pytest.fixture

@@ -20,16 +20,15 @@ class FakeCleaner:
 
 
 class FakeManager:
-    """A manager with the given sessions, which may have no browser available."""
+    """A manager which may have no browser available."""
 
-    def __init__(self, registry: SessionRegistry, unavailable: str | None) -> None:
-        self.registry = registry
+    def __init__(self, unavailable: str | None) -> None:
         self.unavailable = unavailable
 
 
 def overview(registry: SessionRegistry, doubt: str | None = None) -> Overview:
-    manager = cast("SessionManager", FakeManager(registry, doubt))
-    return Overview(manager, cast("ProcessCleaner", FakeCleaner()), 5010)
+    manager = cast("SessionManager", FakeManager(doubt))
+    return Overview(manager, registry, cast("ProcessCleaner", FakeCleaner()), 5010)
 
 
 def test_a_session_object_is_rebuilt_only_after_a_change() -> None:
@@ -48,7 +47,6 @@ def test_a_session_object_is_rebuilt_only_after_a_change() -> None:
 
 def test_capacity_counts_places_waiting_requests_and_memory() -> None:
     registry = SessionRegistry(1, 2, MemoryJournal())
-    registry.evict_with(lambda _: None)
     with registry.command(ready(registry, "one")):
         queue(registry, "two")
         told = overview(registry, "no Chrome was found").capacity()

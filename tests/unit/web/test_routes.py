@@ -153,14 +153,14 @@ def killed(pid: int) -> Killed:
 def _no_event_loop() -> Iterator[None]:
     """Replace DevTools, which opens an event loop when it is created."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("drover.server.service.DevTools", lambda _: object())
+        patch.setattr("drover.server.browser_parts.DevTools", lambda _: object())
         yield
 
 
 @pytest.fixture(scope="module")
 def flask(tmp_path_factory: pytest.TempPathFactory) -> Flask:
     """Return the application; each test installs its own manager and cleaner."""
-    return Drover(Settings(data_dir=tmp_path_factory.mktemp("d")))._flask()
+    return Drover(Settings(data_dir=tmp_path_factory.mktemp("d"))).endpoints.flask()
 
 
 @pytest.fixture
@@ -182,7 +182,10 @@ def serve(
     manager = manager or FakeManager()
     chosen = cast("SessionManager", manager), cast("ProcessCleaner", cleaner or FakeCleaner())
     recovery = cast("EmergencyRecovery", FakeEmergency(emergency))
-    offer(flask.extensions, replace(before, manager=chosen[0], cleaner=chosen[1], emergency=recovery))
+    offer(
+        flask.extensions,
+        replace(before, manager=chosen[0], sessions=manager.registry, cleaner=chosen[1], emergency=recovery),
+    )
     return manager
 
 
@@ -469,7 +472,7 @@ def test_access_is_checked_before_any_route(
 
 def test_with_a_token_only_health_is_open(tmp_path: Path) -> None:
     settings = Settings.model_validate({"data_dir": tmp_path, "api_token": "long-token"})
-    client = Drover(settings)._flask().test_client()
+    client = Drover(settings).endpoints.flask().test_client()
     client.environ_base["HTTP_HOST"] = "localhost:5010"
     refused = client.get("/sessions")
     assert (refused.status_code, json.loads(refused.data)["code"]) == (401, "unauthorized")

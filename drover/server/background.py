@@ -1,0 +1,128 @@
+"""What runs in the background: the threads of the jobs, and the periodic tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+from drover.core.events import Emit
+from drover.core.jobs import Job, JobKind, Jobs
+from drover.core.settings import Settings
+from drover.core.threads import ThreadPool
+from drover.processes.defunct import reap_orphans
+from drover.server.browser_parts import BrowserParts
+from drover.server.session_parts import SessionParts
+from drover.server.storage_parts import StorageParts
+from drover.sessions.background.disk_limits import DiskLimits, Limits
+from drover.sessions.background.keep_alive import KeepAliveVisitor
+from drover.sessions.background.memory_meter import RECYCLING_S, USUAL_S, MemoryMeter
+from drover.sessions.background.periodic_tasks import PeriodicTasks, Task
+from drover.sessions.background.recycling import RecycleLimits, Recycler
+from drover.sessions.background.start_probe import StartProbe
+from drover.sessions.background.warm_pool import WarmPool
+
+IDLE_TICK_S = 0.5
+LEASE_TICK_S = 0.25
+RETRY_CLOSE_S = 5.0
+TIDY_TICK_S = 30.0
+EXPIRY_TICK_S = 600.0
+SIGN_OF_LIFE_S = 10.0
+SAVE_TICK_S = 1.0
+DISK_TICK_S = 1.0
+RECYCLE_TICK_S = 1.0
+REAP_TICK_S = 5.0
+ROOM_TICK_S = 1.0
+
+
+def job_pools(max_sessions: int) -> dict[JobKind, ThreadPool]:
+    """Return the threads of the background jobs, so that a slow job of one kind delays no other kind."""
+    # Each session may have a close beside the start that it has overtaken.
+    sessions = ThreadPool("session", 2 * max_sessions + 4)
+    watch = ThreadPool("watch", 4)
+    return {
+        JobKind.START: sessions,
+        JobKind.RECOVERY: sessions,
+        JobKind.CLOSE: sessions,
+        JobKind.WATCH: watch,
+        JobKind.MEMORY: watch,
+        JobKind.SAVE: ThreadPool("save", 4),
+        JobKind.PROFILE_LIMIT: ThreadPool("profile-limit", 2),
+        JobKind.KEEP_ALIVE: ThreadPool("keep-alive", 2),
+        JobKind.START_PROBE: ThreadPool("start-probe", 1),
+        JobKind.CLEANUP: ThreadPool("cleanup", 1),
+        JobKind.DATA_FOLDER: ThreadPool("data-folder", 1),
+    }
+
+
+def periodic_tasks(
+    settings: Settings,
+    storage: StorageParts,
+    browsing: BrowserParts,
+    sessions: SessionParts,
+    jobs: Jobs,
+    emit: Emit,
+    *,
+    is_whole_program: bool,
+) -> PeriodicTasks:
+    """Return the periodic tasks; none runs yet."""
+    return PeriodicTasks(
+        (
+            *_storage_tasks(storage, jobs),
+            *_memory_tasks(settings, sessions, jobs, emit),
+            *_browser_tasks(settings, browsing, sessions, jobs, emit),
+            *_session_tasks(settings, storage, browsing, sessions, jobs),
+            Task("defunct processes", REAP_TICK_S, partial(reap_orphans, is_whole_program=is_whole_program)),
+        ),
+        emit,
+    )
+
+
+def _storage_tasks(storage: StorageParts, jobs: Jobs) -> Iterator[Task]:
+    yield Task("profiles that were set aside", EXPIRY_TICK_S, storage.profiles.remove_expired)
+    yield Task("room on the disk", ROOM_TICK_S, storage.folders.room.read)
+    check = partial(jobs.begin, Job(JobKind.DATA_FOLDER), storage.data_folder.check)
+    yield Task("data folder", SIGN_OF_LIFE_S, check)
+
+
+def _memory_tasks(settings: Settings, sessions: SessionParts, jobs: Jobs, emit: Emit) -> Iterator[Task]:
+    registry = sessions.registry
+    limits = RecycleLimits(settings.recycle_after, settings.recycle_memory_mb)
+    meter = MemoryMeter(registry, jobs, RECYCLING_S if limits.memory_mb else USUAL_S)
+    yield Task("available memory", IDLE_TICK_S, sessions.memory_watch.tick)
+    yield Task("memory of sessions", REAP_TICK_S, meter.tick)
+    if limits.are_set:
+        recycler = Recycler(registry, sessions.worker, emit, limits)
+        yield Task("recycling", RECYCLE_TICK_S, recycler.tick)
+
+
+def _browser_tasks(
+    settings: Settings, browsing: BrowserParts, sessions: SessionParts, jobs: Jobs, emit: Emit
+) -> Iterator[Task]:
+    registry, devtools = sessions.registry, browsing.devtools
+    limits = Limits(settings.max_downloads_mb, settings.max_profile_mb)
+    disk_limits = DiskLimits(registry, devtools, jobs, emit, settings.data_dir, limits)
+    keep_alive = KeepAliveVisitor(registry, devtools, jobs, emit)
+    yield Task("disk limits", DISK_TICK_S, disk_limits.tick)
+    yield Task("keep-alive", SAVE_TICK_S, keep_alive.tick)
+    yield Task("saved state", SAVE_TICK_S, lambda: sessions.state_saver.tick(registry.sessions()))
+    yield Task("ended ChromeDrivers", REAP_TICK_S, browsing.launcher.reap)
+
+
+def _session_tasks(
+    settings: Settings, storage: StorageParts, browsing: BrowserParts, sessions: SessionParts, jobs: Jobs
+) -> Iterator[Task]:
+    registry, worker, folders = sessions.registry, sessions.worker, storage.folders
+    start_probe = StartProbe(registry, browsing.launcher, worker, folders, jobs)
+    yield Task("idle sessions", IDLE_TICK_S, sessions.closer.close_idle)
+    yield Task("drain", IDLE_TICK_S, sessions.drain.tick)
+    yield Task("leases", LEASE_TICK_S, sessions.manager.expire_leases)
+    yield Task("retry of closes", RETRY_CLOSE_S, sessions.closer.close_again)
+    yield Task("orphaned folders", TIDY_TICK_S, sessions.cleaner.tidy)
+    yield Task("start probe", IDLE_TICK_S, start_probe.begin)
+    if settings.watch_interval > 0:
+        yield Task("watch", settings.watch_interval, sessions.monitor.watch)
+    if settings.warm_sessions > 0:
+        warm = WarmPool(registry, worker, folders, settings.warm_sessions, settings.idle_timeout)
+        yield Task("warm browsers", IDLE_TICK_S, warm.refill)
+    if settings.cleanup_interval > 0:
+        yield Task("cleanup", settings.cleanup_interval, sessions.cleaner.by_interval)

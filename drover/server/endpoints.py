@@ -1,0 +1,138 @@
+"""What clients reach: the routes of the driver and streaming endpoints, and the REST API."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from flask import Flask
+
+from drover.attach.attaching import Attaching
+from drover.attach.bidi_sockets import BidiSockets
+from drover.attach.devtools_http import DevToolsHttp
+from drover.attach.devtools_sockets import DevToolsSockets
+from drover.attach.event_stream import EventStream, StateProviders
+from drover.attach.live import LiveView
+from drover.attach.router import Route, Router
+from drover.attach.webdriver import WebDriver
+from drover.browser.capabilities.policy import Policy
+from drover.core.settings import Settings
+from drover.net import access
+from drover.net.asgi import Application
+from drover.net.request_threads import RequestThreads
+from drover.server.session_parts import SessionParts
+from drover.web import dashboard, docs, process_routes, service_routes, session_routes
+from drover.web.access_check import admit_request
+from drover.web.disconnects import DisconnectWatch
+from drover.web.error_handlers import handle_failures
+from drover.web.metrics import Metrics
+from drover.web.overview import Overview
+from drover.web.rest_application import RestApplication
+from drover.web.segments import SEGMENT_CONVERTERS
+from drover.web.services import Services, offer
+
+
+class Endpoints:
+    """The ASGI application, and what it needs while it answers.
+
+    Args:
+        settings: The settings.
+        sessions: The sessions, and what works on them.
+        threads: The threads for blocking calls.
+        metrics: Observes relayed commands.
+        port_trouble: Returns which address of the service refuses connections, or None.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        sessions: SessionParts,
+        threads: RequestThreads,
+        metrics: Metrics,
+        port_trouble: Callable[[], str | None],
+    ) -> None:
+        self._settings = settings
+        self._sessions = sessions
+        self._threads = threads
+        self._metrics = metrics
+        self._port_trouble = port_trouble
+        self._access_policy = access_policy_of(settings)
+        self._capability_policy = Policy(settings.allow_unsafe_capabilities, settings.node_label)
+        overview = Overview(sessions.manager, sessions.registry, sessions.cleaner, settings.port)
+        providers = StateProviders(overview.sessions, overview.processes, overview.capacity)
+        self.stream = EventStream(providers, threads.reading)
+        self.live = LiveView(sessions.driver_access, threads.commands, probe_timeout=settings.health_timeout)
+
+    def asgi(self) -> Application:
+        """Return the ASGI application: driver and streaming endpoints; Flask on threads for all others."""
+        rest = DisconnectWatch(RestApplication(self.flask(), self._threads), self._access_policy)
+        return Router(self.routes(), self._access_policy, rest)
+
+    def routes(self) -> list[Route]:
+        """Return the routes of the driver and streaming endpoints."""
+        manager, driver_access = self._sessions.manager, self._sessions.driver_access
+        webdriver = WebDriver(
+            manager,
+            driver_access,
+            self._threads,
+            port=self._settings.port,
+            policy=self._capability_policy,
+            watch_s=self._settings.health_timeout,
+            observe=self._metrics.observe_relay,
+        )
+        attaching = Attaching(manager, self._threads)
+        devtools_http = DevToolsHttp(
+            attaching,
+            driver_access,
+            self._threads.waiting,
+            port=self._settings.port,
+            probe_timeout=self._settings.health_timeout,
+        )
+        return [
+            *webdriver.routes(),
+            *DevToolsSockets(attaching, driver_access).routes(),
+            *devtools_http.routes(),
+            *BidiSockets(attaching, driver_access).routes(),
+            *self.live.routes(),
+            *self.stream.routes(),
+        ]
+
+    def flask(self) -> Flask:
+        """Return the Flask application of the REST API and the dashboard."""
+        app = Flask("drover", static_folder=None)
+        app.json.sort_keys = False  # type: ignore[attr-defined]
+        app.json.ensure_ascii = False  # type: ignore[attr-defined]
+        app.url_map.strict_slashes = False
+        app.url_map.merge_slashes = False
+        app.url_map.converters |= SEGMENT_CONVERTERS
+        app.before_request(admit_request)
+        for routes in (session_routes, process_routes, service_routes, docs, dashboard):
+            app.register_blueprint(routes.blueprint)
+        handle_failures(app)
+        offer(app.extensions, self._services())
+        return app
+
+    def _services(self) -> Services:
+        return Services(
+            self._settings,
+            self._access_policy,
+            self._capability_policy,
+            self._sessions.manager,
+            self._sessions.registry,
+            self._sessions.cleaner,
+            self._sessions.emergency,
+            self._sessions.drain,
+            self._metrics,
+            self._port_trouble,
+            time.monotonic(),
+        )
+
+
+def access_policy_of(settings: Settings) -> access.AccessPolicy:
+    """Return what the access check compares requests with."""
+    return access.access_policy(settings.host, settings.port, settings.allowed_hosts, token_of(settings))
+
+
+def token_of(settings: Settings) -> str | None:
+    """Return the token that clients have to present, if one is configured."""
+    return settings.api_token.get_secret_value() if settings.api_token else None

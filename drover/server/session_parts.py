@@ -1,0 +1,96 @@
+"""The object graph of what works on sessions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from drover.core.events import Emit
+from drover.core.jobs import Jobs
+from drover.core.settings import Settings
+from drover.server.browser_parts import BrowserParts
+from drover.server.storage_parts import StorageParts
+from drover.sessions.background.memory_watch import MemoryWatch
+from drover.sessions.lifecycle.adopter import SessionAdopter
+from drover.sessions.lifecycle.close_work import CloseWork
+from drover.sessions.lifecycle.closer import Closer
+from drover.sessions.lifecycle.drain import Drain
+from drover.sessions.lifecycle.health_monitor import HealthMonitor
+from drover.sessions.lifecycle.recovery_work import RecoveryWork
+from drover.sessions.lifecycle.session_pool import PoolPolicy, SessionPool
+from drover.sessions.lifecycle.session_steps import SessionSteps
+from drover.sessions.lifecycle.session_worker import SessionWorker
+from drover.sessions.lifecycle.shutdown import Shutdown
+from drover.sessions.lifecycle.start_work import StartWork
+from drover.sessions.persistence.state_saver import StateSaver
+from drover.sessions.pool.driver_access import DriverAccess
+from drover.sessions.pool.registry import SessionRegistry
+from process_cleanup import EmergencyRecovery, ProcessCleaner
+from session_manager import SessionManager
+
+
+@dataclass(frozen=True, slots=True)
+class SessionParts:
+    """The sessions, and what works on them."""
+
+    registry: SessionRegistry
+    memory_watch: MemoryWatch
+    cleaner: ProcessCleaner
+    state_saver: StateSaver
+    worker: SessionWorker
+    monitor: HealthMonitor
+    closer: Closer
+    manager: SessionManager
+    adopter: SessionAdopter
+    drain: Drain
+    shutdown: Shutdown
+    emergency: EmergencyRecovery
+    driver_access: DriverAccess
+
+
+def session_parts(
+    settings: Settings,
+    storage: StorageParts,
+    registry: SessionRegistry,
+    browsing: BrowserParts,
+    jobs: Jobs,
+    emit: Emit,
+) -> SessionParts:
+    """Return the parts; nothing runs yet."""
+    browsers, repository = browsing.browsers, storage.repository
+    cleaner = ProcessCleaner(
+        storage.folders,
+        registry.protected,
+        jobs,
+        emit,
+        adopt_grace=settings.adopt_grace,
+        owned_only=settings.cleanup_scope == "owned",
+    )
+    state_saver = StateSaver(browsing.devtools, repository.save_state, jobs)
+    steps = SessionSteps(registry, browsers, storage.folders, state_saver, emit)
+    close_work = CloseWork(registry, browsers, repository, state_saver, steps, emit)
+    worker = SessionWorker(
+        registry,
+        jobs,
+        StartWork(registry, browsers, repository, close_work, steps, emit),
+        RecoveryWork(registry, browsers, state_saver, cleaner.upon_connection_error, steps, emit),
+        close_work,
+    )
+    monitor = HealthMonitor(registry, worker, browsers, jobs)
+    closer = Closer(registry, worker, state_saver)
+    policy = PoolPolicy(settings.queue_timeout, settings.idle_timeout, settings.warm_sessions > 0)
+    pool = SessionPool(registry, worker, closer, storage.folders, repository, policy)
+    return SessionParts(
+        registry,
+        MemoryWatch(registry, worker, emit, settings.min_free_memory_mb),
+        cleaner,
+        state_saver,
+        worker,
+        monitor,
+        closer,
+        SessionManager(pool, closer, monitor, browsers, repository, emit),
+        SessionAdopter(registry, worker, repository, state_saver, browsers, emit),
+        Drain(registry, worker, emit, timeout_s=settings.drain_timeout),
+        Shutdown(registry, closer, state_saver, repository),
+        EmergencyRecovery(registry, cleaner, browsing.launcher.reap, state_saver, repository, emit),
+        DriverAccess(registry, browsing.devtools, worker.evict),
+    )

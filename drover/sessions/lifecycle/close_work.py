@@ -1,0 +1,107 @@
+"""The close of a session, as a background job."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, wait
+from typing import Any
+
+from drover.browser.browsers import Browsers
+from drover.core import events
+from drover.core.errors import CleanupIncomplete
+from drover.core.events import Emit
+from drover.sessions.lifecycle.close_reason import CloseReason
+from drover.sessions.lifecycle.session_steps import SessionSteps
+from drover.sessions.persistence.repository import SessionRepository
+from drover.sessions.persistence.state_saver import StateSaver
+from drover.sessions.pool.acquire import Reserved
+from drover.sessions.pool.registry import SessionRegistry
+from drover.sessions.pool.session import Session
+
+DISPLACED_ATTEMPTS = 40
+DISPLACED_PAUSE_S = 0.5
+
+
+class CloseWork:
+    """Closes sessions.
+
+    Args:
+        registry: The list of sessions.
+        browsers: Stops the browsers.
+        repository: Keeps on disk what must outlive the process.
+        state_saver: Holds the states that were saved from the browsers.
+        steps: What it shares with other work.
+        emit: Receives events.
+    """
+
+    def __init__(
+        self,
+        registry: SessionRegistry,
+        browsers: Browsers,
+        repository: SessionRepository,
+        state_saver: StateSaver,
+        steps: SessionSteps,
+        emit: Emit,
+    ) -> None:
+        self._registry = registry
+        self._browsers = browsers
+        self._repository = repository
+        self._state_saver = state_saver
+        self._steps = steps
+        self._emit = emit
+        self._errors: dict[str, str] = {}
+
+    def run(self, reserved: Reserved, why: CloseReason) -> None:
+        """Close a session: end its processes, remove its folder, and record its end on disk.
+
+        Raises:
+            CleanupIncomplete: A process or the folder is left; the session stays in the list.
+            StorageUnavailable: Its end is not on disk yet; the session stays in the list.
+        """
+        session = reserved.session
+        try:
+            self._keep_for_key(session, why)
+            self._browsers.stop(session.folder, session.running)
+            self._await_displaced(session, reserved.displaced)
+            self._steps.clear(session)
+            self._repository.end(session)
+            if session.running is not None:
+                self._browsers.forget(session.running)
+            self._state_saver.forget(session)
+        except Exception as error:
+            self.failed(session, error)
+            raise
+        self._errors.pop(session.session_id, None)
+        if self._registry.forget(session):
+            self._emit(events.SessionClosed(session.session_id, why.value))
+
+    def failed(self, session: Session, error: Exception) -> None:
+        """Leave a session in the list as closing, so that its close is retried."""
+        self._registry.close_failed(session, error)
+        reason = str(error) or type(error).__name__
+        # The close is retried every few seconds while another program holds a file of the session.
+        if self._errors.get(session.session_id) != reason:
+            self._errors[session.session_id] = reason
+            self._emit(events.SessionCloseIncomplete(session.session_id, reason))
+
+    def _keep_for_key(self, session: Session, why: CloseReason) -> None:
+        if session.key is None or why is CloseReason.RETRIED:
+            return
+        if why is CloseReason.DELETED:
+            self._repository.forget_key(session.key)
+            return
+        self._state_saver.save_now([session])
+        state = self._state_saver.state_of(session)
+        if state is not None:
+            self._repository.keep_for_key(session, session.key, state)
+
+    def _await_displaced(self, session: Session, displaced: Future[Any] | None) -> None:
+        """Wait until the work that this close has overtaken is done, and end what it still starts."""
+        if displaced is None:
+            return
+        for _ in range(DISPLACED_ATTEMPTS):
+            if wait([displaced], timeout=DISPLACED_PAUSE_S).done:
+                return
+            self._browsers.stop(session.folder, session.running)
+        raise CleanupIncomplete(
+            f"The start of session {session.session_id} has not ended; delete the session again later"
+        )

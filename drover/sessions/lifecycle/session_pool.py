@@ -1,0 +1,205 @@
+"""SessionPool: finds sessions or starts new ones, and lets callers wait for a place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from drover.core.deadline import ClientDisconnected, Deadline, DeadlineExceeded
+from drover.core.errors import AtCapacity, StorageUnavailable
+from drover.sessions.lifecycle.closer import Closer
+from drover.sessions.lifecycle.session_worker import SessionWorker
+from drover.sessions.persistence.repository import SessionRepository
+from drover.sessions.pool.acquire import Available, Claim, InProgress, LookupOutcome, Reserved, Waiter
+from drover.sessions.pool.acquire_request import AcquireRequest, new_session
+from drover.sessions.pool.registry import Change, SessionRegistry
+from drover.sessions.pool.session import Session
+from drover.storage.session_folders import SessionFolders
+
+CLOSING_WAIT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class PoolPolicy:
+    """How places are given out.
+
+    Attributes:
+        queue_timeout: Seconds that a caller waits for a place.
+        idle_timeout: Seconds without use after which a session is closed, unless the request sets its own
+            value; 0 = never.
+        hands_out_warm: Whether there is a warm pool.
+    """
+
+    queue_timeout: float
+    idle_timeout: float
+    hands_out_warm: bool
+
+
+class SessionPool:
+    """The sessions as callers get and release them.
+
+    Whoever changes a session through it also makes room for those who wait.
+
+    Args:
+        registry: The list of sessions.
+        worker: Starts sessions, and closes those that must make room.
+        closer: Closes sessions that no caller has received.
+        folders: Chooses the folders of new sessions.
+        repository: Tells whether anything can be written to disk, and what is kept for a key.
+        policy: How places are given out.
+    """
+
+    def __init__(
+        self,
+        registry: SessionRegistry,
+        worker: SessionWorker,
+        closer: Closer,
+        folders: SessionFolders,
+        repository: SessionRepository,
+        policy: PoolPolicy,
+    ) -> None:
+        self._registry = registry
+        self._worker = worker
+        self._closer = closer
+        self._folders = folders
+        self._repository = repository
+        self._policy = policy
+
+    @property
+    def obstacle(self) -> str | None:
+        """Why no new session can be promised now; None if nothing is known against it."""
+        if self._registry.stopping:
+            return "the service is stopping"
+        return self._storage_trouble or self._registry.memory.shortage()
+
+    @property
+    def draining(self) -> bool:
+        """Whether sessions go on, but no new ones are accepted."""
+        return self._registry.draining
+
+    @property
+    def _storage_trouble(self) -> str | None:
+        return self._repository.trouble or self._folders.room.shortage
+
+    def acquire(self, request: AcquireRequest, deadline: Deadline) -> LookupOutcome:
+        """Find the session that a request asks for, or begin to start one, after waiting for a place.
+
+        The caller holds what is `Available` or `Reserved` until `release`; the start of what is `Reserved`
+        has begun.
+
+        Raises:
+            StorageUnavailable: It needs a new session, and nothing can be written to disk at present.
+            AtCapacity: No place became free in time.
+            ClientDisconnected: The client disconnected.
+            DroverError: Another error of `SessionRegistry.claim`.
+        """
+        self._refuse_new(request)
+        make = partial(new_session, request, self._folders, self._policy.idle_timeout)
+        claim = Claim(request.session_id, request.key, make, request.token, self._takes_warm(request))
+        outcome = self._claim(claim, deadline)
+        if isinstance(outcome, Reserved):
+            self._worker.start(outcome)
+        return outcome
+
+    def find(self, session_id: str) -> Available | InProgress:
+        """Return an existing session; a ready one is held until `release`.
+
+        Raises:
+            SessionNotFound: No session has this id.
+        """
+        return self._registry.find(session_id)
+
+    def get(self, session_id: str) -> Session:
+        """Return a session as it is now, without holding it.
+
+        Raises:
+            SessionNotFound: No session has this id.
+        """
+        return self._registry.get(session_id)
+
+    def release(self, session: Session) -> None:
+        """Release a session that `acquire` or `find` has returned."""
+        self._registry.release(session)
+        self._worker.evict()
+
+    @contextmanager
+    def released(self, outcome: Available | Reserved) -> Iterator[None]:
+        """Release what `acquire` or `find` has returned when the `with` block ends."""
+        try:
+            yield
+        finally:
+            self.release(outcome.session)
+
+    @contextmanager
+    def hold(self, session: Session) -> Iterator[None]:
+        """Protect a session from eviction and idle closing in the `with` block; not counted as activity."""
+        try:
+            with self._registry.hold(session):
+                yield
+        finally:
+            self._worker.evict()
+
+    def update(self, session_id: str, change: Change) -> Session:
+        """Replace a session by the result of a pure function, and return that.
+
+        Raises:
+            SessionNotFound: No session has this id.
+            DroverError: What `change` raises; nothing is changed then.
+        """
+        changed = self._registry.update(session_id, change)
+        self._worker.evict()
+        return changed
+
+    def update_all(self, change: Change) -> None:
+        """Replace every session by the result of a pure function."""
+        self._registry.update_all(change)
+        self._worker.evict()
+
+    def _refuse_new(self, request: AcquireRequest) -> None:
+        """Raise if the request needs a new session, and a new session could not be promised.
+
+        So none is evicted, and no browser started, for nothing.
+
+        Raises:
+            StorageUnavailable: Nothing can be written to disk at present, or the disk is almost full.
+        """
+        trouble = self._storage_trouble
+        if trouble is not None and not self._registry.has(request.session_id, request.key):
+            raise StorageUnavailable(trouble)
+
+    def _takes_warm(self, request: AcquireRequest) -> bool:
+        if not request.capabilities.is_default or request.url is not None or not self._policy.hands_out_warm:
+            return False
+        try:
+            return request.key is None or self._repository.kept_for_key(request.key) is None
+        except StorageUnavailable:
+            # The session may exist; if it does not, its start fails with this error.
+            return False
+
+    def _claim(self, claim: Claim, deadline: Deadline) -> LookupOutcome:
+        outcome = self._registry.claim(claim)
+        if not isinstance(outcome, Waiter):
+            return outcome
+        self._worker.evict()
+        # A close in progress is awaited even if the queue timeout is shorter: its place is about to be free.
+        closing, queue_timeout = self._registry.makes_room, self._policy.queue_timeout
+        timeout = max(queue_timeout, CLOSING_WAIT_S) if closing else queue_timeout
+        try:
+            return deadline.within(timeout).wait(outcome.granted)
+        except (DeadlineExceeded, ClientDisconnected) as error:
+            self._decline(self._registry.leave(outcome))
+            if isinstance(error, ClientDisconnected):
+                raise
+            raise AtCapacity(self._registry.refusal) from error
+
+    def _decline(self, outcome: LookupOutcome | None) -> None:
+        """Release what was granted just as its caller left the wait queue."""
+        if isinstance(outcome, Reserved):
+            self._registry.forget(outcome.session)
+            outcome.work.set_result(None)  # other callers that wait for it claim again
+        elif isinstance(outcome, Available):
+            self.release(outcome.session)
+            if outcome.created:
+                self._closer.close_unwanted(outcome.session)

@@ -1,0 +1,107 @@
+"""The start of a new session's browser, as a background job."""
+
+from __future__ import annotations
+
+import time
+
+from drover.browser.browsers import Browsers
+from drover.browser.driver_client import CommandFailed
+from drover.browser.running_browser import RunningBrowser
+from drover.core import events
+from drover.core.deadline import Deadline
+from drover.core.errors import SessionNotCreated
+from drover.core.events import Emit
+from drover.sessions.lifecycle.close_work import CloseWork
+from drover.sessions.lifecycle.session_steps import SessionSteps, milliseconds_since
+from drover.sessions.persistence.repository import SessionRepository
+from drover.sessions.pool.acquire import Reserved
+from drover.sessions.pool.registry import SessionRegistry
+from drover.sessions.pool.session import Session, SessionState
+
+START_S = 90.0
+
+
+class StartWork:
+    """Starts new sessions' browsers.
+
+    Args:
+        registry: The list of sessions.
+        browsers: Starts the browsers.
+        repository: Holds the states that were kept for keys.
+        close_work: Keeps a session whose failed start could not be cleared, until its close is retried.
+        steps: What it shares with other work.
+        emit: Receives events.
+    """
+
+    def __init__(
+        self,
+        registry: SessionRegistry,
+        browsers: Browsers,
+        repository: SessionRepository,
+        close_work: CloseWork,
+        steps: SessionSteps,
+        emit: Emit,
+    ) -> None:
+        self._registry = registry
+        self._browsers = browsers
+        self._repository = repository
+        self._close_work = close_work
+        self._steps = steps
+        self._emit = emit
+
+    def run(self, reserved: Reserved) -> Session:
+        """Start the browser of a new session, and return the ready session.
+
+        Raises:
+            DroverError: The start has failed or was overtaken; what it has started was ended.
+        """
+        session, begun = reserved.session, time.monotonic()
+        try:
+            self._steps.make_folder(session)
+            running, capabilities = self._browsers.start(
+                session.folder,
+                session.capabilities,
+                Deadline(START_S),
+                self._steps.wanted(session),
+                low_priority=session.warm,
+            )
+            self._prepare(session, running)
+            published = self._steps.publish(session, running, capabilities=capabilities)
+        except Exception as error:
+            raise self._failed(session, error) from error
+        pids, took_ms = (running.driver.pid, running.browser.pid), milliseconds_since(begun)
+        event = events.WarmBrowserReady if session.warm else events.SessionCreated
+        self._emit(event(session.session_id, *pids, took_ms))
+        return published
+
+    def _failed(self, session: Session, error: Exception) -> Exception:
+        overtaken = self._steps.overtaken(session)
+        if overtaken is None:
+            rejected = isinstance(error, SessionNotCreated)
+            event = events.CapabilitiesRejected if rejected else events.SessionStartFailed
+            self._emit(event(session.session_id, str(error)))
+        try:
+            self._steps.clear(session)
+        except Exception as clear_error:  # noqa: BLE001 - after any error the session must not stay half-started
+            begun = self._registry.begin(session, SessionState.CLOSING)
+            if isinstance(begun, Reserved):
+                self._close_work.failed(begun.session, clear_error)
+                begun.work.set_exception(clear_error)
+            elif begun is None:
+                # It is no longer in the list; the next cleanup removes what is left.
+                self._emit(events.SessionCloseIncomplete(session.session_id, str(clear_error)))
+        else:
+            self._registry.forget(session)
+        return overtaken or error
+
+    def _prepare(self, session: Session, running: RunningBrowser) -> None:
+        """Restore the state that was kept for a new session's key, and open its first page."""
+        kept = self._repository.kept_for_key(session.key) if session.key is not None else None
+        if kept is not None:
+            self._steps.remember(session, self._browsers.restore(running, kept))
+        if session.first_page is None:
+            return
+        try:
+            self._browsers.open_page(running, session.first_page)
+        except CommandFailed as error:
+            self._emit(events.FirstPageFailed(session.session_id, str(error)))
