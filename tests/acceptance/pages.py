@@ -8,6 +8,7 @@ import itertools
 import threading
 from collections.abc import Iterator
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any, Final
 
 TIMEOUT_S: Final = 60.0
@@ -19,6 +20,7 @@ PAGES: Final = {
     "/desk": "<title>Desk</title><input id=name><input id=file type=file>"
     "<button onclick=\"document.title = 'Clicked'\">go</button>",
     "/alert": "<title>Alert</title><script>setTimeout(() => alert('look here'), 50)</script>",
+    "/attack": (Path(__file__).parent / "attack.html").read_text(encoding="utf-8"),
     "/big": "<title>Big</title>" + "<p>row</p>" * BIG_ROWS,
 }
 
