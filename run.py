@@ -34,6 +34,8 @@ from dataclasses import dataclass
 
 from drover.browser import binaries
 from drover.core.errors import StartRefused
+from drover.processes.host.windows_console import end_with_console
+from drover.processes.host.windows_job import end_child_with_us
 
 if sys.platform == "win32":
     import msvcrt
@@ -302,7 +304,12 @@ def become(command: Sequence[str], system: str = sys.platform) -> int:
     sys.stdout.flush()
     if system != "win32":
         os.execv(command[0], [*command])  # noqa: S606 - becoming another program is the purpose
+    # Ctrl-Break and the end of the console reach the child as well, which stops in order and is waited for.
+    if hasattr(signal, "SIGBREAK"):
+        signal.signal(signal.SIGBREAK, signal.SIG_IGN)
     child = subprocess.Popen(command)  # noqa: S603 - as above
+    end_child_with_us(child.pid)
+    end_with_console(child.wait)
     while True:
         # The console sends Ctrl-C to the child as well, and the child decides how to stop.
         with contextlib.suppress(KeyboardInterrupt):

@@ -246,20 +246,39 @@ def own_group() -> dict[str, Any]:
 def press_ctrl_c(pid: int) -> None:
     """Send what Ctrl-C in its terminal sends to a program that was started with `own_group`."""
     if sys.platform == "win32":
-        # Only a program in the same console may raise the event, and it gets the event as well.
-        subprocess.run([sys.executable, "-c", _CTRL_C, str(pid)], check=True, timeout=60)
+        _in_console_of(pid, _RAISE.format(event=0))
     else:
         os.killpg(pid, signal.SIGINT)
 
 
-_CTRL_C: Final = """
+def press_ctrl_break(pid: int) -> None:
+    """Send what Ctrl-Break in its console sends to a program of Windows."""
+    _in_console_of(pid, _RAISE.format(event=1))
+
+
+def close_console(pid: int) -> None:
+    """Close the console window of a program of Windows, as a person does."""
+    _in_console_of(pid, _CLOSE)
+
+
+def _in_console_of(pid: int, script: str) -> None:
+    """Run a script in the console of a program: only there may it raise an event, and it gets it as well."""
+    done = subprocess.run(
+        [sys.executable, "-c", _ATTACH + script, str(pid)], stdin=subprocess.DEVNULL, check=False, timeout=60
+    )
+    assert done.returncode in {0, _ENDED_BY_EVENT}, done
+
+
+_ENDED_BY_EVENT: Final = 0xC000013A
+_ATTACH: Final = """
 import ctypes, sys
-kernel32 = ctypes.windll.kernel32
+kernel32, user32 = ctypes.windll.kernel32, ctypes.windll.user32
 kernel32.FreeConsole()
 assert kernel32.AttachConsole(int(sys.argv[1])), "the program has no console"
 assert kernel32.SetConsoleCtrlHandler(None, True)
-assert kernel32.GenerateConsoleCtrlEvent(0, 0)
 """
+_RAISE: Final = "assert kernel32.GenerateConsoleCtrlEvent({event}, 0)"
+_CLOSE: Final = "assert user32.PostMessageW(kernel32.GetConsoleWindow(), 0x10, 0, 0)  # WM_CLOSE"
 
 
 def _own_processes() -> list[psutil.Process]:

@@ -25,7 +25,7 @@ CHROME_VARIABLE = "DROVER_CHROME_BINARY"
 CHROMEDRIVER_VARIABLE = "DROVER_CHROMEDRIVER"
 VERSION_TIMEOUT_S = 10.0
 OLDEST_MAJOR = 115
-"""The first version of Chrome for Testing, and the oldest pair that was tried."""
+"""The first version of Chrome for Testing; the oldest pair that was tried is 131."""
 FETCH_TIMEOUT_S = 300.0
 # Long enough for the stub script in Ubuntu's deb package that starts the snap.
 SCRIPT_HEAD_BYTES = 4096
@@ -221,7 +221,16 @@ def unreadable(binaries: Binaries, chrome: str, driver: str, system: str = sys.p
     if driver and (chrome or system == "win32"):
         return None
     program = binaries.chrome if driver else binaries.chromedriver
-    return f"`{program} --version` failed; run it manually to see the error"
+    return f"`{program} --version` failed; {version_advice(program, system)}"
+
+
+def version_advice(program: Path, system: str) -> str:
+    """Return what to do if a program does not report its version."""
+    advice = f"run `{program} --version` manually to see the error"
+    if system == "darwin":
+        # Gatekeeper kills a downloaded program that Apple does not know, without a word in the terminal.
+        advice += f"; if macOS blocks it, run `xattr -d com.apple.quarantine '{program}'`"
+    return advice
 
 
 def too_old(title: str, program: Path, version: str) -> str | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from drover.browser.binaries import mismatch, too_old
+from drover.browser.binaries import mismatch, too_old, version_advice
 from drover.net.listening import RESERVED_PORT
 from drover.processes.host.memory import ENOUGH_SHARED_MEMORY
 
@@ -159,7 +159,7 @@ def _program(name: str, program: ProgramReading, snap_notice: str | None, system
         found = "not found; Selenium Manager downloads it at the first start, which needs internet access"
         return Check(name, Status.WARNING, found, snap_notice or _INSTALL)
     if not program.version and (name == "chromedriver" or system != "win32"):
-        advice = f"run `{program.path} --version` manually to see the error"
+        advice = version_advice(program.path, system)
         return Check(name, Status.PROBLEM, f"`{program.path} --version` failed", advice)
     refusal = too_old(_TITLES[name], program.path, program.version)
     if refusal is not None:

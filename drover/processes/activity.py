@@ -7,14 +7,15 @@ import psutil
 from drover.processes.table import ProcessIdentity
 
 
-def activity_of(identity: ProcessIdentity) -> int:
+def activity_of(identity: ProcessIdentity) -> int | None:
     """Return a number that changes when the main thread of the process works, and not while it waits.
 
     This is the count of context switches: ChromeDriver makes none while no client sends it a command.
-    Returns 0 for a process that is gone or not readable.
+    Returns None if they are not counted, as under Wine, or cannot be read.
     """
     try:
         switches = psutil.Process(identity.pid).num_ctx_switches()
     except psutil.Error:
-        return 0
-    return int(switches.voluntary + switches.involuntary)
+        return None
+    # A program that has run at all has made some.
+    return int(switches.voluntary + switches.involuntary) or None

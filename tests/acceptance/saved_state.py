@@ -8,9 +8,10 @@ from typing import Final
 from tests.acceptance.driver_commands import Driver
 from tests.acceptance.pages import Pages
 from tests.acceptance.service import Json
+from tests.machine import PATIENCE
 
-SAVED_AFTER_S: Final = 2.2
-"""State that is older than two seconds is never lost."""
+SAVED_AFTER_S: Final = 2.2 * PATIENCE
+"""State that is older than two seconds is never lost, if the machine does not need that long to read it."""
 
 WIDTH: Final = 811
 HEIGHT: Final = 622

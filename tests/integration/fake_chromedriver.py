@@ -18,6 +18,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib.resources
+import io
 import json
 import os
 import select
@@ -27,6 +29,7 @@ import sys
 import time
 import urllib.request
 import uuid
+import zipfile
 from enum import Enum
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -42,7 +45,7 @@ CONTROL: Final = "FAKE_CHROMEDRIVER_CONTROL"
 COMMANDS: Final = "commands"
 FAULT: Final = "FAKE_CHROMEDRIVER_FAULT"
 TICK_S: Final = 0.02
-BROWSER_START_S: Final = 5.0
+BROWSER_START_S: Final = 5.0 if sys.platform != "win32" else 30.0
 
 
 class Fault(str, Enum):
@@ -80,6 +83,8 @@ def current_fault() -> Fault:
 
 def install(folder: Path) -> Path:
     """Install a fake in `folder` whose processes have the real names; return the path of its ChromeDriver."""
+    if sys.platform == "win32":
+        return _install_programs(folder)
     home = folder / "bin"
     home.mkdir()
     interpreter = os.path.realpath(sys.executable)
@@ -94,6 +99,29 @@ def install(folder: Path) -> Path:
     )
     wrapper.chmod(0o755)
     return wrapper
+
+
+def _install_programs(folder: Path) -> Path:
+    """Install the fake as two programs of Windows: launchers of pip, which start Python with a script."""
+    (folder / "bin").mkdir()
+    chrome, driver = folder / "bin" / "chrome.exe", folder / "chromedriver.exe"
+    _write_program(chrome, "fake_browser", [], folder)
+    _write_program(driver, "fake_chromedriver", [f"--browser={chrome}"], folder)
+    return driver
+
+
+def _write_program(path: Path, module: str, arguments: list[str], folder: Path) -> None:
+    launcher = importlib.resources.files("pip._vendor.distlib").joinpath("t64.exe").read_bytes()
+    script = (
+        f"import os, sys; sys.path.insert(0, {str(ROOT)!r})\n"
+        f"os.environ.setdefault({CONTROL!r}, {str(folder / 'control')!r})\n"
+        f"from tests.integration import {module}\n"
+        f"{module}.main([*{arguments!r}, *sys.argv[1:]])\n"
+    )
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("__main__.py", script)
+    path.write_bytes(launcher + f"#!{os.path.realpath(sys.executable)}\r\n".encode() + packed.getvalue())
 
 
 class Browser:
@@ -135,7 +163,8 @@ def start_browser(executable: str, arguments: list[str]) -> Browser:
     port_file = profile / "DevToolsActivePort"
     port_file.unlink(missing_ok=True)
     # -S: it needs only the standard library, and starts in half the time.
-    command = [executable, "-S", "-m", "tests.integration.fake_browser", *arguments]
+    script = [] if sys.platform == "win32" else ["-S", "-m", "tests.integration.fake_browser"]
+    command = [executable, *script, *arguments]
     process = subprocess.Popen(
         command,
         env=os.environ | {"PYTHONPATH": str(ROOT)},

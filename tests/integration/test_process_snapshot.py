@@ -29,7 +29,9 @@ NOBODY_USER = 65534
 # PF_EXITING in the kernel's include/linux/sched.h, and the bit of SIGKILL among pending signals.
 EXITING = 0x4
 KILLED = 0x100
-needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can start a process as another user")
+needs_root = pytest.mark.skipif(
+    sys.platform == "win32" or os.getuid() != 0, reason="only root can start a process as another user"
+)
 
 
 @pytest.fixture(name="kids")

@@ -10,14 +10,16 @@ import pytest
 
 from tests.acceptance.conftest import pages
 from tests.acceptance.service import Service, running_in
-from tests.machine import IS_WINE, remove, short_folder
+from tests.machine import remove, short_folder
 
 __all__ = ["pages"]
 
 PLATFORMS: Final = Path(__file__).resolve().parents[2] / "docs" / "platforms.md"
 BEGIN: Final = "<!-- promises: written by `tests/windows/world test --record` -->\n"
 END: Final = "<!-- promises: end -->\n"
+HEAD: Final = "| promise | Wine 10 |\n|---|---|\n"
 OUTCOMES: Final = pytest.StashKey[dict[str, str]]()
+WORDS: Final = {"skipped": "only on Windows itself"}
 
 
 @pytest.fixture(scope="module")
@@ -62,14 +64,22 @@ def pytest_runtest_makereport(
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Write the table if this was asked for."""
-    if session.config.getoption("--record"):
-        where = "Wine 10" if IS_WINE else "Windows"
-        rows = [
-            f"| {name.removeprefix('test_').replace('_', ' ')} | {outcome} |\n"
-            for name, outcome in session.config.stash[OUTCOMES].items()
-        ]
-        head, _, rest = PLATFORMS.read_text(encoding="utf-8").partition(BEGIN)
-        table = f"| promise | {where} |\n|---|---|\n{''.join(rows)}"
-        text = head + BEGIN + table + END + rest.partition(END)[2]
-        PLATFORMS.write_text(text, encoding="utf-8", newline="\n")
+    """Write the table if this was asked for; a run of some tests changes their rows only."""
+    if not session.config.getoption("--record"):
+        return
+    seen = {
+        name.removeprefix("test_").replace("_", " "): WORDS.get(outcome, outcome)
+        for name, outcome in session.config.stash[OUTCOMES].items()
+    }
+    head, _, rest = PLATFORMS.read_text(encoding="utf-8").partition(BEGIN)
+    table, _, rest = rest.partition(END)
+    if session.config.option.lf:
+        seen = rows(table) | seen
+    lines = "".join(f"| {promise} | {outcome} |\n" for promise, outcome in seen.items())
+    PLATFORMS.write_text(head + BEGIN + HEAD + lines + END + rest, encoding="utf-8", newline="\n")
+
+
+def rows(table: str) -> dict[str, str]:
+    """Return the rows of a table of two columns, without its head."""
+    pairs = (line.strip("| ").partition(" | ") for line in table.removeprefix(HEAD).splitlines())
+    return {promise: outcome for promise, _, outcome in pairs}

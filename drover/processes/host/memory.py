@@ -43,15 +43,18 @@ def memory_held_mb(pids: Iterable[int]) -> float:
     """Return the memory that the processes use together, in units of 1,000,000 bytes.
 
     On Linux, shared pages are counted once (PSS): the resident sizes of the processes of one Chrome add
-    up to more than twice the memory that is freed when it ends. A process that is not readable counts as 0.
+    up to more than twice the memory that is freed when it ends. macOS tells only root what a process has for
+    itself, so there the resident sizes are added. A process that is not readable counts as 0.
     """
     return sum(map(_held_bytes, pids)) / _BYTES_PER_MB
 
 
 def _held_bytes(pid: int) -> int:
     try:
-        info = psutil.Process(pid).memory_full_info()
+        process = psutil.Process(pid)
+        if sys.platform == "darwin":
+            return int(process.memory_info().rss)
+        info = process.memory_full_info()
     except (psutil.Error, OSError):
         return 0
-    held: int = info.pss if sys.platform == "linux" else info.uss
-    return held
+    return int(info.pss if sys.platform == "linux" else info.uss)

@@ -2,7 +2,8 @@
 
 A save takes a browser about two milliseconds, and an idle session is not saved: ChromeDriver's count of
 context switches, which does not change while it is idle, shows whether it has done anything since the
-last save. Changes that pages make by themselves are saved at a longer interval.
+last save. Changes that pages make by themselves are saved at a longer interval. Where the switches are not
+known, every session is saved each time.
 
 Chrome continues when its network process dies, but the cookies in that process's memory are lost: those
 of the last save are restored into the new one before the next capture.
@@ -36,13 +37,16 @@ Persist = Callable[[Session, SavedState], None]
 
 @dataclass(frozen=True, slots=True)
 class _SaveMark:
-    """ChromeDriver's activity count at the last save of a session, and the time of that save."""
+    """ChromeDriver's activity count at the last save of a session, and the time of that save.
 
-    activity: int
+    The count is None if it is not known.
+    """
+
+    activity: int | None
     at: float
 
 
-_NEVER_SAVED = _SaveMark(-1, 0.0)
+_NEVER_SAVED = _SaveMark(None, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +110,8 @@ class StateSaver:
         for session in sorted(sessions, key=self._turn):
             if session.state is SessionState.READY and session.running is not None:
                 seen = self._seen.get(session.birth, _NEVER_SAVED)
-                is_idle = seen.activity == activity_of(session.running.driver)
+                activity = activity_of(session.running.driver)
+                is_idle = activity is not None and seen.activity == activity
                 quiet = is_idle and now - seen.at < SLOW_INTERVAL_S
                 if not quiet or self._has_lost_its_network(session):
                     self._begin(session, self._jobs.begin)

@@ -74,6 +74,12 @@ def test_a_healthy_machine_gets_no_advice() -> None:
         (replace(WELL, chrome=ProgramReading(Path("/c"))), "chrome", Status.PROBLEM, "c --version"),
         (replace(WELL, driver=ProgramReading(Path("/d"))), "chromedriver", Status.PROBLEM, "d --version"),
         (
+            replace(WELL, system="darwin", driver=ProgramReading(Path("/d"))),
+            "chromedriver",
+            Status.PROBLEM,
+            "xattr -d com.apple.quarantine",
+        ),
+        (
             replace(WELL, driver=ProgramReading(Path("/d"), "114.0.1")),
             "chromedriver",
             Status.PROBLEM,

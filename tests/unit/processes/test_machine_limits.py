@@ -11,6 +11,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 
 from drover.core.errors import StartObstructed, StartRefused
@@ -103,3 +104,14 @@ def test_other_systems_have_no_such_folder(monkeypatch: pytest.MonkeyPatch, syst
     monkeypatch.setattr(sys, "platform", system)
     monkeypatch.setattr(memory, "SHARED_MEMORY", "/nowhere/shm")
     assert memory.is_shared_memory_small() is False
+
+
+def test_on_macos_memory_is_the_resident_size_since_only_root_may_read_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def denied(_: object) -> None:
+        raise psutil.AccessDenied
+
+    monkeypatch.setattr(memory.sys, "platform", "darwin")  # type: ignore[attr-defined]
+    monkeypatch.setattr(psutil.Process, "memory_full_info", denied)
+    assert memory.memory_held_mb([os.getpid()]) > 0

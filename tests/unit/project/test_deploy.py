@@ -21,7 +21,15 @@ ROOT = Path(__file__).resolve().parents[3]
 DEPLOY = ROOT / "deploy"
 SETTINGS = {PREFIX + name.upper() for name in Settings.model_fields}
 TEXTS = [
-    DEPLOY / name for name in ("drover.service", "drover-task.xml", "drover.plist", "Dockerfile", "crontab")
+    DEPLOY / name
+    for name in (
+        "drover.service",
+        "drover-task.xml",
+        "windows_task.py",
+        "drover.plist",
+        "Dockerfile",
+        "crontab",
+    )
 ]
 COMPOSE = ROOT / "compose.yaml"
 DOCUMENTS = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"]
@@ -91,6 +99,12 @@ def test_launchd_leaves_the_browsers_to_drover_and_restarts_after_a_crash_only()
     assert agent["ExitTimeOut"] >= 15
 
 
+def test_launchd_allows_more_than_256_files_and_keeps_the_log_where_logs_are() -> None:
+    agent = plistlib.loads((DEPLOY / "drover.plist").read_bytes())
+    assert agent["SoftResourceLimits"]["NumberOfFiles"] > 256
+    assert agent["StandardErrorPath"].startswith("/Users/YOU/Library/Logs/")
+
+
 def test_the_windows_task_restarts_the_service() -> None:
     task = ET.fromstring((DEPLOY / "drover-task.xml").read_text(encoding="utf-8"))  # noqa: S314 - our own file
     repetition = task.find(f"{TASK}Triggers/{TASK}LogonTrigger/{TASK}Repetition")
@@ -107,7 +121,15 @@ def test_the_windows_task_has_no_time_limit_no_privileges_and_one_instance() -> 
     assert found["RunLevel"] == "LeastPrivilege"
     assert found["MultipleInstancesPolicy"] == "IgnoreNew"
     assert (found["DisallowStartIfOnBatteries"], found["StopIfGoingOnBatteries"]) == ("false", "false")
-    assert found["Arguments"].endswith("app.py")
+
+
+def test_the_windows_task_runs_its_script_without_a_console() -> None:
+    task = ET.fromstring((DEPLOY / "drover-task.xml").read_text(encoding="utf-8"))  # noqa: S314 - our own file
+    action = task.find(f"{TASK}Actions/{TASK}Exec")
+    assert action is not None
+    assert (action.findtext(f"{TASK}Command") or "").endswith("\\pythonw.exe")
+    script = (action.findtext(f"{TASK}Arguments") or "").replace("\\", "/").partition("/drover/")[2]
+    assert (ROOT / script).is_file()
 
 
 def test_the_container_has_an_init_and_a_user_and_contains_no_token() -> None:

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[3]
 # From top to bottom; a module may import its own layer and those below. The longest prefix decides.
 LAYERS = (
-    ("run", "app"),
+    ("run", "app", "deploy"),
     ("cli", "doctor", "readings", "drover.cli", "drover.server"),
     ("web", "attach", "metrics", "drover.web", "drover.attach", "drover.cluster"),
     ("drover.api",),

@@ -38,7 +38,7 @@ class Browsers:
     """Fake DevTools, ChromeDriver activity and pages in one; a capture blocks until it is released."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.activity = 1
+        self.activity: int | None = 1
         self.captures = 0
         self.state = OLD
         self.error: Exception | None = None
@@ -180,7 +180,7 @@ def test_a_session_with_an_idle_driver_is_not_saved_again(
         saver.tick([living()])
         finish(jobs)
     assert browsers.captures == 1
-    browsers.activity += 1
+    browsers.activity = 2
     saver.tick([living()])
     finish(jobs)
     assert browsers.captures == 2
@@ -208,6 +208,16 @@ def test_sessions_in_use_are_saved_first_and_then_those_that_were_not_saved_for_
     assert jobs.close(TIMEOUT_S) == ()
 
 
+def test_a_session_is_saved_each_time_where_the_work_of_its_driver_is_not_known(
+    saver: StateSaver, browsers: Browsers, jobs: Jobs
+) -> None:
+    browsers.activity = None
+    for _ in range(3):
+        saver.tick([living()])
+        finish(jobs)
+    assert browsers.captures == 3
+
+
 @pytest.mark.parametrize("state", [state for state in SessionState if state is not SessionState.READY])
 def test_only_ready_sessions_are_saved(
     saver: StateSaver, browsers: Browsers, state: SessionState, jobs: Jobs
@@ -233,8 +243,8 @@ def test_a_hung_save_is_not_begun_again_and_does_not_delay_others(
     saver: StateSaver, browsers: Browsers
 ) -> None:
     browsers.go_on.clear()
-    for _ in range(3):
-        browsers.activity += 1
+    for count in range(2, 5):
+        browsers.activity = count
         saver.tick([living("slow")])
     assert browsers.begun.acquire(timeout=TIMEOUT_S)
     saver.tick([living("slow"), living("other")])
