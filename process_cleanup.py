@@ -350,6 +350,7 @@ class EmergencyRecovery:
         """
         with self._cleaner.alone(deadline):
             self._emit(events.EmergencyStarted())
+            sessions = tuple(session.session_id for session in self._registry.sessions())
             works = self._registry.close_gate()
             try:
                 report = self._cleaner.end_everything(deadline)
@@ -361,7 +362,7 @@ class EmergencyRecovery:
                 cleared = self._clear_disk(deadline)
             finally:
                 self._registry.open_gate()
-            self._emit(events.EmergencyFinished(report.killed_count))
+            self._emit(events.EmergencyFinished(report.killed_count, sessions))
             if cleared:
                 self._emit(events.SessionDataCleared())
             return EmergencyReport(report, cleared)

@@ -78,6 +78,17 @@ def _(event: events.MemoryAvailable) -> TimelineEntry | None:
 
 
 @timeline_entry.register
+def _(event: events.GridSlotNotFreed) -> TimelineEntry | None:
+    text = f"Ended, but Selenium Grid's node was not told: {event.error}"
+    return TimelineEntry("trouble", text, event.session_id)
+
+
+@timeline_entry.register
+def _(event: events.GridNodeNotDrained) -> TimelineEntry | None:
+    return TimelineEntry("trouble", f"Selenium Grid's node was not told of the drain: {event.error}")
+
+
+@timeline_entry.register
 def _(event: events.JobFailed) -> TimelineEntry | None:
     return TimelineEntry("trouble", event.message, event.session_id)
 

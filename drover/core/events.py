@@ -550,11 +550,16 @@ class EmergencyStarted(Event):
 
 @dataclass(frozen=True)
 class EmergencyFinished(Event):
-    """An emergency recovery has finished; `killed_count` processes were verified to be gone."""
+    """An emergency recovery has finished; `killed_count` processes were verified to be gone.
+
+    Attributes:
+        sessions: The ids of the sessions that there were.
+    """
 
     level = logging.WARNING
     text = "🚨 Emergency recovery killed {killed_count} processes"
     killed_count: int
+    sessions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -570,6 +575,31 @@ class SessionDataNotCleared(Event):
 
     level = logging.ERROR
     text = "Session data is not cleared on disk yet: {error}"
+    error: str
+
+
+@dataclass(frozen=True)
+class GridSlotNotFreed(Event):
+    """The node of a Selenium Grid could not be told that a session has ended."""
+
+    level = logging.WARNING
+    text = (
+        "Session {session_id} has ended, but Selenium Grid's node was not told ({error}): its slot is free "
+        "after Grid's session timeout. Check DROVER_GRID_NODE_URL and DROVER_GRID_SECRET."
+    )
+    session_id: str
+    error: str
+
+
+@dataclass(frozen=True)
+class GridNodeNotDrained(Event):
+    """The node of a Selenium Grid could not be told that the service is draining."""
+
+    level = logging.WARNING
+    text = (
+        "Selenium Grid's node was not told of the drain ({error}): new sessions that Grid sends are refused. "
+        "Check DROVER_GRID_NODE_URL and DROVER_GRID_SECRET."
+    )
     error: str
 
 

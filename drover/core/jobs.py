@@ -36,6 +36,7 @@ class JobKind(str, Enum):
     START_PROBE = "start probe"
     CLEANUP = "cleanup"
     DATA_FOLDER = "check of the data folder"
+    GRID_NOTICE = "notice to Selenium Grid"
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,6 +101,12 @@ def default_data_dir(system: str) -> Path:
         ) from error
 
 
+def _http_url(value: str | None) -> str | None:
+    if value is not None and not re.fullmatch(r"https?://[^/\s]+/?", value):
+        raise ValueError("must be an address such as http://127.0.0.1:5555")
+    return value
+
+
 def _absolute(path: Path) -> Path:
     first = path.parts[0] if path.parts else ""
     # ntpath guesses the folder of another user, whether there is such a user or not.
@@ -230,6 +236,10 @@ class Settings(BaseSettings):
     node_label: str | None = Field(
         default=None, min_length=1, description="label that the capability `drover:node` has to name"
     )
+    grid_node_url: Annotated[str | None, AfterValidator(_http_url)] = Field(
+        default=None, description="address of the Selenium Grid node that relays its sessions to this service"
+    )
+    grid_secret: SecretStr = Field(default=SecretStr(""), description="registration secret of that Grid")
     log_format: Literal["text", "json"] = Field(default="text", description="`json` = one object per line")
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
         default="info", description="lowest level that is logged"
@@ -254,7 +264,8 @@ def load_settings() -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = PREFIX + str(first["loc"][0]).upper()
-        shown = "(hidden)" if name == PREFIX + "API_TOKEN" else repr(first["input"])
+        hidden = {PREFIX + "API_TOKEN", PREFIX + "GRID_SECRET"}
+        shown = "(hidden)" if name in hidden else repr(first["input"])
         raise StartRefused(f"{name} is {shown}: {_allowed(first['msg'], str(first['loc'][0]))}") from error
 
 
@@ -285,7 +296,7 @@ def _allowed(message: str, field: str) -> str:
 
 
 def _shown_default(value: object) -> str:
-    if value is None or value == ():
+    if value is None or value == () or value == SecretStr(""):
         return "unset"
     if isinstance(value, bool):
         return str(int(value))

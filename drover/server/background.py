@@ -9,11 +9,13 @@ from drover.core.events import Emit
 from drover.core.jobs import Job, JobKind, Jobs
 from drover.core.settings import Settings
 from drover.core.threads import ThreadPool
+from drover.net.grid_node import GridNode
 from drover.processes.defunct import reap_orphans
 from drover.server.browser_parts import BrowserParts
 from drover.server.session_parts import SessionParts
 from drover.server.storage_parts import StorageParts
 from drover.sessions.background.disk_limits import DiskLimits, Limits
+from drover.sessions.background.grid_slots import GridSlots
 from drover.sessions.background.keep_alive import KeepAliveVisitor
 from drover.sessions.background.memory_meter import RECYCLING_S, USUAL_S, MemoryMeter
 from drover.sessions.background.periodic_tasks import PeriodicTasks, Task
@@ -51,7 +53,16 @@ def job_pools(max_sessions: int) -> dict[JobKind, ThreadPool]:
         JobKind.START_PROBE: ThreadPool("start-probe", 1),
         JobKind.CLEANUP: ThreadPool("cleanup", 1),
         JobKind.DATA_FOLDER: ThreadPool("data-folder", 1),
+        JobKind.GRID_NOTICE: ThreadPool("grid", 4),
     }
+
+
+def grid_slots(settings: Settings, sessions: SessionParts, jobs: Jobs, emit: Emit) -> GridSlots | None:
+    """Return what tells the node of a Selenium Grid of ended sessions; None if there is no such node."""
+    if settings.grid_node_url is None:
+        return None
+    node = GridNode(settings.grid_node_url, settings.grid_secret.get_secret_value())
+    return GridSlots(node, partial(sessions.registry.has, key=None), jobs, emit)
 
 
 def periodic_tasks(

@@ -13,7 +13,7 @@ from drover.net.asgi import Application
 from drover.net.request_threads import WAITING, RequestThreads
 from drover.processes.host.network_shares import network_share
 from drover.processes.host.privileges import is_root
-from drover.server.background import job_pools, periodic_tasks
+from drover.server.background import grid_slots, job_pools, periodic_tasks
 from drover.server.browser_parts import browser_parts
 from drover.server.endpoints import Endpoints
 from drover.server.port_watch import PortWatch
@@ -59,6 +59,9 @@ class Drover:
             emit,
             is_whole_program=is_whole_program,
         )
+        self._grid_slots = grid_slots(settings, self.sessions, self._jobs, emit)
+        if self._grid_slots is not None:
+            self.hub.subscribe(self._grid_slots.hear)
         self._threads = RequestThreads.for_sessions(settings.max_sessions)
         self.endpoints = Endpoints(
             settings, self.sessions, self._threads, self.metrics, lambda: self.port_watch.trouble
@@ -101,6 +104,8 @@ class Drover:
         self.browsing.devtools.start()
         self._at_stop("the DevTools connections", self.browsing.devtools.stop)
         self._at_stop("the background jobs", self._stop_jobs)
+        if self._grid_slots is not None:
+            self._at_stop("the notices to Selenium Grid", self._grid_slots.stop)
         self._at_stop("the sessions", self._stop_sessions)
         steps = (
             self._adopt_sessions,

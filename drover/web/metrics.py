@@ -166,6 +166,8 @@ class Metrics:
                 self._trouble.labels("store").inc()
             case events.UpkeepFailed():
                 self._trouble.labels("upkeep").inc()
+            case events.GridSlotNotFreed() | events.GridNodeNotDrained():
+                self._trouble.labels("grid").inc()
             case events.JobFailed():
                 self._job_failures.labels(event.kind).inc()
             case _:
@@ -200,7 +202,7 @@ class Metrics:
             (self._starts, ("ok", "rejected", "failed")),
             (self._cleanups, ("complete", "incomplete", "failed")),
             (self._kills, ("orphan", "everything")),
-            (self._trouble, ("store", "upkeep")),
+            (self._trouble, ("store", "upkeep", "grid")),
             (self._job_failures, [kind.value for kind in JobKind]),
         ):
             for value in values:

@@ -39,6 +39,8 @@ from drover.sessions.lifecycle.close_reason import CloseReason
         (events.UpkeepFailed("watch", "broken"), "trouble", "broken"),
         (events.JobFailed("watch", "a", "broken"), "trouble", "watch of session a: broken"),
         (events.StoreFailed("disk full"), "trouble", "disk full"),
+        (events.GridSlotNotFreed("a", "refused"), "trouble", "refused"),
+        (events.GridNodeNotDrained("refused"), "trouble", "refused"),
     ],
 )
 def test_events_for_the_operator_become_timeline_entries(event: Event, kind: str, words: str) -> None:
