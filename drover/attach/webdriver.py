@@ -55,6 +55,8 @@ from drover.storage.session_files import MAX_UPLOAD_BODY_BYTES
 
 MAX_COMMAND_BYTES = 64 * 1024 * 1024
 """Maximum body of a command, which may hold a script, typed text or a file in base64."""
+FORGET_FROM = 16
+"""Number of sessions from which on those that have ended are forgotten."""
 _METHODS = ("GET", "POST", "DELETE")
 _COMMAND = re.compile(r"/wd/hub/session/(?P<session_id>[^/]+)(?P<command>/.*[^/])/?")
 
@@ -91,6 +93,7 @@ class WebDriver:
         self._watch_s = watch_s
         self._observe = observe
         self._queues: dict[str, CommandQueue] = {}
+        self._forget_at = FORGET_FROM
 
     def routes(self) -> list[Route]:
         """Return the routes; every path below `/wd/hub` gets a W3C response, even an unknown one."""
@@ -277,12 +280,18 @@ class WebDriver:
         queue = self._queues.get(session_id)
         if queue is None:
             self._driver_access.session(session_id)
-            for gone in [known for known in self._queues if not self._driver_access.knows(known)]:
-                self._forget(gone)
+            if len(self._queues) >= self._forget_at:
+                self._forget_ended()
             queue = self._queues[session_id] = CommandQueue(
                 session_id, self._manager, self._driver_access, self._threads.commands, self._watch_s
             )
         return queue
+
+    def _forget_ended(self) -> None:
+        """Forget the sessions that have ended otherwise than over WebDriver; seldom, as it looks at all."""
+        for gone in [known for known in self._queues if not self._driver_access.knows(known)]:
+            self._forget(gone)
+        self._forget_at = 2 * len(self._queues) + FORGET_FROM
 
     def _forget(self, session_id: str) -> None:
         queue = self._queues.pop(session_id, None)

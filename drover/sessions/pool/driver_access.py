@@ -42,12 +42,14 @@ class DriverAccess:
 
     def knows(self, session_id: str) -> bool:
         """Return whether there is a session with this id."""
-        return any(session.session_id == session_id for session in self._registry.sessions())
+        return self._registry.has(session_id, None)
 
     def has_ended(self, session_id: str) -> bool:
         """Return whether a session is being closed, or no longer exists."""
-        known = [one for one in self._registry.sessions() if one.session_id == session_id]
-        return not known or known[0].state is SessionState.CLOSING
+        try:
+            return self._registry.get(session_id).state is SessionState.CLOSING
+        except SessionNotFound:
+            return True
 
     def of_secret(self, secret: str) -> Session:
         """Return the session whose BiDi and DevTools addresses contain this secret.
