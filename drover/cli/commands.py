@@ -21,6 +21,8 @@ from typing import Any, TextIO
 from drover.api.reports import cleanup_json, processes_json
 from drover.cli import doctor
 from drover.cli.doctor import Check, Status
+from drover.cli.grid_checks import judge_grid
+from drover.cli.grid_readings import read_grid
 from drover.cli.system_checks import read_set_up
 from drover.core import events
 from drover.core.errors import CleanupIncomplete, StartObstructed, StartRefused
@@ -114,7 +116,8 @@ def _processes(settings: Settings, *, as_json: bool) -> int:
 
 
 def _doctor(settings: Settings, *, as_json: bool) -> int:
-    checks = doctor.judge(read_set_up(settings))
+    grid = read_grid(settings)
+    checks = (*doctor.judge(read_set_up(settings)), *(judge_grid(grid) if grid is not None else ()))
     found = doctor.worst(checks)
     if as_json:
         answer = {"success": found is not Status.PROBLEM, "status": found, "checks": [*map(asdict, checks)]}
