@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -40,10 +40,21 @@ def validated(model: type[Model], values: Mapping[str, object], kind: str, *, st
     try:
         return model.model_validate(values, strict=strict)
     except ValidationError as error:
-        details = {_path(e["loc"]): _explained(e["type"], e["msg"], kind) for e in error.errors()}
-        problems = "; ".join(f"{kind} {name}: {problem}" for name, problem in details.items())
-        known = ", ".join(model.model_fields) or "none"
-        raise InvalidRequest(f"{problems} (known {kind}s: {known})", details) from error
+        raise explained(error, kind, tuple(model.model_fields)) from error
+
+
+def explained(error: ValidationError, kind: str, known: Iterable[str] | None = None) -> InvalidRequest:
+    """Return the error for a client whose values are invalid; `details` names each one.
+
+    Args:
+        error: What the model has found.
+        kind: What messages call one value, such as `field` or `parameter`.
+        known: The names that the message offers; None offers none.
+    """
+    details = {_path(e["loc"]): _explained(e["type"], e["msg"], kind) for e in error.errors()}
+    problems = "; ".join(f"{kind} {name}: {problem}" for name, problem in details.items())
+    offered = "" if known is None else f" (known {kind}s: {', '.join(known) or 'none'})"
+    return InvalidRequest(problems + offered, details)
 
 
 def _path(location: tuple[int | str, ...]) -> str:

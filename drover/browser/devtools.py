@@ -16,7 +16,7 @@ from websockets.exceptions import WebSocketException
 
 from drover.browser.attach_gate import AttachGate
 from drover.browser.devtools_connection import TIMEOUTS, Connection, DevToolsFailed
-from drover.browser.page_targets import NO_SIGNALS, BrowserSignals
+from drover.browser.page_targets import NO_SIGNALS, BrowserSignals, PageTarget
 from drover.browser.running_browser import RunningBrowser
 from drover.core.threads import ThreadPool, start_thread
 
@@ -100,11 +100,13 @@ class DevTools:
 
     def has_page(self, running: RunningBrowser, target_id: str) -> bool:
         """Return whether a browser has a page with this id, as far as it is known without any I/O."""
-        with self._lock:
-            known = self._connections.get(running.browser_guid)
-        if known is None or not known.done() or known.exception():
-            return False
-        return any(page.target_id == target_id for page in known.result().pages)
+        return self.page(running, target_id) is not None
+
+    def page(self, running: RunningBrowser, target_id: str) -> PageTarget | None:
+        """Return a page of a browser with its open dialog, as far as it is known without any I/O."""
+        connection = self._known(running)
+        pages = connection.pages if connection is not None else ()
+        return next((page for page in pages if page.target_id == target_id), None)
 
     @contextmanager
     def gate(self, running: RunningBrowser, spare: frozenset[str]) -> Iterator[str]:

@@ -8,15 +8,23 @@ from dataclasses import dataclass
 
 BEFORE_UNLOAD = "beforeunload"
 MAX_PROMPT = 4096
+"""Characters that are kept of a dialog's message and suggestion; a page can make them megabytes long."""
 _ACCEPTING = frozenset({"accept", "accept and notify"})
 
 
 @dataclass(frozen=True, slots=True)
 class Dialog:
-    """An open dialog: alert, confirm, prompt or beforeunload, and the text that a prompt suggests."""
+    """An open dialog.
+
+    Attributes:
+        kind: alert, confirm, prompt or beforeunload.
+        default_prompt: The text that a prompt suggests.
+        message: What it says, shortened.
+    """
 
     kind: str
     default_prompt: str = ""
+    message: str = ""
 
 
 def is_accepted(behavior: object, kind: str) -> bool:

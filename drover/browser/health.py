@@ -12,7 +12,7 @@ import http
 import json
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
@@ -102,6 +102,7 @@ class Page:
 
     target_id: str
     url: str
+    title: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +217,7 @@ def listed_pages(text: str) -> tuple[Page, ...]:
         if found:
             found[-1][member["name"]] = _decoded(member["value"])
     listed = [one for one in found if one.get("type") == "page" and "url" in one]
-    return tuple(Page(one["id"], one["url"]) for one in listed)
+    return tuple(Page(one["id"], one["url"], one.get("title", "")) for one in listed)
 
 
 def _decoded(value: str) -> str:

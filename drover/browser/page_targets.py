@@ -150,7 +150,8 @@ def _changes_of_page(event: str, parameters: Event) -> Mapping[str, Any]:
     """Return what an event from a page's own session changes."""
     if event == "Page.javascriptDialogOpening":
         suggested = str(parameters.get("defaultPrompt", ""))[:MAX_PROMPT]
-        return {"dialog": Dialog(str(parameters["type"]), suggested)}
+        message = str(parameters.get("message", ""))[:MAX_PROMPT]
+        return {"dialog": Dialog(str(parameters["type"]), suggested, message)}
     if event == "Page.javascriptDialogClosed":
         return {"dialog": None}
     if event == "Inspector.targetCrashed":

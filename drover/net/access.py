@@ -177,13 +177,25 @@ def _header_spellings(text: str) -> list[bytes]:
         return spellings
 
 
+def user_name(authorization: str | None) -> str:
+    """Return the name that came with a token by Basic authentication; empty if there is none."""
+    scheme, _, credentials = (authorization or "").strip().partition(" ")
+    if scheme.lower() != "basic":
+        return ""
+    return _basic_credentials(credentials.strip())[0].decode(errors="replace")
+
+
 def _basic_password(credentials: str) -> list[bytes]:
-    try:
-        decoded = base64.b64decode(credentials, validate=True)
-    except (binascii.Error, ValueError):
-        return []
-    _, colon, password = decoded.partition(b":")
+    _, colon, password = _basic_credentials(credentials)
     return [password] if colon else []
+
+
+def _basic_credentials(credentials: str) -> tuple[bytes, bytes, bytes]:
+    """Return name, colon and password; all empty if they are malformed."""
+    try:
+        return base64.b64decode(credentials, validate=True).partition(b":")
+    except (binascii.Error, ValueError):
+        return b"", b"", b""
 
 
 def _check_content_type(request: RequestOrigin, policy: AccessPolicy) -> None:

@@ -14,6 +14,8 @@ from drover.attach.devtools_sockets import DevToolsSockets
 from drover.attach.event_stream import EventStream, StateProviders
 from drover.attach.live import LiveView
 from drover.attach.router import Route, Router
+from drover.attach.view_sockets import ViewSockets
+from drover.attach.viewed_session import SessionAccess
 from drover.attach.webdriver import WebDriver
 from drover.browser.capabilities.policy import Policy
 from drover.core.settings import Settings
@@ -88,12 +90,16 @@ class Endpoints:
             port=self._settings.port,
             probe_timeout=self._settings.health_timeout,
         )
+        hands_on = SessionAccess(
+            attaching, driver_access, self._sessions.devtools, self._threads, self._settings.health_timeout
+        )
         return [
             *webdriver.routes(),
             *DevToolsSockets(attaching, driver_access).routes(),
             *devtools_http.routes(),
             *BidiSockets(attaching, driver_access).routes(),
             *self.live.routes(),
+            *ViewSockets(hands_on).routes(),
             *self.stream.routes(),
         ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from drover.browser.devtools import DevTools
 from drover.core.events import Emit
 from drover.core.jobs import Jobs
 from drover.core.settings import Settings
@@ -45,6 +46,7 @@ class SessionParts:
     shutdown: Shutdown
     emergency: EmergencyRecovery
     driver_access: DriverAccess
+    devtools: DevTools
 
 
 def session_parts(
@@ -93,4 +95,5 @@ def session_parts(
         Shutdown(registry, closer, state_saver, repository),
         EmergencyRecovery(registry, cleaner, browsing.launcher.reap, state_saver, repository, emit),
         DriverAccess(registry, browsing.devtools, worker.evict),
+        browsing.devtools,
     )

@@ -65,18 +65,40 @@ def store_upload(folder: SessionFolder, content: str) -> Path:
         RequestTooLarge: The file or all uploads of the session together exceed the limit.
         StorageUnavailable: The file cannot be written, for example because the disk is full.
     """
-    room = min(MAX_FILE_BYTES, MAX_UPLOADS_BYTES - _total_size(folder.uploads))
+    with (
+        _only_file(content) as (entry, source),
+        _new_file(folder, entry.filename, entry.file_size) as path,
+    ):
+        _copy(source, path)
+    return path
+
+
+def store_file(folder: SessionFolder, name: str, data: bytes) -> Path:
+    """Store a file among the uploads of a session; return its path.
+
+    Raises:
+        InvalidRequest: The name is not a plain file name.
+        RequestTooLarge: The file or all uploads of the session together exceed the limit.
+        StorageUnavailable: The file cannot be written, for example because the disk is full.
+    """
+    with _new_file(folder, name, len(data)) as path:
+        path.write_bytes(data)
+    return path
+
+
+@contextmanager
+def _new_file(folder: SessionFolder, name: str, size: int) -> Iterator[Path]:
+    """Yield the path of a file to be written in the `with` block, in a new folder among the uploads."""
+    plain = _plain(name)
+    if size > min(MAX_FILE_BYTES, MAX_UPLOADS_BYTES - _total_size(folder.uploads)):
+        raise RequestTooLarge(
+            f"The limit is {MAX_FILE_BYTES} bytes for a file, and {MAX_UPLOADS_BYTES} bytes for all uploads "
+            "of a session; send less"
+        )
     target = folder.uploads / secrets.token_hex(4)
     try:
-        with _only_file(content) as (entry, source):
-            name = _plain(entry.filename)
-            if entry.file_size > room:
-                raise RequestTooLarge(
-                    f"The limit is {MAX_FILE_BYTES} bytes for a file, and {MAX_UPLOADS_BYTES} bytes for all "
-                    "uploads of a session; send less"
-                )
-            target.mkdir(mode=0o700, parents=True)
-            _copy(source, target / name)
+        target.mkdir(mode=0o700, parents=True)
+        yield target / plain
     except OSError as error:
         shutil.rmtree(target, ignore_errors=True)
         raise StorageUnavailable(
@@ -85,7 +107,6 @@ def store_upload(folder: SessionFolder, content: str) -> Path:
     except DroverError:
         shutil.rmtree(target, ignore_errors=True)
         raise
-    return target / name
 
 
 @contextmanager

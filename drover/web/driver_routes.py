@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field
 
 from drover.api.answers import W3cAnswer
 from drover.api.validation import Strict
+from drover.api.view_messages import ViewQuery
 from drover.core.errors import (
     BrowserUnavailable,
     NotFound,
@@ -234,6 +235,19 @@ DRIVER_ROUTES = (
             )
         },
         errors=(SessionNotFound,),
+        stays_open=True,
+    ),
+    RouteDescription(
+        "get",
+        "/sessions/{session_id}/view",
+        STREAMS,
+        "See and use a session by hand",
+        "A WebSocket: JPEG frames of the page in the foreground as binary messages, and the page's address, "
+        "dialogs and who is in control as JSON; the client sends mouse, keys, text and navigation. Watching "
+        "does not count as activity; a client that has sent input within a minute makes the session in use.",
+        {101: ResponseDescription("The WebSocket is open.")},
+        errors=(SessionNotFound,),
+        query=ViewQuery,
         stays_open=True,
     ),
     RouteDescription(

@@ -21,6 +21,29 @@ PAGES: Final = {
     "<button onclick=\"document.title = 'Clicked'\">go</button>",
     "/alert": "<title>Alert</title><script>setTimeout(() => alert('look here'), 50)</script>",
     "/attack": (Path(__file__).parent / "attack.html").read_text(encoding="utf-8"),
+    "/hands": """<title>Hands</title><meta charset=utf-8><style>body{margin:0;height:3000px}
+        body>*{position:absolute;width:160px;height:30px;box-sizing:border-box;margin:0}</style>
+        <input id=text style="left:10px;top:10px">
+        <select id=list style="left:10px;top:60px"><option>one<option disabled>two<option>three</select>
+        <input id=file type=file style="left:10px;top:110px">
+        <button style="left:10px;top:160px" onclick="document.title = prompt('Who?', 'me')">ask</button>
+        <p id=words style="left:10px;top:210px;font:20px monospace;width:300px">some words here</p>
+        <div id=from draggable=true style="left:10px;top:260px;background:#080"
+            ondragstart="event.dataTransfer.setData('text', 'dragged')">from</div>
+        <div id=to style="left:250px;top:260px;background:#008" ondragover="event.preventDefault()"
+            ondrop="document.title = event.dataTransfer.getData('text')">to</div>
+        <select id=far style="left:10px;top:1000px"><option>near<option>far</select>
+        <script>onmousedown = ({x, y}) => document.body.dataset.pressed = [x, y]</script>""",
+    "/code": """<title>Code</title><meta charset=utf-8><style>input{width:30px;height:30px}</style>
+        <form><label>Code</label><input maxlength=1 autofocus><input maxlength=1><input maxlength=1></form>
+        <script>
+        const boxes = [...document.querySelectorAll("input")];
+        document.forms[0].addEventListener("paste", event => {
+            event.preventDefault();
+            [...event.clipboardData.getData("text")].forEach((digit, place) => boxes[place].value = digit);
+            document.title = boxes.map(box => box.value).join("");
+        });
+        </script>""",
     "/big": "<title>Big</title>" + "<p>row</p>" * BIG_ROWS,
 }
 

@@ -61,17 +61,17 @@ def test_a_dialog_is_open_until_it_is_closed() -> None:
     opening = {"type": "prompt", "defaultPrompt": "nobody", "message": "who?"}
     page = targets.handle("Page.javascriptDialogOpening", opening, "SP2")
     assert page == targets.page("P2")
-    assert [page.dialog for page in targets.pages] == [None, Dialog("prompt", "nobody")]
+    assert [page.dialog for page in targets.pages] == [None, Dialog("prompt", "nobody", "who?")]
     targets.handle("Page.javascriptDialogClosed", {"result": True}, "SP2")
     assert [page.dialog for page in targets.pages] == [None, None]
 
 
-def test_a_long_suggestion_of_a_prompt_is_cut() -> None:
+def test_a_long_message_and_suggestion_of_a_prompt_are_cut() -> None:
     targets = opened("P1")
-    opening = {"type": "prompt", "defaultPrompt": "x" * 1_000_000}
+    opening = {"type": "prompt", "defaultPrompt": "x" * 1_000_000, "message": "y" * 1_000_000}
     page = targets.handle("Page.javascriptDialogOpening", opening, "SP1")
     assert page is not None
-    assert page.dialog == Dialog("prompt", "x" * MAX_PROMPT)
+    assert page.dialog == Dialog("prompt", "x" * MAX_PROMPT, "y" * MAX_PROMPT)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,259 @@
+"""One client of `/sessions/{id}/view`: it gets pictures and what changes, and sends input."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import math
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+
+from drover.api.view_messages import ControlInput, DialogInput, FilesInput, ViewInput, read_view_input
+from drover.attach.page_connection import PageConnection, PageFailed, Values, connected
+from drover.attach.page_hands import PageHands
+from drover.attach.socket_relay import NORMAL, close_with
+from drover.attach.view_control import Control, Viewer
+from drover.attach.viewed_session import FrontPage, ViewedSession
+from drover.core.errors import BrowserUnavailable, DroverError, InvalidRequest
+from drover.net.asgi import Message, Receive, Send
+
+SCREENCAST = {"format": "jpeg", "quality": 75, "maxWidth": 1920, "maxHeight": 1440}
+FRAME_S = 1 / 20
+"""The shortest time between two pictures."""
+LOOK_S = 0.1
+"""Seconds between looks for a dialog, another viewer in control, or the end of the session."""
+PAGE_CHECK_S = 1.0
+"""Seconds between checks for another page in front, or a replaced browser."""
+RECOVERY_PAUSE_S = 2.0
+_NAVIGATION = frozenset({"Page.frameNavigated", "Page.navigatedWithinDocument", "Page.loadEventFired"})
+
+
+class ViewClient:
+    """The conversation with one client.
+
+    Args:
+        session: The session.
+        control: Who is in control of it.
+        viewer: This client, as control knows it.
+        send: Sends to the client.
+        view_only: Whether input is refused.
+    """
+
+    def __init__(
+        self, session: ViewedSession, control: Control, viewer: Viewer, send: Send, *, view_only: bool
+    ) -> None:
+        self._session = session
+        self._control = control
+        self._viewer = viewer
+        self._send = send
+        self._view_only = view_only
+        self._sending = asyncio.Lock()
+        self._told: dict[str, Mapping[str, object]] = {}
+        self._front: FrontPage | None = None
+        self._size: tuple[float, float] | None = None
+        self._hands: PageHands | None = None
+        self._frames: list[Values] = []
+        self._without_picture_since = math.inf
+        self._changed = asyncio.Event()
+        self._arrived = asyncio.Event()
+
+    async def run(self, receive: Receive) -> None:
+        """Serve the client, whose handshake has been accepted, until it leaves or the session ends."""
+        tasks = [
+            asyncio.create_task(work)
+            for work in (self._take_input(receive), self._follow(), self._look(), self._recover())
+        ]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                with suppress(OSError):  # the client has left
+                    task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._control.leave(self._viewer)
+
+    @property
+    def _in_control(self) -> bool:
+        return self._control.holder() is self._viewer
+
+    # What the client gets
+
+    async def _look(self) -> None:
+        """Send the client what has changed, until the session has ended."""
+        while not self._session.has_ended:
+            await self._tell_changes()
+            await asyncio.sleep(LOOK_S)
+        await self._put(close_with(NORMAL, "The session has ended."))
+
+    async def _tell_changes(self) -> None:
+        front, holder = self._front, self._control.holder()
+        if self._hands is not None:
+            with suppress(PageFailed):  # the next check finds out whether it is gone
+                await self._hands.watch_choosers(wanted=holder is self._viewer)
+        await self._tell_new("stream", {"live": self._hands is not None})
+        if front is not None and self._size is not None:
+            width, height = self._size
+            page = {"url": front.url, "title": front.title, "width": width, "height": height}
+            await self._tell_new("page", page)
+        dialog = self._session.dialog(front) if front is not None else None
+        if dialog is not None:
+            said = {"kind": dialog.kind, "message": dialog.message, "default": dialog.default_prompt}
+            await self._tell_new("dialog", said)
+        elif self._told.pop("dialog", None) is not None:
+            await self._tell("dialog_closed", {})
+        by = None if holder is None else holder.name
+        await self._tell_new("control", {"you": holder is self._viewer, "by": by})
+
+    async def _tell_new(self, kind: str, content: Mapping[str, object]) -> None:
+        if self._told.get(kind) != content:
+            self._told[kind] = content
+            await self._tell(kind, content)
+
+    async def _tell(self, kind: str, content: Mapping[str, object]) -> None:
+        await self._put(
+            {"type": "websocket.send", "text": json.dumps({"type": kind, **content}, ensure_ascii=False)}
+        )
+
+    async def _tell_failure(self, error: DroverError) -> None:
+        await self._tell("error", {"code": error.code, "error": error.message})
+
+    async def _put(self, message: Message) -> None:
+        async with self._sending:
+            await self._send(message)
+
+    # The page in front
+
+    async def _follow(self) -> None:
+        while True:
+            self._front = await self._session.front_page()
+            if self._front is not None:
+                # If the page or its browser goes away, the next check finds the new one.
+                with suppress(PageFailed):
+                    await self._show(self._front)
+            await asyncio.sleep(PAGE_CHECK_S / 4)
+
+    async def _show(self, shown: FrontPage) -> None:
+        """Show a page until it is gone, or another one is in front."""
+        async with connected(shown.address, self._handle) as page:
+            self._frames.clear()
+            await page.post("Page.enable")
+            await self._start_pictures(page)
+            hands = self._hands = PageHands(page, self._tell)
+            await self._tell_changes()
+            frames = asyncio.create_task(self._send_frames(page))
+            ends = (page.reader, frames)
+            for end in ends:
+                end.add_done_callback(lambda _: self._changed.set())
+            try:
+                while self._front is not None and self._front.address == shown.address:
+                    self._changed.clear()
+                    if any(end.done() for end in ends):
+                        break
+                    with suppress(TimeoutError, asyncio.TimeoutError):
+                        await asyncio.wait_for(self._changed.wait(), PAGE_CHECK_S)
+                    self._front = await self._session.front_page()
+                    if time.monotonic() - self._without_picture_since > PAGE_CHECK_S:
+                        await page.post("Page.stopScreencast")
+                        await self._start_pictures(page)
+            finally:
+                self._hands = None
+                frames.cancel()
+                await asyncio.gather(frames, return_exceptions=True)
+                with suppress(PageFailed):
+                    await hands.release()
+
+    async def _start_pictures(self, page: PageConnection) -> None:
+        # Chrome sends none if it changes the renderer at this moment, and does not say so.
+        self._without_picture_since = time.monotonic()
+        await page.post("Page.startScreencast", **SCREENCAST)
+
+    def _handle(self, event: str, parameters: Values) -> None:
+        if event == "Page.screencastFrame":
+            self._without_picture_since = math.inf
+            self._frames.append(parameters)
+            self._arrived.set()
+        elif event in _NAVIGATION:
+            self._changed.set()
+            if event == "Page.frameNavigated":
+                self._without_picture_since = min(self._without_picture_since, time.monotonic())
+        elif self._hands is not None:
+            self._hands.handle(event, parameters)
+
+    async def _send_frames(self, page: PageConnection) -> None:
+        """Send the newest picture; Chrome takes the next one once this one has been sent."""
+        while True:
+            await self._arrived.wait()
+            self._arrived.clear()
+            arrived, self._frames = self._frames, []
+            if not arrived:
+                continue
+            seen = arrived[-1]["metadata"]
+            self._size = seen["deviceWidth"], seen["deviceHeight"]
+            if self._hands is not None:
+                self._hands.scrolled = seen["scrollOffsetX"], seen["scrollOffsetY"]
+            if "page" not in self._told:
+                await self._tell_changes()
+            await self._put({"type": "websocket.send", "bytes": base64.b64decode(arrived[-1]["data"])})
+            await asyncio.sleep(FRAME_S)
+            for frame in arrived:
+                await page.post("Page.screencastFrameAck", sessionId=frame["sessionId"])
+
+    async def _recover(self) -> None:
+        """Recover the session when it dies under the hands of this client; a mere viewer changes nothing."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            if self._in_control and not self._session.seems_well and not self._session.has_ended:
+                try:
+                    await self._session.recover()
+                except DroverError as error:
+                    await self._tell_failure(error)
+                await asyncio.sleep(RECOVERY_PAUSE_S)
+
+    # What the client sends
+
+    async def _take_input(self, receive: Receive) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            try:
+                await self._apply(read_view_input(message.get("text")))
+            except DroverError as error:
+                await self._tell_failure(error)
+            except PageFailed as error:
+                await self._tell_failure(BrowserUnavailable(f"Input was not passed on: {error}"))
+
+    async def _apply(self, given: ViewInput) -> None:
+        if self._view_only:
+            raise InvalidRequest("This view takes no input: it was opened with view_only=1")
+        if isinstance(given, ControlInput):
+            await self._change_control(take=given.take)
+            return
+        before = self._in_control
+        self._control.note_input(self._viewer)
+        if not before:
+            await self._tell_changes()
+        front, hands = self._front, self._hands
+        if front is None or hands is None:
+            raise BrowserUnavailable("No page can be reached now; the session is being checked. Retry soon.")
+        dialog = self._session.dialog(front)
+        if isinstance(given, DialogInput):
+            if dialog is None:
+                raise InvalidRequest("No dialog is open in this page")
+            text = dialog.default_prompt if given.text is None else given.text
+            await self._session.answer_dialog(front, accept=given.accept, text=text)
+        elif isinstance(given, FilesInput):
+            await hands.give_files(await self._session.store(given.files))
+        else:
+            await hands.apply(given, blocked=dialog is not None)
+
+    async def _change_control(self, *, take: bool) -> None:
+        if take:
+            self._control.take(self._viewer)
+        else:
+            self._control.leave(self._viewer)
+        await self._tell_changes()
