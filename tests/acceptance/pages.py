@@ -44,6 +44,7 @@ PAGES: Final = {
             document.title = boxes.map(box => box.value).join("");
         });
         </script>""",
+    "/standard": (Path(__file__).parent / "data" / "standard.html").read_text(encoding="utf-8"),
     "/big": "<title>Big</title>" + "<p>row</p>" * BIG_ROWS,
 }
 
