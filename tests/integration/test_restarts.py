@@ -18,6 +18,7 @@ from drover.core.errors import RecoveryFailed, SessionInUse, SessionNotFound, St
 from drover.sessions.lifecycle.crash_backoff import LONG_PAUSE_S, MAX_IN_A_ROW
 from drover.sessions.persistence.records import from_rows
 from drover.sessions.pool.acquire_request import Acquired, AcquireRequest
+from drover.sessions.background.memory_meter import MemoryMeter
 from drover.sessions.pool.registry import Change
 from drover.sessions.pool.session import Session, SessionState
 from tests.integration.fake_chromedriver import Fault
@@ -210,13 +211,14 @@ def test_memory_is_measured_only_once_the_browser_runs(
         measured.append(set(found))
         return 1.0
 
-    monkeypatch.setattr("drover.sessions.lifecycle.health_monitor.memory_held_mb", note)
+    monkeypatch.setattr("drover.sessions.background.memory_meter.memory_held_mb", note)
+    meter = MemoryMeter(harness.registry, harness.service._jobs, every_s=0.0)
     harness.set_fault(Fault.HUNG)
     start = harness.run_in_thread(lambda: acquire(harness, "a"))
     harness.wait_for_driver()
-    harness.manager._monitor.watch()
+    meter.tick()
     harness.set_fault(Fault.NONE)
     session = start.result(TIMEOUT_S).session
-    harness.manager._monitor.watch()
+    meter.tick()
     wait_until(lambda: measured, "the memory is measured")
     assert [found for found in measured if not found.issuperset(pids(session))] == []
