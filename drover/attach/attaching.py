@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from functools import partial
 
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import InvalidStatus, WebSocketException
 
 from drover.attach.sessions import SessionUseCases
@@ -13,12 +13,11 @@ from drover.browser.running_browser import RunningBrowser
 from drover.core.deadline import REQUEST_S, Deadline
 from drover.core.errors import BrowserUnavailable, NotFound, SessionNotFound
 from drover.net.asgi import on_thread
+from drover.net.loopback_websocket import open_socket
 from drover.net.request_threads import RequestThreads
 from drover.sessions.pool.session import Session
 
 RECOVERY_TIMEOUT_S = 120.0
-CONNECT_S = 5.0
-CLOSE_S = 2.0
 
 
 class Attaching:
@@ -56,16 +55,7 @@ class Attaching:
             BrowserUnavailable: It accepts no connection.
         """
         try:
-            # Chrome and ChromeDriver accept a socket without an `Origin` and refuse a foreign one.
-            return await connect(
-                upstream,
-                compression=None,
-                max_size=None,
-                open_timeout=CONNECT_S,
-                close_timeout=CLOSE_S,
-                ping_interval=None,
-                proxy=None,
-            )
+            return await open_socket(upstream)
         except InvalidStatus as error:
             raise NotFound(
                 f"No such DevTools target in session {session_id} ({error}). "

@@ -14,7 +14,6 @@ from urllib.parse import quote
 from drover.attach.attaching import Attaching
 from drover.attach.router import Route
 from drover.browser.health import Probe, ProbeResult, probe
-from drover.browser.loopback_http import Answer, send_request
 from drover.browser.running_browser import RunningBrowser
 from drover.core.errors import BrowserUnavailable, ForbiddenOrigin, NotFound
 from drover.net.addresses import Addresses
@@ -29,6 +28,7 @@ from drover.net.asgi import (
     read_body,
     send_answer,
 )
+from drover.net.loopback_http import Answer, send_request
 from drover.sessions.pool.driver_access import DriverAccess
 from drover.sessions.pool.session import SessionState
 

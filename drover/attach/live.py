@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any
 
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import WebSocketException
 
 from drover.attach.router import Route
@@ -25,6 +25,7 @@ from drover.browser import health
 from drover.browser.running_browser import RunningBrowser
 from drover.core.errors import SessionNotFound
 from drover.net.asgi import Receive, Scope, Send, caller_left
+from drover.net.loopback_websocket import open_socket
 from drover.sessions.pool.driver_access import DriverAccess
 
 FRAMES_PER_S = 8
@@ -32,7 +33,6 @@ QUALITY = 60
 MAX_WIDTH, MAX_HEIGHT = 1280, 960
 PAGE_CHECK_S = 1.0
 """Seconds between checks for another page in the foreground or a replaced browser."""
-CONNECT_S = 5.0
 REPEAT_S = 0.3
 """Seconds without a new frame before the last one is repeated: Chrome shows a frame when the next arrives."""
 KEEP_ALIVE_S = 5.0
@@ -89,9 +89,7 @@ class Screencast:
             await asyncio.sleep(PAGE_CHECK_S)
 
     async def _show(self, address: str) -> None:
-        async with connect(
-            address, compression=None, max_size=None, open_timeout=CONNECT_S, ping_interval=None, proxy=None
-        ) as socket:
+        async with await open_socket(address) as socket:
             await _command(
                 socket,
                 "Page.startScreencast",

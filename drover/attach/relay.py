@@ -15,7 +15,6 @@ from functools import partial
 from http import HTTPStatus
 
 from drover.attach import w3c
-from drover.attach.driver_connection import ConnectFailed, ConnectionLost, DriverConnection, DriverResponse
 from drover.attach.sessions import SessionUseCases
 from drover.browser import driver_state
 from drover.browser.recovery import Method, Recovery
@@ -23,6 +22,7 @@ from drover.browser.running_browser import RunningBrowser
 from drover.core.deadline import ClientDisconnected, Deadline
 from drover.core.errors import RecoveryFailed
 from drover.net.asgi import JSON_TYPE, Response, on_thread
+from drover.net.loopback_http import Answer, ConnectFailed, ConnectionLost, HttpConnection
 from drover.sessions.pool.acquire_request import Acquired
 from drover.sessions.pool.driver_access import DriverAccess
 from drover.sessions.pool.session import Session
@@ -64,7 +64,7 @@ class CommandQueue:
         self._executor = executor
         self._watch_s = watch_s
         self._turn = asyncio.Lock()
-        self._connection: DriverConnection | None = None
+        self._connection: HttpConnection | None = None
 
     async def command(self, method: str, path: str, body: bytes, gone: Future[None]) -> Response:
         """Wait for earlier commands to finish, send this one and return ChromeDriver's response.
@@ -142,7 +142,7 @@ class CommandQueue:
             return acquired.recovery
         return acquired.recovery or acquired.session.last_recovery
 
-    async def _exchange(self, running: RunningBrowser, method: str, path: str, body: bytes) -> DriverResponse:
+    async def _exchange(self, running: RunningBrowser, method: str, path: str, body: bytes) -> Answer:
         connection = self._connected_to(running)
         watch = _DelayedTask(self._watch_s, partial(self._watch_over, connection, running))
         try:
@@ -150,7 +150,7 @@ class CommandQueue:
         finally:
             watch.cancel()
 
-    async def _watch_over(self, connection: DriverConnection, running: RunningBrowser) -> None:
+    async def _watch_over(self, connection: HttpConnection, running: RunningBrowser) -> None:
         """Check the session until its command has a response; interrupt the command if the session died."""
         while True:
             try:
@@ -163,13 +163,13 @@ class CommandQueue:
                 return
             await asyncio.sleep(self._watch_s)
 
-    def _connected_to(self, running: RunningBrowser) -> DriverConnection:
+    def _connected_to(self, running: RunningBrowser) -> HttpConnection:
         if self._connection is None or self._connection.url != running.driver_url:
             self.close()
-            self._connection = DriverConnection(running.driver_url)
+            self._connection = HttpConnection(running.driver_url)
         return self._connection
 
-    async def _found_dead(self, session: Session, reply: DriverResponse) -> Recovery | None:
+    async def _found_dead(self, session: Session, reply: Answer) -> Recovery | None:
         """Check a session whose command failed; return its recovery, or None if it is healthy."""
         if reply.status < _ERRORS_FROM:
             return None
@@ -225,7 +225,7 @@ def _interrupted(recovery: Recovery | None, error: str) -> str:
     )
 
 
-def _answer(reply: DriverResponse, running: RunningBrowser, session_id: str) -> Response:
+def _answer(reply: Answer, running: RunningBrowser, session_id: str) -> Response:
     body = reply.body
     if reply.status >= _ERRORS_FROM:
         # Only errors quote the path of their command.
@@ -233,7 +233,7 @@ def _answer(reply: DriverResponse, running: RunningBrowser, session_id: str) -> 
     return Response(reply.status, body, ((b"content-type", JSON_TYPE), (b"cache-control", b"no-cache")))
 
 
-def _error_message(reply: DriverResponse) -> str:
+def _error_message(reply: Answer) -> str:
     value = json.loads(reply.body)["value"]
     message = value["message"] if isinstance(value, Mapping) else value
     return str(message).splitlines()[0]

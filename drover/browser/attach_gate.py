@@ -14,29 +14,20 @@ import json
 from concurrent.futures import Executor
 from functools import partial
 from http import HTTPStatus
-from typing import Any
 
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.http11 import Request, Response
 
 from drover.browser.health import probe
 from drover.browser.running_browser import RunningBrowser
+from drover.net.loopback_websocket import CLOSE_S, CONNECT_S, open_socket
 
 LOOPBACK = "127.0.0.1"
-CONNECT_S = 5.0
-CLOSE_S = 1.0
 MAX_ANSWER_BYTES = 32 * 1024 * 1024
 _ASKED = ("/json/version", "/json/list")
 _TARGETS = "targetInfos"
-_OPTIONS: dict[str, Any] = {
-    "compression": None,
-    "max_size": None,
-    "open_timeout": CONNECT_S,
-    "close_timeout": CLOSE_S,
-    "ping_interval": None,
-}
 
 
 class AttachGate:
@@ -60,7 +51,16 @@ class AttachGate:
     async def open(self) -> None:
         """Listen on a free port of the loopback address."""
         self._server = await serve(
-            self._relay, LOOPBACK, 0, process_request=self._answer, server_header=None, **_OPTIONS
+            self._relay,
+            LOOPBACK,
+            0,
+            process_request=self._answer,
+            server_header=None,
+            compression=None,
+            max_size=None,
+            open_timeout=CONNECT_S,
+            close_timeout=CLOSE_S,
+            ping_interval=None,
         )
         self.address = f"{LOOPBACK}:{next(iter(self._server.sockets)).getsockname()[1]}"
 
@@ -97,9 +97,8 @@ class AttachGate:
 
     async def _relay(self, driver: ServerConnection) -> None:
         self._driver = driver
-        address = f"ws://{self._running.debugger_address}/devtools/browser/{self._running.browser_guid}"
         try:
-            async with connect(address, proxy=None, **_OPTIONS) as browser:
+            async with await open_socket(self._running.devtools_address) as browser:
                 down = asyncio.create_task(self._to_driver(browser, driver))
                 up = asyncio.create_task(_to_browser(driver, browser))
                 try:

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager, suppress
 
-from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
 from drover.browser.attach_gate import AttachGate
@@ -19,9 +18,7 @@ from drover.browser.devtools_connection import TIMEOUTS, Connection, DevToolsFai
 from drover.browser.page_targets import NO_SIGNALS, BrowserSignals, PageTarget
 from drover.browser.running_browser import RunningBrowser
 from drover.core.threads import ThreadPool, start_thread
-
-CONNECT_S = 5.0
-CLOSE_S = 1.0
+from drover.net.loopback_websocket import CONNECT_S, open_socket
 
 ASKING = 2
 
@@ -147,16 +144,7 @@ class DevTools:
         return self._loop
 
     async def _connect(self, running: RunningBrowser) -> Connection:
-        # Chrome accepts a DevTools connection without an `Origin` header, and rejects a foreign origin.
-        socket = await connect(
-            f"ws://{running.debugger_address}/devtools/browser/{running.browser_guid}",
-            compression=None,
-            max_size=None,
-            open_timeout=CONNECT_S,
-            close_timeout=CLOSE_S,
-            ping_interval=None,
-            proxy=None,
-        )
+        socket = await open_socket(running.devtools_address)
         connection = Connection(asyncio.get_running_loop(), socket, self._max_downloads_mb)
         try:
             await connection.open()

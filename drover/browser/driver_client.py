@@ -16,8 +16,8 @@ from selenium.webdriver.remote.remote_connection import RemoteConnection
 from urllib3.exceptions import HTTPError, NewConnectionError
 from urllib3.exceptions import TimeoutError as NoAnswer
 
-from drover.browser.loopback_http import send_request
 from drover.browser.running_browser import RunningBrowser
+from drover.net.loopback_http import send_request
 
 MAX_VALUE_BYTES = 1024 * 1024
 MAX_REASON = 200

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
-from drover.browser import loopback_http
 from drover.browser.page_targets import NO_SIGNALS, BrowserSignals
 from drover.browser.running_browser import RunningBrowser
+from drover.net import loopback_http
 from drover.processes.table import Liveness, liveness
 
 PROBES_UNTIL_HUNG = 3

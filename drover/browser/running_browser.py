@@ -36,6 +36,11 @@ class RunningBrowser:
     bidi_url: str | None = None
 
     @property
+    def devtools_address(self) -> str:
+        """The address of the browser's DevTools WebSocket."""
+        return f"ws://{self.debugger_address}/devtools/browser/{self.browser_guid}"
+
+    @property
     def pids(self) -> frozenset[int]:
         """The pids of ChromeDriver and of Chrome's main process."""
         return frozenset({self.driver.pid, self.browser.pid})

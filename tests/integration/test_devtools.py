@@ -18,6 +18,7 @@ from drover.browser.devtools import DevTools
 from drover.browser.devtools_connection import DevToolsFailed, DevToolsRefused
 from drover.browser.page_targets import NO_SIGNALS
 from drover.browser.saved_state import Into, SavedState, capture, restore
+from drover.net.loopback_websocket import CONNECT_S
 from tests.integration.devtools_server import FakeDevTools, fake_devtools
 from tests.machine import run_concurrently, wait_until
 from tests.unit.examples import RUNNING
@@ -244,7 +245,7 @@ def test_stop_does_not_wait_for_a_hung_browser() -> None:
         assert accepted.wait(TIMEOUT_S)
         begun = time.monotonic()
         devtools.stop()
-        assert time.monotonic() - begun < devtools_module.CONNECT_S
+        assert time.monotonic() - begun < CONNECT_S
         with pytest.raises(DevToolsFailed):
             waiting.result(TIMEOUT_S)
         go_on.set()

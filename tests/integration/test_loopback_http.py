@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import pytest
 
 from drover.browser.health import ProbeResult, probe
-from drover.browser.loopback_http import get
+from drover.net.loopback_http import get
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
 PAUSE_S = 0.05

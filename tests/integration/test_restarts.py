@@ -15,10 +15,10 @@ from drover.browser.capabilities.policy import CheckedCapabilities
 from drover.core.backoff import Failures
 from drover.core.deadline import ClientDisconnected, Deadline
 from drover.core.errors import RecoveryFailed, SessionInUse, SessionNotFound, StorageUnavailable
+from drover.sessions.background.memory_meter import MemoryMeter
 from drover.sessions.lifecycle.crash_backoff import LONG_PAUSE_S, MAX_IN_A_ROW
 from drover.sessions.persistence.records import from_rows
 from drover.sessions.pool.acquire_request import Acquired, AcquireRequest
-from drover.sessions.background.memory_meter import MemoryMeter
 from drover.sessions.pool.registry import Change
 from drover.sessions.pool.session import Session, SessionState
 from tests.integration.fake_chromedriver import Fault

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drover.browser import health, loopback_http
+from drover.browser import health
 from drover.browser.health import (
     MAX_ADDRESS,
     Assessment,
@@ -27,9 +27,10 @@ from drover.browser.health import (
     probe,
     read,
 )
-from drover.browser.loopback_http import Answer
 from drover.browser.page_targets import BrowserSignals
 from drover.browser.running_browser import RunningBrowser
+from drover.net import loopback_http
+from drover.net.loopback_http import Answer
 from drover.processes.table import Liveness, ProcessIdentity
 from tests.unit.examples import RUNNING
 

@@ -33,7 +33,7 @@ def test_a_browser_that_ended_is_distinguished_from_a_missing_page(
     async def connect(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(attaching, "connect", connect)
+    monkeypatch.setattr(attaching, "open_socket", connect)
     unused = cast("SessionManager", None), cast("RequestThreads", None)
     with pytest.raises(told):
         asyncio.run(Attaching(*unused).dial("one", "ws://127.0.0.1:1/"))
