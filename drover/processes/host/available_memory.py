@@ -49,7 +49,12 @@ def available_memory_mb() -> float:
 
 
 def swapped_out_bytes() -> int:
-    """Return how many bytes the machine has written to its swap space since its boot."""
+    """Return how many bytes the machine has written to its swap space since its boot; 0 on Windows.
+
+    psutil does not know the number on Windows, and fails there if performance counters are disabled.
+    """
+    if sys.platform == "win32":
+        return 0
     if sys.platform != "linux":
         written: int = psutil.swap_memory().sout
         return written

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from drover.processes.host import available_memory
 from drover.processes.host.available_memory import available_memory_mb, left_in_groups, swapped_out_bytes
 
 MB = 1_000_000
@@ -72,3 +73,14 @@ def test_a_machine_without_limits_leaves_what_it_has(own_groups: str, tmp_path: 
 def test_this_machine_has_memory() -> None:
     assert available_memory_mb() > 0
     assert swapped_out_bytes() >= 0
+
+
+def test_a_windows_without_performance_counters_has_no_number_of_swapped_bytes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail() -> None:
+        raise RuntimeError("PdhAddEnglishCounterW failed. Performance counters may be disabled.")
+
+    monkeypatch.setattr(available_memory.sys, "platform", "win32")  # type: ignore[attr-defined]
+    monkeypatch.setattr(available_memory.psutil, "swap_memory", fail)  # type: ignore[attr-defined]
+    assert available_memory.swapped_out_bytes() == 0
