@@ -218,7 +218,9 @@ class SessionList(Success):
     session_capacity: str = Field(examples=["3/10"])
     """Both numbers as one text."""
     sessions: list[SessionObject]
-    """The sessions, oldest first."""
+    """The sessions, oldest first; ordered by their ids if the request has `limit` or `after`."""
+    next: SessionIdField | None = None
+    """What to pass as `after` for the next page, null on the last one; absent without `limit`."""
 
 
 class SessionClosedAnswer(Success):

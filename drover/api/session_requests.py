@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, HttpUrl, TypeAdapter
@@ -10,7 +11,7 @@ from drover.api.validation import Strict
 from drover.browser.capabilities.policy import CheckedCapabilities
 from drover.core.errors import RequestTooLarge
 from drover.sessions.pool.acquire_request import AcquireRequest
-from drover.sessions.pool.session import MAX_HOLDER, SESSION_ID, KeepAlive
+from drover.sessions.pool.session import MAX_HOLDER, SESSION_ID, KeepAlive, Session, SessionState
 
 LEASE_TOKEN = "Lease-Token"  # noqa: S105 - the name of a header
 MAX_LEASE_S = 7 * 24 * 3600
@@ -44,6 +45,9 @@ Url = Annotated[
 ]
 
 
+Key = Annotated[str, Field(min_length=1, max_length=256, examples=["account-17"])]
+
+
 class KeepAliveRequest(Strict):
     """A page to visit in a background tab every `interval` seconds while the session is not in use."""
 
@@ -69,7 +73,7 @@ class SessionRequest(Strict):
 
     session_id: SessionName | None = None
     """Return the session with this id, or create it under this id."""
-    key: Annotated[str, Field(min_length=1, max_length=256, examples=["account-17"])] | None = None
+    key: Key | None = None
     """Persistent mapping: the same key always leads to the same session."""
     url: Url | None = None
     """First page; opened only when the session is created."""
@@ -81,6 +85,19 @@ class SessionRequest(Strict):
     """A page to visit in a background tab while the session is not in use."""
     lease: LeaseRequest | None = None
     """Lease the session to the client of this request."""
+
+
+class ListQuery(Strict):
+    """The parameters of `GET /sessions`."""
+
+    key: Key | None = None
+    """Return only the session with this key."""
+    state: SessionState | None = None
+    """Return only the sessions in this state."""
+    limit: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """Return at most so many sessions, ordered by their ids; `next` is then what to pass as `after`."""
+    after: SessionName | None = None
+    """Return the sessions whose ids come after this one, ordered by their ids."""
 
 
 class LookQuery(Strict):
@@ -95,6 +112,24 @@ class CloseQuery(Strict):
 
     keep: bool = False
     """Keep the session's cookies, storage and address for the next session of its key."""
+
+
+def selected(sessions: Iterable[Session], query: ListQuery) -> tuple[tuple[Session, ...], str | None]:
+    """Return the sessions that a query asks for, and the last id of the page if more follow.
+
+    Pages are ordered by id, so that sessions that come and go between two pages make none appear twice.
+    """
+    found = [
+        one
+        for one in sessions
+        if query.key in {None, one.key} and query.state in {None, one.state}
+        if query.after is None or one.session_id > query.after
+    ]
+    if query.limit is None and query.after is None:
+        return tuple(found), None
+    found.sort(key=lambda one: one.session_id)
+    page = found[: query.limit]
+    return tuple(page), page[-1].session_id if len(page) < len(found) else None
 
 
 def check_size(body: bytes) -> None:

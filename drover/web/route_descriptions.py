@@ -154,6 +154,10 @@ def _example(examples: Sequence[Any] | None, annotation: Any) -> Any:  # noqa: A
     raise AssertionError(f"{annotation} needs an example")
 
 
+_COMPONENT = "#/components/schemas/{model}"
+"""Where the document has the types that parameters share with the responses."""
+
+
 def _operation_id(route: RouteDescription) -> str:
     words = [re.sub(r"\W+", "_", part).strip("_") for part in route.path.split("/")]
     return "_".join([route.method, *filter(None, words)])
@@ -163,7 +167,7 @@ def _parameters(route: RouteDescription) -> Iterator[Parameter]:
     for name in re.findall(r"{(\w+)}", route.path):
         yield _parameter(name, "path", _PATH_PARAMETERS[name], {"type": "string"}, required=True)
     if route.query is not None:
-        for name, schema in route.query.model_json_schema()["properties"].items():
+        for name, schema in route.query.model_json_schema(ref_template=_COMPONENT)["properties"].items():
             yield _parameter(name, "query", schema.pop("description"), schema)
     for name, meaning in route.headers:
         yield _parameter(name, "header", meaning, {"type": "string"})

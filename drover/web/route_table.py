@@ -21,7 +21,14 @@ from drover.api.answers import (
     SessionClosedAnswer,
     SessionList,
 )
-from drover.api.session_requests import LEASE_TOKEN, CloseQuery, LeaseRequest, LookQuery, SessionRequest
+from drover.api.session_requests import (
+    LEASE_TOKEN,
+    CloseQuery,
+    LeaseRequest,
+    ListQuery,
+    LookQuery,
+    SessionRequest,
+)
 from drover.core.errors import (
     AtCapacity,
     BrowserUnavailable,
@@ -69,8 +76,17 @@ _OF_SESSIONS = (
         "/sessions",
         SESSIONS,
         "List all sessions",
-        "Returns what is currently known. It calls no browser and never waits for one.",
-        {200: ResponseDescription("All sessions.", (SessionList,))},
+        "Returns what is currently known. It calls no browser and never waits for one. With `If-None-Match` "
+        "and the `ETag` of an earlier response, 304 says that nothing has changed.",
+        {
+            200: ResponseDescription(
+                "All sessions, or those that were asked for.",
+                (SessionList,),
+                headers=(("ETag", "Changes with every change of the list."),),
+            ),
+            304: ResponseDescription("Nothing has changed since the response with this `ETag`."),
+        },
+        query=ListQuery,
     ),
     RouteDescription(
         "get",

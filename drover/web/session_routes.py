@@ -11,9 +11,11 @@ from drover.api.session_requests import (
     LEASE_TOKEN,
     CloseQuery,
     LeaseRequest,
+    ListQuery,
     LookQuery,
     SessionRequest,
     request_of,
+    selected,
 )
 from drover.api.validation import Nothing
 from drover.core.errors import InvalidRequest
@@ -36,17 +38,22 @@ def acquire_session() -> Response:
 
 @blueprint.get("/sessions")
 def list_sessions() -> Response:
-    """Return all sessions, as currently known."""
-    read_query(Nothing)
+    """Return all sessions, or those that are asked for, as currently known; 304 if the client has them."""
+    query = read_query(ListQuery)
     sessions = services().sessions.sessions()
     limit = services().sessions.max_sessions
-    return jsonify(
+    page, following = selected(sessions, query)
+    response = jsonify(
         success=True,
         active_sessions=len(sessions),
         max_sessions=limit,
         session_capacity=f"{len(sessions)}/{limit}",
-        sessions=[session_json(session, own_addresses()) for session in sessions],
+        sessions=[session_json(session, own_addresses()) for session in page],
+        **({"next": following} if query.limit is not None else {}),
     )
+    response.add_etag()
+    response.make_conditional(request)
+    return response
 
 
 @blueprint.get("/sessions/<session_id>")

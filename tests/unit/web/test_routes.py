@@ -370,6 +370,50 @@ def test_the_list_counts_the_sessions(flask: Flask, client: FlaskClient) -> None
     assert told == {"success": True, "active_sessions": 2, "max_sessions": 10, "session_capacity": "2/10"}
 
 
+def listed(client: FlaskClient, query: str) -> tuple[list[str], object]:
+    """List the sessions; return their ids and the beginning of the next page."""
+    answer = json.loads(client.get(f"/sessions?{query}").data)
+    assert answer["active_sessions"] == 4
+    return [one["session_id"] for one in answer["sessions"]], answer.get("next", "none")
+
+
+def test_the_list_is_filtered_and_paged(flask: Flask, client: FlaskClient) -> None:
+    manager = serve(flask)
+    for name in ("d", "b", "c"):
+        ready(manager.registry, name)
+    manager.registry.adopt(session("a", key="account"))
+    assert listed(client, "limit=3") == (["a", "b", "c"], "c")
+    assert listed(client, "limit=3&after=c") == (["d"], None)
+    assert listed(client, "limit=4") == (["a", "b", "c", "d"], None)
+    assert listed(client, "after=b") == (["c", "d"], "none")
+    assert listed(client, "after=bb&limit=1") == (["c"], "c")
+    assert listed(client, "key=account") == (["a"], "none")
+    assert listed(client, "key=another") == ([], "none")
+    assert listed(client, "state=starting") == (["a"], "none")
+    assert listed(client, "state=ready&limit=2") == (["b", "c"], "c")
+
+
+@pytest.mark.parametrize(
+    "query", ["limit=0", "limit=x", "limit=1001", "state=dead", "key=", "after=/", "page=2"]
+)
+def test_a_query_of_the_list_that_makes_no_sense_is_refused(
+    flask: Flask, client: FlaskClient, query: str
+) -> None:
+    serve(flask)
+    answer = client.get(f"/sessions?{query}")
+    assert (answer.status_code, json.loads(answer.data)["code"]) == (400, "invalid_request")
+
+
+def test_a_list_that_has_not_changed_is_not_sent_again(flask: Flask, client: FlaskClient) -> None:
+    manager = serve(flask)
+    ready(manager.registry, "a")
+    tag = client.get("/sessions").headers["ETag"]
+    same = client.get("/sessions", headers={"If-None-Match": tag})
+    assert (same.status_code, same.data, same.headers["ETag"]) == (304, b"", tag)
+    ready(manager.registry, "b")
+    assert client.get("/sessions", headers={"If-None-Match": tag}).status_code == 200
+
+
 def test_a_health_check_is_returned(flask: Flask, client: FlaskClient) -> None:
     manager = serve(flask)
     busy = Health(HealthStatus.BUSY, "a command is running", NOW, 3)
