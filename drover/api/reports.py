@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from drover.core.errors import CleanupIncomplete
+from drover.core.log_context import naming_request
 from drover.processes.cleanup.verdicts import CleanupPlan, Judgement
 from process_cleanup import CleanupReport, EmergencyReport
 
@@ -44,7 +45,7 @@ def emergency_json(report: EmergencyReport, active_sessions: int) -> dict[str, o
         **_details(cleanup),
     }
     if not report.cleared:
-        error = f"{body['error']} {NOT_CLEARED}" if "error" in body else NOT_CLEARED
+        error = f"{body['error']} {NOT_CLEARED}" if "error" in body else naming_request(NOT_CLEARED)
         body |= {"success": False, "code": CleanupIncomplete.code, "error": error}
     return body
 
@@ -58,7 +59,7 @@ def _outcome(report: CleanupReport, message: str, *, complete: bool) -> dict[str
     body: dict[str, object] = {"success": complete, "message": message, "killed_count": report.killed_count}
     if not complete:
         pids = ", ".join(str(failure.judgement.row.pid) for failure in report.failed)
-        body["error"] = (
+        body["error"] = naming_request(
             f"These processes could not be ended: PID {pids}. "
             "See `failed` for the reasons, then end them manually."
         )

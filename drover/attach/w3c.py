@@ -11,7 +11,7 @@ from drover.browser.capabilities.policy import CheckedCapabilities, Policy
 from drover.browser.capabilities.values import mapping
 from drover.core import errors
 from drover.core.errors import DroverError, ForbiddenCapability, InvalidRequest, SessionNotCreated
-from drover.net.asgi import Response, failure_headers, json_answer, raw_headers
+from drover.net.asgi import Response, failure_headers, json_answer, message_of, raw_headers
 
 OPTIONS = "drover:options"
 
@@ -159,7 +159,7 @@ def _names_another_browser(asked: Mapping[str, object]) -> bool:
 
 def _failure(word: str, error: DroverError) -> Response:
     data = {"code": error.code} | (error.details or {})
-    content = {"value": {"error": word, "message": error.message, "stacktrace": "", "data": data}}
+    content = {"value": {"error": word, "message": message_of(error), "stacktrace": "", "data": data}}
     return json_answer(content, _status(error), raw_headers(failure_headers(error)))
 
 

@@ -25,6 +25,7 @@ from drover.browser.running_browser import RunningBrowser
 from drover.browser.start_slots import StartSlots, starts_at_once, usable_cores
 from drover.core.deadline import Deadline
 from drover.core.errors import BrowserUnavailable, CleanupIncomplete, SessionNotCreated
+from drover.core.log_context import log_step
 from drover.processes.cleanup.chrome_names import is_helper
 from drover.processes.cleanup.session_processes import pids_by_session
 from drover.processes.table import Liveness, ProcessIdentity, ProcessTable, identify, liveness, snapshot
@@ -136,6 +137,7 @@ class Launcher:
         """
         # Takes minutes if Chrome has to be downloaded, and needs no slot.
         self._installed.get(deadline)
+        log_step("waiting for a start slot")
         with self._slots.slot(deadline, wanted, low_priority=low_priority):
             try:
                 running = self._started(folder, checked, deadline, wanted)
@@ -172,9 +174,11 @@ class Launcher:
         )
         try:
             driver, url = self._drivers.start(programs.chromedriver, folder, deadline, wanted)
+            log_step("ChromeDriver started (PID %d)", driver.pid)
             answer = driver_client.new_session(url, capabilities, max(1.0, deadline.remaining()))
             browser = _started_browser(answer, driver, folder)
             address = _debugger_address(answer)
+            log_step("Chrome started (PID %d, DevTools at %s)", browser.pid, address)
             return describe(driver, url, answer, browser, address)
         except driver_client.CommandRefused as error:
             self.stop(folder, None)
@@ -219,7 +223,9 @@ class Launcher:
             SessionLost: The session is no longer wanted.
         """
         executable = self._installed.driver_for(running.browser_version, deadline)
-        return self._drivers.start(executable, folder, deadline, wanted, spared=running.browser)
+        started = self._drivers.start(executable, folder, deadline, wanted, spared=running.browser)
+        log_step("ChromeDriver started beside the browser (PID %d)", started[0].pid)
+        return started
 
     def end_driver(
         self, folder: SessionFolder, driver: ProcessIdentity, running: RunningBrowser | None
@@ -251,6 +257,7 @@ class Launcher:
             end(left, grace=GRACE_S)
             left = _processes_of(folder, running, below, snapshot())
         self.reap()
+        log_step("ChromeDriver and Chrome ended")
         if left:
             pids = ", ".join(str(identity.pid) for identity in left)
             raise CleanupIncomplete(f"These processes could not be ended: PID {pids}; end them manually")

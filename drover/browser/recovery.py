@@ -26,6 +26,7 @@ from drover.browser.saved_state import Into, Restored, SavedState, not_restored,
 from drover.browser.survival import BrowserGone, BrowserLives
 from drover.core.deadline import Deadline
 from drover.core.errors import BrowserLeftAlone, BrowserUnavailable
+from drover.core.log_context import log_step
 from drover.storage.profiles import Profiles
 from drover.storage.session_folders import SessionFolder
 
@@ -152,6 +153,7 @@ class Recoverer:
             return self._replace(context, gone, deadline, wanted)
         found = self._examine(context.running, context.cause)
         if isinstance(found, BrowserLives):
+            log_step("the browser lives after %s: attaching a new ChromeDriver to it", context.cause.value)
             result = self._reattach(context, context.running, deadline, wanted)
             if isinstance(result, Recovered):
                 return result
@@ -217,6 +219,7 @@ class Recoverer:
         self, context: RecoveryContext, gone: BrowserGone, deadline: Deadline, wanted: StillWanted
     ) -> Recovered:
         """Start a new browser for one that is proven to be gone, and restore what was saved of it."""
+        log_step("the browser is gone (%s): starting another one", gone.reason)
         self._end_remains(context, gone)
         self._await_memory(deadline, wanted)
         had_profile = self._profiles.prepare(context.folder)
@@ -272,6 +275,7 @@ class Recoverer:
 
     def restore_state(self, running: RunningBrowser, state: SavedState, into: Into) -> Restored:
         """Restore a saved state into a browser; return what it has received."""
+        log_step("putting back cookies, local storage and address")
         pages = health.pages(running, PAGES_S)
         if not pages:
             return not_restored(state)

@@ -635,6 +635,23 @@ class JobFailed(Event):
 
 
 @dataclass(frozen=True)
+class RequestAnswered(Event):
+    """A response has begun; for a WebSocket, the handshake has ended.
+
+    Attributes:
+        status: The HTTP status; 499 if the client left before.
+        ms: Milliseconds since the head of the request arrived.
+    """
+
+    level = logging.DEBUG
+    text = "{method} {path} {status} in {ms} ms"
+    method: str
+    path: str
+    status: int
+    ms: int
+
+
+@dataclass(frozen=True)
 class ThreadsMissing(Event):
     """The service runs with fewer threads than it wants, because the system's limit has been reached."""
 

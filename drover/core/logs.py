@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from drover.core.events import Emit, Event, LogLinesDropped
+from drover.core.log_context import current_request, current_session_id
 from drover.core.log_writer import LogWriter, standard_error
 
 FLUSH_S = 2.0
@@ -36,22 +37,31 @@ def _on_one_line(text: str) -> str:
     return _CONTROL.sub(" ", text)
 
 
+def _line(record: logging.LogRecord) -> str:
+    request = current_request()
+    line = _on_one_line(record.getMessage())
+    return line if request is None else f"{line} ({request})"
+
+
 class _TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        line = f"{_time_of(record)} {record.levelname}: {_on_one_line(record.getMessage())}"
+        line = f"{_time_of(record)} {record.levelname}: {_line(record)}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
 class _JsonFormatter(logging.Formatter):
-    """Formatter whose lines all start with the same fields; `event` and `session_id` may be null."""
+    """Formatter whose lines all start with the same fields; all from `event` on may be null."""
 
     def format(self, record: logging.LogRecord) -> str:
+        request = current_request()
         entry: dict[str, object] = {
             "time": _time_of(record),
             "level": record.levelname,
             "message": record.getMessage().strip(),
             "event": None,
-            "session_id": None,
+            "session_id": current_session_id(),
+            "request_id": request.request_id if request else None,
+            "client": request.client if request else None,
             "logger": record.name,
         }
         event = getattr(record, "event", None)
@@ -85,7 +95,7 @@ class LogTail(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Pass on one line."""
         try:
-            line = LogLine(_time_of(record), record.levelname, _on_one_line(record.getMessage()))
+            line = LogLine(_time_of(record), record.levelname, _line(record))
         except Exception:  # noqa: BLE001 - logging reports a line that cannot be formatted
             self.handleError(record)
         else:

@@ -242,7 +242,9 @@ class Settings(BaseSettings):
     grid_secret: SecretStr = Field(default=SecretStr(""), description="registration secret of that Grid")
     log_format: Literal["text", "json"] = Field(default="text", description="`json` = one object per line")
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
-        default="info", description="lowest level that is logged"
+        default="info",
+        description="lowest level that is logged; `debug` adds every request, and the steps of starts and "
+        "recoveries",
     )
 
     @property

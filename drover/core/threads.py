@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future
 from contextlib import suppress
+from contextvars import copy_context
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, ParamSpec, TypeVar
@@ -97,7 +98,8 @@ class ThreadPool(Executor):
             if self._refuses and self._unfinished >= len(self._threads):
                 raise Overloaded(f"All {len(self._threads)} threads for such requests are busy; retry later")
             self._unfinished += 1
-            self._queue.put(_Call(future, call))
+            # The lines that the call logs name the request that asked for it (log_context.py).
+            self._queue.put(_Call(future, partial(copy_context().run, call)))
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Accept no more calls, and end the threads when they have run what is queued."""

@@ -8,11 +8,13 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 from drover.core.deadline import ClientDisconnected
 from drover.core.errors import DroverError, RequestTooLarge, Unauthorized
+from drover.core.log_context import naming_request
 from drover.net import access
 from drover.net.target import encoded, read_target
 
@@ -47,7 +49,13 @@ def json_answer(content: object, status: int = 200, headers: Iterable[Header] = 
 def failure_body(error: DroverError) -> dict[str, object]:
     """Return the JSON body of an error response."""
     details = {"details": error.details} if error.details else {}
-    return {"success": False, "error": error.message, "code": error.code} | details
+    return {"success": False, "error": message_of(error), "code": error.code} | details
+
+
+def message_of(error: DroverError) -> str:
+    """Return the text of an error; that of a 5xx names the request, so that its log lines can be found."""
+    server_error = error.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    return naming_request(error.message) if server_error else error.message
 
 
 def failure_headers(error: DroverError) -> dict[str, str]:

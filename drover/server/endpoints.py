@@ -21,6 +21,7 @@ from drover.browser.capabilities.policy import Policy
 from drover.core.settings import Settings
 from drover.net import access
 from drover.net.asgi import Application
+from drover.net.request_log import RequestLog
 from drover.net.request_threads import RequestThreads
 from drover.server.session_parts import SessionParts
 from drover.web import dashboard, docs, process_routes, service_routes, session_routes
@@ -68,7 +69,7 @@ class Endpoints:
     def asgi(self) -> Application:
         """Return the ASGI application: driver and streaming endpoints; Flask on threads for all others."""
         rest = DisconnectWatch(RestApplication(self.flask(), self._threads), self._access_policy)
-        return Router(self.routes(), self._access_policy, rest)
+        return RequestLog(Router(self.routes(), self._access_policy, rest))
 
     def routes(self) -> list[Route]:
         """Return the routes of the driver and streaming endpoints."""

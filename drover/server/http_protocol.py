@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -18,6 +19,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from drover.core.errors import InvalidRequest, Overloaded
+from drover.core.log_context import RequestContext, asked_by
 from drover.net.asgi import (
     Application,
     Receive,
@@ -28,6 +30,7 @@ from drover.net.asgi import (
     send_answer,
     with_target,
 )
+from drover.net.request_log import REQUEST_ID, RequestLog, log_answer, new_request_id
 from drover.server.connections import Admission, ConnectionTable, is_reserved
 
 HEAD_S = 20.0
@@ -103,12 +106,17 @@ class HttpProtocol(H11Protocol):
         self._refuse(InvalidRequest(f"{msg} Send HTTP/1.1 with a valid head of at most 64 KiB."))
 
     def _refuse(self, error: InvalidRequest | Overloaded) -> None:
-        body = json.dumps(failure_body(error)).encode()
+        host, port, *_ = self.client or ("unknown", 0)
+        request = RequestContext(new_request_id(), f"{host}:{port}")
+        with asked_by(request):
+            body = json.dumps(failure_body(error)).encode()
+            log_answer("-", "-", error.status, time.monotonic())
         status = HTTPStatus(error.status)
         retry = f"Retry-After: {error.retry_after_s}\r\n" if error.retry_after_s else ""
         head = (
             f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\n{retry}Connection: close\r\n\r\n"
+            f"Content-Length: {len(body)}\r\n{retry}{REQUEST_ID}: {request.request_id}\r\n"
+            "Connection: close\r\n\r\n"
         )
         self.transport.write(head.encode("ascii") + body)
         self.transport.close()
@@ -133,6 +141,10 @@ def _reserved_routes_only(application: Application) -> Application:
         if is_reserved(read["method"], read["path"]):
             await application(read, receive, send)
         else:
-            await send_answer(send, failure_answer(_TOO_MANY))
+            await RequestLog(_refuse_connection)(scope, receive, send)
 
     return refuse_others
+
+
+async def _refuse_connection(_scope: Scope, _receive: Receive, send: Send) -> None:
+    await send_answer(send, failure_answer(_TOO_MANY))

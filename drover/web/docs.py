@@ -36,8 +36,8 @@ _TAGS = {
 _DESCRIPTION = """Chrome sessions over HTTP, kept alive, with nothing left behind.
 
 Times are in UTC in RFC 3339 format. Durations are in seconds, except fields whose name ends in `_ms`. A
-failed request gets `success` false, a message in `error`, and a `code`. Unknown fields and parameters are
-refused by name."""
+failed request gets `success` false, a message in `error`, and a `code`. Every response has an `X-Request-ID`,
+which its lines in the log name. Unknown fields and parameters are refused by name."""
 _SECURITY_SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "DROVER_API_TOKEN, if it is set"},
     "basic": {"type": "http", "scheme": "basic", "description": "The token as password, with any user name"},

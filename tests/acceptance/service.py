@@ -49,6 +49,7 @@ WINE: Final = {
 """What the Chromium needs that `tests/windows/world` runs under Wine."""
 GRACE_S: Final = 86_400.0
 """Longer than `cleanups.LONG_AGO_S`: no other test's service ends what a test leaves behind."""
+REQUEST: Final = re.compile(r" \(request \S+ from \S+\)$")
 STAMP: Final = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z")
 
 
@@ -165,8 +166,8 @@ class Service:
             return self._lines[since:]
 
     def messages(self, since: int = 0) -> list[str]:
-        """Return the lines of the log from `since` on, without their timestamps."""
-        return [STAMP.sub("", line, count=1).lstrip() for line in self.logs(since)]
+        """Return the lines of the log from `since` on, without their timestamps and their requests."""
+        return [REQUEST.sub("", STAMP.sub("", line, count=1)).lstrip() for line in self.logs(since)]
 
     def wait_for_log(self, text: str, since: int = 0, timeout: float = 10.0) -> str:
         """Wait until a line contains `text`, and return that line."""

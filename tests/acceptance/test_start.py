@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import requests
 
 from tests.acceptance.conftest import StartService
 from tests.acceptance.driver_commands import Driver
+from tests.acceptance.faults import kill
 from tests.acceptance.service import APP, STAMP, Service, expect, expect_error, pids_of, refused_start
 from tests.integration.fake_chromedriver import START_ERROR, Fault, install
 from tests.machine import has_ipv6_loopback, living, wait_until
@@ -259,6 +261,33 @@ def test_every_line_of_the_log_has_a_time_and_a_level(start_service: StartServic
     for line, message in zip(service.logs(), service.messages(), strict=True):
         assert STAMP.match(line), line
         assert message.startswith(levels), line
+
+
+def test_at_level_debug_the_log_has_every_request_and_the_steps_of_starts_and_recoveries(
+    start_service: StartService,
+) -> None:
+    service = start_service(log_level="debug", max_sessions=1)
+    first = service.create(session_id="first")
+    kill(first["driver"]["pid"])
+    expect(service.get("/sessions/first", headers={"X-Request-ID": "look-1"}))
+    service.wait_for_log("Session first: the browser lives after driver_gone")
+    answer = service.post("/sessions", json={"session_id": "second"}, headers={"X-Request-ID": "second-1"})
+    assert answer.headers["X-Request-ID"] == "second-1"
+    for text in (
+        "Session first closed (evicted)",
+        "Session second: ChromeDriver started (PID ",
+        "Session second: Chrome started (PID ",
+        "Session second created in ",
+        "DEBUG: POST /sessions 201 in ",
+    ):
+        line = service.wait_for_log(text)
+        assert re.search(r" \(request second-1 from 127\.0\.0\.1:\d+\)$", line), line
+    expect(service.get("/wd/hub/status"))
+    service.wait_for_log("DEBUG: GET /wd/hub/status 200 in ")
+    missing = service.get("/nothing")
+    assert f"(request {missing.headers['X-Request-ID']} from" in service.wait_for_log("GET /nothing 404 in ")
+    expect(service.delete("/sessions/second", headers={"X-Request-ID": "end-1"}))
+    assert "(request end-1 from" in service.wait_for_log("Session second closed (deleted)")
 
 
 def test_the_log_can_be_json(start_service: StartService) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from drover.attach.router import Router
 from drover.attach.webdriver import WebDriver
 from drover.net.asgi import Application, Message, Scope
+from drover.net.request_log import RequestLog
 from drover.server.service import Drover
 
 TIMEOUT_S = 60.0
@@ -109,8 +110,9 @@ Scenario = Callable[[Client], Awaitable[None]]
 def run(service: Drover, scenario: Scenario) -> None:
     """Run a scenario with a client of the service, in its own event loop."""
     application = service.asgi()
-    assert isinstance(application, Router)
-    webdriver: WebDriver = application._routes[0].handler.__self__  # type: ignore[attr-defined]
+    assert isinstance(application, RequestLog)
+    assert isinstance(application.application, Router)
+    webdriver: WebDriver = application.application._routes[0].handler.__self__  # type: ignore[attr-defined]
 
     async def run_with_client() -> None:
         await scenario(Client(application))

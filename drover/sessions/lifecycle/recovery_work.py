@@ -13,6 +13,7 @@ from drover.core.backoff import Failures
 from drover.core.deadline import Deadline
 from drover.core.errors import AtCapacity, BrowserLeftAlone, BrowserUnavailable, RecoveryFailed
 from drover.core.events import Emit
+from drover.core.log_context import log_step
 from drover.sessions.lifecycle.crash_backoff import CRASHES
 from drover.sessions.lifecycle.session_steps import SessionSteps, milliseconds_since
 from drover.sessions.persistence.state_saver import StateSaver
@@ -67,6 +68,7 @@ class RecoveryWork:
             self._pause(session, pause_s)
             context = self._context(session, found.cause)
             orphans_killed = self._end_orphans()
+            log_step("cleanup before the recovery done (%d orphans ended)", orphans_killed)
             recovered = self._browsers.recover(context, Deadline(RECOVER_S), self._steps.wanted(session))
             return self._finish(session, context, recovered, begun, orphans_killed)
         except Exception as error:

@@ -14,6 +14,7 @@ from functools import partial
 from drover.browser.health import Assessment
 from drover.core.errors import DroverError, ShuttingDown
 from drover.core.jobs import Job, JobKind, Jobs
+from drover.core.log_context import asked_by, current_request, run_for_session
 from drover.sessions.lifecycle.close_reason import CloseReason
 from drover.sessions.lifecycle.close_work import CloseWork
 from drover.sessions.lifecycle.recovery_work import RecoveryWork
@@ -75,7 +76,9 @@ class SessionWorker:
         session = reserved.session
         # Of each generation there is one start, recovery or close.
         job = Job(kind, session.session_id, (session.birth, session.generation))
-        begun = self._jobs.begin(job, partial(complete, reserved.work, partial(work, reserved)))
+        call = partial(run_for_session, session.session_id, partial(work, reserved))
+        with asked_by(reserved.request or current_request()):
+            begun = self._jobs.begin(job, partial(complete, reserved.work, call))
         begun.add_done_callback(partial(self._after, reserved))
 
     def _after(self, reserved: Reserved, ended: Future[None]) -> None:

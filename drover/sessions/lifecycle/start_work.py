@@ -11,6 +11,7 @@ from drover.core import events
 from drover.core.deadline import Deadline
 from drover.core.errors import SessionNotCreated
 from drover.core.events import Emit
+from drover.core.log_context import log_step
 from drover.sessions.lifecycle.close_work import CloseWork
 from drover.sessions.lifecycle.session_steps import SessionSteps, milliseconds_since
 from drover.sessions.persistence.repository import SessionRepository
@@ -65,6 +66,7 @@ class StartWork:
                 self._steps.wanted(session),
                 low_priority=session.warm,
             )
+            log_step("opening its first page, and connecting to its DevTools")
             self._prepare(session, running)
             published = self._steps.publish(session, running, capabilities=capabilities)
         except Exception as error:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from drover.core.errors import DroverError, KeyConflict
+from drover.core.log_context import RequestContext, current_request
 from drover.sessions.pool.session import Session
 
 
@@ -79,11 +80,13 @@ class Reserved:
     """Only this caller starts, recovers or closes the session, and completes `work`.
 
     `displaced` is the start or recovery that a close has overtaken; it ends the processes it has started.
+    `request` is the one that gets the place of an evicted session.
     """
 
     session: Session
     work: Future[Any]
     displaced: Future[Any] | None = None
+    request: RequestContext | None = None
 
 
 LookupOutcome = Available | InProgress | Reserved
@@ -97,11 +100,13 @@ class Waiter:
         claim: What it waits for.
         granted: Completed with the outcome, when no lock is held.
         answer: The outcome, set a moment earlier under the registry's lock.
+        request: The request that waits.
     """
 
     claim: Claim
     granted: Future[LookupOutcome] = field(default_factory=Future)
     answer: LookupOutcome | DroverError | None = None
+    request: RequestContext | None = field(default_factory=current_request)
 
     def tell(self) -> None:
         """Complete `granted` with the answer."""

@@ -517,7 +517,9 @@ class SessionRegistry:
             victim = next_to_evict(candidates, len(self._queue))
             if victim is None:
                 return
-            yield self._begin(self._entries[victim.session_id], SessionState.CLOSING)
+            closing = sum(1 for one in candidates if one.state is SessionState.CLOSING)
+            begun = self._begin(self._entries[victim.session_id], SessionState.CLOSING)
+            yield replace(begun, request=self._queue.waiters[closing].request)
 
 
 def _draining() -> DroverError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from drover.core.errors import AtCapacity, DroverError
 from drover.sessions.pool.acquire import Claim, LookupOutcome, Waiter
@@ -21,6 +21,11 @@ class WaitQueue:
 
     def __len__(self) -> int:
         return len(self._waiters)
+
+    @property
+    def waiters(self) -> Sequence[Waiter]:
+        """The waiters, the one that is served next first."""
+        return self._waiters
 
     def join(self, claim: Claim) -> Waiter:
         """Append a waiter to the queue.

@@ -67,7 +67,7 @@ def test_no_active_drivers_are_an_empty_set() -> None:
 @pytest.mark.parametrize("kind", EVERY)
 def test_every_event_has_a_level_and_one_line(kind: type[Event]) -> None:
     event = kind(**{field.name: EXAMPLES[str(field.type)] for field in dataclasses.fields(kind)})
-    assert event.level in {logging.INFO, logging.WARNING, logging.ERROR}
+    assert event.level in {logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR}
     assert event.message
     assert "\n" not in event.message
     with pytest.raises(dataclasses.FrozenInstanceError):

@@ -15,7 +15,9 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from drover.core import events
+from drover.core.log_context import RequestContext, asked_by, log_step, run_for_session
 from drover.core.logs import LogLine, rfc3339, set_up_logging
+from drover.core.threads import ThreadPool
 from tests.unit.core.test_events import EVERY, EXAMPLES
 
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
@@ -91,6 +93,8 @@ def test_json_is_one_object_per_line_with_the_event_fields(monkeypatch: pytest.M
         "message": "Active ChromeDriver PIDs: {1, 2}",
         "event": "ActiveDrivers",
         "session_id": None,
+        "request_id": None,
+        "client": None,
         "logger": "drover",
         "pids": [1, 2],
     }
@@ -109,7 +113,7 @@ def test_every_event_is_one_object_with_all_its_fields(monkeypatch: pytest.Monke
     entries = [json.loads(line) for line in stderr.lines]
     assert len(entries) == len(happened)
     for event, entry in zip(happened, entries, strict=True):
-        assert list(entry)[:6] == ["time", "level", "message", "event", "session_id", "logger"]
+        assert list(entry)[:6] == ["time", "level", "message", "event", "session_id", "request_id"]
         assert (entry["message"], entry["event"]) == (event.message, type(event).__name__)
         fields = json.loads(json.dumps(dataclasses.asdict(event)))
         assert entry == entry | fields
@@ -134,6 +138,8 @@ def test_library_messages_are_one_object_per_line_too(monkeypatch: pytest.Monkey
         "message": "trouble with that\nand more",
         "event": None,
         "session_id": None,
+        "request_id": None,
+        "client": None,
         "logger": "urllib3",
     }
     assert "DeprecationWarning: soon it is gone" in warned["message"]
@@ -195,3 +201,33 @@ def test_the_tail_passes_on_logged_messages_one_per_line(monkeypatch: pytest.Mon
         ("WARNING", "Session a appears dead: two lines")
     ]
     assert re.fullmatch(TIME, lines[0].time)
+
+
+REQUEST = RequestContext("abc-1", "127.0.0.1:50000")
+
+
+def test_a_line_names_the_request_that_asked_for_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    stderr = Stderr(monkeypatch)
+    log = set_up_logging("text", "info")
+    with asked_by(REQUEST):
+        log(events.EmergencyStarted())
+    log(events.EmergencyStarted())
+    text = "WARNING: 🚨 EMERGENCY RECOVERY: Killing ALL Chrome instances"
+    named, plain = stderr.lines
+    assert named.endswith(f"{text} (request abc-1 from 127.0.0.1:50000)")
+    assert plain.endswith(text)
+
+
+def test_a_thread_names_the_request_that_gave_it_its_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    stderr = Stderr(monkeypatch)
+    set_up_logging("json", "debug")
+    pool = ThreadPool("steps", 1)
+    with asked_by(REQUEST):
+        named = pool.submit(run_for_session, "one", lambda: log_step("Chrome started (PID %d)", 7))
+    named.result()
+    pool.submit(log_step, "by itself").result()
+    pool.shutdown()
+    first, second = (json.loads(line) for line in stderr.lines)
+    assert (first["message"], first["session_id"]) == ("Session one: Chrome started (PID 7)", "one")
+    assert (first["request_id"], first["client"]) == ("abc-1", "127.0.0.1:50000")
+    assert (second["message"], second["session_id"], second["request_id"]) == ("by itself", None, None)
