@@ -42,9 +42,9 @@ class BidiSockets:
         self._left: dict[str, deque[tuple[float, BidiClient]]] = {}
 
     def routes(self) -> list[Route]:
-        """Return the route. The address is the credential: only the client that requested it receives it."""
+        """Return the route."""
         pattern = re.compile("/bidi/(?P<secret>[^/]+)")
-        return [Route("websocket", pattern, self._socket, needs_token=False)]
+        return [Route("websocket", pattern, self._socket)]
 
     async def _socket(self, scope: Scope, receive: Receive, send: Send, secret: str) -> None:
         session_id = self._driver_access.of_secret(secret).session_id

@@ -45,7 +45,7 @@ class DevToolsSockets:
             Route("websocket", re.compile(f"/{page}"), self._page_of_any),
             Route("websocket", re.compile(f"/{browser}"), self._browser_of_any),
             # The address is the credential, as that of BiDi.
-            Route("websocket", re.compile("/cdp/(?P<secret>[^/]+)"), self._forwarded, needs_token=False),
+            Route("websocket", re.compile("/cdp/(?P<secret>[^/]+)"), self._forwarded),
         ]
 
     async def _browser(self, scope: Scope, receive: Receive, send: Send, session_id: str) -> None:

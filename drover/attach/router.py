@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from drover.core.errors import DroverError, MethodNotAllowed, NotFound, RequestTooLarge
 from drover.net import access
@@ -15,15 +15,13 @@ from drover.net.asgi import (
     Response,
     Scope,
     Send,
-    caller_of,
     failure_answer,
+    head_of,
     last_answer,
     send_answer,
     unexpected,
     with_target,
 )
-
-_ANYTHING = re.compile("")
 
 Handler = Callable[..., Awaitable[None]]
 """Handler of one connection, called with scope, receive, send and the named groups of the route's pattern."""
@@ -38,7 +36,6 @@ class Route:
         pattern: Pattern of the whole path in its one form; its named groups are passed to the handler.
         handler: Answers the connection.
         methods: Allowed HTTP methods; empty means that the handler checks the method.
-        needs_token: Whether the token is required if one is configured.
         failure: Builds the response to a request that fails before anything was sent.
     """
 
@@ -46,80 +43,68 @@ class Route:
     pattern: re.Pattern[str]
     handler: Handler
     methods: frozenset[str] = frozenset({"GET"})
-    needs_token: bool = True
     failure: Callable[[DroverError], Response] = field(default=failure_answer)
 
 
 class Router:
-    """ASGI application that passes each connection to the first matching route, or to the REST application.
+    """ASGI application that checks the access of each connection and passes it to the first matching route.
 
     Args:
         routes: The routes, in the order in which they are tried.
         policy: What the access check compares requests with.
-        otherwise: The application that answers all other connections.
+        otherwise: The application that answers requests without a route.
     """
 
     def __init__(self, routes: Sequence[Route], policy: access.AccessPolicy, otherwise: Application) -> None:
-        self._routes = tuple(routes)
+        self._routes = (
+            *routes,
+            Route("websocket", _EVERYTHING, _no_socket),
+            Route("http", _EVERYTHING, otherwise, frozenset()),
+        )
         self._policy = policy
-        self._otherwise = otherwise
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
-        scope, refusal = with_target(scope)
-        found = self._find(scope)
-        if refusal is not None:
-            found = _refused(found[0] if found else None, scope["type"], refusal), {}
-        if found is None:
-            if scope["type"] == "websocket":
-                await refuse_socket(
-                    send, failure_answer(NotFound(f"No WebSocket endpoint at {scope['path']}"))
-                )
-            else:
-                await self._otherwise(scope, receive, send)
-            return
-        route, arguments = found
+        scope, unclear = with_target(scope)
+        route, match = self._find(scope)
         sending = _TrackedSend(send)
-        origin = caller_of(scope)
-        admitted = False
+        head = head_of(scope)
+        refusal = access.refusal(head, self._policy) or unclear or _wrong_method(route, scope)
+        if refusal is not None:
+            answer = route.failure(refusal)
+            await _refuse(scope, sending, last_answer(answer) if head.has_body else answer)
+            return
         try:
-            access.authorize(origin, self._policy if route.needs_token else replace(self._policy, token=None))
-            _check_method(route, scope)
-            admitted = True
-            await route.handler(scope, receive, sending, **arguments)
+            await route.handler(scope, receive, sending, **match.groupdict())
         except DroverError as error:
             answer = route.failure(error)
-            unread = not admitted or isinstance(error, RequestTooLarge)
-            await _refuse(scope, sending, last_answer(answer) if origin.has_body and unread else answer)
+            unread = isinstance(error, RequestTooLarge)
+            await _refuse(scope, sending, last_answer(answer) if unread else answer)
         except Exception as error:  # noqa: BLE001 - any error gets a response and a stack trace in the log
             if sending.client_left:
                 return
             await _refuse(scope, sending, route.failure(unexpected(error)))
 
-    def _find(self, scope: Scope) -> tuple[Route, dict[str, str]] | None:
+    def _find(self, scope: Scope) -> tuple[Route, re.Match[str]]:
         for route in self._routes:
             if route.kind == scope["type"]:
                 match = route.pattern.fullmatch(scope["path"])
                 if match is not None:
-                    return route, match.groupdict()
+                    return route, match
+        raise AssertionError(f"an ASGI server sends no scope of type {scope['type']} here")
+
+
+_EVERYTHING = re.compile(".*", re.DOTALL)
+
+
+async def _no_socket(scope: Scope, _receive: Receive, _send: Send) -> None:
+    raise NotFound(f"No WebSocket endpoint at {scope['path']}")
+
+
+def _wrong_method(route: Route, scope: Scope) -> MethodNotAllowed | None:
+    if scope["type"] != "http" or not route.methods or scope["method"] in route.methods:
         return None
-
-
-def _refused(resembled: Route | None, kind: str, refusal: DroverError) -> Route:
-    """Return a route that refuses the request after the access check, in the form of the one it resembles."""
-
-    async def refuse(*_: object) -> None:
-        raise refusal
-
-    failure = failure_answer if resembled is None else resembled.failure
-    return Route(kind, _ANYTHING, refuse, frozenset(), failure=failure)
-
-
-def _check_method(route: Route, scope: Scope) -> None:
-    if scope["type"] == "http" and route.methods and scope["method"] not in route.methods:
-        raise MethodNotAllowed(
-            f"{scope['method']} is not allowed here. Use {', '.join(sorted(route.methods))}."
-        )
+    return MethodNotAllowed(f"{scope['method']} is not allowed here. Use {', '.join(sorted(route.methods))}.")
 
 
 class _TrackedSend:

@@ -26,7 +26,8 @@ _LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _HIGHEST_PORT = 65535
 _OWN_PAGES = ("same-origin", "none")
-_OPEN_PATHS = ("/health", "/health/")
+# The address of a BiDi socket is its credential: only the client that requested it receives it.
+_OPEN_PATHS = re.compile(r"/health/?|/bidi/[^/]+")
 
 _NAME_AND_PORT = re.compile(
     r"(?:\[(?P<bracketed>[0-9A-Fa-f]*:[0-9A-Fa-f:.]*)\]|(?P<name>[A-Za-z0-9._-]+))(?::(?P<port>[0-9]{1,5}))?"
@@ -52,21 +53,31 @@ class AccessPolicy:
 
 
 @dataclass(frozen=True, slots=True)
-class RequestOrigin:
-    """The parts of a request that access control checks; a header that was not sent is None.
+class RequestHead:
+    """What access control knows of a request: all that its client sent before the body.
 
-    Only WebSocket endpoints set `query_token`, because browsers cannot set headers for WebSockets.
+    Attributes:
+        method: The HTTP method; GET for a WebSocket.
+        path: The path of the target.
+        headers: Lower-case names and values, as often as they were sent.
+        query_token: The token in the query of a WebSocket, for which browsers cannot set headers.
     """
 
     method: str
     path: str
-    host: str | None
-    origin: str | None = None
-    sec_fetch_site: str | None = None
-    authorization: str | None = field(default=None, repr=False)
-    content_type: str | None = None
-    has_body: bool = False
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     query_token: str | None = field(default=None, repr=False)
+
+    def values(self, name: str) -> list[str]:
+        """Return every value of a header."""
+        return [value for known, value in self.headers if known == name]
+
+    @property
+    def has_body(self) -> bool:
+        """Whether a body follows."""
+        return bool(self.values("transfer-encoding")) or any(
+            length.strip("0 ") for length in self.values("content-length")
+        )
 
 
 def access_policy(host: str, port: int, allowed_hosts: Iterable[str], token: str | None) -> AccessPolicy:
@@ -94,42 +105,50 @@ def check_bind(host: str, token: str | None) -> None:
         )
 
 
-def authorize(request: RequestOrigin, policy: AccessPolicy) -> None:
-    """Raise unless the policy allows the request.
+def refusal(request: RequestHead, policy: AccessPolicy) -> errors.DroverError | None:
+    """Return why a request is refused, or None if the policy allows it.
 
-    Raises:
-        errors.ForbiddenHost: The `Host` header does not name the service.
-        errors.ForbiddenOrigin: The request comes from a page that does not belong to the service.
-        errors.Unauthorized: A token is configured, and the token of the request is missing or wrong.
-        errors.UnsupportedMediaType: The request body is not declared as JSON.
+    Returns:
+        `ForbiddenHost` if the `Host` header does not name the service, `ForbiddenOrigin` if the request comes
+        from a page that does not belong to it, `Unauthorized` if a token is configured and that of the
+        request is missing or wrong, `UnsupportedMediaType` if its body is not declared as JSON.
     """
-    _check_host(request, policy)
-    _check_origin(request, policy)
-    _check_token(request, policy)
-    _check_content_type(request, policy)
+    return (
+        _refused_host(request, policy)
+        or _refused_origin(request, policy)
+        or _refused_token(request, policy)
+        or _refused_content_type(request, policy)
+    )
 
 
-def _check_host(request: RequestOrigin, policy: AccessPolicy) -> None:
-    address = _split_address(request.host or "")
-    if address is None or address[0] not in policy.hosts:
-        raise errors.ForbiddenHost(
-            "The Host header does not name this service: use localhost, or add the host name to "
-            "DROVER_ALLOWED_HOSTS"
-        )
+def is_open(path: str) -> bool:
+    """Return whether requests for this path need no token."""
+    return _OPEN_PATHS.fullmatch(path) is not None
 
 
-def _check_origin(request: RequestOrigin, policy: AccessPolicy) -> None:
-    site = request.sec_fetch_site
-    if site is not None and site.strip().lower() not in _OWN_PAGES:
-        raise errors.ForbiddenOrigin(
+def _refused_host(request: RequestHead, policy: AccessPolicy) -> errors.ForbiddenHost | None:
+    hosts = request.values("host")
+    address = _split_address(hosts[0]) if len(hosts) == 1 else None
+    if address is not None and address[0] in policy.hosts:
+        return None
+    return errors.ForbiddenHost(
+        "The Host header does not name this service: use localhost, or add the host name to "
+        "DROVER_ALLOWED_HOSTS"
+    )
+
+
+def _refused_origin(request: RequestHead, policy: AccessPolicy) -> errors.ForbiddenOrigin | None:
+    if any(site.strip().lower() not in _OWN_PAGES for site in request.values("sec-fetch-site")):
+        return errors.ForbiddenOrigin(
             "The request comes from a page of another site (Sec-Fetch-Site): call the service from its "
             "own pages or from a program"
         )
-    if request.origin is not None and not _is_own_origin(request.origin, policy):
-        raise errors.ForbiddenOrigin(
+    if not all(_is_own_origin(origin, policy) for origin in request.values("origin")):
+        return errors.ForbiddenOrigin(
             "The Origin header names a page of another site: call the service from its own pages or from "
             "a program, or add the page's host to DROVER_ALLOWED_HOSTS"
         )
+    return None
 
 
 def _is_own_origin(origin: str, policy: AccessPolicy) -> bool:
@@ -146,25 +165,27 @@ def _is_own_origin(origin: str, policy: AccessPolicy) -> bool:
     return (name, port) in policy.proxies or ((name, None) in policy.proxies and port == default_port)
 
 
-def _check_token(request: RequestOrigin, policy: AccessPolicy) -> None:
-    if policy.token is None or request.path in _OPEN_PATHS:
-        return
+def _refused_token(request: RequestHead, policy: AccessPolicy) -> errors.Unauthorized | None:
+    if policy.token is None or is_open(request.path):
+        return None
     expected = policy.token.encode("utf-8", "surrogatepass")
     # All candidates are compared, so that the time does not reveal which of them was close.
     matches = [hmac.compare_digest(token, expected) for token in _request_tokens(request)]
-    if not any(matches):
-        raise errors.Unauthorized(
-            "The token is missing or wrong: send 'Authorization: Bearer <DROVER_API_TOKEN>'"
-        )
+    if any(matches):
+        return None
+    return errors.Unauthorized(
+        "The token is missing or wrong: send 'Authorization: Bearer <DROVER_API_TOKEN>'"
+    )
 
 
-def _request_tokens(request: RequestOrigin) -> list[bytes]:
+def _request_tokens(request: RequestHead) -> list[bytes]:
     tokens = [] if request.query_token is None else [request.query_token.encode("utf-8", "surrogatepass")]
-    scheme, _, credentials = (request.authorization or "").strip().partition(" ")
-    if scheme.lower() == "bearer":
-        tokens += _header_spellings(credentials.strip())
-    elif scheme.lower() == "basic":
-        tokens += _basic_password(credentials.strip())
+    for value in request.values("authorization"):
+        scheme, _, credentials = value.strip().partition(" ")
+        if scheme.lower() == "bearer":
+            tokens += _header_spellings(credentials.strip())
+        elif scheme.lower() == "basic":
+            tokens += _basic_password(credentials.strip())
     return tokens
 
 
@@ -198,11 +219,11 @@ def _basic_credentials(credentials: str) -> tuple[bytes, bytes, bytes]:
         return b"", b"", b""
 
 
-def _check_content_type(request: RequestOrigin, policy: AccessPolicy) -> None:
-    media_type = (request.content_type or "").partition(";")[0].strip().lower()
-    if not request.has_body or media_type == "application/json":
-        return
-    raise errors.UnsupportedMediaType(
+def _refused_content_type(request: RequestHead, policy: AccessPolicy) -> errors.UnsupportedMediaType | None:
+    types = [value.partition(";")[0].strip().lower() for value in request.values("content-type")]
+    if not request.has_body or types == ["application/json"]:
+        return None
+    return errors.UnsupportedMediaType(
         "Send the body as JSON: "
         f"curl -X {shlex.quote(request.method)} -H 'Content-Type: application/json' -d '{{...}}' "
         f"http://localhost:{policy.port}{quote(request.path, safe='/%-_.~', errors='replace')}"

@@ -161,27 +161,22 @@ def query(scope: Scope) -> dict[str, str]:
     return dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
 
 
-_ORIGIN_FIELDS = {
-    b"host": "host",
-    b"origin": "origin",
-    b"sec-fetch-site": "sec_fetch_site",
-    b"authorization": "authorization",
-    b"content-type": "content_type",
+_CHECKED_HEADERS = {
+    name.encode(): name
+    for name in (
+        *("host", "origin", "sec-fetch-site", "authorization"),
+        *("content-type", "content-length", "transfer-encoding"),
+    )
 }
 
 
-def caller_of(scope: Scope) -> access.RequestOrigin:
+def head_of(scope: Scope) -> access.RequestHead:
     """Return the parts of a request that access control checks."""
-    fields: dict[str, Any] = {}
-    has_body = False
-    for name, value in scope["headers"]:
-        if name in _ORIGIN_FIELDS:
-            fields.setdefault(_ORIGIN_FIELDS[name], value.decode("latin-1"))
-        elif name == b"content-length":
-            has_body = value != b"0"
-        elif name == b"transfer-encoding":
-            has_body = True
+    headers = tuple(
+        (_CHECKED_HEADERS[name], value.decode("latin-1"))
+        for name, value in scope["headers"]
+        if name in _CHECKED_HEADERS
+    )
     if scope["type"] == "websocket":
-        # A browser cannot set headers for a WebSocket, so the token may be in the URL.
-        return access.RequestOrigin("GET", scope["path"], query_token=query(scope).get("token"), **fields)
-    return access.RequestOrigin(scope["method"], scope["path"], has_body=has_body, **fields)
+        return access.RequestHead("GET", scope["path"], headers, query(scope).get("token"))
+    return access.RequestHead(scope["method"], scope["path"], headers)

@@ -25,7 +25,6 @@ from drover.net.request_log import RequestLog
 from drover.net.request_threads import RequestThreads
 from drover.server.session_parts import SessionParts
 from drover.web import dashboard, docs, process_routes, service_routes, session_routes
-from drover.web.access_check import admit_request
 from drover.web.disconnects import DisconnectWatch
 from drover.web.error_handlers import handle_failures
 from drover.web.metrics import Metrics
@@ -68,7 +67,7 @@ class Endpoints:
 
     def asgi(self) -> Application:
         """Return the ASGI application: driver and streaming endpoints; Flask on threads for all others."""
-        rest = DisconnectWatch(RestApplication(self.flask(), self._threads), self._access_policy)
+        rest = DisconnectWatch(RestApplication(self.flask(), self._threads))
         return RequestLog(Router(self.routes(), self._access_policy, rest))
 
     def routes(self) -> list[Route]:
@@ -112,7 +111,6 @@ class Endpoints:
         app.url_map.strict_slashes = False
         app.url_map.merge_slashes = False
         app.url_map.converters |= SEGMENT_CONVERTERS
-        app.before_request(admit_request)
         for routes in (session_routes, process_routes, service_routes, docs, dashboard):
             app.register_blueprint(routes.blueprint)
         handle_failures(app)
@@ -122,7 +120,6 @@ class Endpoints:
     def _services(self) -> Services:
         return Services(
             self._settings,
-            self._access_policy,
             self._capability_policy,
             self._sessions.manager,
             self._sessions.registry,

@@ -11,8 +11,7 @@ from concurrent.futures import Future
 
 from drover.api.session_requests import MAX_BODY_BYTES, MAX_BODY_WITH_EXTENSIONS_BYTES, check_size
 from drover.core.deadline import ClientDisconnected
-from drover.core.errors import DroverError, RequestTooLarge
-from drover.net.access import AccessPolicy, authorize
+from drover.core.errors import RequestTooLarge
 from drover.net.asgi import (
     Application,
     Message,
@@ -20,7 +19,6 @@ from drover.net.asgi import (
     Scope,
     Send,
     caller_left,
-    caller_of,
     failure_answer,
     last_answer,
     read_body,
@@ -34,20 +32,15 @@ class DisconnectWatch:
 
     Args:
         application: The wrapped application.
-        policy: Who may send a large body; the application itself checks access only after the body.
     """
 
-    def __init__(self, application: Application, policy: AccessPolicy) -> None:
+    def __init__(self, application: Application) -> None:
         self._application = application
-        self._policy = policy
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
-        if scope["type"] != "http":
-            await self._application(scope, receive, send)
-            return
         try:
-            body = await read_body(receive, self._limit(scope))
+            body = await read_body(receive, _limit(scope))
             check_size(body)
         except ClientDisconnected:
             # An incomplete request is dropped: without its whole body it could mean something else.
@@ -62,14 +55,10 @@ class DisconnectWatch:
         finally:
             watch.cancel()
 
-    def _limit(self, scope: Scope) -> int:
-        if (scope["method"], scope["path"].rstrip("/")) != ("POST", "/sessions"):
-            return MAX_BODY_BYTES
-        try:
-            authorize(caller_of(scope), self._policy)
-        except DroverError:
-            return MAX_BODY_BYTES
-        return MAX_BODY_WITH_EXTENSIONS_BYTES
+
+def _limit(scope: Scope) -> int:
+    may_have_extensions = (scope["method"], scope["path"].rstrip("/")) == ("POST", "/sessions")
+    return MAX_BODY_WITH_EXTENSIONS_BYTES if may_have_extensions else MAX_BODY_BYTES
 
 
 def _with_body(scope: Scope, body: bytes, gone: Future[None]) -> Scope:

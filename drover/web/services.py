@@ -12,7 +12,6 @@ from flask import current_app, request
 from drover.browser.capabilities.policy import Policy
 from drover.core.deadline import REQUEST_S, Deadline
 from drover.core.settings import Settings
-from drover.net.access import AccessPolicy
 from drover.net.addresses import Addresses
 from drover.sessions.lifecycle.drain import Drain
 from drover.web.metrics import Metrics
@@ -43,7 +42,6 @@ class Services:
     """
 
     settings: Settings
-    policy: AccessPolicy
     capability_policy: Policy
     manager: SessionUseCases
     sessions: SessionList
@@ -80,7 +78,7 @@ def offer(application_extensions: dict[str, object], offered: Services) -> None:
 
 def own_addresses() -> Addresses:
     """Return the addresses of the driver endpoints, with the host name that this request's client used."""
-    return Addresses.seen_by(request.headers.get("Host"), request.scheme, services().policy.port)
+    return Addresses.seen_by(request.headers.get("Host"), request.scheme, services().settings.port)
 
 
 def request_deadline() -> Deadline:

@@ -62,7 +62,7 @@ def call(
     routes = [
         Route(kind, re.compile(f"/{word}/(?P<name>[a-z]+)"), handler) for word, handler in handlers.items()
     ]
-    routes.append(Route(kind, re.compile("/open/(?P<name>[a-z]+)"), greet, needs_token=False))
+    routes.append(Route(kind, re.compile("/bidi/(?P<name>[a-z]+)"), greet))
     otherwise = Otherwise()
 
     async def send(message: Message) -> None:
@@ -106,8 +106,12 @@ def test_everything_else_is_passed_on() -> None:
     ],
 )
 @pytest.mark.parametrize("kind", ["http", "websocket"])
-def test_access_is_refused_at_every_endpoint(kind: str, headers: Sequence[Header], status: int) -> None:
-    sent, _ = call("/greet/anna", kind=kind, headers=headers)
+@pytest.mark.parametrize("path", ["/greet/anna", "/nowhere"])
+def test_access_is_refused_at_every_endpoint_and_beside_them(
+    path: str, kind: str, headers: Sequence[Header], status: int
+) -> None:
+    sent, handed_on = call(path, kind=kind, headers=headers)
+    assert handed_on == []
     assert status_of(sent) == status
     assert json.loads(sent[1]["body"])["success"] is False
 
@@ -120,8 +124,8 @@ def test_a_socket_may_send_its_token_in_the_url_and_a_request_may_not() -> None:
 
 def test_an_endpoint_without_token_still_checks_host_and_origin() -> None:
     host = (b"host", b"localhost:5010")
-    assert status_of(call("/open/anna", headers=[host])[0]) == 200
-    assert status_of(call("/open/anna", headers=[host, (b"origin", b"http://evil.example")])[0]) == 403
+    assert status_of(call("/bidi/anna", headers=[host])[0]) == 200
+    assert status_of(call("/bidi/anna", headers=[host, (b"origin", b"http://evil.example")])[0]) == 403
 
 
 def test_an_escaped_slash_is_no_slash() -> None:
@@ -177,7 +181,7 @@ def test_a_client_that_left_before_the_answer_is_no_defect(caplog: pytest.LogCap
     async def send(_: Message) -> None:
         raise ConnectionResetError
 
-    route = Route("websocket", re.compile("/greet/(?P<name>[a-z]+)"), greet, needs_token=False)
+    route = Route("websocket", re.compile("/greet/(?P<name>[a-z]+)"), greet)
     scope = {"type": "websocket", "path": "/greet/anna", "headers": PASS, "query_string": b""}
     asyncio.run(Router([route], DOOR, Otherwise())(scope, receive, send))
     assert caplog.records == []

@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
-from flask import Flask
-from flask.testing import FlaskClient
 from jsonschema import Draft202012Validator
 
 from drover.core.errors import DroverError
@@ -18,10 +16,10 @@ from drover.core.settings import Settings
 from drover.server.service import Drover
 from drover.sessions.pool.acquire_request import new_lease
 from drover.web.route_table import ROUTES
-from drover.web.services import Services, offer
 from process_cleanup import CleanupReport, EmergencyReport, Failed
 from tests.unit.core.test_errors import ALL
 from tests.unit.examples import ready
+from tests.unit.web.rest_client import RestClient, Served
 from tests.unit.web.test_routes import (
     RECOVERY,
     FailingCleaner,
@@ -47,20 +45,18 @@ def drover(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drover]:
 
 
 @pytest.fixture(scope="module")
-def flask(drover: Drover) -> Flask:
-    return drover.endpoints.flask()
+def served(drover: Drover) -> Served:
+    return Served(drover)
 
 
 @pytest.fixture
-def client(flask: Flask) -> FlaskClient:
-    serve(flask)
-    client = flask.test_client()
-    client.environ_base["HTTP_HOST"] = "localhost:5010"
-    return client
+def client(served: Served) -> RestClient:
+    serve(served)
+    return RestClient(served.application)
 
 
 @pytest.fixture
-def document(client: FlaskClient) -> Json:
+def document(client: RestClient) -> Json:
     told: Json = json.loads(client.get("/openapi.json").data)
     return told
 
@@ -85,10 +81,10 @@ def check_answer(document: Json, method: str, path: str, status: int, body: obje
     check(document, reply["content"]["application/json"]["schema"], body)
 
 
-def test_every_route_of_flask_is_described_and_none_beyond(flask: Flask, document: Json) -> None:
+def test_every_route_of_flask_is_described_and_none_beyond(served: Served, document: Json) -> None:
     registered = {
         (method.lower(), re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule))
-        for rule in flask.url_map.iter_rules()
+        for rule in served._flask.url_map.iter_rules()
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
         if not rule.endpoint.endswith("static")
     }
@@ -179,8 +175,8 @@ def test_the_models_that_validate_requests_are_those_that_are_described(document
     ],
 )
 def test_a_real_response_matches_its_description(
-    flask: Flask,
-    client: FlaskClient,
+    served: Served,
+    client: RestClient,
     document: Json,
     method: str,
     url: str,
@@ -188,29 +184,25 @@ def test_a_real_response_matches_its_description(
     status: int,
     body: Json | None,
 ) -> None:
-    manager = serve(flask, cleaner=FakeCleaner(CleanupReport(killed=(killed(1),), reaped=(9,))))
+    manager = serve(served, cleaner=FakeCleaner(CleanupReport(killed=(killed(1),), reaped=(9,))))
     ready(manager.registry, "b", key="k", memory_mb=3.5)
-    answer = (
-        client.open(url, method=method.upper(), json=body)
-        if body
-        else client.open(url, method=method.upper())
-    )
+    answer = client.open(url, method.upper(), body)
     assert answer.status_code == status
     check_answer(document, method, path, status, json.loads(answer.data))
 
 
 def test_created_and_recovered_sessions_match_their_description(
-    flask: Flask, client: FlaskClient, document: Json
+    served: Served, client: RestClient, document: Json
 ) -> None:
     for manager, status in ((FakeManager(created=True), 201), (FakeManager(recovery=RECOVERY), 200)):
-        serve(flask, manager)
+        serve(served, manager)
         answer = client.post("/sessions")
         assert answer.status_code == status
         check_answer(document, "post", "/sessions", status, json.loads(answer.data))
 
 
-def test_leases_match_their_description(flask: Flask, client: FlaskClient, document: Json) -> None:
-    manager = serve(flask)
+def test_leases_match_their_description(served: Served, client: RestClient, document: Json) -> None:
+    manager = serve(served)
     manager.lease = lambda *_: new_lease(60, "me")  # type: ignore[attr-defined]
     manager.end_lease = lambda *_: None  # type: ignore[attr-defined]
     path = "/sessions/{session_id}/lease"
@@ -221,27 +213,27 @@ def test_leases_match_their_description(flask: Flask, client: FlaskClient, docum
 
 
 def test_an_incomplete_cleanup_matches_its_description(
-    flask: Flask, client: FlaskClient, document: Json
+    served: Served, client: RestClient, document: Json
 ) -> None:
     report = CleanupReport(failed=(Failed(judgement(2), "it is still there"),))
-    serve(flask, cleaner=FakeCleaner(report), emergency=EmergencyReport(report))
+    serve(served, cleaner=FakeCleaner(report), emergency=EmergencyReport(report))
     for path in ("/cleanup_orphaned_processes", "/emergency_recovery"):
         answer = client.post(path)
         check_answer(document, "post", path, 500, json.loads(answer.data))
-    serve(flask, cleaner=FailingCleaner())
+    serve(served, cleaner=FailingCleaner())
     broken = client.post("/cleanup_orphaned_processes")
     check_answer(document, "post", "/cleanup_orphaned_processes", 500, json.loads(broken.data))
 
 
-def test_bad_health_matches_its_description(flask: Flask, client: FlaskClient, document: Json) -> None:
-    serve(flask).registry.stop()
+def test_bad_health_matches_its_description(served: Served, client: RestClient, document: Json) -> None:
+    serve(served).registry.stop()
     answer = client.get("/health")
     assert answer.status_code == 503
     check_answer(document, "get", "/health", answer.status_code, json.loads(answer.data))
 
 
-def test_not_being_ready_matches_its_description(flask: Flask, client: FlaskClient, document: Json) -> None:
-    registry = serve(flask).registry
+def test_not_being_ready_matches_its_description(served: Served, client: RestClient, document: Json) -> None:
+    registry = serve(served).registry
     for refuse in (registry.drain, registry.stop):
         refuse()
         answer = client.get("/ready")
@@ -251,28 +243,28 @@ def test_not_being_ready_matches_its_description(flask: Flask, client: FlaskClie
 
 @pytest.mark.parametrize("error", ALL)
 def test_every_refusal_matches_the_description_of_failures(
-    flask: Flask, client: FlaskClient, document: Json, error: type[DroverError]
+    served: Served, client: RestClient, document: Json, error: type[DroverError]
 ) -> None:
-    serve(flask, RefusingManager(error("Do this", {"field": "problem"})))
+    serve(served, RefusingManager(error("Do this", {"field": "problem"})))
     failure = {"$ref": "#/components/schemas/Failure"}
     check(document, failure, json.loads(client.post("/sessions").data))
 
 
-def test_an_undescribed_field_is_noticed(document: Json, client: FlaskClient) -> None:
+def test_an_undescribed_field_is_noticed(document: Json, client: RestClient) -> None:
     told = json.loads(client.get("/health").data) | {"surprise": 1}
     schema = document["components"]["schemas"]["ServiceHealth"]
     errors = [*Draft202012Validator({**schema, "components": document["components"]}).iter_errors(told)]
     assert "surprise" in errors[0].message
 
 
-def test_metrics_are_served_as_text(client: FlaskClient) -> None:
+def test_metrics_are_served_as_text(client: RestClient) -> None:
     answer = client.get("/metrics")
     assert answer.status_code == 200
-    assert answer.content_type.startswith("text/plain; version=0.0.4")
+    assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
     assert b"drover_healthy" in answer.data
 
 
-def test_the_page_has_no_inline_code_and_no_external_resources(client: FlaskClient) -> None:
+def test_the_page_has_no_inline_code_and_no_external_resources(client: RestClient) -> None:
     answer = client.get("/docs")
     assert answer.mimetype == "text/html"
     policy = dict(part.strip().split(" ", 1) for part in answer.headers["Content-Security-Policy"].split(";"))
@@ -282,28 +274,24 @@ def test_the_page_has_no_inline_code_and_no_external_resources(client: FlaskClie
     assert not re.search(r"<style|style=|\son\w+=|https?://|<script(?![^>]*\ssrc=)", answer.text)
 
 
-def test_the_page_and_its_parts_are_served_and_reference_no_other_host(client: FlaskClient) -> None:
+def test_the_page_and_its_parts_are_served_and_reference_no_other_host(client: RestClient) -> None:
     parts = re.findall(r'(?:src|href)="([^"]+)"', client.get("/docs").text)
     assert len(parts) >= 4
     for part in parts:
-        with client.get(part) as answer:
-            assert answer.status_code == 200, part
-            told = answer.get_data(as_text=True)
+        answer = client.get(part)
+        assert answer.status_code == 200, part
+        told = answer.text
         assert not re.search(r"https?://(?!www\.w3\.org/2000/svg|localhost|example\.org|127\.0\.0\.1)", told)
 
 
 @pytest.mark.parametrize("path", ["/docs", "/docs/assets/docs.js", "/openapi.json", "/metrics"])
-def test_pages_for_the_operator_are_access_checked_and_contain_no_secret(
-    flask: Flask, client: FlaskClient, path: str
-) -> None:
-    before: Services = flask.extensions["drover"]
-    offer(flask.extensions, replace(before, policy=replace(before.policy, token="long-token")))
-    try:
-        assert client.get(path).status_code == 401
-        with client.get(path, headers={"Authorization": "Bearer long-token"}) as shown:
-            assert shown.status_code == 200
-            told = shown.get_data(as_text=True)
-        assert "long-token" not in told
-        assert str(before.settings.data_dir) not in told
-    finally:
-        offer(flask.extensions, before)
+def test_pages_for_the_operator_are_access_checked_and_contain_no_secret(tmp_path: Path, path: str) -> None:
+    settings = Settings.model_validate({"data_dir": tmp_path, "api_token": "long-token"})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("drover.server.browser_parts.DevTools", lambda _: object())
+        client = RestClient(Served(Drover(settings)).application)
+    assert client.get(path).status_code == 401
+    shown = client.get(path, headers={"Authorization": "Bearer long-token"})
+    assert shown.status_code == 200
+    assert "long-token" not in shown.text
+    assert str(tmp_path) not in shown.text

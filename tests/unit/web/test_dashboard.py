@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from flask.testing import FlaskClient
 
 from drover.core.settings import Settings
 from drover.server.service import Drover
+from tests.unit.web.rest_client import RestClient, Served
 
 STATIC = Path(__file__).parents[3] / "drover" / "web" / "static"
 MODULES = sorted(STATIC.glob("*.js"))
@@ -19,18 +18,16 @@ LONGEST_MODULE = 400
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlaskClient]:
+def client(tmp_path_factory: pytest.TempPathFactory) -> RestClient:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("drover.server.browser_parts.DevTools", lambda _: object())
-        flask = Drover(Settings(data_dir=tmp_path_factory.mktemp("d"))).endpoints.flask()
-    with flask.test_client() as client:
-        client.environ_base["HTTP_HOST"] = "localhost:5010"
-        yield client
+        served = Served(Drover(Settings(data_dir=tmp_path_factory.mktemp("d"))))
+    return RestClient(served.application)
 
 
 @pytest.mark.parametrize("path", ["/", *FILES])
-def test_every_file_of_the_page_is_served_with_a_strict_policy(client: FlaskClient, path: str) -> None:
-    answer = client.get(path, buffered=True)
+def test_every_file_of_the_page_is_served_with_a_strict_policy(client: RestClient, path: str) -> None:
+    answer = client.get(path)
     assert answer.status_code == 200
     policy = dict(rule.split(" ", 1) for rule in answer.headers["Content-Security-Policy"].split("; "))
     assert policy.pop("default-src") == policy.pop("frame-ancestors") == "'none'"
@@ -43,23 +40,23 @@ def test_every_file_of_the_page_is_served_with_a_strict_policy(client: FlaskClie
 
 
 @pytest.mark.parametrize("path", FILES)
-def test_a_file_that_has_not_changed_is_not_sent_again(client: FlaskClient, path: str) -> None:
-    tag = client.get(path, buffered=True).headers["ETag"]
-    again = client.get(path, buffered=True, headers={"If-None-Match": tag})
+def test_a_file_that_has_not_changed_is_not_sent_again(client: RestClient, path: str) -> None:
+    tag = client.get(path).headers["ETag"]
+    again = client.get(path, headers={"If-None-Match": tag})
     assert (again.status_code, again.data) == (304, b"")
 
 
-def test_a_module_is_declared_as_javascript_on_every_system(client: FlaskClient) -> None:
-    assert client.get("/static/dashboard.js", buffered=True).mimetype == "text/javascript"
+def test_a_module_is_declared_as_javascript_on_every_system(client: RestClient) -> None:
+    assert client.get("/static/dashboard.js").mimetype == "text/javascript"
 
 
-def test_a_file_that_is_not_part_of_the_page_is_not_served(client: FlaskClient) -> None:
+def test_a_file_that_is_not_part_of_the_page_is_not_served(client: RestClient) -> None:
     assert client.get("/static/../dashboard.py").status_code == 404
     assert client.get("/static/nothing.js").status_code == 404
 
 
-def test_the_page_has_no_external_resources_and_no_inline_code(client: FlaskClient) -> None:
-    html = client.get("/").get_data(as_text=True)
+def test_the_page_has_no_external_resources_and_no_inline_code(client: RestClient) -> None:
+    html = client.get("/").text
     assert re.findall(r'(?:src|href)="([^"]*)"', html) == [
         *("/static/icon.svg", "/static/dashboard.css", "/static/dashboard.js"),
         *("#main", "#sessions", "#processes", "#timeline", "#log"),
@@ -68,8 +65,8 @@ def test_the_page_has_no_external_resources_and_no_inline_code(client: FlaskClie
 
 
 @pytest.mark.parametrize("name", ["Clean up orphans", "Preview", "Emergency recovery"])
-def test_the_buttons_have_exactly_these_names(client: FlaskClient, name: str) -> None:
-    assert re.search(rf"<button [^>]*>{name}</button>", client.get("/").get_data(as_text=True))
+def test_the_buttons_have_exactly_these_names(client: RestClient, name: str) -> None:
+    assert re.search(rf"<button [^>]*>{name}</button>", client.get("/").text)
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: path.name)
@@ -81,8 +78,8 @@ def test_no_module_turns_text_into_markup(module: Path) -> None:
     assert len(text.splitlines()) <= LONGEST_MODULE
 
 
-def test_every_element_used_by_a_module_is_on_the_page(client: FlaskClient) -> None:
-    html = client.get("/").get_data(as_text=True)
+def test_every_element_used_by_a_module_is_on_the_page(client: RestClient) -> None:
+    html = client.get("/").text
     text = "".join(module.read_text(encoding="utf-8") for module in MODULES)
     asked = set(re.findall(r'(?:byId|stamp)\("([^"]+)"\)', text))
     assert asked

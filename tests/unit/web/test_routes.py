@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from flask import Flask
-from flask.testing import FlaskClient
 
 from drover.browser.health import Cause, Health, HealthStatus
 from drover.browser.recovery import Method, Recovery
@@ -26,7 +24,6 @@ from drover.server.service import Drover
 from drover.sessions.pool.acquire_request import Acquired, AcquireRequest
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Session, SessionState
-from drover.web.services import CLIENT_GONE, Services, offer
 from process_cleanup import (
     CleanupReport,
     EmergencyRecovery,
@@ -39,6 +36,7 @@ from process_cleanup import (
 from session_manager import SessionManager
 from tests.unit.core.test_errors import ALL
 from tests.unit.examples import NOW, RUNNING, MemoryJournal, ready, session
+from tests.unit.web.rest_client import RestClient, Served
 
 STAMP = "2026-11-22T19:40:00.123Z"
 RECOVERY = Recovery(Cause.DRIVER_GONE, Method.REATTACHED, 2, 131)
@@ -158,45 +156,42 @@ def _no_event_loop() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def flask(tmp_path_factory: pytest.TempPathFactory) -> Flask:
+def served(tmp_path_factory: pytest.TempPathFactory) -> Served:
     """Return the application; each test installs its own manager and cleaner."""
-    return Drover(Settings(data_dir=tmp_path_factory.mktemp("d"))).endpoints.flask()
+    return Served(Drover(Settings(data_dir=tmp_path_factory.mktemp("d"))))
 
 
 @pytest.fixture
-def client(flask: Flask) -> Iterator[FlaskClient]:
-    serve(flask, FakeManager())
-    with flask.test_client() as client:
-        client.environ_base["HTTP_HOST"] = "localhost:5010"
-        yield client
+def client(served: Served) -> RestClient:
+    serve(served, FakeManager())
+    return RestClient(served.application)
 
 
 def serve(
-    flask: Flask,
+    served: Served,
     manager: FakeManager | None = None,
     cleaner: FakeCleaner | None = None,
     emergency: EmergencyReport | None = None,
 ) -> FakeManager:
     """Install a manager, a cleaner and an emergency recovery behind the routes; return the manager."""
-    before: Services = flask.extensions["drover"]
+    before = served.services
     manager = manager or FakeManager()
     chosen = cast("SessionManager", manager), cast("ProcessCleaner", cleaner or FakeCleaner())
     recovery = cast("EmergencyRecovery", FakeEmergency(emergency))
-    offer(
-        flask.extensions,
-        replace(before, manager=chosen[0], sessions=manager.registry, cleaner=chosen[1], emergency=recovery),
+    served.services = replace(
+        before, manager=chosen[0], sessions=manager.registry, cleaner=chosen[1], emergency=recovery
     )
     return manager
 
 
-def post(client: FlaskClient, body: object, path: str = "/sessions") -> tuple[int, dict[str, Any]]:
-    answer = client.post(path, data=json.dumps(body), content_type="application/json")
+def post(client: RestClient, body: object, path: str = "/sessions") -> tuple[int, dict[str, Any]]:
+    answer = client.post(path, data=json.dumps(body))
     told: dict[str, Any] = json.loads(answer.data)
     return answer.status_code, told
 
 
-def test_a_created_session_is_returned_with_its_location(flask: Flask, client: FlaskClient) -> None:
-    serve(flask, FakeManager(created=True))
+def test_a_created_session_is_returned_with_its_location(served: Served, client: RestClient) -> None:
+    serve(served, FakeManager(created=True))
     answer = client.post("/sessions")
     assert answer.status_code == 201
     assert answer.headers["Location"].endswith("/sessions/a")
@@ -210,8 +205,8 @@ def test_a_created_session_is_returned_with_its_location(flask: Flask, client: F
     assert told["session_id"] == told["session"]["session_id"] == "a"
 
 
-def test_a_recovered_session_is_returned_with_its_recovery(flask: Flask, client: FlaskClient) -> None:
-    serve(flask, FakeManager(recovery=RECOVERY))
+def test_a_recovered_session_is_returned_with_its_recovery(served: Served, client: RestClient) -> None:
+    serve(served, FakeManager(recovery=RECOVERY))
     status, told = post(client, {})
     assert status == 200
     assert told["recovered"] is True
@@ -225,7 +220,7 @@ def test_a_recovered_session_is_returned_with_its_recovery(flask: Flask, client:
     }
 
 
-def test_a_session_has_every_field_of_the_contract(client: FlaskClient) -> None:
+def test_a_session_has_every_field_of_the_contract(client: RestClient) -> None:
     told = post(client, {})[1]["session"]
     assert set(told) >= {
         *("session_id", "key", "state", "in_use", "created_at", "last_used", "idle_timeout", "keep_alive"),
@@ -242,8 +237,8 @@ def test_a_session_has_every_field_of_the_contract(client: FlaskClient) -> None:
     }
 
 
-def test_a_request_is_passed_on_checked_and_with_defaults(flask: Flask, client: FlaskClient) -> None:
-    manager = serve(flask)
+def test_a_request_is_passed_on_checked_and_with_defaults(served: Served, client: RestClient) -> None:
+    manager = serve(served)
     body = {
         "session_id": "job-1",
         "key": "account 17 ✓",
@@ -289,14 +284,14 @@ def test_a_request_is_passed_on_checked_and_with_defaults(flask: Flask, client: 
         ({"sesion_id": "a"}, "sesion_id"),
     ],
 )
-def test_a_bad_field_is_refused_by_name(client: FlaskClient, body: dict[str, object], field: str) -> None:
+def test_a_bad_field_is_refused_by_name(client: RestClient, body: dict[str, object], field: str) -> None:
     status, told = post(client, body)
     assert (status, told["success"], told["code"]) == (400, False, "invalid_request")
     assert field in told["error"]
     assert field in told["details"]
 
 
-def test_a_field_whose_name_is_a_lone_surrogate_is_refused(client: FlaskClient) -> None:
+def test_a_field_whose_name_is_a_lone_surrogate_is_refused(client: RestClient) -> None:
     for body in ({"\ud800": 1}, {"capabilities": {"\ud800": 1}}):
         status, told = post(client, body)
         assert (status, told["code"]) == (400, "invalid_request")
@@ -307,20 +302,22 @@ def test_a_field_whose_name_is_a_lone_surrogate_is_refused(client: FlaskClient) 
     [b"{", b"[]", b"null", b'"text"', b"1", b"\xff\xfe", b"[" * 100_000, b'{"a":1}{', b"1" * 5000],
     ids=["open", "list", "null", "text", "number", "no utf-8", "deep", "two", "long number"],
 )
-def test_a_body_that_is_not_a_json_object_is_refused(client: FlaskClient, body: bytes) -> None:
-    answer = client.post("/sessions", data=body, content_type="application/json")
+def test_a_body_that_is_not_a_json_object_is_refused(client: RestClient, body: bytes) -> None:
+    answer = client.post("/sessions", data=body)
     told = json.loads(answer.data)
     assert (answer.status_code, told["code"]) == (400, "invalid_request")
     assert "Send an object such as {}" in told["error"]
 
 
 @pytest.mark.parametrize("body", [b"", b"  \n", b"{}"])
-def test_an_empty_body_is_an_empty_object(client: FlaskClient, body: bytes) -> None:
-    assert client.post("/sessions", data=body, content_type="application/json").status_code == 200
+def test_an_empty_body_is_an_empty_object(client: RestClient, body: bytes) -> None:
+    assert client.post("/sessions", data=body).status_code == 200
 
 
-def test_a_body_that_is_not_declared_as_json_is_refused_with_a_working_command(client: FlaskClient) -> None:
-    answer = client.post("/sessions", data=b"{}", content_type="application/x-www-form-urlencoded")
+def test_a_body_that_is_not_declared_as_json_is_refused_with_a_working_command(client: RestClient) -> None:
+    answer = client.post(
+        "/sessions", data=b"{}", headers={"Content-Type": "application/x-www-form-urlencoded"}
+    )
     assert answer.status_code == 415
     assert "curl -X POST -H 'Content-Type: application/json'" in json.loads(answer.data)["error"]
 
@@ -336,7 +333,7 @@ def test_a_body_that_is_not_declared_as_json_is_refused_with_a_working_command(c
         ("/processes", "?all=1"),
     ],
 )
-def test_a_bad_parameter_is_refused_by_name(client: FlaskClient, path: str, query: str) -> None:
+def test_a_bad_parameter_is_refused_by_name(client: RestClient, path: str, query: str) -> None:
     answer = client.get(path + query)
     assert answer.status_code == 400
     assert query[1:].partition("=")[0] in json.loads(answer.data)["error"]
@@ -344,9 +341,9 @@ def test_a_bad_parameter_is_refused_by_name(client: FlaskClient, path: str, quer
 
 @pytest.mark.parametrize("slash", ["", "/"])
 def test_every_route_works_with_and_without_a_trailing_slash(
-    flask: Flask, client: FlaskClient, slash: str
+    served: Served, client: RestClient, slash: str
 ) -> None:
-    manager = serve(flask)
+    manager = serve(served)
     assert client.get("/sessions/a" + slash).status_code == 200
     assert client.get(f"/sessions/a{slash}?recover=false").status_code == 200
     picture = client.get("/sessions/a/screenshot" + slash)
@@ -361,8 +358,8 @@ def test_every_route_works_with_and_without_a_trailing_slash(
     assert manager.calls == [("check", "a"), ("report", "a"), ("screenshot", "a"), ("close", "a")]
 
 
-def test_the_list_counts_the_sessions(flask: Flask, client: FlaskClient) -> None:
-    manager = serve(flask)
+def test_the_list_counts_the_sessions(served: Served, client: RestClient) -> None:
+    manager = serve(served)
     for name in ("b", "a"):
         ready(manager.registry, name)
     told = json.loads(client.get("/sessions").data)
@@ -370,15 +367,15 @@ def test_the_list_counts_the_sessions(flask: Flask, client: FlaskClient) -> None
     assert told == {"success": True, "active_sessions": 2, "max_sessions": 10, "session_capacity": "2/10"}
 
 
-def listed(client: FlaskClient, query: str) -> tuple[list[str], object]:
+def listed(client: RestClient, query: str) -> tuple[list[str], object]:
     """List the sessions; return their ids and the beginning of the next page."""
     answer = json.loads(client.get(f"/sessions?{query}").data)
     assert answer["active_sessions"] == 4
     return [one["session_id"] for one in answer["sessions"]], answer.get("next", "none")
 
 
-def test_the_list_is_filtered_and_paged(flask: Flask, client: FlaskClient) -> None:
-    manager = serve(flask)
+def test_the_list_is_filtered_and_paged(served: Served, client: RestClient) -> None:
+    manager = serve(served)
     for name in ("d", "b", "c"):
         ready(manager.registry, name)
     manager.registry.adopt(session("a", key="account"))
@@ -397,15 +394,15 @@ def test_the_list_is_filtered_and_paged(flask: Flask, client: FlaskClient) -> No
     "query", ["limit=0", "limit=x", "limit=1001", "state=dead", "key=", "after=/", "page=2"]
 )
 def test_a_query_of_the_list_that_makes_no_sense_is_refused(
-    flask: Flask, client: FlaskClient, query: str
+    served: Served, client: RestClient, query: str
 ) -> None:
-    serve(flask)
+    serve(served)
     answer = client.get(f"/sessions?{query}")
     assert (answer.status_code, json.loads(answer.data)["code"]) == (400, "invalid_request")
 
 
-def test_a_list_that_has_not_changed_is_not_sent_again(flask: Flask, client: FlaskClient) -> None:
-    manager = serve(flask)
+def test_a_list_that_has_not_changed_is_not_sent_again(served: Served, client: RestClient) -> None:
+    manager = serve(served)
     ready(manager.registry, "a")
     tag = client.get("/sessions").headers["ETag"]
     same = client.get("/sessions", headers={"If-None-Match": tag})
@@ -414,8 +411,8 @@ def test_a_list_that_has_not_changed_is_not_sent_again(flask: Flask, client: Fla
     assert client.get("/sessions", headers={"If-None-Match": tag}).status_code == 200
 
 
-def test_a_health_check_is_returned(flask: Flask, client: FlaskClient) -> None:
-    manager = serve(flask)
+def test_a_health_check_is_returned(served: Served, client: RestClient) -> None:
+    manager = serve(served)
     busy = Health(HealthStatus.BUSY, "a command is running", NOW, 3)
     manager.registry.note(ready(manager.registry, "a"), health=busy)
     (listed,) = json.loads(client.get("/sessions").data)["sessions"]
@@ -429,9 +426,9 @@ def test_a_health_check_is_returned(flask: Flask, client: FlaskClient) -> None:
 
 @pytest.mark.parametrize("error", ALL)
 def test_every_error_is_answered_with_its_status_code_and_message(
-    flask: Flask, client: FlaskClient, error: type[DroverError]
+    served: Served, client: RestClient, error: type[DroverError]
 ) -> None:
-    serve(flask, RefusingManager(error("Do this", {"field": "problem"})))
+    serve(served, RefusingManager(error("Do this", {"field": "problem"})))
     answer = client.post("/sessions")
     assert answer.status_code == error.status
     assert json.loads(answer.data) == {
@@ -445,9 +442,9 @@ def test_every_error_is_answered_with_its_status_code_and_message(
 
 
 def test_an_unexpected_error_exposes_no_secret_and_no_stack_trace(
-    flask: Flask, client: FlaskClient, caplog: pytest.LogCaptureFixture
+    served: Served, client: RestClient, caplog: pytest.LogCaptureFixture
 ) -> None:
-    serve(flask, RefusingManager(RuntimeError("/secret/path")))
+    serve(served, RefusingManager(RuntimeError("/secret/path")))
     answer = client.post("/sessions")
     told = json.loads(answer.data)
     assert (answer.status_code, told["success"], told["code"]) == (500, False, "internal_error")
@@ -456,23 +453,20 @@ def test_an_unexpected_error_exposes_no_secret_and_no_stack_trace(
     assert "RuntimeError" in caplog.text
 
 
-def test_an_exceeded_deadline_is_reported_as_such(flask: Flask, client: FlaskClient) -> None:
-    serve(flask, RefusingManager(DeadlineExceeded()))
+def test_an_exceeded_deadline_is_reported_as_such(served: Served, client: RestClient) -> None:
+    serve(served, RefusingManager(DeadlineExceeded()))
     status, told = post(client, {})
     assert (status, told["code"]) == (503, "browser_unavailable")
 
 
-def test_a_disconnected_client_gets_status_499(flask: Flask, client: FlaskClient) -> None:
-    serve(flask, RefusingManager(ClientDisconnected()))
+def test_a_disconnected_client_gets_status_499(served: Served, client: RestClient) -> None:
+    serve(served, RefusingManager(ClientDisconnected()))
     assert client.post("/sessions").status_code == 499
 
 
-def test_a_wait_ends_when_the_client_disconnects(flask: Flask, client: FlaskClient) -> None:
-    serve(flask, HangingManager())
-    gone: Future[None] = Future()
-    gone.set_result(None)
-    answer = client.post("/sessions", environ_overrides={"asgi.scope": {CLIENT_GONE: gone}})
-    assert answer.status_code == 499
+def test_a_wait_ends_when_the_client_disconnects(served: Served, client: RestClient) -> None:
+    serve(served, HangingManager())
+    assert client.post("/sessions", leaves=True).status_code == 499
 
 
 @pytest.mark.parametrize(
@@ -489,7 +483,7 @@ def test_a_wait_ends_when_the_client_disconnects(flask: Flask, client: FlaskClie
     ],
 )
 def test_an_unknown_route_is_answered_in_json(
-    client: FlaskClient, method: str, path: str, status: int, code: str
+    client: RestClient, method: str, path: str, status: int, code: str
 ) -> None:
     answer = client.open(path, method=method)
     assert (answer.status_code, answer.mimetype) == (status, "application/json")
@@ -508,7 +502,7 @@ def test_an_unknown_route_is_answered_in_json(
 )
 @pytest.mark.parametrize("path", ["/sessions", "/nothing", "/health"])
 def test_access_is_checked_before_any_route(
-    client: FlaskClient, headers: dict[str, str], code: str, path: str
+    client: RestClient, headers: dict[str, str], code: str, path: str
 ) -> None:
     answer = client.get(path, headers=headers)
     assert (answer.status_code, json.loads(answer.data)["code"]) == (403, code)
@@ -516,8 +510,7 @@ def test_access_is_checked_before_any_route(
 
 def test_with_a_token_only_health_is_open(tmp_path: Path) -> None:
     settings = Settings.model_validate({"data_dir": tmp_path, "api_token": "long-token"})
-    client = Drover(settings).endpoints.flask().test_client()
-    client.environ_base["HTTP_HOST"] = "localhost:5010"
+    client = RestClient(Served(Drover(settings)).application)
     refused = client.get("/sessions")
     assert (refused.status_code, json.loads(refused.data)["code"]) == (401, "unauthorized")
     assert "WWW-Authenticate" in refused.headers
@@ -525,11 +518,11 @@ def test_with_a_token_only_health_is_open(tmp_path: Path) -> None:
     assert client.get("/health").status_code == 200
 
 
-def test_a_cleanup_is_answered_as_in_the_specification(flask: Flask, client: FlaskClient) -> None:
+def test_a_cleanup_is_answered_as_in_the_specification(served: Served, client: RestClient) -> None:
     cleaner = FakeCleaner(
         CleanupReport(killed=(killed(1), killed(2), killed(3)), removed_profiles=2, freed_mb=812.04)
     )
-    serve(flask, cleaner=cleaner)
+    serve(served, cleaner=cleaner)
     status, told = post(client, {}, "/cleanup_orphaned_processes")
     assert status == 200
     assert told["success"] is True
@@ -540,18 +533,18 @@ def test_a_cleanup_is_answered_as_in_the_specification(flask: Flask, client: Fla
     assert cleaner.asked == [(Trigger.PERSON, False)]
 
 
-def test_a_dry_run_ends_nothing_and_reports_what_it_would(flask: Flask, client: FlaskClient) -> None:
+def test_a_dry_run_ends_nothing_and_reports_what_it_would(served: Served, client: RestClient) -> None:
     cleaner = FakeCleaner(CleanupReport(killed=(killed(1),)))
-    serve(flask, cleaner=cleaner)
+    serve(served, cleaner=cleaner)
     status, told = post(client, {}, "/cleanup_orphaned_processes?dry_run=true")
     assert (status, told["dry_run"], told["killed_count"]) == (200, True, 0)
     assert [one["pid"] for one in told["killed"]] == [1]
     assert cleaner.asked == [(Trigger.PERSON, True)]
 
 
-def test_an_incomplete_cleanup_is_a_failure(flask: Flask, client: FlaskClient) -> None:
+def test_an_incomplete_cleanup_is_a_failure(served: Served, client: RestClient) -> None:
     report = CleanupReport(killed=(killed(1),), failed=(Failed(judgement(2), "it is still there"),))
-    serve(flask, cleaner=FakeCleaner(report))
+    serve(served, cleaner=FakeCleaner(report))
     status, told = post(client, {}, "/cleanup_orphaned_processes")
     assert (status, told["success"], told["code"]) == (500, False, "cleanup_incomplete")
     assert "PID 2" in told["error"]
@@ -559,22 +552,22 @@ def test_an_incomplete_cleanup_is_a_failure(flask: Flask, client: FlaskClient) -
     assert told["killed_count"] == 1
 
 
-def test_a_failed_cleanup_is_answered_in_json(flask: Flask, client: FlaskClient) -> None:
-    serve(flask, cleaner=FailingCleaner())
+def test_a_failed_cleanup_is_answered_in_json(served: Served, client: RestClient) -> None:
+    serve(served, cleaner=FailingCleaner())
     status, told = post(client, {}, "/cleanup_orphaned_processes")
     assert (status, told["success"], told["code"]) == (500, False, "internal_error")
     assert "secret" not in told["error"]
 
 
-def test_a_misspelt_dry_run_cleans_up_nothing(flask: Flask, client: FlaskClient) -> None:
+def test_a_misspelt_dry_run_cleans_up_nothing(served: Served, client: RestClient) -> None:
     cleaner = FakeCleaner()
-    serve(flask, cleaner=cleaner)
+    serve(served, cleaner=cleaner)
     for path, body in (("?dryrun=true", {}), ("?dry_run=maybe", {}), ("", {"dry_run": True})):
         assert post(client, body, f"/cleanup_orphaned_processes{path}")[0] == 400
     assert cleaner.asked == []
 
 
-def test_an_emergency_is_answered_as_in_the_specification(client: FlaskClient) -> None:
+def test_an_emergency_is_answered_as_in_the_specification(client: RestClient) -> None:
     status, told = post(client, {}, "/emergency_recovery")
     assert status == 200
     assert told["success"] is True
@@ -586,10 +579,10 @@ def test_an_emergency_is_answered_as_in_the_specification(client: FlaskClient) -
 
 @pytest.mark.parametrize("failed", [(), (Failed(judgement(9), "denied"),)])
 def test_an_emergency_that_could_not_clear_the_disk_says_so(
-    flask: Flask, client: FlaskClient, failed: tuple[Failed, ...]
+    served: Served, client: RestClient, failed: tuple[Failed, ...]
 ) -> None:
     report = EmergencyReport(CleanupReport(failed=failed), cleared=False)
-    serve(flask, emergency=report)
+    serve(served, emergency=report)
     status, told = post(client, {}, "/emergency_recovery")
     assert (status, told["success"], told["code"], told["cleared"]) == (
         500,
@@ -604,16 +597,16 @@ def test_an_emergency_that_could_not_clear_the_disk_says_so(
 
 @pytest.mark.parametrize(("own_user", "status"), [(False, 200), (True, 500)])
 def test_in_an_emergency_only_a_survivor_of_the_own_user_is_a_failure(
-    flask: Flask, client: FlaskClient, own_user: bool, status: int
+    served: Served, client: RestClient, own_user: bool, status: int
 ) -> None:
     failed = Failed(judgement(9, own_user=own_user), "denied")
-    serve(flask, emergency=EmergencyReport(CleanupReport(failed=(failed,))))
+    serve(served, emergency=EmergencyReport(CleanupReport(failed=(failed,))))
     answered, told = post(client, {}, "/emergency_recovery")
     assert (answered, told["success"]) == (status, status == 200)
     assert [one["pid"] for one in told["failed"]] == [9]
 
 
-def test_processes_are_listed_with_their_verdict(client: FlaskClient) -> None:
+def test_processes_are_listed_with_their_verdict(client: RestClient) -> None:
     told = json.loads(client.get("/processes").data)
     assert told["success"] is True
     assert told["processes"] == [
@@ -631,8 +624,8 @@ def test_processes_are_listed_with_their_verdict(client: FlaskClient) -> None:
     ]
 
 
-def test_health_counts_the_places_and_the_keys(flask: Flask, client: FlaskClient) -> None:
-    manager = serve(flask)
+def test_health_counts_the_places_and_the_keys(served: Served, client: RestClient) -> None:
+    manager = serve(served)
     ready(manager.registry, "a", key="k")
     ready(manager.registry, "b")
     answer = client.get("/health")
@@ -643,8 +636,8 @@ def test_health_counts_the_places_and_the_keys(flask: Flask, client: FlaskClient
     assert set(told) >= {"version", "uptime_s", "timestamp"}
 
 
-def test_health_is_bad_while_the_service_is_stopping(flask: Flask, client: FlaskClient) -> None:
-    serve(flask).registry.stop()
+def test_health_is_bad_while_the_service_is_stopping(served: Served, client: RestClient) -> None:
+    serve(served).registry.stop()
     answer = client.get("/health")
     told = json.loads(answer.data)
     assert (answer.status_code, told["status"], told["reason"]) == (
@@ -654,14 +647,14 @@ def test_health_is_bad_while_the_service_is_stopping(flask: Flask, client: Flask
     )
 
 
-def test_health_is_bad_if_no_browser_can_be_started(flask: Flask, client: FlaskClient) -> None:
-    serve(flask).no_browser = "Install Chrome"
+def test_health_is_bad_if_no_browser_can_be_started(served: Served, client: RestClient) -> None:
+    serve(served).no_browser = "Install Chrome"
     answer = client.get("/health")
     assert (answer.status_code, json.loads(answer.data)["reason"]) == (503, "Install Chrome")
 
 
-def test_new_sessions_are_accepted_until_the_drain_or_the_stop(flask: Flask, client: FlaskClient) -> None:
-    registry = serve(flask).registry
+def test_new_sessions_are_accepted_until_the_drain_or_the_stop(served: Served, client: RestClient) -> None:
+    registry = serve(served).registry
     ready(registry, "a")
     assert json.loads(client.get("/ready").data) == {"success": True, "status": "ready", "active_sessions": 1}
     for refuse, status in ((registry.drain, "draining"), (registry.stop, "stopping")):
@@ -674,14 +667,14 @@ def test_new_sessions_are_accepted_until_the_drain_or_the_stop(flask: Flask, cli
         assert int(answer.headers["Retry-After"]) > 0
 
 
-def test_a_service_that_drains_is_healthy(flask: Flask, client: FlaskClient) -> None:
-    serve(flask).registry.drain()
+def test_a_service_that_drains_is_healthy(served: Served, client: RestClient) -> None:
+    serve(served).registry.drain()
     assert client.get("/health").status_code == 200
 
 
-def test_health_names_the_address_that_refuses_connections(flask: Flask, client: FlaskClient) -> None:
-    serve(flask)
+def test_health_names_the_address_that_refuses_connections(served: Served, client: RestClient) -> None:
+    serve(served)
     refusing = "127.0.0.1:5010 refuses connections"
-    offer(flask.extensions, replace(flask.extensions["drover"], port_trouble=lambda: refusing))
+    served.services = replace(served.services, port_trouble=lambda: refusing)
     answer = client.get("/health")
     assert (answer.status_code, json.loads(answer.data)["reason"]) == (503, refusing)
