@@ -26,8 +26,8 @@ _LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _HIGHEST_PORT = 65535
 _OWN_PAGES = ("same-origin", "none")
-# The address of a BiDi socket is its credential: only the client that requested it receives it.
-_OPEN_PATHS = re.compile(r"/health/?|/bidi/[^/]+")
+# The address of a BiDi socket or of `se:forwardCdp` is its credential: only its client receives it.
+_OPEN_PATHS = re.compile(r"/health/?|/(?:bidi|cdp)/[^/]+")
 
 _NAME_AND_PORT = re.compile(
     r"(?:\[(?P<bracketed>[0-9A-Fa-f]*:[0-9A-Fa-f:.]*)\]|(?P<name>[A-Za-z0-9._-]+))(?::(?P<port>[0-9]{1,5}))?"

@@ -10,6 +10,7 @@ import time
 from drover.core.events import RequestAnswered
 from drover.core.log_context import RequestContext, asked_by
 from drover.core.logs import log_event
+from drover.net.access import is_open
 from drover.net.asgi import Application, Message, Receive, Scope, Send, header
 
 REQUEST_ID = "X-Request-ID"
@@ -20,8 +21,8 @@ _logger = logging.getLogger("drover")
 _RAW_NAME = REQUEST_ID.lower().encode()
 # Nothing that could be taken for a part of the log line around it.
 _SANE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=@-]{0,127}")
-# The address of a BiDi socket is its credential.
-_SECRET = re.compile(r"(?<=^/bidi/).+")
+# The addresses of BiDi and of `se:forwardCdp` are credentials.
+_SECRET = re.compile(r"(?P<way>/(?:bidi|cdp)/).+")
 _STATUS_OF = {"websocket.accept": 101, "websocket.close": 403}
 
 
@@ -74,7 +75,7 @@ class RequestLog:
 
 
 def _log(scope: Scope, status: int, begun: float) -> None:
-    path = _SECRET.sub("…", scope["path"])
+    path = _SECRET.sub(r"\g<way>…", scope["path"]) if is_open(scope["path"]) else scope["path"]
     shown = path if len(path) <= MAX_PATH else path[:MAX_PATH] + "…"
     log_answer(scope.get("method", "GET"), shown, status, begun)
 

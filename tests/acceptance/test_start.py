@@ -271,6 +271,7 @@ def test_at_level_debug_the_log_has_every_request_and_the_steps_of_starts_and_re
     kill(first["driver"]["pid"])
     expect(service.get("/sessions/first", headers={"X-Request-ID": "look-1"}))
     service.wait_for_log("Session first: the browser lives after driver_gone")
+    since = service.mark()
     answer = service.post("/sessions", json={"session_id": "second"}, headers={"X-Request-ID": "second-1"})
     assert answer.headers["X-Request-ID"] == "second-1"
     for text in (
@@ -280,7 +281,7 @@ def test_at_level_debug_the_log_has_every_request_and_the_steps_of_starts_and_re
         "Session second created in ",
         "DEBUG: POST /sessions 201 in ",
     ):
-        line = service.wait_for_log(text)
+        line = service.wait_for_log(text, since)
         assert re.search(r" \(request second-1 from 127\.0\.0\.1:\d+\)$", line), line
     expect(service.get("/wd/hub/status"))
     service.wait_for_log("DEBUG: GET /wd/hub/status 200 in ")

@@ -30,6 +30,7 @@ SHOWN_HEADERS: Final = (
 VOLATILE: Final = (
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"), "<time>"),
     (re.compile(r"(?<=\(known )(fields|parameters): [\w, ]+"), r"\1: <names>"),
+    (re.compile(r"(?<=/cdp/)[\w-]{20,}"), "<secret>"),
     (re.compile(r" \(request [0-9a-f]{16}\)"), ""),
     (re.compile(r"[^ ]*/d/s/\w{8}"), "<folder>"),
     (re.compile(r"\d\d:\d\d:\d\d UTC"), "<time>"),

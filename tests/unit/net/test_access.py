@@ -288,6 +288,7 @@ def test_every_token_shown_is_compared_in_constant_time_also_after_one_that_fits
         ("/HEALTH", False),
         ("/sessions/health", False),
         ("/bidi/secret", True),
+        ("/cdp/secret", True),
         ("/bidi/", False),
         ("/bidi/secret/x", False),
     ],

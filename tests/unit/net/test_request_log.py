@@ -75,6 +75,7 @@ def test_without_an_id_every_request_gets_its_own() -> None:
         ("/left", "http", None, "GET /left 499 in "),
         ("/sessions/a/cdp", "websocket", None, "GET /sessions/a/cdp 101 in "),
         (f"/bidi/{SECRET}", "websocket", None, "GET /bidi/… 101 in "),
+        (f"/cdp/{SECRET}", "websocket", None, "GET /cdp/… 101 in "),
         ("/" + "x" * 999, "http", 200, "GET /" + "x" * 255 + "… 200 in "),
     ],
 )
