@@ -283,7 +283,7 @@ def test_at_level_debug_the_log_has_every_request_and_the_steps_of_starts_and_re
     ):
         line = service.wait_for_log(text, since)
         assert re.search(r" \(request second-1 from 127\.0\.0\.1:\d+\)$", line), line
-    expect(service.get("/wd/hub/status"))
+    assert service.get("/wd/hub/status").status_code == requests.codes.ok
     service.wait_for_log("DEBUG: GET /wd/hub/status 200 in ")
     missing = service.get("/nothing")
     assert f"(request {missing.headers['X-Request-ID']} from" in service.wait_for_log("GET /nothing 404 in ")
