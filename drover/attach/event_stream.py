@@ -80,7 +80,8 @@ class RowDiff:
 
     Args:
         key: The field that identifies a row.
-        ageing: Fields that change all the time; a difference in them is not a change.
+        ageing: Fields, of rows and of objects in them, that change all the time; a difference in them is no
+            change.
     """
 
     def __init__(self, key: str, ageing: frozenset[str] = frozenset()) -> None:
@@ -106,7 +107,12 @@ class RowDiff:
         }
 
     def _differs(self, before: Json | None, now: Json) -> bool:
-        return before is None or any(before[name] != now[name] for name in now if name not in self._ageing)
+        return before is None or self._lasting(before) != self._lasting(now)
+
+    def _lasting(self, value: object) -> object:
+        if not isinstance(value, Mapping):
+            return value
+        return {name: self._lasting(part) for name, part in value.items() if name not in self._ageing}
 
 
 class Listener:
@@ -161,7 +167,7 @@ class EventStream:
         self._forget()
 
     def _forget(self) -> None:
-        self._sessions = RowDiff("session_id")
+        self._sessions = RowDiff("session_id", ageing=frozenset({"checked_at", "latency_ms"}))
         self._processes = RowDiff("pid", ageing=frozenset({"age_s"}))
         self._processes_read_at: str | None = None
         self._capacity: Json | None = None

@@ -205,6 +205,16 @@ def test_the_age_of_a_process_is_not_a_change() -> None:
     assert rows.replace([]) == {"changed": [], "removed": [7]}
 
 
+def test_a_health_check_that_finds_the_same_is_no_change() -> None:
+    def row(status: str, checked_at: str) -> dict[str, object]:
+        return {"session_id": "a", "health": {"status": status, "checked_at": checked_at}}
+
+    rows = RowDiff("session_id", ageing=frozenset({"checked_at"}))
+    assert rows.replace([row("healthy", "1")])["changed"] == [row("healthy", "1")]
+    assert rows.replace([row("healthy", "2")])["changed"] == []
+    assert rows.replace([row("busy", "3")])["changed"] == [row("busy", "3")]
+
+
 def test_capacity_is_sent_when_it_changes(providers: FakeProviders) -> None:
     async def test(stream: EventStream, client: Client) -> None:
         providers.capacity["waiting"] = 3
