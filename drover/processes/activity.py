@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import psutil
 
 from drover.processes.table import ProcessIdentity
@@ -10,12 +13,27 @@ from drover.processes.table import ProcessIdentity
 def activity_of(identity: ProcessIdentity) -> int | None:
     """Return a number that changes when the main thread of the process works, and not while it waits.
 
-    This is the count of context switches: ChromeDriver makes none while no client sends it a command.
-    Returns None if they are not counted, as under Wine, or cannot be read.
+    ChromeDriver does nothing while no client sends it a command. On Linux the number is how often the thread
+    was given a processor, elsewhere the count of its context switches. Returns None if they are not counted,
+    as under Wine, or cannot be read.
     """
+    count = _times_scheduled(identity.pid) if sys.platform == "linux" else None
+    # A program that has run at all has a count, unless the kernel keeps none.
+    return count or _context_switches(identity.pid) or None
+
+
+def _times_scheduled(pid: int) -> int | None:
+    """Return the third number of `schedstat` (proc(5)); read every second for every session: 22 us, not 100."""
     try:
-        switches = psutil.Process(identity.pid).num_ctx_switches()
+        _running, _waiting, times = Path(f"/proc/{pid}/schedstat").read_bytes().split()
+    except (OSError, ValueError):
+        return None
+    return int(times)
+
+
+def _context_switches(pid: int) -> int | None:
+    try:
+        switches = psutil.Process(pid).num_ctx_switches()
     except psutil.Error:
         return None
-    # A program that has run at all has made some.
-    return int(switches.voluntary + switches.involuntary) or None
+    return int(switches.voluntary + switches.involuntary)
