@@ -1,26 +1,32 @@
-"""Response models: the OpenAPI schemas, with the meaning and an example of each field.
+"""Response models: what the routes return, and the schemas of OpenAPI, with the meaning of each field.
 
-The routes build their responses without these models. Tests validate real responses against them; the
-models forbid unknown fields, and a field is optional only if it is declared so.
+A model is filled by field name from the values that the service works with. A class has one HTTP status, and
+its docstring says when it is returned.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 from pydantic.json_schema import SkipJsonSchema
+from typing_extensions import Self
 
 from drover.browser.health import Cause, HealthStatus
 from drover.browser.recovery import Method
 from drover.core import errors
-from drover.core.errors import DroverError
-from drover.processes.cleanup.verdicts import Role, Verdict
-from drover.sessions.pool.session import SessionState
+from drover.core.errors import DroverError, ShuttingDown
+from drover.core.logs import rfc3339
+from drover.net.addresses import Addresses
+from drover.sessions.pool.acquire_request import Acquired
+from drover.sessions.pool.session import Session, SessionState
+
+RETRY_AFTER = "Seconds after which a retry may succeed"
 
 Timestamp = Annotated[
-    str, Field(json_schema_extra={"format": "date-time"}, examples=["2026-11-22T19:40:00.123Z"])
+    datetime, PlainSerializer(rfc3339, return_type=str), Field(examples=["2026-11-22T19:40:00.123Z"])
 ]
 """A time in UTC, in RFC 3339 format."""
 Pid = Annotated[int, Field(description="Process id", examples=[4711])]
@@ -34,10 +40,31 @@ def error_codes() -> Iterator[str]:
             yield kind.code
 
 
+Filled = TypeVar("Filled", bound="ApiModel")
+
+
 class ApiModel(BaseModel):
     """Base of all response bodies."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, from_attributes=True, use_attribute_docstrings=True
+    )
+    status_code: ClassVar[int] = 200
+    header_meanings: ClassVar[Mapping[str, str]] = {}
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers of the response, which `header_meanings` describes."""
+        return {}
+
+    def json_object(self) -> dict[str, Any]:
+        """Return the body; a field that was not set is absent."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
+    @classmethod
+    def filled(cls, source: object, **values: object) -> Self:
+        """Return a model with these values, and with the attributes of `source` for all other fields."""
+        rest = {name: getattr(source, name) for name in cls.model_fields if hasattr(source, name)}
+        return cls.model_validate(rest | values)
 
 
 class Success(ApiModel):
@@ -101,11 +128,15 @@ class LeaseObject(ApiModel):
     """Time at which the lease expires unless it is renewed."""
 
 
-class GrantedLease(LeaseObject):
+class GrantedLease(ApiModel):
     """A lease with its token, which only the client that was granted the lease receives."""
 
+    holder: str | None = Field(examples=["nightly-report"])
+    """Name that the holder chose for itself."""
     token: str = Field(examples=["2xUqgW1nX0dR7s8Zk3o5bQJ4mVt6yHfL"])
     """Secret that renews or ends the lease; send it in the header `Lease-Token`."""
+    expires_at: Timestamp
+    """Time at which the lease expires unless it is renewed."""
 
 
 class KeepAliveObject(ApiModel):
@@ -190,9 +221,31 @@ class SessionObject(ApiModel):
     )
     """What of the requested capabilities was set aside, and why."""
 
+    @classmethod
+    def of(cls, session: Session, addresses: Addresses) -> SessionObject:
+        """Return a session as clients see it, with the addresses at which drivers reach it."""
+        running, health = session.running, session.health
+        return cls.filled(
+            session,
+            health=HealthObject.filled(health, reason=health.reason or session.notice),
+            driver=running
+            and DriverObject(
+                pid=running.driver.pid, url=running.driver_url, session_id=running.driver_session_id
+            ),
+            browser=running
+            and BrowserObject(
+                pid=running.browser.pid,
+                version=running.browser_version,
+                debugger_address=running.debugger_address,
+            ),
+            webdriver_url=addresses.webdriver,
+            cdp_url=addresses.cdp(session.session_id),
+            ignored=session.capabilities.ignored,
+        )
+
 
 class SessionAnswer(Success):
-    """A session that was found, recovered or created for the request."""
+    """The session, which existed before."""
 
     created: bool = Field(examples=[False])
     """Whether the session is new."""
@@ -206,6 +259,33 @@ class SessionAnswer(Success):
     """Id of the session."""
     lease: GrantedLease | SkipJsonSchema[None] = None
     """The lease, if the request asked for one; otherwise the field is absent."""
+
+    @classmethod
+    def of(cls, acquired: Acquired, addresses: Addresses) -> SessionAnswer:
+        """Return the answer for a session that was found, recovered or created."""
+        lease = {"lease": acquired.lease} if acquired.lease is not None else {}
+        return (SessionCreated if acquired.created else SessionAnswer).model_validate(
+            {
+                "success": True,
+                "created": acquired.created,
+                "recovered": acquired.recovery is not None,
+                "recovery": acquired.recovery,
+                "session": SessionObject.of(acquired.session, addresses),
+                "session_id": acquired.session.session_id,
+            }
+            | lease
+        )
+
+
+class SessionCreated(SessionAnswer):
+    """The session, which is new."""
+
+    status_code = 201
+    header_meanings = {"Location": "Path of the session"}
+
+    def headers(self) -> dict[str, str]:
+        """Return the session's path."""
+        return {"Location": f"/sessions/{self.session_id}"}
 
 
 class SessionList(Success):
@@ -250,124 +330,8 @@ class LeaseEnded(Success):
     """Id of the session."""
 
 
-class ProcessBrief(ApiModel):
-    """A process that a cleanup ended, would end, or could not end."""
-
-    pid: Pid
-    name: str = Field(examples=["chromedriver"])
-    """Name of the program."""
-    role: Role = Field(examples=["driver"])
-    """Role of the process in its browser."""
-    reason: str = Field(examples=["ChromeDriver without a session"])
-    """Why the process had to be ended; in `failed`, why it could not be."""
-
-
-class _Report(ApiModel):
-    """Base of the reports of cleanups and emergency recoveries."""
-
-    message: str = Field(examples=["Cleaned up 3 orphaned processes"])
-    """The result, for people."""
-    killed_count: int = Field(examples=[3])
-    """Number of processes that were ended and verified to be gone."""
-    active_sessions: int = Field(examples=[5])
-    """Number of sessions."""
-    killed: list[ProcessBrief]
-    """Processes that were ended and verified to be gone; in a dry run, those that would be ended."""
-    failed: list[ProcessBrief] = Field(examples=[[]])
-    """Processes that could not be ended, and why."""
-    removed_profiles: int = Field(examples=[2])
-    """Number of orphaned session folders that were removed."""
-    duration_ms: int = Field(examples=[84])
-    """Duration in milliseconds."""
-
-
-class _CleanupFields(_Report):
-    """Base of the reports of cleanups."""
-
-    freed_mb: float = Field(examples=[812.0])
-    """Memory that the ended processes held, in units of 1,000,000 bytes."""
-    dry_run: bool = Field(examples=[False])
-    """Whether this was a dry run, which changes nothing."""
-    spared: dict[str, int] = Field(examples=[{"protected": 24, "foreign": 11}])
-    """Number of processes that were left alone, by verdict."""
-    reaped: list[int] = Field(examples=[[9012]])
-    """Pids of defunct child processes of the service that were reaped."""
-    phases_ms: dict[str, int] = Field(examples=[{"scan": 21, "plan": 4, "end": 51, "sweep": 8}])
-    """Duration of each phase in milliseconds."""
-
-
-class _Incomplete(ApiModel):
-    """Base of the reports of incomplete cleanups and emergency recoveries."""
-
-    success: Literal[False] = Field(default=..., examples=[False])
-    """Whether the request succeeded."""
-    error: str = Field(
-        examples=[
-            (
-                "These processes could not be ended: PID 9012. "
-                "See `failed` for the reasons, then end them manually."
-            )
-        ]
-    )
-    """What happened and what to do about it, for people."""
-    code: Literal["cleanup_incomplete"] = Field(default=..., examples=["cleanup_incomplete"])
-    """Error code, for programs."""
-
-
-class CleanupAnswer(_CleanupFields, Success):
-    """A complete cleanup, or the plan of one in a dry run."""
-
-
-class CleanupIncompleteAnswer(_CleanupFields, _Incomplete):
-    """A cleanup that could not end every orphan."""
-
-
-class _EmergencyReport(_Report):
-    warning: str = Field(examples=["All Chrome browsers have been closed"])
-    """Side effect to be aware of."""
-    cleared: bool = Field(examples=[True])
-    """Whether all sessions and saved states are deleted from the disk; if not, that is retried."""
-
-
-class EmergencyAnswer(_EmergencyReport, Success):
-    """Every Chrome on the machine has ended, except those of other users, which are listed in `failed`."""
-
-
-class EmergencyIncompleteAnswer(_EmergencyReport, _Incomplete):
-    """An emergency recovery that could not end every Chrome, or could not clear the sessions on disk."""
-
-
-class ProcessObject(ApiModel):
-    """A ChromeDriver or Chrome process on the machine, with its verdict."""
-
-    pid: Pid
-    ppid: int = Field(examples=[1])
-    """Process id of the parent."""
-    name: str = Field(examples=["chromedriver"])
-    """Name of the program."""
-    role: Role = Field(examples=["driver"])
-    """Role of the process in its browser."""
-    verdict: Verdict = Field(examples=["orphan"])
-    """What a cleanup does with it: an `orphan` is ended, `protected` and `foreign` are left alone."""
-    reason: str = Field(examples=["ChromeDriver without a session"])
-    """Reason for the verdict, for people."""
-    session_id: str | None = Field(examples=[None])
-    """Session that it belongs to; null if it belongs to none."""
-    memory_mb: float | None = Field(examples=[18.7])
-    """Its memory, in units of 1,000,000 bytes."""
-    age_s: float = Field(examples=[3600.5])
-    """Seconds since it started."""
-
-
-class ProcessList(Success):
-    """Every ChromeDriver and Chrome process on the machine."""
-
-    processes: list[ProcessObject]
-    """The processes, sorted by pid."""
-
-
-class ServiceHealth(ApiModel):
-    """Whether the service can hand out browsers."""
+class _Health(ApiModel):
+    """Base of the answers to health checks of the service."""
 
     success: bool = Field(examples=[True])
     """Whether the service is healthy."""
@@ -391,8 +355,18 @@ class ServiceHealth(ApiModel):
     """Seconds since the service started."""
     timestamp: Timestamp
     """Current time of the service."""
-    reason: str = Field(default="", examples=["the service is stopping"])
-    """Why the service is unhealthy; absent if it is healthy."""
+
+
+class ServiceHealth(_Health):
+    """The service can hand out browsers."""
+
+
+class ServiceUnhealthy(_Health):
+    """The service cannot hand out browsers; `reason` says why."""
+
+    status_code = 503
+    reason: str = Field(examples=["the service is stopping"])
+    """Why the service is unhealthy."""
 
 
 class ServiceReady(Success):
@@ -405,18 +379,25 @@ class ServiceReady(Success):
 
 
 class ServiceNotReady(ApiModel):
-    """The service accepts no new sessions."""
+    """The service is draining or stopping, and accepts no new sessions."""
+
+    status_code = ShuttingDown.status
+    header_meanings = {"Retry-After": RETRY_AFTER}
 
     success: Literal[False] = Field(default=..., examples=[False])
     """Whether new sessions are accepted."""
-    status: Literal["draining", "stopping"] = Field(default=..., examples=["draining"])
-    """What the service does instead."""
-    active_sessions: int = Field(examples=[3])
-    """Number of sessions that are left."""
     error: str = Field(examples=["The service is draining and accepts no new sessions; use another one"])
     """What happened and what to do about it, for people."""
     code: Literal["shutting_down"] = Field(default=..., examples=["shutting_down"])
     """Error code, for programs."""
+    status: Literal["draining", "stopping"] = Field(default=..., examples=["draining"])
+    """What the service does instead."""
+    active_sessions: int = Field(examples=[3])
+    """Number of sessions that are left."""
+
+    def headers(self) -> dict[str, str]:
+        """Return when to retry."""
+        return {"Retry-After": str(ShuttingDown.retry_after_s)}
 
 
 class DrainAnswer(Success):

@@ -12,7 +12,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any
 
-from drover.api.serializers import granted_json, ignored_json
+from drover.api.answers import GrantedLease, IgnoredObject
 from drover.api.session_requests import (
     LEASE_TOKEN,
     MAX_BODY_WITH_EXTENSIONS_BYTES,
@@ -312,7 +312,9 @@ def _new_session(acquired: Acquired, addresses: Addresses) -> dict[str, Any]:
         if session.running and session.running.bidi_url:
             capabilities["webSocketUrl"] = addresses.bidi(session.socket_secret)
     if acquired.lease is not None:
-        capabilities["drover:lease"] = granted_json(acquired.lease)
+        capabilities["drover:lease"] = GrantedLease.filled(acquired.lease).json_object()
     if session.capabilities.ignored:
-        capabilities["drover:ignored"] = ignored_json(session.capabilities)
+        capabilities["drover:ignored"] = [
+            IgnoredObject.filled(one).json_object() for one in session.capabilities.ignored
+        ]
     return {"sessionId": session.session_id, "capabilities": capabilities}

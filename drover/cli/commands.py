@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, TextIO
 
-from drover.api.reports import cleanup_json, processes_json
+from drover.api.reports import ProcessList, cleanup_answer
 from drover.cli import doctor
 from drover.cli.doctor import Check, Status
 from drover.cli.grid_checks import judge_grid
@@ -101,7 +101,7 @@ def _cleanup(settings: Settings, *, dry_run: bool, as_json: bool) -> int:
         answer = _ask(settings, "POST", f"/cleanup_orphaned_processes{query}")
     else:
         report = _cleaner_alone(settings).cleanup(Trigger.PERSON, dry_run=dry_run)
-        answer = cleanup_json(report, active_sessions=0)
+        answer = cleanup_answer(report, active_sessions=0).json_object()
     _print(json.dumps(answer) if as_json else _cleanup_text(answer))
     return DONE if answer.get("success") else INCOMPLETE
 
@@ -110,7 +110,7 @@ def _processes(settings: Settings, *, as_json: bool) -> int:
     if _is_running(settings):
         answer = _ask(settings, "GET", "/processes")
     else:
-        answer = processes_json(_cleaner_alone(settings).survey())
+        answer = ProcessList.of(_cleaner_alone(settings).survey()).json_object()
     _print(json.dumps(answer) if as_json else _process_table(answer))
     return DONE
 

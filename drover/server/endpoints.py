@@ -24,12 +24,12 @@ from drover.net.asgi import Application
 from drover.net.request_log import RequestLog
 from drover.net.request_threads import RequestThreads
 from drover.server.session_parts import SessionParts
-from drover.web import dashboard, docs, process_routes, service_routes, session_routes
 from drover.web.disconnects import DisconnectWatch
 from drover.web.error_handlers import handle_failures
 from drover.web.metrics import Metrics
 from drover.web.overview import Overview
 from drover.web.rest_application import RestApplication
+from drover.web.route_table import REST_ROUTES, document
 from drover.web.segments import SEGMENT_CONVERTERS
 from drover.web.services import Services, offer
 
@@ -111,7 +111,7 @@ class Endpoints:
         app.url_map.strict_slashes = False
         app.url_map.merge_slashes = False
         app.url_map.converters |= SEGMENT_CONVERTERS
-        for routes in (session_routes, process_routes, service_routes, docs, dashboard):
+        for routes in REST_ROUTES:
             app.register_blueprint(routes.blueprint)
         handle_failures(app)
         offer(app.extensions, self._services())
@@ -129,6 +129,7 @@ class Endpoints:
             self._metrics,
             self._port_trouble,
             time.monotonic(),
+            document,
         )
 
 

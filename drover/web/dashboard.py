@@ -6,9 +6,8 @@ import mimetypes
 
 from flask import Blueprint, Response, make_response, render_template
 
-from drover.api.validation import Nothing
 from drover.core.version import VERSION
-from drover.web.request_parsing import read_query
+from drover.web.rest_routes import RestRoutes
 from drover.web.services import services
 
 # With Trusted Types the browser refuses to turn text into markup, even if a script tries to.
@@ -22,19 +21,24 @@ CONTENT_SECURITY_POLICY = (
 # text; browsers do not run modules of that type.
 mimetypes.add_type("text/javascript", ".js")
 
-blueprint = Blueprint(
-    "dashboard", __name__, static_folder="static", static_url_path="/static", template_folder="templates"
+routes = RestRoutes(
+    "Service",
+    Blueprint(
+        "dashboard", __name__, static_folder="static", static_url_path="/static", template_folder="templates"
+    ),
 )
 
 
-@blueprint.get("/")
+@routes.get("/", media_type="text/html")
 def dashboard() -> Response:
-    """Return the page; its content arrives over `/events`."""
-    read_query(Nothing)
+    """Show the dashboard.
+
+    Live view of sessions, processes and recent events.
+    """
     return make_response(render_template("dashboard.html", version=VERSION, port=services().settings.port))
 
 
-@blueprint.after_request
+@routes.blueprint.after_request
 def protect(response: Response) -> Response:
     """Add headers that forbid content from other hosts and framing.
 

@@ -1,22 +1,21 @@
-"""The HTTP contract as an OpenAPI document, and as a page on which it can be read and tried."""
+"""The routes of the OpenAPI document, and of the page on which it can be read and tried."""
 
 from __future__ import annotations
 
-from functools import cache
-from typing import Any
-
 from flask import Blueprint, Response, jsonify, make_response, render_template
-from openapi_pydantic import Info, OpenAPI, PathItem, Server, Tag
-from openapi_pydantic.util import construct_open_api_with_schema_class
 
-from drover.api.validation import Nothing
-from drover.core.version import VERSION
-from drover.web.request_parsing import read_query
-from drover.web.route_descriptions import extensions, operation
-from drover.web.route_table import ROUTES
+from drover.web.rest_routes import RestRoutes
+from drover.web.services import services
 
-blueprint = Blueprint(
-    "docs", __name__, template_folder="templates", static_folder="static/docs", static_url_path="/docs/assets"
+routes = RestRoutes(
+    "Service",
+    Blueprint(
+        "docs",
+        __name__,
+        template_folder="templates",
+        static_folder="static/docs",
+        static_url_path="/docs/assets",
+    ),
 )
 
 # Swagger UI does not work with this policy: it sets inline styles (swagger-api/swagger-ui#10655).
@@ -26,59 +25,23 @@ _PAGE_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
-_TAGS = {
-    "Sessions": "Chrome sessions: get, check, lease, close.",
-    "Processes": "The ChromeDriver and Chrome processes on this machine.",
-    "Service": "The service itself.",
-    "Attach": "Endpoints for WebDriver, CDP and BiDi clients.",
-    "Streams": "Connections that stay open.",
-}
-_DESCRIPTION = """Chrome sessions over HTTP, kept alive, with nothing left behind.
-
-Times are in UTC in RFC 3339 format. Durations are in seconds, except fields whose name ends in `_ms`. A
-failed request gets `success` false, a message in `error`, and a `code`. Every response has an `X-Request-ID`,
-which its lines in the log name. Unknown fields and parameters are refused by name."""
-_SECURITY_SCHEMES = {
-    "bearer": {"type": "http", "scheme": "bearer", "description": "DROVER_API_TOKEN, if it is set"},
-    "basic": {"type": "http", "scheme": "basic", "description": "The token as password, with any user name"},
-}
 
 
-@blueprint.get("/openapi.json")
+@routes.get("/openapi.json", media_type="application/json")
 def openapi_json() -> Response:
-    """Return the OpenAPI document."""
-    read_query(Nothing)
-    return jsonify(document())
+    """Get this document.
+
+    OpenAPI 3.1, generated from the models that validate requests.
+    """
+    return jsonify(services().document())
 
 
-@blueprint.get("/docs")
+@routes.get("/docs", media_type="text/html")
 def docs_page() -> Response:
-    """Return the page that shows the document."""
-    read_query(Nothing)
+    """Show this document as a page on which routes can be tried.
+
+    The page loads nothing from the internet.
+    """
     page = make_response(render_template("docs.html"))
     page.headers.update(_PAGE_HEADERS)
     return page
-
-
-@cache
-def document() -> dict[str, Any]:
-    """Return the OpenAPI 3.1 document; it contains no values of the settings."""
-    paths: dict[str, dict[str, Any]] = {}
-    for route in ROUTES:
-        paths.setdefault(route.path, {})[route.method] = operation(route)
-    skeleton = OpenAPI(
-        openapi="3.1.0",
-        info=Info(title="Drover", version=VERSION, description=_DESCRIPTION),
-        servers=[Server(url="/")],
-        tags=[Tag(name=name, description=meaning) for name, meaning in _TAGS.items()],
-        security=[{}, {"bearer": []}, {"basic": []}],
-        paths={path: PathItem.model_validate(methods) for path, methods in paths.items()},
-    )
-    whole = construct_open_api_with_schema_class(skeleton)
-    built: dict[str, Any] = whole.model_dump(
-        mode="json", by_alias=True, exclude_none=True, exclude_unset=True
-    )
-    for route in ROUTES:
-        built["paths"][route.path][route.method] |= extensions(route)
-    built["components"]["securitySchemes"] = _SECURITY_SCHEMES
-    return built

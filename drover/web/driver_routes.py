@@ -208,7 +208,6 @@ DRIVER_ROUTES = (
         {101: ResponseDescription("The WebSocket is open.")},
         errors=_UNAVAILABLE,
         stays_open=True,
-        is_open=True,
     ),
     RouteDescription(
         "get",
@@ -220,7 +219,6 @@ DRIVER_ROUTES = (
         {101: ResponseDescription("The WebSocket is open.")},
         errors=_UNAVAILABLE,
         stays_open=True,
-        is_open=True,
     ),
     RouteDescription(
         "get",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from drover.api.reports import process_json
-from drover.api.serializers import session_json
+from drover.api.answers import SessionObject
+from drover.api.reports import ProcessObject
 from drover.net.addresses import Addresses
 from drover.processes.host.memory import machine_memory
 from drover.sessions.pool.session import Session
@@ -45,7 +45,7 @@ class Overview:
 
     def processes(self) -> list[dict[str, object]]:
         """Return every Chrome-like process on the machine with its verdict; reads the process table."""
-        return [process_json(judgement) for judgement in self._cleaner.survey().judgements]
+        return [ProcessObject.of(judgement).json_object() for judgement in self._cleaner.survey().judgements]
 
     def capacity(self) -> dict[str, object]:
         """Return the load of the service and of the machine's memory."""
@@ -66,4 +66,6 @@ class Overview:
     ) -> tuple[Session, Mapping[str, object]]:
         # Sessions are immutable, so the same object has the same JSON.
         same = known is not None and known[0] is session
-        return known if known and same else (session, session_json(session, self._addresses))
+        return (
+            known if known and same else (session, SessionObject.of(session, self._addresses).json_object())
+        )

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from http import HTTPStatus
+from flask import Blueprint
 
-from flask import Blueprint, Response, jsonify
-
-from drover.api.reports import cleanup_json, emergency_json, processes_json
-from drover.api.validation import Nothing, Strict
-from drover.core.errors import CleanupIncomplete
-from drover.web.request_parsing import read_body, read_query
+from drover.api.reports import (
+    CleanupAnswer,
+    CleanupIncompleteAnswer,
+    EmergencyAnswer,
+    EmergencyIncompleteAnswer,
+    ProcessList,
+    cleanup_answer,
+    emergency_answer,
+)
+from drover.api.validation import Strict
+from drover.web.rest_routes import RestRoutes
 from drover.web.services import request_deadline, services
 from process_cleanup import Trigger
 
-blueprint = Blueprint("maintenance", __name__)
+routes = RestRoutes("Processes", Blueprint("maintenance", __name__))
 
 
 class CleanupQuery(Strict):
@@ -23,35 +28,40 @@ class CleanupQuery(Strict):
     """Change nothing; only report what a cleanup would do."""
 
 
-@blueprint.post("/cleanup_orphaned_processes")
-def cleanup_orphaned_processes() -> Response:
-    """End orphans and spare what sessions use."""
-    query = read_query(CleanupQuery)
-    read_body(Nothing)
+@routes.post(
+    "/cleanup_orphaned_processes",
+    confirm="This ends orphaned processes, including ChromeDrivers of other programs. Try dry_run first.",
+)
+def cleanup_orphaned_processes(query: CleanupQuery) -> CleanupAnswer | CleanupIncompleteAnswer:
+    """End orphaned processes.
+
+    Ends the ChromeDriver and Chrome processes that belong to no session, spares everything in use, and
+    removes orphaned session folders.
+    """
     report = services().cleaner.cleanup(Trigger.PERSON, dry_run=query.dry_run, deadline=request_deadline())
-    response = jsonify(cleanup_json(report, _active_sessions()))
-    response.status_code = CleanupIncomplete.status if report.failed else HTTPStatus.OK
-    return response
+    return cleanup_answer(report, _active_sessions())
 
 
-@blueprint.post("/emergency_recovery")
-def emergency_recovery() -> Response:
-    """End every Chrome on the machine and clear every session."""
-    read_query(Nothing)
-    read_body(Nothing)
-    report = services().emergency.run(request_deadline())
-    body = emergency_json(report, _active_sessions())
-    response = jsonify(body)
-    response.status_code = HTTPStatus.OK if body["success"] else CleanupIncomplete.status
-    return response
+@routes.post(
+    "/emergency_recovery",
+    confirm="This closes EVERY Chrome on this machine, including the one that shows this page.",
+)
+def emergency_recovery() -> EmergencyAnswer | EmergencyIncompleteAnswer:
+    """End every Chrome on the machine.
+
+    Last resort: ends ALL ChromeDriver and Chrome processes on the machine, including your own browser, and
+    clears every session.
+    """
+    return emergency_answer(services().emergency.run(request_deadline()), _active_sessions())
 
 
-@blueprint.get("/processes")
-def list_processes() -> Response:
-    """Return every Chrome and ChromeDriver process with its verdict."""
-    read_query(Nothing)
-    plan = services().cleaner.survey()
-    return jsonify(processes_json(plan))
+@routes.get("/processes")
+def list_processes() -> ProcessList:
+    """List every Chrome and ChromeDriver process.
+
+    Each with its verdict, which decides what a cleanup does, and the reason.
+    """
+    return ProcessList.of(services().cleaner.survey())
 
 
 def _active_sessions() -> int:

@@ -24,6 +24,7 @@ from drover.core.errors import (
     Unauthorized,
     UnsupportedMediaType,
 )
+from drover.net import access
 
 JSON = "application/json"
 OF_ALL_ROUTES: tuple[type[DroverError], ...] = (
@@ -84,7 +85,6 @@ class RouteDescription:
         confirm: What the user must confirm before trying it on the page; None if nothing can be lost.
         stays_open: Whether it is a stream or a WebSocket.
         speaks_w3c: Whether its errors have the form of W3C WebDriver.
-        is_open: Whether it needs no token.
     """
 
     method: str
@@ -101,7 +101,11 @@ class RouteDescription:
     confirm: str | None = None
     stays_open: bool = False
     speaks_w3c: bool = False
-    is_open: bool = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it needs no token."""
+        return access.is_open(self.path)
 
 
 def operation(route: RouteDescription) -> Operation:

@@ -4,81 +4,91 @@ from __future__ import annotations
 
 import time
 from datetime import datetime, timezone
-from http import HTTPStatus
 
-from flask import Blueprint, Response, jsonify
+from flask import Blueprint, Response
 
-from drover.api.validation import Nothing
-from drover.core.errors import ShuttingDown
-from drover.core.logs import rfc3339
+from drover.api.answers import DrainAnswer, ServiceHealth, ServiceNotReady, ServiceReady, ServiceUnhealthy
+from drover.core.log_context import naming_request
 from drover.core.version import VERSION
 from drover.web.metrics import CONTENT_TYPE
-from drover.web.request_parsing import read_body, read_query
+from drover.web.rest_routes import RestRoutes
 from drover.web.services import Readiness, services
 
-blueprint = Blueprint("service", __name__)
+routes = RestRoutes("Service", Blueprint("service", __name__))
 
 
-@blueprint.get("/health")
-def health() -> Response:
-    """Return whether the service can hand out browsers, and how many places are used."""
-    read_query(Nothing)
+@routes.get("/health")
+def health() -> ServiceHealth | ServiceUnhealthy:
+    """Check whether browsers can be handed out.
+
+    The only route that needs no token.
+    """
     places = services().sessions
     sessions = places.sessions()
     reason = services().unavailable
-    response = jsonify(
-        success=not reason,
-        status="unhealthy" if reason else "healthy",
-        service="drover",
-        version=VERSION,
-        active_sessions=len(sessions),
-        max_sessions=places.max_sessions,
-        session_capacity=f"{len(sessions)}/{places.max_sessions}",
-        warm=places.warm_count(),
-        persistent_sessions=sum(1 for session in sessions if session.key is not None),
-        uptime_s=round(time.monotonic() - services().started, 1),
-        timestamp=rfc3339(datetime.now(timezone.utc)),
-        **({"reason": reason} if reason else {}),
-    )
-    response.status_code = HTTPStatus.SERVICE_UNAVAILABLE if reason else HTTPStatus.OK
-    return response
+    values: dict[str, object] = {
+        "success": not reason,
+        "status": "unhealthy" if reason else "healthy",
+        "service": "drover",
+        "version": VERSION,
+        "active_sessions": len(sessions),
+        "max_sessions": places.max_sessions,
+        "session_capacity": f"{len(sessions)}/{places.max_sessions}",
+        "warm": places.warm_count(),
+        "persistent_sessions": sum(1 for session in sessions if session.key is not None),
+        "uptime_s": round(time.monotonic() - services().started, 1),
+        "timestamp": datetime.now(timezone.utc),
+    }
+    if reason:
+        return ServiceUnhealthy.model_validate(values | {"reason": reason})
+    return ServiceHealth.model_validate(values)
 
 
-@blueprint.get("/ready")
-def ready() -> Response:
-    """Return whether new sessions are accepted."""
-    read_query(Nothing)
-    readiness = services().readiness
-    known = {"status": readiness.value, "active_sessions": _active_sessions()}
+@routes.get("/ready")
+def ready() -> ServiceReady | ServiceNotReady:
+    """Check whether new sessions are accepted.
+
+    For load balancers and readiness probes. 503 says nothing about the sessions that exist: in a drain they
+    go on.
+    """
+    readiness, sessions = services().readiness, _active_sessions()
     if readiness is Readiness.READY:
-        return jsonify(success=True, **known)
-    refusal = ShuttingDown(f"The service is {readiness.value} and accepts no new sessions; use another one")
-    response = jsonify(success=False, error=refusal.message, code=refusal.code, **known)
-    response.status_code = refusal.status
-    response.headers["Retry-After"] = str(refusal.retry_after_s)
-    return response
+        return ServiceReady(success=True, status="ready", active_sessions=sessions)
+    error = f"The service is {readiness.value} and accepts no new sessions; use another one"
+    return ServiceNotReady(
+        success=False,
+        error=naming_request(error),
+        code="shutting_down",
+        status=readiness.value,
+        active_sessions=sessions,
+    )
 
 
-@blueprint.post("/drain")
-def drain() -> Response:
-    """Accept no new sessions, and stop the service when the present ones have ended."""
-    read_query(Nothing)
-    read_body(Nothing)
+@routes.post("/drain", confirm="This stops the service when its sessions have ended.")
+def drain() -> DrainAnswer:
+    """Let the sessions end, then stop the service.
+
+    Accepts no new sessions from now on. A session with a key that was not used for 30 s is closed and its
+    state is kept; the others go on until they end, at most for `DROVER_DRAIN_TIMEOUT`. Then the service
+    stops. Returns immediately; a second call changes nothing.
+    """
     remaining_s = round(services().drain.begin(), 1)
     sessions = _active_sessions()
-    return jsonify(
+    return DrainAnswer(
         success=True,
         message=f"Draining: {sessions} sessions go on for at most {remaining_s:g} s; then the service stops",
-        status=Readiness.DRAINING.value,
+        status="draining",
         active_sessions=sessions,
         remaining_s=remaining_s,
     )
 
 
-@blueprint.get("/metrics")
+@routes.get("/metrics", media_type="text/plain")
 def metrics() -> Response:
-    """Return the metrics for Prometheus."""
-    read_query(Nothing)
+    """Get metrics for Prometheus.
+
+    Counters since the start and current gauges. It calls no browser.
+    """
     return Response(services().metrics.exposition(), content_type=CONTENT_TYPE)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from enum import Enum
@@ -39,6 +39,7 @@ class Services:
     Args:
         port_trouble: Returns which address of the service refuses connections, or None.
         started: When the service started, on the monotonic clock.
+        document: Returns the OpenAPI document.
     """
 
     settings: Settings
@@ -51,6 +52,7 @@ class Services:
     metrics: Metrics
     port_trouble: Callable[[], str | None]
     started: float
+    document: Callable[[], Mapping[str, object]]
 
     @property
     def unavailable(self) -> str | None:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from http import HTTPStatus
+from flask import Blueprint, Response, request
 
-from flask import Blueprint, Response, jsonify, request, url_for
-
-from drover.api.serializers import granted_json, recovery_json, session_json
+from drover.api.answers import (
+    GrantedLease,
+    LeaseAnswer,
+    LeaseEnded,
+    SessionAnswer,
+    SessionClosedAnswer,
+    SessionCreated,
+    SessionList,
+    SessionObject,
+)
 from drover.api.session_requests import (
     LEASE_TOKEN,
     CloseQuery,
@@ -17,64 +24,93 @@ from drover.api.session_requests import (
     request_of,
     selected,
 )
-from drover.api.validation import Nothing
-from drover.core.errors import InvalidRequest
+from drover.core.errors import (
+    AtCapacity,
+    BrowserUnavailable,
+    CleanupIncomplete,
+    ForbiddenCapability,
+    InvalidRequest,
+    KeyConflict,
+    RecoveryFailed,
+    SessionInUse,
+    SessionNotFound,
+    ShuttingDown,
+    StorageUnavailable,
+)
 from drover.sessions.pool.acquire_request import Acquired
-from drover.web.request_parsing import read_body, read_query
+from drover.web.rest_routes import RestRoutes
 from drover.web.services import own_addresses, request_deadline, services
 
-blueprint = Blueprint("sessions", __name__)
+routes = RestRoutes("Sessions", Blueprint("sessions", __name__))
+_TOKEN = {LEASE_TOKEN: "Token of the lease that the client holds"}
+_UNAVAILABLE = (BrowserUnavailable, RecoveryFailed, ShuttingDown, StorageUnavailable)
 
 
-@blueprint.post("/sessions")
-def acquire_session() -> Response:
-    """Get or create a session."""
-    read_query(Nothing)
-    body = read_body(SessionRequest)
+@routes.post(
+    "/sessions",
+    errors=(ForbiddenCapability, SessionInUse, KeyConflict, CleanupIncomplete, AtCapacity, *_UNAVAILABLE),
+    short={"session_id": "first", "url": "https://example.org/"},
+    headers=_TOKEN,
+)
+def acquire_session(body: SessionRequest) -> SessionAnswer | SessionCreated:
+    """Get or create a session.
+
+    Finds the session with this id or key, checks it and recovers it if it is dead; creates it if there is
+    none. Concurrent requests with the same id or key get the same browser. Every field is optional.
+    """
     checked = services().capability_policy.check(body.capabilities or {})
     wanted = request_of(body, checked, request.headers.get(LEASE_TOKEN))
-    return _handed_over(services().manager.acquire(wanted, request_deadline()))
+    return SessionAnswer.of(services().manager.acquire(wanted, request_deadline()), own_addresses())
 
 
-@blueprint.get("/sessions")
-def list_sessions() -> Response:
-    """Return all sessions, or those that are asked for, as currently known; 304 if the client has them."""
-    query = read_query(ListQuery)
+@routes.get("/sessions", has_tag=True)
+def list_sessions(query: ListQuery) -> SessionList:
+    """List all sessions.
+
+    Returns what is currently known, or a part of it. It calls no browser and never waits for one.
+    """
     sessions = services().sessions.sessions()
     limit = services().sessions.max_sessions
     page, following = selected(sessions, query)
-    response = jsonify(
+    addresses = own_addresses()
+    return SessionList(
         success=True,
         active_sessions=len(sessions),
         max_sessions=limit,
         session_capacity=f"{len(sessions)}/{limit}",
-        sessions=[session_json(session, own_addresses()) for session in page],
+        sessions=[SessionObject.of(session, addresses) for session in page],
         **({"next": following} if query.limit is not None else {}),
     )
-    response.add_etag()
-    response.make_conditional(request)
-    return response
 
 
-@blueprint.get("/sessions/<session_id>")
-def look_at_session(session_id: str) -> Response:
-    """Check a session and recover it if it is dead; never create one."""
-    query = read_query(LookQuery)
+@routes.get("/sessions/{session_id}", errors=(SessionNotFound, CleanupIncomplete, *_UNAVAILABLE))
+def look_at_session(session_id: str, query: LookQuery) -> SessionAnswer:
+    """Check a session, and recover it if it is dead.
+
+    The same as a retrieval by POST, but it never creates a session and does not count as activity.
+    """
     if query.recover:
-        return _handed_over(services().manager.check(session_id, request_deadline()))
+        return SessionAnswer.of(services().manager.check(session_id, request_deadline()), own_addresses())
     session = services().manager.report(session_id, request_deadline())
-    return _handed_over(Acquired(session, created=False, recovery=None))
+    return SessionAnswer.of(Acquired(session, created=False, recovery=None), own_addresses())
 
 
-@blueprint.delete("/sessions/<session_id>")
-def close_session(session_id: str) -> Response:
-    """Close a session; its processes are gone when this returns."""
-    query = read_query(CloseQuery)
-    read_body(Nothing)
+@routes.delete(
+    "/sessions/{session_id}",
+    errors=(SessionNotFound, CleanupIncomplete, ShuttingDown, StorageUnavailable),
+    confirm="This closes the browser and removes its profile.",
+)
+def close_session(session_id: str, query: CloseQuery) -> SessionClosedAnswer:
+    """Close a session.
+
+    Returns when all processes of the session were verified to be gone and its profile is removed. What was
+    kept for its key is deleted too, unless `keep=true`; the end of a WebDriver session keeps it. If the
+    deletion cannot be written to disk, the session stays listed as closing until it is.
+    """
     if query.keep and services().sessions.get(session_id).key is None:
         raise InvalidRequest(f"Session {session_id} has no key to keep its state for. Omit keep=true.")
     services().manager.close(session_id, request_deadline(), keep=query.keep)
-    return jsonify(
+    return SessionClosedAnswer(
         success=True,
         message=f"Session {session_id} closed",
         session_id=session_id,
@@ -82,45 +118,46 @@ def close_session(session_id: str) -> Response:
     )
 
 
-@blueprint.post("/sessions/<session_id>/lease")
-def lease_session(session_id: str) -> Response:
-    """Lease a session, or renew the lease whose token is sent."""
-    read_query(Nothing)
-    body = read_body(LeaseRequest)
+@routes.post(
+    "/sessions/{session_id}/lease",
+    errors=(SessionNotFound, SessionInUse, StorageUnavailable),
+    short={"ttl": 60},
+    headers=_TOKEN,
+)
+def lease_session(session_id: str, body: LeaseRequest) -> LeaseAnswer:
+    """Lease a session, or renew its lease.
+
+    A leased session is not handed to any other client, not evicted, and not closed when idle. Send the token
+    of the lease to renew it.
+    """
     token = request.headers.get(LEASE_TOKEN)
     lease = services().manager.lease(session_id, body.ttl, body.holder, token, request_deadline())
-    return jsonify(success=True, lease=granted_json(lease))
+    return LeaseAnswer(success=True, lease=GrantedLease.filled(lease))
 
 
-@blueprint.delete("/sessions/<session_id>/lease")
-def end_lease(session_id: str) -> Response:
-    """Release a lease."""
-    read_query(Nothing)
-    read_body(Nothing)
+@routes.delete(
+    "/sessions/{session_id}/lease",
+    errors=(SessionNotFound, SessionInUse, StorageUnavailable),
+    headers=_TOKEN,
+)
+def end_lease(session_id: str) -> LeaseEnded:
+    """Release a lease.
+
+    Does nothing if the session is not leased.
+    """
     services().manager.end_lease(session_id, request.headers.get(LEASE_TOKEN), request_deadline())
-    return jsonify(success=True, message=f"Lease of session {session_id} released", session_id=session_id)
+    return LeaseEnded(success=True, message=f"Lease of session {session_id} released", session_id=session_id)
 
 
-@blueprint.get("/sessions/<session_id>/screenshot")
+@routes.get(
+    "/sessions/{session_id}/screenshot",
+    errors=(SessionNotFound, CleanupIncomplete, *_UNAVAILABLE),
+    media_type="image/png",
+)
 def take_screenshot(session_id: str) -> Response:
-    """Return a screenshot of the page in the foreground."""
-    read_query(Nothing)
+    """Take a screenshot of the page in the foreground.
+
+    Checks the session first, and recovers it if it is dead.
+    """
     screenshot = services().manager.screenshot(session_id, request_deadline())
     return Response(screenshot, mimetype="image/png", headers={"Cache-Control": "no-store"})
-
-
-def _handed_over(acquired: Acquired) -> Response:
-    session = acquired.session
-    response = jsonify(
-        success=True,
-        created=acquired.created,
-        recovered=acquired.recovery is not None,
-        recovery=recovery_json(acquired.recovery),
-        session=session_json(session, own_addresses()),
-        session_id=session.session_id,
-        **({"lease": granted_json(acquired.lease)} if acquired.lease else {}),
-    )
-    if acquired.created:
-        response.status_code = HTTPStatus.CREATED
-        response.headers["Location"] = url_for("sessions.look_at_session", session_id=session.session_id)
-    return response

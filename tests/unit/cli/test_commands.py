@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from drover.api.reports import cleanup_json
+from drover.api.reports import cleanup_answer
 from drover.cli import commands
 from drover.cli.doctor import Check, Status
 from drover.core.errors import StartRefused
@@ -277,7 +277,7 @@ def test_a_running_instance_is_called_with_the_token(
 def test_processes_that_a_running_instance_could_not_end_are_printed(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    body = json.dumps(cleanup_json(STUBBORN, active_sessions=3)).encode()
+    body = json.dumps(cleanup_answer(STUBBORN, active_sessions=3).json_object()).encode()
     with instance(home, monkeypatch, 500, body) as asked:
         assert commands.run(["cleanup", "--dry-run"], never) == 1
     assert asked == ["POST /cleanup_orphaned_processes?dry_run=true None"]
