@@ -1,10 +1,12 @@
-"""Random faults in ChromeDrivers, browsers, renderers and the service, under clients at every endpoint.
+"""Random faults in browsers, the service and the machine, under clients at every endpoint.
 
     python bench/chaos.py [--seconds 300] [--seed N] [--clients 8]
 
 Each client has its own session and uses it through all endpoints by turns. The run passes if no session is
-lost, no unrelated process ends, every answer is one of the contract and comes in time, and nothing is left at
-the end. The seed is printed, so that a run can be repeated. The exit status is 0 if the run passed. Linux.
+lost, no unrelated process ends, every answer is one of the contract and comes in time, every stop of the
+service is orderly, and nothing is left at the end. The seed is printed, so that a run can be repeated. The
+exit status is 0 if the run passed. Linux; a full disk needs root, and missing threads need a cgroup that can
+be written.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -32,6 +34,16 @@ import requests
 from websockets.exceptions import InvalidStatus, WebSocketException
 from websockets.sync.client import connect
 
+from bench.lasting_faults import (
+    LastingFault,
+    full,
+    locked_database,
+    no_threads,
+    own_disk,
+    pids_controller,
+    unread_log,
+)
+from tests.acceptance.disks import Disk
 from tests.acceptance.faults import browsers, drivers
 from tests.acceptance.foreign_programs import unrelated_processes
 from tests.acceptance.service import Json, Service, running
@@ -43,6 +55,8 @@ REST_S: Final = (0.02, 0.3)
 FAULT_EVERY_S: Final = (0.5, 4.0)
 SERVICE_FAULT_ONE_IN: Final = 20
 """One in this many faults hits the service itself."""
+LASTING_FAULT_ONE_IN: Final = 8
+LASTING_S: Final = (3.0, 10.0)
 PAGE: Final = "data:text/html,<title>chaos</title><p>here"
 # The statuses a client may get for its own session while everything around it dies.
 REST_ANSWERS: Final = {HTTPStatus.OK, HTTPStatus.SERVICE_UNAVAILABLE}
@@ -138,7 +152,9 @@ class Client:
         # Whether it is gone is unknown until there is an answer.
         self._is_there = False
         answer = self._request("DELETE", f"/sessions/{self.session_id}")
-        self._check("DELETE /sessions/{id}", answer, {HTTPStatus.OK})
+        # 503: it is closed, but its deletion is not on disk yet; 404: an earlier request has deleted it.
+        allowed = {HTTPStatus.OK, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.NOT_FOUND}
+        self._check("DELETE /sessions/{id}", answer, allowed)
 
     def _webdriver_session(self) -> None:
         options = {"capabilities": {"alwaysMatch": {"webSocketUrl": True}}}
@@ -225,12 +241,20 @@ class FaultInjector:
         service: The service under test.
         chance: Chooses the fault and its victim.
         findings: Counts the faults.
+        lasting: The faults that last, by name.
     """
 
-    def __init__(self, service: Service, chance: random.Random, findings: Findings) -> None:
+    def __init__(
+        self,
+        service: Service,
+        chance: random.Random,
+        findings: Findings,
+        lasting: Mapping[str, LastingFault],
+    ) -> None:
         self._service = service
         self._chance = chance
         self._findings = findings
+        self._lasting = lasting
 
     def run(self, seconds: float) -> None:
         """Inject faults for a number of seconds."""
@@ -239,14 +263,34 @@ class FaultInjector:
             time.sleep(self._chance.uniform(*FAULT_EVERY_S))
             if self._chance.randrange(SERVICE_FAULT_ONE_IN) == 0:
                 self._inject_service_fault()
+            elif self._lasting and self._chance.randrange(LASTING_FAULT_ONE_IN) == 0:
+                self._inject_lasting_fault()
             else:
                 self._inject_fault()
 
+    def _inject_lasting_fault(self) -> None:
+        """Begin a fault, and inject others while it lasts, but none that ends the service."""
+        name = self._chance.choice(sorted(self._lasting))
+        end = time.monotonic() + self._chance.uniform(*LASTING_S)
+        self._findings.count(f"fault: {name}")
+        with self._lasting[name](self._service):
+            while time.monotonic() < end:
+                time.sleep(self._chance.uniform(*FAULT_EVERY_S))
+                self._inject_fault()
+
     def _inject_service_fault(self) -> None:
-        if self._chance.choice((signal.SIGKILL, signal.SIGSTOP)) is signal.SIGKILL:
+        number = self._chance.choice((signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP))
+        if number is signal.SIGKILL:
             self._service.kill()
             self._service.start()
             self._findings.count("fault: SIGKILL of the service")
+        elif number is signal.SIGTERM:
+            since = self._service.mark()
+            code = self._service.stop()
+            if code != 0 or "Stopped" not in self._service.messages(since):
+                self._findings.fail(f"the stop was not orderly: {code}, {self._service.messages(since)[-5:]}")
+            self._service.start()
+            self._findings.count("fault: SIGTERM of the service")
         else:
             self._service.process.send_signal(signal.SIGSTOP)
             time.sleep(self._chance.uniform(*FAULT_EVERY_S))
@@ -284,11 +328,28 @@ def lost_sessions(service: Service, clients: list[Client]) -> Iterator[str]:
             yield f"{client.session_id} is not well: {session['health']}, {title.text[:300]}"
 
 
+def lasting_faults(disk: Disk | None) -> dict[str, LastingFault]:
+    """Return the faults that last and that are possible on this machine, by name."""
+    faults: dict[str, LastingFault] = {"locked database": locked_database, "unread log": unread_log}
+    if disk is not None:
+        faults["full disk"] = full(disk)
+    controller = pids_controller()
+    if controller is not None:
+        faults["no threads"] = no_threads(controller)
+    print(f"Lasting faults: {', '.join(sorted(faults))}", flush=True)
+    return faults
+
+
 def run(seconds: float, seed: int, number: int) -> Findings:
     """Run clients and faults, and return the findings."""
     findings, chance = Findings(), random.Random(seed)  # noqa: S311 - to be had again, not to be secret
-    settings = {"max_sessions": 2 * number, "watch_interval": 3, "health_timeout": 1}
-    with unrelated_processes(short_folder()) as unrelated, running(**settings) as service:
+    # The start after a stop finds the sessions again.
+    settings = {"max_sessions": 2 * number, "watch_interval": 3, "health_timeout": 1, "keep_browsers": True}
+    with (
+        unrelated_processes(short_folder()) as unrelated,
+        own_disk(short_folder()) as (folder, disk),
+        running(data_dir=folder / "d", **settings) as service,
+    ):
         clients = [Client(service, one, random.Random(seed + one), findings) for one in range(number)]  # noqa: S311
         for client in clients:
             service.create(session_id=client.session_id, key=f"key of {client.session_id}")
@@ -296,13 +357,15 @@ def run(seconds: float, seed: int, number: int) -> Findings:
         with ThreadPoolExecutor(number) as pool:
             running_clients = [pool.submit(client.run, end) for client in clients]
             try:
-                FaultInjector(service, chance, findings).run(seconds)
+                FaultInjector(service, chance, findings, lasting_faults(disk)).run(seconds)
             finally:
                 end.set()
             for one in running_clients:
                 one.result()
         findings.wrong += lost_sessions(service, clients)
         findings.wrong += [f"{name} was ended" for name, pids in unrelated.items() if living(pids) != pids]
+        findings.wrong += [f"in the log: {line}" for line in service.logs() if line.startswith("Traceback")]
+        service.close_all()
     return findings
 
 

@@ -88,6 +88,12 @@ def _(event: events.GridNodeNotDrained) -> TimelineEntry | None:
     return TimelineEntry("trouble", f"Selenium Grid's node was not told of the drain: {event.error}")
 
 
+@timeline_entry.register(events.UpkeepFailedAgain)
+@timeline_entry.register(events.JobFailedAgain)
+def _(_: Event) -> TimelineEntry | None:
+    return None
+
+
 @timeline_entry.register
 def _(event: events.JobFailed) -> TimelineEntry | None:
     return TimelineEntry("trouble", event.message, event.session_id)

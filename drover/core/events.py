@@ -605,12 +605,27 @@ class GridNodeNotDrained(Event):
 
 @dataclass(frozen=True)
 class UpkeepFailed(Event):
-    """A background task failed; it runs again when it is next due."""
+    """A background task failed; it runs again when it is next due.
+
+    Attributes:
+        unlogged: How often it has failed since the last such line, without a line.
+    """
 
     level = logging.ERROR
-    text = "Background task {task} failed: {error}"
     task: str
     error: str
+    unlogged: int = 0
+
+    @property
+    def message(self) -> str:
+        return f"Background task {self.task} failed: {self.error}{_more(self.unlogged)}"
+
+
+@dataclass(frozen=True)
+class UpkeepFailedAgain(UpkeepFailed):
+    """A background task has failed in the same way within a minute."""
+
+    level = logging.DEBUG
 
 
 @dataclass(frozen=True)
@@ -621,17 +636,30 @@ class JobFailed(Event):
         kind: A `JobKind` of `drover.core.jobs`, as text.
         session_id: Its session; None if it concerns the whole service.
         error: The reason.
+        unlogged: How often it has failed since the last such line, without a line.
     """
 
     level = logging.ERROR
     kind: str
     session_id: str | None
     error: str
+    unlogged: int = 0
 
     @property
     def message(self) -> str:
         of = f" of session {self.session_id}" if self.session_id is not None else ""
-        return f"Background job failed: {self.kind}{of}: {self.error}"
+        return f"Background job failed: {self.kind}{of}: {self.error}{_more(self.unlogged)}"
+
+
+@dataclass(frozen=True)
+class JobFailedAgain(JobFailed):
+    """A background job has failed in the same way within a minute."""
+
+    level = logging.DEBUG
+
+
+def _more(unlogged: int) -> str:
+    return f" (and {unlogged} times since the last such line)" if unlogged else ""
 
 
 @dataclass(frozen=True)

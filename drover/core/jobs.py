@@ -1,7 +1,7 @@
 """Background jobs: at most one of a kind for each session, on a bounded number of threads.
 
-Nobody waits for a job of the background, so its exceptions would be lost: each is logged with its session,
-and counted.
+Nobody waits for a job of the background, so its exceptions would be lost: each is counted, and logged with
+its session. Of those that repeat, one a minute is logged.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from functools import partial
 from typing import Any
 
 from drover.core.errors import DroverError, ShuttingDown
-from drover.core.events import Emit, JobFailed
+from drover.core.events import Emit, JobFailed, JobFailedAgain
+from drover.core.repetitions import Repetitions
 from drover.core.threads import ThreadPool
 
 _logger = logging.getLogger("drover")
@@ -80,6 +81,7 @@ class Jobs:
         self._lock = threading.Lock()
         self._current: dict[Job, Future[Any]] = {}
         self._next: dict[Job, _Next] = {}
+        self._repetitions = Repetitions()
 
     def begin(self, job: Job, call: Callable[[], Any]) -> Future[Any]:
         """Begin a job, or join it if it is already in progress; return its future.
@@ -143,7 +145,7 @@ class Jobs:
         """Return the future, which has failed if its job could not begin; without the lock."""
         if refusal is not None:
             if not isinstance(refusal, ShuttingDown):
-                self._emit(JobFailed(job.kind.value, job.session_id, refusal.message))
+                self._report(job, refusal, refusal.message)
             future.set_exception(refusal)
         return future
 
@@ -153,10 +155,17 @@ class Jobs:
         except Exception as error:
             is_expected = isinstance(error, DroverError)
             reason = str(error) if is_expected else f"{type(error).__name__}: {error}"
-            self._emit(JobFailed(job.kind.value, job.session_id, reason))
+            self._report(job, error, reason)
             if not is_expected:
                 _logger.debug("Stack trace of the failed job", exc_info=error)
             raise
+
+    def _report(self, job: Job, error: Exception, reason: str) -> None:
+        unlogged = self._repetitions.note((job.kind, job.session_id, type(error)))
+        if unlogged is None:
+            self._emit(JobFailedAgain(job.kind.value, job.session_id, reason))
+        else:
+            self._emit(JobFailed(job.kind.value, job.session_id, reason, unlogged))
 
     def _ended(self, job: Job, future: Future[Any]) -> None:
         with self._lock:

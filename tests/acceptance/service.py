@@ -59,6 +59,9 @@ class Service:
     Args:
         folder: A short folder, in which the service runs; its data folder is `d` in it unless that is set.
         settings: Settings by their name in lower case, without the prefix.
+
+    Attributes:
+        reads_log: While it is not set, what the service writes to its log stays unread.
     """
 
     def __init__(self, folder: Path, **settings: object) -> None:
@@ -75,6 +78,8 @@ class Service:
         self._process: subprocess.Popen[str] | None = None
         self._lines: list[str] = []
         self._grown = threading.Condition()
+        self.reads_log = threading.Event()
+        self.reads_log.set()
 
     def start(self) -> Service:
         """Start it and wait until it answers GET /health with 200."""
@@ -246,6 +251,7 @@ class Service:
     def _collect(self, process: subprocess.Popen[str]) -> None:
         assert process.stderr is not None
         for line in process.stderr:
+            self.reads_log.wait()
             with self._grown:
                 self._lines.append(line.rstrip("\r\n"))
                 self._grown.notify_all()

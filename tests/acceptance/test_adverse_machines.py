@@ -9,12 +9,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Final
 
 import psutil
 import pytest
 
+from tests.acceptance.disks import MEGABYTE, Disk
 from tests.acceptance.driver_commands import Driver
 from tests.acceptance.service import Service, expect, expect_error, pids_of
 from tests.acceptance.test_selenium_files import archive
@@ -24,37 +24,6 @@ pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or os.geteuid() != 0 or shutil.which("unshare") is None,
     reason="only root on Linux can mount file systems and create namespaces",
 )
-MEGABYTE: Final = 1_000_000
-
-
-class Disk:
-    """A disk of its own for a data folder; it is resized, so that filling it takes no memory."""
-
-    def __init__(self, mounted: Path) -> None:
-        self.mounted = mounted
-
-    def mount(self) -> None:
-        """Mount it, with room for sessions; skip the test if this machine allows no mounts."""
-        command = ["mount", "-t", "tmpfs", "-o", "size=1000m", "tmpfs", str(self.mounted)]
-        if subprocess.run(command, capture_output=True, check=False).returncode != 0:
-            pytest.skip("this machine allows no mounts")
-
-    def unmount(self) -> None:
-        subprocess.run(["umount", "--lazy", self.mounted], check=True)
-
-    def leave(self, megabytes: int) -> None:
-        """Leave so much room."""
-        found = os.statvfs(self.mounted)
-        used = (found.f_blocks - found.f_bfree) * found.f_frsize
-        self._resize(f"size={used + megabytes * MEGABYTE}")
-
-    def leave_files(self, number: int) -> None:
-        """Leave room for so many files and folders."""
-        found = os.statvfs(self.mounted)
-        self._resize(f"nr_inodes={found.f_files - found.f_ffree + number}")
-
-    def _resize(self, size: str) -> None:
-        subprocess.run(["mount", "-o", f"remount,{size}", self.mounted], check=True)
 
 
 @pytest.fixture
@@ -64,7 +33,8 @@ def disk() -> Iterator[tuple[Service, Disk]]:
     service.data_dir.mkdir()
     disk = Disk(service.data_dir)
     try:
-        disk.mount()
+        if not disk.mount():
+            pytest.skip("this machine allows no mounts")
         try:
             yield service.start(), disk
             service.finish()

@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from drover.core.events import Emit, UpkeepFailed
+from drover.core.events import Emit, UpkeepFailed, UpkeepFailedAgain
+from drover.core.repetitions import Repetitions
 from drover.core.threads import start_thread
 
 STOP_S = 5.0
@@ -23,13 +24,14 @@ class Task:
 
 
 class PeriodicTasks:
-    """A thread that runs tasks until it is stopped; a failed task is logged and runs again when it is due."""
+    """A thread that runs tasks until it is stopped; a failed task runs again when it is due."""
 
     def __init__(self, tasks: Sequence[Task], emit: Emit) -> None:
         self._tasks = tuple(tasks)
         self._emit = emit
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._repetitions = Repetitions()
 
     def start(self) -> None:
         """Start the thread.
@@ -65,4 +67,9 @@ class PeriodicTasks:
         try:
             task.run()
         except Exception as error:  # noqa: BLE001 - one failed task must not stop the others
-            self._emit(UpkeepFailed(task.name, str(error) or type(error).__name__))
+            reason = str(error) or type(error).__name__
+            unlogged = self._repetitions.note((task.name, type(error)))
+            if unlogged is None:
+                self._emit(UpkeepFailedAgain(task.name, reason))
+            else:
+                self._emit(UpkeepFailed(task.name, reason, unlogged))

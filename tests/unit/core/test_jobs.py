@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 
-from drover.core import events
+from drover.core import events, repetitions
 from drover.core.errors import BrowserUnavailable, Overloaded, ShuttingDown
 from drover.core.jobs import Job, JobKind, Jobs
 from drover.core.threads import ThreadPool
@@ -113,6 +115,26 @@ def test_every_exception_is_logged_with_its_session_and_does_not_end_the_thread(
         "Background job failed: watch: OSError: no table",
     ]
     assert jobs.begin(WATCH, lambda: 1).result(TIMEOUT_S) == 1
+
+
+def test_a_job_that_fails_every_second_is_logged_once_a_minute_and_counted_each_time(
+    jobs: Jobs, recorder: EventRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(repetitions, "time", SimpleNamespace(monotonic=lambda: now))
+    for second in range(130):
+        now = float(second)
+        assert jobs.begin(WATCH, lambda: 1 // 0).exception(TIMEOUT_S)
+    line = "Background job failed: watch of session a: ZeroDivisionError: integer division or modulo by zero"
+    logged = [event.message for event in recorder.events if event.level > logging.DEBUG]
+    assert logged == [line, *2 * [f"{line} (and 59 times since the last such line)"]]
+    assert sum(isinstance(event, events.JobFailed) for event in recorder.events) == 130
+
+
+def test_another_error_of_the_same_job_is_logged_at_once(jobs: Jobs, recorder: EventRecorder) -> None:
+    assert jobs.begin(WATCH, lambda: 1 // 0).exception(TIMEOUT_S)
+    assert jobs.begin(WATCH, lambda: int("a")).exception(TIMEOUT_S)
+    assert [event.level for event in recorder.events] == [logging.ERROR, logging.ERROR]
 
 
 def test_a_job_that_failed_runs_again_for_the_next_caller(jobs: Jobs) -> None:

@@ -105,6 +105,8 @@ def test_every_label_value_exists_from_the_start_at_zero(metrics: Metrics) -> No
         (events.GridSlotNotFreed("a", "no"), {"drover_trouble_total": {"part": "grid"}}),
         (events.GridNodeNotDrained("no"), {"drover_trouble_total": {"part": "grid"}}),
         (events.JobFailed("watch", "a", "no"), {"drover_job_failures_total": {"kind": "watch"}}),
+        (events.JobFailedAgain("watch", "a", "no"), {"drover_job_failures_total": {"kind": "watch"}}),
+        (events.UpkeepFailedAgain("watch", "no"), {"drover_trouble_total": {"part": "upkeep"}}),
     ],
     ids=lambda example: type(example).__name__,
 )
