@@ -23,6 +23,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
@@ -70,6 +71,7 @@ class Findings:
 
     done: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
+    log: list[str] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def count(self, what: str) -> None:
@@ -80,7 +82,7 @@ class Findings:
     def fail(self, what: str) -> None:
         """Record a failure."""
         with self._lock:
-            self.wrong.append(what)
+            self.wrong.append(f"{datetime.now(timezone.utc):%H:%M:%S} {what}")
 
 
 class Client:
@@ -159,7 +161,8 @@ class Client:
     def _webdriver_session(self) -> None:
         options = {"capabilities": {"alwaysMatch": {"webSocketUrl": True}}}
         answer = self._request("POST", "/wd/hub/session", json=options)
-        self._check("WebDriver new session", answer, COMMAND_ANSWERS)
+        # 400: a browser that is killed while it starts looks like one that does not start as the client asks.
+        self._check("WebDriver new session", answer, {*COMMAND_ANSWERS, HTTPStatus.BAD_REQUEST})
         if not answer.ok:
             return
         made = answer.json()["value"]
@@ -365,6 +368,7 @@ def run(seconds: float, seed: int, number: int) -> Findings:
         findings.wrong += lost_sessions(service, clients)
         findings.wrong += [f"{name} was ended" for name, pids in unrelated.items() if living(pids) != pids]
         findings.wrong += [f"in the log: {line}" for line in service.logs() if line.startswith("Traceback")]
+        findings.log = service.logs()
         service.close_all()
     return findings
 
@@ -375,9 +379,12 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=300.0)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     parser.add_argument("--clients", type=int, default=8)
+    parser.add_argument("--log", type=Path, help="file for the service's log")
     options = parser.parse_args()
     print(f"{options.seconds:g} s, {options.clients} clients, --seed {options.seed}", flush=True)
     findings = run(options.seconds, options.seed, options.clients)
+    if options.log is not None:
+        options.log.write_text("\n".join(findings.log), encoding="utf-8")
     for what, times in sorted(findings.done.items()):
         print(f"{times:7d}  {what}")
     for wrong in findings.wrong:

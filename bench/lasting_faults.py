@@ -25,7 +25,7 @@ LastingFault = Callable[[Service], AbstractContextManager[None]]
 
 @contextlib.contextmanager
 def own_disk(folder: Path) -> Iterator[tuple[Path, Disk | None]]:
-    """Give a folder a disk of its own, or none if no mounts are allowed; remove the folder at the end."""
+    """Mount a disk on a folder, if mounts are allowed; remove the folder at the end."""
     disk = Disk(folder)
     try:
         if os.geteuid() != 0 or not disk.mount(DISK_MB):

@@ -1,0 +1,171 @@
+"""Events of the service as a whole: start, stop, drain, port, memory, and the node of a Grid."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from drover.core.events.event import Event
+
+
+@dataclass(frozen=True)
+class ServiceStarted(Event):
+    """The service accepts requests."""
+
+    text = "Drover {version} is ready at {url} (data folder {data_dir})"
+    url: str
+    version: str
+    data_dir: str
+
+
+@dataclass(frozen=True)
+class PortRefuses(Event):
+    """The service's own port refused a connection that it made itself."""
+
+    level = logging.WARNING
+    text = "Port {port} of {host} refuses connections although the service runs"
+    host: str
+    port: int
+
+
+@dataclass(frozen=True)
+class PortListensAgain(Event):
+    """The service listens again on a port that refused connections."""
+
+    level = logging.WARNING
+    text = "Listening again on port {port} of {host}"
+    host: str
+    port: int
+
+
+@dataclass(frozen=True)
+class PortLost(Event):
+    """The service cannot listen on its port any more, and ends."""
+
+    level = logging.ERROR
+    text = (
+        "Port {port} of {host} refuses connections and cannot be listened on again ({error}): ending with "
+        "exit code 75; browsers keep running, and the next start adopts them"
+    )
+    host: str
+    port: int
+    error: str
+
+
+@dataclass(frozen=True)
+class DrainBegan(Event):
+    """The service accepts no new sessions, and stops when the present ones have ended."""
+
+    text = "Draining: no new sessions, {sessions} go on for at most {timeout_s:g} s; then the service stops"
+    sessions: int
+    timeout_s: float
+
+
+@dataclass(frozen=True)
+class DrainEnded(Event):
+    """The drain is over, and the service stops."""
+
+    text = "Drained, {sessions} sessions left"
+    sessions: int
+
+
+@dataclass(frozen=True)
+class ServiceStopping(Event):
+    """The service is stopping; `signal` names the cause."""
+
+    text = "Stopping ({signal}): closing all sessions"
+    signal: str
+
+
+@dataclass(frozen=True)
+class ServiceStopped(Event):
+    """All sessions are closed."""
+
+    text = "Stopped"
+
+
+@dataclass(frozen=True)
+class StopIncomplete(Event):
+    """The service stops although something is left, which the next start cleans up."""
+
+    level = logging.ERROR
+    text = "Stopped with something left: {left}; the next start cleans it up"
+    left: str
+
+
+@dataclass(frozen=True)
+class StopStepFailed(Event):
+    """One step of the stop failed; the steps after it are done all the same."""
+
+    level = logging.ERROR
+    text = "While stopping, {step} failed: {error}"
+    step: str
+    error: str
+
+
+@dataclass(frozen=True)
+class SettingIgnored(Event):
+    """A `DROVER_` variable does not name a setting."""
+
+    level = logging.WARNING
+    text = "Unknown setting {variable} is ignored; `python app.py --help` lists all settings"
+    variable: str
+
+
+@dataclass(frozen=True)
+class SandboxDisabled(Event):
+    """Chrome runs without its sandbox, because it cannot start with it as root."""
+
+    level = logging.WARNING
+    text = "Running as root: Chrome starts with --no-sandbox; run Drover as a normal user to keep the sandbox"
+
+
+@dataclass(frozen=True)
+class BrowserDoubtful(Event):
+    """No browser can be started, or ChromeDriver's version does not match Chrome's."""
+
+    level = logging.WARNING
+    text = "{explanation}"
+    explanation: str
+
+
+@dataclass(frozen=True)
+class MemoryShort(Event):
+    """So little memory is available that no browser starts."""
+
+    level = logging.WARNING
+    text = "No browser starts: {shortage}"
+    shortage: str
+
+
+@dataclass(frozen=True)
+class MemoryAvailable(Event):
+    """There is enough memory to start browsers again."""
+
+    text = "Browsers start again: {available_mb} MB of memory are available"
+    available_mb: int
+
+
+@dataclass(frozen=True)
+class GridSlotNotFreed(Event):
+    """The node of a Selenium Grid could not be told that a session has ended."""
+
+    level = logging.WARNING
+    text = (
+        "Session {session_id} has ended, but Selenium Grid's node was not told ({error}): its slot is free "
+        "after Grid's session timeout. Check DROVER_GRID_NODE_URL and DROVER_GRID_SECRET."
+    )
+    session_id: str
+    error: str
+
+
+@dataclass(frozen=True)
+class GridNodeNotDrained(Event):
+    """The node of a Selenium Grid could not be told that the service is draining."""
+
+    level = logging.WARNING
+    text = (
+        "Selenium Grid's node was not told of the drain ({error}): new sessions that Grid sends are refused. "
+        "Check DROVER_GRID_NODE_URL and DROVER_GRID_SECRET."
+    )
+    error: str
