@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from typing import Protocol
 
 import pytest
+from playwright.sync_api import Browser
 
+from tests.acceptance.dashboards import OpenPage, opener, operators_browser
 from tests.acceptance.pages import Gate, Pages
 from tests.acceptance.service import Service, running
 
@@ -58,3 +60,23 @@ def start_service() -> Iterator[StartService]:
             return stack.enter_context(running(**settings))
 
         yield start
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Run the operator's own browser."""
+    with operators_browser() as browser:
+        yield browser
+
+
+@pytest.fixture
+def console_errors() -> list[str]:
+    """Collect the console errors and exceptions of the pages of this test."""
+    return []
+
+
+@pytest.fixture
+def open_page(browser: Browser, console_errors: list[str]) -> Iterator[OpenPage]:
+    """Yield a function that opens the dashboard of a service and waits until it is up to date."""
+    with opener(browser, console_errors) as open_page:
+        yield open_page

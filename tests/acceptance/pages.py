@@ -34,6 +34,30 @@ PAGES: Final = {
             ondrop="document.title = event.dataTransfer.getData('text')">to</div>
         <select id=far style="left:10px;top:1000px"><option>near<option>far</select>
         <script>onmousedown = ({x, y}) => document.body.dataset.pressed = [x, y]</script>""",
+    "/login": """<title>Sign in</title><meta charset=utf-8><style>body{font:16px sans-serif;margin:20px}
+        input,button{display:block;width:250px;height:30px;margin:10px 0}</style>
+        <form id=login><input id=user placeholder=Name><input id=word type=password placeholder=Password>
+        <button>Sign in</button></form>
+        <form id=second hidden><p>Code from your phone<input id=code><button>Confirm</button></form>
+        <script>
+        login.onsubmit = event => {
+            event.preventDefault();
+            if (word.value !== "ünlösbar日本") {
+                alert("Wrong password");
+                document.title = "Sign in again";
+                return;
+            }
+            login.hidden = true, second.hidden = false, code.focus();
+        };
+        second.onsubmit = event => {
+            event.preventDefault();
+            if (code.value !== "123456") return alert("Wrong code");
+            if (!confirm("Stay signed in?")) return;
+            document.cookie = "who=" + encodeURIComponent(user.value) + ";max-age=3600";
+            document.title = "Welcome " + user.value;
+            document.body.textContent = document.title;
+        };
+        </script>""",
     "/code": """<title>Code</title><meta charset=utf-8><style>input{width:30px;height:30px}</style>
         <form><label>Code</label><input maxlength=1 autofocus><input maxlength=1><input maxlength=1></form>
         <script>

@@ -4,17 +4,25 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from importlib.resources import files
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Final
 
 import psutil
 import pytest
 import requests
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from drover.browser.binaries import resolve
 from tests.acceptance.conftest import StartService
+from tests.acceptance.dashboards import (
+    APPEARANCES,
+    OpenPage,
+    assert_accessible,
+    assert_fits,
+    assert_live,
+    button,
+    card,
+)
 from tests.acceptance.faults import kill
 from tests.acceptance.pages import Pages
 from tests.acceptance.service import Service, running
@@ -22,18 +30,8 @@ from tests.machine import is_living, wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills with POSIX signals")
 
-TIMEOUT_MS: Final = 20_000
-DESKTOP: Final = {"width": 1280, "height": 900}
-PHONE: Final = {"width": 390, "height": 844}
-APPEARANCES: Final = {
-    "light": {"viewport": DESKTOP, "color_scheme": "light"},
-    "dark": {"viewport": DESKTOP, "color_scheme": "dark"},
-    "phone": {"viewport": PHONE, "color_scheme": "light"},
-    "dark phone": {"viewport": PHONE, "color_scheme": "dark"},
-}
 MARKUP: Final = "<img src=x onerror=alert(1)><script>alert(2)</script>"
-AXE: Final = files("axe_playwright_python").joinpath("axe.min.js").read_text("utf-8")
-LARGE_PICTURE: Final = "document.getElementById('viewer-live').naturalWidth > 0"
+LARGE_PICTURE: Final = "document.getElementById('viewer-live').width > 0"
 HIDE: Final = """
 hidden => {
   Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
@@ -50,55 +48,12 @@ async rows => {
 }
 """
 
-OpenPage = Callable[..., Page]
-
 
 @pytest.fixture(scope="module")
 def shared_service() -> Iterator[Service]:
     """Run a service that probes its sessions every second."""
     with running(watch_interval=1) as service:
         yield service
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Run the operator's own browser."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(resolve(None, None).chrome))
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def console_errors() -> list[str]:
-    """Collect the console errors and exceptions of the pages of this test."""
-    return []
-
-
-@pytest.fixture
-def open_page(browser: Browser, console_errors: list[str]) -> Iterator[OpenPage]:
-    """Yield a function that opens the dashboard of a service and waits until it is up to date."""
-    contexts: list[BrowserContext] = []
-
-    def open_page(service: Service, **options: Any) -> Page:  # noqa: ANN401
-        contexts.append(
-            browser.new_context(**(APPEARANCES["light"] | {"reduced_motion": "reduce"} | options))
-        )
-        page = contexts[-1].new_page()
-        page.set_default_timeout(TIMEOUT_MS)
-        page.on(
-            "console",
-            lambda message: console_errors.append(message.text) if message.type == "error" else None,
-        )
-        page.on("pageerror", lambda error: console_errors.append(str(error)))
-        page.goto(service.url)
-        assert_live(page)
-        return page
-
-    expect.set_options(timeout=TIMEOUT_MS)
-    yield open_page
-    for context in contexts:
-        context.close()
 
 
 @pytest.fixture
@@ -128,22 +83,6 @@ def orphan(shared_service: Service) -> Iterator[int]:
     folder.rmdir()
 
 
-def assert_live(page: Page) -> None:
-    """Wait until the page receives events, and has a process table."""
-    expect(page.locator("#link")).to_have_text("Live")
-    expect(page.locator("#verdict")).not_to_have_attribute("data-tone", "quiet")
-
-
-def button(within: Page | Locator, name: str) -> Locator:
-    """Return the button with exactly this name."""
-    return within.get_by_role("button", name=name, exact=True)
-
-
-def card(page: Page, session_id: str) -> Locator:
-    """Return the card of a session."""
-    return page.locator(".card").filter(has=page.get_by_role("heading", name=session_id, exact=True))
-
-
 def remote_ends(service: Service) -> set[int]:
     """Return the remote ends of the open connections to a service."""
     known = psutil.Process(service.process.pid).net_connections()
@@ -152,21 +91,6 @@ def remote_ends(service: Service) -> set[int]:
         for one in known
         if one.status == psutil.CONN_ESTABLISHED and one.laddr.port == service.port
     }
-
-
-def assert_accessible(page: Page) -> None:
-    """Check the page against the rules of axe-core."""
-    page.evaluate(AXE)
-    found = page.evaluate("axe.run().then(results => results.violations)")
-    assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found] == []
-
-
-def assert_fits(page: Page) -> None:
-    """Assert that the page fits the window's width."""
-    width, room = page.evaluate(
-        "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
-    )
-    assert width <= room
 
 
 def test_a_session_appears_with_its_details_and_disappears(
