@@ -110,7 +110,7 @@ def has_ipv6_loopback() -> bool:
     return True
 
 
-def wait_until(condition: Callable[[], T], what: str, timeout: float = 10.0) -> T:
+def wait_until(condition: Callable[[], T], what: str, timeout: float = 10.0 * PATIENCE) -> T:
     """Wait until `condition` returns a true value, and return that value.
 
     Raises:
@@ -167,7 +167,7 @@ def connect_and_reset(address: tuple[str, int]) -> None:
         )
 
 
-def wait_gone(pids: Iterable[int], timeout: float = 10.0) -> None:
+def wait_gone(pids: Iterable[int], timeout: float = 10.0 * PATIENCE) -> None:
     """Wait until none of `pids` is alive."""
     wanted = set(pids)
     wait_until(lambda: not living(wanted), f"end of the processes {sorted(wanted)}", timeout)

@@ -121,7 +121,7 @@ def _run_browser(profile: Path) -> None:
     server.daemon_threads = True
     ready = profile / ".DevToolsActivePort"
     ready.write_text(f"{server.server_address[1]}\n/devtools/browser/{GUID}", encoding="utf-8")
-    ready.rename(profile / "DevToolsActivePort")
+    ready.replace(profile / "DevToolsActivePort")
     server.serve_forever()
 
 

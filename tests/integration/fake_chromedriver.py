@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import importlib.resources
 import io
 import json
@@ -41,6 +42,8 @@ VERSION: Final = "156.0.8078.79"
 START_ERROR: Final = "fake chromedriver: cannot find the shared library libnothing.so"
 REJECTION: Final = "cannot parse capability: goog:chromeOptions\nfrom invalid argument: 'x' must be a device"
 BIND_FAILED: Final = "bind() failed: Address already in use (98)"
+CHROME: Final = "chrome.exe" if sys.platform == "win32" else "chromium"
+"""The name of the browser's program, in the folder `bin` below that of the fake."""
 CONTROL: Final = "FAKE_CHROMEDRIVER_CONTROL"
 COMMANDS: Final = "commands"
 FAULT: Final = "FAKE_CHROMEDRIVER_FAULT"
@@ -71,12 +74,22 @@ class Fault(str, Enum):
     BROWSER_DIES_WITH_SESSION = "browser_dies_with_session"  # right after POST /session was answered
 
 
+@functools.cache
+def own_pid() -> int:
+    """Return the process that was started as this program; on Windows it is a launcher above Python."""
+    if sys.platform != "win32":
+        return os.getpid()
+    import psutil  # noqa: PLC0415 - elsewhere the fake runs without installed packages
+
+    return psutil.Process().ppid()
+
+
 def current_fault() -> Fault:
     """Return the fault that applies to this process now."""
     with contextlib.suppress(KeyError, FileNotFoundError):
         for line in Path(os.environ[CONTROL]).read_text(encoding="utf-8").splitlines():
             words = line.split()
-            if len(words) == 1 or (words and words[0] == str(os.getpid())):
+            if len(words) == 1 or (words and int(words[0]) == own_pid()):
                 return Fault(words[-1])
     return Fault(os.environ.get(FAULT, Fault.NONE.value))
 
@@ -88,13 +101,13 @@ def install(folder: Path) -> Path:
     home = folder / "bin"
     home.mkdir()
     interpreter = os.path.realpath(sys.executable)
-    for name in ("chromedriver", "chromium"):
+    for name in ("chromedriver", CHROME):
         shutil.copy(interpreter, home / name)
     wrapper = folder / "chromedriver"
     wrapper.write_text(
         "#!/bin/sh\n"
         f"export PYTHONHOME='{sys.base_prefix}' {CONTROL}='{folder}/control'\n"
-        f"exec '{home}/chromedriver' -S '{Path(__file__).resolve()}' --browser='{home}/chromium' \"$@\"\n",
+        f"exec '{home}/chromedriver' -S '{Path(__file__).resolve()}' --browser='{home}/{CHROME}' \"$@\"\n",
         encoding="utf-8",
     )
     wrapper.chmod(0o755)
@@ -104,7 +117,7 @@ def install(folder: Path) -> Path:
 def _install_programs(folder: Path) -> Path:
     """Install the fake as two programs of Windows: launchers of pip, which start Python with a script."""
     (folder / "bin").mkdir()
-    chrome, driver = folder / "bin" / "chrome.exe", folder / "chromedriver.exe"
+    chrome, driver = folder / "bin" / CHROME, folder / "chromedriver.exe"
     _write_program(chrome, "fake_browser", [], folder)
     _write_program(driver, "fake_chromedriver", [f"--browser={chrome}"], folder)
     return driver

@@ -24,7 +24,7 @@ from drover.core.settings import Settings
 from drover.processes.table import ProcessRow, ProcessTable, snapshot
 from drover.server.service import Drover
 from drover.sessions.pool.acquire_request import Acquired, AcquireRequest
-from tests.integration.fake_chromedriver import COMMANDS, Fault, install
+from tests.integration.fake_chromedriver import CHROME, COMMANDS, Fault, install
 from tests.machine import marked, wait_until
 from tests.unit.examples import EventRecorder
 
@@ -78,6 +78,14 @@ class StubDevTools:
         """Do nothing."""
 
 
+def stop_program(pid: int) -> None:
+    """Stop a process of the fake, as Ctrl-Z does, with the Python below it if it is a launcher of Windows."""
+    process = psutil.Process(pid)
+    pythons = [child for child in process.children() if child.name() == "python.exe"]
+    for one in (process, *pythons):
+        one.suspend()
+
+
 class ServiceHarness:
     """One service, its fake ChromeDriver, and its recorded events."""
 
@@ -85,7 +93,7 @@ class ServiceHarness:
         self.home = folder / "fake"
         self.home.mkdir()
         self.chromedriver = install(self.home)
-        self.chrome = self.home / "bin" / "chromium"
+        self.chrome = self.home / "bin" / CHROME
         self.data_dir = folder / "d"
         self.recorder = EventRecorder()
         monkeypatch.setattr("process_cleanup.snapshot", self.own_snapshot)
@@ -128,7 +136,7 @@ class ServiceHarness:
     def _write_control(self, text: str) -> None:
         new = self.home / "control.new"
         new.write_text(text, encoding="utf-8")
-        new.rename(self.home / "control")
+        new.replace(self.home / "control")
 
     def commands(self) -> list[str]:
         """Return the session commands that a ChromeDriver received, without the service's own."""

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -60,7 +59,7 @@ def test_a_living_instance_excludes_others_and_is_reported_alive(
 def test_a_killed_instance_is_recent_then_dead_and_its_lock_is_free(
     holder: subprocess.Popen[str], folder: Path
 ) -> None:
-    holder.send_signal(signal.SIGKILL)
+    holder.kill()
     holder.wait(10)
     assert read_owner(str(folder), 60) is OwnerState.RECENT
     os.utime(folder / "lock", (0, 0))
@@ -80,7 +79,7 @@ def test_a_stop_updates_the_last_sign_of_life(holder: subprocess.Popen[str], fol
 def test_a_child_process_does_not_keep_the_lock(folder: Path) -> None:
     lock = InstanceLock(folder)
     lock.acquire()
-    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, close_fds=False) as child:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, close_fds=False) as child:
         lock.release()
         assert read_owner(str(folder), 0) is OwnerState.DEAD
         child.kill()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -31,9 +31,10 @@ from drover.core.deadline import Deadline
 from drover.core.errors import BrowserUnavailable, SessionLost
 from drover.processes.table import ProcessIdentity
 from drover.storage.session_folders import SessionFolder, SessionFolders
-from tests.integration.fake_chromedriver import BIND_FAILED, START_ERROR, Fault, install
-from tests.integration.service_harness import StubDevTools
+from tests.integration.fake_chromedriver import BIND_FAILED, CHROME, START_ERROR, Fault, install
+from tests.integration.service_harness import StubDevTools, stop_program
 from tests.machine import is_living, kill, living, marked, wait_gone, wait_until
+from tests.systems import NEEDS_MODES, NEEDS_SCRIPTS
 
 
 class Bench:
@@ -42,7 +43,7 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         home = folder / "fake"
         home.mkdir()
-        self.binaries = Binaries(chrome=home / "bin" / "chromium", chromedriver=install(home))
+        self.binaries = Binaries(chrome=home / "bin" / CHROME, chromedriver=install(home))
         self.launcher = Launcher(
             InstalledBrowser(lambda: self.binaries, lambda found: found),
             headless=True,
@@ -85,7 +86,8 @@ def test_every_process_of_a_browser_carries_the_mark_and_is_ended(bench: Bench) 
     running = bench.start()
     pids = bench.pids()
     assert pids >= running.pids
-    assert len(pids) == 3
+    # A program of the fake is two processes on Windows.
+    assert len(pids) == (3 if sys.platform != "win32" else 5)
     assert bench.launcher.unavailable is None
     bench.launcher.stop(bench.folder, running)
     assert bench.pids() == set()
@@ -97,7 +99,8 @@ def test_chromedriver_has_its_own_process_session_and_temp_folder_and_no_drover_
 ) -> None:
     monkeypatch.setenv("DROVER_API_TOKEN", "secret")
     running = bench.start()
-    assert os.getsid(running.driver.pid) == running.driver.pid
+    if sys.platform != "win32":
+        assert os.getsid(running.driver.pid) == running.driver.pid
     for pid in running.pids:
         environ = psutil.Process(pid).environ()
         assert not [name for name in environ if name.startswith("DROVER_")]
@@ -290,6 +293,7 @@ def test_a_driver_whose_port_is_taken_is_started_again(bench: Bench) -> None:
     assert bench.pids() == set()
 
 
+@NEEDS_MODES
 def test_an_executable_that_cannot_be_run_is_named_in_the_error(bench: Bench) -> None:
     path = bench.binaries.chromedriver
     path.chmod(0o600)
@@ -364,7 +368,7 @@ def test_a_driver_that_ignores_sigterm_is_killed(bench: Bench) -> None:
 def test_stopped_processes_are_ended_too(bench: Bench) -> None:
     running = bench.start()
     for pid in running.pids:
-        os.kill(pid, signal.SIGSTOP)
+        stop_program(pid)
     bench.launcher.stop(bench.folder, running)
     assert bench.pids() == set()
 
@@ -401,7 +405,7 @@ def test_a_browser_that_outlived_its_driver_is_attached_to_a_new_one(bench: Benc
 
 def test_a_living_driver_is_ended_before_the_new_one_starts(bench: Bench) -> None:
     before = bench.start()
-    os.kill(before.driver.pid, signal.SIGSTOP)
+    stop_program(before.driver.pid)
     after = bench.reattach(before)
     assert not is_living(before.driver.pid)
     bench.launcher.stop(bench.folder, after)
@@ -415,7 +419,7 @@ def test_a_failed_attachment_leaves_the_browser_and_no_new_driver(bench: Bench, 
     with pytest.raises(BrowserUnavailable):
         bench.reattach(running)
     assert is_living(running.browser.pid)
-    assert not [pid for pid in bench.pids() if psutil.Process(pid).name() == "chromedriver"]
+    assert not [pid for pid in bench.pids() if Path(psutil.Process(pid).exe()).stem == "chromedriver"]
     bench.launcher.stop(bench.folder, running)
 
 
@@ -424,7 +428,7 @@ def test_another_browser_at_the_old_address_is_not_driven(bench: Bench) -> None:
     with pytest.raises(BrowserUnavailable, match="another browser answers"):
         bench.reattach(replace(running, browser_guid="another browser"))
     assert is_living(running.browser.pid)
-    assert not [pid for pid in bench.pids() if psutil.Process(pid).name() == "chromedriver"]
+    assert not [pid for pid in bench.pids() if Path(psutil.Process(pid).exe()).stem == "chromedriver"]
     bench.launcher.stop(bench.folder, running)
 
 
@@ -447,7 +451,7 @@ def test_a_driver_that_hangs_is_replaced_by_one_that_gets_more_time(
     after = bench.reattach(running)
     assert attempts == 2
     assert after.browser == running.browser
-    assert len([pid for pid in bench.pids() if psutil.Process(pid).name() == "chromedriver"]) == 1
+    assert len([pid for pid in bench.pids() if Path(psutil.Process(pid).exe()).stem == "chromedriver"]) == 1
     bench.launcher.stop(bench.folder, after)
 
 
@@ -466,6 +470,7 @@ def staying(bench: Bench, folder: Path, beside: str = "") -> None:
     bench.binaries = replace(bench.binaries, chromedriver=script)
 
 
+@NEEDS_SCRIPTS
 def test_what_a_script_has_started_beside_chromedriver_ends_with_it(bench: Bench, folder: Path) -> None:
     # Not if it is only asked for its version: nothing would end what it starts then.
     staying(bench, folder, beside='case "$*" in *--port=*) sleep 1000 & ;; esac')
@@ -479,6 +484,7 @@ def test_what_a_script_has_started_beside_chromedriver_ends_with_it(bench: Bench
     assert living(started) == set()
 
 
+@NEEDS_SCRIPTS
 @pytest.mark.parametrize("fault", [Fault.NEVER_READY, Fault.REFUSES_TO_START])
 def test_a_failed_start_through_a_script_leaves_nothing(
     bench: Bench, folder: Path, monkeypatch: pytest.MonkeyPatch, fault: Fault

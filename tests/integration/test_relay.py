@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +14,7 @@ from drover.browser.recovery import Method
 from drover.sessions.pool.session import Session
 from tests.integration.asgi_client import TICK_S, Call, Client, run, until
 from tests.integration.fake_chromedriver import Fault
-from tests.integration.service_harness import ServiceHarness, running_harness
+from tests.integration.service_harness import ServiceHarness, running_harness, stop_program
 from tests.machine import kill, wait_gone
 
 JOB = "/wd/hub/session/job"
@@ -136,7 +134,7 @@ def test_a_command_in_flight_is_not_repeated_and_its_error_names_the_recovery(
         harness.set_fault(Fault.BUSY)
         call, task = client.begin("POST", f"{JOB}/url", {"url": "http://example.com/"})
         await until(lambda: "POST /url" in harness.commands(), "the command has reached ChromeDriver")
-        os.kill(driver_pid(harness), signal.SIGSTOP)
+        stop_program(driver_pid(harness))
         harness.set_fault(Fault.NONE)
         await task
         status, word, message = error_of(call)

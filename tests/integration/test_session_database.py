@@ -4,7 +4,6 @@ import errno
 import os
 import random
 import shutil
-import signal
 import sqlite3
 import stat
 import subprocess
@@ -46,6 +45,7 @@ from drover.storage.changes import (
 from drover.storage.database import DatabaseLocked, SessionDatabase
 from drover.storage.schema import SCHEMA_VERSION
 from drover.storage.session_folders import SessionFolder
+from tests.systems import NEEDS_MODES
 
 ROOT = Path(__file__).resolve().parents[2]
 NOW = datetime(2026, 11, 22, 19, 40, 0, 123456, tzinfo=timezone.utc)
@@ -350,7 +350,7 @@ def test_a_killed_writer_loses_no_completed_save(path: Path, delay_s: float) -> 
         first = writer.stdout.readline()
         assert first
         time.sleep(delay_s)
-        writer.send_signal(signal.SIGKILL)
+        writer.kill()
         saved = [line.split() for line in (first + writer.stdout.read()).splitlines(keepends=True)[:-1]]
     newest = {name: int(number) for name, number in saved}
     with closing(SessionDatabase(path)) as store:
@@ -364,6 +364,7 @@ def test_a_killed_writer_loses_no_completed_save(path: Path, delay_s: float) -> 
         store.write([inserted(STORED)])
 
 
+@NEEDS_MODES
 @pytest.mark.parametrize("mask", [0o022, 0o000, 0o077])
 def test_the_files_are_private_from_the_first_byte(path: Path, mask: int) -> None:
     before = os.umask(mask)
@@ -377,6 +378,7 @@ def test_the_files_are_private_from_the_first_byte(path: Path, mask: int) -> Non
     assert modes == {"sessions.db": 0o600, "sessions.db-wal": 0o600, "sessions.db-shm": 0o600}
 
 
+@NEEDS_MODES
 def test_files_that_others_could_read_are_made_private(path: Path) -> None:
     made(path)
     path.chmod(0o644)

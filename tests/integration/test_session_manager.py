@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Iterator
 from concurrent.futures import Future
 from functools import partial
@@ -33,7 +31,7 @@ from drover.sessions.pool.acquire_request import AcquireRequest
 from drover.sessions.pool.session import Session, SessionState
 from process_cleanup import Trigger
 from tests.integration.fake_chromedriver import START_ERROR, Fault
-from tests.integration.service_harness import TIMEOUT_S, ServiceHarness, running_harness
+from tests.integration.service_harness import TIMEOUT_S, ServiceHarness, running_harness, stop_program
 from tests.machine import is_living, kill_pids, living, run_concurrently, wait_gone, wait_until
 from tests.unit.examples import session
 
@@ -334,7 +332,7 @@ def test_a_busy_driver_is_not_dead(harness: ServiceHarness) -> None:
 
 def test_a_stopped_browser_is_replaced(harness: ServiceHarness) -> None:
     before = pids(harness.acquire("job").session)
-    os.kill(before[1], signal.SIGSTOP)
+    stop_program(before[1])
     acquired = harness.acquire("job")
     assert acquired.recovery is not None
     assert acquired.recovery.cause is Cause.BROWSER_HUNG
