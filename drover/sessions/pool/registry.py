@@ -8,23 +8,21 @@ before anything is started for it, and leaves it when its processes are proven t
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from drover.browser.running_browser import RunningBrowser
 from drover.core.errors import (
-    CleanupIncomplete,
     DroverError,
-    SessionNotFound,
     ShuttingDown,
-    StorageUnavailable,
 )
 from drover.processes.cleanup.verdicts import ProtectedSession
-from drover.sessions.pool.acquire import Available, Claim, InProgress, LookupOutcome, Reserved, Waiter, named
+from drover.sessions.pool.acquire import Available, Claim, InProgress, LookupOutcome, Reserved, Waiter
+from drover.sessions.pool.entries import Entries, Entry
 from drover.sessions.pool.eviction import (
     idle_sessions,
     needs_warm,
@@ -44,32 +42,6 @@ _RECORDED = frozenset({SessionState.READY, SessionState.RECOVERING})
 """A session that is starting is not promised yet, and one that is closing may be deleted already."""
 
 
-@dataclass(slots=True)
-class _Entry:
-    session: Session
-    work: Future[Any] | None
-    failure: Exception | None = None
-
-    def put(self, session: Session) -> None:
-        """Replace the session by its next revision."""
-        self.session = replace(session, revision=self.session.revision + 1)
-
-    @property
-    def in_progress(self) -> Future[Any] | None:
-        """The start, recovery or close that is in progress; work that has failed is not."""
-        return self.work if self.work is not None and not self.work.done() else None
-
-    @property
-    def is_closing(self) -> bool:
-        """Whether a close is in progress."""
-        return self.session.state is SessionState.CLOSING and self.in_progress is not None
-
-    @property
-    def is_stuck(self) -> bool:
-        """Whether its last close failed and no other close is in progress."""
-        return self.session.state is SessionState.CLOSING and self.in_progress is None
-
-
 class SessionRegistry:
     """All sessions, the mapping from keys to them, and the wait queue.
 
@@ -83,7 +55,7 @@ class SessionRegistry:
         self.max_sessions = max_sessions
         self._journal = journal
         self._lock = threading.Lock()
-        self._entries: dict[str, _Entry] = {}
+        self._entries = Entries()
         self._queue = WaitQueue(max_waiting)
         self._stopping = False
         self._draining = False
@@ -92,7 +64,7 @@ class SessionRegistry:
 
     def __repr__(self) -> str:
         with self._lock:
-            states = [entry.session.state.value for entry in self._entries.values()]
+            states = [entry.session.state.value for entry in self._entries]
             counts = ", ".join(f"{states.count(state.value)} {state.value}" for state in SessionState)
             return (
                 f"<SessionRegistry {len(states)}/{self.max_sessions}: {counts}, {len(self._queue)} waiting>"
@@ -114,7 +86,7 @@ class SessionRegistry:
     def makes_room(self) -> bool:
         """Whether a session is being closed, so that a place becomes free soon."""
         with self._lock:
-            entries = tuple(self._entries.values())
+            entries = tuple(self._entries)
         return any(entry.is_closing for entry in entries)
 
     def claim(self, claim: Claim) -> LookupOutcome | Waiter:
@@ -137,13 +109,13 @@ class SessionRegistry:
             SessionNotFound: No session has this id.
         """
         with self._lock:
-            return self._entry(session_id, or_warm=or_warm).session
+            return self._entries.get(session_id, or_warm=or_warm).session
 
     def has(self, session_id: str | None, key: str | None) -> bool:
         """Return whether there is a session with this id or this key."""
         with self._lock:
             by_id = session_id is not None and session_id in self._entries
-            return by_id or (key is not None and self._by_key(key) is not None)
+            return by_id or (key is not None and self._entries.by_key(key) is not None)
 
     def find(self, session_id: str) -> Available | InProgress:
         """Return an existing session; a ready one is held until `release`.
@@ -152,7 +124,7 @@ class SessionRegistry:
             SessionNotFound: No session has this id.
         """
         with self._lock:
-            return self._hold(self._entry(session_id))
+            return self._hold(self._entries.get(session_id))
 
     def leave(self, waiter: Waiter) -> LookupOutcome | None:
         """Leave the wait queue; return the outcome if it was granted at the same moment.
@@ -175,7 +147,7 @@ class SessionRegistry:
     def reserve_warm(self, make: Callable[[], Session], wanted: int) -> Reserved | None:
         """Reserve a place for another warm browser, unless there are enough or a client needs the place."""
         with self._lock:
-            sessions = [entry.session for entry in self._entries.values()]
+            sessions = self._entries.sessions
             free = len(sessions) < self.max_sessions and not self._queue and self._gate_open
             free = free and self._memory_shortage() is None
             if not free or self._stopping or self._draining or not needs_warm(sessions, wanted):
@@ -190,14 +162,14 @@ class SessionRegistry:
             DroverError: What `change` raises; nothing is changed then.
         """
         with self._changing():
-            entry = self._entry(session_id)
+            entry = self._entries.get(session_id)
             self._change(entry, change(entry.session))
             return entry.session
 
     def update_all(self, change: Change) -> None:
         """Replace every session by the result of a pure function."""
         with self._changing():
-            for entry in self._entries.values():
+            for entry in self._entries:
                 updated = change(entry.session)
                 if updated is not entry.session:
                     self._change(entry, updated)
@@ -208,7 +180,7 @@ class SessionRegistry:
         `InProgress` for the others; None if the session has changed in the meantime: get it again and retry.
         """
         with self._lock:
-            entry = self._same(session)
+            entry = self._entries.same(session)
             if entry is None:
                 return None
             moved_on = entry.session.generation != session.generation
@@ -219,12 +191,12 @@ class SessionRegistry:
     def adopt(self, session: Session) -> None:
         """Add a session of an earlier run to the list, unchanged."""
         with self._lock:
-            self._entries[session.session_id] = _Entry(session, None)
+            self._entries.add(Entry(session, None))
 
     def publish(self, session: Session, **changes: object) -> Session | None:
         """Make a session ready with the results of its work; None if it has been closed or lost."""
         with self._changing():
-            entry = self._current(session)
+            entry = self._entries.current(session)
             if entry is None:
                 return None
             self._change(entry, changed(entry.session.moved(SessionState.READY), changes))
@@ -234,7 +206,7 @@ class SessionRegistry:
     def note(self, session: Session, **changes: object) -> None:
         """Record the results of a check of a session, unless the session has changed in the meantime."""
         with self._lock:
-            entry = self._current(session)
+            entry = self._entries.current(session)
             if entry is not None:
                 entry.put(changed(entry.session, changes))
 
@@ -259,33 +231,33 @@ class SessionRegistry:
     def forget(self, session: Session) -> bool:
         """Remove a session whose processes are gone from the list; False if it was lost in the meantime."""
         with self._changing():
-            entry = self._current(session)
+            entry = self._entries.current(session)
             if entry is not None:
-                del self._entries[session.session_id]
+                self._entries.remove(session)
         return entry is not None
 
     def unclosed(self) -> tuple[Session, ...]:
         """Return the sessions whose last close failed."""
         with self._lock:
-            entries = tuple(self._entries.values())
+            entries = tuple(self._entries)
         return tuple(entry.session for entry in entries if entry.is_stuck)
 
     def close_failed(self, session: Session, error: Exception) -> None:
         """Leave a session in the list as closing, without work in progress, so that a close can retry."""
         with self._changing():
-            entry = self._current(session)
+            entry = self._entries.current(session)
             if entry is not None:
                 entry.work, entry.failure = None, error
 
     def is_current(self, session: Session) -> bool:
         """Return whether the work on a session of this generation is still wanted."""
         with self._lock:
-            return self._current(session) is not None
+            return self._entries.current(session) is not None
 
     def take_unused(self, session: Session, state: SessionState) -> Reserved | None:
         """Begin work on a session that nobody uses at this moment; None if it is used or has changed."""
         with self._lock:
-            entry = self._current(session)
+            entry = self._entries.current(session)
             if entry is None or not entry.session.evictable:
                 return None
             return self._begin(entry, state)
@@ -298,10 +270,10 @@ class SessionRegistry:
         """Begin to close the sessions with a key that have not been used for so many seconds."""
         return self._take(partial(unused_keyed_sessions, now_mono=now_mono, seconds=seconds))
 
-    def _take(self, choose: Callable[[list[Session]], tuple[Session, ...]]) -> tuple[Reserved, ...]:
+    def _take(self, choose: Callable[[Sequence[Session]], tuple[Session, ...]]) -> tuple[Reserved, ...]:
         with self._lock:
-            chosen = choose([entry.session for entry in self._entries.values()])
-            return tuple(self._begin(self._entries[one.session_id], SessionState.CLOSING) for one in chosen)
+            chosen = choose(self._entries.sessions)
+            return tuple(self._begin(self._entries.of(one), SessionState.CLOSING) for one in chosen)
 
     def take_evicted(self) -> tuple[Reserved, ...]:
         """Begin to close as many sessions as must make room for the wait queue, and return them.
@@ -318,7 +290,7 @@ class SessionRegistry:
     def works(self) -> tuple[Future[Any], ...]:
         """Return the futures of all starts, recoveries and closes in progress."""
         with self._lock:
-            return tuple(entry.work for entry in self._entries.values() if entry.work is not None)
+            return self._entries.works
 
     def running(self) -> tuple[RunningBrowser, ...]:
         """Return the running browsers of all sessions, warm ones included."""
@@ -357,7 +329,7 @@ class SessionRegistry:
             victim = self._victim_for_memory()
             if victim is None:
                 return None
-            return self._begin(self._entries[victim.session_id], SessionState.CLOSING)
+            return self._begin(self._entries.of(victim), SessionState.CLOSING)
 
     @property
     def refusal(self) -> str:
@@ -376,7 +348,7 @@ class SessionRegistry:
         """Drop every session and let none start until `open_gate`; return the work in progress."""
         with self._lock:
             self._gate_open = False
-            works = tuple(entry.work for entry in self._entries.values() if entry.work is not None)
+            works = self._entries.works
             self._entries.clear()
         return works
 
@@ -398,17 +370,17 @@ class SessionRegistry:
         with self._lock:
             self._stopping = True
             failed = self._queue.fail(ShuttingDown("The service is stopping; retry after its restart"))
-            sessions = tuple(entry.session for entry in self._entries.values())
+            sessions = self._entries.sessions
         for waiter in failed:
             waiter.tell()
         return sessions
 
     def _everything(self) -> tuple[Session, ...]:
         with self._lock:
-            return tuple(entry.session for entry in self._entries.values())
+            return self._entries.sessions
 
     def _answer(self, claim: Claim, *, may_reserve: bool = True) -> LookupOutcome | None:
-        entry = self._named(claim)
+        entry = self._entries.named(claim)
         if entry is not None:
             check_lease(entry.session, claim.token)
             if claim.key not in {None, entry.session.key} and not entry.is_stuck:
@@ -416,7 +388,7 @@ class SessionRegistry:
             return self._hold(entry)
         if self._draining:
             raise _draining()
-        warm = self._ready_warm() if claim.takes_warm and self._gate_open else None
+        warm = self._entries.ready_warm() if claim.takes_warm and self._gate_open else None
         if warm is not None:
             return self._hand_out(warm, claim.make())
         if not may_reserve or not self._gate_open or len(self._entries) >= self.max_sessions:
@@ -428,74 +400,46 @@ class SessionRegistry:
     def _victim_for_memory(self) -> Session | None:
         if not self._queue or not self._gate_open or self._memory.shortage() is None:
             return None
-        candidates = [entry.session for entry in self._entries.values() if not entry.is_stuck]
+        candidates = self._entries.evictable
         return next_to_evict_for_memory(candidates, self._memory.missing_mb)
 
     def _memory_shortage(self) -> str | None:
-        starting = sum(1 for one in self._entries.values() if one.session.state is SessionState.STARTING)
+        starting = sum(1 for one in self._entries if one.session.state is SessionState.STARTING)
         return self._memory.shortage(starting)
 
     def _reserve(self, session: Session) -> Reserved:
         work: Future[Any] = Future()
         born = replace(session, epoch=self._journal.next_epoch())
-        self._entries[born.session_id] = _Entry(born, work)
+        self._entries.add(Entry(born, work))
         return Reserved(born, work)
 
-    def _ready_warm(self) -> _Entry | None:
-        entries = self._entries.values()
-        return next((one for one in entries if one.session.warm and one.session.evictable), None)
-
-    def _hand_out(self, warm: _Entry, wanted: Session) -> Available:
-        del self._entries[warm.session.session_id]
-        self._entries[wanted.session_id] = warm
+    def _hand_out(self, warm: Entry, wanted: Session) -> Available:
+        self._entries.remove(warm.session)
         self._change(warm, replace(taken_by(warm.session, wanted), callers=1))
+        self._entries.add(warm)
         return Available(warm.session, created=True)
-
-    def _named(self, claim: Claim) -> _Entry | None:
-        by_id = self._entries.get(claim.session_id) if claim.session_id else None
-        by_key = self._by_key(claim.key) if claim.key else None
-        meant = named(claim, by_id.session if by_id else None, by_key.session if by_key else None)
-        return None if meant is None else self._entries[meant.session_id]
-
-    def _by_key(self, key: str) -> _Entry | None:
-        return next((entry for entry in self._entries.values() if entry.session.key == key), None)
-
-    def _entry(self, session_id: str, *, or_warm: bool = False) -> _Entry:
-        entry = self._entries.get(session_id)
-        if entry is None or (entry.session.warm and not or_warm):
-            raise SessionNotFound(f"There is no session {session_id}; GET /sessions lists all sessions")
-        return entry
-
-    def _current(self, session: Session) -> _Entry | None:
-        entry = self._same(session)
-        return entry if entry is not None and entry.session.generation == session.generation else None
-
-    def _same(self, session: Session) -> _Entry | None:
-        """Return the entry of the session in any generation, but not of a later session with the same id."""
-        entry = self._entries.get(session.session_id)
-        return entry if entry is not None and entry.session.birth == session.birth else None
 
     def _count(self, session: Session, callers: int = 0, commands: int = 0) -> None:
         with self._changing():
-            entry = self._same(session)
+            entry = self._entries.same(session)
             if entry is not None:
                 entry.put(counted(entry.session, callers, commands))
 
-    def _hold(self, entry: _Entry) -> Available | InProgress:
+    def _hold(self, entry: Entry) -> Available | InProgress:
         if entry.is_stuck:
-            raise _not_closed(entry.session.session_id, entry.failure)
+            raise entry.not_closed
         if entry.work is not None:
             return InProgress(entry.session, entry.work)
         entry.put(counted(entry.session, callers=1, commands=0))
         return Available(entry.session)
 
-    def _begin(self, entry: _Entry, state: SessionState) -> Reserved:
+    def _begin(self, entry: Entry, state: SessionState) -> Reserved:
         displaced, work = entry.work, Future[Any]()
         entry.work = work
         entry.put(entry.session.moved(state))
         return Reserved(entry.session, work, displaced)
 
-    def _change(self, entry: _Entry, session: Session) -> None:
+    def _change(self, entry: Entry, session: Session) -> None:
         """Replace a session, and have the change written to disk if the session belongs to a client."""
         entry.put(session)
         if not session.warm and session.state in _RECORDED:
@@ -512,23 +456,14 @@ class SessionRegistry:
 
     def _victims(self) -> Iterator[Reserved]:
         while self._queue and self._gate_open and len(self._entries) >= self.max_sessions:
-            # A session whose close has failed will not free its place.
-            candidates = [entry.session for entry in self._entries.values() if not entry.is_stuck]
+            candidates = self._entries.evictable
             victim = next_to_evict(candidates, len(self._queue))
             if victim is None:
                 return
             closing = sum(1 for one in candidates if one.state is SessionState.CLOSING)
-            begun = self._begin(self._entries[victim.session_id], SessionState.CLOSING)
+            begun = self._begin(self._entries.of(victim), SessionState.CLOSING)
             yield replace(begun, request=self._queue.waiters[closing].request)
 
 
 def _draining() -> DroverError:
     return ShuttingDown("The service is draining and accepts no new sessions; retry after its restart")
-
-
-def _not_closed(session_id: str, failure: Exception | None) -> DroverError:
-    if isinstance(failure, StorageUnavailable):
-        return StorageUnavailable(
-            f"Session {session_id} is closed, but its deletion is not on disk yet ({failure.message})"
-        )
-    return CleanupIncomplete(f"Session {session_id} could not be closed yet; delete it again to retry")
