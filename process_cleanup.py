@@ -181,7 +181,8 @@ class ProcessCleaner:
     def end_everything(self, deadline: Deadline) -> CleanupReport:
         """End every Chrome and ChromeDriver on the machine, including those of other programs.
 
-        Repeats, at most `PASSES` times, until a snapshot shows none that may be ended.
+        Repeats, at most `PASSES` times, until a snapshot shows none that may be ended. The profiles that are
+        kept for keys are removed with the folders: what an emergency clears includes every login.
 
         Raises:
             Overloaded: Another cleanup did not end before the deadline.
@@ -189,6 +190,7 @@ class ProcessCleaner:
         with self.alone(deadline):
             watch = Stopwatch()
             report = self._carry_out(CleanupScope.EVERYTHING, watch)
+            self._folders.forget_kept()
             removed = self._sweep(watch)
             return replace(
                 report, removed_profiles=removed, duration_ms=watch.total(), phases_ms=watch.phases()

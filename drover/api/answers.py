@@ -216,6 +216,8 @@ class SessionObject(ApiModel):
     """Address for WebDriver clients; it stays valid when ChromeDriver is replaced."""
     cdp_url: str | None = Field(examples=["ws://localhost:5010/sessions/session_3f9c0a1b2c4d/cdp"])
     """Address for CDP clients."""
+    profile: Literal["fresh", "keep"] = Field(examples=["fresh"])
+    """Whether the whole profile is kept for its key when it ends."""
     ignored: list[IgnoredObject] = Field(
         examples=[[{"name": "no-sandbox", "reason": "the operator decides about Chrome's sandbox"}]]
     )
@@ -240,6 +242,7 @@ class SessionObject(ApiModel):
             ),
             webdriver_url=addresses.webdriver,
             cdp_url=addresses.cdp(session.session_id),
+            profile="keep" if session.keeps_profile else "fresh",
             ignored=session.capabilities.ignored,
         )
 

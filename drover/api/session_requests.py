@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, HttpUrl, TypeAdapter
+from pydantic import AfterValidator, Field, HttpUrl, TypeAdapter, model_validator
 
 from drover.api.validation import Strict
 from drover.browser.capabilities.policy import CheckedCapabilities
@@ -85,6 +85,15 @@ class SessionRequest(Strict):
     """A page to visit in a background tab while the session is not in use."""
     lease: LeaseRequest | None = None
     """Lease the session to the client of this request."""
+    profile: Literal["fresh", "keep"] | None = Field(default=None, examples=["keep"])
+    """`keep`: when the session ends, its whole profile (IndexedDB, service workers, permissions, passwords)
+    is kept for the next session of its key; default from the settings."""
+
+    @model_validator(mode="after")
+    def _profiles_are_kept_for_keys(self) -> SessionRequest:
+        if self.profile == "keep" and self.key is None:
+            raise ValueError("profile keep needs a key: send the key that the profile is kept for")
+        return self
 
 
 class ListQuery(Strict):
@@ -161,4 +170,5 @@ def request_of(
         holder=body.lease.holder if body.lease else None,
         token=token,
         ends_with_last_window=ends_with_last_window,
+        keeps_profile=None if body.profile is None else body.profile == "keep",
     )

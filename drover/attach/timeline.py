@@ -183,6 +183,17 @@ def _(event: events.ProfileSetAside) -> TimelineEntry | None:
 
 
 @timeline_entry.register
+def _(event: events.KeptProfileRefused) -> TimelineEntry | None:
+    text = f"Chrome refuses the kept profile ({event.reason}); started from the saved state instead"
+    return TimelineEntry("trouble", text, event.session_id)
+
+
+@timeline_entry.register
+def _(event: events.KeptProfilesDropped) -> TimelineEntry | None:
+    return TimelineEntry("service", event.message)
+
+
+@timeline_entry.register
 def _(event: events.SessionRecoveryFailed) -> TimelineEntry | None:
     return TimelineEntry("trouble", f"Could not be recovered: {event.error}", event.session_id)
 

@@ -45,8 +45,18 @@ class BrowserStarter:
         wanted: StillWanted,
         *,
         low_priority: bool = False,
+        on_kept_profile: bool = False,
     ) -> tuple[RunningBrowser, CheckedCapabilities]:
         """Start a new session's browser, with its extensions.
+
+        Args:
+            folder: The session's folder.
+            checked: The capabilities that its client requested.
+            deadline: Until when to wait.
+            wanted: Returns whether the session is still wanted.
+            low_priority: Let other starts begin first.
+            on_kept_profile: The profile is not empty, so it may be what Chrome refuses: do not find out
+                whether the capabilities are.
 
         Returns:
             The browser, and the capabilities with everything named that was set aside. Their extensions are
@@ -61,7 +71,7 @@ class BrowserStarter:
         try:
             running = self._launcher.start(folder, checked, deadline, wanted, low_priority=low_priority)
         except ChromeFailed as error:
-            if checked.is_default or not self._starts_by_default(folder, deadline, wanted):
+            if on_kept_profile or checked.is_default or not self._starts_by_default(folder, deadline, wanted):
                 raise
             raise SessionNotCreated(
                 "Chrome starts with default capabilities, but not with these "

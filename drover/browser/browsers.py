@@ -63,9 +63,21 @@ class Browsers:
         wanted: StillWanted,
         *,
         low_priority: bool = False,
+        on_kept_profile: bool = False,
     ) -> tuple[RunningBrowser, CheckedCapabilities]:
         """Start a new session's browser; see `BrowserStarter.start`."""
-        return self._starter.start(folder, checked, deadline, wanted, low_priority=low_priority)
+        return self._starter.start(
+            folder,
+            checked,
+            deadline,
+            wanted,
+            low_priority=low_priority,
+            on_kept_profile=on_kept_profile,
+        )
+
+    def chrome_version(self, deadline: Deadline) -> str:
+        """Return the version of Chrome that a start would use; see `Launcher.chrome_version`."""
+        return self._launcher.chrome_version(deadline)
 
     def open_page(self, running: RunningBrowser, url: str) -> None:
         """Open a page in the current tab, and wait at most `FIRST_PAGE_S` seconds for it.
@@ -140,9 +152,9 @@ class Browsers:
         """End what a recovery has started; see `Recoverer.undo`."""
         self._recoverer.undo(context, recovered)
 
-    def restore(self, running: RunningBrowser, kept: SavedState) -> Restored:
+    def restore(self, running: RunningBrowser, kept: SavedState, into: Into) -> Restored:
         """Restore the state that was kept for a key into a new browser; return what it has received."""
-        return self._recoverer.restore_state(running, kept, Into.NEW_PROFILE)
+        return self._recoverer.restore_state(running, kept, into)
 
     def screenshot(self, running: RunningBrowser, deadline: Deadline) -> bytes:
         """Return the page in front as PNG.

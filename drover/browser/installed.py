@@ -69,6 +69,15 @@ class InstalledBrowser:
         finally:
             self._lock.release()
 
+    def chrome_version(self, deadline: Deadline) -> str:
+        """Return the version of Chrome; empty if it cannot be read.
+
+        Raises:
+            BrowserUnavailable: As in `get`.
+        """
+        self.get(deadline)
+        return self._versions[0]
+
     def obstacle(self) -> str | None:
         """Return why the programs cannot be started, and what to do; None if nothing is known."""
         try:

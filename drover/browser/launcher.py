@@ -100,6 +100,14 @@ class Launcher:
         self.unavailable = self.obstacle()
         return self._installed.version_warning
 
+    def chrome_version(self, deadline: Deadline) -> str:
+        """Return the version of Chrome that a start would use; empty if it cannot be read.
+
+        Raises:
+            BrowserUnavailable: It is not found.
+        """
+        return self._installed.chrome_version(deadline)
+
     def obstacle(self) -> str | None:
         """Return what is known to prevent a start, and what to do; None if nothing is known.
 

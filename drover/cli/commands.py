@@ -1,7 +1,7 @@
-"""The command line: serve, cleanup, processes, doctor and drain.
+"""The command line: serve, cleanup, processes, keys, purge, doctor and drain.
 
-`cleanup` and `processes` call the running instance if there is one, since only it knows its sessions. Without
-one they do the work themselves and spare the sessions in their data folder.
+`cleanup`, `processes`, `keys` and `purge` call the running instance if there is one, since only it knows its
+sessions. Without one they do the work themselves and spare the sessions in their data folder.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from typing import Any, TextIO
 
 from drover.api.reports import ProcessList, cleanup_answer
-from drover.cli import doctor
+from drover.cli import doctor, kept_keys
 from drover.cli.doctor import Check, Status
 from drover.cli.grid_checks import judge_grid
 from drover.cli.grid_readings import read_grid
@@ -50,6 +52,7 @@ POLL_S = 0.1
 _EXIT_CODES = """exit codes:
   0   success; cleanup: no orphan is left; doctor: no problems and no warnings
   1   cleanup: a process could not be ended (the report says why); doctor: a problem that stops the service;
+      purge: nothing is kept for a key;
       drain: the service still runs although its time is over
   2   invalid setting or argument
   3   an instance of Drover is running on this data folder, but does not answer
@@ -84,6 +87,8 @@ def run(arguments: Sequence[str], serve: Callable[[Settings], int]) -> int:
             "cleanup": lambda: _cleanup(settings, dry_run=options.dry_run, as_json=options.json),
             "processes": lambda: _processes(settings, as_json=options.json),
             "doctor": lambda: _doctor(settings, as_json=options.json),
+            "keys": lambda: _keys(settings, as_json=options.json),
+            "purge": lambda: _purge(settings, options.keys, all_keys=options.all),
             "drain": lambda: _drain(settings),
         }
         return commands.get(options.command, lambda: serve(settings))()
@@ -125,6 +130,36 @@ def _doctor(settings: Settings, *, as_json: bool) -> int:
     else:
         _print("\n".join(line for check in checks for line in _check_lines(check)))
     return {Status.OK: DONE, Status.WARNING: WARNED, Status.PROBLEM: INCOMPLETE}[found]
+
+
+def _keys(settings: Settings, *, as_json: bool) -> int:
+    with _kept(settings) as kept:
+        answer = kept.list()
+    _print(json.dumps(answer) if as_json else _key_table(answer))
+    return DONE
+
+
+def _purge(settings: Settings, keys: Sequence[str], *, all_keys: bool) -> int:
+    """Forget what is kept for the keys; those without anything are named, with an error status."""
+    with _kept(settings) as kept:
+        known = [str(one["key"]) for one in kept.list()["keys"]]
+        chosen = known if all_keys else [key for key in keys if key in known]
+        for key in chosen:
+            kept.forget(key)
+    missing = sorted(set(keys) - set(known))
+    _print(f"Forgot what was kept for {len(chosen)} {'key' if len(chosen) == 1 else 'keys'}.")
+    if missing:
+        _print_error(f"Nothing is kept for {', '.join(missing)}; `drover keys` lists all keys.")
+    return INCOMPLETE if missing else DONE
+
+
+@contextmanager
+def _kept(settings: Settings) -> Iterator[kept_keys.Kept]:
+    if _is_running(settings):
+        yield kept_keys.KeptByService(partial(_ask, settings))
+        return
+    with kept_keys.on_disk(settings) as kept:
+        yield kept
 
 
 def _drain(settings: Settings) -> int:
@@ -249,6 +284,12 @@ def _process_table(answer: JsonObject) -> str:
     return _table(("PID", "VERDICT", "ROLE", "NAME", "MEMORY_MB", "WHY"), answer["processes"])
 
 
+def _key_table(answer: JsonObject) -> str:
+    if not answer["keys"]:
+        return "Nothing is kept for any key."
+    return _table(("KEY", "LAST_USED", "SIZE_MB", "PROFILE"), answer["keys"])
+
+
 _FIELDS = {"WHY": "reason"}
 
 
@@ -279,9 +320,14 @@ def _parser() -> argparse.ArgumentParser:
     cleanup.add_argument("--dry-run", action="store_true", help="only print what would be ended and removed")
     processes = commands.add_parser("processes", help="list every ChromeDriver and Chrome with its verdict")
     commands.add_parser("drain", help="let the sessions end, stop the service, and wait until it has stopped")
+    keys = commands.add_parser("keys", help="list what is kept for which key")
+    purge = commands.add_parser("purge", help="forget what is kept for keys: their logins")
+    chosen = purge.add_mutually_exclusive_group(required=True)
+    chosen.add_argument("keys", nargs="*", default=[], metavar="KEY", help="forget what is kept for this key")
+    chosen.add_argument("--all", action="store_true", help="forget what is kept for every key")
     set_up = commands.add_parser("doctor", help="check the set-up and print advice for each problem")
     set_up.add_argument("--json", action="store_true", help="print JSON: the overall status and every check")
-    for command in (cleanup, processes):
+    for command in (cleanup, processes, keys):
         command.add_argument("--json", action="store_true", help="print JSON, as in the HTTP API")
     return parser
 

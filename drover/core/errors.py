@@ -87,6 +87,10 @@ class SessionNotFound(DroverError):
     status = 404
 
 
+class NothingKept(NotFound):
+    """Nothing is kept for this key."""
+
+
 class MethodNotAllowed(DroverError):
     """The route exists, but does not support this method."""
 

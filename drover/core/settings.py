@@ -191,6 +191,13 @@ class Settings(BaseSettings):
     max_profile_mb: int = Field(
         default=2048, ge=0, description="MB that a session's profile may have; 0 = no limit"
     )
+    profile: Annotated[Literal["fresh", "keep"], BeforeValidator(_lower)] = Field(
+        default="fresh",
+        description="`keep`: the whole profile of every session with a key is kept for its key",
+    )
+    max_kept_mb: int = Field(
+        default=4096, ge=0, description="MB that kept profiles may have together; 0 = no limit"
+    )
     min_free_memory_mb: int = Field(
         default=256, ge=0, description="MB of memory that must be available to start a browser; 0 = no limit"
     )

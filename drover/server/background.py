@@ -17,6 +17,7 @@ from drover.server.storage_parts import StorageParts
 from drover.sessions.background.disk_limits import DiskLimits, Limits
 from drover.sessions.background.grid_slots import GridSlots
 from drover.sessions.background.keep_alive import KeepAliveVisitor
+from drover.sessions.background.kept_limit import KeptLimit
 from drover.sessions.background.memory_meter import RECYCLING_S, USUAL_S, MemoryMeter
 from drover.sessions.background.periodic_tasks import PeriodicTasks, Task
 from drover.sessions.background.recycling import RecycleLimits, Recycler
@@ -54,6 +55,7 @@ def job_pools(max_sessions: int) -> dict[JobKind, ThreadPool]:
         JobKind.CLEANUP: ThreadPool("cleanup", 1),
         JobKind.DATA_FOLDER: ThreadPool("data-folder", 1),
         JobKind.GRID_NOTICE: ThreadPool("grid", 4),
+        JobKind.KEPT_PROFILES: ThreadPool("kept-profiles", 1),
     }
 
 
@@ -78,7 +80,7 @@ def periodic_tasks(
     """Return the periodic tasks; none runs yet."""
     return PeriodicTasks(
         (
-            *_storage_tasks(storage, jobs),
+            *_storage_tasks(settings, storage, jobs, emit),
             *_memory_tasks(settings, sessions, jobs, emit),
             *_browser_tasks(settings, browsing, sessions, jobs, emit),
             *_session_tasks(settings, storage, browsing, sessions, jobs),
@@ -88,7 +90,9 @@ def periodic_tasks(
     )
 
 
-def _storage_tasks(storage: StorageParts, jobs: Jobs) -> Iterator[Task]:
+def _storage_tasks(settings: Settings, storage: StorageParts, jobs: Jobs, emit: Emit) -> Iterator[Task]:
+    kept = KeptLimit(storage.folders.kept, jobs, emit, settings.max_kept_mb)
+    yield Task("kept profiles", REAP_TICK_S, kept.tick)
     yield Task("profiles that were set aside", EXPIRY_TICK_S, storage.profiles.remove_expired)
     yield Task("room on the disk", ROOM_TICK_S, storage.folders.room.read)
     check = partial(jobs.begin, Job(JobKind.DATA_FOLDER), storage.data_folder.check)

@@ -127,6 +127,7 @@ class Endpoints:
             self._sessions.emergency,
             self._sessions.drain,
             self._metrics,
+            self._sessions.kept_logins,
             self._port_trouble,
             time.monotonic(),
             document,

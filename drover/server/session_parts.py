@@ -16,12 +16,14 @@ from drover.sessions.lifecycle.close_work import CloseWork
 from drover.sessions.lifecycle.closer import Closer
 from drover.sessions.lifecycle.drain import Drain
 from drover.sessions.lifecycle.health_monitor import HealthMonitor
+from drover.sessions.lifecycle.profile_start import ProfileStart
 from drover.sessions.lifecycle.recovery_work import RecoveryWork
 from drover.sessions.lifecycle.session_pool import PoolPolicy, SessionPool
 from drover.sessions.lifecycle.session_steps import SessionSteps
 from drover.sessions.lifecycle.session_worker import SessionWorker
 from drover.sessions.lifecycle.shutdown import Shutdown
 from drover.sessions.lifecycle.start_work import StartWork
+from drover.sessions.persistence.kept_logins import KeptLogins
 from drover.sessions.persistence.state_saver import StateSaver
 from drover.sessions.pool.driver_access import DriverAccess
 from drover.sessions.pool.registry import SessionRegistry
@@ -47,6 +49,7 @@ class SessionParts:
     emergency: EmergencyRecovery
     driver_access: DriverAccess
     devtools: DevTools
+    kept_logins: KeptLogins
 
 
 def session_parts(
@@ -69,17 +72,24 @@ def session_parts(
     )
     state_saver = StateSaver(browsing.devtools, repository.save_state, jobs)
     steps = SessionSteps(registry, browsers, storage.folders, state_saver, emit)
-    close_work = CloseWork(registry, browsers, repository, state_saver, steps, emit)
+    kept = KeptLogins(registry, repository, state_saver, storage.folders.kept)
+    close_work = CloseWork(registry, browsers, kept, steps, emit)
+    starter = ProfileStart(browsers, kept, emit)
     worker = SessionWorker(
         registry,
         jobs,
-        StartWork(registry, browsers, repository, close_work, steps, emit),
+        StartWork(registry, browsers, starter, close_work, steps, emit),
         RecoveryWork(registry, browsers, state_saver, cleaner.upon_connection_error, steps, emit),
         close_work,
     )
     monitor = HealthMonitor(registry, worker, browsers, jobs)
     closer = Closer(registry, worker, state_saver)
-    policy = PoolPolicy(settings.queue_timeout, settings.idle_timeout, settings.warm_sessions > 0)
+    policy = PoolPolicy(
+        settings.queue_timeout,
+        settings.idle_timeout,
+        hands_out_warm=settings.warm_sessions > 0,
+        keeps_profiles=settings.profile == "keep",
+    )
     pool = SessionPool(registry, worker, closer, storage.folders, repository, policy)
     return SessionParts(
         registry,
@@ -92,8 +102,9 @@ def session_parts(
         SessionManager(pool, closer, monitor, browsers, repository, emit),
         SessionAdopter(registry, worker, repository, state_saver, browsers, emit),
         Drain(registry, worker, emit, timeout_s=settings.drain_timeout),
-        Shutdown(registry, closer, state_saver, repository),
+        Shutdown(registry, closer, state_saver, repository, kept),
         EmergencyRecovery(registry, cleaner, browsing.launcher.reap, state_saver, repository, emit),
         DriverAccess(registry, browsing.devtools, worker.evict),
         browsing.devtools,
+        kept,
     )

@@ -70,9 +70,13 @@ class SaveState:
 
 @dataclass(frozen=True, slots=True)
 class KeepForKey:
-    """Keep a state for the next session with a key, if its session is in the database."""
+    """Keep a state for the next session with a key, if its session is in the database.
 
-    owner: Owner
+    Attributes:
+        owner: Its session; None for a state that does not come from a session.
+    """
+
+    owner: Owner | None
     key: str
     state: str
     taken_at: datetime

@@ -68,6 +68,15 @@ class StoredState:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptState:
+    """What is kept for a key: its name in `taken_at`, the time of its capture, and its size in bytes."""
+
+    key: str
+    taken_at: datetime
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class _Opened:
     """The connections, and the files that they have opened."""
 
@@ -169,6 +178,13 @@ class SessionDatabase:
     def load_for_key(self, key: str) -> StoredState | None:
         """Return the state that is kept for a key, or None."""
         return _stored(self._read(schema.KEPT_STATE, {"key": key}))
+
+    def load_kept(self) -> tuple[KeptState, ...]:
+        """Return what is kept for all keys, without the states; the oldest first."""
+        return tuple(
+            KeptState(str(key), datetime.fromisoformat(str(taken_at)), _number(size))
+            for key, taken_at, size in self._read(schema.ALL_KEPT, {})
+        )
 
     def _read(self, query: str, parameters: dict[str, object]) -> list[tuple[object, ...]]:
         with _held(self._reading), self._translated():

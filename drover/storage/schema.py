@@ -63,6 +63,7 @@ ALL_SESSIONS: Final = (
 )
 LAST_EPOCH: Final = "SELECT max(epoch) FROM sessions"
 STATE: Final = "SELECT state, taken_at FROM states WHERE session_id = :session_id AND epoch = :epoch"
+ALL_KEPT: Final = "SELECT key, taken_at, length(CAST(state AS BLOB)) FROM kept ORDER BY taken_at, key"
 KEPT_STATE: Final = "SELECT state, taken_at FROM kept WHERE key = :key"
 
 _INSERT: Final = (
@@ -83,6 +84,7 @@ _KEEP: Final = (
     "INSERT OR REPLACE INTO kept SELECT :key, :state, :taken_at FROM sessions"
     " WHERE session_id = :session_id AND incarnation = 'local' AND epoch = :epoch"
 )
+_PUT: Final = "INSERT OR REPLACE INTO kept VALUES (:key, :state, :taken_at)"
 _FORGET_KEY: Final = "DELETE FROM kept WHERE key = :key"
 _END: Final = (
     "DELETE FROM states WHERE session_id = :session_id AND epoch = :epoch",
@@ -107,7 +109,7 @@ def statements(change: Change) -> Iterator[Statement]:
         yield _SAVE_STATE, _owner(change.owner) | state
     elif isinstance(change, KeepForKey):
         kept = {"key": change.key, "state": change.state, "taken_at": change.taken_at.isoformat()}
-        yield _KEEP, _owner(change.owner) | kept
+        yield (_PUT, kept) if change.owner is None else (_KEEP, _owner(change.owner) | kept)
     elif isinstance(change, ForgetKey):
         yield _FORGET_KEY, {"key": change.key}
     elif isinstance(change, EndSession):

@@ -24,6 +24,7 @@ from typing import Final
 from drover.core.errors import BrowserUnavailable, StartRefused, StorageUnavailable, start_refused
 from drover.processes.folders import folder_id
 from drover.processes.session_mark import MarkedSession, SessionMark, session_mark
+from drover.storage.kept_profiles import KeptProfiles
 from drover.storage.room import RoomWatch
 
 _MARKER: Final = ".drover"
@@ -102,11 +103,13 @@ class SessionFolders:
 
     Attributes:
         room: Whether there is room for a new session on the disk.
+        kept: The profiles that outlive their session.
     """
 
     def __init__(self, data_dir: Path) -> None:
         self._data_dir = data_dir
         self.room = RoomWatch(data_dir)
+        self.kept = KeptProfiles(data_dir)
         self._root = data_dir / "s"
 
     def check(self) -> None:
@@ -201,6 +204,7 @@ class SessionFolders:
             BrowserUnavailable: A file could not be removed, or the disk is full.
         """
         try:
+            self.kept.bring_back(folder.path)
             for part in (folder.profile, folder.temp, folder.crashes):
                 remove_tree(part)
             create_parts(folder)
@@ -221,17 +225,30 @@ class SessionFolders:
 
         Retries after 0.2, 0.4 and 0.8 s. A folder that is not ours by location, type and marker is left
         alone. An empty folder without a marker in `<data_dir>/s` was created incompletely and is removed too.
+        A profile in it that is kept for a key is moved out first; the folder stays if that fails.
         """
         for pause in (*PAUSES_S, None):
             if not os.path.lexists(folder.path):
                 return True
             if self._is_ours(folder.path):
+                try:
+                    self.kept.bring_back(folder.path)
+                except OSError:
+                    # The disk is full: the profile is worth more than the room that it takes.
+                    continue
                 _remove_marked(folder.path)
             elif not self._has_our_location(folder.path) or not _remove_empty(folder.path):
                 break
             if pause is not None and os.path.lexists(folder.path):
                 time.sleep(pause)
         return not os.path.lexists(folder.path)
+
+    def forget_kept(self) -> None:
+        """Remove all profiles that are kept for keys, also those that are in the folders of sessions."""
+        for folder in self.present():
+            with suppress(OSError):
+                self.kept.unmark(folder.path)
+        self.kept.forget_all()
 
     def present(self) -> tuple[SessionFolder, ...]:
         """Return all existing folders that `remove` would remove, with or without a session."""

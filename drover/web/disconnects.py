@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import Future
 
+from drover.api.key_requests import MAX_STATE_BYTES
 from drover.api.session_requests import MAX_BODY_BYTES, MAX_BODY_WITH_EXTENSIONS_BYTES, check_size
 from drover.core.deadline import ClientDisconnected
 from drover.core.errors import RequestTooLarge
@@ -40,8 +41,10 @@ class DisconnectWatch:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
         try:
-            body = await read_body(receive, _limit(scope))
-            check_size(body)
+            limit = _limit(scope["method"], scope["path"].rstrip("/"))
+            body = await read_body(receive, limit)
+            if limit == MAX_BODY_WITH_EXTENSIONS_BYTES:
+                check_size(body)
         except ClientDisconnected:
             # An incomplete request is dropped: without its whole body it could mean something else.
             return
@@ -56,9 +59,11 @@ class DisconnectWatch:
             watch.cancel()
 
 
-def _limit(scope: Scope) -> int:
-    may_have_extensions = (scope["method"], scope["path"].rstrip("/")) == ("POST", "/sessions")
-    return MAX_BODY_WITH_EXTENSIONS_BYTES if may_have_extensions else MAX_BODY_BYTES
+def _limit(method: str, path: str) -> int:
+    if (method, path) == ("POST", "/sessions"):
+        return MAX_BODY_WITH_EXTENSIONS_BYTES
+    is_login = method == "PUT" and path.startswith("/keys/") and path.endswith("/state")
+    return MAX_STATE_BYTES if is_login else MAX_BODY_BYTES
 
 
 def _with_body(scope: Scope, body: bytes, gone: Future[None]) -> Scope:

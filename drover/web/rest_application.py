@@ -21,7 +21,7 @@ from drover.net.asgi import Receive, Response, Scope, Send, failure_answer, on_t
 from drover.net.request_threads import RequestThreads
 
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
-_CHECKED = re.compile(r"/sessions/[^/]+(/screenshot)?")
+_CHECKED = re.compile(r"/sessions/[^/]+(/screenshot)?|/keys(/.+/state)?")
 _ENDS = frozenset({"/cleanup_orphaned_processes", "/emergency_recovery", "/drain"})
 _WITHOUT_PREFIX = {b"content-length": "CONTENT_LENGTH", b"content-type": "CONTENT_TYPE"}
 

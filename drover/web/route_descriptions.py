@@ -38,6 +38,7 @@ OF_ALL_ROUTES: tuple[type[DroverError], ...] = (
 OF_ALL_BODIES: tuple[type[DroverError], ...] = (RequestTooLarge, UnsupportedMediaType)
 _PATH_PARAMETERS = {
     "session_id": "Id of the session",
+    "key": "Key of the sessions; percent-encoded",
     "target_id": "Id of the page in DevTools",
     "guid": "Identifier of the browser in Chrome's own address",
     "secret": "Random secret from the address that New Session returned",
@@ -137,7 +138,7 @@ def extensions(route: RouteDescription) -> dict[str, object]:
 def example_of(model: type[BaseModel]) -> dict[str, Any]:
     """Return an example of a model, built from its fields' examples; responses omit optional fields."""
     return {
-        name: _example(found.examples, found.annotation)
+        found.alias or name: _example(found.examples, found.annotation)
         for name, found in model.model_fields.items()
         if found.is_required() or not issubclass(model, ApiModel)
     }
@@ -205,7 +206,7 @@ def _responses(route: RouteDescription) -> Iterator[tuple[str, Response]]:
 
 def _refusals(route: RouteDescription) -> dict[int, list[type[DroverError]]]:
     errors: tuple[type[DroverError], ...] = (*OF_ALL_ROUTES, *route.errors)
-    if route.method in {"post", "delete"}:
+    if route.method in {"post", "put", "delete"}:
         errors += OF_ALL_BODIES
     refusals: dict[int, list[type[DroverError]]] = {}
     for error in errors if not route.speaks_w3c else ():

@@ -9,12 +9,13 @@ from openapi_pydantic import Info, OpenAPI, PathItem, Server, Tag
 from openapi_pydantic.util import construct_open_api_with_schema_class
 
 from drover.core.version import VERSION
-from drover.web import dashboard, docs, process_routes, service_routes, session_routes
+from drover.web import dashboard, docs, key_routes, process_routes, service_routes, session_routes
 from drover.web.driver_routes import DRIVER_ROUTES
 from drover.web.route_descriptions import extensions, operation
 
 REST_ROUTES = (
     session_routes.routes,
+    key_routes.routes,
     process_routes.routes,
     service_routes.routes,
     docs.routes,
@@ -24,6 +25,7 @@ ROUTES = (*(route for group in REST_ROUTES for route in group.described), *DRIVE
 
 _TAGS = {
     "Sessions": "Chrome sessions: get, check, lease, close.",
+    "Keys": "What is kept for keys when their sessions end.",
     "Processes": "The ChromeDriver and Chrome processes on this machine.",
     "Service": "The service itself.",
     "Attach": "Endpoints for WebDriver, CDP and BiDi clients.",

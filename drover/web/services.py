@@ -14,6 +14,7 @@ from drover.core.deadline import REQUEST_S, Deadline
 from drover.core.settings import Settings
 from drover.net.addresses import Addresses
 from drover.sessions.lifecycle.drain import Drain
+from drover.sessions.persistence.kept_logins import KeptLogins
 from drover.web.metrics import Metrics
 from drover.web.sessions import SessionList, SessionUseCases
 from process_cleanup import EmergencyRecovery, ProcessCleaner
@@ -50,6 +51,7 @@ class Services:
     emergency: EmergencyRecovery
     drain: Drain
     metrics: Metrics
+    kept_logins: KeptLogins
     port_trouble: Callable[[], str | None]
     started: float
     document: Callable[[], Mapping[str, object]]

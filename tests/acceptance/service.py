@@ -134,6 +134,10 @@ class Service:
         """Send a POST."""
         return self.request("POST", path, **options)
 
+    def put(self, path: str, **options: Any) -> requests.Response:  # noqa: ANN401
+        """Send a PUT."""
+        return self.request("PUT", path, **options)
+
     def delete(self, path: str, **options: Any) -> requests.Response:  # noqa: ANN401
         """Send a DELETE."""
         return self.request("DELETE", path, **options)

@@ -393,7 +393,7 @@ def test_the_least_recently_used_session_is_evicted_at_once(small: ServiceHarnes
 def test_waiting_too_long_for_a_place_raises_at_capacity(
     small: ServiceHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    policy = PoolPolicy(queue_timeout=0.1, idle_timeout=0, hands_out_warm=False)
+    policy = PoolPolicy(queue_timeout=0.1, idle_timeout=0, hands_out_warm=False, keeps_profiles=False)
     monkeypatch.setattr(small.manager._pool, "_policy", policy)
     with small.registry.command(small.acquire("first").session):
         with pytest.raises(AtCapacity, match="All 1 sessions are in use"):

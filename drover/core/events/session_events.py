@@ -213,6 +213,33 @@ class ProfileSetAside(Event):
 
 
 @dataclass(frozen=True)
+class KeptProfileRefused(Event):
+    """Chrome does not start on the profile that was kept for a key, but on a new one with the saved state."""
+
+    level = logging.WARNING
+    text = (
+        "Session {session_id}: Chrome refuses the profile that was kept for key {key} ({reason}); it starts "
+        "from the saved state, and the profile is kept for a day as {path}"
+    )
+    session_id: str
+    key: str
+    reason: str
+    path: str
+
+
+@dataclass(frozen=True)
+class KeptProfilesDropped(Event):
+    """Kept profiles were removed because all together exceeded their limit; cookies and storage stay."""
+
+    text = (
+        "Kept profiles of {count} keys were removed, the least recently used first: together they exceeded "
+        "{limit_mb} MB (DROVER_MAX_KEPT_MB); cookies and storage of these keys are still kept"
+    )
+    count: int
+    limit_mb: int
+
+
+@dataclass(frozen=True)
 class SessionRecoveryFailed(Event):
     """A recovery of a dead session failed."""
 

@@ -11,8 +11,7 @@ from drover.core.errors import CleanupIncomplete
 from drover.core.events import Emit
 from drover.sessions.lifecycle.close_reason import CloseReason
 from drover.sessions.lifecycle.session_steps import SessionSteps
-from drover.sessions.persistence.repository import SessionRepository
-from drover.sessions.persistence.state_saver import StateSaver
+from drover.sessions.persistence.kept_logins import KeptLogins
 from drover.sessions.pool.acquire import Reserved
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Session
@@ -27,8 +26,7 @@ class CloseWork:
     Args:
         registry: The list of sessions.
         browsers: Stops the browsers.
-        repository: Keeps on disk what must outlive the process.
-        state_saver: Holds the states that were saved from the browsers.
+        kept: Keeps what a session leaves for the next one of its key.
         steps: What it shares with other work.
         emit: Receives events.
     """
@@ -37,15 +35,13 @@ class CloseWork:
         self,
         registry: SessionRegistry,
         browsers: Browsers,
-        repository: SessionRepository,
-        state_saver: StateSaver,
+        kept: KeptLogins,
         steps: SessionSteps,
         emit: Emit,
     ) -> None:
         self._registry = registry
         self._browsers = browsers
-        self._repository = repository
-        self._state_saver = state_saver
+        self._kept = kept
         self._steps = steps
         self._emit = emit
         self._errors: dict[str, str] = {}
@@ -59,14 +55,16 @@ class CloseWork:
         """
         session = reserved.session
         try:
-            self._keep_for_key(session, why)
+            if why is CloseReason.DELETED:
+                self._kept.forget_with(session)
+            elif why is not CloseReason.RETRIED:
+                self._kept.keep(session)
             self._browsers.stop(session.folder, session.running)
             self._await_displaced(session, reserved.displaced)
             self._steps.clear(session)
-            self._repository.end(session)
+            self._kept.ended(session)
             if session.running is not None:
                 self._browsers.forget(session.running)
-            self._state_saver.forget(session)
         except Exception as error:
             self.failed(session, error)
             raise
@@ -82,17 +80,6 @@ class CloseWork:
         if self._errors.get(session.session_id) != reason:
             self._errors[session.session_id] = reason
             self._emit(events.SessionCloseIncomplete(session.session_id, reason))
-
-    def _keep_for_key(self, session: Session, why: CloseReason) -> None:
-        if session.key is None or why is CloseReason.RETRIED:
-            return
-        if why is CloseReason.DELETED:
-            self._repository.forget_key(session.key)
-            return
-        self._state_saver.save_now([session])
-        state = self._state_saver.state_of(session)
-        if state is not None:
-            self._repository.keep_for_key(session, session.key, state)
 
     def _await_displaced(self, session: Session, displaced: Future[Any] | None) -> None:
         """Wait until the work that this close has overtaken is done, and end what it still starts."""

@@ -30,11 +30,13 @@ class PoolPolicy:
         idle_timeout: Seconds without use after which a session is closed, unless the request sets its own
             value; 0 = never.
         hands_out_warm: Whether there is a warm pool.
+        keeps_profiles: Whether sessions with a key keep their profile, unless the request says otherwise.
     """
 
     queue_timeout: float
     idle_timeout: float
     hands_out_warm: bool
+    keeps_profiles: bool
 
 
 class SessionPool:
@@ -96,7 +98,13 @@ class SessionPool:
             DroverError: Another error of `SessionRegistry.claim`.
         """
         self._refuse_new(request)
-        make = partial(new_session, request, self._folders, self._policy.idle_timeout)
+        make = partial(
+            new_session,
+            request,
+            self._folders,
+            self._policy.idle_timeout,
+            keeps_profile=self._policy.keeps_profiles,
+        )
         claim = Claim(request.session_id, request.key, make, request.token, self._takes_warm(request))
         outcome = self._claim(claim, deadline)
         if isinstance(outcome, Reserved):

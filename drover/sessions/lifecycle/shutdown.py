@@ -7,6 +7,7 @@ from concurrent.futures import wait
 from drover.core.deadline import Deadline
 from drover.processes.termination import end
 from drover.sessions.lifecycle.closer import Closer
+from drover.sessions.persistence.kept_logins import KeptLogins
 from drover.sessions.persistence.repository import SessionRepository
 from drover.sessions.persistence.state_saver import StateSaver
 from drover.sessions.pool.registry import SessionRegistry
@@ -23,6 +24,7 @@ class Shutdown:
         closer: Closes them.
         state_saver: Holds the states that were saved from the browsers.
         repository: Keeps on disk what must outlive the process.
+        kept: Keeps what sessions leave for the next ones of their keys.
     """
 
     def __init__(
@@ -31,11 +33,13 @@ class Shutdown:
         closer: Closer,
         state_saver: StateSaver,
         repository: SessionRepository,
+        kept: KeptLogins,
     ) -> None:
         self._registry = registry
         self._closer = closer
         self._state_saver = state_saver
         self._repository = repository
+        self._kept = kept
 
     def stop(self, *, keep_browsers: bool) -> tuple[str, ...]:
         """Accept no more requests, fail all waiting callers, and close every session within `STOP_S` seconds.
@@ -68,7 +72,5 @@ class Shutdown:
         end([identity for running in alive for identity in (running.browser, running.driver)], grace=0)
 
     def _end_on_disk(self, session: Session) -> None:
-        state = self._state_saver.state_of(session)
-        if session.key is not None and state is not None:
-            self._repository.keep_for_key(session, session.key, state)
+        self._kept.keep_as_saved(session)
         self._repository.forget(session)

@@ -13,8 +13,8 @@ from drover.core.errors import SessionNotCreated
 from drover.core.events import Emit
 from drover.core.log_context import log_step
 from drover.sessions.lifecycle.close_work import CloseWork
+from drover.sessions.lifecycle.profile_start import ProfileStart
 from drover.sessions.lifecycle.session_steps import SessionSteps, milliseconds_since
-from drover.sessions.persistence.repository import SessionRepository
 from drover.sessions.pool.acquire import Reserved
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Session, SessionState
@@ -27,8 +27,8 @@ class StartWork:
 
     Args:
         registry: The list of sessions.
-        browsers: Starts the browsers.
-        repository: Holds the states that were kept for keys.
+        browsers: Their browsers.
+        starter: Starts a browser with what is kept for the key of its session.
         close_work: Keeps a session whose failed start could not be cleared, until its close is retried.
         steps: What it shares with other work.
         emit: Receives events.
@@ -38,14 +38,14 @@ class StartWork:
         self,
         registry: SessionRegistry,
         browsers: Browsers,
-        repository: SessionRepository,
+        starter: ProfileStart,
         close_work: CloseWork,
         steps: SessionSteps,
         emit: Emit,
     ) -> None:
         self._registry = registry
         self._browsers = browsers
-        self._repository = repository
+        self._starter = starter
         self._close_work = close_work
         self._steps = steps
         self._emit = emit
@@ -59,15 +59,13 @@ class StartWork:
         session, begun = reserved.session, time.monotonic()
         try:
             self._steps.make_folder(session)
-            running, capabilities = self._browsers.start(
-                session.folder,
-                session.capabilities,
-                Deadline(START_S),
-                self._steps.wanted(session),
-                low_priority=session.warm,
+            running, capabilities, restored = self._starter.start(
+                session, Deadline(START_S), self._steps.wanted(session)
             )
+            if restored is not None:
+                self._steps.remember(session, restored)
             log_step("opening its first page, and connecting to its DevTools")
-            self._prepare(session, running)
+            self._open_first_page(session, running)
             published = self._steps.publish(session, running, capabilities=capabilities)
         except Exception as error:
             raise self._failed(session, error) from error
@@ -96,11 +94,7 @@ class StartWork:
             self._registry.forget(session)
         return overtaken or error
 
-    def _prepare(self, session: Session, running: RunningBrowser) -> None:
-        """Restore the state that was kept for a new session's key, and open its first page."""
-        kept = self._repository.kept_for_key(session.key) if session.key is not None else None
-        if kept is not None:
-            self._steps.remember(session, self._browsers.restore(running, kept))
+    def _open_first_page(self, session: Session, running: RunningBrowser) -> None:
         if session.first_page is None:
             return
         try:

@@ -37,7 +37,7 @@ class _State:
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """What is to be kept for a key, and by whose session; None: what is kept is to be deleted."""
+    """What is to be kept for a key, and by whose session, if any; without a state it is to be deleted."""
 
     owner: Owner | None
     state: _State | None
@@ -129,7 +129,7 @@ class Batch:
             if entry.state is not None:
                 yield SaveState(entry.owner, entry.state.state.to_json(), entry.state.taken_at)
         for key, kept in self.kept.items():
-            if kept.owner is None or kept.state is None:
+            if kept.state is None:
                 yield ForgetKey(key)
             else:
                 yield KeepForKey(kept.owner, key, kept.state.state.to_json(), kept.state.taken_at)
@@ -190,6 +190,11 @@ class PendingWrites:
             self._next_ticket()
             self._kept[key] = _Kept(entry.owner, _State(state, taken_at))
 
+    def put(self, key: str, state: SavedState, taken_at: datetime) -> int:
+        """Keep a state that does not come from a session; return its ticket."""
+        self._kept[key] = _Kept(None, _State(state, taken_at))
+        return self._next_ticket()
+
     def forget_key(self, key: str) -> int:
         """Delete what is kept for a key; return the ticket of the deletion."""
         self._kept[key] = _Kept(None, None)
@@ -232,10 +237,19 @@ class PendingWrites:
         """Return whether `kept` says what is kept for a key; else the database does."""
         return self._cleared > 0 or key in self._kept
 
-    def kept(self, key: str) -> SavedState | None:
-        """Return the state that is to be kept for a key, or None."""
+    def kept(self, key: str) -> tuple[SavedState, datetime] | None:
+        """Return the state that is to be kept for a key and the time of its capture, or None."""
         found = self._kept.get(key)
-        return found.state.state if found is not None and found.state is not None else None
+        return (
+            (found.state.state, found.state.taken_at)
+            if found is not None and found.state is not None
+            else None
+        )
+
+    @property
+    def ticket(self) -> int:
+        """The ticket of the newest change."""
+        return self._ticket
 
     def take(self) -> Batch:
         """Return everything that is to be written; it stays pending until `written`."""

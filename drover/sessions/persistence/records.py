@@ -73,6 +73,7 @@ class SessionRecord:
         str | None, Field(validation_alias=AliasChoices("socket_secret", "bidi_secret"))
     ] = None
     ends_with_last_window: bool = False
+    keeps_profile: bool = False
     ignored: tuple[Ignored, ...] = ()
     epoch: int = 0
     revision: int = 0
@@ -101,6 +102,7 @@ class SessionRecord:
             driver_state=session.driver_state,
             socket_secret=session.socket_secret,
             ends_with_last_window=session.ends_with_last_window,
+            keeps_profile=session.keeps_profile,
             epoch=session.epoch,
             revision=session.revision,
         )
@@ -133,6 +135,7 @@ class SessionRecord:
             driver_state=self.driver_state,
             socket_secret=self.socket_secret,
             ends_with_last_window=self.ends_with_last_window,
+            keeps_profile=self.keeps_profile,
             epoch=self.epoch,
             revision=self.revision,
         )

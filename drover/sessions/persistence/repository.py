@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from drover.browser.saved_state import SavedState
@@ -20,7 +21,15 @@ from drover.sessions.persistence.records import Loaded, SessionRecord, from_rows
 from drover.sessions.persistence.writer import PROMISE_S, Writer
 from drover.sessions.pool.session import Session
 from drover.storage.changes import Owned, owner_of
-from drover.storage.database import SessionDatabase, StoredState
+from drover.storage.database import KeptState, SessionDatabase, StoredState
+
+
+@dataclass(frozen=True, slots=True)
+class KeptLogin:
+    """The state that is kept for a key, and the time of its capture, which names it."""
+
+    state: SavedState
+    taken_at: datetime
 
 
 class SessionRepository:
@@ -116,18 +125,35 @@ class SessionRepository:
     def state_of(self, record: SessionRecord) -> SavedState | None:
         """Return the state last saved from the browser of a session of the earlier run.
 
+        If none was saved yet, that is what its browser was started with: what is kept for its key.
+
         Raises:
             StartRefused: The database could not be read.
         """
         try:
-            return self._read(self._database.load_state(owner_of(record)), record.session_id)
+            saved = self._read(self._database.load_state(owner_of(record)), record.session_id)
+            return saved or (self.kept_for_key(record.key) if record.key is not None else None)
         except StorageUnavailable as error:
             raise StartObstructed(error.message) from error
 
-    def keep_for_key(self, session: Session, key: str, state: SavedState) -> None:
-        """Keep the state of a session that ends for the next session with its key, in the background."""
+    def keep_for_key(self, session: Session, key: str, state: SavedState) -> datetime:
+        """Keep the state of a session that ends for the next session with its key, in the background.
+
+        Returns:
+            The time that names it.
+        """
         now = datetime.now(timezone.utc)
         self._writer.change(lambda pending: pending.keep(session, key, state, now))
+        return now
+
+    def put_for_key(self, key: str, state: SavedState, deadline: Deadline) -> None:
+        """Keep a state that does not come from a session for a key, and wait until it is on disk.
+
+        Raises:
+            StorageUnavailable: It could not be written in time; the attempts go on.
+        """
+        now = datetime.now(timezone.utc)
+        self._writer.wait(self._writer.change(lambda pending: pending.put(key, state, now)), deadline)
 
     def kept_for_key(self, key: str) -> SavedState | None:
         """Return the state that is kept for a key; it stays until another one replaces it.
@@ -135,13 +161,42 @@ class SessionRepository:
         Raises:
             StorageUnavailable: The database could not be read.
         """
-        if self._writer.look(lambda pending: pending.is_known(key)):
-            return self._writer.look(lambda pending: pending.kept(key))
-        return self._read(self._database.load_for_key(key), key)
+        kept = self.kept_login(key)
+        return kept.state if kept is not None else None
 
-    def forget_key(self, key: str) -> None:
-        """Delete the state that is kept for a key, in the background."""
-        self._writer.change(lambda pending: pending.forget_key(key))
+    def kept_login(self, key: str) -> KeptLogin | None:
+        """Return the state that is kept for a key with the time of its capture, or None.
+
+        Raises:
+            StorageUnavailable: The database could not be read.
+        """
+        is_pending, found = self._writer.look(lambda pending: (pending.is_known(key), pending.kept(key)))
+        if is_pending:
+            return KeptLogin(*found) if found is not None else None
+        stored = self._database.load_for_key(key)
+        state = self._read(stored, key)
+        return KeptLogin(state, stored.taken_at) if stored is not None and state is not None else None
+
+    def kept_keys(self, deadline: Deadline) -> tuple[KeptState, ...]:
+        """Return what is kept for all keys, the oldest first; waits until all that is pending is on disk.
+
+        Raises:
+            StorageUnavailable: The database could not be written or read.
+        """
+        self._writer.wait(self._writer.look(lambda pending: pending.ticket if pending else 0), deadline)
+        return self._database.load_kept()
+
+    def forget_key(self, key: str) -> int:
+        """Delete the state that is kept for a key in the background; return the ticket of the deletion."""
+        return self._writer.change(lambda pending: pending.forget_key(key))
+
+    def forget_key_durably(self, key: str, deadline: Deadline) -> None:
+        """Delete the state that is kept for a key, and wait until that is on disk.
+
+        Raises:
+            StorageUnavailable: It could not be written in time; the attempts go on.
+        """
+        self._writer.wait(self.forget_key(key), deadline)
 
     def forget(self, owned: Owned) -> int:
         """Delete a session and its state in the background; return the ticket of the deletion."""

@@ -24,6 +24,7 @@ class AcquireRequest:
         holder: The holder of the requested lease.
         token: The token of a lease that the client already has.
         ends_with_last_window: Whether the request came over WebDriver.
+        keeps_profile: Whether the whole profile is kept for the key when the session ends.
     """
 
     session_id: str | None
@@ -36,6 +37,7 @@ class AcquireRequest:
     holder: str | None = None
     token: str | None = None
     ends_with_last_window: bool = False
+    keeps_profile: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +50,18 @@ class Acquired:
     lease: Lease | None = None
 
 
-def new_session(request: AcquireRequest, folders: SessionFolders, idle_timeout: float) -> Session:
+def new_session(
+    request: AcquireRequest, folders: SessionFolders, idle_timeout: float, *, keeps_profile: bool = False
+) -> Session:
     """Return a session in state `starting`; nothing is created on disk.
 
     Args:
         request: The client's request.
         folders: Chooses the session's folder.
         idle_timeout: In seconds, for a request without its own.
+        keeps_profile: For a request without its own choice.
     """
+    keeps = keeps_profile if request.keeps_profile is None else request.keeps_profile
     now = datetime.now(timezone.utc)
     return Session(
         session_id=request.session_id or f"session_{secrets.token_hex(6)}",
@@ -71,6 +77,7 @@ def new_session(request: AcquireRequest, folders: SessionFolders, idle_timeout: 
         lease=lease_asked_for(request),
         socket_secret=secrets.token_urlsafe(24),
         ends_with_last_window=request.ends_with_last_window,
+        keeps_profile=keeps and request.key is not None,
     )
 
 
@@ -94,6 +101,8 @@ def taken(session: Session, request: AcquireRequest, lease: Lease | None) -> Ses
         session = replace(session, idle_timeout=request.idle_timeout)
     if request.keep_alive is not None:
         session = replace(session, keep_alive=request.keep_alive)
+    if request.keeps_profile is not None:
+        session = replace(session, keeps_profile=request.keeps_profile)
     # Another client may have leased it since the claim.
     check_lease(session, request.token)
     return used(leased(session, lease, request.token) if lease is not None else session)

@@ -103,6 +103,7 @@ class Session:
         socket_secret: The secret part of the addresses that need no token, of BiDi and DevTools; None if an
             earlier version made it.
         ends_with_last_window: It was created over WebDriver, so closing its last window ends it.
+        keeps_profile: When it ends, its whole profile is kept for the next session of its key.
         warm: It is in the warm pool and does not belong to a client yet.
         callers: Requests that hold it now, which protects it from eviction and idle closing.
         commands: WebDriver commands and sockets that pass through the service now.
@@ -136,6 +137,7 @@ class Session:
     driver_state: DriverState = NO_DRIVER_STATE
     socket_secret: str | None = field(default=None, repr=False)
     ends_with_last_window: bool = False
+    keeps_profile: bool = False
     warm: bool = False
     callers: int = 0
     commands: int = 0

@@ -51,7 +51,7 @@ NOT_PRODUCT = ("tests", "bench", "build")
 # Modules that may read the wall clock, which can be set back: for the sign of life that another instance left
 # in a file, for the age of a profile that was set aside, and for process start times on systems that have no
 # other clock for them.
-WALL_CLOCK = ("instance_lock.py", "portable.py", "profiles.py")
+WALL_CLOCK = ("instance_lock.py", "kept_profiles.py", "portable.py", "profiles.py")
 SOURCES = [
     path.relative_to(ROOT)
     for path in sorted(ROOT.rglob("*.py"))

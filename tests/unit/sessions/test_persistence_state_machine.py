@@ -108,6 +108,7 @@ class PersistenceMachine(RuleBasedStateMachine):
         self.waiting: list[Waiting] = []
         self.keeping: dict[str, tuple[int, str | None]] = {}
         self.clearing = 0
+        self.cleared: list[Birth] = []
         self.database = FailingDatabase(self.folder / "drover.db")
         self.repository = SessionRepository(self.database, BOOT, lambda _: None)
         self.registry = SessionRegistry(10, 0, self.repository)
@@ -148,8 +149,10 @@ class PersistenceMachine(RuleBasedStateMachine):
                 one.birth.told = max(since, one.birth.told or 0)
         if self.clearing and self.clearing <= written:
             self.clearing = 0
-            for birth in self.births.values():
+            # A session that was made after the emergency and is ending too ends by a later ticket.
+            for birth in self.cleared:
                 birth.ended |= birth.ending
+            self.cleared.clear()
         for key, (ticket, state) in list(self.keeping.items()):
             if ticket <= written:
                 self.kept[key] = {state}
@@ -231,6 +234,7 @@ class PersistenceMachine(RuleBasedStateMachine):
         self.waiting.clear()
         for birth in self.births.values():
             birth.ending = True
+        self.cleared += self.births.values()
         self.clearing = self.writer.change(lambda pending: pending.clear())
         for key, allowed in self.kept.items():
             allowed.add(None)

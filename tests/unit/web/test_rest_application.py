@@ -9,6 +9,7 @@ from drover.web.rest_application import Waits, waits
 from drover.web.route_table import ROUTES
 
 ENDS = {
+    "delete /keys/{key}",
     "delete /sessions/{session_id}",
     "delete /sessions/{session_id}/lease",
     "post /cleanup_orphaned_processes",
@@ -32,7 +33,7 @@ REST = [f"{route.method} {route.path}" for route in ROUTES if route not in DRIVE
 @pytest.mark.parametrize("slash", ["", "/"])
 def test_every_route_waits_for_what_it_needs_and_for_nothing_else(route: str, slash: str) -> None:
     method, path = route.split()
-    found = waits(method.upper(), path.format(session_id="a") + slash)
+    found = waits(method.upper(), path.format(session_id="a", key="k") + slash)
     if route in ENDS:
         assert found is Waits.FOR_AN_END
     elif route in FROM_MEMORY:
