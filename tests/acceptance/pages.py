@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 TIMEOUT_S: Final = 60.0
 BIG_ROWS: Final = 20_000
@@ -73,6 +73,9 @@ PAGES: Final = {
 }
 
 
+AnyPages = TypeVar("AnyPages", bound="Pages")
+
+
 class Gate:
     """One page that is answered only when it is released."""
 
@@ -108,7 +111,7 @@ class Pages:
         self._numbers = itertools.count(1)
         self._server = _Server(("127.0.0.1", port), _handler(self))
 
-    def __enter__(self) -> Pages:  # noqa: PYI034 - `Self` needs Python 3.11
+    def __enter__(self: AnyPages) -> AnyPages:  # noqa: PYI019 - `Self` needs Python 3.11
         """Start to listen."""
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
         return self

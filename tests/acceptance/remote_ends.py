@@ -83,13 +83,13 @@ def normalized(value: Any, session_id: str) -> Any:  # noqa: ANN401
 
 
 @contextlib.contextmanager
-def bare_chromedriver(folder: Path) -> Iterator[str]:
-    """Run a ChromeDriver without the service, and yield its URL."""
+def bare_chromedriver(folder: Path, *switches: str) -> Iterator[str]:
+    """Run a ChromeDriver without the service, with these switches, and yield its URL."""
     output = folder / "out"
     binaries = resolve(None, None)
     with output.open("wb") as target:
         process = subprocess.Popen(
-            [str(binaries.chromedriver), "--port=0", f"--log-path={folder}/log"],
+            [str(binaries.chromedriver), "--port=0", f"--log-path={folder}/log", *switches],
             stdout=target,
             env=os.environ | {"TMPDIR": str(folder)},
         )
