@@ -6,7 +6,7 @@ its docstring says when it is returned.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
@@ -22,6 +22,7 @@ from drover.core.logs import rfc3339
 from drover.net.addresses import Addresses
 from drover.sessions.pool.acquire_request import Acquired
 from drover.sessions.pool.session import Session, SessionState
+from drover.storage.session_history import HistoryEntry
 
 RETRY_AFTER = "Seconds after which a retry may succeed"
 
@@ -304,6 +305,61 @@ class SessionList(Success):
     """The sessions, oldest first; ordered by their ids if the request has `limit` or `after`."""
     next: SessionIdField | None = None
     """What to pass as `after` for the next page, null on the last one; absent without `limit`."""
+
+
+class HistoryObject(ApiModel):
+    """Something that happened to a session; a field that does not apply is null."""
+
+    time: Timestamp
+    """When it happened."""
+    event: str = Field(examples=["recovered"])
+    """What happened: `created`, `adopted`, `found_dead`, `recycling`, `recovered`, `recovery_failed`,
+    `evicted`, `closed`, `start_failed`, `not_adopted` or `trouble`."""
+    text: str = Field(examples=["Session first recovered: reattached after driver_gone in 131 ms"])
+    """The same, for people."""
+    cause: str | None = Field(examples=["driver_gone"])
+    """What a recovery was for."""
+    method: str | None = Field(examples=["reattached"])
+    """How the session was recovered."""
+    duration_ms: int | None = Field(examples=[131])
+    """How long the start or the recovery took, in milliseconds."""
+    reason: str | None = Field(examples=[None])
+    """Why the session was closed: `deleted`, `quit`, `idle`, `evicted` or `stopping`."""
+    client: str | None = Field(examples=["127.0.0.1:40112"])
+    """Address of the client whose request led to it; null if the service did it by itself."""
+    request_id: str | None = Field(examples=["b2c4d"])
+    """That request, as the log names it."""
+
+
+class SessionHistoryAnswer(Success):
+    """What has happened to a session, the oldest entry first."""
+
+    session_id: SessionIdField
+    """Id of the session."""
+    state: SessionState | Literal["ended"] = Field(examples=["ready"])
+    """State of the session; `ended` if it exists no more."""
+    history: list[HistoryObject]
+    """The entries; of more than 200, the first and the newest."""
+
+    @classmethod
+    def of(
+        cls, session_id: str, session: Session | None, entries: Sequence[HistoryEntry]
+    ) -> SessionHistoryAnswer:
+        """Return the history of a session.
+
+        Args:
+            session_id: Its id.
+            session: The session, if it exists.
+            entries: What is known; of one that an earlier version has created, that may be nothing.
+        """
+        if not entries and session is not None:
+            entries = [HistoryEntry(session.created_at, "created", f"Session {session_id} created")]
+        return cls(
+            success=True,
+            session_id=session_id,
+            state=session.state if session is not None else "ended",
+            history=[HistoryObject.filled(one) for one in entries],
+        )
 
 
 class SessionClosedAnswer(Success):

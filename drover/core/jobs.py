@@ -36,6 +36,7 @@ class JobKind(str, Enum):
     KEEP_ALIVE = "keep-alive visit"
     START_PROBE = "start probe"
     CLEANUP = "cleanup"
+    HISTORY = "history of sessions"
     KEPT_PROFILES = "limit of kept profiles"
     DATA_FOLDER = "check of the data folder"
     GRID_NOTICE = "notice to Selenium Grid"

@@ -56,6 +56,7 @@ def job_pools(max_sessions: int) -> dict[JobKind, ThreadPool]:
         JobKind.DATA_FOLDER: ThreadPool("data-folder", 1),
         JobKind.GRID_NOTICE: ThreadPool("grid", 4),
         JobKind.KEPT_PROFILES: ThreadPool("kept-profiles", 1),
+        JobKind.HISTORY: ThreadPool("history", 1),
     }
 
 
@@ -93,6 +94,9 @@ def periodic_tasks(
 def _storage_tasks(settings: Settings, storage: StorageParts, jobs: Jobs, emit: Emit) -> Iterator[Task]:
     kept = KeptLimit(storage.folders.kept, jobs, emit, settings.max_kept_mb)
     yield Task("kept profiles", REAP_TICK_S, kept.tick)
+    save = partial(jobs.begin, Job(JobKind.HISTORY), storage.history.save)
+    yield Task("history of sessions", SAVE_TICK_S, save)
+    yield Task("expired histories", EXPIRY_TICK_S, storage.history.forget_expired)
     yield Task("profiles that were set aside", EXPIRY_TICK_S, storage.profiles.remove_expired)
     yield Task("room on the disk", ROOM_TICK_S, storage.folders.room.read)
     check = partial(jobs.begin, Job(JobKind.DATA_FOLDER), storage.data_folder.check)

@@ -128,6 +128,7 @@ class Endpoints:
             self._sessions.drain,
             self._metrics,
             self._sessions.kept_logins,
+            self._sessions.history,
             self._port_trouble,
             time.monotonic(),
             document,

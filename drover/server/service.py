@@ -50,6 +50,7 @@ class Drover:
         self.port_watch = PortWatch(emit)
         self.metrics = Metrics(registry, self._is_healthy)
         self.hub.subscribe(self.metrics.hear)
+        self.hub.subscribe(self.storage.history.hear)
         self._periodic_tasks = periodic_tasks(
             settings,
             self.storage,
@@ -84,6 +85,8 @@ class Drover:
         self.sessions.memory_watch.tick()
         storage.lock.acquire()
         self._at_stop("the lock of the data folder", storage.lock.release)
+        storage.history.load()
+        self._at_stop("the history of sessions", storage.history.save)
         share = network_share(self.settings.data_dir)
         if share is not None:
             self.hub.emit(events.DataFolderOnShare(str(self.settings.data_dir), share))

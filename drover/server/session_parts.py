@@ -27,6 +27,7 @@ from drover.sessions.persistence.kept_logins import KeptLogins
 from drover.sessions.persistence.state_saver import StateSaver
 from drover.sessions.pool.driver_access import DriverAccess
 from drover.sessions.pool.registry import SessionRegistry
+from drover.storage.session_history import SessionHistory
 from process_cleanup import EmergencyRecovery, ProcessCleaner
 from session_manager import SessionManager
 
@@ -50,6 +51,7 @@ class SessionParts:
     driver_access: DriverAccess
     devtools: DevTools
     kept_logins: KeptLogins
+    history: SessionHistory
 
 
 def session_parts(
@@ -107,4 +109,5 @@ def session_parts(
         DriverAccess(registry, browsing.devtools, worker.evict),
         browsing.devtools,
         kept,
+        storage.history,
     )

@@ -13,6 +13,7 @@ from drover.storage.database import SessionDatabase
 from drover.storage.instance_lock import InstanceLock
 from drover.storage.profiles import Profiles
 from drover.storage.session_folders import SessionFolders
+from drover.storage.session_history import SessionHistory
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class StorageParts:
     repository: SessionRepository
     data_folder: DataFolder
     boot_id: str
+    history: SessionHistory
 
 
 def storage_parts(settings: Settings, emit: Emit) -> StorageParts:
@@ -41,4 +43,5 @@ def storage_parts(settings: Settings, emit: Emit) -> StorageParts:
         repository.hold,
         emit,
     )
-    return StorageParts(folders, Profiles(folders), lock, repository, data_folder, boot)
+    history = SessionHistory(data_dir)
+    return StorageParts(folders, Profiles(folders), lock, repository, data_folder, boot, history)

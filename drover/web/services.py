@@ -15,6 +15,7 @@ from drover.core.settings import Settings
 from drover.net.addresses import Addresses
 from drover.sessions.lifecycle.drain import Drain
 from drover.sessions.persistence.kept_logins import KeptLogins
+from drover.storage.session_history import SessionHistory
 from drover.web.metrics import Metrics
 from drover.web.sessions import SessionList, SessionUseCases
 from process_cleanup import EmergencyRecovery, ProcessCleaner
@@ -52,6 +53,7 @@ class Services:
     drain: Drain
     metrics: Metrics
     kept_logins: KeptLogins
+    history: SessionHistory
     port_trouble: Callable[[], str | None]
     started: float
     document: Callable[[], Mapping[str, object]]

@@ -11,6 +11,7 @@ from drover.api.answers import (
     SessionAnswer,
     SessionClosedAnswer,
     SessionCreated,
+    SessionHistoryAnswer,
     SessionList,
     SessionObject,
 )
@@ -93,6 +94,20 @@ def look_at_session(session_id: str, query: LookQuery) -> SessionAnswer:
         return SessionAnswer.of(services().manager.check(session_id, request_deadline()), own_addresses())
     session = services().manager.report(session_id, request_deadline())
     return SessionAnswer.of(Acquired(session, created=False, recovery=None), own_addresses())
+
+
+@routes.get("/sessions/{session_id}/history", errors=(SessionNotFound,))
+def read_history(session_id: str) -> SessionHistoryAnswer:
+    """Get what has happened to a session.
+
+    Its creation, recoveries with cause and duration, its eviction or close, and the client whose request led
+    to each. Also for a day after its end. It calls no browser.
+    """
+    entries = services().history.of(session_id)
+    known = [one for one in services().sessions.sessions() if one.session_id == session_id]
+    if not entries and not known:
+        raise SessionNotFound(f"Nothing is known of session {session_id}; GET /sessions lists all sessions")
+    return SessionHistoryAnswer.of(session_id, known[0] if known else None, entries)
 
 
 @routes.delete(

@@ -25,6 +25,7 @@ FROM_MEMORY = {
     "get /processes",
     "get /ready",
     "get /sessions",
+    "get /sessions/{session_id}/history",
 }
 REST = [f"{route.method} {route.path}" for route in ROUTES if route not in DRIVER_ROUTES]
 
