@@ -34,7 +34,6 @@ from drover.core.settings import Settings
 from drover.net import access
 from drover.net.request_threads import RequestThreads
 from drover.server.service import Drover
-from drover.web.rest_application import RestApplication
 from tests.machine import free_port
 
 SESSIONS = 100
@@ -174,9 +173,9 @@ def _serve(state: GeneratedState, port: int, folder: Path) -> uvicorn.Server:
     drover = Drover(settings)
     threads = RequestThreads.for_sessions(settings.max_sessions)
     stream = EventStream(StateProviders(state.sessions, state.processes, state.capacity), threads.reading)
-    flask = RestApplication(drover.endpoints.flask(), threads)  # the page without the rest
+    page = drover.endpoints.rest(drover.endpoints.services())
     access_policy = access.access_policy("127.0.0.1", port, (), None)
-    router = Router([Route("http", re.compile("/events"), stream.serve)], access_policy, flask)
+    router = Router([Route("http", re.compile("/events"), stream.serve)], access_policy, page)
     server = uvicorn.Server(uvicorn.Config(router, port=port, log_level="warning", lifespan="off"))
     threading.Thread(target=lambda: asyncio.run(server.serve()), daemon=True).start()
     while not server.started:

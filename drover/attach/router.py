@@ -1,4 +1,4 @@
-"""Routing and access control of the ASGI endpoints, which are those outside of Flask."""
+"""Access control of all requests, and routing of those that the REST API does not answer."""
 
 from __future__ import annotations
 

@@ -97,6 +97,12 @@ class MethodNotAllowed(DroverError):
     code = "method_not_allowed"
     status = 405
 
+    def __init__(
+        self, message: str, details: dict[str, str] | None = None, *, allowed: str | None = None
+    ) -> None:
+        super().__init__(message, details)
+        self.allowed = allowed
+
 
 class SessionInUse(DroverError):
     """Another client holds the lease of the session."""

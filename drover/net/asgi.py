@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 from drover.core.deadline import ClientDisconnected
-from drover.core.errors import DroverError, RequestTooLarge, Unauthorized
+from drover.core.errors import DroverError, MethodNotAllowed, RequestTooLarge, Unauthorized
 from drover.core.log_context import naming_request
 from drover.net import access
 from drover.net.target import encoded, read_target
@@ -65,6 +65,8 @@ def failure_headers(error: DroverError) -> dict[str, str]:
         headers["Retry-After"] = str(error.retry_after_s)
     if isinstance(error, Unauthorized):
         headers["WWW-Authenticate"] = access.WWW_AUTHENTICATE
+    if isinstance(error, MethodNotAllowed) and error.allowed is not None:
+        headers["Allow"] = error.allowed
     return headers
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from flask import Flask
-
 from drover.attach.attaching import Attaching
 from drover.attach.bidi_sockets import BidiSockets
 from drover.attach.devtools_http import DevToolsHttp
@@ -24,14 +22,11 @@ from drover.net.asgi import Application
 from drover.net.request_log import RequestLog
 from drover.net.request_threads import RequestThreads
 from drover.server.session_parts import SessionParts
-from drover.web.disconnects import DisconnectWatch
-from drover.web.error_handlers import handle_failures
 from drover.web.metrics import Metrics
 from drover.web.overview import Overview
-from drover.web.rest_application import RestApplication
+from drover.web.rest_application import rest_application
 from drover.web.route_table import REST_ROUTES, document
-from drover.web.segments import SEGMENT_CONVERTERS
-from drover.web.services import Services, offer
+from drover.web.services import Services
 
 
 class Endpoints:
@@ -66,9 +61,8 @@ class Endpoints:
         self.live = LiveView(sessions.driver_access, threads.commands, probe_timeout=settings.health_timeout)
 
     def asgi(self) -> Application:
-        """Return the ASGI application: driver and streaming endpoints; Flask on threads for all others."""
-        rest = DisconnectWatch(RestApplication(self.flask(), self._threads))
-        return RequestLog(Router(self.routes(), self._access_policy, rest))
+        """Return the ASGI application: driver and streaming endpoints; the REST API on threads."""
+        return RequestLog(Router(self.routes(), self._access_policy, self.rest(self.services())))
 
     def routes(self) -> list[Route]:
         """Return the routes of the driver and streaming endpoints."""
@@ -103,21 +97,12 @@ class Endpoints:
             *self.stream.routes(),
         ]
 
-    def flask(self) -> Flask:
-        """Return the Flask application of the REST API and the dashboard."""
-        app = Flask("drover", static_folder=None)
-        app.json.sort_keys = False  # type: ignore[attr-defined]
-        app.json.ensure_ascii = False  # type: ignore[attr-defined]
-        app.url_map.strict_slashes = False
-        app.url_map.merge_slashes = False
-        app.url_map.converters |= SEGMENT_CONVERTERS
-        for routes in REST_ROUTES:
-            app.register_blueprint(routes.blueprint)
-        handle_failures(app)
-        offer(app.extensions, self._services())
-        return app
+    def rest(self, services: Services) -> Application:
+        """Return the application of the REST API and the dashboard."""
+        return rest_application(REST_ROUTES, services, self._threads)
 
-    def _services(self) -> Services:
+    def services(self) -> Services:
+        """Return what the REST routes use."""
         return Services(
             self._settings,
             self._capability_policy,

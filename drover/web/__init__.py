@@ -1,1 +1,1 @@
-"""REST API in Flask (parse a request, call the manager, return a response), and the dashboard."""
+"""REST API on Starlette (functions that take and return models), and the dashboard."""

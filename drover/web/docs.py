@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, jsonify, make_response, render_template
+from starlette.responses import Response
 
-from drover.web.rest_routes import RestRoutes
-from drover.web.services import services
+from drover.web.assets import file, page
+from drover.web.calls import services
+from drover.web.rest_routes import RestRoutes, json_response
 
-routes = RestRoutes(
-    "Service",
-    Blueprint(
-        "docs",
-        __name__,
-        template_folder="templates",
-        static_folder="static/docs",
-        static_url_path="/docs/assets",
-    ),
-)
+routes = RestRoutes("Service")
 
 # Swagger UI does not work with this policy: it sets inline styles (swagger-api/swagger-ui#10655).
-_PAGE_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-    "img-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-}
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 
 
 @routes.get("/openapi.json", media_type="application/json")
@@ -33,7 +23,7 @@ def openapi_json() -> Response:
 
     OpenAPI 3.1, generated from the models that validate requests.
     """
-    return jsonify(services().document())
+    return json_response(services().document())
 
 
 @routes.get("/docs", media_type="text/html")
@@ -42,6 +32,10 @@ def docs_page() -> Response:
 
     The page loads nothing from the internet.
     """
-    page = make_response(render_template("docs.html"))
-    page.headers.update(_PAGE_HEADERS)
-    return page
+    return page("docs.html", POLICY)
+
+
+@routes.get("/docs/assets/{name}", media_type="text/javascript", has_tag=True, is_listed=False)
+def docs_file(name: str) -> Response:
+    """Return a file of the page."""
+    return file("docs", name, POLICY)

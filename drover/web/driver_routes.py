@@ -1,4 +1,4 @@
-"""Descriptions of the routes outside of Flask: driver endpoints and streams."""
+"""Descriptions of the routes outside of the REST API: driver endpoints and streams."""
 
 from __future__ import annotations
 

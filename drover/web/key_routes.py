@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from flask import Blueprint
-
 from drover.api.key_requests import KeyAnswer, KeyList, KeyObject, LoginAnswer, LoginState
 from drover.browser.storage_state import to_storage_state
 from drover.core.errors import NothingKept, SessionInUse, StorageUnavailable
+from drover.web.calls import request_deadline, services
 from drover.web.rest_routes import RestRoutes
-from drover.web.services import request_deadline, services
 
-routes = RestRoutes("Keys", Blueprint("keys", __name__))
+routes = RestRoutes("Keys")
 
 
 @routes.get("/keys", errors=(StorageUnavailable,))

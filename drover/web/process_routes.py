@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from flask import Blueprint
-
 from drover.api.reports import (
     CleanupAnswer,
     CleanupIncompleteAnswer,
@@ -14,11 +12,11 @@ from drover.api.reports import (
     emergency_answer,
 )
 from drover.api.validation import Strict
+from drover.web.calls import request_deadline, services
 from drover.web.rest_routes import RestRoutes
-from drover.web.services import request_deadline, services
 from process_cleanup import Trigger
 
-routes = RestRoutes("Processes", Blueprint("maintenance", __name__))
+routes = RestRoutes("Processes")
 
 
 class CleanupQuery(Strict):

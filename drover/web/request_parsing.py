@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 
-from flask import request
-
 from drover.api.validation import Model, validated
 from drover.core.errors import InvalidRequest
+from drover.web.calls import current_call
 
 
 def read_body(model: type[Model]) -> Model:
@@ -16,7 +15,7 @@ def read_body(model: type[Model]) -> Model:
     Raises:
         InvalidRequest: It is not a JSON object, or a field is invalid; `details` names the fields.
     """
-    text = request.get_data()
+    text = current_call().body
     try:
         body = json.loads(text) if text.strip() else {}
     except (ValueError, RecursionError) as error:
@@ -34,7 +33,8 @@ def read_query(model: type[Model]) -> Model:
     Raises:
         InvalidRequest: A parameter is unknown, repeated or invalid.
     """
-    repeated = [name for name in request.args if len(request.args.getlist(name)) > 1]
+    given = current_call().request.query_params
+    repeated = [name for name in given if len(given.getlist(name)) > 1]
     if repeated:
         raise InvalidRequest(f"The parameter {repeated[0]} is repeated. Send it once.")
-    return validated(model, request.args.to_dict(), "parameter", strict=False)
+    return validated(model, dict(given), "parameter", strict=False)

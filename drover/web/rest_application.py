@@ -1,31 +1,36 @@
-"""Flask as an ASGI application: each request runs on a thread of the pool for what it may wait for.
+"""The REST routes in Starlette's router: each request runs on a thread of the pool for what it may wait for.
 
-A response is sent when it is complete, by the event loop: no thread waits for a client that reads slowly, and
-none is left behind when the event loop has ended. What stays open is not served by Flask.
+Its body is read first, with a limit, and a future in its call completes when its client disconnects, so that
+nothing waits for a client that is gone. What fails is answered by the router in front, in one place for all.
 """
 
 from __future__ import annotations
 
-import io
+import asyncio
 import re
-import sys
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
 from enum import Enum
 from functools import partial
-from typing import Any
 
-from flask import Flask
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route, Router
 
-from drover.api.session_requests import MAX_BODY_WITH_EXTENSIONS_BYTES
-from drover.core.errors import DroverError
-from drover.net.asgi import Receive, Response, Scope, Send, failure_answer, on_thread, read_body, send_answer
+from drover.api.key_requests import MAX_STATE_BYTES
+from drover.api.session_requests import MAX_BODY_BYTES, MAX_BODY_WITH_EXTENSIONS_BYTES, check_size
+from drover.core.deadline import ClientDisconnected, DeadlineExceeded
+from drover.core.errors import BrowserUnavailable, MethodNotAllowed, NotFound
+from drover.net.asgi import Application, Receive, Scope, Send, caller_left, on_thread, read_body
 from drover.net.request_threads import RequestThreads
+from drover.web.calls import Call
+from drover.web.rest_routes import RestRoute, RestRoutes
+from drover.web.services import Services
 
+CLIENT_CLOSED_REQUEST = 499
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 _CHECKED = re.compile(r"/sessions/[^/]+(/screenshot)?|/keys(/.+/state)?")
 _ENDS = frozenset({"/cleanup_orphaned_processes", "/emergency_recovery", "/drain"})
-_WITHOUT_PREFIX = {b"content-length": "CONTENT_LENGTH", b"content-type": "CONTENT_TYPE"}
-
-Environ = dict[str, Any]
 
 
 class Waits(Enum):
@@ -44,16 +49,42 @@ def waits(method: str, path: str) -> Waits:
     return Waits.FOR_AN_END if method == "DELETE" or path in _ENDS else Waits.FOR_A_SESSION
 
 
-class RestApplication:
-    """ASGI application that runs Flask on threads, and answers 503 if a request gets none.
+def rest_application(
+    groups: Iterable[RestRoutes], services: Services, threads: RequestThreads
+) -> Application:
+    """Return the ASGI application of all REST routes; it raises every error that is on purpose."""
+    by_path: dict[str, dict[str, RestRoute]] = {}
+    for group in groups:
+        for route in group.routes:
+            by_path.setdefault(route.described.path, {})[route.described.method.upper()] = route
+    endpoints = [Route(path, _Endpoint(routes, services, threads)) for path, routes in by_path.items()]
+    router = Router(endpoints, redirect_slashes=False, default=_no_route)
+
+    async def without_final_slash(scope: Scope, receive: Receive, send: Send) -> None:
+        await router({**scope, "path": scope["path"].rstrip("/") or "/"}, receive, send)
+
+    return without_final_slash
+
+
+async def _no_route(scope: Scope, _receive: Receive, _send: Send) -> None:
+    raise NotFound(f"No route {scope['method']} {scope['path']}; see /docs for all routes")
+
+
+class _Endpoint:
+    """ASGI application of one path.
 
     Args:
-        flask: The Flask application.
+        routes: The routes by HTTP method.
+        services: What they use.
         threads: The pools of threads.
     """
 
-    def __init__(self, flask: Flask, threads: RequestThreads) -> None:
-        self._flask = flask
+    def __init__(self, routes: Mapping[str, RestRoute], services: Services, threads: RequestThreads) -> None:
+        self._routes = dict(routes)
+        if "GET" in routes:
+            self._routes["HEAD"] = routes["GET"]
+        self._allowed = ", ".join(sorted([*self._routes, "OPTIONS"]))
+        self._services = services
         self._threads = {
             Waits.FOR_A_SESSION: threads.waiting,
             Waits.FOR_AN_END: threads.ending,
@@ -62,64 +93,45 @@ class RestApplication:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
-        environ = _environ(scope, await read_body(receive, MAX_BODY_WITH_EXTENSIONS_BYTES))
-        threads = self._threads[waits(scope["method"], scope["path"])]
+        method = scope["method"]
+        route = self._routes.get(method)
+        limit = _limit(method, scope["path"])
         try:
-            answer = await on_thread(threads, partial(_call, self._flask, environ))
-        except DroverError as error:
-            # Flask answers its own errors: the pool has refused the request.
-            await send_answer(send, failure_answer(error))
+            body = await read_body(receive, limit)
+        except ClientDisconnected:
+            # An incomplete request is dropped: without its whole body it could mean something else.
             return
-        await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
-        await send({"type": "http.response.body", "body": answer.body})
+        if limit == MAX_BODY_WITH_EXTENSIONS_BYTES:
+            check_size(body)
+        if method == "OPTIONS":
+            await Response(headers={"Allow": self._allowed})(scope, receive, send)
+            return
+        if route is None:
+            raise MethodNotAllowed(
+                f"{method} is not allowed here. Use {self._allowed}.", allowed=self._allowed
+            )
+        response = await self._answer(route, Request(scope), body, receive)
+        if method == "HEAD":
+            response.body = b""
+        await response(scope, receive, send)
+
+    async def _answer(self, route: RestRoute, request: Request, body: bytes, receive: Receive) -> Response:
+        gone: Future[None] = Future()
+        watch = asyncio.create_task(caller_left(receive, gone))
+        call = Call(self._services, request, body, gone)
+        pool = self._threads[waits(request.method, request.scope["path"])]
+        try:
+            return await on_thread(pool, partial(route.answer, call))
+        except DeadlineExceeded as error:
+            raise BrowserUnavailable("The browser did not answer in time; retry") from error
+        except ClientDisconnected:
+            return Response(status_code=CLIENT_CLOSED_REQUEST)
+        finally:
+            watch.cancel()
 
 
-def _call(flask: Flask, environ: Environ) -> Response:
-    """Return Flask's response to a request."""
-    started: list[tuple[str, list[tuple[str, str]]]] = []
-
-    def start_response(status: str, headers: list[tuple[str, str]], _: object = None) -> Any:  # noqa: ANN401 - unused
-        started.append((status, headers))
-
-    parts: Any = flask(environ, start_response)
-    try:
-        body = b"".join(parts)
-    finally:
-        parts.close()
-    status, headers = started[-1]
-    raw = tuple((name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers)
-    return Response(int(status.split()[0]), body, raw)
-
-
-def _environ(scope: Scope, body: bytes) -> Environ:
-    """Return the WSGI environment of a request (PEP 3333); the scope is in it for the request's deadline."""
-    environ: Environ = {
-        "REQUEST_METHOD": scope["method"],
-        "SCRIPT_NAME": "",
-        # In its one form, not decoded as PEP 3333 has it: an escaped slash must not pass for a slash.
-        "PATH_INFO": scope["path"],
-        "QUERY_STRING": scope["query_string"].decode("latin-1"),
-        "SERVER_PROTOCOL": "HTTP/1.1",
-        "SERVER_NAME": "localhost",
-        "SERVER_PORT": "80",
-        "wsgi.version": (1, 0),
-        "wsgi.url_scheme": scope["scheme"],
-        "wsgi.input": io.BytesIO(body),
-        "wsgi.errors": sys.stderr,
-        "wsgi.multithread": True,
-        "wsgi.multiprocess": False,
-        "wsgi.run_once": False,
-        "asgi.scope": scope,
-    }
-    if scope.get("server"):
-        environ["SERVER_NAME"], environ["SERVER_PORT"] = scope["server"][0], str(scope["server"][1])
-    if scope.get("client"):
-        environ["REMOTE_ADDR"] = scope["client"][0]
-    for raw_name, raw_value in scope["headers"]:
-        if b"_" in raw_name:
-            # In WSGI it would pass for the header with a hyphen.
-            continue
-        plain = f"HTTP_{raw_name.decode('latin-1').upper().replace('-', '_')}"
-        name, value = _WITHOUT_PREFIX.get(raw_name, plain), raw_value.decode("latin-1")
-        environ[name] = f"{environ[name]},{value}" if name in environ else value
-    return environ
+def _limit(method: str, path: str) -> int:
+    if (method, path) == ("POST", "/sessions"):
+        return MAX_BODY_WITH_EXTENSIONS_BYTES
+    is_login = method == "PUT" and path.startswith("/keys/") and path.endswith("/state")
+    return MAX_STATE_BYTES if is_login else MAX_BODY_BYTES

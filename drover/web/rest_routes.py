@@ -6,20 +6,61 @@ and what OpenAPI says of it.
 
 from __future__ import annotations
 
+import hashlib
 import inspect
+import json
 from collections.abc import Callable, Mapping
-from functools import wraps
+from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, TypeVar, get_args, get_type_hints
 
-from flask import Blueprint, Response, jsonify, request
+from starlette.responses import Response
 
 from drover.api.answers import ApiModel
-from drover.api.validation import Nothing
+from drover.api.validation import Nothing, Strict
 from drover.core.errors import DroverError
+from drover.net.target import segment_text
+from drover.web.calls import Call, answering
 from drover.web.request_parsing import read_body, read_query
 from drover.web.route_descriptions import ResponseDescription, RouteDescription
 
 Function = TypeVar("Function", bound=Callable[..., object])
+
+
+@dataclass(frozen=True)
+class RestRoute:
+    """A route.
+
+    Attributes:
+        described: What OpenAPI says of it.
+        function: Returns a model, or a complete response.
+        query: The model of its query parameters.
+        body: The model of its body; None if it has none.
+        has_tag: Whether the response has an `ETag`, and is 304 if the client has the same.
+        is_listed: Whether it is in the OpenAPI document.
+    """
+
+    described: RouteDescription
+    function: Callable[..., object]
+    query: type[Strict]
+    body: type[Strict] | None
+    has_tag: bool
+    is_listed: bool
+
+    def answer(self, call: Call) -> Response:
+        """Return the response to a call.
+
+        Raises:
+            DroverError: The request is invalid, or the function fails.
+        """
+        with answering(call):
+            named: dict[str, object] = {"query": read_query(self.query)}
+            if self.body is not None:
+                named["body"] = read_body(self.body)
+            taken = {name: value for name, value in named.items() if name in get_type_hints(self.function)}
+            segments = {name: segment_text(text) for name, text in call.request.path_params.items()}
+            response = _response(self.function(**segments, **taken))
+        return _tagged(response, call.request.headers.get("if-none-match")) if self.has_tag else response
 
 
 class RestRoutes:
@@ -27,13 +68,16 @@ class RestRoutes:
 
     Args:
         tag: The name of the group.
-        blueprint: Where the routes are registered.
     """
 
-    def __init__(self, tag: str, blueprint: Blueprint) -> None:
+    def __init__(self, tag: str) -> None:
         self._tag = tag
-        self.blueprint = blueprint
-        self.described: list[RouteDescription] = []
+        self.routes: list[RestRoute] = []
+
+    @property
+    def described(self) -> list[RouteDescription]:
+        """What OpenAPI says of the routes."""
+        return [route.described for route in self.routes if route.is_listed]
 
     def get(self, path: str, **options: Any) -> Callable[[Function], Function]:  # noqa: ANN401 - of `add`
         """Declare a route for GET; `options` are those of `add`."""
@@ -58,6 +102,7 @@ class RestRoutes:
         headers: Mapping[str, str] | None = None,
         confirm: str | None = None,
         has_tag: bool = False,
+        is_listed: bool = True,
     ) -> Callable[[Function], Function]:
         """Declare a route.
 
@@ -73,6 +118,7 @@ class RestRoutes:
             headers: The meaning of each header of the request that it reads.
             confirm: What the user must confirm before trying it on the page.
             has_tag: Whether the response has an `ETag`, and is 304 if the client has the same.
+            is_listed: Whether it is in the OpenAPI document.
         """
 
         def declare(function: Function) -> Function:
@@ -80,34 +126,22 @@ class RestRoutes:
             query, body = hints.get("query", Nothing), hints.get("body", Nothing)
             summary, _, text = (inspect.getdoc(function) or "").partition("\n")
 
-            @wraps(function)
-            def answer(**parameters: object) -> Response:
-                read = {"query": read_query(query)} | ({} if method == "get" else {"body": read_body(body)})
-                parameters |= {name: value for name, value in read.items() if name in hints}
-                response = _response(function(**parameters))
-                if has_tag:
-                    response.add_etag()
-                    response.make_conditional(request)
-                return response
-
-            rule = path.replace("{", "<").replace("}", ">")
-            self.blueprint.add_url_rule(rule, function.__name__, answer, methods=[method])
-            self.described.append(
-                RouteDescription(
-                    method,
-                    path,
-                    self._tag,
-                    summary.rstrip("."),
-                    " ".join(text.split()) or summary,
-                    _replies(hints["return"], media_type),
-                    errors,
-                    body if "body" in hints else None,
-                    short,
-                    query if "query" in hints else None,
-                    tuple((headers or {}).items()),
-                    confirm,
-                )
+            described = RouteDescription(
+                method,
+                path,
+                self._tag,
+                summary.rstrip("."),
+                " ".join(text.split()) or summary,
+                _replies(hints["return"], media_type),
+                errors,
+                body if "body" in hints else None,
+                short,
+                query if "query" in hints else None,
+                tuple((headers or {}).items()),
+                confirm,
             )
+            sent = None if method == "get" else body
+            self.routes.append(RestRoute(described, function, query, sent, has_tag, is_listed))
             return function
 
         return declare
@@ -129,10 +163,20 @@ def _response(returned: object) -> Response:
     if isinstance(returned, Response):
         return returned
     if not isinstance(returned, ApiModel):
-        raise TypeError(
-            f"a route returned {type(returned).__name__}, which is neither a model nor a response"
-        )
-    response = jsonify(returned.json_object())
-    response.status_code = returned.status_code
-    response.headers.update(returned.headers())
+        raise TypeError(f"a route returned a {type(returned).__name__}: neither a model nor a response")
+    return json_response(returned.json_object(), returned.status_code, returned.headers())
+
+
+def json_response(content: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """Return a JSON response that ends with a line feed, for people who read it in a terminal."""
+    body = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+    return Response(body, status, dict(headers or {}), "application/json")
+
+
+def _tagged(response: Response, known: str | None) -> Response:
+    tag = f'"{hashlib.sha256(response.body).hexdigest()[:32]}"'
+    if known is not None and tag in (one.strip().removeprefix("W/") for one in known.split(",")):
+        response = Response(status_code=HTTPStatus.NOT_MODIFIED, headers=dict(response.headers))
+        del response.headers["content-length"]
+    response.headers["ETag"] = tag
     return response

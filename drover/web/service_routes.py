@@ -5,16 +5,17 @@ from __future__ import annotations
 import time
 from datetime import datetime, timezone
 
-from flask import Blueprint, Response
+from starlette.responses import Response
 
 from drover.api.answers import DrainAnswer, ServiceHealth, ServiceNotReady, ServiceReady, ServiceUnhealthy
 from drover.core.log_context import naming_request
 from drover.core.version import VERSION
+from drover.web.calls import services
 from drover.web.metrics import CONTENT_TYPE
 from drover.web.rest_routes import RestRoutes
-from drover.web.services import Readiness, services
+from drover.web.services import Readiness
 
-routes = RestRoutes("Service", Blueprint("service", __name__))
+routes = RestRoutes("Service")
 
 
 @routes.get("/health")
@@ -89,7 +90,7 @@ def metrics() -> Response:
 
     Counters since the start and current gauges. It calls no browser.
     """
-    return Response(services().metrics.exposition(), content_type=CONTENT_TYPE)
+    return Response(services().metrics.exposition(), headers={"Content-Type": CONTENT_TYPE})
 
 
 def _active_sessions() -> int:

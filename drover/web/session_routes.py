@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, request
+from starlette.responses import Response
 
 from drover.api.answers import (
     GrantedLease,
@@ -39,10 +39,10 @@ from drover.core.errors import (
     StorageUnavailable,
 )
 from drover.sessions.pool.acquire_request import Acquired
+from drover.web.calls import own_addresses, request_deadline, request_header, services
 from drover.web.rest_routes import RestRoutes
-from drover.web.services import own_addresses, request_deadline, services
 
-routes = RestRoutes("Sessions", Blueprint("sessions", __name__))
+routes = RestRoutes("Sessions")
 _TOKEN = {LEASE_TOKEN: "Token of the lease that the client holds"}
 _UNAVAILABLE = (BrowserUnavailable, RecoveryFailed, ShuttingDown, StorageUnavailable)
 
@@ -60,7 +60,7 @@ def acquire_session(body: SessionRequest) -> SessionAnswer | SessionCreated:
     none. Concurrent requests with the same id or key get the same browser. Every field is optional.
     """
     checked = services().capability_policy.check(body.capabilities or {})
-    wanted = request_of(body, checked, request.headers.get(LEASE_TOKEN))
+    wanted = request_of(body, checked, request_header(LEASE_TOKEN))
     return SessionAnswer.of(services().manager.acquire(wanted, request_deadline()), own_addresses())
 
 
@@ -145,7 +145,7 @@ def lease_session(session_id: str, body: LeaseRequest) -> LeaseAnswer:
     A leased session is not handed to any other client, not evicted, and not closed when idle. Send the token
     of the lease to renew it.
     """
-    token = request.headers.get(LEASE_TOKEN)
+    token = request_header(LEASE_TOKEN)
     lease = services().manager.lease(session_id, body.ttl, body.holder, token, request_deadline())
     return LeaseAnswer(success=True, lease=GrantedLease.filled(lease))
 
@@ -160,7 +160,7 @@ def end_lease(session_id: str) -> LeaseEnded:
 
     Does nothing if the session is not leased.
     """
-    services().manager.end_lease(session_id, request.headers.get(LEASE_TOKEN), request_deadline())
+    services().manager.end_lease(session_id, request_header(LEASE_TOKEN), request_deadline())
     return LeaseEnded(success=True, message=f"Lease of session {session_id} released", session_id=session_id)
 
 
@@ -175,4 +175,4 @@ def take_screenshot(session_id: str) -> Response:
     Checks the session first, and recovers it if it is dead.
     """
     screenshot = services().manager.screenshot(session_id, request_deadline())
-    return Response(screenshot, mimetype="image/png", headers={"Cache-Control": "no-store"})
+    return Response(screenshot, media_type="image/png", headers={"Cache-Control": "no-store"})

@@ -40,13 +40,17 @@ LAYERS = (
 HEIGHT = {prefix: -depth for depth, prefixes in enumerate(LAYERS) for prefix in prefixes}
 # Packages that may import a library, and folders that must not reach it, not even through a third module.
 HOMES = {
-    "flask": ("drover/web", "drover/server"),
+    "starlette": ("drover/web",),
     "prometheus_client": ("drover/web/metrics.py",),
     "psutil": ("drover/processes",),
     "selenium": ("drover/browser",),
     "sqlite3": ("drover/storage",),
 }
-UNREACHABLE = {"drover.attach": ("flask",), "drover.api": ("flask",), "drover.cluster": ("flask",)}
+UNREACHABLE = {
+    "drover.attach": ("starlette",),
+    "drover.api": ("starlette",),
+    "drover.cluster": ("starlette",),
+}
 NOT_PRODUCT = ("tests", "bench", "build")
 # Modules that may read the wall clock, which can be set back: for the sign of life that another instance left
 # in a file, for the age of a profile that was set aside, and for process start times on systems that have no

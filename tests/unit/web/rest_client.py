@@ -9,12 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from drover.attach.router import Router
-from drover.net.asgi import Application
+from drover.net.asgi import Application, Receive, Scope, Send
 from drover.server.endpoints import access_policy_of
 from drover.server.service import Drover
-from drover.web.disconnects import DisconnectWatch
-from drover.web.rest_application import RestApplication
-from drover.web.services import Services, offer
 from tests.integration.asgi_client import Call, Client
 
 
@@ -45,19 +42,13 @@ class Served:
     """The REST application of a service; `services` may be replaced."""
 
     def __init__(self, drover: Drover) -> None:
-        self._flask = drover.endpoints.flask()
-        rest = DisconnectWatch(RestApplication(self._flask, drover.endpoints._threads))
-        self.application: Application = Router([], access_policy_of(drover.settings), rest)
+        self._endpoints = drover.endpoints
+        self._policy = access_policy_of(drover.settings)
+        self.services = drover.endpoints.services()
 
-    @property
-    def services(self) -> Services:
-        """The services behind the routes."""
-        found: Services = self._flask.extensions["drover"]
-        return found
-
-    @services.setter
-    def services(self, services: Services) -> None:
-        offer(self._flask.extensions, services)
+    async def application(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request with the services of this moment."""
+        await Router([], self._policy, self._endpoints.rest(self.services))(scope, receive, send)
 
 
 class RestClient:
