@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from pydantic import AliasChoices, AwareDatetime, Field, TypeAdapter, ValidationError
 
@@ -82,29 +82,12 @@ class SessionRecord:
     def of(cls, session: Session, boot_id: str) -> SessionRecord:
         """Return the record of a session."""
         return cls(
-            session_id=session.session_id,
-            key=session.key,
+            **_same_fields(session),
             folder=str(session.folder.path),
             capabilities=session.capabilities.capabilities,
             ignored=session.capabilities.ignored,
-            first_page=session.first_page,
-            idle_timeout=session.idle_timeout,
-            created_at=session.created_at,
-            last_used=session.last_used,
-            generation=session.generation,
-            recoveries=session.recoveries,
-            last_recovery=session.last_recovery,
-            running=session.running,
-            boot_id=boot_id,
-            keep_alive=session.keep_alive,
             lease=LeaseRecord.of(session.lease) if session.lease else None,
-            window=session.window,
-            driver_state=session.driver_state,
-            socket_secret=session.socket_secret,
-            ends_with_last_window=session.ends_with_last_window,
-            keeps_profile=session.keeps_profile,
-            epoch=session.epoch,
-            revision=session.revision,
+            boot_id=boot_id,
         )
 
     def to_session(self, now_mono: float, now: datetime) -> Session:
@@ -115,30 +98,22 @@ class SessionRecord:
         now = max(now, self.last_used)
         unused_for = (now - self.last_used).total_seconds()
         return Session(
-            session_id=self.session_id,
-            key=self.key,
+            **_same_fields(self),
             folder=SessionFolder(Path(self.folder)),
             capabilities=CheckedCapabilities(self.capabilities, self.ignored),
-            first_page=self.first_page,
-            idle_timeout=self.idle_timeout,
-            created_at=self.created_at,
-            last_used=self.last_used,
+            lease=self.lease.to_lease(now_mono, now) if self.lease else None,
             last_used_mono=now_mono - unused_for,
             state=SessionState.READY,
-            generation=self.generation,
-            running=self.running,
-            recoveries=self.recoveries,
-            last_recovery=self.last_recovery,
-            keep_alive=self.keep_alive,
-            lease=self.lease.to_lease(now_mono, now) if self.lease else None,
-            window=self.window,
-            driver_state=self.driver_state,
-            socket_secret=self.socket_secret,
-            ends_with_last_window=self.ends_with_last_window,
-            keeps_profile=self.keeps_profile,
-            epoch=self.epoch,
-            revision=self.revision,
         )
+
+
+_SAME = {one.name for one in fields(SessionRecord)} & {one.name for one in fields(Session)}
+_DIFFERENT = {"folder", "capabilities", "lease"}
+
+
+def _same_fields(source: Session | SessionRecord) -> dict[str, Any]:
+    """Return the fields that a session and its record have in common, with their values."""
+    return {name: getattr(source, name) for name in _SAME - _DIFFERENT}
 
 
 @dataclass(frozen=True, slots=True)
