@@ -104,7 +104,7 @@ class _Endpoint:
         if limit == MAX_BODY_WITH_EXTENSIONS_BYTES:
             check_size(body)
         if method == "OPTIONS":
-            await Response(headers={"Allow": self._allowed})(scope, receive, send)
+            await Response(headers={"Allow": self._allowed}, media_type="text/html")(scope, receive, send)
             return
         if route is None:
             raise MethodNotAllowed(
