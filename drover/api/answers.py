@@ -22,6 +22,7 @@ from drover.core.logs import rfc3339
 from drover.net.addresses import Addresses
 from drover.sessions.pool.acquire_request import Acquired
 from drover.sessions.pool.session import Session, SessionState
+from drover.storage.cluster_values import Node
 from drover.storage.session_history import HistoryEntry
 
 RETRY_AFTER = "Seconds after which a retry may succeed"
@@ -178,6 +179,15 @@ class IgnoredObject(ApiModel):
     """Why it was set aside."""
 
 
+class NodeBrief(ApiModel):
+    """The machine that has a session."""
+
+    name: str = Field(examples=["a"])
+    """Its name."""
+    url: str = Field(examples=["http://127.0.0.1:5010"])
+    """The address at which the other machines reach it."""
+
+
 class SessionObject(ApiModel):
     """A session."""
 
@@ -223,11 +233,16 @@ class SessionObject(ApiModel):
         examples=[[{"name": "no-sandbox", "reason": "the operator decides about Chrome's sandbox"}]]
     )
     """What of the requested capabilities was set aside, and why."""
+    node: NodeBrief | SkipJsonSchema[None] = None
+    """The machine that has the session; absent if there is only one."""
+    as_of: Timestamp | SkipJsonSchema[None] = None
+    """In a list, when this copy of a session of another machine was read; otherwise absent."""
 
     @classmethod
     def of(cls, session: Session, addresses: Addresses) -> SessionObject:
         """Return a session as clients see it, with the addresses at which drivers reach it."""
         running, health = session.running, session.health
+        node = {"node": NodeBrief(name=addresses.node, url=addresses.service)} if addresses.node else {}
         return cls.filled(
             session,
             health=HealthObject.filled(health, reason=health.reason or session.notice),
@@ -245,6 +260,7 @@ class SessionObject(ApiModel):
             cdp_url=addresses.cdp(session.session_id),
             profile="keep" if session.keeps_profile else "fresh",
             ignored=session.capabilities.ignored,
+            **node,
         )
 
 
@@ -292,6 +308,15 @@ class SessionCreated(SessionAnswer):
         return {"Location": f"/sessions/{self.session_id}"}
 
 
+class ClusterSums(ApiModel):
+    """The sums over all living machines."""
+
+    active_sessions: int = Field(examples=[7])
+    """Number of sessions."""
+    max_sessions: int = Field(examples=[30])
+    """Maximum number of sessions."""
+
+
 class SessionList(Success):
     """All sessions, as currently known."""
 
@@ -302,9 +327,14 @@ class SessionList(Success):
     session_capacity: str = Field(examples=["3/10"])
     """Both numbers as one text."""
     sessions: list[SessionObject]
-    """The sessions, oldest first; ordered by their ids if the request has `limit` or `after`."""
+    """The sessions, oldest first (of several machines, those of the one that is asked, then the others');
+    ordered by their ids if the request has `limit` or `after`."""
     next: SessionIdField | None = None
     """What to pass as `after` for the next page, null on the last one; absent without `limit`."""
+    cluster: ClusterSums | SkipJsonSchema[None] = None
+    """The sums over all machines; absent if there is only one."""
+    incomplete: Literal[True] | SkipJsonSchema[None] = None
+    """The copy of other machines' sessions is old, because the database does not answer; otherwise absent."""
 
 
 class HistoryObject(ApiModel):
@@ -438,7 +468,7 @@ class ServiceReady(Success):
 
 
 class ServiceNotReady(ApiModel):
-    """The service is draining or stopping, and accepts no new sessions."""
+    """The service is draining or stopping, or has lost the database: it accepts no new sessions."""
 
     status_code = ShuttingDown.status
     header_meanings = {"Retry-After": RETRY_AFTER}
@@ -447,9 +477,9 @@ class ServiceNotReady(ApiModel):
     """Whether new sessions are accepted."""
     error: str = Field(examples=["The service is draining and accepts no new sessions; use another one"])
     """What happened and what to do about it, for people."""
-    code: Literal["shutting_down"] = Field(default=..., examples=["shutting_down"])
+    code: Literal["shutting_down", "storage_unavailable"] = Field(default=..., examples=["shutting_down"])
     """Error code, for programs."""
-    status: Literal["draining", "stopping"] = Field(default=..., examples=["draining"])
+    status: Literal["draining", "stopping", "without_database"] = Field(default=..., examples=["draining"])
     """What the service does instead."""
     active_sessions: int = Field(examples=[3])
     """Number of sessions that are left."""
@@ -457,6 +487,33 @@ class ServiceNotReady(ApiModel):
     def headers(self) -> dict[str, str]:
         """Return when to retry."""
         return {"Retry-After": str(ShuttingDown.retry_after_s)}
+
+
+class NodeObject(NodeBrief):
+    """A machine of the service."""
+
+    state: Literal["up", "draining", "lost"] = Field(default=..., examples=["up"])
+    """Whether it takes sessions, lets them end, or was silent for too long."""
+    sessions: int = Field(examples=[3])
+    """Number of its sessions."""
+    max_sessions: int = Field(examples=[10])
+    """Maximum number of its sessions."""
+    seen_at: Timestamp
+    """Time of its last sign of life, by the clock of the database."""
+    version: str = Field(examples=["1.0.0"])
+    """Its version of Drover."""
+
+    @classmethod
+    def of(cls, node: Node) -> NodeObject:
+        """Return a node as clients see it."""
+        return cls.filled(node, state=node.state.value, sessions=node.load.sessions)
+
+
+class NodeList(Success):
+    """The machines of the service."""
+
+    nodes: list[NodeObject]
+    """The machines; only this one without `DROVER_DATABASE_URL`."""
 
 
 class DrainAnswer(Success):

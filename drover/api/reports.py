@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import Field
@@ -35,6 +36,15 @@ class ProcessBrief(ApiModel):
         return cls(pid=judgement.row.pid, name=judgement.row.name, role=judgement.role, reason=reason)
 
 
+class SilentNode(ApiModel):
+    """A machine that did not do its part of an emergency in time."""
+
+    node: str = Field(examples=["b"])
+    """Its name."""
+    reason: str = Field(examples=["it did not answer; it ends its sessions before it serves anything more"])
+    """What is known of it."""
+
+
 class _Outcome(ApiModel):
     """What every report begins with."""
 
@@ -51,8 +61,8 @@ class _Details(ApiModel):
     """Number of sessions."""
     killed: list[ProcessBrief]
     """Processes that were ended and verified to be gone; in a dry run, those that would be ended."""
-    failed: list[ProcessBrief] = Field(examples=[[]])
-    """Processes that could not be ended, and why."""
+    failed: list[ProcessBrief | SilentNode] = Field(examples=[[]])
+    """Processes that could not be ended, and why; after an emergency on all machines, also silent ones."""
     removed_profiles: int = Field(examples=[2])
     """Number of orphaned session folders that were removed."""
     duration_ms: int = Field(examples=[84])
@@ -116,7 +126,7 @@ class EmergencyAnswer(_EmergencyReport, Success):
 
 
 class EmergencyIncompleteAnswer(_EmergencyReport, _Incomplete):
-    """A Chrome of the service's own user could not be ended, or the disk not be cleared."""
+    """A Chrome of the service's own user, the disk or another machine could not be cleared."""
 
 
 class ProcessObject(ApiModel):
@@ -180,11 +190,16 @@ def cleanup_answer(report: CleanupReport, active_sessions: int) -> CleanupAnswer
 
 
 def emergency_answer(
-    report: EmergencyReport, active_sessions: int
+    report: EmergencyReport, active_sessions: int, silent_nodes: Sequence[str] = ()
 ) -> EmergencyAnswer | EmergencyIncompleteAnswer:
     """Return the report of an emergency recovery.
 
     It is a success even if processes remain that the service has no permission to end.
+
+    Args:
+        report: What was done on this machine.
+        active_sessions: The number of sessions.
+        silent_nodes: The names of other machines that were asked, and did not do their part in time.
     """
     cleanup = report.cleanup
     message = f"Emergency recovery completed - killed {cleanup.killed_count} processes and "
@@ -196,6 +211,10 @@ def emergency_answer(
     }
     errors = [_not_ended(cleanup)] if any(failure.is_ours_to_end for failure in cleanup.failed) else []
     errors += [] if report.cleared else [NOT_CLEARED]
+    if silent_nodes:
+        errors.append(f"These machines did not answer in time: {', '.join(silent_nodes)}.")
+        reason = "it did not answer; it ends its sessions before it serves anything more"
+        values["failed"] += [SilentNode(node=name, reason=reason) for name in silent_nodes]
     if errors:
         return EmergencyIncompleteAnswer.model_validate(values | _failure(" ".join(errors)))
     return EmergencyAnswer.model_validate(values | {"success": True})

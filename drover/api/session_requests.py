@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 from pydantic import AfterValidator, Field, HttpUrl, TypeAdapter, model_validator
 
@@ -11,7 +11,7 @@ from drover.api.validation import Strict
 from drover.browser.capabilities.policy import CheckedCapabilities
 from drover.core.errors import RequestTooLarge
 from drover.sessions.pool.acquire_request import AcquireRequest
-from drover.sessions.pool.session import MAX_HOLDER, SESSION_ID, KeepAlive, Session, SessionState
+from drover.sessions.pool.session import MAX_HOLDER, SESSION_ID, KeepAlive, SessionState
 
 LEASE_TOKEN = "Lease-Token"  # noqa: S105 - the name of a header
 MAX_LEASE_S = 7 * 24 * 3600
@@ -96,6 +96,25 @@ class SessionRequest(Strict):
         return self
 
 
+class InList(Protocol):
+    """What a list of sessions is selected and ordered by."""
+
+    @property
+    def session_id(self) -> str:
+        """The id of the session."""
+
+    @property
+    def key(self) -> str | None:
+        """Its key, if any."""
+
+    @property
+    def state(self) -> SessionState:
+        """Its state in the lifecycle."""
+
+
+Listed = TypeVar("Listed", bound=InList)
+
+
 class ListQuery(Strict):
     """The parameters of `GET /sessions`."""
 
@@ -123,7 +142,7 @@ class CloseQuery(Strict):
     """Keep the session's cookies, storage and address for the next session of its key."""
 
 
-def selected(sessions: Iterable[Session], query: ListQuery) -> tuple[tuple[Session, ...], str | None]:
+def selected(sessions: Iterable[Listed], query: ListQuery) -> tuple[tuple[Listed, ...], str | None]:
     """Return the sessions that a query asks for, and the last id of the page if more follow.
 
     Pages are ordered by id, so that sessions that come and go between two pages make none appear twice.

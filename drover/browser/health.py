@@ -54,6 +54,7 @@ class Cause(str, Enum):
     BROWSER_HUNG = "browser_hung"
     TAB_CRASHED = "tab_crashed"
     WINDOW_GONE = "window_gone"
+    NODE_GONE = "node_gone"
     RECYCLED = "recycled"
     """Nothing is wrong: an unused session got a new browser, as the settings ask."""
 

@@ -59,7 +59,7 @@ class _KeptOnDisk:
 
     def forget(self, key: str) -> None:
         self._profiles.forget(key)
-        self._database.write((ForgetKey(key),))
+        self._database.write((ForgetKey(None, key),))
 
 
 @contextmanager

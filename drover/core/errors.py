@@ -191,6 +191,21 @@ class RecoveryFailed(DroverError):
     retry_after_s = 10
 
 
+class NodeUnreachable(DroverError):
+    """The node that has the session does not answer, and it is not known to be lost yet."""
+
+    code = "node_unreachable"
+    status = 503
+    retry_after_s = 5
+
+
+class NotOwner(DroverError):
+    """Another node has the session, or has room for it: said to the node that has forwarded the request."""
+
+    code = "not_owner"
+    status = 421
+
+
 class ShuttingDown(DroverError):
     """The service is stopping and accepts no new work."""
 

@@ -40,6 +40,7 @@ class JobKind(str, Enum):
     KEPT_PROFILES = "limit of kept profiles"
     DATA_FOLDER = "check of the data folder"
     GRID_NOTICE = "notice to Selenium Grid"
+    CLUSTER = "exchange with other nodes"
 
 
 @dataclass(frozen=True, slots=True)

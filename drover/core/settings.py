@@ -26,6 +26,7 @@ from pydantic_settings import (
 from drover.core.errors import StartRefused
 
 PREFIX = "DROVER_"
+_SECRET = (f"{PREFIX}API_TOKEN", f"{PREFIX}GRID_SECRET", f"{PREFIX}DATABASE_URL")
 _IN_DOUBLE_QUOTES = re.compile(
     r'^[ \t]*(?:export[ \t]+)?(?P<name>\w+)[ \t]*=[ \t]*"(?P<value>[^"\n]*)"[ \t]*(?:#.*)?$', re.MULTILINE
 )
@@ -247,6 +248,20 @@ class Settings(BaseSettings):
         default=None, description="address of the Selenium Grid node that relays its sessions to this service"
     )
     grid_secret: SecretStr = Field(default=SecretStr(""), description="registration secret of that Grid")
+    database_url: SecretStr | None = Field(
+        default=None,
+        min_length=1,
+        description="postgresql:// address of the database that several machines share",
+    )
+    node_name: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=64,
+        description="name of this machine among several; host name and port if unset",
+    )
+    node_url: Annotated[str | None, AfterValidator(_http_url)] = Field(
+        default=None, description="http(s):// address at which the other machines reach this one"
+    )
     log_format: Literal["text", "json"] = Field(default="text", description="`json` = one object per line")
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
         default="info",
@@ -273,8 +288,7 @@ def load_settings() -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = PREFIX + str(first["loc"][0]).upper()
-        hidden = {PREFIX + "API_TOKEN", PREFIX + "GRID_SECRET"}
-        shown = "(hidden)" if name in hidden else repr(first["input"])
+        shown = "(hidden)" if name in _SECRET else repr(first["input"])
         raise StartRefused(f"{name} is {shown}: {_allowed(first['msg'], str(first['loc'][0]))}") from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from drover.net import access
 
@@ -14,10 +15,18 @@ class Addresses:
     Attributes:
         host: `name:port` at which the client can reach the service.
         secure: Whether a proxy in front of the service uses TLS.
+        node: The name of the node that they lead to, if the service has several.
     """
 
     host: str
     secure: bool = False
+    node: str | None = None
+
+    @classmethod
+    def of_node(cls, name: str, url: str) -> Addresses:
+        """Return the addresses of a node, as the other nodes reach it."""
+        address = urlsplit(url)
+        return cls(address.netloc, address.scheme == "https", name)
 
     @classmethod
     def seen_by(cls, host: str | None, scheme: str, port: int) -> Addresses:
@@ -30,9 +39,14 @@ class Addresses:
         return cls(shown, scheme in {"https", "wss"})
 
     @property
+    def service(self) -> str:
+        """The URL of the service."""
+        return f"http{'s' if self.secure else ''}://{self.host}"
+
+    @property
     def webdriver(self) -> str:
         """The URL of the remote end for WebDriver clients."""
-        return f"http{'s' if self.secure else ''}://{self.host}/wd/hub"
+        return f"{self.service}/wd/hub"
 
     def cdp(self, session_id: str) -> str:
         """Return the URL of the DevTools WebSocket of a session's browser."""

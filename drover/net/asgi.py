@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 from drover.core.deadline import ClientDisconnected
-from drover.core.errors import DroverError, MethodNotAllowed, RequestTooLarge, Unauthorized
+from drover.core.errors import DroverError, MethodNotAllowed, NotOwner, RequestTooLarge, Unauthorized
 from drover.core.log_context import naming_request
 from drover.net import access
 from drover.net.target import encoded, read_target
@@ -28,6 +28,8 @@ ThreadResult = TypeVar("ThreadResult")
 
 _logger = logging.getLogger("drover")
 
+NOT_OWNER = "Drover-Not-Owner"
+"""Header of a response from a node that does not have the session: the request may go to another node."""
 JSON_TYPE = b"application/json; charset=utf-8"
 
 
@@ -67,6 +69,8 @@ def failure_headers(error: DroverError) -> dict[str, str]:
         headers["WWW-Authenticate"] = access.WWW_AUTHENTICATE
     if isinstance(error, MethodNotAllowed) and error.allowed is not None:
         headers["Allow"] = error.allowed
+    if isinstance(error, NotOwner):
+        headers[NOT_OWNER] = "1"
     return headers
 
 

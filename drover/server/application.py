@@ -53,11 +53,16 @@ class DroverApplication:
 
     def _start(self) -> None:
         drover = prepare(self._settings or load_settings())
+        if drover.sessions.cluster is not None:
+            drover.sessions.cluster.leave_with(self._leave)
         drover.start(lambda: False)
         drover.fill_threads()
         self._drover, self._application = drover, drover.asgi()
         # The server runs until its supervisor ends it; a drain closes what the service has opened.
         drover.sessions.drain.over.add_done_callback(lambda _: self._thread.submit(self._stop))
+
+    def _leave(self, _: str) -> None:
+        self._thread.submit(self._stop)
 
     def _stop(self) -> None:
         drover, self._drover = self._drover, None

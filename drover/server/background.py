@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 from drover.core.events import Emit
@@ -35,6 +35,7 @@ DISK_TICK_S = 1.0
 RECYCLE_TICK_S = 1.0
 REAP_TICK_S = 5.0
 ROOM_TICK_S = 1.0
+SHARE_TICK_S = 2.0
 
 
 def job_pools(max_sessions: int) -> dict[JobKind, ThreadPool]:
@@ -57,6 +58,7 @@ def job_pools(max_sessions: int) -> dict[JobKind, ThreadPool]:
         JobKind.GRID_NOTICE: ThreadPool("grid", 4),
         JobKind.KEPT_PROFILES: ThreadPool("kept-profiles", 1),
         JobKind.HISTORY: ThreadPool("history", 1),
+        JobKind.CLUSTER: ThreadPool("other-nodes", 1),
     }
 
 
@@ -85,6 +87,7 @@ def periodic_tasks(
             *_memory_tasks(settings, sessions, jobs, emit),
             *_browser_tasks(settings, browsing, sessions, jobs, emit),
             *_session_tasks(settings, storage, browsing, sessions, jobs),
+            *_cluster_tasks(sessions, jobs),
             Task("defunct processes", REAP_TICK_S, partial(reap_orphans, is_whole_program=is_whole_program)),
         ),
         emit,
@@ -103,6 +106,17 @@ def _storage_tasks(settings: Settings, storage: StorageParts, jobs: Jobs, emit: 
     yield Task("data folder", SIGN_OF_LIFE_S, check)
 
 
+def _cluster_tasks(sessions: SessionParts, jobs: Jobs) -> Iterator[Task]:
+    if sessions.cluster is not None:
+        share = partial(jobs.begin, Job(JobKind.CLUSTER), sessions.cluster.share)
+        yield Task("other nodes", SHARE_TICK_S, share)
+
+
+def _when_serving(sessions: SessionParts, work: Callable[[], object]) -> Callable[[], object]:
+    """Return work that is left out while another machine may have the sessions."""
+    return work if sessions.cluster is None else sessions.cluster.when_serving(work)
+
+
 def _memory_tasks(settings: Settings, sessions: SessionParts, jobs: Jobs, emit: Emit) -> Iterator[Task]:
     registry = sessions.registry
     limits = RecycleLimits(settings.recycle_after, settings.recycle_memory_mb)
@@ -111,7 +125,7 @@ def _memory_tasks(settings: Settings, sessions: SessionParts, jobs: Jobs, emit: 
     yield Task("memory of sessions", REAP_TICK_S, meter.tick)
     if limits.are_set:
         recycler = Recycler(registry, sessions.worker, emit, limits)
-        yield Task("recycling", RECYCLE_TICK_S, recycler.tick)
+        yield Task("recycling", RECYCLE_TICK_S, _when_serving(sessions, recycler.tick))
 
 
 def _browser_tasks(
@@ -122,8 +136,9 @@ def _browser_tasks(
     disk_limits = DiskLimits(registry, devtools, jobs, emit, settings.data_dir, limits)
     keep_alive = KeepAliveVisitor(registry, devtools, jobs, emit)
     yield Task("disk limits", DISK_TICK_S, disk_limits.tick)
-    yield Task("keep-alive", SAVE_TICK_S, keep_alive.tick)
-    yield Task("saved state", SAVE_TICK_S, lambda: sessions.state_saver.tick(registry.sessions()))
+    yield Task("keep-alive", SAVE_TICK_S, _when_serving(sessions, keep_alive.tick))
+    save = _when_serving(sessions, lambda: sessions.state_saver.tick(registry.sessions()))
+    yield Task("saved state", SAVE_TICK_S, save)
     yield Task("ended ChromeDrivers", REAP_TICK_S, browsing.launcher.reap)
 
 
@@ -132,14 +147,14 @@ def _session_tasks(
 ) -> Iterator[Task]:
     registry, worker, folders = sessions.registry, sessions.worker, storage.folders
     start_probe = StartProbe(registry, browsing.launcher, worker, folders, jobs)
-    yield Task("idle sessions", IDLE_TICK_S, sessions.closer.close_idle)
+    yield Task("idle sessions", IDLE_TICK_S, _when_serving(sessions, sessions.closer.close_idle))
     yield Task("drain", IDLE_TICK_S, sessions.drain.tick)
     yield Task("leases", LEASE_TICK_S, sessions.manager.expire_leases)
     yield Task("retry of closes", RETRY_CLOSE_S, sessions.closer.close_again)
     yield Task("orphaned folders", TIDY_TICK_S, sessions.cleaner.tidy)
     yield Task("start probe", IDLE_TICK_S, start_probe.begin)
     if settings.watch_interval > 0:
-        yield Task("watch", settings.watch_interval, sessions.monitor.watch)
+        yield Task("watch", settings.watch_interval, _when_serving(sessions, sessions.monitor.watch))
     if settings.warm_sessions > 0:
         warm = WarmPool(registry, worker, folders, settings.warm_sessions, settings.idle_timeout)
         yield Task("warm browsers", IDLE_TICK_S, warm.refill)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 from drover.attach.attaching import Attaching
 from drover.attach.bidi_sockets import BidiSockets
@@ -62,7 +63,11 @@ class Endpoints:
 
     def asgi(self) -> Application:
         """Return the ASGI application: driver and streaming endpoints; the REST API on threads."""
-        return RequestLog(Router(self.routes(), self._access_policy, self.rest(self.services())))
+        router = Router(self.routes(), self._access_policy, self.rest(self.services()))
+        cluster = self._sessions.cluster
+        return RequestLog(
+            router if cluster is None else cluster.around(router, self._access_policy, self._threads)
+        )
 
     def routes(self) -> list[Route]:
         """Return the routes of the driver and streaming endpoints."""
@@ -111,6 +116,7 @@ class Endpoints:
             self._sessions.cleaner,
             self._sessions.emergency,
             self._sessions.drain,
+            self._sessions.cluster,
             self._metrics,
             self._sessions.kept_logins,
             self._sessions.history,
@@ -122,7 +128,10 @@ class Endpoints:
 
 def access_policy_of(settings: Settings) -> access.AccessPolicy:
     """Return what the access check compares requests with."""
-    return access.access_policy(settings.host, settings.port, settings.allowed_hosts, token_of(settings))
+    # Other nodes use the address that this one has told them.
+    own = () if settings.node_url is None else (urlsplit(settings.node_url).netloc,)
+    hosts = (*settings.allowed_hosts, *own)
+    return access.access_policy(settings.host, settings.port, hosts, token_of(settings))
 
 
 def token_of(settings: Settings) -> str | None:

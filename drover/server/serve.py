@@ -151,6 +151,8 @@ class _Service:
         sockets = listen(self._settings.host, self._settings.port)
         try:
             signals = StopSignals(self._stop, drover.sessions.shutdown.kill, self._drain)
+            if drover.sessions.cluster is not None:
+                drover.sessions.cluster.leave_with(signals.stop_for)
             drover.sessions.drain.over.add_done_callback(lambda _: signals.stop_for("drained"))
             signals.install()
             server = self._server = _server(drover.asgi(), self._settings.max_sessions)

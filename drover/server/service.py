@@ -104,6 +104,9 @@ class Drover:
         """
         if is_root():
             self.hub.emit(events.SandboxDisabled())
+        if self.sessions.cluster is not None:
+            self.sessions.cluster.start()
+            self._at_stop("the membership in the cluster", self.sessions.cluster.stop)
         self.browsing.devtools.start()
         self._at_stop("the DevTools connections", self.browsing.devtools.stop)
         self._at_stop("the background jobs", self._stop_jobs)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from drover.browser.devtools import DevTools
+from drover.cluster.own_sessions import OwnSessions
 from drover.core.events import Emit
 from drover.core.jobs import Jobs
 from drover.core.settings import Settings
@@ -31,6 +33,9 @@ from drover.storage.session_history import SessionHistory
 from process_cleanup import EmergencyRecovery, ProcessCleaner
 from session_manager import SessionManager
 
+if TYPE_CHECKING:
+    from drover.cluster.cluster import Cluster
+
 
 @dataclass(frozen=True, slots=True)
 class SessionParts:
@@ -52,6 +57,7 @@ class SessionParts:
     devtools: DevTools
     kept_logins: KeptLogins
     history: SessionHistory
+    cluster: Cluster | None
 
 
 def session_parts(
@@ -93,6 +99,8 @@ def session_parts(
         keeps_profiles=settings.profile == "keep",
     )
     pool = SessionPool(registry, worker, closer, storage.folders, repository, policy)
+    emergency = EmergencyRecovery(registry, cleaner, browsing.launcher.reap, state_saver, repository, emit)
+    own = OwnSessions(registry, pool, closer, state_saver, emergency)
     return SessionParts(
         registry,
         MemoryWatch(registry, worker, emit, settings.min_free_memory_mb),
@@ -105,9 +113,19 @@ def session_parts(
         SessionAdopter(registry, worker, repository, state_saver, browsers, emit),
         Drain(registry, worker, emit, timeout_s=settings.drain_timeout),
         Shutdown(registry, closer, state_saver, repository, kept),
-        EmergencyRecovery(registry, cleaner, browsing.launcher.reap, state_saver, repository, emit),
+        emergency,
         DriverAccess(registry, browsing.devtools, worker.evict),
         browsing.devtools,
         kept,
         storage.history,
+        _cluster(settings, storage, own, emit),
     )
+
+
+def _cluster(settings: Settings, storage: StorageParts, own: OwnSessions, emit: Emit) -> Cluster | None:
+    """Return this node's part of the cluster; None if there is only one machine."""
+    if storage.shared is None:
+        return None
+    from drover.cluster.cluster import Cluster  # noqa: PLC0415 - imports psycopg
+
+    return Cluster(storage.shared, settings, own, emit)

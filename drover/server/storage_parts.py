@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from drover.core.errors import StartRefused
 from drover.core.events import Emit
 from drover.core.settings import Settings
 from drover.processes.host.boot import boot_id
@@ -15,15 +17,23 @@ from drover.storage.profiles import Profiles
 from drover.storage.session_folders import SessionFolders
 from drover.storage.session_history import SessionHistory
 
+if TYPE_CHECKING:
+    from drover.cluster.membership import Shared
+
 
 @dataclass(frozen=True, slots=True)
 class StorageParts:
-    """The data folder and what is in it."""
+    """The data folder and what is in it.
+
+    Attributes:
+        shared: The database that several machines share; None if there is only one.
+    """
 
     folders: SessionFolders
     profiles: Profiles
     lock: InstanceLock
     repository: SessionRepository
+    shared: Shared | None
     data_folder: DataFolder
     boot_id: str
     history: SessionHistory
@@ -33,7 +43,12 @@ def storage_parts(settings: Settings, emit: Emit) -> StorageParts:
     """Return the parts; nothing is read or written yet."""
     data_dir, boot = settings.data_dir, boot_id()
     folders, lock = SessionFolders(data_dir), InstanceLock(data_dir)
-    repository = SessionRepository(SessionDatabase(data_dir / "drover.db"), boot, emit)
+    shared = shared_database(settings, boot, emit)
+    repository = (
+        SessionRepository(SessionDatabase(data_dir / "drover.db"), boot, emit)
+        if shared is None
+        else shared.repository
+    )
     data_folder = DataFolder(
         (
             Part(str(data_dir), folders.put_back),
@@ -44,4 +59,24 @@ def storage_parts(settings: Settings, emit: Emit) -> StorageParts:
         emit,
     )
     history = SessionHistory(data_dir)
-    return StorageParts(folders, Profiles(folders), lock, repository, data_folder, boot, history)
+    return StorageParts(folders, Profiles(folders), lock, repository, shared, data_folder, boot, history)
+
+
+def shared_database(settings: Settings, boot: str, emit: Emit) -> Shared | None:
+    """Return the database that several machines share, if the settings name one.
+
+    Raises:
+        StartRefused: A setting is invalid, or the package for the database is missing.
+    """
+    if settings.database_url is None:
+        return None
+    try:
+        import psycopg  # noqa: F401, PLC0415 - an extra, needed with a database only
+    except ImportError as error:
+        raise StartRefused(
+            f"DROVER_DATABASE_URL is set, and psycopg cannot be imported ({error}): install it with "
+            "`pip install -r requirements-cluster.txt`, or `pip install 'drover[cluster]'`"
+        ) from error
+    from drover.cluster.cluster import shared_of  # noqa: PLC0415 - imports psycopg
+
+    return shared_of(settings, boot, emit)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +43,35 @@ def owner_of(owned: Owned) -> Owner:
 
 
 @dataclass(frozen=True, slots=True)
+class SharedTerms:
+    """What other nodes read of a session; times as durations, because no two clocks are compared.
+
+    Attributes:
+        key: Its key, if any.
+        secret_hash: The SHA-256 of the secret part of the addresses of its sockets, if they have one.
+        idle_timeout: In seconds, 0 = never.
+        unused_s: Seconds since its last use.
+        lease_s: Seconds that are left of its lease, if it has one.
+    """
+
+    key: str | None = None
+    secret_hash: str | None = None
+    idle_timeout: float = 0.0
+    unused_s: float = 0.0
+    lease_s: float | None = None
+
+
+NO_TERMS: Final = SharedTerms()
+
+
+@dataclass(frozen=True, slots=True)
 class SaveSession:
     """Save a session, unless the database has a later revision of it.
 
     Attributes:
         revision: Counts the changes of the session.
         document: JSON text that the database does not interpret.
+        terms: What other nodes read of the session.
         is_new: Insert it; else it is saved only if it is in the database, so that a deleted session stays
             deleted.
     """
@@ -56,6 +79,7 @@ class SaveSession:
     owner: Owner
     revision: int
     document: str
+    terms: SharedTerms = NO_TERMS
     is_new: bool = False
 
 
@@ -84,8 +108,13 @@ class KeepForKey:
 
 @dataclass(frozen=True, slots=True)
 class ForgetKey:
-    """Delete the state that is kept for a key."""
+    """Delete the state that is kept for a key.
 
+    Attributes:
+        owner: The session that had the key last, and ends; None if a client asks for it.
+    """
+
+    owner: Owner | None
     key: str
 
 
@@ -98,7 +127,13 @@ class EndSession:
 
 @dataclass(frozen=True, slots=True)
 class Clear:
-    """Delete everything of this instance."""
+    """Delete everything of this instance.
+
+    Attributes:
+        up_to: The highest epoch that is deleted: rows of later sessions may be in the database already.
+    """
+
+    up_to: int
 
 
 Change = SaveSession | SaveState | KeepForKey | ForgetKey | EndSession | Clear

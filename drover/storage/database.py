@@ -24,6 +24,7 @@ from drover.core.errors import StartObstructed, StartRefused, StorageUnavailable
 from drover.storage import schema
 from drover.storage.changes import Change, Clear, Owner
 from drover.storage.schema import prepare, statements
+from drover.storage.store import DatabaseLocked, KeptState, SessionRow, SetAside, StoredState
 
 OPEN_BUSY_S: Final = 5.0
 BUSY_S: Final = 1.0
@@ -36,44 +37,6 @@ _ENVIRONMENT_ERRORS: Final = (
     *_LOCKED,
     *("database or disk is full", "disk I/O error", "unable to open database file"),
 )
-
-
-class DatabaseLocked(StorageUnavailable):
-    """Another program, such as a backup, has locked the database."""
-
-
-@dataclass(frozen=True, slots=True)
-class SetAside:
-    """An unusable database file that was renamed: its new path, and why it was not usable."""
-
-    path: Path
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class SessionRow:
-    """One session as stored in the database; `document` is JSON text that the database does not interpret."""
-
-    owner: Owner
-    revision: int
-    document: str
-
-
-@dataclass(frozen=True, slots=True)
-class StoredState:
-    """The saved state of a browser as JSON text, and the time of its capture."""
-
-    state: str
-    taken_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class KeptState:
-    """What is kept for a key: its name in `taken_at`, the time of its capture, and its size in bytes."""
-
-    key: str
-    taken_at: datetime
-    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,10 +96,13 @@ class SessionDatabase:
             if self._opened is not None:
                 self._opened.close()
 
-    def write(self, changes: Sequence[Change]) -> None:
+    def write(self, changes: Sequence[Change]) -> frozenset[Owner]:
         """Write changes in their order, all of them or none; they are on disk when this returns.
 
         Files of the database that were removed or replaced are put back first.
+
+        Returns:
+            No owner: a file has one instance, so that no session in it belongs to another one.
 
         Raises:
             DatabaseLocked: Another program has locked the database.
@@ -152,6 +118,7 @@ class SessionDatabase:
             if any(isinstance(change, Clear) for change in changes):
                 # The write-ahead log contains cookies too.
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        return frozenset()
 
     def check_files(self) -> bool:
         """Put back files that were removed or replaced while the database was open; return whether so."""

@@ -61,7 +61,13 @@ def request_header(name: str) -> str | None:
 
 
 def own_addresses() -> Addresses:
-    """Return the addresses of the driver endpoints, with the host name that this request's client used."""
+    """Return the addresses of the driver endpoints, with the host name that this request's client used.
+
+    Of several machines they name the one that has the session, whichever was asked.
+    """
+    cluster = services().cluster
+    if cluster is not None:
+        return cluster.addresses
     request = _current.get().request
     scheme = str(request.scope["scheme"])
     return Addresses.seen_by(request.headers.get("host"), scheme, services().settings.port)

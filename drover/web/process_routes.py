@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from drover.api.reports import (
     CleanupAnswer,
     CleanupIncompleteAnswer,
@@ -40,17 +42,29 @@ def cleanup_orphaned_processes(query: CleanupQuery) -> CleanupAnswer | CleanupIn
     return cleanup_answer(report, _active_sessions())
 
 
+class EmergencyQuery(Strict):
+    """The parameters of `POST /emergency_recovery`."""
+
+    nodes: Literal["this", "all"] = "this"
+    """`all`: of several machines, end every Chrome on each."""
+
+
 @routes.post(
     "/emergency_recovery",
     confirm="This closes EVERY Chrome on this machine, including the one that shows this page.",
 )
-def emergency_recovery() -> EmergencyAnswer | EmergencyIncompleteAnswer:
+def emergency_recovery(query: EmergencyQuery) -> EmergencyAnswer | EmergencyIncompleteAnswer:
     """End every Chrome on the machine.
 
     Last resort: ends ALL ChromeDriver and Chrome processes on the machine, including your own browser, and
-    clears every session.
+    clears every session. Of several machines, `nodes=all` does so on each.
     """
-    return emergency_answer(services().emergency.run(request_deadline()), _active_sessions())
+    deadline, cluster = request_deadline(), services().cluster
+    if cluster is None or query.nodes == "this":
+        return emergency_answer(services().emergency.run(deadline), _active_sessions())
+    number = cluster.begin_emergency()
+    report = services().emergency.run(deadline)
+    return emergency_answer(report, _active_sessions(), cluster.await_emergency(number, deadline))
 
 
 @routes.get("/processes")

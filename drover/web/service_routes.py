@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import platform
 import time
 from datetime import datetime, timezone
 
 from starlette.responses import Response
 
-from drover.api.answers import DrainAnswer, ServiceHealth, ServiceNotReady, ServiceReady, ServiceUnhealthy
+from drover.api.answers import (
+    DrainAnswer,
+    NodeList,
+    NodeObject,
+    ServiceHealth,
+    ServiceNotReady,
+    ServiceReady,
+    ServiceUnhealthy,
+)
 from drover.core.log_context import naming_request
 from drover.core.version import VERSION
-from drover.web.calls import services
+from drover.web.calls import own_addresses, services
 from drover.web.metrics import CONTENT_TYPE
 from drover.web.rest_routes import RestRoutes
 from drover.web.services import Readiness
@@ -55,13 +64,41 @@ def ready() -> ServiceReady | ServiceNotReady:
     readiness, sessions = services().readiness, _active_sessions()
     if readiness is Readiness.READY:
         return ServiceReady(success=True, status="ready", active_sessions=sessions)
+    is_cut_off = readiness is Readiness.WITHOUT_DATABASE
     error = f"The service is {readiness.value} and accepts no new sessions; use another one"
+    if is_cut_off:
+        error = "This machine serves no session, because the database does not answer; use another one"
     return ServiceNotReady(
         success=False,
         error=naming_request(error),
-        code="shutting_down",
+        code="storage_unavailable" if is_cut_off else "shutting_down",
         status=readiness.value,
         active_sessions=sessions,
+    )
+
+
+@routes.get("/nodes")
+def nodes() -> NodeList:
+    """List the machines of the service.
+
+    Those that live, and those that are lost and have not come back under their names.
+    """
+    cluster = services().cluster
+    listed = [_this_node()] if cluster is None else [NodeObject.of(node) for node in cluster.nodes]
+    return NodeList(success=True, nodes=listed)
+
+
+def _this_node() -> NodeObject:
+    """Return this machine in the form in which several are listed."""
+    settings, sessions = services().settings, services().sessions
+    return NodeObject(
+        name=settings.node_name or f"{platform.node()}:{settings.port}",
+        url=settings.node_url or own_addresses().service,
+        state="draining" if sessions.draining else "up",
+        sessions=_active_sessions(),
+        max_sessions=sessions.max_sessions,
+        seen_at=datetime.now(timezone.utc),
+        version=VERSION,
     )
 
 

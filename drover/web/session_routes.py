@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from starlette.responses import Response
 
 from drover.api.answers import (
+    ClusterSums,
     GrantedLease,
     LeaseAnswer,
     LeaseEnded,
@@ -32,6 +36,7 @@ from drover.core.errors import (
     ForbiddenCapability,
     InvalidRequest,
     KeyConflict,
+    NodeUnreachable,
     RecoveryFailed,
     SessionInUse,
     SessionNotFound,
@@ -39,12 +44,15 @@ from drover.core.errors import (
     StorageUnavailable,
 )
 from drover.sessions.pool.acquire_request import Acquired
+from drover.sessions.pool.session import Session
+from drover.storage.cluster_values import NodeState
 from drover.web.calls import own_addresses, request_deadline, request_header, services
 from drover.web.rest_routes import RestRoutes
+from drover.web.services import ClusterView
 
 routes = RestRoutes("Sessions")
 _TOKEN = {LEASE_TOKEN: "Token of the lease that the client holds"}
-_UNAVAILABLE = (BrowserUnavailable, RecoveryFailed, ShuttingDown, StorageUnavailable)
+_UNAVAILABLE = (BrowserUnavailable, NodeUnreachable, RecoveryFailed, ShuttingDown, StorageUnavailable)
 
 
 @routes.post(
@@ -72,15 +80,45 @@ def list_sessions(query: ListQuery) -> SessionList:
     """
     sessions = services().sessions.sessions()
     limit = services().sessions.max_sessions
+    cluster, addresses = services().cluster, own_addresses()
+    if cluster is not None:
+        return _of_all_nodes(sessions, query, cluster)
     page, following = selected(sessions, query)
-    addresses = own_addresses()
+    optional: dict[str, Any] = {"next": following} if query.limit is not None else {}
     return SessionList(
         success=True,
         active_sessions=len(sessions),
         max_sessions=limit,
         session_capacity=f"{len(sessions)}/{limit}",
         sessions=[SessionObject.of(session, addresses) for session in page],
-        **({"next": following} if query.limit is not None else {}),
+        **optional,
+    )
+
+
+def _of_all_nodes(own: Sequence[Session], query: ListQuery, cluster: ClusterView) -> SessionList:
+    """Return the sessions of all machines; those of others from the copy in memory."""
+    objects = [SessionObject.of(session, cluster.addresses) for session in own]
+    # What has come to this machine since the copy was read is its own.
+    known = {session.session_id for session in own}
+    page, following = selected(
+        [*objects, *(one for one in cluster.others if one.session_id not in known)], query
+    )
+    living = [node for node in cluster.nodes if node.state is not NodeState.LOST]
+    sums = ClusterSums(
+        active_sessions=sum(node.load.sessions for node in living),
+        max_sessions=sum(node.max_sessions for node in living),
+    )
+    limit = services().sessions.max_sessions
+    optional: dict[str, Any] = {"next": following} if query.limit is not None else {}
+    optional |= {} if cluster.is_complete else {"incomplete": True}
+    return SessionList(
+        success=True,
+        active_sessions=len(own),
+        max_sessions=limit,
+        session_capacity=f"{len(own)}/{limit}",
+        sessions=list(page),
+        cluster=sums,
+        **optional,
     )
 
 

@@ -23,7 +23,7 @@ from drover.sessions.persistence import repository, writer
 from drover.sessions.persistence.records import SessionRecord, from_rows
 from drover.sessions.pool.session import Lease, Session, SessionState
 from drover.storage import database
-from drover.storage.changes import Change
+from drover.storage.changes import Change, Owner
 from drover.storage.database import SessionDatabase
 from drover.storage.instance_lock import read_owner
 from tests.integration.service_harness import TIMEOUT_S, ServiceHarness, running_harness
@@ -56,9 +56,10 @@ def locked(harness: ServiceHarness) -> Iterator[None]:
 def full(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let no file of the session database grow."""
 
-    def write(_: SessionDatabase, changes: Sequence[Change]) -> None:
+    def write(_: SessionDatabase, changes: Sequence[Change]) -> frozenset[Owner]:
         if changes:
             raise StorageUnavailable("the disk is full")
+        return frozenset()
 
     with monkeypatch.context() as patch:
         patch.setattr(SessionDatabase, "write", write)
@@ -299,9 +300,9 @@ def test_a_new_session_waits_for_one_write_and_a_found_one_for_none(
     permits = threading.Semaphore(1)
     write = SessionDatabase.write
 
-    def one_at_a_time(self: SessionDatabase, changes: Sequence[Change]) -> None:
+    def one_at_a_time(self: SessionDatabase, changes: Sequence[Change]) -> frozenset[Owner]:
         assert permits.acquire(timeout=TIMEOUT_S)
-        write(self, changes)
+        return write(self, changes)
 
     with monkeypatch.context() as patch:
         patch.setattr(SessionDatabase, "write", one_at_a_time)

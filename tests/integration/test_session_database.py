@@ -42,9 +42,10 @@ from drover.storage.changes import (
     SaveState,
     owner_of,
 )
-from drover.storage.database import DatabaseLocked, SessionDatabase
+from drover.storage.database import SessionDatabase
 from drover.storage.schema import SCHEMA_VERSION
 from drover.storage.session_folders import SessionFolder
+from drover.storage.store import DatabaseLocked
 from tests.systems import NEEDS_MODES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -258,7 +259,7 @@ def test_state_kept_for_a_key_outlives_its_session_until_it_is_forgotten(store: 
     kept = store.load_for_key("k")
     assert kept
     assert kept == store.load_for_key("k")
-    store.write([ForgetKey("k")])
+    store.write([ForgetKey(Owner("one", 1), "k")])
     assert store.load_for_key("k") is None
 
 
@@ -273,7 +274,7 @@ def test_no_data_is_left_in_the_files_after_clearing(path: Path, store: SessionD
     secret = "session-cookie-4711"
     store.write([inserted(STORED), state(STORED, secret * 3000)])
     store.write([KeepForKey(owner_of(STORED), "k", secret, NOW)])
-    store.write([Clear()])
+    store.write([Clear(9)])
     assert sessions_in(store) == ()
     assert store.load_state(owner_of(STORED)) is None
     assert store.load_for_key("k") is None
@@ -502,9 +503,9 @@ def test_damage_at_run_time_is_reported_and_does_not_end_the_service(
     # Changes of another connection are read again from the file.
     with closing(SessionDatabase(path)) as other:
         other.open()
-        other.write([Clear()])
+        other.write([Clear(9)])
     path.write_bytes(b"\xff" * path.stat().st_size)
-    for change in (Clear(), inserted(STORED), EndSession(owner_of(STORED))):
+    for change in (Clear(9), inserted(STORED), EndSession(owner_of(STORED))):
         with pytest.raises(StorageUnavailable, match="check that the disk is not full"):
             store.write([change])
     with pytest.raises(StorageUnavailable, match="check that the disk is not full"):

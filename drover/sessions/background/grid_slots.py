@@ -31,6 +31,7 @@ _TOLD = frozenset(
         CloseReason.DRAINED,
         CloseReason.STOPPING,
         CloseReason.RETRIED,
+        CloseReason.GIVEN_AWAY,
     )
 )
 

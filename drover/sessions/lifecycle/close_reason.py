@@ -20,3 +20,4 @@ class CloseReason(Enum):
     UNWANTED = "nobody waited for it"
     RETRIED = "tried again"
     TRIED = "the trial is over"
+    GIVEN_AWAY = "another node has it"

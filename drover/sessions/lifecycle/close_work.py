@@ -18,6 +18,7 @@ from drover.sessions.pool.session import Session
 
 DISPLACED_ATTEMPTS = 40
 DISPLACED_PAUSE_S = 0.5
+_LEAVING = frozenset({CloseReason.STOPPING, CloseReason.DRAINED})
 
 
 class CloseWork:
@@ -57,12 +58,12 @@ class CloseWork:
         try:
             if why is CloseReason.DELETED:
                 self._kept.forget_with(session)
-            elif why is not CloseReason.RETRIED:
+            elif why not in {CloseReason.RETRIED, CloseReason.GIVEN_AWAY}:
                 self._kept.keep(session)
             self._browsers.stop(session.folder, session.running)
             self._await_displaced(session, reserved.displaced)
             self._steps.clear(session)
-            self._kept.ended(session)
+            self._kept.ended(session, parks=why in _LEAVING)
             if session.running is not None:
                 self._browsers.forget(session.running)
         except Exception as error:
@@ -71,6 +72,10 @@ class CloseWork:
         self._errors.pop(session.session_id, None)
         if self._registry.forget(session):
             self._emit(events.SessionClosed(session.session_id, why.value))
+
+    def never_started(self, session: Session) -> None:
+        """Forget a session that was never ready, in the background."""
+        self._kept.never_started(session)
 
     def failed(self, session: Session, error: Exception) -> None:
         """Leave a session in the list as closing, so that its close is retried."""

@@ -66,6 +66,11 @@ class Closer:
         with suppress(SessionNotFound):
             self._begin_until_closing(session.session_id, CloseReason.UNWANTED, Deadline(BEGIN_S))
 
+    def give_away(self, session: Session) -> None:
+        """Begin to end a session that another node has by now; nothing is saved from it."""
+        with suppress(SessionNotFound, DeadlineExceeded):
+            self._begin_until_closing(session.session_id, CloseReason.GIVEN_AWAY, Deadline(BEGIN_S))
+
     def close_idle(self) -> None:
         """Begin to close the sessions that have exceeded their idle timeout."""
         for reserved in self._registry.take_idle(time.monotonic()):

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, fields, replace
 from functools import partial
 
+from drover.browser.capabilities.policy import CheckedCapabilities
+from drover.browser.health import Assessment, Cause, HealthStatus
 from drover.core.deadline import ClientDisconnected, Deadline, DeadlineExceeded
-from drover.core.errors import AtCapacity, StorageUnavailable
+from drover.core.errors import AtCapacity, DroverError, SessionNotFound, StorageUnavailable
 from drover.sessions.lifecycle.closer import Closer
 from drover.sessions.lifecycle.session_worker import SessionWorker
 from drover.sessions.persistence.repository import SessionRepository
 from drover.sessions.pool.acquire import Available, Claim, InProgress, LookupOutcome, Reserved, Waiter
 from drover.sessions.pool.acquire_request import AcquireRequest, new_session
 from drover.sessions.pool.registry import Change, SessionRegistry
-from drover.sessions.pool.session import Session
+from drover.sessions.pool.session import Session, SessionState
 from drover.storage.session_folders import SessionFolders
 
 CLOSING_WAIT_S = 10.0
+_OF_THE_PLACE = frozenset({"state", "generation", "callers", "commands", "revision"})
+
+Take = Callable[[Session], Session]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +79,7 @@ class SessionPool:
         """Why no new session can be promised now; None if nothing is known against it."""
         if self._registry.stopping:
             return "the service is stopping"
-        return self._storage_trouble or self._registry.memory.shortage()
+        return self._repository.fault or self._folders.room.shortage or self._registry.memory.shortage()
 
     @property
     def draining(self) -> bool:
@@ -93,11 +98,13 @@ class SessionPool:
 
         Raises:
             StorageUnavailable: It needs a new session, and nothing can be written to disk at present.
+            NotOwner: Another node has the session.
             AtCapacity: No place became free in time.
             ClientDisconnected: The client disconnected.
             DroverError: Another error of `SessionRegistry.claim`.
         """
         self._refuse_new(request)
+        self._give_key(request)
         make = partial(
             new_session,
             request,
@@ -106,10 +113,33 @@ class SessionPool:
             keeps_profile=self._policy.keeps_profiles,
         )
         claim = Claim(request.session_id, request.key, make, request.token, self._takes_warm(request))
-        outcome = self._claim(claim, deadline)
+        outcome = self._owned(self._claim(claim, deadline))
         if isinstance(outcome, Reserved):
             self._worker.start(outcome)
         return outcome
+
+    def restore(self, session_id: str, take: Take, deadline: Deadline) -> None:
+        """Begin to restore a session that no living node has; requests for it wait for that.
+
+        Args:
+            session_id: The session.
+            take: Takes it in the database, for the place that is reserved here; returns the session, ready
+                and without a browser.
+            deadline: Until when to wait for a place.
+
+        Raises:
+            NotOwner: Another node was faster.
+            AtCapacity: No place became free in time.
+            StorageUnavailable: The database does not answer.
+        """
+        request = AcquireRequest(session_id, None, None, CheckedCapabilities({}), None)
+        make = partial(new_session, request, self._folders, self._policy.idle_timeout)
+        outcome = self._claim(Claim(session_id, None, make), deadline)
+        if isinstance(outcome, Available):
+            self.release(outcome.session)
+        elif isinstance(outcome, Reserved):
+            with self.released(outcome):
+                self._begin_restore(outcome, take)
 
     def find(self, session_id: str) -> Available | InProgress:
         """Return an existing session; a ready one is held until `release`.
@@ -164,6 +194,52 @@ class SessionPool:
         """Replace every session by the result of a pure function."""
         self._registry.update_all(change)
         self._worker.evict()
+
+    def _begin_restore(self, reserved: Reserved, take: Take) -> None:
+        try:
+            session = take(reserved.session)
+        except DroverError:
+            self._decline(reserved)
+            raise
+        changes = {
+            one.name: getattr(session, one.name) for one in fields(session) if one.name not in _OF_THE_PLACE
+        }
+        published = self._registry.publish(reserved.session, **changes)
+        begun = self._registry.begin(published, SessionState.RECOVERING) if published is not None else None
+        # Whoever waits for the place claims the session again, and waits for its recovery then.
+        reserved.work.set_result(None)
+        if isinstance(begun, Reserved):
+            reason = "the node that had it is gone"
+            self._worker.recover(begun, Assessment(HealthStatus.DEAD, reason, Cause.NODE_GONE))
+
+    def _owned(self, outcome: LookupOutcome) -> LookupOutcome:
+        """Claim the row of a session that is new; if that fails, leave no trace of the session.
+
+        Raises:
+            NotOwner: Another node has a session with its id or key.
+            StorageUnavailable: The database does not answer.
+        """
+        is_new = isinstance(outcome, Reserved) or (isinstance(outcome, Available) and outcome.created)
+        if not is_new:
+            return outcome
+        try:
+            claimed = self._repository.claim(outcome.session)
+            if claimed is outcome.session:
+                return outcome
+            session = self.update(claimed.session_id, lambda known: replace(known, epoch=claimed.epoch))
+        except DroverError:
+            self._decline(outcome)
+            raise
+        return replace(outcome, session=session)
+
+    def _give_key(self, request: AcquireRequest) -> None:
+        """Claim the key that an existing session gets by this request."""
+        if request.session_id is None or request.key is None:
+            return
+        with suppress(SessionNotFound):
+            session = self._registry.get(request.session_id)
+            if session.key is None and not self._registry.has(None, request.key):
+                self._repository.give_key(session, request.key)
 
     def _refuse_new(self, request: AcquireRequest) -> None:
         """Raise if the request needs a new session, and a new session could not be promised.

@@ -91,6 +91,8 @@ class StartWork:
                 # It is no longer in the list; the next cleanup removes what is left.
                 self._emit(events.SessionCloseIncomplete(session.session_id, str(clear_error)))
         else:
+            # Other nodes may see the row of a session that was never ready.
+            self._close_work.never_started(session)
             self._registry.forget(session)
         return overtaken or error
 

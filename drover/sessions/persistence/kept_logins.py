@@ -15,8 +15,8 @@ from drover.sessions.persistence.repository import SessionRepository
 from drover.sessions.persistence.state_saver import StateSaver
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Session
-from drover.storage.database import KeptState
 from drover.storage.kept_profiles import BYTES_PER_MB, KeptProfile, KeptProfiles, ProfileOwner
+from drover.storage.store import KeptState
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,17 +89,25 @@ class KeptLogins:
         """Forget what is kept for the key of a session that is deleted, and what it would leave."""
         self._profiles.unmark(session.folder.path)
         if session.key is not None:
-            self._repository.forget_key(session.key)
+            self._repository.forget_key(session, session.key)
             self._profiles.forget(session.key)
 
-    def ended(self, session: Session) -> None:
+    def ended(self, session: Session, *, parks: bool) -> None:
         """Record on disk that a session has ended.
+
+        Args:
+            session: The session.
+            parks: Whether it ends with the service, so that another machine may go on with it.
 
         Raises:
             StorageUnavailable: It could not be written in time; the attempts go on.
         """
-        self._repository.end(session)
+        (self._repository.leave if parks else self._repository.end)(session)
         self._state_saver.forget(session)
+
+    def never_started(self, session: Session) -> None:
+        """Forget a session that was never ready, in the background."""
+        self._repository.forget(session)
 
     def kept_for(self, session: Session) -> SavedState | None:
         """Return the state that is kept for a new session's key.

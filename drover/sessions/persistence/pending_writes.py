@@ -6,9 +6,12 @@ on disk as soon as a batch of the same or a later ticket has been written.
 
 from __future__ import annotations
 
+import hashlib
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Final
 
 from drover.browser.saved_state import SavedState
 from drover.sessions.persistence.records import SessionRecord
@@ -23,10 +26,12 @@ from drover.storage.changes import (
     Owner,
     SaveSession,
     SaveState,
+    SharedTerms,
     owner_of,
 )
 
 ToDocument = Callable[[Session], str]
+NOBODY: Final[frozenset[Owner]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,30 +112,31 @@ class Batch:
 
     Attributes:
         ticket: The ticket of the newest change in it.
-        was_cleared: The deletion of everything is part of it.
+        cleared: The deletion of everything is part of it, up to this epoch; None if it is not.
         entries: The sessions as they were when it was taken.
         kept: What was to be kept for keys when it was taken.
     """
 
     ticket: int
-    was_cleared: bool
+    cleared: int | None
     entries: dict[int, _Entry]
     kept: dict[str, _Kept]
 
     def changes(self, to_document: ToDocument) -> Iterator[Change]:
         """Yield the changes: sessions before what belongs to them, and deletions of sessions last."""
-        if self.was_cleared:
-            yield Clear()
+        if self.cleared is not None:
+            yield Clear(self.cleared)
         for entry in self.entries.values():
             if entry.session is not None:
                 document = to_document(entry.session)
-                yield SaveSession(entry.owner, entry.session.revision, document, entry.is_new)
+                terms = shared_terms(entry.session, time.monotonic())
+                yield SaveSession(entry.owner, entry.session.revision, document, terms, is_new=entry.is_new)
         for entry in self.entries.values():
             if entry.state is not None:
                 yield SaveState(entry.owner, entry.state.state.to_json(), entry.state.taken_at)
         for key, kept in self.kept.items():
             if kept.state is None:
-                yield ForgetKey(key)
+                yield ForgetKey(kept.owner, key)
             else:
                 yield KeepForKey(kept.owner, key, kept.state.state.to_json(), kept.state.taken_at)
         for entry in self.entries.values():
@@ -151,8 +157,10 @@ class PendingWrites:
         self.written_ticket = 0
         self._ticket = 0
         self._cleared = 0
+        self._cleared_up_to = 0
         self._entries: dict[int, _Entry] = {}
         self._kept: dict[str, _Kept] = {}
+        self._refused: set[int] = set()
 
     def __bool__(self) -> bool:
         is_written = all(entry.is_written for entry in self._entries.values())
@@ -164,6 +172,36 @@ class PendingWrites:
         self._entries[record.epoch] = _Entry(
             owner_of(record), is_new=False, revision=record.revision, terms=terms, saved=terms
         )
+
+    def claimed(self, session: Session) -> None:
+        """Add a session whose row the database has, but nothing else of it yet."""
+        self._entries[session.epoch] = _Entry(owner_of(session), is_new=False, is_tried=True)
+
+    def move(self, session: Session, epoch: int) -> None:
+        """Go on with a session under a newer epoch; all of it is written anew at its next record."""
+        entry = self._entries.pop(session.epoch, None)
+        self._refused.discard(session.epoch)
+        if entry is not None:
+            self._entries[epoch] = replace(
+                entry, owner=Owner(session.session_id, epoch), revision=-1, saved=None
+            )
+
+    @property
+    def ticket(self) -> int:
+        """The ticket of the newest change."""
+        return self._ticket
+
+    def drop(self, owned: Owned) -> None:
+        """Write nothing more of a session, which stays on disk as it is."""
+        self._entries.pop(owned.epoch, None)
+
+    def has(self, epoch: int) -> bool:
+        """Return whether a session is on disk under this epoch, or will be, or is to be deleted."""
+        return epoch in self._entries
+
+    def is_refused(self, owned: Owned) -> bool:
+        """Return whether the database has refused a write of a session, because another node has it."""
+        return owned.epoch in self._refused
 
     def record(self, session: Session) -> None:
         """Save a session; the first record of one that was not adopted inserts it."""
@@ -195,9 +233,9 @@ class PendingWrites:
         self._kept[key] = _Kept(None, _State(state, taken_at))
         return self._next_ticket()
 
-    def forget_key(self, key: str) -> int:
-        """Delete what is kept for a key; return the ticket of the deletion."""
-        self._kept[key] = _Kept(None, None)
+    def forget_key(self, owned: Owned | None, key: str) -> int:
+        """Delete what is kept for a key, in the name of its session if any; return the deletion's ticket."""
+        self._kept[key] = _Kept(owner_of(owned) if owned is not None else None, None)
         return self._next_ticket()
 
     def end(self, owned: Owned) -> int:
@@ -215,6 +253,7 @@ class PendingWrites:
 
     def clear(self) -> int:
         """Delete all sessions and everything that is kept; return the ticket of the deletion."""
+        self._cleared_up_to = max(self._entries, default=self._cleared_up_to)
         self._entries.clear()
         self._kept.clear()
         self._cleared = self._next_ticket()
@@ -246,23 +285,26 @@ class PendingWrites:
             else None
         )
 
-    @property
-    def ticket(self) -> int:
-        """The ticket of the newest change."""
-        return self._ticket
-
     def take(self) -> Batch:
         """Return everything that is to be written; it stays pending until `written`."""
         due = {epoch: entry for epoch, entry in self._entries.items() if not entry.is_written}
         self._entries |= {epoch: replace(entry, is_tried=True) for epoch, entry in due.items()}
-        return Batch(self._ticket, self._cleared > 0, due, dict(self._kept))
+        cleared = self._cleared_up_to if self._cleared else None
+        return Batch(self._ticket, cleared, due, dict(self._kept))
 
-    def written(self, batch: Batch) -> None:
-        """Drop the changes of a batch that is on disk, except for what has changed again in the meantime."""
+    def written(self, batch: Batch, refused: frozenset[Owner] = NOBODY) -> None:
+        """Drop the changes of a batch that is on disk, except for what has changed again in the meantime.
+
+        Args:
+            batch: The batch.
+            refused: The owners whose sessions belong to another node by now; nothing was written of them.
+        """
+        self._refused.update(owner.epoch for owner in refused)
         for epoch, wrote in batch.entries.items():
             entry = self._entries.get(epoch)
             if entry is not None and wrote.ended:
                 del self._entries[epoch]
+                self._refused.discard(epoch)
             elif entry is not None:
                 self._entries[epoch] = replace(
                     entry,
@@ -280,3 +322,19 @@ class PendingWrites:
     def _next_ticket(self) -> int:
         self._ticket += 1
         return self._ticket
+
+
+def shared_terms(session: Session, now_mono: float) -> SharedTerms:
+    """Return what other nodes read of a session, at a time of the monotonic clock."""
+    return SharedTerms(
+        session.key,
+        secret_hash(session.socket_secret) if session.socket_secret is not None else None,
+        session.idle_timeout,
+        max(now_mono - session.last_used_mono, 0.0),
+        session.lease.expires_mono - now_mono if session.lease is not None else None,
+    )
+
+
+def secret_hash(secret: str) -> str:
+    """Return the hash by which the database finds the address of a socket without knowing its secret."""
+    return hashlib.sha256(secret.encode()).hexdigest()

@@ -16,8 +16,8 @@ from drover.browser.driver_state import NO_DRIVER_STATE, DriverState
 from drover.browser.recovery import Recovery
 from drover.browser.running_browser import RunningBrowser
 from drover.sessions.pool.session import KeepAlive, Lease, Session, SessionState
-from drover.storage.database import SessionRow
 from drover.storage.session_folders import SessionFolder
+from drover.storage.store import SessionRow
 
 
 @dataclass(frozen=True, slots=True)

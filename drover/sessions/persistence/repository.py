@@ -21,7 +21,7 @@ from drover.sessions.persistence.records import Loaded, SessionRecord, from_rows
 from drover.sessions.persistence.writer import PROMISE_S, Writer
 from drover.sessions.pool.session import Session
 from drover.storage.changes import Owned, owner_of
-from drover.storage.database import KeptState, SessionDatabase, StoredState
+from drover.storage.store import KeptState, SessionStore, StoredState
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +41,11 @@ class SessionRepository:
         emit: Receives events about failures.
     """
 
-    def __init__(self, database: SessionDatabase, boot_id: str, emit: Emit) -> None:
+    def __init__(self, database: SessionStore, boot_id: str, emit: Emit) -> None:
         self._database = database
+        self._boot_id = boot_id
         self._emit = emit
-        self._writer = Writer(database, lambda session: to_document(SessionRecord.of(session, boot_id)), emit)
+        self._writer = Writer(database, self._document, emit)
         self._epochs: Iterator[int] = itertools.count(1)
 
     def open(self) -> tuple[SessionRecord, ...]:
@@ -83,6 +84,11 @@ class SessionRepository:
         """Why nothing can be promised at present; None if nothing is known against it."""
         return self._writer.trouble
 
+    @property
+    def fault(self) -> str | None:
+        """Why the service is unhealthy, as far as its storage goes; None if nothing is known against it."""
+        return self.trouble
+
     def put_back_files(self) -> bool:
         """Put back files of the database that were removed while the service ran; return whether they were.
 
@@ -98,6 +104,23 @@ class SessionRepository:
     def next_epoch(self) -> int:
         """Return the number of another birth of a session, higher than all before."""
         return next(self._epochs)
+
+    def claim(self, session: Session) -> Session:
+        """Claim the id and the key of a new session; return the session under the epoch that it has by this.
+
+        Raises:
+            NotOwner: Another node has a session with this id or key.
+            StorageUnavailable: The database does not answer.
+        """
+        return session
+
+    def give_key(self, session: Session, key: str) -> None:
+        """Claim a key for a session that has none, before it is shown with it.
+
+        Raises:
+            KeyConflict: Another session has the key.
+            StorageUnavailable: The database does not answer.
+        """
 
     def record(self, session: Session) -> None:
         """Save a session in the background; never waits."""
@@ -116,6 +139,8 @@ class SessionRepository:
         """
         ticket = self._writer.look(lambda pending: pending.promised(session, lease_ended=lease_ended))
         self._writer.wait(ticket, deadline)
+        if self._writer.look(lambda pending: pending.is_refused(session)):
+            raise StorageUnavailable(f"Session {session.session_id} was given to another node; retry")
 
     def save_state(self, session: Session, state: SavedState) -> None:
         """Save the state of a session's browser in the background."""
@@ -186,9 +211,9 @@ class SessionRepository:
         self._writer.wait(self._writer.look(lambda pending: pending.ticket if pending else 0), deadline)
         return self._database.load_kept()
 
-    def forget_key(self, key: str) -> int:
-        """Delete the state that is kept for a key in the background; return the ticket of the deletion."""
-        return self._writer.change(lambda pending: pending.forget_key(key))
+    def forget_key(self, session: Session, key: str) -> None:
+        """Delete the state that is kept for the key of a session that ends, in the background."""
+        self._writer.change(lambda pending: pending.forget_key(session, key))
 
     def forget_key_durably(self, key: str, deadline: Deadline) -> None:
         """Delete the state that is kept for a key, and wait until that is on disk.
@@ -196,7 +221,7 @@ class SessionRepository:
         Raises:
             StorageUnavailable: It could not be written in time; the attempts go on.
         """
-        self._writer.wait(self.forget_key(key), deadline)
+        self._writer.wait(self._writer.change(lambda pending: pending.forget_key(None, key)), deadline)
 
     def forget(self, owned: Owned) -> int:
         """Delete a session and its state in the background; return the ticket of the deletion."""
@@ -210,6 +235,14 @@ class SessionRepository:
         """
         self._writer.wait(self.forget(owned), Deadline(PROMISE_S))
 
+    def leave(self, session: Session) -> None:
+        """Take leave of a session when the service stops: whoever is asked for it next has what was saved.
+
+        Raises:
+            StorageUnavailable: It could not be written in time; the attempts go on.
+        """
+        self.end(session)
+
     def forget_all(self, deadline: Deadline) -> None:
         """Delete all sessions and states, and wait until that is on disk.
 
@@ -217,6 +250,9 @@ class SessionRepository:
             StorageUnavailable: It could not be written in time; the attempts go on.
         """
         self._writer.wait(self._writer.change(PendingWrites.clear), deadline)
+
+    def _document(self, session: Session) -> str:
+        return to_document(SessionRecord.of(session, self._boot_id))
 
     def _adopt(self, record: SessionRecord) -> None:
         self._writer.change(lambda pending: pending.adopt(record))

@@ -19,7 +19,7 @@ from drover.core.errors import DroverError, StorageUnavailable
 from drover.core.events import Emit
 from drover.core.threads import start_thread
 from drover.sessions.persistence.pending_writes import PendingWrites, ToDocument
-from drover.storage.database import DatabaseLocked, SessionDatabase
+from drover.storage.store import DatabaseLocked, SessionStore
 
 RETRY_S = 0.5
 PROMISE_S = 5.0
@@ -38,7 +38,7 @@ class Writer:
         emit: Receives events about failures.
     """
 
-    def __init__(self, database: SessionDatabase, to_document: ToDocument, emit: Emit) -> None:
+    def __init__(self, database: SessionStore, to_document: ToDocument, emit: Emit) -> None:
         self._database = database
         self._to_document = to_document
         self._emit = emit
@@ -133,7 +133,7 @@ class Writer:
             self._failed(StorageUnavailable(held))
             return False
         try:
-            self._database.write(tuple(batch.changes(self._to_document)))
+            refused = self._database.write(tuple(batch.changes(self._to_document)))
         except DroverError as error:
             self._failed(error)
             return False
@@ -141,7 +141,7 @@ class Writer:
             self._failed(StorageUnavailable(f"Sessions cannot be written ({error}); report this defect"))
             return False
         with self._condition:
-            self._pending.written(batch)
+            self._pending.written(batch, refused)
             self._failing_since = self._error = None
             done = [written for written, ticket in self._waiting.items() if ticket <= batch.ticket]
             self._take_out(done)

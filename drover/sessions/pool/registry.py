@@ -301,6 +301,13 @@ class SessionRegistry:
         return sum(one.warm and one.state is SessionState.READY for one in self._everything())
 
     @property
+    def free(self) -> int:
+        """How many places are free for a request that comes now."""
+        with self._lock:
+            is_open = self._gate_open and not self._stopping and not self._queue
+            return max(self.max_sessions - len(self._entries), 0) if is_open else 0
+
+    @property
     def waiting(self) -> int:
         """How many callers wait for a place."""
         with self._lock:

@@ -63,6 +63,7 @@ const CAUSE = {
   browser_hung: "the browser hung",
   tab_crashed: "the tab had crashed",
   window_gone: "the window was closed",
+  node_gone: "its machine was lost, or has left",
   recycled: "its browser was old or large",
 };
 

@@ -28,6 +28,8 @@ CONTRACT = {
     "browser_unavailable": 503,
     "recovery_failed": 503,
     "shutting_down": 503,
+    "node_unreachable": 503,
+    "not_owner": 421,
     "storage_unavailable": 503,
 }
 

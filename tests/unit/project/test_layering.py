@@ -45,6 +45,7 @@ HOMES = {
     "psutil": ("drover/processes",),
     "selenium": ("drover/browser",),
     "sqlite3": ("drover/storage",),
+    "psycopg": ("drover/storage/postgres", "drover/server/storage_parts.py"),
 }
 UNREACHABLE = {
     "drover.attach": ("starlette",),
@@ -53,9 +54,9 @@ UNREACHABLE = {
 }
 NOT_PRODUCT = ("tests", "bench", "build")
 # Modules that may read the wall clock, which can be set back: for the sign of life that another instance left
-# in a file, for the age of a profile that was set aside, and for process start times on systems that have no
-# other clock for them.
-WALL_CLOCK = ("instance_lock.py", "kept_profiles.py", "portable.py", "profiles.py")
+# in a file, for the age of a profile that was set aside, for process start times on systems that have no
+# other clock for them, and to notice that a virtual machine was frozen.
+WALL_CLOCK = ("clock.py", "instance_lock.py", "kept_profiles.py", "portable.py", "profiles.py")
 SOURCES = [
     path.relative_to(ROOT)
     for path in sorted(ROOT.rglob("*.py"))

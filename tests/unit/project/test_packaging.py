@@ -58,12 +58,15 @@ def test_the_version_is_a_semantic_one_that_pep_440_understands() -> None:
 def test_version_and_dependencies_have_one_source_each(
     project: dict[str, Any], setuptools: dict[str, Any]
 ) -> None:
-    assert set(project["dynamic"]) == {"dependencies", "version"}
+    assert set(project["dynamic"]) == {"dependencies", "optional-dependencies", "version"}
     module, _, name = setuptools["dynamic"]["version"]["attr"].rpartition(".")
     assert getattr(importlib.import_module(module), name) == VERSION
-    requirements = ROOT / setuptools["dynamic"]["dependencies"]["file"]
-    lines = [line for line in requirements.read_text(encoding="utf-8").splitlines() if line[:1] != "#"]
-    assert all(Requirement(line).specifier for line in lines)
+    extra = setuptools["dynamic"]["optional-dependencies"]["cluster"]
+    for source in (setuptools["dynamic"]["dependencies"], extra):
+        text = (ROOT / source["file"]).read_text(encoding="utf-8")
+        lines = [line for line in text.splitlines() if line[:1] != "#"]
+        assert lines
+        assert all(Requirement(line).specifier for line in lines)
 
 
 def test_the_command_is_a_function_of_the_command_line(project: dict[str, Any]) -> None:

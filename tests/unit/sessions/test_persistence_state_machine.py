@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 from unittest import mock
 
 from hypothesis import settings
@@ -18,14 +18,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from drover.browser.saved_state import SavedState
-from drover.core.errors import CleanupIncomplete, KeyConflict, SessionInUse, StorageUnavailable
+from drover.core.errors import CleanupIncomplete, KeyConflict, NotOwner, SessionInUse, StorageUnavailable
 from drover.sessions.persistence.records import SessionRecord
 from drover.sessions.persistence.repository import SessionRepository
 from drover.sessions.persistence.writer import Writer
 from drover.sessions.pool.acquire import Available, Reserved
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Lease, Session, SessionState, used
-from drover.storage.changes import Change
+from drover.storage.changes import Change, Owner
 from drover.storage.database import SessionDatabase
 from tests.unit.examples import NOW, RUNNING, claim
 
@@ -33,6 +33,16 @@ BOOT = "boot-1"
 IDS = st.sampled_from(["a", "b", "c"])
 KEYS = st.sampled_from([None, None, "k", "l"])
 Fault = Literal["none", "before", "after"]
+
+
+class Faulty(Protocol):
+    """A database whose next write can fail, and what happens while it writes."""
+
+    fault: Fault
+    during_write: Callable[[], None] | None
+
+    def close(self) -> None:
+        """Close it."""
 
 
 class FailingDatabase(SessionDatabase):
@@ -45,16 +55,17 @@ class FailingDatabase(SessionDatabase):
     fault: Fault = "none"
     during_write: Callable[[], None] | None = None
 
-    def write(self, changes: Sequence[Change]) -> None:
+    def write(self, changes: Sequence[Change]) -> frozenset[Owner]:
         """Write without waiting for the disk, which no test can unplug."""
         self._connections().writer.execute("PRAGMA synchronous = OFF").fetchall()
         if self.during_write is not None:
             self.during_write()
         if self.fault == "before":
             raise StorageUnavailable("the disk is full")
-        super().write(changes)
+        refused = super().write(changes)
         if self.fault == "after":
             raise StorageUnavailable("the disk does not answer")
+        return refused
 
 
 @dataclass
@@ -94,12 +105,18 @@ class Waiting:
 
 
 class PersistenceMachine(RuleBasedStateMachine):
-    """One service, its clients, and its ends and starts."""
+    """One service, its clients, and its ends and starts.
+
+    Attributes:
+        clears_kept: Whether an emergency deletes what is kept for keys.
+    """
+
+    clears_kept = True
 
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="drv-"))
-        self.births: dict[int, Birth] = {}
+        self.births: dict[str, Birth] = {}
         self.kept: dict[str, set[str | None]] = {"k": {None}, "l": {None}}
         self.saves = 0
         self._start()
@@ -109,14 +126,21 @@ class PersistenceMachine(RuleBasedStateMachine):
         self.keeping: dict[str, tuple[int, str | None]] = {}
         self.clearing = 0
         self.cleared: list[Birth] = []
-        self.database = FailingDatabase(self.folder / "drover.db")
-        self.repository = SessionRepository(self.database, BOOT, lambda _: None)
+        self.database, self.repository = self._store()
         self.registry = SessionRegistry(10, 0, self.repository)
         # Every write is a step of the machine.
         with mock.patch.object(Writer, "start"):
-            self.records = self.repository.open()
+            opened = self.repository.open()
+        self.records = tuple(record for record in opened if record.running is not None)
+        for claimed in [one for one in opened if one.running is None]:
+            # The start of the service forgets sessions that were never ready.
+            self.repository.forget(claimed)
         for record in self.records:
             self.registry.adopt(record.to_session(0.0, NOW))
+
+    def _store(self) -> tuple[Faulty, SessionRepository]:
+        database = FailingDatabase(self.folder / "drover.db")
+        return database, SessionRepository(database, BOOT, lambda _: None)
 
     @property
     def writer(self) -> Writer:
@@ -130,8 +154,8 @@ class PersistenceMachine(RuleBasedStateMachine):
 
     def _note(self, session: Session) -> None:
         """Note a revision that the registry has recorded, and a client that waits for its answer."""
-        birth = self.births.setdefault(session.epoch, Birth())
-        birth.history[session.revision] = SessionRecord.of(session, BOOT)
+        birth = self.births.setdefault(session.birth, Birth())
+        birth.history[session.revision] = _recorded(session)
         ticket = self.writer.look(lambda pending: pending.promised(session, lease_ended=True))
         self.waiting.append(Waiting(ticket, birth, session))
         self._answer()
@@ -165,6 +189,13 @@ class PersistenceMachine(RuleBasedStateMachine):
         except (KeyConflict, SessionInUse, StorageUnavailable, CleanupIncomplete):
             return
         if isinstance(found, Reserved):
+            try:
+                born = self.repository.claim(found.session)
+            except NotOwner:
+                # Its deletion is not in the database yet.
+                self.registry.forget(found.session)
+                return
+            self.registry.update(born.session_id, lambda known: replace(known, epoch=born.epoch))
             published = self.registry.publish(found.session, running=RUNNING)
             assert published is not None
             self._note(published)
@@ -189,16 +220,14 @@ class PersistenceMachine(RuleBasedStateMachine):
     def a_driver_changes_its_window(self, session_id: str, window: str) -> None:
         if self._ready(session_id) is not None:
             changed = self.registry.update(session_id, lambda known: replace(known, window=window))
-            self.births.setdefault(changed.epoch, Birth()).history[changed.revision] = SessionRecord.of(
-                changed, BOOT
-            )
+            self.births.setdefault(changed.birth, Birth()).history[changed.revision] = _recorded(changed)
 
     @rule(session_id=IDS)
     def a_state_is_saved(self, session_id: str) -> None:
         session = self._ready(session_id)
         if session is not None:
             self.saves += 1
-            self.repository.save_state(session, SavedState(f"https://{session.epoch}.example/{self.saves}"))
+            self.repository.save_state(session, SavedState(f"https://{session.birth}.example/{self.saves}"))
 
     @rule(session_id=IDS, forgets=st.booleans())
     def a_session_is_closed(self, session_id: str, forgets: bool) -> None:
@@ -207,7 +236,7 @@ class PersistenceMachine(RuleBasedStateMachine):
         if not isinstance(begun, Reserved):
             return
         closing = begun.session
-        birth = self.births.setdefault(closing.epoch, Birth())
+        birth = self.births.setdefault(closing.birth, Birth())
         if closing.key is not None:
             self._keep(closing, closing.key, birth, forgets=forgets)
         birth.ending = True
@@ -219,7 +248,7 @@ class PersistenceMachine(RuleBasedStateMachine):
         self.saves += 1
         url = None if forgets else f"https://{key}.example/{self.saves}"
         if url is None:
-            self.repository.forget_key(key)
+            self.repository.forget_key(closing, key)
         else:
             self.repository.keep_for_key(closing, key, SavedState(url))
         self.kept[key].add(url)
@@ -237,8 +266,9 @@ class PersistenceMachine(RuleBasedStateMachine):
         self.cleared += self.births.values()
         self.clearing = self.writer.change(lambda pending: pending.clear())
         for key, allowed in self.kept.items():
-            allowed.add(None)
-            self.keeping[key] = (self.clearing, None)
+            if self.clears_kept:
+                allowed.add(None)
+                self.keeping[key] = (self.clearing, None)
         self.registry.open_gate()
 
     @rule(fault=st.sampled_from(["none", "none", "before", "after"]))
@@ -283,27 +313,27 @@ class PersistenceMachine(RuleBasedStateMachine):
     def the_service_is_killed_and_starts_again(self) -> None:
         self.database.close()
         self._start()
-        for epoch, birth in list(self.births.items()):
-            record = next((one for one in self.records if one.epoch == epoch), None)
+        for name, birth in list(self.births.items()):
+            record = next((one for one in self.records if _birth_of(one) == name), None)
             if record is None:
                 assert birth.told is None or birth.ending, "a session was lost"
-                del self.births[epoch]
+                del self.births[name]
             else:
                 assert not birth.ended, "a deleted session came back"
                 self._hold_to_its_history(birth, record)
-        assert {record.epoch for record in self.records} <= self.births.keys()
+        assert {_birth_of(record) for record in self.records} <= self.births.keys()
         for key, allowed in self.kept.items():
             found = self._kept_for(key)
             assert found in allowed, "what is kept is not what was left last"
             self.kept[key] = {found}
 
     def _hold_to_its_history(self, birth: Birth, record: SessionRecord) -> None:
-        assert record == birth.history[record.revision]
+        assert replace(record, epoch=0) == birth.history[record.revision]
         assert record.revision >= (birth.told or 0), "a later promise was lost"
         birth.told, birth.ending = record.revision, False
-        birth.history = {record.revision: record}
+        birth.history = {record.revision: replace(record, epoch=0)}
         state = self.repository.state_of(record)
-        assert state is None or state.url is None or state.url.startswith(f"https://{record.epoch}.")
+        assert state is None or state.url is None or state.url.startswith(f"https://{_birth_of(record)}.")
 
     def teardown(self) -> None:
         """Once the disk works, everything is answered and true."""
@@ -312,6 +342,15 @@ class PersistenceMachine(RuleBasedStateMachine):
         self.the_service_is_killed_and_starts_again()
         self.database.close()
         shutil.rmtree(self.folder)
+
+
+def _recorded(session: Session) -> SessionRecord:
+    """Return the record of a session without its epoch, which a new incarnation of its node changes."""
+    return replace(SessionRecord.of(session, BOOT), epoch=0)
+
+
+def _birth_of(record: SessionRecord) -> str:
+    return Path(record.folder).name
 
 
 def _terms(record: SessionRecord) -> tuple[object, ...]:

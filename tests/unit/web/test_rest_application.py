@@ -36,6 +36,7 @@ FROM_MEMORY = {
     "get /docs",
     "get /health",
     "get /metrics",
+    "get /nodes",
     "get /openapi.json",
     "get /processes",
     "get /ready",

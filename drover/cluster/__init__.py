@@ -1,0 +1,1 @@
+"""Several machines as one service: membership, the right to serve, requests for sessions of other nodes."""

@@ -1,0 +1,188 @@
+"""One node's part of the cluster, put together; imported only if `DROVER_DATABASE_URL` is set."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Final
+
+from drover.api.answers import SessionObject
+from drover.cluster.failover import Failover
+from drover.cluster.forwarding import Forwarder
+from drover.cluster.identity import identity_of, name_of, url_of
+from drover.cluster.locations import Locations
+from drover.cluster.membership import Membership, Shared
+from drover.cluster.own_sessions import OwnSessions
+from drover.cluster.router import ClusterRouter, Parts
+from drover.cluster.shared_list import SharedList
+from drover.core import events
+from drover.core.deadline import Deadline
+from drover.core.errors import DroverError
+from drover.core.events import Emit
+from drover.core.settings import Settings
+from drover.core.threads import ThreadPool, start_thread
+from drover.net.access import AccessPolicy
+from drover.net.addresses import Addresses
+from drover.net.asgi import Application
+from drover.net.request_threads import RequestThreads
+from drover.sessions.persistence.cluster_repository import ClusterRepository
+from drover.sessions.pool.session import Session
+from drover.storage.cluster_values import Node
+from drover.storage.postgres.database import ClusterDatabase
+from drover.storage.postgres.ownership import Ownership
+
+LOOK_UP_THREADS: Final = 4
+EMERGENCY_S: Final = 90.0
+EMERGENCY_POLL_S: Final = 0.5
+
+
+def shared_of(settings: Settings, boot_id: str, emit: Emit) -> Shared:
+    """Return the database of this node; nothing is connected yet.
+
+    Raises:
+        StartRefused: A setting is invalid.
+    """
+    assert settings.database_url is not None
+    url_of(settings)
+    database = ClusterDatabase(settings.database_url.get_secret_value(), partial(identity_of, settings), emit)
+    ownership = Ownership(database)
+    return Shared(database, ownership, ClusterRepository(database, ownership, boot_id, emit))
+
+
+class Cluster:
+    """This node's part of the cluster.
+
+    Args:
+        shared: The database of this node.
+        settings: The settings.
+        own: The sessions of this node.
+        emit: Receives events.
+    """
+
+    def __init__(self, shared: Shared, settings: Settings, own: OwnSessions, emit: Emit) -> None:
+        self._shared = shared
+        self._own = own
+        self._emit = emit
+        self._threads = ThreadPool("cluster", LOOK_UP_THREADS)
+        self._addresses = Addresses.of_node(name_of(settings), url_of(settings))
+        self._leave: Callable[[str], None] = _nowhere
+        self._obeying = False
+        self.membership = Membership(shared, own.registry, own.closer, self._obey, self._leave_now, emit)
+        self._list = SharedList(own.registry, self.membership, shared.ownership, self._describe)
+        self._forwarder = Forwarder(lambda: shared.ownership.incarnation)
+
+    @property
+    def addresses(self) -> Addresses:
+        """The addresses of this node, as other machines reach it."""
+        return self._addresses
+
+    @property
+    def trouble(self) -> str | None:
+        """Why this node serves nothing at present, or None."""
+        return self.membership.trouble
+
+    def leave_with(self, leave: Callable[[str], None]) -> None:
+        """Set what stops the service if another living node has the name of this one."""
+        self._leave = leave
+
+    def start(self) -> None:
+        """Begin to give signs of life."""
+        self.membership.start()
+
+    def stop(self) -> None:
+        """Leave the cluster."""
+        self.membership.stop()
+        self._forwarder.close()
+        self._threads.shutdown(wait=False)
+
+    def share(self) -> None:
+        """Write this node's sessions for others, and read theirs."""
+        self._list.tick()
+
+    def when_serving(self, work: Callable[[], object]) -> Callable[[], None]:
+        """Return work of the background that is left out while this node serves nothing."""
+
+        def guarded() -> None:
+            if self.membership.fence.may_serve():
+                work()
+
+        return guarded
+
+    def around(self, local: Application, policy: AccessPolicy, threads: RequestThreads) -> Application:
+        """Return the application of this node that also answers for other nodes."""
+        registry = self._own.registry
+        return ClusterRouter(
+            Parts(
+                local,
+                policy,
+                registry,
+                self.membership,
+                Locations(registry, self._shared.ownership, self._threads),
+                self._forwarder,
+                Failover(self._own.pool, self._shared, self._own.state_saver, self._emit),
+                threads.waiting,
+            )
+        )
+
+    @property
+    def others(self) -> tuple[SessionObject, ...]:
+        """The sessions of all other nodes as clients see them, from memory."""
+        return self._list.others
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether what is known of other nodes' sessions is recent."""
+        return self._list.is_complete and self.trouble is None
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """All nodes that live or are lost."""
+        return self._list.nodes
+
+    def begin_emergency(self) -> int:
+        """Order all nodes to end their sessions; this one is about to do so itself.
+
+        Raises:
+            StorageUnavailable: The database does not answer.
+        """
+        number = self._shared.ownership.begin_emergency()
+        self._shared.ownership.obeyed(number)
+        return number
+
+    def await_emergency(self, number: int, deadline: Deadline) -> tuple[str, ...]:
+        """Wait until all other living nodes have ended their sessions; return the names of the rest."""
+        asked = {
+            node.name for node in self.membership.nodes if node.incarnation != self.membership.incarnation
+        }
+        limit = deadline.within(EMERGENCY_S)
+        while asked and limit.remaining():
+            asked -= {node.name for node in self.membership.nodes if node.emergency >= number}
+            time.sleep(EMERGENCY_POLL_S if asked else 0)
+        return tuple(sorted(asked))
+
+    def _describe(self, session: Session) -> Mapping[str, object]:
+        return SessionObject.of(session, self._addresses).json_object()
+
+    def _leave_now(self, why: str) -> None:
+        self._leave(why)
+
+    def _obey(self, number: int) -> None:
+        """Begin this node's part of an emergency; until it is done, the node serves nothing."""
+        if not self._obeying:
+            self._obeying = True
+            start_thread(partial(self._end_everything, number), "emergency")
+
+    def _end_everything(self, number: int) -> None:
+        try:
+            self._own.emergency.run(Deadline(EMERGENCY_S))
+            self._shared.ownership.obeyed(number)
+        except DroverError as error:
+            # The next sign of life begins again.
+            self._emit(events.SessionDataNotCleared(error.message))
+        finally:
+            self._obeying = False
+
+
+def _nowhere(_: str) -> None:
+    raise AssertionError("leave_with() must be called before the start")

@@ -1,0 +1,91 @@
+"""Sessions that no living node has: restored on this node, or ended without a browser."""
+
+from __future__ import annotations
+
+from drover.cluster.membership import Shared
+from drover.core import events
+from drover.core.deadline import Deadline
+from drover.core.errors import NotOwner
+from drover.core.events import Emit
+from drover.sessions.lifecycle.session_pool import SessionPool
+from drover.sessions.persistence.state_saver import StateSaver
+from drover.sessions.pool.session import Session
+from drover.storage.cluster_values import Located
+
+
+class Failover:
+    """Takes sessions whose node is lost, or that were parked.
+
+    Args:
+        pool: Reserves places, and restores sessions.
+        shared: The database of this node.
+        state_saver: Receives what was saved of a session.
+        emit: Receives events.
+    """
+
+    def __init__(self, pool: SessionPool, shared: Shared, state_saver: StateSaver, emit: Emit) -> None:
+        self._pool = pool
+        self._ownership = shared.ownership
+        self._repository = shared.repository
+        self._state_saver = state_saver
+        self._emit = emit
+
+    def restore(self, found: Located, deadline: Deadline) -> None:
+        """Begin to restore a session here; requests for it wait for that.
+
+        A session that was never ready was promised to no client: it is removed, and can be created anew.
+
+        Raises:
+            NotOwner: Another node was faster.
+            AtCapacity: No place became free in time.
+            StorageUnavailable: The database does not answer.
+        """
+        if found.revision == 0:
+            self.end(found, forgets_key=False)
+            return
+
+        def take(reserved: Session) -> Session:
+            row = self._ownership.take(found.session_id, found.epoch)
+            if row is None:
+                raise NotOwner(f"Another node has taken session {found.session_id}; ask that node")
+            session, state = self._repository.taken(row, reserved)
+            if state is not None:
+                self._state_saver.remember(session, state)
+            self._emit(events.SessionTaken(found.session_id, found.node or "(parked)"))
+            return session
+
+        self._pool.restore(found.session_id, take, deadline)
+
+    def end(self, found: Located, *, forgets_key: bool) -> None:
+        """Delete a session without starting a browser for it.
+
+        Raises:
+            NotOwner: Another node was faster.
+            StorageUnavailable: The database does not answer.
+        """
+        if not self._ownership.remove(found.session_id, found.epoch, forgets_key=forgets_key):
+            raise NotOwner(f"Another node has taken session {found.session_id}; ask that node")
+
+    def describe(self, found: Located) -> dict[str, object]:
+        """Return what is known of a session without restoring it, in the form of `GET /sessions/{id}`.
+
+        Raises:
+            NotOwner: Another node was faster.
+            StorageUnavailable: The database does not answer.
+        """
+        summary = self._ownership.summary(found.session_id)
+        if summary is None:
+            raise NotOwner(f"Session {found.session_id} was never ready, or another node has it")
+        health = {"status": "dead", "reason": "its node is gone; the next use restores it on another node"}
+        return {
+            "success": True,
+            "created": False,
+            "recovered": False,
+            "recovery": None,
+            "session": {**summary, "health": {**_mapping(summary.get("health")), **health}},
+            "session_id": found.session_id,
+        }
+
+
+def _mapping(value: object) -> dict[str, object]:
+    return dict(value) if isinstance(value, dict) else {}

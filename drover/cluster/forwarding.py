@@ -1,0 +1,219 @@
+"""Forwarding of one request or WebSocket to the node that has its session: once, and never in a circle."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
+from contextlib import aclosing
+from typing import Final
+from urllib.parse import quote, urlsplit
+from uuid import UUID
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import InvalidStatus, WebSocketException
+from websockets.typing import Subprotocol
+
+from drover.attach.router import refuse_socket
+from drover.attach.socket_relay import SocketRelay, close_with
+from drover.cluster.node_connection import CONNECT_S, Head, Interrupted, NodeConnections, NotSent
+from drover.cluster.requests import FORWARDED
+from drover.core.errors import NodeUnreachable
+from drover.net.asgi import NOT_OWNER, Header, Receive, Response, Scope, Send, caller_left
+
+TRY_AGAIN_LATER: Final = 1013
+HANDSHAKE_S: Final = 125.0
+"""How long a handshake may take: the other node recovers a dead session before it accepts."""
+_REPEATABLE: Final = frozenset({"GET", "HEAD"})
+# Of the connection, not of the request or answer (RFC 9110, 7.6.1); and what we set ourselves.
+_OF_CONNECTION: Final = frozenset(
+    {b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
+)
+_OF_HANDSHAKE: Final = frozenset(
+    {
+        b"sec-websocket-key",
+        b"sec-websocket-version",
+        b"sec-websocket-extensions",
+        b"sec-websocket-protocol",
+        b"origin",
+    }
+)
+
+
+class Refused(Exception):
+    """The other node does not have the session, or has no room for it: nothing was done there."""
+
+
+class Forwarder:
+    """Passes requests on to other nodes, with the hang-up of their clients.
+
+    Args:
+        incarnation: Returns the present incarnation of this node, which the other one is told.
+    """
+
+    def __init__(self, incarnation: Callable[[], UUID]) -> None:
+        self._incarnation = incarnation
+        self._connections = NodeConnections()
+        self._running: dict[asyncio.Future[None], UUID] = {}
+
+    async def request(
+        self, owner: UUID, url: str, scope: Scope, body: bytes, receive: Receive, send: Send
+    ) -> None:
+        """Forward an HTTP request whose body was read, and pass the answer on.
+
+        Raises:
+            NotSent: The node does not accept connections.
+            Refused: It does not have the session.
+            NodeUnreachable: The connection broke before the answer; the request may have been executed.
+        """
+        gone: Future[None] = Future()
+        leaving = asyncio.create_task(caller_left(receive, gone))
+        exchange = asyncio.create_task(self._exchange(url, scope, body, send))
+        try:
+            if await self._is_lost(owner, {exchange, leaving}):
+                raise _broken("it is lost")
+            if exchange.done():
+                exchange.result()
+        finally:
+            for task in (leaving, exchange):
+                task.cancel()
+            await asyncio.gather(leaving, exchange, return_exceptions=True)
+
+    async def socket(self, owner: UUID, url: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """Forward a WebSocket until one side closes it.
+
+        Raises:
+            NotSent: The node does not accept connections.
+            Refused: It does not have the session.
+        """
+        address = url.replace("http", "ws", 1) + _target(scope)
+        asked = [Subprotocol(one) for one in scope.get("subprotocols", ())]
+        try:
+            upstream = await connect(
+                address,
+                additional_headers=[
+                    (name.decode("latin-1"), value.decode("latin-1"))
+                    for name, value in self._headers(scope)
+                    if name not in _OF_HANDSHAKE
+                ],
+                subprotocols=asked or None,
+                compression=None,
+                max_size=None,
+                open_timeout=HANDSHAKE_S,
+                close_timeout=CONNECT_S,
+                ping_interval=None,
+                proxy=None,
+            )
+        except InvalidStatus as error:
+            answer = error.response
+            if answer.headers.get(NOT_OWNER):
+                raise Refused from error
+            headers: tuple[Header, ...] = tuple(
+                (name.lower().encode("latin-1"), value.encode("latin-1"))
+                for name, value in answer.headers.raw_items()
+                if name.lower() in {"content-type", "retry-after", "www-authenticate"}
+            )
+            await receive()
+            await refuse_socket(send, Response(answer.status_code, bytes(answer.body or b""), headers))
+            return
+        except (WebSocketException, OSError, TimeoutError) as error:
+            raise NotSent(str(error)) from error
+        await receive()
+        await send({"type": "websocket.accept", "subprotocol": upstream.subprotocol})
+        await self._relay(owner, upstream, receive, send)
+
+    def end_silent(self, living: frozenset[UUID]) -> None:
+        """End what is on its way to nodes that are no longer living; called on the event loop."""
+        for lost, owner in self._running.items():
+            if owner not in living and not lost.done():
+                lost.set_result(None)
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        self._connections.close()
+
+    async def _exchange(self, url: str, scope: Scope, body: bytes, send: Send) -> None:
+        head = self._head(url, scope, body)
+        connection = await self._connections.get(url)
+        try:
+            try:
+                answer = await connection.send(head, body)
+            except Interrupted as error:
+                if scope["method"] not in _REPEATABLE:
+                    raise _broken(error) from error
+                connection.close()
+                connection = await self._connections.get(url)
+                answer = await connection.send(head, body)
+            async with aclosing(connection.body(is_head=scope["method"] == "HEAD")) as parts:
+                await _pass_on(answer, parts, send)
+        except Interrupted as error:
+            raise _broken(error) from error
+        finally:
+            self._connections.give_back(url, connection)
+
+    async def _relay(self, owner: UUID, upstream: ClientConnection, receive: Receive, send: Send) -> None:
+        relay = asyncio.create_task(
+            SocketRelay(lambda _: None, _never, lambda: False).run(upstream, receive, send)
+        )
+        try:
+            if await self._is_lost(owner, {relay}):
+                relay.cancel()
+                await asyncio.gather(relay, return_exceptions=True)
+                await send(close_with(TRY_AGAIN_LATER, "The node of this session is lost; reconnect."))
+        finally:
+            relay.cancel()
+            await asyncio.gather(relay, return_exceptions=True)
+
+    async def _is_lost(self, owner: UUID, tasks: set[asyncio.Task[None]]) -> bool:
+        """Wait until one of the tasks is done, or the node is lost; return whether it is."""
+        lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._running[lost] = owner
+        try:
+            await asyncio.wait({*tasks, lost}, return_when=asyncio.FIRST_COMPLETED)
+            return lost.done() and not any(task.done() for task in tasks)
+        finally:
+            del self._running[lost]
+
+    def _head(self, url: str, scope: Scope, body: bytes) -> bytes:
+        lines = [f"{scope['method']} {_target(scope)} HTTP/1.1".encode("latin-1"), b"host: " + _host(url)]
+        lines += [name + b": " + value for name, value in self._headers(scope)]
+        lines.append(b"content-length: " + str(len(body)).encode())
+        return b"\r\n".join(lines) + b"\r\n\r\n"
+
+    def _headers(self, scope: Scope) -> list[Header]:
+        left_out = _OF_CONNECTION | {b"host", b"content-length", FORWARDED}
+        headers = [(name, value) for name, value in scope["headers"] if name not in left_out]
+        return [*headers, (FORWARDED, str(self._incarnation()).encode())]
+
+
+def _target(scope: Scope) -> str:
+    raw = scope.get("raw_path") or quote(scope["path"]).encode()
+    path = raw.partition(b"?")[0].decode("latin-1")
+    query = scope["query_string"].decode("latin-1")
+    return f"{path}?{query}" if query else path
+
+
+def _host(url: str) -> bytes:
+    return urlsplit(url).netloc.rpartition("@")[2].encode()
+
+
+def _broken(reason: object) -> NodeUnreachable:
+    return NodeUnreachable(
+        f"The node that has this session broke off ({reason}); the request may have been executed. Retry"
+    )
+
+
+async def _pass_on(answer: Head, parts: AsyncIterator[bytes], send: Send) -> None:
+    if NOT_OWNER.lower().encode() in dict(answer.headers):
+        async for _ in parts:
+            pass
+        raise Refused
+    headers = [(name, value) for name, value in answer.headers if name not in _OF_CONNECTION]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    async for part in parts:
+        await send({"type": "http.response.body", "body": part, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _never() -> None:
+    raise AssertionError("a forwarded message ends no session here")

@@ -1,0 +1,236 @@
+"""Membership of this node: its signs of life, what it hears of others, and what it has to give up."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Final
+from uuid import UUID
+
+from drover.cluster import clock
+from drover.cluster.fence import Fence, SilenceWatch, compare
+from drover.core import events
+from drover.core.errors import DroverError, SessionNotFound, StorageUnavailable
+from drover.core.events import Emit
+from drover.core.threads import start_thread
+from drover.sessions.lifecycle.closer import Closer
+from drover.sessions.persistence.cluster_repository import UNCLAIMED, ClusterRepository
+from drover.sessions.pool.registry import SessionRegistry
+from drover.sessions.pool.session import Session, SessionState
+from drover.storage.changes import Owner
+from drover.storage.cluster_values import Answer, Load, Node, NodeState
+from drover.storage.postgres.database import ClusterDatabase, NameTaken
+from drover.storage.postgres.ownership import Ownership
+
+BEAT_S: Final = 2.0
+RETRY_S: Final = 0.5
+FENCE_TICK_S: Final = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """The database of a node, seen from its three sides."""
+
+    database: ClusterDatabase
+    ownership: Ownership
+    repository: ClusterRepository
+
+
+class Membership:
+    """Keeps this node a member of the cluster.
+
+    Args:
+        shared: The database of this node.
+        registry: The sessions of this node.
+        closer: Ends sessions that were given away.
+        obey: Begins this node's part of the emergency of the whole cluster with this number.
+        leave: Stops the service: another living node has the name of this one.
+        emit: Receives events.
+    """
+
+    def __init__(
+        self,
+        shared: Shared,
+        registry: SessionRegistry,
+        closer: Closer,
+        obey: Callable[[int], None],
+        leave: Callable[[str], None],
+        emit: Emit,
+    ) -> None:
+        self.fence = Fence()
+        self._shared = shared
+        self._registry = registry
+        self._closer = closer
+        self._obey = obey
+        self._leave = leave
+        self._emit = emit
+        self._silence = SilenceWatch()
+        self._freeze = clock.FreezeWatch()
+        self._stopping = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._strays: set[Owner] = set()
+        self._paused_at: float | None = None
+        self._error = "it has not answered yet"
+        self._nodes: tuple[Node, ...] = ()
+        self._listeners: list[Callable[[], None]] = []
+
+    @property
+    def incarnation(self) -> UUID:
+        """This life of the node as a member of the cluster."""
+        return self._shared.ownership.incarnation
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """All nodes that were up or draining at the last answer, this one included."""
+        return self._nodes
+
+    @property
+    def trouble(self) -> str | None:
+        """Why this node serves nothing at present, or None."""
+        return None if self.fence.may_serve() else f"the database does not answer ({self._error})"
+
+    def call_after_beats(self, listener: Callable[[], None]) -> None:
+        """Have a function called after every answer, and when the right to serve has ended."""
+        self._listeners.append(listener)
+
+    def start(self) -> None:
+        """Begin to give signs of life."""
+        self._threads = [
+            start_thread(self._run, "beat"),
+            start_thread(self._watch_fence, "fence"),
+        ]
+
+    def stop(self) -> None:
+        """Leave the cluster: what other nodes may take is theirs from now on."""
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join(BEAT_S)
+        self.fence.close()
+        self._shared.ownership.set_state(NodeState.LEFT)
+
+    def _run(self) -> None:
+        pause = 0.0
+        while not self._stopping.wait(pause):
+            try:
+                pause = self._beat()
+            except StorageUnavailable as error:
+                self._error = error.message
+                pause = RETRY_S
+            except Exception as error:  # noqa: BLE001 - without signs of life the node would be lost
+                self._error = f"{error}; report this defect"
+                pause = RETRY_S
+
+    def _watch_fence(self) -> None:
+        """Say when the right to serve ends, and when it is back."""
+        while not self._stopping.wait(FENCE_TICK_S):
+            if self.fence.may_serve():
+                if self._paused_at is not None:
+                    self._emit(events.ServingResumed(round(clock.now() - self._paused_at)))
+                    self._paused_at = None
+            elif self._paused_at is None:
+                self._paused_at = clock.now()
+                self._emit(events.ServingPaused(self._error))
+                self._tell()
+
+    def _beat(self) -> float:
+        """Send a sign of life, and act upon the answer; return the seconds until the next sign."""
+        if self._freeze.has_jumped():
+            self.fence.close()
+        held = {one.session_id: one for one in self._registry.sessions() if _is_claimed(one)}
+        sent = clock.now()
+        answer = self._shared.ownership.beat(self._load())
+        received = clock.now()
+        if answer.beat is None:
+            self._join_again()
+            return 0.0
+        if answer.emergency > self._shared.database.emergency:
+            # What other nodes have ended must not be served here, however long this node was away.
+            self.fence.close()
+            self._obey(answer.emergency)
+        else:
+            self.fence.extend(sent)
+        self._nodes = answer.nodes
+        self._declare_lost(answer, received)
+        self._settle(held, answer)
+        self._tell()
+        return BEAT_S
+
+    def _load(self) -> Load:
+        sessions = self._registry.sessions()
+        is_open = not self._registry.stopping
+        return Load(
+            self._registry.free if is_open else 0,
+            sum(one.evictable for one in sessions) if is_open else 0,
+            len(sessions),
+        )
+
+    def _declare_lost(self, answer: Answer, received: float) -> None:
+        others = [node for node in answer.nodes if node.incarnation != self.incarnation]
+        for silent in self._silence.hear(others, received):
+            node = silent.node
+            if self._shared.ownership.declare_lost(node.incarnation, node.beat):
+                self._emit(events.NodeLost(node.name, round(silent.seconds)))
+
+    def _settle(self, held: dict[str, Session], answer: Answer) -> None:
+        """Make memory and database agree about this node's sessions."""
+        now_held = [one.session_id for one in self._registry.sessions()]
+        epochs = {session_id: session.epoch for session_id, session in held.items()}
+        difference = compare(epochs, now_held, answer.owned)
+        for session_id in difference.missing:
+            epoch = self._shared.repository.claim_again(held[session_id])
+            if epoch is None:
+                self._give_away(held[session_id])
+            else:
+                self._move(held[session_id], epoch)
+        for session_id in difference.given_away:
+            self._give_away(held[session_id])
+        self._release(Owner(one, answer.owned[one]) for one in difference.strays)
+
+    def _release(self, found: Iterable[Owner]) -> None:
+        """Release rows that this node has had in two answers, without a session in memory or on its way."""
+        strays = {one for one in found if not self._shared.repository.knows(one.epoch)}
+        for owner in strays & self._strays:
+            self._shared.ownership.release(owner)
+        self._strays = strays
+
+    def _join_again(self) -> None:
+        """Begin anew after this node was declared lost: go on with what no other node has taken."""
+        self.fence.close()
+        try:
+            rows = self._shared.database.join()
+        except NameTaken as error:
+            self._stopping.set()
+            self._leave(error.message)
+            return
+        epochs = {row.owner.session_id: row.owner.epoch for row in rows}
+        for session in self._registry.sessions():
+            if not _is_claimed(session):
+                continue
+            if session.session_id in epochs:
+                self._move(session, epochs[session.session_id])
+            else:
+                self._give_away(session)
+        self._emit(events.ClusterJoined(self._shared.database.identity.name, len(rows)))
+
+    def _move(self, session: Session, epoch: int) -> None:
+        self._shared.repository.moved(session, epoch)
+        try:
+            self._registry.update(session.session_id, lambda known: replace(known, epoch=epoch))
+        except SessionNotFound:
+            return
+
+    def _give_away(self, session: Session) -> None:
+        self._emit(events.SessionGivenAway(session.session_id))
+        try:
+            self._closer.give_away(session)
+        except DroverError as error:
+            self._emit(events.SessionCloseIncomplete(session.session_id, error.message))
+
+    def _tell(self) -> None:
+        for listener in self._listeners:
+            listener()
+
+
+def _is_claimed(session: Session) -> bool:
+    return session.epoch != UNCLAIMED and session.state is not SessionState.CLOSING

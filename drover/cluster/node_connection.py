@@ -1,0 +1,190 @@
+"""HTTP/1.1 to another node: persistent connections, and answers passed on as they come."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections import defaultdict
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import urlsplit
+
+from drover.net.asgi import Header
+
+CONNECT_S: Final = 2.0
+MAX_HEAD_BYTES: Final = 64 * 1024
+READ_BYTES: Final = 64 * 1024
+IDLE_CONNECTIONS: Final = 32
+_NO_BODY: Final = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
+
+
+class NotSent(Exception):
+    """The other node has not received the request."""
+
+
+class Interrupted(Exception):
+    """The connection broke before the whole answer had come; whether the request was executed is unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The head of an answer.
+
+    Attributes:
+        length: Of the body in bytes; None if it is chunked or ends with the connection.
+    """
+
+    status: int
+    headers: tuple[Header, ...]
+    length: int | None
+    is_chunked: bool
+    keep_alive: bool
+
+
+class NodeConnection:
+    """One connection to a node, which carries one request at a time."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._head: Head | None = None
+        self._is_read = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the other node has not closed it."""
+        return not self._reader.at_eof() and not self._writer.is_closing()
+
+    @property
+    def is_reusable(self) -> bool:
+        """Whether the answer was read to its end and another request may follow."""
+        return self._is_read and self._head is not None and self._head.keep_alive and self.is_open
+
+    async def send(self, head: bytes, body: bytes) -> Head:
+        """Send a request and return the head of the answer.
+
+        Raises:
+            Interrupted: The connection broke.
+        """
+        self._is_read = False
+        try:
+            self._writer.write(head + body)
+            await self._writer.drain()
+            self._head = _parsed(await self._reader.readuntil(b"\r\n\r\n"))
+        except (OSError, EOFError, asyncio.LimitOverrunError, ValueError) as error:
+            raise Interrupted(str(error) or "the connection was closed") from error
+        return self._head
+
+    async def body(self, *, is_head: bool) -> AsyncGenerator[bytes, None]:
+        """Yield the body of the answer as it comes.
+
+        Raises:
+            Interrupted: The connection broke before its end.
+        """
+        assert self._head is not None
+        try:
+            if is_head or self._head.status in _NO_BODY:
+                pass
+            elif self._head.is_chunked:
+                async for part in self._chunks():
+                    yield part
+            elif self._head.length is not None:
+                async for part in self._exactly(self._head.length):
+                    yield part
+            else:
+                while part := await self._reader.read(READ_BYTES):
+                    yield part
+        except (OSError, EOFError, asyncio.LimitOverrunError, ValueError) as error:
+            raise Interrupted(str(error) or "the connection was closed") from error
+        self._is_read = True
+
+    def close(self) -> None:
+        """Close it at once."""
+        self._writer.transport.abort()
+
+    async def _exactly(self, length: int) -> AsyncGenerator[bytes, None]:
+        while length:
+            part = await self._reader.read(min(length, READ_BYTES))
+            if not part:
+                raise EOFError
+            length -= len(part)
+            yield part
+
+    async def _chunks(self) -> AsyncGenerator[bytes, None]:
+        while size := int((await self._reader.readuntil(b"\r\n")).partition(b";")[0], 16):
+            async for part in self._exactly(size):
+                yield part
+            await self._reader.readexactly(len(b"\r\n"))
+        while await self._reader.readuntil(b"\r\n") != b"\r\n":
+            pass
+
+
+class NodeConnections:
+    """The idle connections to all nodes."""
+
+    def __init__(self) -> None:
+        self._idle: dict[str, list[NodeConnection]] = defaultdict(list)
+
+    async def get(self, url: str) -> NodeConnection:
+        """Return an idle connection to a node, or a new one.
+
+        Raises:
+            NotSent: The node does not accept connections.
+        """
+        idle = self._idle[url]
+        while idle:
+            found = idle.pop()
+            if found.is_open:
+                return found
+            found.close()
+        address = urlsplit(url)
+        is_secure = address.scheme == "https"
+        try:
+            reader, writer = await asyncio.wait_for(
+                asyncio.open_connection(
+                    address.hostname,
+                    address.port or (443 if is_secure else 80),
+                    ssl=ssl.create_default_context() if is_secure else None,
+                    limit=MAX_HEAD_BYTES,
+                ),
+                CONNECT_S,
+            )
+        except (OSError, TimeoutError, asyncio.TimeoutError) as error:
+            raise NotSent(str(error) or "no answer") from error
+        return NodeConnection(reader, writer)
+
+    def give_back(self, url: str, connection: NodeConnection) -> None:
+        """Keep a connection for the next request if it can carry one, else close it."""
+        if connection.is_reusable and len(self._idle[url]) < IDLE_CONNECTIONS:
+            self._idle[url].append(connection)
+        else:
+            connection.close()
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        for idle in self._idle.values():
+            for connection in idle:
+                connection.close()
+        self._idle.clear()
+
+
+def _parsed(raw: bytes) -> Head:
+    first, *lines = raw[:-4].split(b"\r\n")
+    version, status, *_ = first.split(b" ", 2)
+    if not version.startswith(b"HTTP/1."):
+        raise ValueError(f"no HTTP status line: {first[:80]!r}")
+    headers = []
+    for line in lines:
+        name, _, value = line.partition(b":")
+        headers.append((name.strip().lower(), value.strip()))
+    fields = dict(headers)
+    length = fields.get(b"content-length")
+    return Head(
+        int(status),
+        tuple(headers),
+        int(length) if length is not None else None,
+        fields.get(b"transfer-encoding", b"").lower() == b"chunked",
+        fields.get(b"connection", b"").lower() != b"close" and version == b"HTTP/1.1",
+    )

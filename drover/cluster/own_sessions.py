@@ -1,0 +1,30 @@
+"""The sessions of this node, as the cluster needs them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from drover.sessions.lifecycle.closer import Closer
+from drover.sessions.lifecycle.session_pool import SessionPool
+from drover.sessions.persistence.state_saver import StateSaver
+from drover.sessions.pool.registry import SessionRegistry
+from process_cleanup import EmergencyRecovery
+
+
+@dataclass(frozen=True, slots=True)
+class OwnSessions:
+    """The sessions of this node, and what works on them.
+
+    Attributes:
+        registry: The list of sessions.
+        pool: Reserves places, and restores sessions.
+        closer: Ends sessions that were given away.
+        state_saver: Receives what was saved of a session.
+        emergency: Ends every Chrome of this machine.
+    """
+
+    registry: SessionRegistry
+    pool: SessionPool
+    closer: Closer
+    state_saver: StateSaver
+    emergency: EmergencyRecovery

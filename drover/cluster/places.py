@@ -1,0 +1,35 @@
+"""Where a new session goes; a pure decision."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection
+
+from drover.storage.cluster_values import Node, NodeState
+
+
+def next_place(free: int, evictable: int, others: Collection[Node]) -> Node | None:
+    """Return the node that should make a session; None if this node should, or has a line for it.
+
+    In this order: a free place here, one elsewhere, a session that can be closed here, one elsewhere.
+
+    Args:
+        free: Free places of this node.
+        evictable: Sessions of this node that can be closed to make room.
+        others: The other nodes, as they were at the last sign of life.
+    """
+    if free:
+        return None
+    up = [node for node in others if node.state is NodeState.UP]
+    most_free = max((node.load.free for node in up), default=0)
+    if most_free > 0:
+        return _any([node for node in up if node.load.free == most_free])
+    if evictable:
+        return None
+    with_evictable = [node for node in up if node.load.evictable > 0]
+    return _any(with_evictable) if with_evictable else None
+
+
+def _any(nodes: list[Node]) -> Node:
+    # Many nodes ask at the same moment: they must not all choose the first.
+    return random.choice(nodes)  # noqa: S311 - not a secret

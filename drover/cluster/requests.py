@@ -1,0 +1,90 @@
+"""What a request names: a session by id, by a secret address, or one to be found or made; pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import parse_qs
+
+from drover.net.asgi import Scope
+
+FORWARDED: Final = b"drover-forwarded"
+"""Header of a request from another node; it grants nothing, and keeps the request from going further."""
+
+_OF_SESSION: Final = re.compile(
+    r"(?:/wd/hub)?/sessions?/(?P<session_id>[A-Za-z0-9][A-Za-z0-9_-]{0,63})(?:/.*)?", re.DOTALL
+)
+_WITH_SECRET: Final = re.compile(r"/(?:bidi|cdp)/(?P<secret>[^/]+)")
+_CREATIONS: Final = ("/sessions", "/wd/hub/session")
+_OPTIONS: Final = "drover:options"
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What a request calls its session; all None if it does not name one.
+
+    Attributes:
+        socket_secret: The secret part of the address of a socket that needs no token.
+        creates: The session is made if there is none.
+    """
+
+    session_id: str | None = None
+    key: str | None = None
+    socket_secret: str | None = None
+    creates: bool = False
+
+
+def names_of(scope: Scope) -> Names | None:
+    """Return what a request's path names; None if it concerns this node only."""
+    path = scope["path"]
+    if scope["type"] == "websocket":
+        found = _WITH_SECRET.fullmatch(path)
+        if found is not None:
+            return Names(socket_secret=found["secret"])
+    elif scope["method"] == "POST" and path.rstrip("/") in _CREATIONS:
+        return Names(creates=True)
+    found = _OF_SESSION.fullmatch(path)
+    return Names(session_id=found["session_id"]) if found is not None else None
+
+
+def named_in_body(body: bytes) -> Names:
+    """Return the id and key in the body of a request for a session; what is malformed names nothing."""
+    try:
+        content = json.loads(body)
+    except ValueError:
+        return Names(creates=True)
+    options = next(_options(content), content) if isinstance(content, Mapping) else {}
+    session_id, key = options.get("session_id"), options.get("key")
+    return Names(
+        session_id if isinstance(session_id, str) else None,
+        key if isinstance(key, str) and "\0" not in key else None,
+        creates=True,
+    )
+
+
+def is_unrecovered(scope: Scope) -> bool:
+    """Return whether a request only asks for the state of a session: it must not start a browser."""
+    values = parse_qs(scope["query_string"].decode("latin-1"))
+    return scope["type"] == "http" and scope["method"] == "GET" and values.get("recover") == ["false"]
+
+
+def ends(scope: Scope) -> bool:
+    """Return whether a request ends its session: no browser is started for it."""
+    is_whole = scope["path"].rstrip("/").rpartition("/")[0] in {"/sessions", "/wd/hub/session"}
+    return scope["type"] == "http" and scope["method"] == "DELETE" and is_whole
+
+
+def _options(content: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield the options of a WebDriver request: those that all alternatives have, then those of each."""
+    capabilities = content.get("capabilities")
+    if not isinstance(capabilities, Mapping) or "session_id" in content or "key" in content:
+        return
+    first = capabilities.get("firstMatch")
+    sets = [capabilities.get("alwaysMatch"), *(first if isinstance(first, list) else [])]
+    for one in sets:
+        options = one.get(_OPTIONS) if isinstance(one, Mapping) else None
+        if isinstance(options, Mapping):
+            yield options

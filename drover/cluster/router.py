@@ -1,0 +1,315 @@
+"""The outermost ASGI application of a node: it answers for its own sessions, and forwards to other nodes.
+
+Nothing here waits on a thread, except for the database and for a place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+from uuid import UUID
+
+from drover.attach import w3c
+from drover.attach.router import refuse_socket
+from drover.cluster.failover import Failover
+from drover.cluster.forwarding import Forwarder, Refused
+from drover.cluster.guard import Guard
+from drover.cluster.locations import Locations
+from drover.cluster.membership import Membership
+from drover.cluster.node_connection import NotSent
+from drover.cluster.places import next_place
+from drover.cluster.requests import FORWARDED, Names, ends, is_unrecovered, named_in_body, names_of
+from drover.core.deadline import REQUEST_S, ClientDisconnected, Deadline
+from drover.core.errors import DroverError, NodeUnreachable, NotOwner, RequestTooLarge
+from drover.net import access
+from drover.net.access import AccessPolicy
+from drover.net.asgi import (
+    Application,
+    Message,
+    Receive,
+    Response,
+    Scope,
+    Send,
+    failure_answer,
+    head_of,
+    header,
+    json_answer,
+    last_answer,
+    on_thread,
+    query,
+    read_body,
+    send_answer,
+    with_target,
+)
+from drover.sessions.pool.registry import SessionRegistry
+from drover.storage.cluster_values import Located, Node
+from drover.storage.session_files import MAX_UPLOAD_BODY_BYTES
+
+ATTEMPTS: Final = 4
+"""How often the place of a session is looked up for one request: others may move it in between."""
+PAUSE_S: Final = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a node answers requests with.
+
+    Attributes:
+        local: Answers for this node.
+        policy: What the access check compares requests with; nothing is forwarded that it refuses.
+        registry: The sessions of this node.
+        membership: The other nodes, and the right to serve.
+        locations: Finds the node of a session.
+        forwarder: Passes requests on.
+        failover: Restores sessions that no living node has.
+        threads: Where requests wait for a place.
+    """
+
+    local: Application
+    policy: AccessPolicy
+    registry: SessionRegistry
+    membership: Membership
+    locations: Locations
+    forwarder: Forwarder
+    failover: Failover
+    threads: Executor
+
+
+class ClusterRouter:
+    """ASGI application of a node of a cluster.
+
+    Args:
+        parts: What it answers with.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._guard = Guard(parts.membership.fence)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        parts.membership.call_after_beats(self._hear)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection."""
+        self._loop = asyncio.get_running_loop()
+        scope, unclear = with_target(scope)
+        names = names_of(scope)
+        is_refused = unclear is not None or access.refusal(head_of(scope), self._parts.policy) is not None
+        if names is None or is_refused:
+            await self._parts.local(scope, receive, send)
+            return
+        sending = _Begun(send)
+        try:
+            if not names.creates and self._parts.locations.is_here(names):
+                # The hot path: nothing is read ahead, nothing is looked up.
+                await self._guard.run(self._parts.local, scope, receive, sending)
+                return
+            body = b"" if scope["type"] == "websocket" else await read_body(receive, MAX_UPLOAD_BODY_BYTES)
+            if names.creates:
+                names = named_in_body(body)
+            await _Request(self._parts, self._guard, scope, names, body).answer(receive, sending)
+        except ClientDisconnected:
+            return
+        except DroverError as error:
+            if not sending.begun:
+                answer = _failure(scope, names, error)
+                await _refuse(
+                    scope, send, last_answer(answer) if isinstance(error, RequestTooLarge) else answer
+                )
+
+    def _hear(self) -> None:
+        """Close what must not go on, after every answer of the database; called by another thread."""
+        loop = self._loop
+        if loop is not None and not loop.is_closed():
+            living = frozenset(node.incarnation for node in self._parts.membership.nodes)
+            loop.call_soon_threadsafe(self._parts.forwarder.end_silent, living)
+            loop.call_soon_threadsafe(self._guard.close_if_fenced)
+
+
+class _Request:
+    """One request that this node does not simply answer for itself."""
+
+    def __init__(self, parts: Parts, guard: Guard, scope: Scope, names: Names, body: bytes) -> None:
+        self._parts = parts
+        self._guard = guard
+        self._scope = scope
+        self._names = names
+        self._body = body
+        self._is_forwarded = header(scope, FORWARDED) is not None
+        self._deadline = Deadline(REQUEST_S)
+        self._full: set[UUID] = set()
+
+    async def answer(self, receive: Receive, send: Send) -> None:
+        """Answer here, or have it answered where the session is, or where it is restored or made.
+
+        Raises:
+            DroverError: Nothing was answered, for this reason.
+        """
+        unreachable = ""
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                self._parts.locations.forget(self._names)
+                await asyncio.sleep(PAUSE_S)
+            try:
+                if await self._is_answered(receive, send):
+                    return
+            except NotSent as error:
+                unreachable = f" ({error})"
+            except (Refused, NotOwner):
+                if self._is_forwarded:
+                    raise NotOwner("This node does not have the session") from None
+        raise NodeUnreachable(
+            f"The node that has the session does not answer{unreachable}; retry. If that node is lost, "
+            "another one restores the session after some seconds"
+        )
+
+    async def _is_answered(self, receive: Receive, send: Send) -> bool:
+        """Try once; return whether the request was answered, and raise if it has to be tried again."""
+        names, locations = self._names, self._parts.locations
+        has_name = names.session_id or names.key or names.socket_secret
+        if locations.is_here(names):
+            await self._answer_here(receive, send)
+            return True
+        found = await locations.find(names) if has_name else None
+        if found is None:
+            if self._is_forwarded and not names.creates:
+                raise NotOwner("This node does not have the session")
+            await self._answer_or_hand_on(receive, send)
+            return True
+        if found.is_free:
+            return await self._answer_free(found, receive, send)
+        if found.owner == self._parts.membership.incarnation:
+            # It was claimed here a moment ago, or its end is on the way.
+            await self._answer_here(receive, send)
+        elif self._is_forwarded:
+            raise NotOwner("This node does not have the session")
+        else:
+            await self._forward(found.owner, found.url, receive, send)
+        return True
+
+    async def _answer_free(self, found: Located, receive: Receive, send: Send) -> bool:
+        """Answer a request for a session that no living node has; False if it was never ready."""
+        failover = self._parts.failover
+        if ends(self._scope):
+            await self._on_thread(partial(failover.end, found, forgets_key=not _keeps(self._scope)))
+            await send_answer(
+                send, _ended(self._scope, found.session_id, len(self._parts.registry.sessions()))
+            )
+            return True
+        if is_unrecovered(self._scope):
+            description = await on_thread(self._parts.threads, partial(failover.describe, found))
+            await send_answer(send, json_answer(description))
+            return True
+        place = self._place()
+        if place is not None:
+            await self._forward(place.incarnation, place.url, receive, send)
+            return True
+        await self._on_thread(partial(failover.restore, found, self._deadline))
+        if not self._parts.registry.has(found.session_id, None):
+            return False
+        await self._answer_here(receive, send)
+        return True
+
+    async def _answer_or_hand_on(self, receive: Receive, send: Send) -> None:
+        place = self._place() if self._names.creates else None
+        if place is None:
+            await self._answer_here(receive, send)
+        else:
+            await self._forward(place.incarnation, place.url, receive, send)
+
+    def _place(self) -> Node | None:
+        """Return the node that has room for a session if this one has none.
+
+        Raises:
+            NotOwner: This request was handed on to this node, and it has no room either.
+        """
+        registry, membership = self._parts.registry, self._parts.membership
+        free, evictable = registry.free, sum(one.evictable for one in registry.sessions())
+        if self._is_forwarded:
+            if not free and not evictable:
+                raise NotOwner("This node has no room for another session")
+            return None
+        others = [
+            node
+            for node in membership.nodes
+            if node.incarnation != membership.incarnation and node.incarnation not in self._full
+        ]
+        found = next_place(free, evictable, others)
+        if found is not None:
+            # If it is full by now, it is not asked again for this request.
+            self._full.add(found.incarnation)
+        return found
+
+    async def _forward(self, owner: UUID | None, url: str | None, receive: Receive, send: Send) -> None:
+        assert owner is not None
+        assert url is not None
+        forwarder = self._parts.forwarder
+        if self._scope["type"] == "websocket":
+            await forwarder.socket(owner, url, self._scope, receive, send)
+        else:
+            await forwarder.request(owner, url, self._scope, self._body, receive, send)
+
+    async def _answer_here(self, receive: Receive, send: Send) -> None:
+        if self._scope["type"] != "websocket":
+            receive = _replay(self._body, receive)
+        await self._guard.run(self._parts.local, self._scope, receive, send)
+
+    async def _on_thread(self, call: partial[None]) -> None:
+        self._guard.check()
+        await on_thread(self._parts.threads, call)
+
+
+class _Begun:
+    """A `send` that knows whether an answer has begun."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.begun = False
+
+    async def __call__(self, message: Message) -> None:
+        self.begun = True
+        await self._send(message)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    pending = [body]
+
+    async def replayed() -> Message:
+        if pending:
+            return {"type": "http.request", "body": pending.pop(), "more_body": False}
+        return await receive()
+
+    return replayed
+
+
+def _keeps(scope: Scope) -> bool:
+    """Return whether the end of a session keeps its state: as `driver.quit()` does."""
+    return _is_webdriver(scope) or query(scope).get("keep") == "true"
+
+
+def _ended(scope: Scope, session_id: str, active: int) -> Response:
+    if _is_webdriver(scope):
+        return w3c.value(None)
+    message = f"Session {session_id} closed"
+    return json_answer(
+        {"success": True, "message": message, "session_id": session_id, "active_sessions": active}
+    )
+
+
+def _failure(scope: Scope, names: Names, error: DroverError) -> Response:
+    if not _is_webdriver(scope):
+        return failure_answer(error)
+    return w3c.creation_failure(error) if names.creates else w3c.failure(error)
+
+
+def _is_webdriver(scope: Scope) -> bool:
+    return str(scope["path"]).startswith("/wd/hub")
+
+
+async def _refuse(scope: Scope, send: Send, answer: Response) -> None:
+    if scope["type"] == "websocket":
+        await refuse_socket(send, answer)
+    else:
+        await send_answer(send, answer)

@@ -1,0 +1,145 @@
+"""What nodes show of each other's sessions: each writes its own, and keeps a copy of the others'."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from drover.api.answers import SessionObject
+from drover.browser.health import HealthStatus
+from drover.cluster.membership import Membership
+from drover.core.errors import StorageUnavailable
+from drover.sessions.persistence.cluster_repository import UNCLAIMED
+from drover.sessions.pool.registry import SessionRegistry
+from drover.sessions.pool.session import Session
+from drover.storage.changes import owner_of
+from drover.storage.cluster_values import Node
+from drover.storage.postgres.ownership import Ownership
+
+FRESH_S: Final = 5.0
+"""How old the copy may be before a list counts as incomplete."""
+VOLATILE_S: Final = 10.0
+"""How often a session is written of which only times and measurements have changed."""
+MANY: Final = 1000
+"""From this number of sessions on, the copy is read every tenth second only."""
+LIMIT: Final = 10_000
+TIDY_S: Final = 60.0
+_VOLATILE: Final = frozenset({"in_use", "last_used", "current_url", "memory_mb", "health"})
+
+Describe = Callable[[Session], Mapping[str, object]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """What was last written of a session, and when."""
+
+    session: Session
+    lasting: Mapping[str, object]
+    at: float
+
+
+class SharedList:
+    """Writes this node's sessions for others, and reads theirs.
+
+    Args:
+        registry: The sessions of this node.
+        membership: The nodes.
+        ownership: The database.
+        describe: Returns a session as clients see it.
+    """
+
+    def __init__(
+        self, registry: SessionRegistry, membership: Membership, ownership: Ownership, describe: Describe
+    ) -> None:
+        self._registry = registry
+        self._membership = membership
+        self._ownership = ownership
+        self._describe = describe
+        self._written: dict[str, _Written] = {}
+        self._others: tuple[SessionObject, ...] = ()
+        self._lost: tuple[Node, ...] = ()
+        self._read_at = float("-inf")
+        self._tidied_at = time.monotonic()
+
+    def tick(self) -> None:
+        """Write what has changed, and read what others have written; a silent database is tried again."""
+        try:
+            self._write()
+            now = time.monotonic()
+            total = sum(node.load.sessions for node in self._membership.nodes)
+            if total <= MANY or now - self._read_at >= VOLATILE_S:
+                self._read()
+            if now - self._tidied_at >= TIDY_S:
+                self._ownership.tidy()
+                self._tidied_at = now
+        except StorageUnavailable:
+            # The list says itself that it is incomplete.
+            return
+
+    @property
+    def others(self) -> tuple[SessionObject, ...]:
+        """The sessions of all other nodes, the oldest first."""
+        return self._others
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the copy is recent."""
+        late = FRESH_S if len(self._others) <= MANY else FRESH_S + VOLATILE_S
+        return time.monotonic() - self._read_at < late
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """All nodes: those that live, and those that are lost and have not come back under their names."""
+        living = self._membership.nodes
+        names = {node.name for node in living}
+        return (*living, *(node for node in self._lost if node.name not in names))
+
+    def _write(self) -> None:
+        now = time.monotonic()
+        sessions = [one for one in self._registry.sessions() if one.epoch != UNCLAIMED]
+        changed: list[tuple[Any, float, Mapping[str, object]]] = []
+        written: dict[str, _Written] = {}
+        for session in sessions:
+            before = self._written.get(session.birth)
+            if before is not None and before.session is session:
+                written[session.birth] = before
+                continue
+            description = self._describe(session)
+            lasting = {name: value for name, value in description.items() if name not in _VOLATILE}
+            is_due = before is None or before.lasting != lasting or before.session.epoch != session.epoch
+            if before is not None and not is_due and now - before.at < VOLATILE_S:
+                written[session.birth] = before
+                continue
+            unused_s = 0.0 if session.in_use else max(now - session.last_used_mono, 0.0)
+            changed.append((owner_of(session), unused_s, description))
+            written[session.birth] = _Written(session, lasting, now)
+        self._ownership.describe(changed)
+        self._written = written
+
+    def _read(self) -> None:
+        as_of = datetime.now(timezone.utc)
+        living = {node.name for node in self._membership.nodes}
+        found = self._ownership.summaries(LIMIT)
+        self._lost = self._ownership.lost_nodes()
+        shown = (_shown(one.description, as_of, is_living=one.node in living) for one in found)
+        self._others = tuple(one for one in shown if one is not None)
+        self._read_at = time.monotonic()
+
+
+def _shown(description: Mapping[str, object], as_of: datetime, *, is_living: bool) -> SessionObject | None:
+    """Return a session as its owner has described it; None if this version cannot read it."""
+    known = {name: value for name, value in description.items() if name in SessionObject.model_fields}
+    try:
+        session = SessionObject.model_validate({**known, "as_of": as_of})
+    except ValidationError:
+        return None
+    if is_living:
+        return session
+    reason = "its machine is gone; the next use restores it on another one"
+    health = session.health.model_copy(update={"status": HealthStatus.DEAD, "reason": reason})
+    return session.model_copy(update={"health": health, "in_use": False})

@@ -1,0 +1,293 @@
+"""The session database of one node in PostgreSQL: writes in the name of its incarnation, and nothing else.
+
+Every write names session, incarnation and epoch. A write that finds no such row changes nothing and says so:
+the session belongs to another node by now.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import timezone
+from typing import Final
+from uuid import UUID, uuid4
+
+import psycopg
+
+from drover.core import events
+from drover.core.errors import StartObstructed, StartRefused, StorageUnavailable
+from drover.core.events import Emit
+from drover.storage.changes import (
+    Change,
+    Clear,
+    EndSession,
+    ForgetKey,
+    KeepForKey,
+    Owner,
+    SaveSession,
+    SaveState,
+)
+from drover.storage.cluster_values import NodeIdentity
+from drover.storage.postgres import schema
+from drover.storage.postgres.link import Connection, Link, Watchdog, check_url
+from drover.storage.store import KeptState, SessionRow, SetAside, StoredState
+
+START_PAUSE_S: Final = 1.0
+MIGRATE_S: Final = 30.0
+WRITE_S: Final = 3.0
+NAME_S: Final = 15.0
+"""How long a start waits for another node with its name to be lost."""
+
+_MINE: Final = "session_id = %(session_id)s AND incarnation = %(me)s AND epoch = %(epoch)s"
+_UPDATE: Final = f"""
+    UPDATE sessions SET revision = %(revision)s, document = %(document)s, key = %(key)s,
+        secret_hash = %(secret_hash)s, idle_s = %(idle_s)s,
+        last_used_at = clock_timestamp() - make_interval(secs => %(unused_s)s),
+        lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s)
+    WHERE {_MINE} AND revision <= %(revision)s
+"""
+_SAVE_STATE: Final = f"""
+    INSERT INTO states SELECT session_id, epoch, %(state)s, %(taken_at)s FROM sessions WHERE {_MINE} FOR SHARE
+    ON CONFLICT (session_id) DO UPDATE SET epoch = excluded.epoch, state = excluded.state,
+        taken_at = excluded.taken_at WHERE states.epoch <= excluded.epoch
+"""
+_KEEP: Final = f"""
+    INSERT INTO kept SELECT %(key)s, epoch, %(state)s, %(taken_at)s FROM sessions WHERE {_MINE}
+        AND (SELECT emergency FROM cluster) = %(emergency)s FOR SHARE
+    ON CONFLICT (key) DO UPDATE SET epoch = excluded.epoch, state = excluded.state,
+        taken_at = excluded.taken_at WHERE kept.epoch <= excluded.epoch
+"""
+_FORGET_KEY: Final = f"""
+    DELETE FROM kept WHERE key = %(key)s AND EXISTS (SELECT FROM sessions WHERE {_MINE})
+"""
+_PUT: Final = """
+    INSERT INTO kept VALUES (%(key)s, nextval('epochs'), %(state)s, %(taken_at)s)
+    ON CONFLICT (key) DO UPDATE SET epoch = excluded.epoch, state = excluded.state,
+        taken_at = excluded.taken_at
+"""
+_FORGET_ANY: Final = "DELETE FROM kept WHERE key = %(key)s"
+_END: Final = f"DELETE FROM sessions WHERE {_MINE}"
+_CLEAR: Final = "DELETE FROM sessions WHERE incarnation = %(me)s AND epoch <= %(up_to)s"
+
+_LEAVE_OLD: Final = """
+    UPDATE nodes SET state = 'left'
+    WHERE name = %(name)s AND data_id = %(data_id)s AND state IN ('up', 'draining')
+"""
+_JOIN: Final = """
+    INSERT INTO nodes (incarnation, name, data_id, url, version, max_sessions, free, emergency)
+    SELECT %(me)s, %(name)s, %(data_id)s, %(url)s, %(version)s, %(max_sessions)s, 0,
+        coalesce((SELECT emergency FROM nodes WHERE name = %(name)s AND data_id = %(data_id)s
+            ORDER BY seen_at DESC LIMIT 1), emergency)
+    FROM cluster
+    RETURNING emergency
+"""
+_RECLAIM: Final = """
+    UPDATE sessions SET incarnation = %(me)s, epoch = nextval('epochs') WHERE incarnation IN (
+        SELECT incarnation FROM nodes
+        WHERE name = %(name)s AND data_id = %(data_id)s AND state IN ('lost', 'left')
+    ) RETURNING session_id, epoch, revision, document, created_at
+"""
+
+
+class NameTaken(StorageUnavailable):
+    """Another living node has the name of this one."""
+
+
+class ClusterDatabase:
+    """The database as this node's repository of sessions sees it.
+
+    Args:
+        url: The address of the database.
+        identify: Returns this node; called when the data folder is locked.
+        emit: Receives events.
+
+    Attributes:
+        identity: This node.
+        incarnation: This life of the node as a member of the cluster.
+        emergency: The number of the last emergency of the whole cluster that this node has obeyed.
+    """
+
+    def __init__(self, url: str, identify: Callable[[], NodeIdentity], emit: Emit) -> None:
+        check_url(url)
+        self._identify = identify
+        self.incarnation = UUID(int=0)
+        self.emergency = 0
+        self._emit = emit
+        self._watchdog = Watchdog()
+        self.writing, self.reading, self.beating = (Link(url, self._watchdog) for _ in range(3))
+        self._closing = threading.Event()
+
+    def open(self) -> SetAside | None:
+        """Create or migrate the tables; wait for the database as long as that takes.
+
+        Nothing of the sessions on this machine may be judged before the database has said whose they are.
+        """
+        self.identity = self._identify()
+        is_told = False
+        while not self._closing.is_set():
+            try:
+                self.writing.run(schema.migrate, MIGRATE_S)
+            except StorageUnavailable as error:
+                if not is_told:
+                    self._emit(events.DatabaseAwaited(error.message))
+                is_told = True
+                time.sleep(START_PAUSE_S)
+            else:
+                break
+        return None
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._closing.set()
+        for link in (self.writing, self.reading, self.beating):
+            link.close()
+        self._watchdog.stop()
+
+    def load_all(self) -> tuple[SessionRow, ...]:
+        """Join the cluster; return the sessions of this node that no other one has taken, the oldest first.
+
+        Raises:
+            StartRefused: Another living node has the name of this one.
+        """
+        over = time.monotonic() + NAME_S
+        while True:
+            try:
+                rows = self.join()
+            except NameTaken as error:
+                if time.monotonic() > over:
+                    raise StartRefused(error.message) from error
+            except StorageUnavailable as error:
+                if time.monotonic() > over:
+                    raise StartObstructed(error.message) from error
+            else:
+                self._emit(events.ClusterJoined(self.identity.name, len(rows)))
+                return rows
+            time.sleep(START_PAUSE_S)
+
+    def join(self) -> tuple[SessionRow, ...]:
+        """Begin a new incarnation, and reclaim what no other node has taken from the last one.
+
+        Raises:
+            NameTaken: Another living node has the name of this one.
+            StorageUnavailable: The database could not be used.
+        """
+        new = uuid4()
+        values = {
+            "me": new,
+            "name": self.identity.name,
+            "data_id": self.identity.data_id,
+            "url": self.identity.url,
+            "version": self.identity.version,
+            "max_sessions": self.identity.max_sessions,
+        }
+
+        def statements(connection: Connection) -> tuple[int, tuple[SessionRow, ...]]:
+            connection.execute(_LEAVE_OLD, values)
+            obeyed = connection.execute(_JOIN, values).fetchone()
+            assert obeyed is not None
+            rows = sorted(connection.execute(_RECLAIM, values).fetchall(), key=lambda row: row[4])
+            return obeyed[0], tuple(SessionRow(Owner(row[0], row[1]), row[2], row[3]) for row in rows)
+
+        try:
+            self.emergency, rows = self.beating.run(statements, WRITE_S)
+        except psycopg.errors.UniqueViolation as error:
+            raise NameTaken(
+                f"Another node at DROVER_DATABASE_URL has the name {self.identity.name}{self._whose_name()}: "
+                "set DROVER_NODE_NAME to another name, or stop that node"
+            ) from error
+        self.incarnation = new
+        return rows
+
+    def write(self, changes: Sequence[Change]) -> frozenset[Owner]:
+        """Write changes in their order, all of them or none; they are on disk when this returns."""
+        me, emergency = self.incarnation, self.emergency
+
+        def statements(connection: Connection) -> frozenset[Owner]:
+            refused = set()
+            for change in changes:
+                done = connection.execute(*_statement(change, me, emergency)).rowcount
+                if isinstance(change, SaveSession) and not done:
+                    refused.add(change.owner)
+            return frozenset(refused)
+
+        return _unique(lambda: self.writing.run(statements, WRITE_S))
+
+    def check_files(self) -> bool:
+        """Return False: there are no files."""
+        return False
+
+    def last_epoch(self) -> int:
+        """Return 0: epochs come from the database."""
+        return 0
+
+    def load_state(self, owner: Owner) -> StoredState | None:
+        """Return the saved state of a session's browser, or None."""
+        return self._stored("SELECT state, taken_at FROM states WHERE session_id = %s", owner.session_id)
+
+    def load_for_key(self, key: str) -> StoredState | None:
+        """Return the state that is kept for a key, or None."""
+        return self._stored("SELECT state, taken_at FROM kept WHERE key = %s", key)
+
+    def load_kept(self) -> tuple[KeptState, ...]:
+        """Return what is kept for all keys, without the states; the oldest first."""
+        query = "SELECT key, taken_at, octet_length(state) FROM kept ORDER BY taken_at"
+        rows = self.reading.run(lambda connection: connection.execute(query).fetchall())
+        return tuple(KeptState(key, taken_at.astimezone(timezone.utc), size) for key, taken_at, size in rows)
+
+    def _stored(self, query: str, name: str) -> StoredState | None:
+        row = self.reading.run(lambda connection: connection.execute(query, [name]).fetchone())
+        return StoredState(row[0], row[1].astimezone(timezone.utc)) if row is not None else None
+
+    def _whose_name(self) -> str:
+        def statements(connection: Connection) -> tuple[str] | None:
+            query = "SELECT url FROM nodes WHERE name = %s AND state IN ('up', 'draining')"
+            return connection.execute(query, [self.identity.name]).fetchone()
+
+        found = self.reading.run(statements)
+        return f" (at {found[0]})" if found else ""
+
+
+def _statement(change: Change, me: UUID, emergency: int) -> tuple[str, dict[str, object]]:
+    """Return the SQL of a change and its parameters."""
+    if isinstance(change, Clear):
+        return _CLEAR, {"me": me, "up_to": change.up_to}
+    if isinstance(change, (KeepForKey, ForgetKey)):
+        return _statement_for_key(change, me, emergency)
+    mine = _mine(change.owner, me)
+    if isinstance(change, SaveSession):
+        terms = change.terms
+        return _UPDATE, mine | {
+            "revision": change.revision,
+            "document": change.document,
+            "key": terms.key,
+            "secret_hash": terms.secret_hash,
+            "idle_s": terms.idle_timeout,
+            "unused_s": terms.unused_s,
+            "lease_s": terms.lease_s,
+        }
+    if isinstance(change, SaveState):
+        return _SAVE_STATE, mine | {"state": change.state, "taken_at": change.taken_at}
+    assert isinstance(change, EndSession)
+    return _END, mine
+
+
+def _statement_for_key(
+    change: KeepForKey | ForgetKey, me: UUID, emergency: int
+) -> tuple[str, dict[str, object]]:
+    mine = _mine(change.owner, me) if change.owner is not None else {}
+    if isinstance(change, ForgetKey):
+        return (_FORGET_KEY if mine else _FORGET_ANY), mine | {"key": change.key}
+    kept = {"key": change.key, "state": change.state, "taken_at": change.taken_at, "emergency": emergency}
+    return (_KEEP if mine else _PUT), mine | kept
+
+
+def _mine(owner: Owner, me: UUID) -> dict[str, object]:
+    return {"me": me, "session_id": owner.session_id, "epoch": owner.epoch}
+
+
+def _unique(write: Callable[[], frozenset[Owner]]) -> frozenset[Owner]:
+    try:
+        return write()
+    except psycopg.errors.UniqueViolation as error:
+        raise StorageUnavailable(f"Two sessions have one key ({error}); report this defect") from error

@@ -1,0 +1,155 @@
+"""A connection to PostgreSQL on which no call takes longer than its limit.
+
+`statement_timeout` and `tcp_user_timeout` do nothing while the server is stopped (measured: a call with both
+returned after 6 s, when the server went on). So another thread shuts the socket down: the call fails at once.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Final, TypeVar
+
+import psycopg
+
+from drover.core.errors import StartRefused, StorageUnavailable
+from drover.core.threads import start_thread
+
+CONNECT_S: Final = 2
+LIMIT_S: Final = 2.0
+"""How long one call may take, after the connection is open."""
+PAUSE_S: Final = 0.5
+"""How long calls fail at once after one has failed, so that callers do not queue for a server that hangs."""
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+Result = TypeVar("Result")
+
+
+class Watchdog:
+    """Shuts down the sockets of calls that take too long, on one thread for all connections."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._due: dict[socket.socket, float] = {}
+        self._thread: threading.Thread | None = None
+        self._is_stopping = False
+
+    @contextmanager
+    def limit(self, descriptor: int, seconds: float) -> Iterator[None]:
+        """Shut the socket down if the `with` block takes longer."""
+        watched = socket.socket(fileno=os.dup(descriptor))
+        with self._condition:
+            if self._thread is None:
+                self._thread = start_thread(self._run, "database-watchdog")
+            self._due[watched] = time.monotonic() + seconds
+            self._condition.notify()
+        try:
+            yield
+        finally:
+            with self._condition:
+                self._due.pop(watched, None)
+            watched.close()
+
+    def stop(self) -> None:
+        """End the thread."""
+        with self._condition:
+            self._is_stopping = True
+            self._condition.notify()
+
+    def _run(self) -> None:
+        with self._condition:
+            while not self._is_stopping:
+                now = time.monotonic()
+                for late in [watched for watched, due in self._due.items() if due <= now]:
+                    del self._due[late]
+                    with suppress(OSError):  # the server has closed it already
+                        late.shutdown(socket.SHUT_RDWR)
+                next_due = min(self._due.values(), default=None)
+                self._condition.wait(None if next_due is None else max(next_due - now, 0.0))
+
+
+class Link:
+    """One connection, opened on demand and again after a failure; calls take turns.
+
+    Args:
+        url: The address of the database.
+        watchdog: Ends calls that take too long.
+    """
+
+    def __init__(self, url: str, watchdog: Watchdog) -> None:
+        self._url = url
+        self._watchdog = watchdog
+        self._turn = threading.Lock()
+        self._connection: Connection | None = None
+        self._failed_at = float("-inf")
+        self._error = ""
+
+    def run(self, work: Callable[[Connection], Result], limit_s: float = LIMIT_S) -> Result:
+        """Run statements in one transaction and return their result.
+
+        Raises:
+            StorageUnavailable: The database did not answer in time, or refused; the outcome is unknown.
+            psycopg.errors.UniqueViolation: A statement has violated a unique index; nothing was changed.
+        """
+        if not self._turn.acquire(timeout=CONNECT_S + limit_s):
+            raise StorageUnavailable("The database does not answer; retry later")
+        try:
+            if time.monotonic() < self._failed_at + PAUSE_S:
+                raise StorageUnavailable(self._error)
+            return self._run(work, limit_s)
+        finally:
+            self._turn.release()
+
+    def close(self) -> None:
+        """Close the connection."""
+        with self._turn:
+            self._discard()
+
+    def _run(self, work: Callable[[Connection], Result], limit_s: float) -> Result:
+        try:
+            connection = self._connected()
+            with self._watchdog.limit(connection.fileno(), limit_s), connection.transaction():
+                return work(connection)
+        except psycopg.errors.UniqueViolation:
+            raise
+        except (psycopg.Error, OSError) as error:
+            self._discard()
+            self._failed_at = time.monotonic()
+            reason = str(error).strip().split("\n")[0] or type(error).__name__
+            self._error = f"The database could not be used ({reason}); retry when it answers again"
+            raise StorageUnavailable(self._error) from error
+
+    def _connected(self) -> Connection:
+        if self._connection is None or self._connection.closed:
+            # A pooler in transaction mode cannot keep prepared statements.
+            self._connection = psycopg.connect(
+                self._url, autocommit=True, connect_timeout=CONNECT_S, prepare_threshold=None
+            )
+        return self._connection
+
+    def _discard(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(psycopg.Error, OSError):
+                connection.close()
+
+
+def check_url(url: str) -> None:
+    """Raise if the address of the database is malformed.
+
+    Raises:
+        StartRefused: It is; the message does not contain it, because it may contain a password.
+    """
+    reason = "" if url.startswith(("postgresql://", "postgres://")) else "another scheme than postgresql"
+    try:
+        psycopg.conninfo.conninfo_to_dict(url)
+    except psycopg.ProgrammingError as error:
+        reason = str(error).strip()
+    if reason:
+        raise StartRefused(
+            f"DROVER_DATABASE_URL is (hidden): {reason}; use postgresql://user:password@host:5432/database"
+        )

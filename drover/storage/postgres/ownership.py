@@ -1,0 +1,345 @@
+"""Ownership in PostgreSQL: who has a session, and the statements by which it changes hands."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from typing import Any, Final
+from uuid import UUID
+
+import psycopg
+
+from drover.core.errors import KeyConflict
+from drover.storage.changes import Owner, SaveSession
+from drover.storage.cluster_values import (
+    Answer,
+    Load,
+    Located,
+    Node,
+    NodeState,
+    Summary,
+    TakenRow,
+)
+from drover.storage.postgres.database import ClusterDatabase
+from drover.storage.postgres.link import Connection
+from drover.storage.store import SessionRow, StoredState
+
+_NODES: Final = """
+    SELECT coalesce(json_agg(json_build_object('incarnation', incarnation, 'name', name, 'url', url,
+        'state', state, 'beat', beat, 'free', free, 'evictable', evictable, 'sessions', sessions,
+        'max_sessions', max_sessions, 'version', version, 'emergency', emergency,
+        'seen', extract(epoch FROM seen_at))), '[]')
+    FROM nodes WHERE state IN ('up', 'draining')
+"""
+_BEAT: Final = f"""
+    WITH mine AS (
+        UPDATE nodes SET beat = beat + 1, free = %(free)s, evictable = %(evictable)s, sessions = %(sessions)s,
+            emergency = %(emergency)s, seen_at = clock_timestamp()
+        WHERE incarnation = %(me)s AND state IN ('up', 'draining') RETURNING beat
+    )
+    SELECT (SELECT beat FROM mine), (SELECT emergency FROM cluster), ({_NODES}),
+        (SELECT coalesce(json_agg(json_build_array(session_id, epoch)), '[]')
+         FROM sessions WHERE incarnation = %(me)s)
+"""
+_DECLARE_LOST: Final = """
+    UPDATE nodes SET state = 'lost'
+    WHERE incarnation = %(incarnation)s AND beat = %(beat)s AND state IN ('up', 'draining')
+"""
+_SET_STATE: Final = """
+    UPDATE nodes SET state = %(state)s WHERE incarnation = %(me)s AND state IN ('up', 'draining')
+"""
+_LOST_NODES: Final = """
+    SELECT DISTINCT ON (name) incarnation, name, url, state, beat, free, evictable, sessions, max_sessions,
+        version, seen_at, emergency
+    FROM nodes WHERE state = 'lost' AND name NOT IN (SELECT name FROM nodes WHERE state IN ('up', 'draining'))
+    ORDER BY name, seen_at DESC
+"""
+_LOCATE: Final = """
+    SELECT session_id, key, epoch, incarnation, n.state, n.url, n.name, revision
+    FROM sessions s LEFT JOIN nodes n USING (incarnation)
+    WHERE session_id = %(session_id)s OR key = %(key)s OR secret_hash = %(secret_hash)s
+"""
+_CLAIM: Final = """
+    INSERT INTO sessions (session_id, key, secret_hash, incarnation, document, idle_s)
+    SELECT %(session_id)s, %(key)s, %(secret_hash)s, incarnation, %(document)s, %(idle_s)s
+    FROM nodes WHERE incarnation = %(me)s AND state IN ('up', 'draining')
+    ON CONFLICT DO NOTHING RETURNING epoch
+"""
+_MAY_TAKE: Final = """
+    session_id = %(session_id)s AND epoch = %(seen)s AND (incarnation IS NULL OR EXISTS (
+        SELECT FROM nodes n WHERE n.incarnation = s.incarnation AND n.state IN ('lost', 'left')))
+"""
+_TAKE: Final = f"""
+    UPDATE sessions s SET incarnation = %(me)s, epoch = nextval('epochs'), revision = 1 WHERE {_MAY_TAKE}
+    RETURNING epoch, revision, document, extract(epoch FROM clock_timestamp() - last_used_at)::float8,
+        extract(epoch FROM lease_until - clock_timestamp())::float8
+"""
+_REMOVE: Final = f"DELETE FROM sessions s WHERE {_MAY_TAKE} RETURNING key"
+_GIVE_KEY: Final = """
+    UPDATE sessions SET key = %(key)s
+    WHERE session_id = %(session_id)s AND incarnation = %(me)s AND epoch = %(epoch)s AND key IS NULL
+"""
+_PARK: Final = """
+    UPDATE sessions SET incarnation = NULL, epoch = nextval('epochs')
+    WHERE session_id = %(session_id)s AND incarnation = %(me)s AND epoch = %(epoch)s
+"""
+_DROP_UNANSWERED: Final = """
+    DELETE FROM sessions
+    WHERE session_id = %(session_id)s AND incarnation = %(me)s AND epoch = %(epoch)s AND revision = 0
+"""
+_DESCRIBE: Final = """
+    UPDATE sessions SET summary = %(summary)s,
+        last_used_at = clock_timestamp() - make_interval(secs => %(unused_s)s)
+    WHERE session_id = %(session_id)s AND incarnation = %(me)s AND epoch = %(epoch)s
+"""
+_SUMMARIES: Final = """
+    SELECT session_id, epoch, n.name, summary FROM sessions s LEFT JOIN nodes n USING (incarnation)
+    WHERE incarnation IS DISTINCT FROM %(me)s AND summary IS NOT NULL ORDER BY created_at, session_id
+    LIMIT %(limit)s
+"""
+_IDLE: Final = """
+    SELECT session_id, key, epoch FROM sessions s
+    WHERE (incarnation IS NULL OR EXISTS (
+            SELECT FROM nodes n WHERE n.incarnation = s.incarnation AND n.state IN ('lost', 'left')))
+        AND idle_s > 0 AND last_used_at < clock_timestamp() - make_interval(secs => idle_s)
+        AND (lease_until IS NULL OR lease_until < clock_timestamp())
+    LIMIT 100 FOR UPDATE SKIP LOCKED
+"""
+_STATE: Final = "SELECT state, taken_at FROM states WHERE session_id = %s"
+_KEEP: Final = """
+    INSERT INTO kept (key, epoch, state, taken_at) VALUES (%(key)s, %(epoch)s, %(state)s, %(taken_at)s)
+    ON CONFLICT (key) DO UPDATE SET epoch = excluded.epoch, state = excluded.state,
+        taken_at = excluded.taken_at WHERE kept.epoch <= excluded.epoch
+"""
+_FORGET_NODES: Final = """
+    DELETE FROM nodes n WHERE state IN ('lost', 'left') AND seen_at < clock_timestamp() - interval '1 hour'
+        AND NOT EXISTS (SELECT FROM sessions s WHERE s.incarnation = n.incarnation)
+"""
+
+
+class Ownership:
+    """The statements of one node; every method raises StorageUnavailable if the database does not answer.
+
+    Args:
+        database: The database of this node.
+    """
+
+    def __init__(self, database: ClusterDatabase) -> None:
+        self._database = database
+
+    @property
+    def incarnation(self) -> UUID:
+        """This life of the node as a member of the cluster."""
+        return self._database.incarnation
+
+    def beat(self, load: Load) -> Answer:
+        """Send a sign of life, and return what the database knows of nodes and of this node's sessions."""
+        values = {
+            "me": self.incarnation,
+            "free": load.free,
+            "evictable": load.evictable,
+            "sessions": load.sessions,
+            "emergency": self._database.emergency,
+        }
+        row = self._database.beating.run(lambda connection: connection.execute(_BEAT, values).fetchone())
+        assert row is not None
+        return Answer(row[0], row[1], tuple(_node(one) for one in row[2]), dict(row[3]))
+
+    def declare_lost(self, incarnation: UUID, beat: int) -> bool:
+        """Declare a node lost unless it has given a sign of life since; return whether it is lost by this."""
+        return self._change(_DECLARE_LOST, incarnation=incarnation, beat=beat) > 0
+
+    def set_state(self, state: NodeState) -> None:
+        """Say that this node drains, or has left."""
+        self._change(_SET_STATE, state=state.value)
+
+    def lost_nodes(self) -> tuple[Node, ...]:
+        """Return the nodes that are lost and have not come back under their names."""
+        rows = self._database.reading.run(lambda connection: connection.execute(_LOST_NODES).fetchall())
+        return tuple(
+            Node(row[0], row[1], row[2], NodeState(row[3]), row[4], Load(*row[5:8]), *row[8:]) for row in rows
+        )
+
+    def locate(
+        self, session_id: str | None = None, key: str | None = None, secret_hash: str | None = None
+    ) -> Located | None:
+        """Return where the session with this id, key or secret address is; None if there is none.
+
+        Raises:
+            KeyConflict: Id and key name two sessions.
+        """
+        values = {"session_id": session_id, "key": key, "secret_hash": secret_hash}
+        rows = self._database.reading.run(lambda connection: connection.execute(_LOCATE, values).fetchall())
+        found = [
+            Located(row[0], row[1], row[2], row[3], NodeState(row[4]) if row[4] else None, *row[5:])
+            for row in rows
+        ]
+        if len(found) > 1 or (found and key and session_id and found[0].key not in {None, key}):
+            raise KeyConflict(
+                f"session_id {session_id} and key {key} name two different sessions; send only one of them"
+            )
+        if found and key and session_id and found[0].session_id != session_id:
+            raise KeyConflict(
+                f"session_id {session_id} and key {key} name two different sessions; send only one of them"
+            )
+        return found[0] if found else None
+
+    def claim(self, new: SaveSession) -> int | None:
+        """Insert a new session; return its epoch, None if its id or key belongs to another one."""
+        values = {
+            "me": self.incarnation,
+            "session_id": new.owner.session_id,
+            "key": new.terms.key,
+            "secret_hash": new.terms.secret_hash,
+            "document": new.document,
+            "idle_s": new.terms.idle_timeout,
+        }
+        row = self._database.reading.run(lambda connection: connection.execute(_CLAIM, values).fetchone())
+        return row[0] if row is not None else None
+
+    def take(self, session_id: str, seen: int) -> TakenRow | None:
+        """Take a session whose owner is lost, or that is parked, as it was seen; None if that has changed."""
+
+        def statements(connection: Connection) -> TakenRow | None:
+            values = {"me": self.incarnation, "session_id": session_id, "seen": seen}
+            row = connection.execute(_TAKE, values).fetchone()
+            if row is None:
+                return None
+            state = connection.execute(_STATE, [session_id]).fetchone()
+            stored = StoredState(state[0], state[1]) if state is not None else None
+            return TakenRow(SessionRow(Owner(session_id, row[0]), row[1], row[2]), stored, row[3], row[4])
+
+        return self._database.reading.run(statements)
+
+    def remove(self, session_id: str, seen: int, *, forgets_key: bool) -> bool:
+        """Delete a session that no living node has, as it was seen; return whether it was deleted.
+
+        Args:
+            session_id: The session.
+            seen: Its epoch when it was seen.
+            forgets_key: Whether what was kept for its key is deleted as well.
+        """
+
+        def statements(connection: Connection) -> bool:
+            state = connection.execute(_STATE, [session_id]).fetchone()
+            gone = connection.execute(_REMOVE, {"session_id": session_id, "seen": seen}).fetchone()
+            if gone is None:
+                return False
+            if gone[0] is not None and forgets_key:
+                connection.execute("DELETE FROM kept WHERE key = %s", [gone[0]])
+            elif gone[0] is not None and state is not None:
+                kept = {"key": gone[0], "epoch": seen, "state": state[0], "taken_at": state[1]}
+                connection.execute(_KEEP, kept)
+            return True
+
+        return self._database.reading.run(statements)
+
+    def summary(self, session_id: str) -> Mapping[str, object] | None:
+        """Return a session as its last owner has described it, or None."""
+        query = "SELECT summary FROM sessions WHERE session_id = %s AND summary IS NOT NULL"
+        row = self._database.reading.run(
+            lambda connection: connection.execute(query, [session_id]).fetchone()
+        )
+        return None if row is None else dict(json.loads(row[0]))
+
+    def give_key(self, owner: Owner, key: str) -> bool:
+        """Set the key of a session of this node; False if it has one, or is no longer this node's.
+
+        Raises:
+            KeyConflict: Another session has the key.
+        """
+        try:
+            return self._change(_GIVE_KEY, owner, key=key) > 0
+        except psycopg.errors.UniqueViolation as error:
+            raise KeyConflict(
+                f"session_id {owner.session_id} and key {key} name two different sessions; "
+                "send only one of them"
+            ) from error
+
+    def park(self, owner: Owner) -> None:
+        """Leave a session of this node to whichever node is asked for it next."""
+        self._change(_PARK, owner)
+
+    def release(self, owner: Owner) -> None:
+        """Release a session that this node never had in memory: the answer to its claim was lost."""
+        if not self._change(_DROP_UNANSWERED, owner):
+            self._change(_PARK, owner)
+
+    def describe(self, summaries: Sequence[tuple[Owner, float, Mapping[str, object]]]) -> None:
+        """Write what other nodes show of this node's sessions, with the seconds since their last use."""
+
+        def statements(connection: Connection) -> None:
+            for owner, unused_s, summary in summaries:
+                values = {"summary": json.dumps(summary), "unused_s": unused_s}
+                connection.execute(_DESCRIBE, self._mine(owner) | values)
+
+        if summaries:
+            self._database.reading.run(statements)
+
+    def summaries(self, limit: int) -> tuple[Summary, ...]:
+        """Return the sessions of other nodes as their owners have described them, the oldest first."""
+        values = {"me": self.incarnation, "limit": limit}
+        rows = self._database.reading.run(
+            lambda connection: connection.execute(_SUMMARIES, values).fetchall()
+        )
+        return tuple(Summary(Owner(row[0], row[1]), row[2], json.loads(row[3])) for row in rows)
+
+    def tidy(self) -> int:
+        """End the sessions of lost nodes whose idle time is over; return how many."""
+
+        def statements(connection: Connection) -> int:
+            rows = connection.execute(_IDLE).fetchall()
+            for session_id, key, epoch in rows:
+                state = connection.execute(_STATE, [session_id]).fetchone()
+                if key is not None and state is not None:
+                    kept = {"key": key, "epoch": epoch, "state": state[0], "taken_at": state[1]}
+                    connection.execute(_KEEP, kept)
+                connection.execute(
+                    "DELETE FROM sessions WHERE session_id = %s AND epoch = %s", [session_id, epoch]
+                )
+            connection.execute(_FORGET_NODES)
+            return len(rows)
+
+        return self._database.reading.run(statements)
+
+    def begin_emergency(self) -> int:
+        """Order all nodes to end their sessions, delete what is kept; return the number of the emergency."""
+
+        def statements(connection: Connection) -> int:
+            row = connection.execute(
+                "UPDATE cluster SET emergency = emergency + 1 RETURNING emergency"
+            ).fetchone()
+            connection.execute("DELETE FROM kept")
+            assert row is not None
+            return int(row[0])
+
+        return self._database.reading.run(statements)
+
+    def obeyed(self, emergency: int) -> None:
+        """Note that this node has done its part of an emergency."""
+        self._database.emergency = emergency
+
+    def _change(self, statement: str, owner: Owner | None = None, **values: object) -> int:
+        parameters = {"me": self.incarnation} | (self._mine(owner) if owner else {}) | values
+        return self._database.reading.run(
+            lambda connection: connection.execute(statement, parameters).rowcount
+        )
+
+    def _mine(self, owner: Owner) -> dict[str, object]:
+        return {"me": self.incarnation, "session_id": owner.session_id, "epoch": owner.epoch}
+
+
+def _node(found: Mapping[str, Any]) -> Node:
+    return Node(
+        UUID(found["incarnation"]),
+        found["name"],
+        found["url"],
+        NodeState(found["state"]),
+        found["beat"],
+        Load(found["free"], found["evictable"], found["sessions"]),
+        found["max_sessions"],
+        found["version"],
+        datetime.fromtimestamp(found["seen"], timezone.utc),
+        found["emergency"],
+    )

@@ -1,0 +1,85 @@
+"""What a request names."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from drover.cluster.requests import Names, ends, is_unrecovered, named_in_body, names_of
+
+
+def scope(method: str, path: str, query: str = "") -> dict[str, Any]:
+    """Return the scope of a request."""
+    return {"type": "http", "method": method, "path": path, "query_string": query.encode()}
+
+
+def socket(path: str) -> dict[str, Any]:
+    """Return the scope of a WebSocket."""
+    return {"type": "websocket", "path": path, "query_string": b""}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/sessions/a",
+        "/sessions/a/",
+        "/sessions/a/live",
+        "/wd/hub/session/a",
+        "/wd/hub/session/a/element/x/click",
+    ],
+)
+def test_a_path_of_a_session_names_it(path: str) -> None:
+    assert names_of(scope("GET", path)) == Names(session_id="a")
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/sessions", "/health", "/wd/hub/status", "/wd/hub/sessions", "/nodes"]
+)
+def test_other_paths_concern_the_node_that_is_asked(path: str) -> None:
+    assert names_of(scope("GET", path)) is None
+
+
+@pytest.mark.parametrize("path", ["/sessions", "/sessions/", "/wd/hub/session", "/wd/hub/session/"])
+def test_a_new_session_is_named_in_the_body(path: str) -> None:
+    assert names_of(scope("POST", path)) == Names(creates=True)
+
+
+def test_sockets_are_named_by_session_or_secret() -> None:
+    assert names_of(socket("/sessions/a/cdp")) == Names(session_id="a")
+    assert names_of(socket("/bidi/s3cret")) == Names(socket_secret="s3cret")
+    assert names_of(socket("/cdp/s3cret")) == Names(socket_secret="s3cret")
+
+
+def test_the_body_of_a_rest_request_names_id_and_key() -> None:
+    body = json.dumps({"session_id": "a", "key": "k"}).encode()
+    assert named_in_body(body) == Names("a", "k", creates=True)
+
+
+@pytest.mark.parametrize("place", ["alwaysMatch", "firstMatch"])
+def test_the_body_of_a_webdriver_request_names_them_in_its_options(place: str) -> None:
+    options = {"drover:options": {"key": "k"}}
+    capabilities = {place: [options] if place == "firstMatch" else options}
+    body = json.dumps({"capabilities": capabilities}).encode()
+    assert named_in_body(body) == Names(None, "k", creates=True)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b"7", b'{"key": 7}', b'{"capabilities": []}', b'{"key": "a\\u0000b"}']
+)
+def test_what_is_malformed_names_nothing(body: bytes) -> None:
+    assert named_in_body(body) == Names(creates=True)
+
+
+def test_only_the_deletion_of_a_whole_session_ends_it() -> None:
+    assert ends(scope("DELETE", "/sessions/a"))
+    assert ends(scope("DELETE", "/wd/hub/session/a/"))
+    assert not ends(scope("DELETE", "/sessions/a/lease"))
+    assert not ends(scope("DELETE", "/wd/hub/session/a/window"))
+    assert not ends(scope("GET", "/sessions/a"))
+
+
+def test_a_look_without_recovery_is_recognized() -> None:
+    assert is_unrecovered(scope("GET", "/sessions/a", "recover=false"))
+    assert not is_unrecovered(scope("GET", "/sessions/a"))
