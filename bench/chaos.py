@@ -5,8 +5,8 @@
 Each client has its own session and uses it through all endpoints by turns. The run passes if no session is
 lost, no unrelated process ends, every answer is one of the contract and comes in time, every stop of the
 service is orderly, and nothing is left at the end. The seed is printed, so that a run can be repeated. The
-exit status is 0 if the run passed. Linux; a full disk needs root, and missing threads need a cgroup that can
-be written.
+exit status is 0 if the run passed. A full disk needs root on Linux, and missing threads need a cgroup that
+can be written. No unrelated processes on Windows: `tests/windows/world python bench/chaos.py --clients 3`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import argparse
 import contextlib
 import json
 import random
-import signal
 import sys
 import threading
 import time
@@ -282,33 +281,34 @@ class FaultInjector:
                 self._inject_fault()
 
     def _inject_service_fault(self) -> None:
-        number = self._chance.choice((signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP))
-        if number is signal.SIGKILL:
+        kind = self._chance.choice(("kill", "stop", "suspension"))
+        if kind == "kill":
             self._service.kill()
             self._service.start()
-            self._findings.count("fault: SIGKILL of the service")
-        elif number is signal.SIGTERM:
+        elif kind == "stop":
             since = self._service.mark()
             code = self._service.stop()
             if code != 0 or "Stopped" not in self._service.messages(since):
                 self._findings.fail(f"the stop was not orderly: {code}, {self._service.messages(since)[-5:]}")
             self._service.start()
-            self._findings.count("fault: SIGTERM of the service")
         else:
-            self._service.process.send_signal(signal.SIGSTOP)
+            process = psutil.Process(self._service.process.pid)
+            process.suspend()
             time.sleep(self._chance.uniform(*FAULT_EVERY_S))
-            self._service.process.send_signal(signal.SIGCONT)
-            self._findings.count("fault: SIGSTOP of the service, SIGCONT later")
+            process.resume()
+        self._findings.count(f"fault: {kind} of the service")
 
     def _inject_fault(self) -> None:
         kind = self._chance.choice(("ChromeDriver", "browser", "renderer"))
         victims = sorted(self._victims(kind))
         if not victims:
             return
-        number = self._chance.choice((signal.SIGKILL, signal.SIGSTOP))
+        name, inject = self._chance.choice(
+            (("kill", psutil.Process.kill), ("suspension", psutil.Process.suspend))
+        )
         with contextlib.suppress(psutil.NoSuchProcess):
-            psutil.Process(self._chance.choice(victims)).send_signal(number)
-            self._findings.count(f"fault: {number.name} of a {kind}")
+            inject(psutil.Process(self._chance.choice(victims)))
+            self._findings.count(f"fault: {name} of a {kind}")
 
     def _victims(self, kind: str) -> set[int]:
         if kind == "ChromeDriver":
@@ -343,13 +343,23 @@ def lasting_faults(disk: Disk | None) -> dict[str, LastingFault]:
     return faults
 
 
+@contextlib.contextmanager
+def bystanders() -> Iterator[Mapping[str, set[int]]]:
+    """Run unrelated processes, which must not end, and yield their pids by name; they are made for POSIX."""
+    if sys.platform == "win32":
+        yield {}
+        return
+    with unrelated_processes(short_folder()) as unrelated:
+        yield unrelated
+
+
 def run(seconds: float, seed: int, number: int) -> Findings:
     """Run clients and faults, and return the findings."""
     findings, chance = Findings(), random.Random(seed)  # noqa: S311 - to be had again, not to be secret
     # The start after a stop finds the sessions again.
     settings = {"max_sessions": 2 * number, "watch_interval": 3, "health_timeout": 1, "keep_browsers": True}
     with (
-        unrelated_processes(short_folder()) as unrelated,
+        bystanders() as unrelated,
         own_disk(short_folder()) as (folder, disk),
         running(data_dir=folder / "d", **settings) as service,
     ):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import json
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -94,7 +95,7 @@ def test_the_data_folder_is_checked_without_being_created(home: Path) -> None:
 
 
 def test_a_path_too_long_for_sockets_is_reported(home: Path) -> None:
-    found = system_checks._data_folder(home / ("x" * 60))
+    found = system_checks._data_folder(home / ("x" * (60 if sys.platform != "win32" else 200)))
     assert found.refusal is not None
     assert "too long" in found.refusal
 
@@ -108,6 +109,7 @@ def test_a_file_in_place_of_the_data_folder_is_not_writable(home: Path) -> None:
     assert not system_checks._data_folder(home / "d").writable
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows gives orphans no new parent")
 def test_the_new_parent_of_an_orphan_is_found_by_a_test_process() -> None:
     before = set(psutil.pids())
     assert permissions.orphans_are_reaped() is True
