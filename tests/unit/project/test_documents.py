@@ -21,6 +21,7 @@ ROW = re.compile(r"^\| `(?P<first>[^`]+)` \| (?P<second>[^|]+?) \|(?: (?P<third>
 SAYS = re.compile(r"^\| (`[^|]+`[^|]*) \|", re.MULTILINE)
 JOINED = re.compile(r'"\s*\n\s*f?"')
 NOT_SAID = (".", "tests", "bench", "build")
+QUOTED_FILE = re.compile(r"`((?:drover|tests|bench|deploy)/[^`\\s]*)`")
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)")
 
 
@@ -67,6 +68,12 @@ def test_every_cause_and_method_of_a_recovery_is_documented() -> None:
 def test_every_link_has_a_target(page: Path) -> None:
     targets = LINK.findall(page.read_text(encoding="utf-8"))
     assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_file_that_a_page_names_exists(page: Path) -> None:
+    named = QUOTED_FILE.findall(page.read_text(encoding="utf-8"))
+    assert [name for name in named if not (ROOT / name).exists()] == []
 
 
 def test_the_tables_of_capabilities_are_those_of_the_code() -> None:
