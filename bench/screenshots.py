@@ -1,4 +1,4 @@
-"""Create the pictures of `docs/dashboard.md` from a running service.
+"""Create the pictures of `docs/dashboard.md` and `docs/view.md` from a running service.
 
     python bench/screenshots.py [folder]
 
@@ -45,6 +45,15 @@ PAGES = {
     "freight": ("#d9480f", "Freight", "Three containers are at sea"),
 }
 
+SIGN_IN = """<!doctype html><meta charset=utf-8><title>Sign in</title><style>
+body{margin:0;font:18px sans-serif;background:#eef1f6;display:grid;place-items:center;height:100vh}
+form{background:#fff;padding:32px 40px;border-radius:12px;width:380px}h1{font-size:26px;margin:0 0 12px}
+input{font:24px monospace;letter-spacing:8px;width:100%;padding:10px;margin:8px 0 20px}
+*{box-sizing:border-box}
+button{font:18px sans-serif;padding:10px 24px;background:#0b7285;color:#fff;border:0}</style>
+<form><h1>One more step</h1><p>Enter the code that we have sent to your phone.<input id=code autofocus>
+<button>Confirm</button></form>"""
+
 
 @dataclass(frozen=True)
 class Shot:
@@ -69,7 +78,7 @@ def main() -> None:
             with sync_playwright() as playwright:
                 chrome = str(resolve(None, None).chrome)
                 browser = playwright.chromium.launch(executable_path=chrome, args=["--no-sandbox"])
-                take_all(browser, service, folder)
+                take_all(browser, service, base, folder)
                 browser.close()
     finally:
         end_leftovers()
@@ -91,7 +100,7 @@ def prepare(service: Service, base: str) -> None:
     assert_judged(service, abandon(left), "orphan")
 
 
-def take_all(browser: Browser, service: Service, folder: Path) -> None:
+def take_all(browser: Browser, service: Service, base: str, folder: Path) -> None:
     """Open the dashboard in every way that the documentation shows."""
     for shot in (
         Shot("dashboard-light", 1280, 1000, "light"),
@@ -113,6 +122,16 @@ def take_all(browser: Browser, service: Service, folder: Path) -> None:
         page.get_by_role("button", name="Emergency recovery", exact=True).click()
         expect(page.get_by_role("dialog")).to_be_visible()
         save(page, folder / "dashboard-emergency.webp")
+    with opened_dashboard(browser, service, Shot("", 1280, 900, "light")) as page:
+        page.get_by_role("button", name="View orders-1", exact=True).click()
+        page.get_by_role("button", name="Take control", exact=True).click()
+        page.get_by_label("Address", exact=True).fill(f"{base}/sign-in")
+        page.keyboard.press("Enter")
+        expect(page.locator("#viewer-facts")).to_contain_text("/sign-in", timeout=TIMEOUT_MS)
+        page.locator("#viewer-live").click()
+        page.keyboard.type("4711")
+        page.wait_for_timeout(SETTLE_MS)
+        save(page, folder / "dashboard-control.webp")
 
 
 @contextlib.contextmanager
@@ -152,11 +171,12 @@ def pages() -> Iterator[str]:
 class _Pages(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer with the page of this name."""
-        colour, title, text = PAGES.get(self.path.strip("/"), ("#495057", "Nothing", "here"))
+        name = self.path.strip("/")
+        page = SIGN_IN if name == "sign-in" else _html(*PAGES.get(name, ("#495057", "Nothing", "here")))
         self.send_response(200)
         self.send_header("Content-Type", "text/html; charset=utf-8")
         self.end_headers()
-        self.wfile.write(_html(colour, title, text).encode())
+        self.wfile.write(page.encode())
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name that it has in Python
         """Log nothing."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor, Future
@@ -17,20 +16,16 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any
 
-from websockets.asyncio.client import ClientConnection
-from websockets.exceptions import WebSocketException
-
+from drover.attach.page_connection import PageFailed, Values, connected
+from drover.attach.page_pictures import Pictures
 from drover.attach.router import Route
 from drover.browser import health
 from drover.browser.running_browser import RunningBrowser
 from drover.core.errors import SessionNotFound
 from drover.net.asgi import Receive, Scope, Send, caller_left
-from drover.net.loopback_websocket import open_socket
 from drover.sessions.pool.driver_access import DriverAccess
 
 FRAMES_PER_S = 8
-QUALITY = 60
-MAX_WIDTH, MAX_HEIGHT = 1280, 960
 PAGE_CHECK_S = 1.0
 """Seconds between checks for another page in the foreground or a replaced browser."""
 REPEAT_S = 0.3
@@ -58,6 +53,7 @@ class Screencast:
         self._changed = asyncio.Condition()
         self.watchers = 0
         self._task: asyncio.Task[None] | None = None
+        self._pictures: Pictures | None = None
 
     @asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:
@@ -84,39 +80,36 @@ class Screencast:
             address = await self._find()
             if address is not None:
                 # If the page or its browser goes away, the next check finds the new one.
-                with suppress(WebSocketException, OSError, TimeoutError, ValueError):
+                with suppress(PageFailed):
                     await self._show(address)
             await asyncio.sleep(PAGE_CHECK_S)
 
     async def _show(self, address: str) -> None:
-        async with await open_socket(address) as socket:
-            await _command(
-                socket,
-                "Page.startScreencast",
-                format="jpeg",
-                quality=QUALITY,
-                maxWidth=MAX_WIDTH,
-                maxHeight=MAX_HEIGHT,
-            )
-            frames = asyncio.create_task(self._take(socket))
+        async with connected(address, self._handle) as page:
+            pictures = self._pictures = Pictures(page, 1 / FRAMES_PER_S)
+            # Without this domain Chrome does not report another document.
+            await page.post("Page.enable")
+            await pictures.start()
+            frames = asyncio.create_task(self._take(pictures))
             try:
-                while not frames.done() and await self._find() == address:
-                    await asyncio.wait({frames}, timeout=PAGE_CHECK_S)
+                while not page.reader.done() and not frames.done() and await self._find() == address:
+                    await asyncio.wait({page.reader, frames}, timeout=PAGE_CHECK_S)
             finally:
                 frames.cancel()
                 await asyncio.gather(frames, return_exceptions=True)
 
-    async def _take(self, socket: ClientConnection) -> None:
-        async for text in socket:
-            message = json.loads(text)
-            if message.get("method") == "Page.screencastFrame":
-                frame = message["params"]
-                async with self._changed:
-                    self._number, self._frame = self._number + 1, base64.b64decode(frame["data"])
-                    self._changed.notify_all()
-                # Chrome sends the next frame only after this one is acknowledged.
-                await asyncio.sleep(1 / FRAMES_PER_S)
-                await _command(socket, "Page.screencastFrameAck", sessionId=frame["sessionId"])
+    def _handle(self, event: str, parameters: Values) -> None:
+        if self._pictures is not None and event == "Page.screencastFrame":
+            self._pictures.handle(parameters)
+        elif self._pictures is not None and event == "Page.frameNavigated":
+            self._pictures.expect()
+
+    async def _take(self, pictures: Pictures) -> None:
+        while True:
+            picture = await pictures.newest()
+            async with self._changed:
+                self._number, self._frame = self._number + 1, base64.b64decode(picture["data"])
+                self._changed.notify_all()
 
 
 class LiveView:
@@ -198,10 +191,6 @@ class LiveView:
             return None
         pages = health.pages(running, self._probe_timeout) if running is not None else ()
         return _socket(running, pages[0].target_id) if running is not None and pages else None
-
-
-async def _command(socket: ClientConnection, method: str, **parameters: object) -> None:
-    await socket.send(json.dumps({"id": 1, "method": method, "params": parameters}))
 
 
 def _socket(running: RunningBrowser, target_id: str) -> str:

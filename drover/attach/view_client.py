@@ -5,21 +5,19 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import math
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 
 from drover.api.view_messages import ControlInput, DialogInput, FilesInput, ViewInput, read_view_input
-from drover.attach.page_connection import PageConnection, PageFailed, Values, connected
+from drover.attach.page_connection import PageFailed, Values, connected
 from drover.attach.page_hands import PageHands
+from drover.attach.page_pictures import Pictures
 from drover.attach.socket_relay import NORMAL, close_with
 from drover.attach.view_control import Control, Viewer
 from drover.attach.viewed_session import FrontPage, ViewedSession
 from drover.core.errors import BrowserUnavailable, DroverError, InvalidRequest
 from drover.net.asgi import Message, Receive, Send
 
-SCREENCAST = {"format": "jpeg", "quality": 75, "maxWidth": 1920, "maxHeight": 1440}
 FRAME_S = 1 / 20
 """The shortest time between two pictures."""
 LOOK_S = 0.1
@@ -54,10 +52,8 @@ class ViewClient:
         self._front: FrontPage | None = None
         self._size: tuple[float, float] | None = None
         self._hands: PageHands | None = None
-        self._frames: list[Values] = []
-        self._without_picture_since = math.inf
+        self._pictures: Pictures | None = None
         self._changed = asyncio.Event()
-        self._arrived = asyncio.Event()
 
     async def run(self, receive: Receive) -> None:
         """Serve the client, whose handshake has been accepted, until it leaves or the session ends."""
@@ -139,68 +135,52 @@ class ViewClient:
     async def _show(self, shown: FrontPage) -> None:
         """Show a page until it is gone, or another one is in front."""
         async with connected(shown.address, self._handle) as page:
-            self._frames.clear()
             await page.post("Page.enable")
-            await self._start_pictures(page)
+            pictures = self._pictures = Pictures(page, FRAME_S)
+            await pictures.start()
             hands = self._hands = PageHands(page, self._tell)
             await self._tell_changes()
-            frames = asyncio.create_task(self._send_frames(page))
+            frames = asyncio.create_task(self._send_pictures(pictures))
             ends = (page.reader, frames)
             for end in ends:
                 end.add_done_callback(lambda _: self._changed.set())
             try:
                 while self._front is not None and self._front.address == shown.address:
                     self._changed.clear()
-                    if any(end.done() for end in ends):
-                        break
+                    for end in ends:
+                        if end.done():
+                            end.result()
+                            return
                     with suppress(TimeoutError, asyncio.TimeoutError):
                         await asyncio.wait_for(self._changed.wait(), PAGE_CHECK_S)
                     self._front = await self._session.front_page()
-                    if time.monotonic() - self._without_picture_since > PAGE_CHECK_S:
-                        await page.post("Page.stopScreencast")
-                        await self._start_pictures(page)
             finally:
-                self._hands = None
+                self._hands = self._pictures = None
                 frames.cancel()
                 await asyncio.gather(frames, return_exceptions=True)
                 with suppress(PageFailed):
                     await hands.release()
 
-    async def _start_pictures(self, page: PageConnection) -> None:
-        # Chrome sends none if it changes the renderer at this moment, and does not say so.
-        self._without_picture_since = time.monotonic()
-        await page.post("Page.startScreencast", **SCREENCAST)
-
     def _handle(self, event: str, parameters: Values) -> None:
-        if event == "Page.screencastFrame":
-            self._without_picture_since = math.inf
-            self._frames.append(parameters)
-            self._arrived.set()
-        elif event in _NAVIGATION:
+        if event in _NAVIGATION:
             self._changed.set()
-            if event == "Page.frameNavigated":
-                self._without_picture_since = min(self._without_picture_since, time.monotonic())
+        if event == "Page.screencastFrame" and self._pictures is not None:
+            self._pictures.handle(parameters)
+        elif event == "Page.frameNavigated" and self._pictures is not None:
+            self._pictures.expect()
         elif self._hands is not None:
             self._hands.handle(event, parameters)
 
-    async def _send_frames(self, page: PageConnection) -> None:
-        """Send the newest picture; Chrome takes the next one once this one has been sent."""
+    async def _send_pictures(self, pictures: Pictures) -> None:
         while True:
-            await self._arrived.wait()
-            self._arrived.clear()
-            arrived, self._frames = self._frames, []
-            if not arrived:
-                continue
-            seen = arrived[-1]["metadata"]
+            picture = await pictures.newest()
+            seen = picture["metadata"]
             self._size = seen["deviceWidth"], seen["deviceHeight"]
             if self._hands is not None:
                 self._hands.scrolled = seen["scrollOffsetX"], seen["scrollOffsetY"]
             if "page" not in self._told:
                 await self._tell_changes()
-            await self._put({"type": "websocket.send", "bytes": base64.b64decode(arrived[-1]["data"])})
-            await asyncio.sleep(FRAME_S)
-            for frame in arrived:
-                await page.post("Page.screencastFrameAck", sessionId=frame["sessionId"])
+            await self._put({"type": "websocket.send", "bytes": base64.b64decode(picture["data"])})
 
     async def _recover(self) -> None:
         """Recover the session when it dies under the hands of this client; a mere viewer changes nothing."""

@@ -37,13 +37,20 @@ class View:
                 message = self.told.pop(0)
                 if message["type"] == kind and content.items() <= message.items():
                     return message
-            self._read(end - time.monotonic(), f"a message {kind} {content}")
+            assert self._read(end - time.monotonic()), f"a message {kind} {content} did not come in time"
 
     def wait_for_picture(self) -> bytes:
         """Return the newest picture that was not taken yet, or the next one that arrives."""
-        end = time.monotonic() + ANSWER_S
+        picture = self.next_picture(ANSWER_S)
+        assert picture is not None, "a picture did not come in time"
+        return picture
+
+    def next_picture(self, seconds: float) -> bytes | None:
+        """Return a picture as `wait_for_picture` does; None if none comes in time."""
+        end = time.monotonic() + seconds
         while not self.pictures:
-            self._read(end - time.monotonic(), "a picture")
+            if not self._read(end - time.monotonic()):
+                return None
         newest = self.pictures[-1]
         self.pictures.clear()
         return newest
@@ -63,16 +70,18 @@ class View:
         for _ in self._socket:
             pass
 
-    def _read(self, seconds: float, wanted: str) -> None:
+    def _read(self, seconds: float) -> bool:
+        """Read one message; return whether one came in time."""
         try:
             message = self._socket.recv(timeout=max(0.0, seconds))
-        except TimeoutError as error:
-            raise AssertionError(f"{wanted} did not come in time") from error
+        except TimeoutError:
+            return False
         if isinstance(message, bytes):
             assert message.startswith(b"\xff\xd8\xff"), "a picture is JPEG"
             self.pictures.append(message)
         else:
             self.told.append(json.loads(message))
+        return True
 
 
 @contextlib.contextmanager

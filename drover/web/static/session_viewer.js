@@ -30,6 +30,7 @@ export class SessionViewer {
   #pictures;
   #sessionId = null;
   #session = null;
+  #url = null;
   #control = { you: false, by: null };
   #question = null;
   #copied = null;
@@ -62,6 +63,7 @@ export class SessionViewer {
   /** Opens the large view of a session. */
   open(session) {
     this.#sessionId = session.session_id;
+    this.#url = null;
     setText(byId("viewer-title"), session.session_id);
     setText(this.#note, "");
     this.#address.value = session.current_url ?? "";
@@ -94,7 +96,7 @@ export class SessionViewer {
     setText(byId("viewer-health"), word);
     setData(byId("viewer-health"), "tone", tone);
     const facts = [
-      ["Address", session.current_url ?? "no page yet"],
+      ["Address", this.#url ?? session.current_url ?? "no page yet"],
       ["Health", session.health.reason ?? word],
       ["In use by", this.#user(session)],
       ["Last used", ago(session.last_used)],
@@ -117,6 +119,8 @@ export class SessionViewer {
       page: ({ url, width, height }) => {
         this.#pointer.size = { width, height };
         if (document.activeElement !== this.#address) this.#address.value = url;
+        this.#url = url;
+        this.#show(this.#session);
       },
       control: (control) => this.#setControl(control),
       dialog: (question) => {
