@@ -1,4 +1,4 @@
-"""The same faults on Selenium Grid and on Drover, compared as a Markdown table.
+"""The same faults on Selenium Grid, on Drover, and on a Grid whose nodes are Drovers, as a Markdown table.
 
     python bench/grid_faults.py --grid selenium-server-4.48.0.jar
 
@@ -28,6 +28,8 @@ import requests
 
 from drover.browser.binaries import resolve
 from tests.acceptance.faults import kill, stop
+from tests.acceptance.grid import Grid as RelayGrid
+from tests.acceptance.grid import grid_of_two
 from tests.acceptance.service import Service, running
 from tests.machine import command_line, free_port, is_living, remove, short_folder, wait_until
 
@@ -181,6 +183,32 @@ class Grid(RemoteEnd):
         return False
 
 
+class GridOverDrover(RemoteEnd):
+    """A hub and two relay nodes of Selenium Grid, each in front of a Drover; the service is the Drovers."""
+
+    name = "Grid over Drover"
+
+    def __init__(self, grid: RelayGrid) -> None:
+        self._services = [node.service for node in grid.nodes]
+        self._grid = grid
+        self.url = grid.url
+
+    def processes(self) -> set[int]:
+        """Return the processes that name the Drovers' data folders."""
+        return {process.pid for service in self._services for process in service.processes()}
+
+    def kill(self) -> None:
+        """End both Drovers as the out-of-memory killer does; hub and relay nodes run on."""
+        for service in self._services:
+            service.kill()
+
+    def start_again(self) -> None:
+        """Start both, and wait until the hub sends sessions to them again."""
+        for service in self._services:
+            service.start()
+        self._grid.wait_until_up(*self._grid.nodes)
+
+
 def inject(end: RemoteEnd, number: signal.Signals, *, the_driver: bool) -> list[str]:
     """Inject a fault into one process of a session; return the next two answers, and what is left of it."""
     session, driver, browser = end.new_session()
@@ -233,6 +261,8 @@ def main() -> int:
     print("| fault | on | the next command | the one after it | left after quit |\n|---|---|---|---|---|")
     with running(max_sessions=8) as service:
         print_rows(Drover(service))
+    with grid_of_two(options.grid.resolve(), max_sessions=8) as relays:
+        print_rows(GridOverDrover(relays))
     folder = short_folder()
     grid = Grid(options.grid.resolve(), folder)
     try:
