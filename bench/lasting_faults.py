@@ -13,10 +13,11 @@ from typing import Final
 
 from tests.acceptance.disks import Disk
 from tests.acceptance.service import Service
-from tests.machine import remove
+from tests.machine import remove, wait_until
 
 DISK_MB: Final = 6000
 _LOCK_WAIT_S: Final = 5.0
+_DISSOLVE_S: Final = 10.0
 # Version 1 and 2 of cgroups.
 _PIDS_CONTROLLERS: Final = (Path("/sys/fs/cgroup/pids"), Path("/sys/fs/cgroup"))
 
@@ -106,10 +107,19 @@ def no_threads(home: Path) -> LastingFault:
             yield
         finally:
             (group / "pids.max").write_text("max")
-            for one in (group / "cgroup.procs").read_text().split():
-                # It may have ended, or be a zombie.
-                with contextlib.suppress(OSError):
-                    (home / "cgroup.procs").write_text(one)
-            group.rmdir()
+            wait_until(lambda: _is_dissolved(group, home), "the group of the service is removed", _DISSOLVE_S)
 
     return fault
+
+
+def _is_dissolved(group: Path, home: Path) -> bool:
+    """Move the processes of a group to the one above, and remove it; return False if another one came in."""
+    for pid in (group / "cgroup.procs").read_text().split():
+        # It may have ended, or be a zombie.
+        with contextlib.suppress(OSError):
+            (home / "cgroup.procs").write_text(pid)
+    try:
+        group.rmdir()
+    except OSError:
+        return False
+    return True

@@ -3,9 +3,8 @@
     python bench/sessions_soak.py [--sessions 1000] [--seed N]
 
 Processes and folders must be back at zero, threads and file handles of the service at their base line, and
-its memory at most a tenth above. The base line is taken after a first tenth of the sessions, eight at a time,
-when every thread pool has grown beyond what four need. The seed is printed; the exit status is 0 if all
-bounds held. Linux.
+its memory at most a tenth above. The base line is taken after a first tenth of the sessions, eight at a time.
+The seed is printed; the exit status is 0 if all bounds held. Linux.
 """
 
 from __future__ import annotations

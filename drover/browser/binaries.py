@@ -1,4 +1,4 @@
-"""Search for Chrome and ChromeDriver on this machine, and the check that their versions match.
+"""Search for Chrome and ChromeDriver on this machine.
 
 Needs only the standard library, so that `run.py` can import it before anything is installed;
 Selenium Manager is imported at the call.
@@ -6,27 +6,22 @@ Selenium Manager is imported at the call.
 
 from __future__ import annotations
 
-import json
 import ntpath
 import os
 import posixpath
 import re
-import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from drover.browser.file_version import file_version
+from drover.browser import selenium_manager
+from drover.browser.selenium_manager import NotFetched
+from drover.browser.versions import chrome_version, driver_version, version_advice
 from drover.core.errors import BrowserUnavailable, StartRefused
-from drover.processes import children
 
 CHROME_VARIABLE = "DROVER_CHROME_BINARY"
 CHROMEDRIVER_VARIABLE = "DROVER_CHROMEDRIVER"
-VERSION_TIMEOUT_S = 10.0
-OLDEST_MAJOR = 115
-"""The first version of Chrome for Testing; the oldest pair that was tried is 131."""
-FETCH_TIMEOUT_S = 300.0
 # Long enough for the stub script in Ubuntu's deb package that starts the snap.
 SCRIPT_HEAD_BYTES = 4096
 
@@ -174,7 +169,7 @@ def resolve(
     skipped = None if chrome else snap_notice(machine)
     try:
         fetched = _fetch(chrome, chromedriver, machine)
-    except _NotFetched as error:
+    except NotFetched as error:
         cause = " ".join(str(error).split())
         raise BrowserUnavailable(_not_found(chrome, chromedriver, cause, skipped)) from error
     return Binaries(chrome or fetched.chrome, chromedriver or fetched.chromedriver)
@@ -192,7 +187,7 @@ def matching(
         raise BrowserUnavailable(f"{CHROMEDRIVER_VARIABLE} names a ChromeDriver, so no other is looked for")
     try:
         fetched = _fetch(binaries.chrome, None, machine or this_machine())
-    except _NotFetched as error:
+    except NotFetched as error:
         cause = " ".join(str(error).split())
         raise BrowserUnavailable(_not_found(binaries.chrome, None, cause, None)) from error
     return Binaries(binaries.chrome, fetched.chromedriver)
@@ -201,16 +196,6 @@ def matching(
 def versions(binaries: Binaries) -> tuple[str, str]:
     """Return the version numbers of Chrome and ChromeDriver, each empty if it is unknown."""
     return chrome_version(binaries.chrome), driver_version(binaries.chromedriver)
-
-
-def chrome_version(chrome: Path, system: str = sys.platform) -> str:
-    """Return Chrome's version, on Windows from its file; empty if it is unknown."""
-    return file_version(chrome) if system == "win32" else _version(chrome)
-
-
-def driver_version(chromedriver: Path) -> str:
-    """Return ChromeDriver's version; empty if it is unknown."""
-    return _version(chromedriver)
 
 
 def unreadable(binaries: Binaries, chrome: str, driver: str, system: str = sys.platform) -> str | None:
@@ -222,37 +207,6 @@ def unreadable(binaries: Binaries, chrome: str, driver: str, system: str = sys.p
         return None
     program = binaries.chrome if driver else binaries.chromedriver
     return f"`{program} --version` failed; {version_advice(program, system)}"
-
-
-def version_advice(program: Path, system: str) -> str:
-    """Return what to do if a program does not report its version."""
-    advice = f"run `{program} --version` manually to see the error"
-    if system == "darwin":
-        # Gatekeeper kills a downloaded program that Apple does not know, without a word in the terminal.
-        advice += f"; if macOS blocks it, run `xattr -d com.apple.quarantine '{program}'`"
-    return advice
-
-
-def too_old(title: str, program: Path, version: str) -> str | None:
-    """Return why a program is not supported, and what to do; None if it is, or its version is unknown."""
-    if not version or int(major(version)) >= OLDEST_MAJOR:
-        return None
-    return (
-        f"{title} {version} ({program}) is not supported. "
-        f"Update both Chrome and ChromeDriver to version {OLDEST_MAJOR} or later"
-    )
-
-
-def mismatch(chrome: str, driver: str) -> str | None:
-    """Return what to do if the major versions differ, else None; an empty version matches every other."""
-    if not chrome or not driver or major(chrome) == major(driver):
-        return None
-    return (
-        f"Chrome is version {chrome} and ChromeDriver {driver}, but their major versions must be equal. "
-        "On Debian run `apt-get install chromium chromium-driver`; on other systems remove the old "
-        f"ChromeDriver from PATH and unset {CHROMEDRIVER_VARIABLE}, so that Selenium Manager downloads one "
-        "that matches"
-    )
 
 
 _OF_A_SNAP = re.compile(r"(/var/lib/snapd)?/snap/")
@@ -327,57 +281,12 @@ def _is_snap(path: str, machine: Machine) -> bool:
     return head.startswith(b"#!") and _RUNS_A_SNAP.search(head) is not None
 
 
-class _NotFetched(Exception):
-    """Selenium Manager could not download a program; the message says why."""
-
-
 def _fetch(chrome: Path | None, chromedriver: Path | None, machine: Machine) -> Binaries:
-    answer = _ask_selenium_manager(_manager_arguments(chrome, chromedriver))
-    fetched = Binaries(Path(answer["browser_path"]), Path(answer["driver_path"]))
+    fetched = Binaries(*selenium_manager.fetch(chrome, chromedriver))
     for path, needed in ((fetched.chrome, chrome is None), (fetched.chromedriver, chromedriver is None)):
         if needed and (not machine.is_program(str(path)) or _is_snap(str(path), machine)):
-            raise _NotFetched(f"Selenium Manager answered {str(path)!r}")
+            raise NotFetched(f"Selenium Manager answered {str(path)!r}")
     return fetched
-
-
-def _manager_arguments(chrome: Path | None, chromedriver: Path | None) -> list[str]:
-    # PATH was already searched, with more checks; and usage statistics are never sent to third parties.
-    arguments = ["--browser", "chrome", "--skip-driver-in-path", "--skip-browser-in-path", "--avoid-stats"]
-    if chrome:
-        return [*arguments, "--browser-path", str(chrome)]
-    version = _version(chromedriver) if chromedriver else ""
-    return [*arguments, "--browser-version", major(version)] if version else arguments
-
-
-def _ask_selenium_manager(arguments: Sequence[str]) -> Mapping[str, str]:
-    # Imported here because run.py imports this module before Selenium is installed.
-    from selenium.common import WebDriverException  # noqa: PLC0415
-    from selenium.webdriver.common.selenium_manager import SeleniumManager  # noqa: PLC0415
-
-    try:
-        # Selenium's own function to run it has no timeout, and passes our token on in the environment.
-        manager = SeleniumManager._get_binary()  # noqa: SLF001
-        done = _run([str(manager), *arguments, "--output", "json"], FETCH_TIMEOUT_S)
-    except WebDriverException as error:
-        raise _NotFetched(error.msg) from error
-    except subprocess.TimeoutExpired as error:
-        raise _NotFetched(f"no answer within {FETCH_TIMEOUT_S:g} s") from error
-    except OSError as error:
-        raise _NotFetched(f"it cannot be run: {error}") from error
-    answer = _manager_answer(done.stdout)
-    if done.returncode or not answer:
-        last_line = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-        raise _NotFetched(answer.get("message") or last_line or f"it exited with status {done.returncode}")
-    return answer
-
-
-def _manager_answer(output: bytes) -> Mapping[str, str]:
-    """Return the texts in Selenium Manager's output by name; empty if it is not an answer."""
-    try:
-        result = json.loads(output)["result"]
-        return {name: str(result.get(name) or "") for name in ("browser_path", "driver_path", "message")}
-    except (ValueError, LookupError, TypeError, AttributeError):
-        return {}
 
 
 def _not_found(chrome: Path | None, chromedriver: Path | None, cause: str, skipped: str | None) -> str:
@@ -393,30 +302,6 @@ def _not_found(chrome: Path | None, chromedriver: Path | None, cause: str, skipp
             f"{debian}, on other systems set {CHROMEDRIVER_VARIABLE} to the path of one with Chrome's version"
         )
     return f"no {missing} was found, and Selenium Manager could not download it ({cause}): {advice}"
-
-
-def _version(program: Path) -> str:
-    """Return the version that `--version` prints; empty if the program fails or takes over ten seconds."""
-    try:
-        output = _run([str(program), "--version"], VERSION_TIMEOUT_S).stdout
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    found = re.search(rb"\d+(\.\d+)+", output)
-    return found.group().decode() if found else ""
-
-
-def _run(command: Sequence[str], timeout: float) -> subprocess.CompletedProcess[bytes]:
-    return children.run(
-        command,
-        timeout,
-        env={name: value for name, value in os.environ.items() if not name.startswith("DROVER_")},
-        creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
-    )
-
-
-def major(version: str) -> str:
-    """Return the first number of a version."""
-    return version.partition(".")[0]
 
 
 def _is_program(path: str) -> bool:

@@ -11,15 +11,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from drover.browser.binaries import (
-    FETCH_TIMEOUT_S,
-    Binaries,
-    major,
-    mismatch,
-    too_old,
-    unreadable,
-    versions,
-)
+from drover.browser.binaries import Binaries, unreadable, versions
+from drover.browser.selenium_manager import FETCH_TIMEOUT_S
+from drover.browser.versions import major, mismatch, too_old
 from drover.core.deadline import Deadline
 from drover.core.errors import BrowserUnavailable, StartRefused
 

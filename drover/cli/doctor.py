@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from drover.browser.binaries import mismatch, too_old, version_advice
+from drover.browser.versions import mismatch, too_old, version_advice
 from drover.net.listening import RESERVED_PORT
 from drover.processes.host.memory import ENOUGH_SHARED_MEMORY
 

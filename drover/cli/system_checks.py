@@ -18,13 +18,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from drover.browser.binaries import (
-    chrome_version,
-    driver_version,
     find_chrome,
     find_chromedriver,
     snap_notice,
 )
 from drover.browser.capabilities.switches import check_chrome_args
+from drover.browser.versions import chrome_version, driver_version
 from drover.cli.doctor import DataFolder, PortHolder, ProgramReading, Sandbox, SystemReadings
 from drover.core.errors import DroverError, StartRefused
 from drover.core.settings import Settings

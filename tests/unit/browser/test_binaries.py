@@ -15,7 +15,7 @@ import pytest
 from selenium.common import WebDriverException
 from selenium.webdriver.common.selenium_manager import SeleniumManager
 
-from drover.browser import binaries
+from drover.browser import binaries, selenium_manager, versions
 from drover.browser.binaries import Binaries, Machine
 from drover.browser.file_version import parse_version
 from drover.core.errors import BrowserUnavailable, StartRefused
@@ -347,7 +347,7 @@ def test_a_failure_of_selenium_manager_is_reported_with_a_remedy(
 def test_invalid_output_or_a_timeout_of_selenium_manager_is_reported(
     monkeypatch: pytest.MonkeyPatch, folder: Path, script: str, cause: str
 ) -> None:
-    monkeypatch.setattr(binaries, "FETCH_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(selenium_manager, "FETCH_TIMEOUT_S", 0.2)
     manager = program(folder / "selenium-manager", script)
     monkeypatch.setattr(SeleniumManager, "_get_binary", lambda: manager)
     with pytest.raises(BrowserUnavailable, match=cause):
@@ -413,13 +413,13 @@ def test_versions_are_read_from_the_programs_output(folder: Path) -> None:
 
 def test_chrome_is_not_run_for_its_version_on_windows(folder: Path) -> None:
     chrome = program(folder / "chrome", f"touch {folder}/asked; echo 'Chrome 156.0'")
-    assert binaries.chrome_version(chrome, "win32") == ""
+    assert versions.chrome_version(chrome, "win32") == ""
     assert not (folder / "asked").exists()
 
 
 @pytest.mark.skipif(sys.platform != "win32", reason="only files of Windows programs carry a version")
 def test_a_version_is_read_from_the_file_of_a_windows_program() -> None:
-    assert binaries.chrome_version(Path(sys.executable)).startswith(
+    assert versions.chrome_version(Path(sys.executable)).startswith(
         f"{sys.version_info.major}.{sys.version_info.minor}."
     )
 
@@ -433,7 +433,7 @@ def test_a_version_is_parsed_from_the_fixed_part_of_the_files_information() -> N
 
 @pytest.mark.parametrize(("version", "supported"), [("114.9", False), ("115.0.1", True), ("", True)])
 def test_programs_before_chrome_for_testing_are_refused_by_version(version: str, supported: bool) -> None:
-    refusal = binaries.too_old("ChromeDriver", Path("/d"), version)
+    refusal = versions.too_old("ChromeDriver", Path("/d"), version)
     assert (refusal is None) is supported
     assert refusal is None or (version in refusal and "115" in refusal)
 
@@ -442,7 +442,7 @@ def test_programs_before_chrome_for_testing_are_refused_by_version(version: str,
 def test_a_program_that_prints_nothing_fails_or_hangs_has_no_version(
     monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:
-    monkeypatch.setattr(binaries, "VERSION_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(versions, "VERSION_TIMEOUT_S", 0.05)
     hanging = program(folder / "chrome", "exec sleep 60")
     assert binaries.versions(Binaries(hanging, folder / "missing")) == ("", "")
 
@@ -458,11 +458,11 @@ def test_a_version_query_passes_on_no_drover_variables(monkeypatch: pytest.Monke
     ("chrome", "driver"), [("156.0.1.2", "156.0.8078.79"), ("", "156.0"), ("156.0", ""), ("", "")]
 )
 def test_versions_match_if_the_major_versions_are_equal_or_unknown(chrome: str, driver: str) -> None:
-    assert binaries.mismatch(chrome, driver) is None
+    assert versions.mismatch(chrome, driver) is None
 
 
 def test_mismatched_versions_are_reported_with_a_remedy() -> None:
-    message = binaries.mismatch("156.0.8078.79", "15.0.1.2")
+    message = versions.mismatch("156.0.8078.79", "15.0.1.2")
     assert message is not None
     for part in ("156.0.8078.79", "15.0.1.2", "apt-get install", "DROVER_CHROMEDRIVER"):
         assert part in message

@@ -1,0 +1,91 @@
+"""Versions of Chrome and ChromeDriver: which they are, which are supported, and which go together.
+
+Needs only the standard library, as `binaries` does.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from drover.browser.file_version import file_version
+from drover.processes import children
+
+VERSION_TIMEOUT_S = 10.0
+OLDEST_MAJOR = 115
+"""The first version of Chrome for Testing; the oldest pair that was tried is 131."""
+
+
+def chrome_version(chrome: Path, system: str = sys.platform) -> str:
+    """Return Chrome's version, on Windows from its file; empty if it is unknown."""
+    return file_version(chrome) if system == "win32" else _version(chrome)
+
+
+def driver_version(chromedriver: Path) -> str:
+    """Return ChromeDriver's version; empty if it is unknown."""
+    return _version(chromedriver)
+
+
+def version_advice(program: Path, system: str) -> str:
+    """Return what to do if a program does not report its version."""
+    advice = f"run `{program} --version` manually to see the error"
+    if system == "darwin":
+        # Gatekeeper kills a downloaded program that Apple does not know, without a word in the terminal.
+        advice += f"; if macOS blocks it, run `xattr -d com.apple.quarantine '{program}'`"
+    return advice
+
+
+def too_old(title: str, program: Path, version: str) -> str | None:
+    """Return why a program is not supported, and what to do; None if it is, or its version is unknown."""
+    if not version or int(major(version)) >= OLDEST_MAJOR:
+        return None
+    return (
+        f"{title} {version} ({program}) is not supported. "
+        f"Update both Chrome and ChromeDriver to version {OLDEST_MAJOR} or later"
+    )
+
+
+def mismatch(chrome: str, driver: str) -> str | None:
+    """Return what to do if the major versions differ, else None; an empty version matches every other."""
+    if not chrome or not driver or major(chrome) == major(driver):
+        return None
+    return (
+        f"Chrome is version {chrome} and ChromeDriver {driver}, but their major versions must be equal. "
+        "On Debian run `apt-get install chromium chromium-driver`; on other systems remove the old "
+        f"ChromeDriver from PATH and unset DROVER_CHROMEDRIVER, so that Selenium Manager downloads one "
+        "that matches"
+    )
+
+
+def major(version: str) -> str:
+    """Return the first number of a version."""
+    return version.partition(".")[0]
+
+
+def _version(program: Path) -> str:
+    """Return the version that `--version` prints; empty if the program fails or takes over ten seconds."""
+    try:
+        output = run_program([str(program), "--version"], VERSION_TIMEOUT_S).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    found = re.search(rb"\d+(\.\d+)+", output)
+    return found.group().decode() if found else ""
+
+
+def run_program(command: Sequence[str], timeout: float) -> subprocess.CompletedProcess[bytes]:
+    """Run a program without the settings of the service in its environment, and return what it has printed.
+
+    Raises:
+        OSError: It cannot be run.
+        subprocess.TimeoutExpired: It did not end in time, and was killed.
+    """
+    return children.run(
+        command,
+        timeout,
+        env={name: value for name, value in os.environ.items() if not name.startswith("DROVER_")},
+        creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+    )
