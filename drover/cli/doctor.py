@@ -5,7 +5,7 @@ A problem stops the service or makes it useless; with a warning the service work
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -102,6 +102,7 @@ class SystemReadings:
         sees_others: Whether other users' processes are visible.
         ends_others: Whether they could be ended.
         chromes_of_others: Number of Chrome processes of other users.
+        people: Names of other persons with processes on this machine.
         store_python: Whether Python is from the Microsoft Store, which redirects its writes below AppData.
         orphans_reaped: Whether processes that lose their parent are reaped; None if that could not be tested.
     """
@@ -120,6 +121,7 @@ class SystemReadings:
     ends_others: bool
     chromes_of_others: int
     orphans_reaped: bool | None
+    people: tuple[str, ...] = ()
     store_python: bool = False
 
 
@@ -136,6 +138,7 @@ def judge(readings: SystemReadings) -> tuple[Check, ...]:
         _port(readings.port, readings.port_holder, readings.system),
         *_store_python(readings.store_python),
         _permissions(readings),
+        *_people(readings.people),
         *_init(readings.orphans_reaped),
     )
 
@@ -273,6 +276,18 @@ def _permissions(readings: SystemReadings) -> Check:
             "end them as those users or as root; cleanups never touch them",
         )
     return Check("permissions", Status.OK, "all processes are visible, and this user's own can be ended")
+
+
+def _people(names: Sequence[str]) -> Iterator[Check]:
+    if names:
+        yield Check(
+            "other users",
+            Status.WARNING,
+            f"{', '.join(names)} can read the browsers' cookies and start programs as this user, through the "
+            "ports of Chrome and ChromeDriver",
+            "run Drover in a container or a network namespace of its own, or add the firewall rule of "
+            "docs/security.md",
+        )
 
 
 def _init(orphans_reaped: bool | None) -> Iterator[Check]:

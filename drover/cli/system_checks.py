@@ -33,6 +33,7 @@ from drover.processes.host.permissions import (
     chromes_of_others,
     may_end_processes_of_others,
     orphans_are_reaped,
+    people_beside,
     sees_processes_of_others,
 )
 from drover.processes.session_mark import OwnerState
@@ -75,6 +76,7 @@ def read_set_up(settings: Settings) -> SystemReadings:
         ends_others=may_end_processes_of_others(),
         chromes_of_others=chromes_of_others(),
         orphans_reaped=orphans_are_reaped(),
+        people=people_beside(),
         store_python=sys.platform == "win32" and "\\WindowsApps\\" in sys.base_prefix + "\\",
     )
 

@@ -15,6 +15,8 @@ from drover.processes.cleanup.chrome_names import may_be_chrome
 from drover.processes.table import snapshot
 
 _CAP_KILL = 5
+# User ids below are those of the system, those from `_NO_PERSON` on of `nobody` and of containers.
+_FIRST_PERSON, _FIRST_PERSON_ON_MACOS, _NO_PERSON = 1000, 501, 60_000
 _ORPHAN_S = 2.0
 _POLL_PAUSE_S = 0.02
 # Creates an orphan that ends as soon as it is re-parented.
@@ -55,6 +57,22 @@ def chromes_of_others() -> int:
     """Return the number of processes of other users with a name like Chrome or ChromeDriver."""
     rows = snapshot().rows.values()
     return sum(1 for row in rows if row.own_user is False and may_be_chrome(row.name))
+
+
+def people_beside() -> tuple[str, ...]:
+    """Return the names of other persons with processes here, by their user ids; none on Windows."""
+    if sys.platform == "win32":
+        return ()
+    import pwd  # noqa: PLC0415 - does not exist on Windows
+
+    first = _FIRST_PERSON_ON_MACOS if sys.platform == "darwin" else _FIRST_PERSON
+    found = set()
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, KeyError):
+            user = process.uids().real
+            if first <= user < _NO_PERSON and user != os.geteuid():
+                found.add(pwd.getpwuid(user).pw_name)
+    return tuple(sorted(found))
 
 
 def orphans_are_reaped() -> bool | None:

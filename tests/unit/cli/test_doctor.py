@@ -146,6 +146,7 @@ def test_a_healthy_machine_gets_no_advice() -> None:
         (replace(WELL, port_holder=PortHolder.FORBIDDEN), "port", Status.PROBLEM, "1023"),
         (replace(WELL, sees_others=False), "permissions", Status.WARNING, "hidepid"),
         (replace(WELL, chromes_of_others=3), "permissions", Status.WARNING, "as root"),
+        (replace(WELL, people=("ada", "bob")), "other users", Status.WARNING, "firewall rule"),
         (replace(WELL, orphans_reaped=False), "init", Status.WARNING, "docker run --init"),
     ],
     ids=lambda part: part if isinstance(part, str) else "",
