@@ -15,6 +15,7 @@ import re
 import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from urllib.parse import quote
 
 from drover.core import errors
@@ -25,6 +26,7 @@ WWW_AUTHENTICATE = 'Basic realm="Drover", charset="UTF-8", Bearer realm="Drover"
 _LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _HIGHEST_PORT = 65535
+_JSON = "application/json"
 _OWN_PAGES = ("same-origin", "none")
 # The address of a BiDi socket or of `se:forwardCdp` is its credential: only its client receives it.
 _OPEN_PATHS = re.compile(r"/health/?|/(?:bidi|cdp)/[^/]+")
@@ -220,8 +222,9 @@ def _basic_credentials(credentials: str) -> tuple[bytes, bytes, bytes]:
 
 
 def _refused_content_type(request: RequestHead, policy: AccessPolicy) -> errors.UnsupportedMediaType | None:
-    types = [value.partition(";")[0].strip().lower() for value in request.values("content-type")]
-    if not request.has_body or types == ["application/json"]:
+    if not request.has_body:
+        return None
+    if [value.partition(";")[0].strip().lower() for value in request.values("content-type")] == [_JSON]:
         return None
     return errors.UnsupportedMediaType(
         "Send the body as JSON: "
@@ -236,6 +239,7 @@ def split_host(host: str, port: int) -> tuple[str, int]:
     return name, port if given is None else given
 
 
+@lru_cache(maxsize=256)
 def _split_address(text: str) -> tuple[str, int | None] | None:
     """Parse `name`, `name:port`, `[ipv6]` or `[ipv6]:port` as (plain name, port); None if it is malformed."""
     match = _NAME_AND_PORT.fullmatch(text.strip(" \t"))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
-import secrets
 import time
 
 from drover.core.events import RequestAnswered
@@ -28,7 +28,7 @@ _STATUS_OF = {"websocket.accept": 101, "websocket.close": 403}
 
 def new_request_id() -> str:
     """Return an id for a request whose client has not sent one."""
-    return secrets.token_hex(8)
+    return os.urandom(8).hex()
 
 
 class RequestLog:
