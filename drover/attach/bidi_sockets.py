@@ -14,6 +14,7 @@ from functools import partial
 
 from websockets.asyncio.client import ClientConnection
 
+from drover.api.descriptions import socket
 from drover.attach.attaching import Attaching
 from drover.attach.bidi_client import BidiClient
 from drover.attach.bidi_conversation import Conversation, Upstream
@@ -25,6 +26,17 @@ from drover.sessions.pool.driver_access import DriverAccess
 KEPT_S = 600.0
 MAX_KEPT = 16
 """Clients of one session whose subscriptions are kept until they connect again."""
+
+
+DESCRIPTIONS = (
+    socket(
+        "/bidi/{secret}",
+        "Connect to a session over BiDi",
+        "A WebSocket at the address that New Session returned for `webSocketUrl: true`. The address is the "
+        "credential, so no token is needed.",
+        query=None,
+    ),
+)
 
 
 class BidiSockets:

@@ -11,6 +11,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
+from drover.api.descriptions import chromes_answer
 from drover.attach.attaching import Attaching
 from drover.attach.router import Route
 from drover.browser.health import Probe, ProbeResult, probe
@@ -41,6 +42,50 @@ _TARGET = r"(?P<target_id>[A-Za-z0-9_-]+)"
 _SAFE = "%/:?#[]@!$&'()*+,;=~"
 _CHANGES = frozenset({"GET", "PUT", "POST"})
 _TEXT = ((b"content-type", b"text/html; charset=UTF-8"),)
+
+
+_OWN_ADDRESSES = "Chrome's own response, with WebSocket addresses on this port."
+DESCRIPTIONS = (
+    chromes_answer(
+        "get",
+        "/sessions/{session_id}/json/version",
+        "Get the browser's DevTools version, to connect over CDP",
+        _OWN_ADDRESSES,
+    ),
+    chromes_answer(
+        "get", "/sessions/{session_id}/json/list", "List the browser's DevTools targets", _OWN_ADDRESSES
+    ),
+    chromes_answer(
+        "get",
+        "/sessions/{session_id}/json/protocol",
+        "Get the description of the browser's DevTools protocol",
+        "Chrome's own response.",
+    ),
+    chromes_answer(
+        "get",
+        "/json/protocol",
+        "Get the description of the DevTools protocol of any session's browser",
+        "For clients that are given a WebSocket address and look for its protocol on the same port.",
+        NotFound,
+    ),
+    chromes_answer(
+        "put",
+        "/sessions/{session_id}/json/new",
+        "Open a page in the browser",
+        f"The query is the address of the page: `/json/new?https://example.org/`. {_OWN_ADDRESSES}",
+    ),
+    *(
+        chromes_answer(
+            "put",
+            f"/sessions/{{session_id}}/json/{action}/{{target_id}}",
+            f"{action.capitalize()} a page of the browser",
+            "Chrome's own response. DevTools clients send a GET, which is refused if a browser sends it.",
+            NotFound,
+            media_type="text/html",
+        )
+        for action in ("activate", "close")
+    ),
+)
 
 
 class DevToolsHttp:

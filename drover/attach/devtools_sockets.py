@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from functools import partial
 
+from drover.api.descriptions import socket
 from drover.attach.attaching import Attaching
 from drover.attach.end_commands import cdp_end
 from drover.attach.router import Route
@@ -18,6 +19,39 @@ _TARGET = r"(?P<target_id>[A-Za-z0-9_-]+)"
 # Clients that put a path in front of Chrome's (`alterPath` of chrome-remote-interface) do so with the
 # addresses that they read here as well.
 _SESSION = r"(?:/sessions/[^/]+)?/sessions/(?P<session_id>[^/]+)"
+
+
+DESCRIPTIONS = (
+    socket(
+        "/sessions/{session_id}/cdp",
+        "Connect to the browser over CDP",
+        "A WebSocket for Playwright's `connect_over_cdp` and Puppeteer's `connect`. The session is in use "
+        "while it is open.",
+    ),
+    socket(
+        "/sessions/{session_id}/devtools/page/{target_id}",
+        "Connect to one page over CDP",
+        "A WebSocket; `/sessions/{session_id}/json/list` returns the page ids.",
+    ),
+    *(
+        socket(
+            path,
+            f"Connect to {what} of any session over CDP",
+            "A WebSocket, for clients that derive Chrome's own addresses from another one.",
+        )
+        for path, what in (
+            ("/devtools/page/{target_id}", "a page"),
+            ("/devtools/browser/{guid}", "a browser"),
+        )
+    ),
+    socket(
+        "/cdp/{secret}",
+        "Connect to the browser over CDP without a token",
+        "A WebSocket at the address that New Session returned as `se:forwardCdp`: a node of Selenium Grid "
+        "leads its clients' CDP through it. The address is the credential, so no token is needed.",
+        query=None,
+    ),
+)
 
 
 class DevToolsSockets:

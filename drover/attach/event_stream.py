@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TypeVar
 
+from drover.api.descriptions import stream
 from drover.attach.ring_buffer import RingBuffer
 from drover.attach.router import Route
 from drover.attach.timeline import timeline_entry, timeline_json
@@ -144,6 +145,18 @@ class Listener:
         """End the response."""
         self.over = True
         self.news.set()
+
+
+DESCRIPTIONS = (
+    stream(
+        "/events",
+        "Receive events",
+        "Server-sent events: changes of sessions and processes, and log lines.",
+        (),
+        of="Events",
+        media_type="text/event-stream",
+    ),
+)
 
 
 class EventStream:

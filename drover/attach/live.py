@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any
 
+from drover.api.descriptions import stream
 from drover.attach.page_connection import PageFailed, Values, connected
 from drover.attach.page_pictures import Pictures
 from drover.attach.router import Route
@@ -110,6 +111,19 @@ class Screencast:
             async with self._changed:
                 self._number, self._frame = self._number + 1, base64.b64decode(picture["data"])
                 self._changed.notify_all()
+
+
+DESCRIPTIONS = (
+    stream(
+        "/sessions/{session_id}/live",
+        "View a session live",
+        "JPEG frames of the page in the foreground, as a stream that an `<img>` shows. Viewing does not "
+        "count as activity and never triggers recovery.",
+        (SessionNotFound,),
+        of="Frames",
+        media_type="multipart/x-mixed-replace",
+    ),
+)
 
 
 class LiveView:

@@ -8,14 +8,29 @@ from __future__ import annotations
 
 import re
 
+from drover.api.descriptions import socket
 from drover.api.validation import validated
 from drover.api.view_messages import MAX_NAME, ViewQuery
 from drover.attach.router import Route
 from drover.attach.view_client import ViewClient
 from drover.attach.view_control import Control, Viewer
 from drover.attach.viewed_session import SessionAccess, ViewedSession
+from drover.core.errors import SessionNotFound
 from drover.net.access import user_name
 from drover.net.asgi import Receive, Scope, Send, header, query
+
+DESCRIPTIONS = (
+    socket(
+        "/sessions/{session_id}/view",
+        "See and use a session by hand",
+        "A WebSocket: JPEG frames of the page in the foreground as binary messages, and the page's address, "
+        "dialogs and who is in control as JSON; the client sends mouse, keys, text and navigation. Watching "
+        "does not count as activity; a client that has sent input within a minute makes the session in use.",
+        (SessionNotFound,),
+        query=ViewQuery,
+        is_stream=True,
+    ),
+)
 
 
 class ViewSockets:

@@ -13,6 +13,7 @@ from http import HTTPStatus
 from typing import Any
 
 from drover.api.answers import GrantedLease, IgnoredObject
+from drover.api.descriptions import Command, NewSession, w3c_command
 from drover.api.session_requests import (
     LEASE_TOKEN,
     MAX_BODY_WITH_EXTENSIONS_BYTES,
@@ -59,6 +60,44 @@ FORGET_FROM = 16
 """Number of sessions from which on those that have ended are forgotten."""
 _METHODS = ("GET", "POST", "DELETE")
 _COMMAND = re.compile(r"/wd/hub/session/(?P<session_id>[^/]+)(?P<command>/.*[^/])/?")
+
+
+DESCRIPTIONS = (
+    w3c_command(
+        "get",
+        "/wd/hub/sessions",
+        "List sessions with their capabilities",
+        "Not in the standard; answered as ChromeDriver does: a list of `id` and `capabilities`.",
+    ),
+    w3c_command("get", "/wd/hub/status", "Check whether sessions can be created", "W3C Status."),
+    w3c_command(
+        "post",
+        "/wd/hub/session",
+        "Create a session over WebDriver",
+        "W3C New Session. The returned id is that of the managed session. With `webSocketUrl: true` the "
+        "response contains a BiDi address on this port. `drover:ignored` lists capabilities that were set "
+        "aside.",
+        NewSession,
+    ),
+    w3c_command(
+        "delete",
+        "/wd/hub/session/{session_id}",
+        "Close a session over WebDriver",
+        "W3C Delete Session; the same as `DELETE /sessions/{session_id}`. It succeeds as well if the session "
+        "is already closed, as at ChromeDriver.",
+    ),
+    *(
+        w3c_command(
+            method,
+            "/wd/hub/session/{session_id}/{command}",
+            f"Run a WebDriver command ({method.upper()})",
+            "Relays the command to the session's ChromeDriver. A dead session is recovered first; its id "
+            "stays the same. `se/file` accepts uploads, `se/files` returns downloads.",
+            Command if method == "post" else None,
+        )
+        for method in ("get", "post", "delete")
+    ),
+)
 
 
 class WebDriver:

@@ -17,12 +17,12 @@ from typing import Any, TypeVar, get_args, get_type_hints
 from starlette.responses import Response
 
 from drover.api.answers import ApiModel
+from drover.api.descriptions import ResponseDescription, RouteDescription
 from drover.api.validation import Nothing, Strict
 from drover.core.errors import DroverError
 from drover.net.target import segment_text
 from drover.web.calls import Call, answering
 from drover.web.request_parsing import read_body, read_query
-from drover.web.route_descriptions import ResponseDescription, RouteDescription
 
 Function = TypeVar("Function", bound=Callable[..., object])
 

@@ -1,10 +1,9 @@
-"""The description of a route, and its form in OpenAPI."""
+"""The form of a route's description in OpenAPI."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -13,7 +12,7 @@ from openapi_pydantic.util import PydanticSchema
 from pydantic import BaseModel
 
 from drover.api.answers import ApiModel, Failure, W3cFailure
-from drover.api.validation import Strict
+from drover.api.descriptions import JSON, ResponseDescription, RouteDescription
 from drover.core.errors import (
     DroverError,
     ForbiddenHost,
@@ -24,9 +23,7 @@ from drover.core.errors import (
     Unauthorized,
     UnsupportedMediaType,
 )
-from drover.net import access
 
-JSON = "application/json"
 OF_ALL_ROUTES: tuple[type[DroverError], ...] = (
     InvalidRequest,
     Unauthorized,
@@ -46,67 +43,6 @@ _PATH_PARAMETERS = {
 }
 _W3C_FAILURE = "An error, with the form and status of the W3C WebDriver specification."
 _HEADER_EXAMPLES = {"Retry-After": "Seconds after which a retry may succeed"}
-
-
-@dataclass(frozen=True)
-class ResponseDescription:
-    """A possible response of a route.
-
-    Attributes:
-        meaning: When it is sent, for people.
-        models: Possible models of its JSON body; empty if the body is not described by models.
-        media_type: Media type of a body without models; None if there is no such body.
-        headers: Pairs of a header's name and its meaning.
-        example: Values that replace the fields' own examples in the example.
-    """
-
-    meaning: str
-    models: tuple[type[BaseModel], ...] = ()
-    media_type: str | None = None
-    headers: tuple[tuple[str, str], ...] = ()
-    example: Mapping[str, object] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class RouteDescription:
-    """One route of the HTTP contract.
-
-    Attributes:
-        method: HTTP method in lower case.
-        path: Path as OpenAPI writes it, with `{names}`.
-        tag: Group in which it is shown.
-        summary: What it does, in a few words.
-        description: What it does, in sentences.
-        replies: Responses by status; errors are in `errors`.
-        errors: Errors that it may return in addition to those of every route.
-        body: Model of the JSON body.
-        short: A minimal useful body, which the page shows first.
-        query: Model of the query parameters.
-        headers: Pairs of a request header's name and its meaning.
-        confirm: What the user must confirm before trying it on the page; None if nothing can be lost.
-        stays_open: Whether it is a stream or a WebSocket.
-        speaks_w3c: Whether its errors have the form of W3C WebDriver.
-    """
-
-    method: str
-    path: str
-    tag: str
-    summary: str
-    description: str
-    replies: Mapping[int, ResponseDescription]
-    errors: tuple[type[DroverError], ...] = ()
-    body: type[BaseModel] | None = None
-    short: Mapping[str, object] | None = None
-    query: type[Strict] | None = None
-    headers: tuple[tuple[str, str], ...] = ()
-    confirm: str | None = None
-    stays_open: bool = False
-    speaks_w3c: bool = False
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it needs no token."""
-        return access.is_open(self.path)
 
 
 def operation(route: RouteDescription) -> Operation:
@@ -224,7 +160,7 @@ def _response(
 ) -> Response:
     content: dict[str, Any] = {}
     if models:
-        content[JSON] = _media_type(models, reply.example if reply else {}, errors)
+        content[JSON] = _media_type(models, errors)
     if reply is not None and reply.media_type is not None:
         # JSON bodies that come from Chrome itself have no schema here.
         content[reply.media_type] = {"schema": {} if reply.media_type == JSON else {"type": "string"}}
@@ -247,14 +183,10 @@ def _body(model: type[BaseModel], short: Mapping[str, object] | None) -> MediaTy
     return MediaType.model_validate({"schema": _schema(model), "examples": examples})
 
 
-def _media_type(
-    models: Sequence[type[BaseModel]], example: Mapping[str, object], errors: Sequence[type[DroverError]]
-) -> MediaType:
+def _media_type(models: Sequence[type[BaseModel]], errors: Sequence[type[DroverError]]) -> MediaType:
     schemas = [_schema(model) for model in models]
     examples: dict[str, dict[str, object]] = {
-        model.__name__: {"value": example_of(model) | dict(example)}
-        for model in models
-        if model is not Failure
+        model.__name__: {"value": example_of(model)} for model in models if model is not Failure
     }
     for error in errors:
         body = {"success": False, "error": _first_line(error), "code": error.code}

@@ -8,9 +8,17 @@ from typing import Any
 from openapi_pydantic import Info, OpenAPI, PathItem, Server, Tag
 from openapi_pydantic.util import construct_open_api_with_schema_class
 
+from drover.attach import (
+    bidi_sockets,
+    devtools_http,
+    devtools_sockets,
+    event_stream,
+    live,
+    view_sockets,
+    webdriver,
+)
 from drover.core.version import VERSION
 from drover.web import dashboard, docs, key_routes, process_routes, service_routes, session_routes
-from drover.web.driver_routes import DRIVER_ROUTES
 from drover.web.route_descriptions import extensions, operation
 
 REST_ROUTES = (
@@ -20,6 +28,15 @@ REST_ROUTES = (
     service_routes.routes,
     docs.routes,
     dashboard.routes,
+)
+DRIVER_ROUTES = (
+    *webdriver.DESCRIPTIONS,
+    *devtools_http.DESCRIPTIONS,
+    *devtools_sockets.DESCRIPTIONS,
+    *bidi_sockets.DESCRIPTIONS,
+    *live.DESCRIPTIONS,
+    *view_sockets.DESCRIPTIONS,
+    *event_stream.DESCRIPTIONS,
 )
 ROUTES = (*(route for group in REST_ROUTES for route in group.described), *DRIVER_ROUTES)
 

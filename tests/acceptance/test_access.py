@@ -102,7 +102,14 @@ class Endpoint:
 def endpoints(service: Service) -> list[Endpoint]:
     """Return every endpoint of the service's document, and the undocumented ones."""
     document = service.get("/openapi.json", headers=BEARER).json()
-    filled = {"session_id": "target", "command": "url", "target_id": "x", "guid": "x", "secret": "x"}
+    filled = {
+        "session_id": "target",
+        "command": "url",
+        "target_id": "x",
+        "guid": "x",
+        "secret": "x",
+        "key": "x",
+    }
     found = [
         Endpoint(
             method.upper(),

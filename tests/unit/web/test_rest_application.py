@@ -17,10 +17,9 @@ from drover.core.errors import InvalidRequest, RequestTooLarge
 from drover.net.asgi import Message, Scope
 from drover.net.request_threads import RequestThreads
 from drover.web.calls import Call, current_call
-from drover.web.driver_routes import DRIVER_ROUTES
 from drover.web.rest_application import Waits, rest_application, waits
 from drover.web.rest_routes import RestRoutes
-from drover.web.route_table import ROUTES
+from drover.web.route_table import DRIVER_ROUTES, ROUTES
 from drover.web.services import Services
 
 ENDS = {
