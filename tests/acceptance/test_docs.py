@@ -68,7 +68,9 @@ def test_the_blocks_of_a_page_work(
     done = subprocess.run(
         [*command, program],
         cwd=work_folder,
-        env=os.environ | {"CURL_HOME": str(work_folder), "no_proxy": "*"} | settings_of(shared_service),
+        env=os.environ
+        | {"CURL_HOME": str(work_folder), "no_proxy": "*", "PYTHONPATH": str(APP.parent)}
+        | settings_of(shared_service),
         capture_output=True,
         text=True,
         check=False,

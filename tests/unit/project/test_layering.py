@@ -34,6 +34,7 @@ LAYERS = (
         "logs",
         "version",
         "drover.net",
+        "drover.client",
         "drover.core",
     ),
 )
@@ -43,7 +44,7 @@ HOMES = {
     "starlette": ("drover/web",),
     "prometheus_client": ("drover/web/metrics.py",),
     "psutil": ("drover/processes",),
-    "selenium": ("drover/browser",),
+    "selenium": ("drover/browser", "drover/client.py"),
     "sqlite3": ("drover/storage",),
     "psycopg": ("drover/storage/postgres", "drover/server/storage_parts.py"),
 }
