@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -78,6 +80,22 @@ class StubDevTools:
         """Do nothing."""
 
 
+def _replaced(new: Path, old: Path) -> bool:
+    """Replace a file, and return whether that was possible: Windows replaces none that a fake just reads."""
+    try:
+        new.replace(old)
+    except PermissionError:
+        return False
+    return True
+
+
+def _is_below_a_launcher(process: psutil.Process) -> bool:
+    try:
+        return sys.platform == "win32" and process.name() == "python.exe"
+    except psutil.NoSuchProcess:
+        return True
+
+
 def stop_program(pid: int) -> None:
     """Stop a process of the fake, as Ctrl-Z does, with the Python below it if it is a launcher of Windows."""
     process = psutil.Process(pid)
@@ -136,7 +154,7 @@ class ServiceHarness:
     def _write_control(self, text: str) -> None:
         new = self.home / "control.new"
         new.write_text(text, encoding="utf-8")
-        new.replace(self.home / "control")
+        wait_until(partial(_replaced, new, self.home / "control"), "the fault is set")
 
     def commands(self) -> list[str]:
         """Return the session commands that a ChromeDriver received, without the service's own."""
@@ -162,8 +180,12 @@ class ServiceHarness:
         return self._threads.submit(call)
 
     def drivers(self) -> set[int]:
-        """Return the pids of the living ChromeDrivers."""
-        return {process.pid for process in marked(self.data_dir) if "--log-path" in _command_line(process)}
+        """Return the pids of the living ChromeDrivers; on Windows each has a Python below it."""
+        return {
+            process.pid
+            for process in marked(self.data_dir)
+            if "--log-path" in _command_line(process) and not _is_below_a_launcher(process)
+        }
 
     def wait_for_driver(self) -> int:
         """Wait until a ChromeDriver was started, and return its pid."""
