@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 MEGABYTE: Final = 1_000_000
+ATTEMPTS: Final = 20
 
 
 class Disk:
@@ -27,14 +29,19 @@ class Disk:
 
     def leave(self, megabytes: int) -> None:
         """Leave so much room."""
-        found = os.statvfs(self.mounted)
-        used = (found.f_blocks - found.f_bfree) * found.f_frsize
-        self._resize(f"size={used + megabytes * MEGABYTE}")
+        self._resize(lambda found: f"size={_used_bytes(found) + megabytes * MEGABYTE}")
 
     def leave_files(self, number: int) -> None:
         """Leave room for so many files and folders."""
-        found = os.statvfs(self.mounted)
-        self._resize(f"nr_inodes={found.f_files - found.f_ffree + number}")
+        self._resize(lambda found: f"nr_inodes={found.f_files - found.f_ffree + number}")
 
-    def _resize(self, size: str) -> None:
-        subprocess.run(["mount", "-o", f"remount,{size}", self.mounted], check=True)
+    def _resize(self, size: Callable[[os.statvfs_result], str]) -> None:
+        # A disk cannot be made smaller than what has been written to it in the meantime.
+        for left in reversed(range(ATTEMPTS)):
+            command = ["mount", "-o", f"remount,{size(os.statvfs(self.mounted))}", str(self.mounted)]
+            if subprocess.run(command, capture_output=left > 0, check=left == 0).returncode == 0:
+                return
+
+
+def _used_bytes(found: os.statvfs_result) -> int:
+    return (found.f_blocks - found.f_bfree) * found.f_frsize
