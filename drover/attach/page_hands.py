@@ -99,6 +99,11 @@ class PageHands:
         for held in tuple(self._keys.values()):
             await self._page.post("Input.dispatchKeyEvent", **key_event("up", held.key, held.code, 0))
         self._keys.clear()
+        if self._held & BUTTON_BITS["left"]:
+            # Otherwise the drags of a script would be intercepted as well.
+            await self._page.post("Input.setInterceptDrags", enabled=False)
+        self._select = self._swallowed = self._drag = None
+        self._dragging = False
         for name, bit in BUTTON_BITS.items():
             if self._held & bit:
                 self._held &= ~bit
