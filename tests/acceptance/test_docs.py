@@ -20,7 +20,7 @@ from tests.machine import remove, short_folder
 ROOT: Final = Path(__file__).resolve().parents[2]
 BLOCK: Final = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 RUN: Final = {"bash", "python"}
-NOT_RUN: Final = {"sh", "mermaid", "json"}
+NOT_RUN: Final = {"sh", "mermaid", "json", "toml", "yaml"}
 TIMEOUT_S: Final = 90.0
 # By default curl treats an error response as a success.
 CURLRC: Final = "fail-with-body\nsilent\nshow-error\n"
