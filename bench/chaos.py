@@ -284,13 +284,13 @@ class FaultInjector:
         kind = self._chance.choice(("kill", "stop", "suspension"))
         if kind == "kill":
             self._service.kill()
-            self._service.start()
+            self._service.start(ANSWER_S)
         elif kind == "stop":
             since = self._service.mark()
             code = self._service.stop()
             if code != 0 or "INFO: Stopped" not in self._service.messages(since):
                 self._findings.fail(f"the stop was not orderly: {code}, {self._service.messages(since)[-5:]}")
-            self._service.start()
+            self._service.start(ANSWER_S)
         else:
             process = psutil.Process(self._service.process.pid)
             process.suspend()

@@ -81,10 +81,10 @@ class Service:
         self.reads_log = threading.Event()
         self.reads_log.set()
 
-    def start(self) -> Service:
+    def start(self, timeout: float = START_S) -> Service:
         """Start it and wait until it answers GET /health with 200."""
         self.launch()
-        wait_until(self._is_ready, "the service answers GET /health with 200", START_S)
+        wait_until(self._is_ready, "the service answers GET /health with 200", timeout)
         return self
 
     def launch(self) -> None:
