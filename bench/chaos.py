@@ -287,7 +287,7 @@ class FaultInjector:
             self._service.start(ANSWER_S)
         elif kind == "stop":
             since = self._service.mark()
-            code = self._service.stop()
+            code = self._service.stop(timeout=ANSWER_S)
             if code != 0 or "INFO: Stopped" not in self._service.messages(since):
                 self._findings.fail(f"the stop was not orderly: {code}, {self._service.messages(since)[-5:]}")
             self._service.start(ANSWER_S)

@@ -215,13 +215,13 @@ class Service:
         """Send what Ctrl-C in a terminal sends, to every program of this terminal."""
         press_ctrl_c(self.process.pid)
 
-    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Request a stop, on Windows by Ctrl-C, and return the exit code; the service has ten seconds."""
+    def stop(self, number: signal.Signals = signal.SIGTERM, timeout: float = STOP_S) -> int:
+        """Request a stop, on Windows by Ctrl-C, wait for its end, and return its exit code."""
         if os.name == "nt":
             self.interrupt()
         else:
             self.send(number)
-        return self.wait_for_exit()
+        return self.wait_for_exit(timeout)
 
     def wait_for_exit(self, timeout: float = STOP_S) -> int:
         """Wait until the process has ended, and return its exit code."""
