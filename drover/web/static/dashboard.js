@@ -1,5 +1,6 @@
 // Connects the parts of the page: events update the state, views show the state, buttons call routes.
 
+import { history, questionButtons } from "./answers.js";
 import { cleanupButtons } from "./cleanup.js";
 import { connectionView } from "./connection.js";
 import { emergencyButton } from "./emergency.js";
@@ -18,7 +19,7 @@ import { timelineView } from "./timeline.js";
 const state = new State();
 const pictures = new Pictures();
 const viewer = new SessionViewer(pictures);
-const cards = sessionCards(pictures, { look: (session) => viewer.open(session), recover, close });
+const cards = sessionCards(pictures, { look: (session) => viewer.open(session), history, recover, close });
 const trees = processTrees();
 
 state.watch(["sessions"], cards.view);
@@ -33,6 +34,7 @@ state.watch(["log"], logView());
 cleanupButtons();
 emergencyButton();
 openButton();
+questionButtons(state);
 
 const stream = new Stream((kind, data) => state.take(kind, data), connectionView(() => stream?.heard));
 

@@ -43,12 +43,13 @@ function card(first, pictures, actions) {
   setText(parts.id, id);
   setLabel(parts.look, `View ${id} live`);
   setLabel(parts.view, `View ${id}`);
+  setLabel(parts.history, `History of ${id}`);
   setLabel(parts.recover, `Recover ${id}`);
   setLabel(parts.close, `Close ${id}`);
   parts.view.title = "Shows the page live; you can take control of it";
   parts.recover.title = "Checks the session and recovers it if it is dead";
   parts.close.title = "Closes its browser and removes its profile";
-  for (const name of ["look", "recover", "close"]) {
+  for (const name of ["look", "history", "recover", "close"]) {
     parts[name].addEventListener("click", () => actions[name](session, parts[name]));
   }
   parts.view.addEventListener("click", () => actions.look(session, parts.view));
