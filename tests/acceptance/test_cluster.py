@@ -21,7 +21,7 @@ from tests.postgres import MISSING, Postgres, is_installed, postgres
 pytestmark = [
     pytest.mark.skipif(not is_installed(), reason=MISSING),
     pytest.mark.timeout(400),
-    pytest.mark.xdist_group("cluster"),
+    pytest.mark.xdist_group(name="cluster"),
 ]
 LOST_S = 40.0 * PATIENCE
 """Longer than a node is silent before the others declare it lost, and its sessions restored."""
