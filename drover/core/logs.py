@@ -38,9 +38,10 @@ def _on_one_line(text: str) -> str:
 
 
 def _line(record: logging.LogRecord) -> str:
-    request = current_request()
+    request, event = current_request(), getattr(record, "event", None)
     line = _on_one_line(record.getMessage())
-    return line if request is None else f"{line} ({request})"
+    is_fixed = isinstance(event, Event) and event.is_fixed
+    return line if request is None or is_fixed else f"{line} ({request})"
 
 
 class _TextFormatter(logging.Formatter):

@@ -14,6 +14,7 @@ DRIVER = "driver"
 class CleanupTriggered(Event):
     """A cleanup of orphans was requested."""
 
+    is_fixed = True
     text = "🔧 Orphaned process cleanup triggered"
 
 
@@ -21,6 +22,7 @@ class CleanupTriggered(Event):
 class ActiveDrivers(Event):
     """The ChromeDrivers that a cleanup leaves alone, because sessions use them."""
 
+    is_fixed = True
     pids: tuple[int, ...]
 
     @property
@@ -36,6 +38,7 @@ class KillingProcess(Event):
         role: A `Role` of `drover.processes.cleanup.chrome_names`, as text.
     """
 
+    is_fixed = True
     pid: int
     role: str
     orphaned: bool
@@ -66,6 +69,7 @@ class CleanupFinished(Event):
         failed_count: Processes that could not be ended.
     """
 
+    is_fixed = True
     killed_count: int
     removed_profiles: int
     failed_count: int = 0
@@ -93,6 +97,7 @@ class EmergencyStarted(Event):
     """Every Chrome on the machine is about to be ended."""
 
     level = logging.WARNING
+    is_fixed = True
     text = "🚨 EMERGENCY RECOVERY: Killing ALL Chrome instances"
 
 
@@ -105,6 +110,7 @@ class EmergencyFinished(Event):
     """
 
     level = logging.WARNING
+    is_fixed = True
     text = "🚨 Emergency recovery killed {killed_count} processes"
     killed_count: int
     sessions: tuple[str, ...] = ()
@@ -114,6 +120,7 @@ class EmergencyFinished(Event):
 class SessionDataCleared(Event):
     """All sessions and mappings were cleared."""
 
+    is_fixed = True
     text = "🗑️ Cleared all session data"
 
 

@@ -13,9 +13,14 @@ from typing import ClassVar
 
 @dataclass(frozen=True)
 class Event:
-    """Base class of all events: something that happened, with its log level and its log line."""
+    """Base class of all events: something that happened, with its log level and its log line.
+
+    Attributes:
+        is_fixed: Whether `spec.md` fixes the line, so that nothing is added to it in the log.
+    """
 
     level: ClassVar[int] = logging.INFO
+    is_fixed: ClassVar[bool] = False
     text: ClassVar[str]
 
     @property

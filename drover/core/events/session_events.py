@@ -155,6 +155,7 @@ class SessionAppearsDead(Event):
     """A health check found the ChromeDriver or the browser of a session dead or hung."""
 
     level = logging.WARNING
+    is_fixed = True
     text = "Session {session_id} appears dead: {reason}"
     session_id: str
     reason: str
@@ -165,6 +166,7 @@ class ConnectionErrorDetected(Event):
     """A dead session triggers a cleanup of orphans before its recovery."""
 
     level = logging.WARNING
+    is_fixed = True
     text = "🔧 Connection error detected - attempting to clean up orphaned processes"
     session_id: str
 

@@ -210,12 +210,49 @@ def test_a_line_names_the_request_that_asked_for_the_work(monkeypatch: pytest.Mo
     stderr = Stderr(monkeypatch)
     log = set_up_logging("text", "info")
     with asked_by(REQUEST):
-        log(events.EmergencyStarted())
-    log(events.EmergencyStarted())
-    text = "WARNING: 🚨 EMERGENCY RECOVERY: Killing ALL Chrome instances"
+        log(events.DrainEnded(0))
+    log(events.DrainEnded(0))
     named, plain = stderr.lines
-    assert named.endswith(f"{text} (request abc-1 from 127.0.0.1:50000)")
-    assert plain.endswith(text)
+    assert named.endswith("INFO: Drained, 0 sessions left (request abc-1 from 127.0.0.1:50000)")
+    assert plain.endswith("INFO: Drained, 0 sessions left")
+
+
+@pytest.mark.parametrize(
+    ("event", "line"),
+    [
+        (events.SessionAppearsDead("a", "b"), "WARNING: Session a appears dead: b"),
+        (
+            events.ConnectionErrorDetected("a"),
+            "WARNING: 🔧 Connection error detected - attempting to clean up orphaned processes",
+        ),
+        (events.CleanupTriggered(), "INFO: 🔧 Orphaned process cleanup triggered"),
+        (events.ActiveDrivers((1234, 5678)), "INFO: Active ChromeDriver PIDs: {1234, 5678}"),
+        (
+            events.KillingProcess(9012, "driver", orphaned=True),
+            "INFO: Killing orphaned ChromeDriver process: PID 9012",
+        ),
+        (events.CleanupFinished(2, 0), "INFO: ✅ Killed 2 orphaned Chrome/ChromeDriver processes"),
+        (events.CleanupFinished(0, 0), "INFO: ✅ No orphaned processes found"),
+        (events.EmergencyStarted(), "WARNING: 🚨 EMERGENCY RECOVERY: Killing ALL Chrome instances"),
+        (
+            events.KillingProcess(1234, "driver", orphaned=False),
+            "INFO: Killing ChromeDriver process: PID 1234",
+        ),
+        (events.KillingProcess(5678, "browser", orphaned=False), "INFO: Killing Chrome process: PID 5678"),
+        (events.EmergencyFinished(15), "WARNING: 🚨 Emergency recovery killed 15 processes"),
+        (events.SessionDataCleared(), "INFO: 🗑️ Cleared all session data"),
+    ],
+)
+def test_the_lines_of_the_specification_stay_as_they_are(
+    monkeypatch: pytest.MonkeyPatch, event: events.Event, line: str
+) -> None:
+    stderr = Stderr(monkeypatch)
+    log = set_up_logging("text", "info")
+    with asked_by(REQUEST):
+        log(event)
+    (shown,) = stderr.lines
+    assert re.fullmatch(TIME, shown[: -len(line) - 1])
+    assert shown.endswith(f" {line}")
 
 
 def test_a_thread_names_the_request_that_gave_it_its_work(monkeypatch: pytest.MonkeyPatch) -> None:
