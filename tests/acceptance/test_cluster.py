@@ -232,12 +232,12 @@ def test_a_node_without_the_database_serves_nothing_until_it_answers_again(
     title = f"/wd/hub/session/{session['session_id']}/title"
     database.pause()
     try:
-        assert one.get(title, timeout=5).status_code == 200
+        assert one.get(title, timeout=20).status_code == 200
         wait_until(lambda: one.get("/ready").status_code == 503, "the node is not ready", LOST_S)
-        assert one.get("/health", timeout=5).status_code == 200
-        error = one.get(title, timeout=5).json()["value"]
+        assert one.get("/health", timeout=20).status_code == 200
+        error = one.get(title, timeout=20).json()["value"]
         assert error["data"]["code"] == "storage_unavailable"
-        listed = expect(one.get("/sessions", timeout=5))
+        listed = expect(one.get("/sessions", timeout=20))
         assert listed["incomplete"] is True
         assert session["session_id"] in {known["session_id"] for known in listed["sessions"]}
     finally:
