@@ -189,6 +189,7 @@ def _opened(path: Path, mode: int) -> Iterator[int]:
 def _close(descriptors: Iterable[int | None]) -> None:
     for descriptor in descriptors:
         if descriptor is not None:
+            _release(descriptor)
             os.close(descriptor)
 
 
@@ -210,6 +211,9 @@ if sys.platform == "win32":
             return False
         return True
 
+    def _release(descriptor: int) -> None:
+        """Do nothing: the lock ends when the descriptor is closed."""
+
     def _is_free(descriptor: int) -> bool:
         # The C library of Windows has no shared locks: acquire the lock briefly and release it.
         if not _take(descriptor):
@@ -226,6 +230,11 @@ else:
         except BlockingIOError:
             return False
         return True
+
+    def _release(descriptor: int) -> None:
+        # A child that is being started has a copy of the descriptor until it runs its program, and Linux lets
+        # its parent go on shortly before: closing ours would not end the lock yet.
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
 
     def _is_free(descriptor: int) -> bool:
         try:
