@@ -242,7 +242,8 @@ def test_a_node_without_the_database_serves_nothing_until_it_answers_again(
         assert session["session_id"] in {known["session_id"] for known in listed["sessions"]}
     finally:
         database.go_on()
-    wait_until(lambda: one.get("/ready").status_code == 200, "the node is ready again", LOST_S)
+    for node in (one, two):
+        wait_until(lambda node=node: node.get("/ready").status_code == 200, "the node is ready again", LOST_S)  # type: ignore[misc]
     assert one.get(title).status_code == 200
     assert expect(two.post("/sessions", json={"key": "outage"}))["session_id"] == session["session_id"]
     assert expect(one.get("/sessions/" + session["session_id"]))["session"]["recoveries"] == 0
