@@ -131,7 +131,7 @@ def test_a_crashed_tab_is_reported_until_it_is_reloaded(browser: FakeDevTools, d
     wait_until(lambda: devtools.seen(browser.running).crashed_pages == ("P1",), "the crash is reported")
     connection.reload_page("P1", TIMEOUT_S)
     wait_until(lambda: devtools.seen(browser.running).crashed_pages == (), "the tab is healthy again")
-    assert browser.commands[-1] == "Page.reload"
+    assert "Page.reload" in browser.commands
 
 
 def test_a_crashed_worker_is_not_a_crashed_page(browser: FakeDevTools, devtools: DevTools) -> None:
