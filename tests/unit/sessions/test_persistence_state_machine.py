@@ -269,6 +269,9 @@ class PersistenceMachine(RuleBasedStateMachine):
             if self.clears_kept:
                 allowed.add(None)
                 self.keeping[key] = (self.clearing, None)
+            else:
+                # What was about to be kept has been written, or is dropped.
+                self.keeping.pop(key, None)
         self.registry.open_gate()
 
     @rule(fault=st.sampled_from(["none", "none", "before", "after"]))
