@@ -30,7 +30,7 @@ from tests.acceptance.unrelated_processes import (
     start_own_chrome,
     start_script,
 )
-from tests.machine import is_living, kill, living, marked, run_both, run_concurrently, wait_gone
+from tests.machine import is_living, kill, living, marked, run_both, run_concurrently, wait_gone, wait_until
 
 pytestmark = [
     ENDS_LEFTOVERS_ALONE,
@@ -345,7 +345,8 @@ def test_chrome_that_lost_its_driver_is_an_orphan_if_that_can_be_proven(
     rest = foreign_script.pids() - {foreign_script.driver}
     psutil.Process(foreign_script.driver).kill()
     wait_gone([foreign_script.driver])
-    assert verdicts(service)[foreign_script.browser]["verdict"] == ("orphan" if proven else "foreign")
+    expected = "orphan" if proven else "foreign"
+    wait_until(lambda: verdicts(service)[foreign_script.browser]["verdict"] == expected, expected)
     clean(service)
     assert is_living(foreign_script.browser) is not proven
     assert not proven or living(rest) == set()
