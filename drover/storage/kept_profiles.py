@@ -38,9 +38,10 @@ _CACHES: Final = (
     *("Default/DawnGraphiteCache", "Default/DawnWebGPUCache"),
 )
 """What Chrome makes again by itself. The Cache API of web sites and their service workers are elsewhere."""
-# Chrome's lock on its profile, which an ended Chrome may have left.
-_LOCKS: Final = ("SingletonLock", "SingletonCookie", "SingletonSocket")
-_PAUSES_S: Final = (0.2, 0.4, 0.8)
+LOCKS: Final = ("SingletonLock", "SingletonCookie", "SingletonSocket")
+"""Chrome's lock on its profile, which names the host; ChromeDriver removes the other remains of a Chrome."""
+PAUSES_S: Final = (0.2, 0.4, 0.8)
+"""Windows keeps a file locked for a while after the process that had it open has ended."""
 _VERSION: Final = "Last Version"
 
 
@@ -113,13 +114,17 @@ class KeptProfiles:
             return
         for name in _CACHES:
             shutil.rmtree(profile / name, ignore_errors=True)
-        for name in _LOCKS:
+        for name in LOCKS:
             (profile / name).unlink(missing_ok=True)
         with self._lock:
             before = self._generations(owner.key)
             target = self._make(f"{_hash(owner.key)}-{1 + max(self._numbers(owner.key), default=0)}")
-            _write(target / _ABOUT, owner)
-            _move(profile, target / "p")
+            try:
+                _write(target / _ABOUT, owner)
+                _move(profile, target / "p")
+            except OSError:
+                shutil.rmtree(target, ignore_errors=True)
+                raise
             self.unmark(folder)
             _remove(before)
             self.version += 1
@@ -306,7 +311,6 @@ def _move(source: Path, target: Path) -> None:
 
 
 def _pauses() -> Iterator[float | None]:
-    # Windows keeps a file locked for a while after the process that had it open has ended.
     if sys.platform == "win32":
-        yield from _PAUSES_S
+        yield from PAUSES_S
     yield None

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Final
 
 from drover.core.errors import BrowserUnavailable
+from drover.storage.kept_profiles import LOCKS, PAUSES_S
 from drover.storage.session_folders import (
-    PAUSES_S,
     SessionFolder,
     SessionFolders,
     create_parts,
@@ -29,8 +29,6 @@ from drover.storage.session_folders import (
 
 KEPT_S: Final = 24 * 3600.0
 _SET_ASIDE = re.compile(r"p\.(\d+)")
-# Chrome's lock on its profile, which names the host. ChromeDriver removes what else an ended Chrome has left.
-_LOCKS: Final = ("SingletonLock", "SingletonCookie", "SingletonSocket")
 _WRITTEN_BY_CHROME: Final = ("Local State", "Default")
 _IS_NEW: Final = ".new-profile"
 
@@ -97,7 +95,7 @@ class Profiles:
                     remove_entry(entry)
         except OSError as error:
             raise BrowserUnavailable(not_created(folder, error)) from error
-        for name in _LOCKS:
+        for name in LOCKS:
             _retry(folder.profile / name, (folder.profile / name).unlink, FileNotFoundError)
         if not any((folder.profile / name).exists() for name in _WRITTEN_BY_CHROME):
             _mark_as_new(folder)

@@ -24,7 +24,7 @@ from typing import Final
 from drover.core.errors import BrowserUnavailable, StartRefused, StorageUnavailable, start_refused
 from drover.processes.folders import folder_id
 from drover.processes.session_mark import MarkedSession, SessionMark, session_mark
-from drover.storage.kept_profiles import KeptProfiles
+from drover.storage.kept_profiles import PAUSES_S, KeptProfiles
 from drover.storage.room import RoomWatch
 
 _MARKER: Final = ".drover"
@@ -37,9 +37,6 @@ _LONGEST_TEMP_PATH: Final = {"linux": 62, "darwin": 50}
 
 # Chrome's own files have up to some 100 characters below the profile, and Windows' limit is 260 (MAX_PATH).
 _LONGEST_WINDOWS_PATH: Final = 140
-
-# Windows keeps a file locked for a while after the process that had it open has ended.
-PAUSES_S: Final = (0.2, 0.4, 0.8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,17 +228,21 @@ class SessionFolders:
             if not os.path.lexists(folder.path):
                 return True
             if self._is_ours(folder.path):
-                try:
-                    self.kept.bring_back(folder.path)
-                except OSError:
-                    # The disk is full: the profile is worth more than the room that it takes.
-                    continue
-                _remove_marked(folder.path)
+                self._remove_without_kept(folder.path)
             elif not self._has_our_location(folder.path) or not _remove_empty(folder.path):
                 break
             if pause is not None and os.path.lexists(folder.path):
                 time.sleep(pause)
         return not os.path.lexists(folder.path)
+
+    def _remove_without_kept(self, path: Path) -> None:
+        """Remove a folder, unless the profile in it that is kept for a key cannot be moved out now."""
+        try:
+            self.kept.bring_back(path)
+        except OSError:
+            # The disk is full, or a file is open: the profile is worth more than the room that it takes.
+            return
+        _remove_marked(path)
 
     def forget_kept(self) -> None:
         """Remove all profiles that are kept for keys, also those that are in the folders of sessions."""

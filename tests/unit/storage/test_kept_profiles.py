@@ -131,6 +131,7 @@ def test_a_folder_whose_profile_cannot_be_moved_stays(
     with monkeypatch.context() as patched:
         patched.setattr(kept_profiles, "_move", full)
         assert not folders.remove(folder)
+    assert list((folder.path.parent.parent / "k").iterdir()) == []
     assert content_of(folder.profile) == "login"
     assert folders.remove(folder)
     assert content_of(folders.kept.all()[0].path / "p") == "login"
