@@ -22,7 +22,7 @@ from typing import TypeVar
 from drover.api.descriptions import stream
 from drover.attach.ring_buffer import RingBuffer
 from drover.attach.router import Route
-from drover.attach.timeline import timeline_entry, timeline_json
+from drover.attach.timeline import timeline_entry
 from drover.core import events
 from drover.core.errors import ShuttingDown
 from drover.core.events import Event
@@ -190,9 +190,9 @@ class EventStream:
 
     def hear(self, event: Event) -> None:
         """Record an event; callable from any thread, never blocks."""
-        entry = timeline_entry(event)
+        entry = timeline_entry(event, _now())
         if entry is not None:
-            self._timeline.add(timeline_json(entry, event, _now()))
+            self._timeline.add(entry)
         self._in_loop(self._wake.set)
         if isinstance(event, _CHANGES_PROCESSES):
             self._in_loop(self._processes_wake.set)

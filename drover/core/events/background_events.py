@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from typing import ClassVar
 
 from drover.core.events.event import Event
 
@@ -17,6 +18,7 @@ class UpkeepFailed(Event):
     """
 
     level = logging.ERROR
+    timeline_kind: ClassVar[str | None] = "trouble"
     task: str
     error: str
     unlogged: int = 0
@@ -31,6 +33,7 @@ class UpkeepFailedAgain(UpkeepFailed):
     """A background task has failed in the same way within a minute."""
 
     level = logging.DEBUG
+    timeline_kind = None
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class JobFailed(Event):
     """
 
     level = logging.ERROR
+    timeline_kind: ClassVar[str | None] = "trouble"
     kind: str
     session_id: str | None
     error: str
@@ -61,6 +65,7 @@ class JobFailedAgain(JobFailed):
     """A background job has failed in the same way within a minute."""
 
     level = logging.DEBUG
+    timeline_kind = None
 
 
 def _more(unlogged: int) -> str:

@@ -10,6 +10,10 @@ from drover.core.events.event import Event
 DRIVER = "driver"
 
 
+def _counted(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
+
+
 @dataclass(frozen=True)
 class CleanupTriggered(Event):
     """A cleanup of orphans was requested."""
@@ -55,6 +59,7 @@ class ProcessSurvived(Event):
 
     level = logging.WARNING
     text = "Process PID {pid} could not be ended: {why}"
+    timeline_kind = "trouble"
     pid: int
     why: str
 
@@ -82,6 +87,15 @@ class CleanupFinished(Event):
             return "✅ No orphaned processes found"
         return f"✅ Killed {self.killed_count} orphaned Chrome/ChromeDriver processes"
 
+    @property
+    def timeline(self) -> tuple[str, str] | None:
+        if not self.killed_count and not self.removed_profiles:
+            # Every recovery begins with a cleanup, and most of those find nothing.
+            return None
+        ended = _counted(self.killed_count, "orphaned process", "orphaned processes")
+        removed = _counted(self.removed_profiles, "profile folder", "profile folders")
+        return "cleanup", f"Cleanup: {ended} ended, {removed} removed"
+
 
 @dataclass(frozen=True)
 class CleanupFailed(Event):
@@ -89,6 +103,7 @@ class CleanupFailed(Event):
 
     level = logging.ERROR
     text = "Orphaned process cleanup failed: {error}"
+    timeline_kind = "trouble"
     error: str
 
 
@@ -99,6 +114,8 @@ class EmergencyStarted(Event):
     level = logging.WARNING
     is_fixed = True
     text = "🚨 EMERGENCY RECOVERY: Killing ALL Chrome instances"
+    timeline_kind = "emergency"
+    timeline_text = "Emergency recovery: ending every Chrome on this machine"
 
 
 @dataclass(frozen=True)
@@ -114,6 +131,11 @@ class EmergencyFinished(Event):
     text = "🚨 Emergency recovery killed {killed_count} processes"
     killed_count: int
     sessions: tuple[str, ...] = ()
+
+    @property
+    def timeline(self) -> tuple[str, str] | None:
+        ended = _counted(self.killed_count, "process", "processes")
+        return "emergency", f"Emergency recovery done: {ended} ended, all sessions forgotten"
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """An event as a frozen value, and the hub that passes events to all listeners.
 
+What the log says of an event, and what the timeline of the dashboard says, stand in its class.
+
 The wording of the messages in `spec.md` is fixed, because users search their logs for them.
 """
 
@@ -17,16 +19,29 @@ class Event:
 
     Attributes:
         is_fixed: Whether `spec.md` fixes the line, so that nothing is added to it in the log.
+        timeline_kind: `start`, `end`, `eviction`, `recovery`, `cleanup`, `emergency`, `service` or `trouble`;
+            None if the event appears in the log only.
+        timeline_text: What the timeline says, for people who know no log; None for the log line.
     """
 
     level: ClassVar[int] = logging.INFO
     is_fixed: ClassVar[bool] = False
     text: ClassVar[str]
+    timeline_kind: ClassVar[str | None] = None
+    timeline_text: ClassVar[str | None] = None
 
     @property
     def message(self) -> str:
         """The log line: `text` with the fields of the event filled in."""
         return self.text.format_map(vars(self))
+
+    @property
+    def timeline(self) -> tuple[str, str] | None:
+        """Kind and text of its entry in the timeline; None if it has none."""
+        if self.timeline_kind is None:
+            return None
+        text = self.timeline_text
+        return self.timeline_kind, self.message if text is None else text.format_map(vars(self))
 
 
 Emit = Callable[[Event], None]

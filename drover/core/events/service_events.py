@@ -13,6 +13,8 @@ class ServiceStarted(Event):
     """The service accepts requests."""
 
     text = "Drover {version} is ready at {url} (data folder {data_dir})"
+    timeline_kind = "service"
+    timeline_text = "Drover {version} is ready"
     url: str
     version: str
     data_dir: str
@@ -57,6 +59,8 @@ class DrainBegan(Event):
     """The service accepts no new sessions, and stops when the present ones have ended."""
 
     text = "Draining: no new sessions, {sessions} go on for at most {timeout_s:g} s; then the service stops"
+    timeline_kind = "service"
+    timeline_text = "Drover accepts no new sessions; {sessions} sessions go on for at most {timeout_s:g} s"
     sessions: int
     timeout_s: float
 
@@ -74,6 +78,8 @@ class ServiceStopping(Event):
     """The service is stopping; `signal` names the cause."""
 
     text = "Stopping ({signal}): closing all sessions"
+    timeline_kind = "service"
+    timeline_text = "Drover is stopping ({signal}) and closes all sessions"
     signal: str
 
 
@@ -126,6 +132,7 @@ class BrowserDoubtful(Event):
 
     level = logging.WARNING
     text = "{explanation}"
+    timeline_kind = "trouble"
     explanation: str
 
 
@@ -135,6 +142,7 @@ class MemoryShort(Event):
 
     level = logging.WARNING
     text = "No browser starts: {shortage}"
+    timeline_kind = "trouble"
     shortage: str
 
 
@@ -143,6 +151,7 @@ class MemoryAvailable(Event):
     """There is enough memory to start browsers again."""
 
     text = "Browsers start again: {available_mb} MB of memory are available"
+    timeline_kind = "service"
     available_mb: int
 
 
@@ -155,6 +164,8 @@ class GridSlotNotFreed(Event):
         "Session {session_id} has ended, but Selenium Grid's node was not told ({error}): its slot is free "
         "after Grid's session timeout. Check DROVER_GRID_NODE_URL and DROVER_GRID_SECRET."
     )
+    timeline_kind = "trouble"
+    timeline_text = "Ended, but Selenium Grid's node was not told: {error}"
     session_id: str
     error: str
 
@@ -168,4 +179,6 @@ class GridNodeNotDrained(Event):
         "Selenium Grid's node was not told of the drain ({error}): new sessions that Grid sends are refused. "
         "Check DROVER_GRID_NODE_URL and DROVER_GRID_SECRET."
     )
+    timeline_kind = "trouble"
+    timeline_text = "Selenium Grid's node was not told of the drain: {error}"
     error: str

@@ -7,6 +7,24 @@ from dataclasses import dataclass
 
 from drover.core.events.event import Event
 
+_RECOVERY_METHODS = {
+    "reattached": "new ChromeDriver on the same browser, with its tabs and forms",
+    "restored": "new browser with cookies, storage and address restored",
+    "recreated": "new, empty browser, because no state could be saved",
+}
+_CLOSED = {
+    "deleted": "Closed on request",
+    "quit": "Closed by its client",
+    "idle": "Closed: not used during its idle timeout",
+    "evicted": "Closed to free its place for another session",
+    "stopping": "Closed: the service is stopping",
+    "drained": "Closed: the service is draining; its state is kept for its key",
+}
+
+
+def _took(milliseconds: int) -> str:
+    return f"{milliseconds} ms" if milliseconds < 1000 else f"{milliseconds / 1000:.1f} s"  # noqa: PLR2004 - a second
+
 
 @dataclass(frozen=True)
 class CapabilitiesIgnored(Event):
@@ -22,6 +40,8 @@ class SessionAdopted(Event):
     """A session of an earlier run was adopted with its processes."""
 
     text = "Session {session_id} adopted (ChromeDriver PID {driver_pid}, Chrome PID {browser_pid})"
+    timeline_kind = "start"
+    timeline_text = "Adopted from an earlier run with its browser"
     session_id: str
     driver_pid: int
     browser_pid: int
@@ -32,6 +52,8 @@ class SessionForgotten(Event):
     """A session of an earlier run was not adopted."""
 
     text = "Session {session_id} of an earlier run was not adopted: {reason}"
+    timeline_kind = "end"
+    timeline_text = "Not adopted from an earlier run: {reason}"
     session_id: str
     reason: str
 
@@ -49,6 +71,10 @@ class SessionCreated(Event):
     browser_pid: int
     duration_ms: int
 
+    @property
+    def timeline(self) -> tuple[str, str] | None:
+        return "start", f"Opened in {_took(self.duration_ms)}"
+
 
 @dataclass(frozen=True)
 class WarmBrowserReady(SessionCreated):
@@ -58,6 +84,10 @@ class WarmBrowserReady(SessionCreated):
         "Warm browser ready after {duration_ms} ms (ChromeDriver PID {driver_pid}, Chrome PID {browser_pid})"
     )
 
+    @property
+    def timeline(self) -> None:
+        return None
+
 
 @dataclass(frozen=True)
 class CapabilitiesRejected(Event):
@@ -65,6 +95,8 @@ class CapabilitiesRejected(Event):
 
     level = logging.WARNING
     text = "Session {session_id} could not be started: {error}"
+    timeline_kind = "trouble"
+    timeline_text = "Could not be opened: {error}"
     session_id: str
     error: str
 
@@ -75,6 +107,8 @@ class SessionStartFailed(Event):
 
     level = logging.ERROR
     text = "Session {session_id} could not be started: {error}"
+    timeline_kind = "trouble"
+    timeline_text = "Could not be opened: {error}"
     session_id: str
     error: str
 
@@ -85,6 +119,8 @@ class FirstPageFailed(Event):
 
     level = logging.WARNING
     text = "Session {session_id}: its first page did not load: {error}"
+    timeline_kind = "trouble"
+    timeline_text = "Its first page did not load: {error}"
     session_id: str
     error: str
 
@@ -95,6 +131,8 @@ class KeepAliveFailed(Event):
 
     level = logging.WARNING
     text = "Session {session_id}: its keep-alive page did not load: {error}"
+    timeline_kind = "trouble"
+    timeline_text = "Its keep-alive page did not load: {error}"
     session_id: str
     error: str
 
@@ -104,6 +142,8 @@ class DownloadsCancelled(Event):
     """The downloads of a session exceeded their limit together."""
 
     level = logging.WARNING
+    timeline_kind = "trouble"
+    timeline_text = "Downloads were cancelled: together they exceed {limit_mb} MB"
     session_id: str
     limit_mb: int
 
@@ -122,6 +162,8 @@ class ProfileShrunk(Event):
     """The profile of a session exceeded its limit, and what may be removed of it was removed."""
 
     level = logging.WARNING
+    timeline_kind = "trouble"
+    timeline_text = "The profile had {size_mb} MB, over {limit_mb} MB; removed {removed}"
     session_id: str
     size_mb: int
     limit_mb: int
@@ -146,6 +188,8 @@ class SessionRecycling(Event):
     """An unused session gets a new browser, because its browser is old or large."""
 
     text = "Session {session_id} is recycled: {reason}"
+    timeline_kind = "recovery"
+    timeline_text = "Gets a new browser: {reason}"
     session_id: str
     reason: str
 
@@ -157,6 +201,8 @@ class SessionAppearsDead(Event):
     level = logging.WARNING
     is_fixed = True
     text = "Session {session_id} appears dead: {reason}"
+    timeline_kind = "trouble"
+    timeline_text = "Found dead: {reason}"
     session_id: str
     reason: str
 
@@ -177,6 +223,8 @@ class StateNotRestored(Event):
 
     level = logging.WARNING
     text = "Session {session_id}: saved state could not be put back and is kept: {lost}"
+    timeline_kind = "trouble"
+    timeline_text = "Saved state not put back, but kept: {lost}"
     session_id: str
     lost: str
 
@@ -198,7 +246,16 @@ class SessionRecovered(Event):
 
     @property
     def message(self) -> str:
-        return super().message + (f"; lost: {', '.join(self.lost)}" if self.lost else "")
+        return super().message + self._losses
+
+    @property
+    def timeline(self) -> tuple[str, str] | None:
+        how = _RECOVERY_METHODS.get(self.method, self.method)
+        return "recovery", f"Recovered in {_took(self.duration_ms)}: {how}{self._losses}"
+
+    @property
+    def _losses(self) -> str:
+        return f"; lost: {', '.join(self.lost)}" if self.lost else ""
 
 
 @dataclass(frozen=True)
@@ -210,6 +267,8 @@ class ProfileSetAside(Event):
         "Session {session_id}: Chrome starts on a new profile, but not on the session's; "
         "that one is kept for a day as {path}"
     )
+    timeline_kind = "trouble"
+    timeline_text = "Chrome does not start on its profile, which is kept for a day as {path}"
     session_id: str
     path: str
 
@@ -223,6 +282,8 @@ class KeptProfileRefused(Event):
         "Session {session_id}: Chrome refuses the profile that was kept for key {key} ({reason}); it starts "
         "from the saved state, and the profile is kept for a day as {path}"
     )
+    timeline_kind = "trouble"
+    timeline_text = "Chrome refuses the kept profile ({reason}); started from the saved state instead"
     session_id: str
     key: str
     reason: str
@@ -237,6 +298,7 @@ class KeptProfilesDropped(Event):
         "Kept profiles of {count} keys were removed, the least recently used first: together they exceeded "
         "{limit_mb} MB (DROVER_MAX_KEPT_MB); cookies and storage of these keys are still kept"
     )
+    timeline_kind = "service"
     count: int
     limit_mb: int
 
@@ -247,6 +309,8 @@ class SessionRecoveryFailed(Event):
 
     level = logging.ERROR
     text = "Session {session_id} could not be recovered after {cause}: {error}"
+    timeline_kind = "trouble"
+    timeline_text = "Could not be recovered: {error}"
     session_id: str
     cause: str
     error: str
@@ -264,6 +328,11 @@ class SessionClosed(Event):
     session_id: str
     why: str
 
+    @property
+    def timeline(self) -> tuple[str, str] | None:
+        kind = "eviction" if self.why == "evicted" else "end"
+        return kind, _CLOSED.get(self.why, f"Closed: {self.why}")
+
 
 @dataclass(frozen=True)
 class SessionCloseIncomplete(Event):
@@ -271,6 +340,8 @@ class SessionCloseIncomplete(Event):
 
     level = logging.ERROR
     text = "Session {session_id} is not closed yet: {error}"
+    timeline_kind = "trouble"
+    timeline_text = "Not closed yet: {error}"
     session_id: str
     error: str
 

@@ -27,6 +27,7 @@ class StoreSetAside(Event):
 
     level = logging.WARNING
     text = "The session database was not usable ({reason}) and was renamed to {path}; a new one was created"
+    timeline_kind = "trouble"
     path: str
     reason: str
 
@@ -37,6 +38,7 @@ class StoreFailed(Event):
 
     level = logging.ERROR
     text = "Session storage failed: {error}"
+    timeline_kind = "trouble"
     error: str
 
 
@@ -46,4 +48,5 @@ class DataFolderPutBack(Event):
 
     level = logging.WARNING
     text = "{part} was removed while the service ran, and was put back: exclude it from programs that tidy up"
+    timeline_kind = "trouble"
     part: str

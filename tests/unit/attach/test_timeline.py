@@ -1,13 +1,13 @@
 from __future__ import annotations
 
-import logging
-
 import pytest
 
-from drover.attach.timeline import TimelineEntry, timeline_entry, timeline_json
+from drover.attach.timeline import timeline_entry
 from drover.core import events
 from drover.core.events import Event
 from drover.sessions.lifecycle.close_reason import CloseReason
+
+NOW = "2026-11-22T19:40:00Z"
 
 
 @pytest.mark.parametrize(
@@ -44,10 +44,10 @@ from drover.sessions.lifecycle.close_reason import CloseReason
     ],
 )
 def test_events_for_the_operator_become_timeline_entries(event: Event, kind: str, words: str) -> None:
-    moment = timeline_entry(event)
+    moment = timeline_entry(event, NOW)
     assert moment is not None
-    assert (moment.kind, moment.session_id) == (kind, getattr(event, "session_id", None))
-    assert words in moment.text
+    assert (moment["kind"], moment["session_id"]) == (kind, getattr(event, "session_id", None))
+    assert words in str(moment["text"])
 
 
 @pytest.mark.parametrize(
@@ -61,24 +61,21 @@ def test_events_for_the_operator_become_timeline_entries(event: Event, kind: str
     ],
 )
 def test_events_for_the_log_only_become_no_timeline_entry(event: Event) -> None:
-    assert timeline_entry(event) is None
+    assert timeline_entry(event, NOW) is None
 
 
 @pytest.mark.parametrize("why", CloseReason)
 def test_every_reason_for_a_close_reads_as_a_sentence(why: CloseReason) -> None:
-    moment = timeline_entry(events.SessionClosed("a", why.value))
+    moment = timeline_entry(events.SessionClosed("a", why.value), NOW)
     assert moment is not None
-    assert moment.text.startswith("Closed")
+    assert str(moment["text"]).startswith("Closed")
 
 
 def test_a_timeline_entry_has_its_time_and_level() -> None:
-    told = timeline_json(
-        TimelineEntry("trouble", "broken", "a"), events.CleanupFailed("x"), "2026-11-22T19:40:00Z"
-    )
-    assert told == {
-        "time": "2026-11-22T19:40:00Z",
+    assert timeline_entry(events.FirstPageFailed("a", "no such host"), NOW) == {
+        "time": NOW,
         "kind": "trouble",
-        "level": logging.getLevelName(logging.ERROR).lower(),
-        "text": "broken",
+        "level": "warning",
+        "text": "Its first page did not load: no such host",
         "session_id": "a",
     }
