@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal, Protocol, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, HttpUrl, TypeAdapter, model_validator
 
+from drover.api.answers import SessionObject
 from drover.api.validation import Strict
 from drover.browser.capabilities.policy import CheckedCapabilities
 from drover.core.errors import RequestTooLarge
 from drover.sessions.pool.acquire_request import AcquireRequest
-from drover.sessions.pool.session import MAX_HOLDER, SESSION_ID, KeepAlive, SessionState
+from drover.sessions.pool.session import MAX_HOLDER, SESSION_ID, KeepAlive, Session, SessionState
 
 LEASE_TOKEN = "Lease-Token"  # noqa: S105 - the name of a header
 MAX_LEASE_S = 7 * 24 * 3600
@@ -96,23 +97,7 @@ class SessionRequest(Strict):
         return self
 
 
-class InList(Protocol):
-    """What a list of sessions is selected and ordered by."""
-
-    @property
-    def session_id(self) -> str:
-        """The id of the session."""
-
-    @property
-    def key(self) -> str | None:
-        """Its key, if any."""
-
-    @property
-    def state(self) -> SessionState:
-        """Its state in the lifecycle."""
-
-
-Listed = TypeVar("Listed", bound=InList)
+Listed = TypeVar("Listed", bound=Session | SessionObject)
 
 
 class ListQuery(Strict):

@@ -8,7 +8,6 @@ from functools import partial
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import InvalidStatus, WebSocketException
 
-from drover.attach.sessions import SessionUseCases
 from drover.browser.running_browser import RunningBrowser
 from drover.core.deadline import REQUEST_S, Deadline
 from drover.core.errors import BrowserUnavailable, NotFound, SessionNotFound
@@ -16,6 +15,7 @@ from drover.net.asgi import on_thread
 from drover.net.loopback_websocket import open_socket
 from drover.net.request_threads import RequestThreads
 from drover.sessions.pool.session import Session
+from session_manager import SessionManager
 
 RECOVERY_TIMEOUT_S = 120.0
 
@@ -28,7 +28,7 @@ class Attaching:
         threads: The threads for blocking calls.
     """
 
-    def __init__(self, manager: SessionUseCases, threads: RequestThreads) -> None:
+    def __init__(self, manager: SessionManager, threads: RequestThreads) -> None:
         self._manager = manager
         self._threads = threads
 

@@ -15,7 +15,6 @@ from functools import partial
 from http import HTTPStatus
 
 from drover.attach import w3c
-from drover.attach.sessions import SessionUseCases
 from drover.browser import driver_state
 from drover.browser.recovery import Method, Recovery
 from drover.browser.running_browser import RunningBrowser
@@ -26,6 +25,7 @@ from drover.net.loopback_http import Answer, ConnectFailed, ConnectionLost, Http
 from drover.sessions.pool.acquire_request import Acquired
 from drover.sessions.pool.driver_access import DriverAccess
 from drover.sessions.pool.session import Session
+from session_manager import SessionManager
 
 RECOVERY_TIMEOUT_S = 120.0
 ATTEMPTS = 3
@@ -53,7 +53,7 @@ class CommandQueue:
     def __init__(
         self,
         session_id: str,
-        manager: SessionUseCases,
+        manager: SessionManager,
         driver_access: DriverAccess,
         executor: Executor,
         watch_s: float,

@@ -26,7 +26,6 @@ from drover.attach import driver_notes, file_commands, w3c
 from drover.attach.end_commands import CDP_COMMANDS, closes_browser
 from drover.attach.relay import CommandQueue
 from drover.attach.router import Route
-from drover.attach.sessions import SessionUseCases
 from drover.browser.capabilities.policy import CheckedCapabilities, Policy
 from drover.core.deadline import REQUEST_S, ClientDisconnected, Deadline
 from drover.core.errors import (
@@ -53,6 +52,7 @@ from drover.net.request_threads import RequestThreads
 from drover.sessions.pool.acquire_request import Acquired
 from drover.sessions.pool.driver_access import DriverAccess
 from drover.storage.session_files import MAX_UPLOAD_BODY_BYTES
+from session_manager import SessionManager
 
 MAX_COMMAND_BYTES = 64 * 1024 * 1024
 """Maximum body of a command, which may hold a script, typed text or a file in base64."""
@@ -115,7 +115,7 @@ class WebDriver:
 
     def __init__(
         self,
-        manager: SessionUseCases,
+        manager: SessionManager,
         driver_access: DriverAccess,
         threads: RequestThreads,
         *,

@@ -22,8 +22,8 @@ from drover.core.events import Event
 from drover.core.jobs import JobKind
 from drover.core.version import VERSION
 from drover.sessions.lifecycle.close_reason import CloseReason
+from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import SessionState
-from drover.web.sessions import SessionList
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 BYTES_PER_MB = 1_000_000
@@ -42,7 +42,7 @@ class Metrics:
         is_healthy: Returns whether `GET /health` would answer 200.
     """
 
-    def __init__(self, sessions: SessionList, is_healthy: Callable[[], bool]) -> None:
+    def __init__(self, sessions: SessionRegistry, is_healthy: Callable[[], bool]) -> None:
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         registry.register(_Gauges(sessions, is_healthy))
@@ -212,7 +212,7 @@ class Metrics:
 class _Gauges(Collector):
     """Gauges that are read from the session registry at each scrape."""
 
-    def __init__(self, sessions: SessionList, is_healthy: Callable[[], bool]) -> None:
+    def __init__(self, sessions: SessionRegistry, is_healthy: Callable[[], bool]) -> None:
         self._sessions = sessions
         self._is_healthy = is_healthy
 

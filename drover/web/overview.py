@@ -8,9 +8,10 @@ from drover.api.answers import SessionObject
 from drover.api.reports import ProcessObject
 from drover.net.addresses import Addresses
 from drover.processes.host.memory import machine_memory
+from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Session
-from drover.web.sessions import SessionList, SessionUseCases
 from process_cleanup import ProcessCleaner
+from session_manager import SessionManager
 
 _MEMORY_STEP_MB = 10
 
@@ -26,7 +27,7 @@ class Overview:
     """
 
     def __init__(
-        self, manager: SessionUseCases, sessions: SessionList, cleaner: ProcessCleaner, port: int
+        self, manager: SessionManager, sessions: SessionRegistry, cleaner: ProcessCleaner, port: int
     ) -> None:
         self._manager = manager
         self._sessions = sessions

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import TYPE_CHECKING
 
-from drover.api.answers import SessionObject
 from drover.browser.capabilities.policy import Policy
-from drover.core.deadline import Deadline
 from drover.core.settings import Settings
-from drover.net.addresses import Addresses
 from drover.sessions.lifecycle.drain import Drain
 from drover.sessions.persistence.kept_logins import KeptLogins
-from drover.storage.cluster_values import Node
+from drover.sessions.pool.registry import SessionRegistry
 from drover.storage.session_history import SessionHistory
 from drover.web.metrics import Metrics
-from drover.web.sessions import SessionList, SessionUseCases
 from process_cleanup import EmergencyRecovery, ProcessCleaner
+from session_manager import SessionManager
+
+if TYPE_CHECKING:
+    from drover.cluster.cluster import Cluster  # imports psycopg
 
 
 class Readiness(str, Enum):
@@ -28,40 +28,6 @@ class Readiness(str, Enum):
     DRAINING = "draining"
     STOPPING = "stopping"
     WITHOUT_DATABASE = "without_database"
-
-
-class ClusterView(Protocol):
-    """What routes need of the other nodes; nothing here waits, but for what is said to."""
-
-    @property
-    def addresses(self) -> Addresses:
-        """The addresses of this node, as other machines reach it."""
-
-    @property
-    def trouble(self) -> str | None:
-        """Why this node serves nothing at present, or None."""
-
-    @property
-    def nodes(self) -> tuple[Node, ...]:
-        """All nodes that live or are lost."""
-
-    @property
-    def others(self) -> tuple[SessionObject, ...]:
-        """The sessions of all other nodes as clients see them."""
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether what is known of other nodes' sessions is recent."""
-
-    def begin_emergency(self) -> int:
-        """Order all nodes to end their sessions; waits for the database.
-
-        Raises:
-            StorageUnavailable: The database does not answer.
-        """
-
-    def await_emergency(self, number: int, deadline: Deadline) -> tuple[str, ...]:
-        """Wait until all other living nodes have ended their sessions; return the names of the rest."""
 
 
 @dataclass(frozen=True)
@@ -77,12 +43,12 @@ class Services:
 
     settings: Settings
     capability_policy: Policy
-    manager: SessionUseCases
-    sessions: SessionList
+    manager: SessionManager
+    sessions: SessionRegistry
     cleaner: ProcessCleaner
     emergency: EmergencyRecovery
     drain: Drain
-    cluster: ClusterView | None
+    cluster: Cluster | None
     metrics: Metrics
     kept_logins: KeptLogins
     history: SessionHistory

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
 
@@ -48,7 +48,9 @@ from drover.sessions.pool.session import Session
 from drover.storage.cluster_values import NodeState
 from drover.web.calls import own_addresses, request_deadline, request_header, services
 from drover.web.rest_routes import RestRoutes
-from drover.web.services import ClusterView
+
+if TYPE_CHECKING:
+    from drover.cluster.cluster import Cluster  # imports psycopg
 
 routes = RestRoutes("Sessions")
 _TOKEN = {LEASE_TOKEN: "Token of the lease that the client holds"}
@@ -95,7 +97,7 @@ def list_sessions(query: ListQuery) -> SessionList:
     )
 
 
-def _of_all_nodes(own: Sequence[Session], query: ListQuery, cluster: ClusterView) -> SessionList:
+def _of_all_nodes(own: Sequence[Session], query: ListQuery, cluster: Cluster) -> SessionList:
     """Return the sessions of all machines; those of others from the copy in memory."""
     objects = [SessionObject.of(session, cluster.addresses) for session in own]
     # What has come to this machine since the copy was read is its own.
