@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import WebSocketException
 
-CONNECT_S = 5.0
-CLOSE_S = 1.0
+from drover.net.loopback_websocket import open_socket
+
 MAX_UNANSWERED = 200
 """Commands that a page may leave unanswered because it computes or shows a dialog; more are refused."""
 
@@ -123,16 +123,7 @@ async def connected(address: str, handle: HandleEvent) -> AsyncIterator[PageConn
         PageFailed: The address accepts no connection.
     """
     try:
-        # Chrome accepts a socket without an `Origin` and refuses a foreign one.
-        socket = await connect(
-            address,
-            compression=None,
-            max_size=None,
-            open_timeout=CONNECT_S,
-            close_timeout=CLOSE_S,
-            ping_interval=None,
-            proxy=None,
-        )
+        socket = await open_socket(address)
     except (WebSocketException, OSError, TimeoutError, asyncio.TimeoutError) as error:
         raise PageFailed(f"Chrome accepts no connection to the page: {error}") from error
     page = PageConnection(socket, handle)

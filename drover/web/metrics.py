@@ -8,6 +8,7 @@ at 0, so that the first increase is visible.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import product
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, Info, ProcessCollector
@@ -47,87 +48,61 @@ class Metrics:
         ProcessCollector(registry=registry)
         registry.register(_Gauges(sessions, is_healthy))
         Info("drover", "Version of the running service", registry=registry).info({"version": VERSION})
-        self._starts = Counter(
-            "drover_starts",
-            "Browser starts for new sessions, warm browsers included, by result",
-            ["result"],
-            registry=registry,
+        counter, seconds = partial(Counter, registry=registry), partial(Histogram, registry=registry)
+        self._starts = counter(
+            "drover_starts", "Browser starts for new sessions, warm browsers included, by result", ["result"]
         )
-        self._start_seconds = Histogram(
+        self._start_seconds = seconds(
             "drover_start_duration_seconds",
             "Time from starting ChromeDriver until the session was ready, for successful starts",
             buckets=_START_BUCKETS_S,
-            registry=registry,
         )
-        self._recoveries = Counter(
-            "drover_recoveries",
-            "Successful recoveries of sessions, by cause and method",
-            ["cause", "method"],
-            registry=registry,
+        self._recoveries = counter(
+            "drover_recoveries", "Successful recoveries of sessions, by cause and method", ["cause", "method"]
         )
-        self._recovery_seconds = Histogram(
+        self._recovery_seconds = seconds(
             "drover_recovery_duration_seconds",
             "Time from finding a session dead until it was ready again",
             ["method"],
             buckets=_RECOVERY_BUCKETS_S,
-            registry=registry,
         )
-        self._recovery_failures = Counter(
-            "drover_recovery_failures",
-            "Failed attempts to recover a session, by cause",
-            ["cause"],
-            registry=registry,
+        self._recovery_failures = counter(
+            "drover_recovery_failures", "Failed attempts to recover a session, by cause", ["cause"]
         )
-        self._closes = Counter(
-            "drover_closes",
-            "Closed sessions, whose processes were verified to be gone, by reason",
-            ["why"],
-            registry=registry,
+        self._closes = counter(
+            "drover_closes", "Closed sessions, whose processes were verified to be gone, by reason", ["why"]
         )
-        self._close_failures = Counter(
-            "drover_close_failures",
-            "Attempts to close a session that left processes or folders",
-            registry=registry,
+        self._close_failures = counter(
+            "drover_close_failures", "Attempts to close a session that left processes or folders"
         )
-        self._cleanups = Counter(
+        self._cleanups = counter(
             "drover_cleanups",
             "Cleanups of orphans, by result: complete, incomplete (a process could not be ended), "
             "or failed (aborted, or too slow for the recovery that requested it)",
             ["result"],
-            registry=registry,
         )
-        self._emergencies = Counter("drover_emergency_recoveries", "Emergency recoveries", registry=registry)
-        self._kills = Counter(
+        self._emergencies = counter("drover_emergency_recoveries", "Emergency recoveries")
+        self._kills = counter(
             "drover_kills",
             "Processes that were ended and are gone: orphans by a cleanup, everything by an emergency",
             ["verdict"],
-            registry=registry,
         )
-        self._survivors = Counter(
-            "drover_kill_failures", "Processes that could not be ended", registry=registry
+        self._survivors = counter("drover_kill_failures", "Processes that could not be ended")
+        self._removed_profiles = counter(
+            "drover_removed_profiles", "Orphaned session folders that cleanups removed"
         )
-        self._removed_profiles = Counter(
-            "drover_removed_profiles",
-            "Orphaned session folders that cleanups removed",
-            registry=registry,
-        )
-        self._trouble = Counter(
+        self._trouble = counter(
             "drover_trouble",
             "Failures of the service itself: the database (store), or a background task (upkeep)",
             ["part"],
-            registry=registry,
         )
-        self._job_failures = Counter(
-            "drover_job_failures",
-            "Background jobs that failed, by kind of job",
-            ["kind"],
-            registry=registry,
+        self._job_failures = counter(
+            "drover_job_failures", "Background jobs that failed, by kind of job", ["kind"]
         )
-        self._relay_seconds = Histogram(
+        self._relay_seconds = seconds(
             "drover_relay_duration_seconds",
             "Time from a WebDriver command to its response, including ChromeDriver's own time",
             buckets=_RELAY_BUCKETS_S,
-            registry=registry,
         )
         self.observe_relay: Callable[[float], None] = self._relay_seconds.observe
         """Record how many seconds one relayed command took; costs about two microseconds."""
@@ -153,27 +128,13 @@ class Metrics:
             case events.SessionCloseIncomplete():
                 self._close_failures.inc()
             case _:
-                self._count_process_event(event)
-                self._count_trouble(event)
+                self._count_cleanup_or_failure(event)
 
     def exposition(self) -> bytes:
         """Return all metrics in Prometheus' text format, of the type `CONTENT_TYPE`."""
         return generate_latest(self._registry)
 
-    def _count_trouble(self, event: Event) -> None:
-        match event:
-            case events.StoreFailed() | events.StoreSetAside():
-                self._trouble.labels("store").inc()
-            case events.UpkeepFailed():
-                self._trouble.labels("upkeep").inc()
-            case events.GridSlotNotFreed() | events.GridNodeNotDrained():
-                self._trouble.labels("grid").inc()
-            case events.JobFailed():
-                self._job_failures.labels(event.kind).inc()
-            case _:
-                return
-
-    def _count_process_event(self, event: Event) -> None:
+    def _count_cleanup_or_failure(self, event: Event) -> None:
         match event:
             case events.CleanupFinished():
                 self._cleanups.labels("incomplete" if event.failed_count else "complete").inc()
@@ -186,6 +147,14 @@ class Metrics:
                 self._kills.labels("everything").inc(event.killed_count)
             case events.ProcessSurvived():
                 self._survivors.inc()
+            case events.StoreFailed() | events.StoreSetAside():
+                self._trouble.labels("store").inc()
+            case events.UpkeepFailed():
+                self._trouble.labels("upkeep").inc()
+            case events.GridSlotNotFreed() | events.GridNodeNotDrained():
+                self._trouble.labels("grid").inc()
+            case events.JobFailed():
+                self._job_failures.labels(event.kind).inc()
             case _:
                 return
 

@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from openapi_pydantic import MediaType, Operation, Parameter, Response
-from openapi_pydantic.util import PydanticSchema
 from pydantic import BaseModel
 
 from drover.api.answers import ApiModel, Failure, W3cFailure
@@ -45,7 +43,7 @@ _W3C_FAILURE = "An error, with the form and status of the W3C WebDriver specific
 _HEADER_EXAMPLES = {"Retry-After": "Seconds after which a retry may succeed"}
 
 
-def operation(route: RouteDescription) -> Operation:
+def operation(route: RouteDescription) -> dict[str, Any]:
     """Return the OpenAPI operation of a route."""
     content: dict[str, Any] = {
         "tags": [route.tag],
@@ -53,20 +51,27 @@ def operation(route: RouteDescription) -> Operation:
         "description": route.description,
         "operationId": _operation_id(route),
         "parameters": [*_parameters(route)],
-        "responses": dict(_responses(route)),
     }
     if route.body is not None:
-        content["requestBody"] = {
-            "content": {JSON: _body(route.body, route.short)},
-            "required": any(found.is_required() for found in route.body.model_fields.values()),
-        }
+        required = any(found.is_required() for found in route.body.model_fields.values())
+        content["requestBody"] = {"content": {JSON: _body(route.body, route.short)}, "required": required}
+    content["responses"] = dict(_responses(route))
     if route.is_open:
         content["security"] = []
-    return Operation.model_validate(content)
+    return content | _extensions(route)
 
 
-def extensions(route: RouteDescription) -> dict[str, object]:
-    """Return the extension fields that the page needs and OpenAPI does not define."""
+def models_of(route: RouteDescription) -> Iterator[type[BaseModel]]:
+    """Yield the models that the operation of a route refers to."""
+    yield from (Failure, W3cFailure)
+    for reply in route.replies.values():
+        yield from reply.models
+    if route.body is not None:
+        yield route.body
+
+
+def _extensions(route: RouteDescription) -> dict[str, object]:
+    """Return the fields that the page needs and OpenAPI does not define."""
     confirm = {"x-confirm": route.confirm} if route.confirm is not None else {}
     return confirm | ({"x-stays-open": True} if route.stays_open else {})
 
@@ -95,8 +100,8 @@ def _example(examples: Sequence[Any] | None, annotation: Any) -> Any:  # noqa: A
     raise AssertionError(f"{annotation} needs an example")
 
 
-_COMPONENT = "#/components/schemas/{model}"
-"""Where the document has the types that parameters share with the responses."""
+COMPONENT = "#/components/schemas/{model}"
+"""Where the document has the schema of a model."""
 
 
 def _operation_id(route: RouteDescription) -> str:
@@ -104,11 +109,21 @@ def _operation_id(route: RouteDescription) -> str:
     return "_".join([route.method, *filter(None, words)])
 
 
-def _parameters(route: RouteDescription) -> Iterator[Parameter]:
+def without_nulls(schema: Any) -> Any:  # noqa: ANN401 - JSON
+    """Return a schema without `default: null`: a field without a value is absent."""
+    if isinstance(schema, list):
+        return [without_nulls(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {name: without_nulls(part) for name, part in schema.items() if (name, part) != ("default", None)}
+
+
+def _parameters(route: RouteDescription) -> Iterator[dict[str, Any]]:
     for name in re.findall(r"{(\w+)}", route.path):
         yield _parameter(name, "path", _PATH_PARAMETERS[name], {"type": "string"}, required=True)
     if route.query is not None:
-        for name, schema in route.query.model_json_schema(ref_template=_COMPONENT)["properties"].items():
+        schemas = without_nulls(route.query.model_json_schema(ref_template=COMPONENT)["properties"])
+        for name, schema in schemas.items():
             yield _parameter(name, "query", schema.pop("description"), schema)
     for name, meaning in route.headers:
         yield _parameter(name, "header", meaning, {"type": "string"})
@@ -116,13 +131,11 @@ def _parameters(route: RouteDescription) -> Iterator[Parameter]:
 
 def _parameter(
     name: str, place: str, meaning: str, schema: dict[str, Any], *, required: bool = False
-) -> Parameter:
-    return Parameter.model_validate(
-        {"name": name, "in": place, "description": meaning, "required": required, "schema": schema}
-    )
+) -> dict[str, Any]:
+    return {"description": meaning, "required": required, "schema": schema, "name": name, "in": place}
 
 
-def _responses(route: RouteDescription) -> Iterator[tuple[str, Response]]:
+def _responses(route: RouteDescription) -> Iterator[tuple[str, dict[str, Any]]]:
     refusals = _refusals(route)
     for status in sorted({*route.replies, *refusals}):
         reply, errors = route.replies.get(status), refusals.get(status, [])
@@ -157,47 +170,39 @@ def _response(
     reply: ResponseDescription | None,
     headers: Mapping[str, str],
     errors: Sequence[type[DroverError]],
-) -> Response:
-    content: dict[str, Any] = {}
-    if models:
-        content[JSON] = _media_type(models, errors)
+) -> dict[str, Any]:
+    response: dict[str, Any] = {"description": meaning}
+    if headers:
+        response["headers"] = {
+            name: {"description": text, "schema": {"type": "string"}} for name, text in headers.items()
+        }
+    content: dict[str, Any] = {JSON: _media_type(models, errors)} if models else {}
     if reply is not None and reply.media_type is not None:
         # JSON bodies that come from Chrome itself have no schema here.
         content[reply.media_type] = {"schema": {} if reply.media_type == JSON else {"type": "string"}}
-    return Response.model_validate(
-        {
-            "description": meaning,
-            "content": content or None,
-            "headers": {
-                name: {"description": text, "schema": {"type": "string"}} for name, text in headers.items()
-            }
-            or None,
-        }
-    )
+    return response | ({"content": content} if content else {})
 
 
-def _body(model: type[BaseModel], short: Mapping[str, object] | None) -> MediaType:
+def _body(model: type[BaseModel], short: Mapping[str, object] | None) -> dict[str, Any]:
     examples = {"short": {"value": dict(short)}} if short is not None else {}
     if model.model_fields:
         examples["whole"] = {"value": example_of(model)}
-    return MediaType.model_validate({"schema": _schema(model), "examples": examples})
+    return {"schema": _reference(model), "examples": examples}
 
 
-def _media_type(models: Sequence[type[BaseModel]], errors: Sequence[type[DroverError]]) -> MediaType:
-    schemas = [_schema(model) for model in models]
+def _media_type(models: Sequence[type[BaseModel]], errors: Sequence[type[DroverError]]) -> dict[str, Any]:
+    schemas = [_reference(model) for model in models]
     examples: dict[str, dict[str, object]] = {
         model.__name__: {"value": example_of(model)} for model in models if model is not Failure
     }
     for error in errors:
         body = {"success": False, "error": _first_line(error), "code": error.code}
         examples[error.__name__] = {"summary": error.code, "value": body}
-    return MediaType.model_validate(
-        {"schema": schemas[0] if len(schemas) == 1 else {"anyOf": schemas}, "examples": examples}
-    )
+    return {"schema": schemas[0] if len(schemas) == 1 else {"anyOf": schemas}, "examples": examples}
 
 
-def _schema(model: type[BaseModel]) -> PydanticSchema[BaseModel]:
-    return PydanticSchema.model_validate({"schema_class": model})
+def _reference(model: type[BaseModel]) -> dict[str, str]:
+    return {"$ref": COMPONENT.format(model=model.__name__)}
 
 
 def _first_line(error: type[DroverError]) -> str:

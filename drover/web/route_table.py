@@ -5,8 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from openapi_pydantic import Info, OpenAPI, PathItem, Server, Tag
-from openapi_pydantic.util import construct_open_api_with_schema_class
+from pydantic.json_schema import models_json_schema
 
 from drover.attach import (
     bidi_sockets,
@@ -19,7 +18,7 @@ from drover.attach import (
 )
 from drover.core.version import VERSION
 from drover.web import dashboard, docs, key_routes, process_routes, service_routes, session_routes
-from drover.web.route_descriptions import extensions, operation
+from drover.web.route_descriptions import COMPONENT, models_of, operation, without_nulls
 
 REST_ROUTES = (
     session_routes.routes,
@@ -65,19 +64,14 @@ def document() -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     for route in ROUTES:
         paths.setdefault(route.path, {})[route.method] = operation(route)
-    skeleton = OpenAPI(
-        openapi="3.1.0",
-        info=Info(title="Drover", version=VERSION, description=_DESCRIPTION),
-        servers=[Server(url="/")],
-        tags=[Tag(name=name, description=meaning) for name, meaning in _TAGS.items()],
-        security=[{}, {"bearer": []}, {"basic": []}],
-        paths={path: PathItem.model_validate(methods) for path, methods in paths.items()},
-    )
-    whole = construct_open_api_with_schema_class(skeleton)
-    built: dict[str, Any] = whole.model_dump(
-        mode="json", by_alias=True, exclude_none=True, exclude_unset=True
-    )
-    for route in ROUTES:
-        built["paths"][route.path][route.method] |= extensions(route)
-    built["components"]["securitySchemes"] = _SECURITY_SCHEMES
-    return built
+    models = sorted({model for route in ROUTES for model in models_of(route)}, key=lambda one: one.__name__)
+    _, schemas = models_json_schema([(one, "validation") for one in models], ref_template=COMPONENT)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Drover", "description": _DESCRIPTION, "version": VERSION},
+        "servers": [{"url": "/"}],
+        "paths": paths,
+        "components": {"schemas": without_nulls(schemas["$defs"]), "securitySchemes": _SECURITY_SCHEMES},
+        "security": [{}, {"bearer": []}, {"basic": []}],
+        "tags": [{"name": name, "description": meaning} for name, meaning in _TAGS.items()],
+    }
