@@ -36,7 +36,7 @@ from drover.sessions.pool.acquire_request import (
     new_lease,
     taken,
 )
-from drover.sessions.pool.leases import expired, given_back, leased, without_lease
+from drover.sessions.pool.leases import given_back, leased, without_lease
 from drover.sessions.pool.session import Lease, Session, SessionState, used
 
 SCREENSHOT_S = 10.0
@@ -167,8 +167,7 @@ class SessionManager:
 
     def expire_leases(self) -> None:
         """End the leases that have expired."""
-        now = time.monotonic()
-        self._pool.update_all(lambda session: expired(session, now))
+        self._pool.expire_leases(time.monotonic())
 
     def close(self, session_id: str, deadline: Deadline, *, keep: bool = False) -> None:
         """Close a session in any state: wait until its processes are gone and its folder is removed.

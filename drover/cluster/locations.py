@@ -35,9 +35,7 @@ class Locations:
 
     def is_here(self, names: Names) -> bool:
         """Return whether this node has the session that a request names."""
-        if names.socket_secret is not None:
-            return any(one.socket_secret == names.socket_secret for one in self._registry.sessions())
-        return self._registry.has(names.session_id, names.key)
+        return self._registry.has(names.session_id, names.key, names.socket_secret)
 
     async def find(self, names: Names) -> Located | None:
         """Return where a session is; None if there is none.

@@ -190,9 +190,9 @@ class SessionPool:
         self._worker.evict()
         return changed
 
-    def update_all(self, change: Change) -> None:
-        """Replace every session by the result of a pure function."""
-        self._registry.update_all(change)
+    def expire_leases(self, now_mono: float) -> None:
+        """End the leases that have expired."""
+        self._registry.expire_leases(now_mono)
         self._worker.evict()
 
     def _begin_restore(self, reserved: Reserved, take: Take) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -57,10 +56,7 @@ class DriverAccess:
         Raises:
             SessionNotFound: There is none.
         """
-        for session in self._registry.sessions():
-            if session.socket_secret and hmac.compare_digest(session.socket_secret.encode(), secret.encode()):
-                return session
-        raise SessionNotFound("No session has this address; it may have been closed")
+        return self._registry.of_secret(secret)
 
     def sessions(self) -> tuple[Session, ...]:
         """Return all sessions."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from drover.core.errors import CleanupIncomplete, DroverError, SessionNotFound, StorageUnavailable
 from drover.sessions.pool.acquire import Claim, named
+from drover.sessions.pool.due_times import DueTimes
 from drover.sessions.pool.session import Session, SessionState
 
 
@@ -25,10 +26,6 @@ class Entry:
     session: Session
     work: Future[Any] | None
     failure: Exception | None = None
-
-    def put(self, session: Session) -> None:
-        """Replace the session by its next revision."""
-        self.session = replace(session, revision=self.session.revision + 1)
 
     @property
     def in_progress(self) -> Future[Any] | None:
@@ -57,10 +54,19 @@ class Entry:
 
 
 class Entries:
-    """The entries by the ids of their sessions, the oldest first."""
+    """The entries by the ids of their sessions, the oldest first.
+
+    Whatever is asked about often is looked up: sessions by key and by secret, those that are starting, and
+    those whose lease or idle timeout is over. So neither costs more with more sessions.
+    """
 
     def __init__(self) -> None:
         self._by_id: dict[str, Entry] = {}
+        self._by_key: dict[str, Entry] = {}
+        self._by_secret: dict[str, Entry] = {}
+        self._starting: set[str] = set()
+        self._leases = DueTimes()
+        self._idle = DueTimes()
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -89,17 +95,33 @@ class Entries:
         """
         return [entry.session for entry in self if not entry.is_stuck]
 
+    @property
+    def starting(self) -> int:
+        """How many sessions are starting."""
+        return len(self._starting)
+
     def add(self, entry: Entry) -> None:
         """Add an entry."""
         self._by_id[entry.session.session_id] = entry
+        self._index(entry)
+
+    def put(self, entry: Entry, session: Session) -> None:
+        """Replace the session of an entry by its next revision."""
+        before, after = entry.session, replace(session, revision=entry.session.revision + 1)
+        entry.session = after
+        if _is_found_otherwise(before, after) and self._by_id.get(after.session_id) is entry:
+            self._unindex(entry, before)
+            self._index(entry)
 
     def remove(self, session: Session) -> None:
         """Remove the entry of a session."""
-        del self._by_id[session.session_id]
+        entry = self._by_id.pop(session.session_id)
+        self._unindex(entry, entry.session)
 
     def clear(self) -> None:
         """Remove all entries."""
-        self._by_id.clear()
+        for known in (self._by_id, self._by_key, self._by_secret, self._starting, self._leases, self._idle):
+            known.clear()
 
     def of(self, session: Session) -> Entry:
         """Return the entry of a session that is in the list."""
@@ -118,7 +140,12 @@ class Entries:
 
     def by_key(self, key: str) -> Entry | None:
         """Return the entry with a key, if there is one."""
-        return next((entry for entry in self if entry.session.key == key), None)
+        return self._by_key.get(key)
+
+    def by_secret(self, secret: str) -> Entry | None:
+        """Return the entry of a client's session whose addresses contain this secret, if there is one."""
+        entry = self._by_secret.get(secret)
+        return None if entry is None or entry.session.warm else entry
 
     def named(self, claim: Claim) -> Entry | None:
         """Return the entry that a claim names by id or key; None if its session has to be created.
@@ -144,3 +171,57 @@ class Entries:
         """Return the entry of the session if it is still of the same generation."""
         entry = self.same(session)
         return entry if entry is not None and entry.session.generation == session.generation else None
+
+    def take_expired_leases(self, now_mono: float) -> tuple[Entry, ...]:
+        """Return the entries whose lease has expired; the caller ends it."""
+        return tuple(self._by_id[name] for name in self._leases.take(now_mono))
+
+    def take_idle(self, now_mono: float) -> tuple[Entry, ...]:
+        """Return the entries whose session has exceeded its idle timeout; the caller closes it."""
+        due = tuple(self._by_id[name] for name in self._idle.take(now_mono))
+        idle = tuple(entry for entry in due if entry.session.idle_at(now_mono))
+        for entry in due:
+            # A session that is in use is due again with its last use, which is later when the use has ended.
+            if entry not in idle and entry.session.state is not SessionState.CLOSING:
+                self._await_idle(entry.session)
+        return idle
+
+    def _index(self, entry: Entry) -> None:
+        session = entry.session
+        if session.key is not None:
+            self._by_key[session.key] = entry
+        if session.socket_secret is not None:
+            self._by_secret[session.socket_secret] = entry
+        if session.state is SessionState.STARTING:
+            self._starting.add(session.session_id)
+        if session.lease is not None:
+            self._leases.set(session.session_id, session.lease.expires_mono)
+        self._await_idle(session)
+
+    def _unindex(self, entry: Entry, session: Session) -> None:
+        if session.key is not None and self._by_key.get(session.key) is entry:
+            del self._by_key[session.key]
+        if session.socket_secret is not None and self._by_secret.get(session.socket_secret) is entry:
+            del self._by_secret[session.socket_secret]
+        self._starting.discard(session.session_id)
+        self._leases.remove(session.session_id)
+        self._idle.remove(session.session_id)
+
+    def _await_idle(self, session: Session) -> None:
+        if session.idle_timeout > 0:
+            self._idle.set(session.session_id, session.last_used_mono + session.idle_timeout)
+
+
+def _is_found_otherwise(before: Session, after: Session) -> bool:
+    """Return whether a change makes a difference to what `Entries` looks up.
+
+    A later use does not: when the old time is reached, the new one is read.
+    """
+    return (
+        before.state is not after.state
+        or before.lease is not after.lease
+        or before.key != after.key
+        or before.idle_timeout != after.idle_timeout
+        or before.last_used_mono > after.last_used_mono
+        or before.socket_secret != after.socket_secret
+    )

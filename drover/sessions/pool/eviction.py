@@ -32,11 +32,6 @@ def next_to_evict_for_memory(sessions: Collection[Session], missing_mb: float) -
     return next_to_evict(sessions, waiting=1) if held_mb >= missing_mb else None
 
 
-def idle_sessions(sessions: Iterable[Session], now_mono: float) -> tuple[Session, ...]:
-    """Return the sessions that have exceeded their idle timeout."""
-    return tuple(session for session in sessions if session.idle_at(now_mono))
-
-
 def unused_keyed_sessions(
     sessions: Iterable[Session], now_mono: float, seconds: float
 ) -> tuple[Session, ...]:

@@ -1,8 +1,8 @@
-"""Eviction: which session is closed to free a place, and which sessions are idle."""
+"""Eviction: which session is closed to free a place."""
 
 from __future__ import annotations
 
-from drover.sessions.pool.eviction import idle_sessions, next_to_evict, next_to_evict_for_memory
+from drover.sessions.pool.eviction import next_to_evict, next_to_evict_for_memory
 from drover.sessions.pool.session import Session, SessionState
 from tests.unit.examples import session
 
@@ -34,15 +34,6 @@ def test_no_session_is_evicted_if_enough_are_closing_for_all_waiters() -> None:
     sessions = [session("a", state=CLOSING), ready("b", 1)]
     assert next_to_evict(sessions, waiting=1) is None
     assert next_to_evict(sessions, waiting=2) is sessions[1]
-
-
-def test_idle_sessions_are_those_that_exceeded_their_timeout() -> None:
-    sessions = [
-        ready("a", 0, idle_timeout=10),
-        ready("b", 95, idle_timeout=10),
-        ready("c", 0, idle_timeout=0),
-    ]
-    assert idle_sessions(sessions, now_mono=100.0) == (sessions[0],)
 
 
 def test_the_least_recently_used_session_is_evicted_for_memory_if_that_helps() -> None:

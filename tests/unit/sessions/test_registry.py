@@ -18,9 +18,20 @@ from drover.core.errors import (
 )
 from drover.sessions.pool.acquire import Available, Claim, InProgress, Reserved, Waiter
 from drover.sessions.pool.registry import SessionRegistry
-from drover.sessions.pool.session import Session, SessionState
+from drover.sessions.pool.session import Lease, Session, SessionState
 from tests.machine import run_concurrently
-from tests.unit.examples import RUNNING, MemoryJournal, answer_of, claim, hold, queue, ready, reserve, session
+from tests.unit.examples import (
+    NOW,
+    RUNNING,
+    MemoryJournal,
+    answer_of,
+    claim,
+    hold,
+    queue,
+    ready,
+    reserve,
+    session,
+)
 
 READY, RECOVERING, CLOSING = SessionState.READY, SessionState.RECOVERING, SessionState.CLOSING
 
@@ -506,6 +517,63 @@ def test_only_idle_sessions_begin_to_close(registry: SessionRegistry) -> None:
     assert [reserved.session.session_id for reserved in taken] == ["idle"]
     assert registry.get("idle").state is CLOSING
     assert registry.take_idle(100.0) == ()
+
+
+def test_a_session_without_an_idle_timeout_is_never_idle(registry: SessionRegistry) -> None:
+    ready(registry, "a", last_used_mono=0.0, idle_timeout=0)
+    assert registry.take_idle(1e12) == ()
+
+
+@pytest.mark.parametrize("timeout", [5, 60])
+def test_a_new_idle_timeout_counts_from_the_last_use(registry: SessionRegistry, timeout: float) -> None:
+    ready(registry, "a", last_used_mono=0.0, idle_timeout=10)
+    registry.update("a", lambda known: replace(known, idle_timeout=timeout))
+    assert registry.take_idle(timeout - 1) == ()
+    assert len(registry.take_idle(timeout)) == 1
+
+
+def test_a_session_that_was_in_use_when_it_was_due_is_idle_as_soon_as_it_may_be(
+    registry: SessionRegistry,
+) -> None:
+    held = ready(registry, "a", last_used_mono=0.0, idle_timeout=10)
+    with registry.hold(held):
+        assert registry.take_idle(100.0) == ()
+    assert len(registry.take_idle(100.0)) == 1
+
+
+def test_a_session_whose_last_use_was_elsewhere_and_earlier_is_idle_earlier(
+    registry: SessionRegistry,
+) -> None:
+    ready(registry, "a", last_used_mono=90.0, idle_timeout=10)
+    registry.update("a", lambda known: replace(known, last_used_mono=80.0))
+    assert len(registry.take_idle(91.0)) == 1
+
+
+def test_a_lease_ends_when_it_expires_and_a_renewed_one_later(registry: SessionRegistry) -> None:
+    lease = Lease("me", "mine", NOW, 50.0)
+    ready(registry, "a", lease=lease)
+    ready(registry, "b", lease=lease)
+    registry.update("b", lambda known: replace(known, lease=replace(lease, expires_mono=70.0)))
+    registry.expire_leases(60.0)
+    assert (registry.get("a").lease, registry.get("a").last_used_mono) == (None, 50.0)
+    assert registry.get("b").lease is not None
+    registry.expire_leases(70.0)
+    assert registry.get("b").lease is None
+
+
+def test_a_session_is_found_by_its_secret_until_it_is_removed(registry: SessionRegistry) -> None:
+    one = ready(registry, "a", socket_secret="s3cret")
+    assert registry.of_secret("s3cret") == registry.get("a")
+    assert registry.has(None, None, "s3cret")
+    registry.forget(one)
+    assert not registry.has(None, None, "s3cret")
+    with pytest.raises(SessionNotFound):
+        registry.of_secret("s3cret")
+
+
+def test_a_warm_browser_has_no_address_of_its_own(registry: SessionRegistry) -> None:
+    registry.reserve_warm(lambda: session("warm:1", warm=True, socket_secret="s3cret"), wanted=1)
+    assert not registry.has(None, None, "s3cret")
 
 
 def test_a_held_session_is_not_idle(registry: SessionRegistry) -> None:

@@ -19,7 +19,7 @@ from drover.core.errors import (
     SessionNotFound,
 )
 from drover.sessions.pool.acquire import Available, InProgress, Reserved, Waiter
-from drover.sessions.pool.leases import expired, given_back, leased
+from drover.sessions.pool.leases import given_back, leased
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Lease, Session, SessionState
 from tests.unit import examples
@@ -223,13 +223,15 @@ class RegistryMachine(RuleBasedStateMachine):
 
     @rule(now=st.sampled_from([LONG_AGO, LATER, NEVER]))
     def leases_expire(self, now: float) -> None:
-        self.registry.update_all(lambda known: expired(known, now))
+        self.registry.expire_leases(now)
+        assert all(one.lease is None or one.lease.expires_mono > now for one in self.registry.sessions())
         self._process_granted()
 
     @rule()
     def time_passes(self) -> None:
         taken = self.registry.take_idle(LATER)
         assert not any(one.session.in_use or one.session.callers or one.session.warm for one in taken)
+        assert not any(one.idle_at(LATER) for one in self.registry.sessions())
         self.jobs += taken
 
     @rule()

@@ -219,7 +219,7 @@ def test_the_end_of_a_lease_serves_the_next_waiter(registry: SessionRegistry) ->
     ready(registry, "two", lease=LEASE)
     registry.claim(claim("three"))
     assert registry.take_evicted() == ()
-    registry.update_all(lambda known: replace(known, lease=None))
+    registry.expire_leases(LEASE.expires_mono)
     assert [victim.session.session_id for victim in registry.take_evicted()] == ["one"]
 
 

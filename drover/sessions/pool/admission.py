@@ -1,0 +1,89 @@
+"""Whether a new session may begin: places, memory, drain, stop. The registry uses it under its own lock."""
+
+from __future__ import annotations
+
+from drover.core.errors import DroverError, ShuttingDown
+from drover.sessions.pool.entries import Entries
+from drover.sessions.pool.memory_room import UNKNOWN, MemoryRoom
+
+
+class Admission:
+    """The conditions for new sessions, each set where it changes.
+
+    Args:
+        max_sessions: How many sessions there may be, in any state.
+        entries: The list of sessions.
+
+    Attributes:
+        stopping: The service is stopping and accepts no more claims.
+        draining: Sessions go on, but no new ones are accepted.
+        gate_open: Whether an emergency lets sessions start.
+        memory: The last measurement of the memory.
+    """
+
+    def __init__(self, max_sessions: int, entries: Entries) -> None:
+        self.max_sessions = max_sessions
+        self.stopping = False
+        self.draining = False
+        self.gate_open = True
+        self.memory: MemoryRoom = UNKNOWN
+        self._entries = entries
+
+    @property
+    def free(self) -> int:
+        """How many places are free."""
+        is_open = self.gate_open and not self.stopping
+        return max(self.max_sessions - len(self._entries), 0) if is_open else 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether sessions have all places, so that closing one would help."""
+        return self.gate_open and len(self._entries) >= self.max_sessions
+
+    @property
+    def allows_another(self) -> bool:
+        """Whether another browser may start: there are a place and the memory for it."""
+        return self.gate_open and len(self._entries) < self.max_sessions and self._shortage is None
+
+    @property
+    def refusal(self) -> str:
+        """Why a request for a new session waits: memory is short, or all places are taken."""
+        shortage = self._shortage if len(self._entries) < self.max_sessions else None
+        if shortage is not None:
+            return f"No browser can start: {shortage}. Close a session or a program, or retry later"
+        return (
+            f"All {self.max_sessions} sessions are in use and none became free in time; "
+            "close one, or retry later"
+        )
+
+    @property
+    def _shortage(self) -> str | None:
+        return self.memory.shortage(self._entries.starting)
+
+    def check_claim(self) -> None:
+        """Raise if no claim is accepted any more.
+
+        Raises:
+            ShuttingDown: The service is stopping.
+        """
+        if self.stopping:
+            raise stopping()
+
+    def check_new(self) -> None:
+        """Raise if no new session is accepted.
+
+        Raises:
+            ShuttingDown: The service is draining.
+        """
+        if self.draining:
+            raise draining()
+
+
+def stopping() -> DroverError:
+    """Return the error for callers of a service that is stopping."""
+    return ShuttingDown("The service is stopping; retry after its restart")
+
+
+def draining() -> DroverError:
+    """Return the error for callers that need a new session while the service is draining."""
+    return ShuttingDown("The service is draining and accepts no new sessions; retry after its restart")
