@@ -113,6 +113,8 @@ class PageConnection:
             for answered in self._pending.values():
                 if not answered.done():
                     answered.set_exception(PageFailed("the page is gone"))
+                    # As in drover/browser/devtools_connection.py: a command that was not sent does not wait.
+                    answered.exception()
 
 
 @asynccontextmanager

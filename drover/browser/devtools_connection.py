@@ -346,6 +346,8 @@ class Connection:
         for of, answered in self._pending.values():
             if not answered.done() and session in (None, of):
                 answered.set_exception(DevToolsFailed(reason))
+                # A call whose message could not be sent does not wait, and asyncio would report its error.
+                answered.exception()
 
     def _note_reload(self, target_id: str) -> None:
         self._targets.change(target_id, crashed=False)

@@ -28,11 +28,11 @@ from drover.processes.host.windows_console import end_with_console
 from drover.server.accept_errors import AcceptErrors
 from drover.server.connections import ConnectionTable, connection_limit
 from drover.server.endpoints import token_of
-from drover.server.handshake_errors import ignore_aborted_handshakes
 from drover.server.http_protocol import IDLE_S, HttpProtocol
 from drover.server.port_watch import Address
 from drover.server.service import Drover
 from drover.server.signals import StopSignals, unblock_stop_signals
+from drover.server.uvicorn_log import ignore_what_clients_may_do
 
 LINGER_S = 2
 BACKLOG = 128
@@ -205,7 +205,7 @@ class _Service:
 
 def _server(application: Application, max_sessions: int) -> _Server:
     limit = connection_limit(descriptor_limit(), max_sessions, windows=sys.platform == "win32")
-    ignore_aborted_handshakes()
+    ignore_what_clients_may_do()
     return _Server(
         uvicorn.Config(
             application,

@@ -1,7 +1,8 @@
-"""Keep out of the log what any client may do: abort WebSocket handshakes, and offer other protocols."""
+"""Keep out of uvicorn's log what any client may do, and tracebacks of requests that a stop has cut off."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 _LOGGER = "uvicorn.error"
@@ -14,11 +15,14 @@ def is_worth_logging(record: logging.LogRecord) -> bool:
     """Return whether a record of uvicorn's says more than what every client may do.
 
     The router answers every handshake. uvicorn discards the answer if the connection is gone, and reports
-    the answer as missing.
+    the answer as missing. At a stop it cancels the requests that go on for too long, and reports their number
+    before the traceback of each.
     """
-    return record.msg not in {_NOT_COMPLETED, _OTHER_PROTOCOL}
+    _, error, _ = record.exc_info or (None, None, None)
+    is_cut_off = isinstance(error, asyncio.CancelledError)
+    return not is_cut_off and record.msg not in {_NOT_COMPLETED, _OTHER_PROTOCOL}
 
 
-def ignore_aborted_handshakes() -> None:
-    """Have uvicorn's log leave out aborted handshakes."""
+def ignore_what_clients_may_do() -> None:
+    """Have uvicorn's log leave out what is not worth logging."""
     logging.getLogger(_LOGGER).addFilter(is_worth_logging)
