@@ -47,10 +47,10 @@ from tests.acceptance.disks import Disk
 from tests.acceptance.faults import browsers, drivers
 from tests.acceptance.foreign_programs import unrelated_processes
 from tests.acceptance.service import Json, Service, running
-from tests.machine import command_line, living, short_folder
+from tests.machine import PATIENCE, command_line, living, short_folder
 
-ANSWER_S: Final = 120.0
-STREAM_S: Final = 30.0
+ANSWER_S: Final = 120.0 * PATIENCE
+STREAM_S: Final = 30.0 * PATIENCE
 REST_S: Final = (0.02, 0.3)
 FAULT_EVERY_S: Final = (0.5, 4.0)
 SERVICE_FAULT_ONE_IN: Final = 20
@@ -358,7 +358,12 @@ def run(seconds: float, seed: int, number: int) -> Findings:
     findings, chance = Findings(), random.Random(seed)  # noqa: S311 - to be had again, not to be secret
     # The start after a stop finds the sessions again. A WebDriver session stays if the service ends before
     # its client gets the id: there must be room for these, or the clients' sessions would be evicted.
-    settings = {"max_sessions": 6 * number, "watch_interval": 3, "health_timeout": 1, "keep_browsers": True}
+    settings = {
+        "max_sessions": 6 * number,
+        "watch_interval": 3,
+        "health_timeout": PATIENCE,
+        "keep_browsers": True,
+    }
     with (
         bystanders() as unrelated,
         own_disk(short_folder()) as (folder, disk),

@@ -27,10 +27,10 @@ from drover.storage.changes import Change, Owner
 from drover.storage.database import SessionDatabase
 from drover.storage.instance_lock import read_owner
 from tests.integration.service_harness import TIMEOUT_S, ServiceHarness, running_harness
-from tests.machine import run_concurrently, wait_until
+from tests.machine import PATIENCE, run_concurrently, wait_until
 from tests.unit.examples import NOW
 
-BRIEF_S = 0.2
+BRIEF_S = 0.2 * PATIENCE
 """How long a promise waits for the disk in these tests."""
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -162,7 +164,9 @@ def test_a_session_on_which_no_thread_can_begin_to_work_stays_as_it_was(
                 call()
     assert [one.session_id for one in harness.registry.sessions()] == ["alive", "dead"]
     assert pids(harness.acquire("dead").session)[1] == pids(dead)[1]
-    harness.manager.close("alive", deadline())
+    # A close that failed is tried again in the background.
+    with suppress(SessionNotFound):
+        harness.manager.close("alive", deadline())
     assert not living(pids(alive))
 
 
@@ -213,7 +217,8 @@ def test_an_emergency_ends_a_running_start_and_the_service_is_ready_at_once(
     wait_until(lambda: len(harness.drivers()) == 2, "the second ChromeDriver is started")
     report = harness.service.sessions.emergency.run(deadline()).cleanup
     assert report.failed == ()
-    assert report.killed_count >= 4
+    # The helper of the fake browser has a name of Chrome's only on POSIX.
+    assert report.killed_count >= (4 if sys.platform != "win32" else 3)
     assert not living(pids(alive))
     with pytest.raises((SessionLost, BrowserUnavailable)):
         starting.result(TIMEOUT_S)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import time
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from tests.acceptance.driver_commands import Driver
 from tests.acceptance.pages import Pages
 from tests.acceptance.saved_state import wait_until_saved
 from tests.acceptance.service import (
+    ANSWER_S,
     WINE,
     Json,
     Service,
@@ -32,9 +34,14 @@ from tests.acceptance.service import (
 from tests.machine import (
     IS_WINE,
     PATIENCE,
+    command_line,
     connect_and_reset,
+    free_port,
+    is_listening,
     is_living,
+    kill,
     living,
+    marked,
     remove,
     run_concurrently,
     short_folder,
@@ -161,11 +168,14 @@ def test_a_session_whose_file_is_held_is_closed_when_the_file_is_let_go(
     assert not folder.exists()
 
 
-def test_a_file_held_in_the_temporary_folder_costs_no_profile(service: Service, session: Json) -> None:
+@pytest.mark.parametrize("part", ["t", "p", "d"])
+def test_a_file_held_in_the_temporary_folder_the_profile_or_the_downloads_costs_no_profile(
+    service: Service, session: Json, part: str
+) -> None:
     Driver(session).run("localStorage.setItem('local', 'kept')")
     wait_until_saved()
     profile = folder_of(session) / "p"
-    with (folder_of(session) / "t" / "held.txt").open("wb"):
+    with (folder_of(session) / part / "held.txt").open("wb"):
         faults.kill(session["browser"]["pid"])
         service.get("/sessions/session")
         assert (profile / "Local State").exists()
@@ -187,6 +197,41 @@ def test_clients_that_hang_up_before_they_are_accepted_cost_nobody_the_port(serv
     for _ in range(RESETS):
         connect_and_reset(("127.0.0.1", service.port))
     expect(service.get("/sessions", timeout=30))
+
+
+def test_chrome_that_has_lost_its_chromedriver_is_an_orphan(
+    service: Service, session: Json, folder: Path
+) -> None:
+    port = free_port()
+    driver = subprocess.Popen(
+        [psutil.Process(session["driver"]["pid"]).exe(), f"--port={port}", f"--log-path={folder / 'log'}"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    wait_until(lambda: is_listening(port), "the foreign ChromeDriver listens")
+    options = {
+        "binary": psutil.Process(session["browser"]["pid"]).exe(),
+        "args": [
+            *(str(WINE["chrome_args"]).split() if IS_WINE else ()),
+            f"--user-data-dir={folder / 'profile'}",
+        ],
+    }
+    with requests.Session() as client:
+        client.trust_env = False
+        wanted = {"capabilities": {"alwaysMatch": {"goog:chromeOptions": options}}}
+        assert client.post(f"http://127.0.0.1:{port}/session", json=wanted, timeout=ANSWER_S).ok
+    (browser,) = (
+        process.pid
+        for process in marked(folder)
+        if process.pid != driver.pid and "--type=" not in command_line(process)
+    )
+    faults.kill(driver.pid)
+    report = json.loads(run_app(folder, "cleanup", "--dry-run", "--json").stdout)
+    reasons = {one["pid"]: one["reason"] for one in report["killed"]}
+    assert reasons[browser] == f"its ChromeDriver (PID {driver.pid}) has ended"
+    assert not reasons.keys() & pids_of(session)
+    kill(marked(folder))
+    driver.wait()
 
 
 def test_emergency_recovery_ends_every_chrome_and_the_service_goes_on(
