@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -70,7 +70,8 @@ class Findings:
 
     done: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
-    log: list[str] = field(default_factory=list)
+    logged: Callable[[], Sequence[str]] = tuple
+    """Returns what the service has logged so far."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def count(self, what: str) -> None:
@@ -80,8 +81,10 @@ class Findings:
 
     def fail(self, what: str) -> None:
         """Record a failure."""
+        finding = f"{datetime.now(timezone.utc):%H:%M:%S} {what}"
         with self._lock:
-            self.wrong.append(f"{datetime.now(timezone.utc):%H:%M:%S} {what}")
+            self.wrong.append(finding)
+        print(f"WRONG  {finding}", flush=True)
 
 
 class Client:
@@ -160,8 +163,7 @@ class Client:
     def _webdriver_session(self) -> None:
         options = {"capabilities": {"alwaysMatch": {"webSocketUrl": True}}}
         answer = self._request("POST", "/wd/hub/session", json=options)
-        # 400: a browser that is killed while it starts looks like one that does not start as the client asks.
-        self._check("WebDriver new session", answer, {*COMMAND_ANSWERS, HTTPStatus.BAD_REQUEST})
+        self._check("WebDriver new session", answer, COMMAND_ANSWERS)
         if not answer.ok:
             return
         made = answer.json()["value"]
@@ -353,22 +355,19 @@ def bystanders() -> Iterator[Mapping[str, set[int]]]:
         yield unrelated
 
 
-def run(seconds: float, seed: int, number: int) -> Findings:
-    """Run clients and faults, and return the findings."""
-    findings, chance = Findings(), random.Random(seed)  # noqa: S311 - to be had again, not to be secret
+def run(seconds: float, seed: int, number: int, findings: Findings) -> None:
+    """Run clients and faults, and collect the findings."""
+    chance = random.Random(seed)  # noqa: S311 - to be had again, not to be secret
     # The start after a stop finds the sessions again. A WebDriver session stays if the service ends before
     # its client gets the id: there must be room for these, or the clients' sessions would be evicted.
-    settings = {
-        "max_sessions": 6 * number,
-        "watch_interval": 3,
-        "health_timeout": PATIENCE,
-        "keep_browsers": True,
-    }
+    settings: dict[str, object] = {"max_sessions": 6 * number, "keep_browsers": True, "log_level": "debug"}
+    settings |= {"watch_interval": 3, "health_timeout": PATIENCE}
     with (
         bystanders() as unrelated,
         own_disk(short_folder()) as (folder, disk),
         running(data_dir=folder / "d", **settings) as service,
     ):
+        findings.logged = service.logs
         clients = [Client(service, one, random.Random(seed + one), findings) for one in range(number)]  # noqa: S311
         for client in clients:
             service.create(session_id=client.session_id, key=f"key of {client.session_id}")
@@ -384,9 +383,7 @@ def run(seconds: float, seed: int, number: int) -> Findings:
         findings.wrong += lost_sessions(service, clients)
         findings.wrong += [f"{name} was ended" for name, pids in unrelated.items() if living(pids) != pids]
         findings.wrong += [f"in the log: {line}" for line in service.logs() if line.startswith("Traceback")]
-        findings.log = service.logs()
         service.close_all()
-    return findings
 
 
 def main() -> int:
@@ -398,15 +395,23 @@ def main() -> int:
     parser.add_argument("--log", type=Path, help="file for the service's log")
     options = parser.parse_args()
     print(f"{options.seconds:g} s, {options.clients} clients, --seed {options.seed}", flush=True)
-    findings = run(options.seconds, options.seed, options.clients)
-    if options.log is not None:
-        options.log.write_text("\n".join(findings.log), encoding="utf-8")
+    findings = Findings()
+    try:
+        run(options.seconds, options.seed, options.clients, findings)
+    finally:
+        if options.log is not None:
+            options.log.write_text("\n".join(findings.logged()), encoding="utf-8")
+        report(findings)
+    return min(1, len(findings.wrong))
+
+
+def report(findings: Findings) -> None:
+    """Print what was done and what went wrong."""
     for what, times in sorted(findings.done.items()):
         print(f"{times:7d}  {what}")
     for wrong in findings.wrong:
         print(f"WRONG  {wrong}")
     print(f"{len(findings.wrong)} failures")
-    return min(1, len(findings.wrong))
 
 
 if __name__ == "__main__":

@@ -218,7 +218,7 @@ class EventStream:
             ShuttingDown: The service is stopping.
         """
         if self._closed:
-            raise ShuttingDown("The service is shutting down. Retry when it runs again.")
+            raise ShuttingDown
         await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
         listener = self._enter()
         leaving = asyncio.create_task(_end_when_left(receive, listener))
@@ -313,6 +313,8 @@ class EventStream:
     async def _read(self, source: Callable[[], T], what: str) -> T | None:
         try:
             found = await asyncio.get_running_loop().run_in_executor(self._threads, source)
+        except ShuttingDown:
+            return None
         except Exception as error:
             # Logged once: the log line itself is an event that triggers the next read.
             if self._failing.get(what) != repr(error):
@@ -371,8 +373,12 @@ async def _send_part(send: Send, part: bytes) -> None:
 
 
 async def _set_within(event: asyncio.Event, seconds: float) -> None:
-    with suppress(asyncio.TimeoutError):
-        await asyncio.wait_for(event.wait(), seconds)
+    # Up to Python 3.11 `asyncio.wait_for` ignores its cancellation if the event was set at the same moment.
+    waiting = asyncio.ensure_future(event.wait())
+    try:
+        await asyncio.wait([waiting], timeout=seconds)
+    finally:
+        waiting.cancel()
 
 
 def _message(number: int, kind: str, data: Json) -> bytes:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-from drover.core.errors import DroverError, MethodNotAllowed, NotFound, RequestTooLarge
+from drover.core.errors import DroverError, MethodNotAllowed, NotFound, RequestTooLarge, ShuttingDown
 from drover.net import access
 from drover.net.asgi import (
     Application,
@@ -80,6 +81,9 @@ class Router:
             answer = route.failure(error)
             unread = isinstance(error, RequestTooLarge)
             await _refuse(scope, sending, last_answer(answer) if unread else answer)
+        except asyncio.CancelledError:
+            # The server cancels only what is still in progress at the end of its stop.
+            await _refuse(scope, sending, route.failure(ShuttingDown()))
         except Exception as error:  # noqa: BLE001 - any error gets a response and a stack trace in the log
             if sending.client_left:
                 return

@@ -168,6 +168,14 @@ class Browsers:
         """End all processes of a session; see `Launcher.stop`."""
         self._launcher.stop(folder, running)
 
+    def end_drivers(self, folder: SessionFolder, running: RunningBrowser | None) -> None:
+        """End all ChromeDrivers of a session, also one that is just being attached; its browser is spared.
+
+        Raises:
+            CleanupIncomplete: A process survived; the message names it.
+        """
+        self._launcher.end_driver(folder, running.driver if running is not None else None, running)
+
     def forget(self, running: RunningBrowser) -> None:
         """Close the DevTools connection to a browser that has ended."""
         self._devtools.forget(running.browser_guid)

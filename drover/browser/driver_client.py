@@ -27,7 +27,11 @@ class CommandFailed(Exception):
     """ChromeDriver rejected a command or did not answer; the message is its error with all its causes."""
 
 
-class CommandTimeout(CommandFailed):
+class NoResponse(CommandFailed):
+    """ChromeDriver or Chrome ended or hung, so there is no answer; nothing says why."""
+
+
+class CommandTimeout(NoResponse):
     """A command did not finish in time; ChromeDriver may still be executing it."""
 
 
@@ -110,11 +114,11 @@ def _execute(driver_url: str, command: str, parameters: dict[str, object], timeo
         raise CommandFailed(_reason(error)) from error
     except NewConnectionError as error:
         # urllib3 derives this error from its timeout error, although it is raised immediately.
-        raise CommandFailed(f"ChromeDriver cannot be reached: {error}") from error
+        raise NoResponse(f"ChromeDriver cannot be reached: {error}") from error
     except NoAnswer as error:
         raise CommandTimeout(f"ChromeDriver did not answer within {timeout:.0f} s") from error
     except HTTPError as error:
-        raise CommandFailed(f"ChromeDriver does not answer: {error}") from error
+        raise NoResponse(f"ChromeDriver does not answer: {error}") from error
     finally:
         connection.close()  # type: ignore[no-untyped-call]
     return answer["value"]

@@ -35,6 +35,8 @@ from drover.storage.session_folders import SessionFolder
 
 ATTACH_S = 10.0
 GRACE_S = 2.0
+AGAIN_S = 5.0
+"""Seconds that must be left for a second start."""
 _WRONG_VERSION = "only supports Chrome version"
 """ChromeDriver's words if it is not of Chrome's version."""
 # ChromeDriver's words for a Chrome that ran and ended before it was ready; one that could not be run is
@@ -59,7 +61,11 @@ class ChromeFailed(BrowserUnavailable):
 
 
 class ChromeDied(ChromeFailed):
-    """Chrome ran on a profile and ended before it was ready; the profile may be the reason."""
+    """Chrome ran on a profile and ended before it was ready, twice; the profile may be the reason."""
+
+
+class StartInterrupted(BrowserUnavailable):
+    """ChromeDriver or Chrome ended or hung during the start, and nothing says why."""
 
 
 class Launcher:
@@ -127,7 +133,8 @@ class Launcher:
     ) -> RunningBrowser:
         """Wait for a start slot, then start a ChromeDriver and, through it, a Chrome on the folder's profile.
 
-        If anything fails, the processes that were started are ended.
+        If one of the two dies, they are started once more. If anything fails, the processes that were started
+        are ended.
 
         Args:
             folder: The session's folder.
@@ -137,8 +144,9 @@ class Launcher:
             low_priority: Whether starts that a client waits for go first.
 
         Raises:
-            ChromeDied: Chrome ran, but ended before it was ready.
+            ChromeDied: Chrome ran, but ended before it was ready, twice.
             ChromeFailed: Chrome did not start with these capabilities.
+            StartInterrupted: One of the two ended or hung, and nothing says why.
             BrowserUnavailable: It did not start; the message has ChromeDriver's last log lines and a remedy.
             SessionNotCreated: ChromeDriver rejected the capabilities.
             SessionLost: The session is no longer wanted.
@@ -148,11 +156,12 @@ class Launcher:
         log_step("waiting for a start slot")
         with self._slots.slot(deadline, wanted, low_priority=low_priority):
             try:
-                running = self._started(folder, checked, deadline, wanted)
-            except _WrongVersion:
-                if not self._installed.match(deadline):
-                    raise
-                running = self._started(folder, checked, deadline, wanted)
+                running = self._started_of_its_version(folder, checked, deadline, wanted)
+            except BrowserUnavailable as error:
+                if wanted():
+                    # A start that failed because its session was closed says nothing about the next start.
+                    self._note_failure(error, folder, checked)
+                raise
         self.unavailable, self.doubtful = None, False
         if checked.is_default:
             self._default_worked_at = time.monotonic()
@@ -161,6 +170,46 @@ class Launcher:
     def worked_within(self, seconds: float) -> bool:
         """Return whether a browser was started with default capabilities within the last `seconds`."""
         return time.monotonic() - self._default_worked_at <= seconds
+
+    def _started_of_its_version(
+        self,
+        folder: SessionFolder,
+        checked: CheckedCapabilities,
+        deadline: Deadline,
+        wanted: StillWanted,
+    ) -> RunningBrowser:
+        """Start a browser; if ChromeDriver refuses its version, once more with one that matches."""
+        try:
+            return self._started_despite_a_death(folder, checked, deadline, wanted)
+        except _WrongVersion:
+            if not self._installed.match(deadline):
+                raise
+            return self._started_despite_a_death(folder, checked, deadline, wanted)
+
+    def _started_despite_a_death(
+        self,
+        folder: SessionFolder,
+        checked: CheckedCapabilities,
+        deadline: Deadline,
+        wanted: StillWanted,
+    ) -> RunningBrowser:
+        """Start a browser; if it dies, start it once more.
+
+        ChromeDriver says of a Chrome that was killed, or for which there was no memory, the same as of one
+        that cannot run with its switches or on its profile. Only the latter dies again.
+        """
+        try:
+            return self._started(folder, checked, deadline, wanted)
+        except (ChromeDied, StartInterrupted) as first:
+            if deadline.remaining() < AGAIN_S or not wanted():
+                raise StartInterrupted(first.message) from first
+            log_step("the start failed (%s): starting once more", first.message)
+            try:
+                return self._started(folder, checked, deadline, wanted)
+            except ChromeDied as second:
+                if isinstance(first, ChromeDied):
+                    raise
+                raise StartInterrupted(second.message) from second
 
     def _started(
         self,
@@ -193,27 +242,20 @@ class Launcher:
             raise SessionNotCreated(f"ChromeDriver rejected the capabilities: {error}") from error
         except driver_client.CommandFailed as error:
             reason = self._explain(error, folder)
-            is_wrong_version = _WRONG_VERSION in str(error)
-            may_be_the_clients = not checked.is_default and not is_wrong_version
-            self._note_failure(reason, folder, wanted, may_be_the_clients=may_be_the_clients)
             self.stop(folder, None)
-            raise _failure(reason, str(error)) from error
-        except BrowserUnavailable as error:
-            # ChromeDriver itself did not start: nothing of a client's is on its command line.
-            self._note_failure(error.message, folder, wanted, may_be_the_clients=False)
+            raise _failure(reason, error) from error
+        except BrowserUnavailable:
             self.stop(folder, None)
             raise
 
     def _note_failure(
-        self, reason: str, folder: SessionFolder, wanted: StillWanted, *, may_be_the_clients: bool
+        self, error: BrowserUnavailable, folder: SessionFolder, checked: CheckedCapabilities
     ) -> None:
-        if not wanted():
-            # A start that failed because its session was closed says nothing about the next start.
-            return
-        if may_be_the_clients:
+        # Nothing of a client's is on the command line of a ChromeDriver that did not start.
+        if not checked.is_default and isinstance(error, (ChromeFailed, StartInterrupted)):
             self.doubtful = True
         else:
-            self.unavailable, self._failed_in = reason, folder.path.parent
+            self.unavailable, self._failed_in = error.message, folder.path.parent
 
     def _explain(self, error: Exception, folder: SessionFolder) -> str:
         sandboxed = not self._no_sandbox and "--no-sandbox" not in self._chrome_args
@@ -236,7 +278,7 @@ class Launcher:
         return started
 
     def end_driver(
-        self, folder: SessionFolder, driver: ProcessIdentity, running: RunningBrowser | None
+        self, folder: SessionFolder, driver: ProcessIdentity | None, running: RunningBrowser | None
     ) -> None:
         """End the ChromeDrivers of a session; the browser keeps running.
 
@@ -275,8 +317,11 @@ class Launcher:
         self._drivers.reap_all()
 
 
-def _failure(reason: str, cause: str) -> BrowserUnavailable:
-    """Return the error for a start that ChromeDriver refused, by what its words prove."""
+def _failure(reason: str, error: driver_client.CommandFailed) -> BrowserUnavailable:
+    """Return the error for a start that failed, by what ChromeDriver's words prove."""
+    if isinstance(error, driver_client.NoResponse):
+        return StartInterrupted(reason)
+    cause = str(error)
     if _WRONG_VERSION in cause:
         return _WrongVersion(reason)
     return (ChromeDied if _DIED.search(cause) else ChromeFailed)(reason, cause)
@@ -320,12 +365,12 @@ def describe(
     """Return what runs, from ChromeDriver's answer to a new session.
 
     Raises:
-        CommandFailed: Chrome does not answer.
+        NoResponse: Chrome does not answer.
     """
     version = probe(f"http://{address}", "/json/version", ATTACH_S)
     guid = browser_guid(version.body)
     if guid is None:
-        raise driver_client.CommandFailed(f"Chrome's DevTools at {address} do not answer: {version.error}")
+        raise driver_client.NoResponse(f"Chrome's DevTools at {address} do not answer: {version.error}")
     return RunningBrowser(
         driver=driver,
         driver_url=url,

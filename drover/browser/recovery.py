@@ -1,7 +1,7 @@
 """Recovery of a dead session, by the method that keeps most of its state: re-attach, restore, recreate.
 
 A method that loses more is used only on proof that the one before it cannot work: a browser is replaced on
-`BrowserGone`, and a profile on the second `ChromeDied` in a row. A helper step that fails proves neither: it
+`BrowserGone`, and a profile on `ChromeDied`, which says it twice. A helper step that fails proves neither: it
 ends the recovery with an error, and the next one begins where this one did.
 """
 
@@ -226,7 +226,7 @@ class Recoverer:
         lost: tuple[str, ...] = () if had_profile else (LOST_PROFILE,)
         set_aside = None
         try:
-            running = self._on_its_profile(context, deadline, wanted)
+            running = self._launcher.start(context.folder, context.checked, deadline, wanted)
         except ChromeDied as died:
             running, set_aside = self._on_a_new_profile(context, died, deadline, wanted)
             lost = (LOST_PROFILE,)
@@ -242,21 +242,6 @@ class Recoverer:
         self._launcher.stop(context.folder, context.running)
         if context.running is not None:
             self._devtools.forget(context.running.browser_guid)
-
-    def _on_its_profile(
-        self, context: RecoveryContext, deadline: Deadline, wanted: StillWanted
-    ) -> RunningBrowser:
-        """Start a browser on the session's profile; if it dies, try once more.
-
-        A Chrome may die for other reasons than its profile: the machine ran out of memory, or it was killed.
-
-        Raises:
-            ChromeDied: Chrome has died twice on this profile.
-        """
-        try:
-            return self._launcher.start(context.folder, context.checked, deadline, wanted)
-        except ChromeDied:
-            return self._launcher.start(context.folder, context.checked, deadline, wanted)
 
     def _on_a_new_profile(
         self, context: RecoveryContext, _: ChromeDied, deadline: Deadline, wanted: StillWanted

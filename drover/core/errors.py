@@ -213,6 +213,13 @@ class ShuttingDown(DroverError):
     status = 503
     retry_after_s = 10
 
+    def __init__(
+        self,
+        message: str = "The service is stopping; retry after its restart",
+        details: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(message, details)
+
 
 class StartRefused(DroverError):
     """The service cannot start with this set-up; the message is the single line that the user sees."""

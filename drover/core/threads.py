@@ -88,7 +88,7 @@ class ThreadPool(Executor):
         """
         with self._lock:
             if self._is_shut:
-                raise ShuttingDown("The service is stopping; retry after its restart")
+                raise ShuttingDown
             if len(self._threads) < self.size:
                 try:
                     self._start_one()

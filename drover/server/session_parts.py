@@ -112,7 +112,7 @@ def session_parts(
         SessionManager(pool, closer, monitor, browsers, repository, emit),
         SessionAdopter(registry, worker, repository, state_saver, browsers, emit),
         Drain(registry, worker, emit, timeout_s=settings.drain_timeout),
-        Shutdown(registry, closer, state_saver, repository, kept),
+        Shutdown(registry, closer, browsers, state_saver, repository, kept),
         emergency,
         DriverAccess(registry, browsing.devtools, worker.evict),
         browsing.devtools,

@@ -100,6 +100,23 @@ def test_a_process_killed_while_it_starts_leaves_nothing(
 
 
 @pytest.mark.parametrize("born", [new_driver, new_browser])
+def test_a_process_killed_while_it_starts_is_not_the_mistake_of_a_client_with_capabilities_of_its_own(
+    service: Service, born: Callable[[Service, set[int]], int]
+) -> None:
+    # A start with default capabilities a moment ago would prove those of the client wrong.
+    service.create(session_id="first")
+    before = drivers(service) | browsers(service)
+    body = {"capabilities": {"alwaysMatch": {"pageLoadStrategy": "eager"}}}
+    answer, _ = run_both(
+        lambda: service.post("/wd/hub/session", json=body, timeout=TIMEOUT_S),
+        lambda: send_kill(born(service, before)),
+    )
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["value"]["capabilities"]["pageLoadStrategy"] == "eager"
+    wait_until(lambda: is_accounted_for(service), "nothing else is left")
+
+
+@pytest.mark.parametrize("born", [new_driver, new_browser])
 def test_a_stuck_start_can_be_deleted(service: Service, born: Callable[[Service, set[int]], int]) -> None:
     def stop_and_delete() -> requests.Response:
         with contextlib.suppress(Exception):

@@ -63,6 +63,9 @@ class Fault(str, Enum):
     BUSY = "busy"  # answers /status, but no command
     DIES_MID_COMMAND = "dies_mid_command"  # exits when it receives a session's command
     DIES_AFTER_SESSION = "dies_after_session"  # answers POST /session, then exits
+    DIES_AT_NEW_SESSION = "dies_at_new_session"  # exits when it receives POST /session
+    DIES_ONCE = "dies_once"  # the same; the next ChromeDriver has no fault
+    BROWSER_DIES_ONCE = "browser_dies_once"  # answers POST /session as if Chrome had died; the next works
     REFUSES_SESSION = "refuses_session"  # answers POST /session with `session not created`
     REFUSES_CAPABILITIES = "refuses_capabilities"  # the same, unless default capabilities are requested
     REJECTS_CAPABILITIES = "rejects_capabilities"  # answers POST /session with `invalid argument`
@@ -296,7 +299,15 @@ class DriverHandler(Handler):
         os._exit(0)
 
     def _new_session(self, body: dict[str, Any]) -> None:
-        if current_fault() is Fault.REFUSES_SESSION:
+        fault = current_fault()
+        if fault in {Fault.DIES_ONCE, Fault.BROWSER_DIES_ONCE}:
+            Path(os.environ[CONTROL]).write_text(Fault.NONE.value, encoding="utf-8")
+        if fault in {Fault.DIES_ONCE, Fault.DIES_AT_NEW_SESSION}:
+            os._exit(1)
+        if fault is Fault.BROWSER_DIES_ONCE:
+            self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, "session not created", "Chrome instance exited")
+            return
+        if fault is Fault.REFUSES_SESSION:
             self._refuse(
                 HTTPStatus.INTERNAL_SERVER_ERROR, "session not created", "Chrome failed to start: exited"
             )

@@ -40,6 +40,25 @@ def test_capabilities_with_which_chrome_does_not_start_are_the_clients_mistake(
     harness.assert_nothing_is_left()
 
 
+@pytest.mark.parametrize("fault", [Fault.DIES_ONCE, Fault.BROWSER_DIES_ONCE])
+def test_a_process_that_is_killed_during_a_start_is_not_the_clients_mistake(
+    harness: ServiceHarness, fault: Fault
+) -> None:
+    harness.acquire("one")
+    harness.set_fault(fault)
+    assert harness.acquire("two", capabilities=SPECIAL).session.running is not None
+    assert harness.manager.unavailable is None
+
+
+def test_a_chromedriver_that_dies_at_every_start_is_not_the_clients_mistake(harness: ServiceHarness) -> None:
+    harness.acquire("one")
+    harness.set_fault(Fault.DIES_AT_NEW_SESSION)
+    with pytest.raises(BrowserUnavailable, match="ChromeDriver does not answer"):
+        harness.acquire("two", capabilities=SPECIAL)
+    assert harness.manager.unavailable is None
+    harness.set_fault(Fault.NONE)
+
+
 def test_capabilities_that_chromedriver_rejects_are_the_clients_mistake_with_every_cause_named(
     harness: ServiceHarness,
 ) -> None:

@@ -24,7 +24,7 @@ from drover.browser.binaries import Binaries
 from drover.browser.capabilities.policy import CheckedCapabilities
 from drover.browser.devtools import DevTools
 from drover.browser.installed import InstalledBrowser
-from drover.browser.launcher import Launcher
+from drover.browser.launcher import ChromeDied, Launcher, StartInterrupted
 from drover.browser.reattach import Attachment, Reattacher
 from drover.browser.running_browser import RunningBrowser
 from drover.core.deadline import Deadline
@@ -118,6 +118,7 @@ def test_chromedriver_has_its_own_process_session_and_temp_folder_and_no_drover_
         (Fault.NEVER_READY, "ChromeDriver did not listen within"),
         (Fault.NOT_ACCEPTING, "did not answer within"),
         (Fault.HUNG, "did not answer within"),
+        (Fault.DIES_AT_NEW_SESSION, "ChromeDriver does not answer"),
         (Fault.REFUSES_SESSION, "Chrome failed to start: exited"),
         (Fault.BROWSER_DIES_AT_START, "Chrome instance exited"),
         (Fault.ANSWERS_GARBAGE, "No browser could be started"),
@@ -136,6 +137,30 @@ def test_a_failed_start_leaves_no_process_and_reports_cause_and_remedy(
     assert bench.launcher.unavailable == failure.value.message
     assert bench.pids() == set()
     assert bench.folders.remove(bench.folder)
+
+
+@pytest.mark.parametrize("fault", [Fault.DIES_ONCE, Fault.BROWSER_DIES_ONCE])
+def test_what_dies_once_during_a_start_is_started_once_more(bench: Bench, fault: Fault) -> None:
+    bench.set_fault(fault)
+    running = bench.start()
+    assert bench.launcher.unavailable is None
+    bench.launcher.stop(bench.folder, running)
+    assert bench.pids() == set()
+
+
+def test_a_profile_is_at_fault_only_if_chrome_itself_dies_on_it_twice(bench: Bench) -> None:
+    faults = iter([Fault.DIES_ONCE, Fault.REFUSES_SESSION])
+
+    def wanted() -> bool:
+        fault = next(faults, None)
+        if fault is not None:
+            bench.set_fault(fault)
+        return True
+
+    with pytest.raises(StartInterrupted):
+        bench.launcher.start(bench.folder, CheckedCapabilities({}), Deadline(30), wanted)
+    with pytest.raises(ChromeDied):
+        bench.start()
 
 
 def test_a_start_that_works_again_clears_the_failure(bench: Bench) -> None:

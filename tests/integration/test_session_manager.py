@@ -27,6 +27,7 @@ from drover.core.errors import (
     SessionNotFound,
     ShuttingDown,
 )
+from drover.sessions.lifecycle import shutdown
 from drover.sessions.lifecycle.session_pool import PoolPolicy
 from drover.sessions.pool.acquire import InProgress
 from drover.sessions.pool.acquire_request import AcquireRequest
@@ -444,6 +445,42 @@ def test_a_stop_during_a_start_leaves_nothing(folder: Path, monkeypatch: pytest.
         assert not living(ready)
         harness.assert_nothing_is_left()
         assert harness.has_logged(r"Session ready closed \(stopping\)")
+
+
+def test_a_stop_that_keeps_the_browsers_leaves_no_start_in_progress(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launcher, "GRACE_S", 0.5)
+    monkeypatch.setattr(shutdown, "WORKS_S", 0.1)
+    with running_harness(folder, monkeypatch) as harness:
+        ready = pids(harness.acquire("ready").session)
+        harness.set_fault(Fault.HUNG)
+        starting = harness.run_in_thread(lambda: harness.acquire("job"))
+        wait_until(lambda: len(harness.drivers()) == 2, "the second ChromeDriver is started")
+        assert harness.service.sessions.shutdown.stop(keep_browsers=True) == ()
+        assert harness.registry.works() == ()
+        with pytest.raises(ShuttingDown):
+            starting.result(TIMEOUT_S)
+        assert len(harness.drivers()) == 1
+        assert living(ready) == set(ready)
+
+
+def test_a_stop_that_keeps_the_browsers_leaves_no_recovery_in_progress(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutdown, "WORKS_S", 0.1)
+    with running_harness(folder, monkeypatch, watch_interval=0) as harness:
+        session = harness.acquire("job").session
+        driver, browser = pids(session)
+        harness.set_fault_except(Fault.HUNG, browser)
+        kill_pids(driver)
+        recovery = harness.run_in_thread(lambda: harness.acquire("job"))
+        wait_until(lambda: harness.drivers() - {driver}, "a ChromeDriver is started")
+        assert harness.service.sessions.shutdown.stop(keep_browsers=True) == ()
+        assert harness.registry.works() == ()
+        assert recovery.exception(TIMEOUT_S) is not None
+        assert harness.drivers() == set()
+        assert is_living(browser)
 
 
 def test_end_at_once_ends_all_processes_and_refuses_new_sessions(harness: ServiceHarness) -> None:

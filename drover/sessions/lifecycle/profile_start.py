@@ -15,9 +15,6 @@ from drover.core.events import Emit
 from drover.sessions.persistence.kept_logins import KeptLogins
 from drover.sessions.pool.session import Session
 
-ATTEMPTS = 2
-"""A Chrome may die for other reasons than its profile: the machine ran out of memory, or it was killed."""
-
 Started = tuple[RunningBrowser, CheckedCapabilities]
 
 
@@ -83,16 +80,13 @@ class ProfileStart:
         )
 
     def _on_kept_profile(self, session: Session, deadline: Deadline, wanted: StillWanted) -> Started | str:
-        """Start on the kept profile; return why Chrome refuses it if it has died on it every time."""
-        reason = ""
-        for _ in range(ATTEMPTS):
-            try:
-                return self._browsers.start(
-                    session.folder, session.capabilities, deadline, wanted, on_kept_profile=True
-                )
-            except ChromeDied:
-                reason = "Chrome dies on it"
-        return reason
+        """Start on the kept profile; return why Chrome refuses it if it dies on it."""
+        try:
+            return self._browsers.start(
+                session.folder, session.capabilities, deadline, wanted, on_kept_profile=True
+            )
+        except ChromeDied:
+            return "Chrome dies on it"
 
     def _newer_version(self, session: Session, deadline: Deadline) -> str | None:
         """Return why the kept profile is too new for Chrome, or None.

@@ -95,7 +95,7 @@ class SessionSteps:
         if self._registry.is_current(session):
             return None
         if self._registry.stopping:
-            return ShuttingDown("The service is stopping; retry after its restart")
+            return ShuttingDown()
         return SessionLost(
             f"Session {session.session_id} was closed in the meantime; create a new one with POST /sessions"
         )

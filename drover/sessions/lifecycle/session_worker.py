@@ -88,7 +88,7 @@ class SessionWorker:
 
     def _leave_unless_begun(self, reserved: Reserved, ended: Future[None]) -> None:
         """Fail work that no thread has begun, and leave the session so that it can begin again."""
-        stopping = ShuttingDown("The service is stopping; retry after its restart")
+        stopping = ShuttingDown()
         error = stopping if ended.cancelled() else ended.exception()
         if not isinstance(error, DroverError):
             return

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from concurrent.futures import wait
+from contextlib import suppress
 
+from drover.browser.browsers import Browsers
 from drover.core.deadline import Deadline
+from drover.core.errors import CleanupIncomplete
 from drover.processes.termination import end
 from drover.sessions.lifecycle.closer import Closer
 from drover.sessions.persistence.kept_logins import KeptLogins
 from drover.sessions.persistence.repository import SessionRepository
 from drover.sessions.persistence.state_saver import StateSaver
 from drover.sessions.pool.registry import SessionRegistry
-from drover.sessions.pool.session import Session
+from drover.sessions.pool.session import Session, SessionState
 
 STOP_S = 7.0
+WORKS_S = 3.0
+"""Seconds that starts and recoveries in progress have to end by themselves, if the browsers are kept."""
+INTERRUPT_EVERY_S = 0.2
 
 
 class Shutdown:
@@ -22,6 +29,7 @@ class Shutdown:
     Args:
         registry: The list of sessions.
         closer: Closes them.
+        browsers: Ends what a recovery waits for.
         state_saver: Holds the states that were saved from the browsers.
         repository: Keeps on disk what must outlive the process.
         kept: Keeps what sessions leave for the next ones of their keys.
@@ -31,12 +39,14 @@ class Shutdown:
         self,
         registry: SessionRegistry,
         closer: Closer,
+        browsers: Browsers,
         state_saver: StateSaver,
         repository: SessionRepository,
         kept: KeptLogins,
     ) -> None:
         self._registry = registry
         self._closer = closer
+        self._browsers = browsers
         self._state_saver = state_saver
         self._repository = repository
         self._kept = kept
@@ -54,9 +64,7 @@ class Shutdown:
         deadline = Deadline(STOP_S)
         sessions = self._registry.stop()
         if keep_browsers:
-            wait(self._registry.works(), timeout=deadline.remaining())
-            self._state_saver.save_now(sessions)
-            left = self._closer.close_all([session for session in sessions if session.warm], deadline)
+            left = self._keep(sessions, deadline)
         else:
             left = self._closer.close_all(sessions, deadline)
             self.kill()
@@ -65,6 +73,25 @@ class Shutdown:
         # A start that was overtaken ends what it has started; its folder is removed only then.
         wait(self._registry.works(), timeout=deadline.remaining())
         return tuple(session.session_id for session in left)
+
+    def _keep(self, sessions: Iterable[Session], deadline: Deadline) -> tuple[Session, ...]:
+        """Leave the browsers of all sessions but the unused ones; return those that could not be closed."""
+        wait(self._registry.works(), timeout=deadline.within(WORKS_S).remaining())
+        # A browser that still starts probably hangs, and no client has been promised its session.
+        starting = [one for one in self._registry.sessions() if one.state is SessionState.STARTING]
+        left = self._closer.close_all([*starting, *(one for one in sessions if one.warm)], deadline)
+        while wait(self._registry.works(), timeout=INTERRUPT_EVERY_S).not_done and deadline.remaining() > 0:
+            self._interrupt_recoveries()
+        self._state_saver.save_now(self._registry.sessions())
+        return left
+
+    def _interrupt_recoveries(self) -> None:
+        """Let recoveries fail that wait for a process that hangs; the next start repeats them."""
+        for session in self._registry.sessions():
+            if session.state is SessionState.RECOVERING:
+                # If something is left, the recovery goes on, and the stop says so.
+                with suppress(CleanupIncomplete):
+                    self._browsers.end_drivers(session.folder, session.running)
 
     def kill(self) -> None:
         """End immediately every process that still runs; folders are removed at the next start."""

@@ -67,7 +67,7 @@ class Admission:
             ShuttingDown: The service is stopping.
         """
         if self.stopping:
-            raise stopping()
+            raise ShuttingDown
 
     def check_new(self) -> None:
         """Raise if no new session is accepted.
@@ -77,11 +77,6 @@ class Admission:
         """
         if self.draining:
             raise draining()
-
-
-def stopping() -> DroverError:
-    """Return the error for callers of a service that is stopping."""
-    return ShuttingDown("The service is stopping; retry after its restart")
 
 
 def draining() -> DroverError:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from drover.core.errors import DroverError
+from drover.core.errors import DroverError, ShuttingDown
 from drover.sessions.pool import admission
 from drover.sessions.pool.acquire import Available, Claim, InProgress, LookupOutcome, Reserved, Waiter
 from drover.sessions.pool.entries import Entry
@@ -244,7 +244,7 @@ class SessionRegistry(RegistryReader):
         """Accept no more claims, fail all waiting callers, and return all sessions, warm ones included."""
         with self._lock:
             self._admission.stopping = True
-            failed = self._queue.fail(admission.stopping())
+            failed = self._queue.fail(ShuttingDown())
             sessions = self._entries.sessions
         for waiter in failed:
             waiter.tell()

@@ -335,6 +335,27 @@ def test_a_stop_ends_every_response_and_refuses_new_ones(providers: FakeProvider
     asyncio.run(whole())
 
 
+@pytest.mark.parametrize("steps", range(4))
+def test_nothing_is_read_after_a_stop_that_comes_with_an_event(
+    providers: FakeProviders, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    monkeypatch.setattr(module, "SESSIONS_EVERY_S", 10.0)
+
+    async def test(stream: EventStream, client: Client) -> None:
+        await asyncio.sleep(0.1)
+        looks = providers.looks
+        client.stop_reading()
+        # The watch is woken and cancelled within a few steps of the event loop.
+        stream.hear(events.ServiceStopped())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        stream.close()
+        await asyncio.sleep(0.1)
+        assert providers.looks == looks
+
+    run(test, providers)
+
+
 def test_a_failing_provider_is_logged_once_and_retried(caplog: pytest.LogCaptureFixture) -> None:
     providers = FailingProviders()
 

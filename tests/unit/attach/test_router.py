@@ -92,6 +92,32 @@ def test_a_matching_route_gets_the_named_groups_of_its_path() -> None:
     assert (status_of(sent), sent[1]["body"], handed_on) == (200, b"anna", [])
 
 
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+def test_what_the_server_cancels_at_its_stop_is_answered_without_a_trace(kind: str) -> None:
+    sent: list[Message] = []
+
+    async def wait(scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.Event().wait()
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def whole() -> None:
+        router = Router([Route(kind, re.compile("/wait"), wait)], DOOR, Otherwise())
+        scope = {"type": kind, "path": "/wait", "method": "GET", "query_string": b"", "headers": PASS}
+        task = asyncio.create_task(router(scope, receive, send))
+        await asyncio.sleep(0)
+        task.cancel()
+        await task
+
+    asyncio.run(whole())
+    assert status_of(sent) == 503
+    assert json.loads(sent[1]["body"])["code"] == "shutting_down"
+
+
 def test_everything_else_is_passed_on() -> None:
     assert call("/sessions")[1] == ["/sessions"]
 

@@ -261,23 +261,16 @@ def test_a_browser_that_dies_during_the_attempt_is_replaced() -> None:
 def test_a_profile_on_which_chrome_dies_is_set_aside_if_chrome_starts_on_a_new_one(
     state: SavedState | None, method: Method
 ) -> None:
-    world = World(answers=False, failures={"start": [DIED, DIED, None]})
+    world = World(answers=False, failures={"start": [DIED, None]})
     recovered = world.recover(Cause.BROWSER_GONE, state)
     assert (recovered.method, recovered.lost) == (method, ("profile",))
     assert recovered.set_aside is not None
     assert (world.profile, world.aside) == (NEW, OLD)
 
 
-def test_a_profile_on_which_chrome_dies_only_once_is_kept() -> None:
-    world = World(answers=False, failures={"start": [DIED, None]})
-    recovered = world.recover(Cause.BROWSER_GONE, SAVED)
-    assert (recovered.method, recovered.lost, recovered.set_aside) == (Method.RESTORED, (), None)
-    assert (world.profile, world.aside) == (OLD, None)
-
-
 @pytest.mark.parametrize(
     "failures",
-    [[UNAVAILABLE], [DIED, UNAVAILABLE], [DIED, DIED, UNAVAILABLE], [DIED, DIED, DIED]],
+    [[UNAVAILABLE], [DIED, UNAVAILABLE], [DIED, DIED]],
 )
 def test_a_profile_is_kept_if_no_browser_can_be_started(failures: list[Exception | None]) -> None:
     world = World(answers=False, failures={"start": failures})
@@ -287,7 +280,7 @@ def test_a_profile_is_kept_if_no_browser_can_be_started(failures: list[Exception
 
 
 def test_a_new_browser_is_ended_if_the_old_profile_cannot_be_set_aside() -> None:
-    world = World(answers=False, failures={"start": [DIED, DIED, None], "keep": [UNAVAILABLE]})
+    world = World(answers=False, failures={"start": [DIED, None], "keep": [UNAVAILABLE]})
     with pytest.raises(BrowserUnavailable):
         world.recover(Cause.BROWSER_GONE, SAVED)
     assert (world.profile, world.browsers) == (OLD, set())
