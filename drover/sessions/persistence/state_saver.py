@@ -107,14 +107,18 @@ class StateSaver:
         If there are fewer threads than sessions, those in use come first, then the longest unsaved.
         """
         now = time.monotonic()
-        for session in sorted(sessions, key=self._turn):
-            if session.state is SessionState.READY and session.running is not None:
-                seen = self._seen.get(session.birth, _NEVER_SAVED)
-                activity = activity_of(session.running.driver)
-                is_idle = activity is not None and seen.activity == activity
-                quiet = is_idle and now - seen.at < SLOW_INTERVAL_S
-                if not quiet or self._has_lost_its_network(session):
-                    self._begin(session, self._jobs.begin)
+        changed = [session for session in sessions if self._may_have_changed(session, now)]
+        for session in sorted(changed, key=self._turn):
+            self._begin(session, self._jobs.begin)
+
+    def _may_have_changed(self, session: Session, now: float) -> bool:
+        if session.state is not SessionState.READY or session.running is None:
+            return False
+        seen = self._seen.get(session.birth, _NEVER_SAVED)
+        if now - seen.at >= SLOW_INTERVAL_S:
+            return True
+        activity = activity_of(session.running.driver)
+        return activity is None or activity != seen.activity or self._has_lost_its_network(session)
 
     def _turn(self, session: Session) -> tuple[bool, float]:
         return not session.in_use, self._seen.get(session.birth, _NEVER_SAVED).at
