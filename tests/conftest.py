@@ -18,6 +18,8 @@ PREFIX: Final = "DROVER_"
 SWITCH: Final = "DROVER_TEST_SYSTEM_WIDE"
 SYSTEM_WIDE: Final = pytest.StashKey[bool]()
 SKIP: Final = f"ends processes system-wide: set {SWITCH}=1"
+EXHAUSTIVE: Final = pytest.StashKey[bool]()
+LEFT_OUT: Final = "exhaustive: run `python3 run.py test -m exhaustive`"
 # Most of the time the tests wait for a browser. More workers than this only wait for each other.
 WORKERS: Final = 3
 
@@ -31,8 +33,12 @@ settings.load_profile("quick")
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Use several workers for the whole suite, and none if tests or files were selected."""
-    picked_out = config.option.file_or_dir or config.option.lf or config.option.usepdb
-    return 0 if picked_out else WORKERS
+    return 0 if picked_out(config) or config.option.usepdb else WORKERS
+
+
+def picked_out(config: pytest.Config) -> bool:
+    """Return whether files, tests or the last failures were selected, instead of the whole suite."""
+    return bool(config.option.file_or_dir or config.option.lf)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config) -> GroupScheduling | None:
@@ -41,16 +47,21 @@ def pytest_xdist_make_scheduler(config: pytest.Config) -> GroupScheduling | None
 
 
 def pytest_configure_node(node: Worker) -> None:
-    """Pass on whether tests may end processes system-wide; workers do not inherit the environment."""
+    """Pass on which tests run; workers inherit neither the environment nor the selection."""
     node.workerinput[SWITCH] = node.config.stash[SYSTEM_WIDE]
+    node.workerinput["exhaustive"] = node.config.stash[EXHAUSTIVE]
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Remove every DROVER_ variable from the environment: a developer's settings must not affect a test."""
     config.stash[SYSTEM_WIDE] = worker_input(config).get(SWITCH, os.environ.get(SWITCH) == "1")
+    selected = bool(picked_out(config) or config.option.markexpr)
+    config.stash[EXHAUSTIVE] = worker_input(config).get("exhaustive", selected)
     for name in [name for name in os.environ if name.startswith(PREFIX)]:
         del os.environ[name]
     marker = f"system_wide: may end Chrome that the tests did not start; runs only with {SWITCH}=1"
+    config.addinivalue_line("markers", marker)
+    marker = "exhaustive: takes long, and shows in many cases what others show in a few; runs if selected"
     config.addinivalue_line("markers", marker)
 
 
@@ -60,11 +71,12 @@ def worker_input(config: pytest.Config) -> dict[str, Any]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip tests that may end other programs' processes, unless the switch is set."""
-    if not config.stash[SYSTEM_WIDE]:
-        for item in items:
-            if item.get_closest_marker("system_wide"):
-                item.add_marker(pytest.mark.skip(reason=SKIP))
+    """Skip tests that may end other programs' processes, and exhaustive ones, unless they are asked for."""
+    for item in items:
+        if item.get_closest_marker("system_wide") and not config.stash[SYSTEM_WIDE]:
+            item.add_marker(pytest.mark.skip(reason=SKIP))
+        elif item.get_closest_marker("exhaustive") and not config.stash[EXHAUSTIVE]:
+            item.add_marker(pytest.mark.skip(reason=LEFT_OUT))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -96,12 +108,13 @@ def group_of(item: pytest.Item) -> str | None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Write one line that says how many tests were skipped."""
-    skipped = [report for report in terminalreporter.getreports("skipped") if SKIP in str(report.longrepr)]
-    if skipped:
-        terminalreporter.write_line(
-            f"{len(skipped)} tests that end processes system-wide were skipped: set {SWITCH}=1"
-        )
+    """Write one line for each kind of tests that was left out: how many, and how to run them."""
+    skipped = [str(report.longrepr) for report in terminalreporter.getreports("skipped")]
+    for what, reason in (("end processes system-wide", SKIP), ("take long", LEFT_OUT)):
+        left_out = sum(reason in one for one in skipped)
+        if left_out:
+            advice = reason.partition(": ")[2]
+            terminalreporter.write_line(f"{left_out} tests that {what} were left out: {advice}")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -20,10 +20,13 @@ from tests.acceptance.service import Service, expect, expect_error, pids_of
 from tests.acceptance.test_selenium_files import archive
 from tests.machine import living, short_folder, wait_until
 
-pytestmark = pytest.mark.skipif(
-    sys.platform != "linux" or os.geteuid() != 0 or shutil.which("unshare") is None,
-    reason="only root on Linux can mount file systems and create namespaces",
-)
+pytestmark = [
+    pytest.mark.exhaustive,
+    pytest.mark.skipif(
+        sys.platform != "linux" or os.geteuid() != 0 or shutil.which("unshare") is None,
+        reason="only root on Linux can mount file systems and create namespaces",
+    ),
+]
 
 
 @pytest.fixture

@@ -159,6 +159,7 @@ def test_every_node_lists_all_sessions_and_nodes(trio: tuple[Service, Service, S
         expect(three.delete(f"/sessions/{session_id}"))
 
 
+@pytest.mark.exhaustive
 def test_a_full_node_hands_new_sessions_to_one_with_room(nodes: Nodes) -> None:
     small, large = nodes.start("small"), nodes.start("large")
     for number in range(3):
@@ -182,6 +183,7 @@ def test_a_session_of_a_dead_machine_is_restored_on_another_one(nodes: Nodes, pa
     assert_saved_state(found["session"], pages)
 
 
+@pytest.mark.exhaustive
 def test_a_machine_that_comes_back_ends_what_was_given_away(nodes: Nodes) -> None:
     back, heir = nodes.start("back"), nodes.start("keeper")
     given = back.create(key="moves")
@@ -199,6 +201,7 @@ def marked_browsers(node: Service) -> list[object]:
     return [process for process in marked(node.data_dir) if process.pid != node.process.pid]
 
 
+@pytest.mark.exhaustive
 def test_a_stopped_node_serves_nothing_when_it_goes_on(nodes: Nodes) -> None:
     frozen, heir = nodes.start("frozen"), nodes.start("thawed-heir")
     session = frozen.create(key="fenced")
@@ -224,6 +227,7 @@ def test_a_stopped_node_serves_nothing_when_it_goes_on(nodes: Nodes) -> None:
     assert expect(frozen.post("/sessions", json={"key": "fenced"}))["session_id"] == found["session_id"]
 
 
+@pytest.mark.exhaustive
 def test_a_node_without_the_database_serves_nothing_until_it_answers_again(
     nodes: Nodes, database: Postgres
 ) -> None:
@@ -249,6 +253,7 @@ def test_a_node_without_the_database_serves_nothing_until_it_answers_again(
     assert expect(one.get("/sessions/" + session["session_id"]))["session"]["recoveries"] == 0
 
 
+@pytest.mark.exhaustive
 def test_a_restart_of_the_database_ends_no_session(nodes: Nodes, database: Postgres) -> None:
     node = nodes.start("patient")
     session = node.create(key="survives")
@@ -264,6 +269,7 @@ def test_a_restart_of_the_database_ends_no_session(nodes: Nodes, database: Postg
     assert (found["session_id"], found["recoveries"]) == (session["session_id"], 0)
 
 
+@pytest.mark.exhaustive
 def test_a_drained_node_leaves_its_keyed_sessions_to_the_others(nodes: Nodes, pages: Pages) -> None:
     leaving, staying = nodes.start("leaving"), nodes.start("staying")
     session = leaving.create(key="upgrade")
@@ -274,6 +280,7 @@ def test_a_drained_node_leaves_its_keyed_sessions_to_the_others(nodes: Nodes, pa
     assert_saved_state(found["session"], pages)
 
 
+@pytest.mark.exhaustive
 def test_two_nodes_with_one_name_do_not_fight(nodes: Nodes, database: Postgres) -> None:
     first = nodes.start("twin")
     second = Service(short_folder(), database_url=database.url, node_name="twin")

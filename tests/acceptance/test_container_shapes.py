@@ -32,7 +32,10 @@ from tests.acceptance.foreign_programs import START_S, copied
 from tests.acceptance.service import APP, Service, expect
 from tests.machine import is_listening, living, marked, short_folder, wait_gone, wait_until
 
-pytestmark = pytest.mark.skipif(not can_have_containers(), reason="needs Linux, root, unshare and nsenter")
+pytestmark = [
+    pytest.mark.exhaustive,
+    pytest.mark.skipif(not can_have_containers(), reason="needs Linux, root, unshare and nsenter"),
+]
 
 TOOLS: Final = {"tini": "tini", "python": sys.executable, "bash": "bash", "supervisord": "supervisord"}
 """First processes that are tried here; bench/container_shapes.py tries all."""

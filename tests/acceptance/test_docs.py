@@ -58,6 +58,7 @@ def test_every_block_declares_whether_it_is_run(page: Path) -> None:
     assert set(blocks(page)) <= RUN | NOT_RUN
 
 
+@pytest.mark.exhaustive
 @pytest.mark.skipif(sys.platform == "win32", reason="the blocks are written for bash")
 @pytest.mark.parametrize(("shown", "language"), PROGRAMS)
 def test_the_blocks_of_a_page_work(

@@ -37,7 +37,10 @@ from tests.acceptance.service import (
 )
 from tests.machine import living, run_both, run_concurrently, wait_gone, wait_until
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills and stops with POSIX signals")
+pytestmark = [
+    pytest.mark.exhaustive,
+    pytest.mark.skipif(sys.platform == "win32", reason="kills and stops with POSIX signals"),
+]
 
 CLIENTS: Final = 20
 TIMEOUT_S: Final = 100.0

@@ -10,7 +10,7 @@ from tests.acceptance.fuzzing import SESSION_ID, STARTS_BROWSERS, Fuzzer
 from tests.acceptance.service import Service
 
 # Examples are generated for every operation of the document, which takes minutes on a busy machine.
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.exhaustive, pytest.mark.timeout(600)]
 EXAMPLES = 8
 ODD = 150
 

@@ -35,6 +35,7 @@ from tests.machine import PATIENCE, remove, run_concurrently, short_folder, wait
 
 MISSING: Final = "this system has no Selenium Grid" if sys.platform == "win32" else grids.missing()
 pytestmark = [
+    pytest.mark.exhaustive,
     pytest.mark.skipif(MISSING is not None, reason=str(MISSING)),
     # The programs of a Grid take a minute to start on a busy machine.
     pytest.mark.timeout(600),

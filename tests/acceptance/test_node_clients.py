@@ -25,7 +25,10 @@ INSTALL_S: Final = 100.0
 END_S: Final = 30.0
 DONE: Final = {"opened": "Desk", "uploaded": "hello, page", "clicked": "Clicked"}
 
-pytestmark = pytest.mark.skipif(not (NODE and NPM), reason="Node and npm are not installed")
+pytestmark = [
+    pytest.mark.exhaustive,
+    pytest.mark.skipif(not (NODE and NPM), reason="Node and npm are not installed"),
+]
 
 
 class Script:

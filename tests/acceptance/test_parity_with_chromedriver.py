@@ -14,6 +14,8 @@ import pytest
 from tests.acceptance.pages import Pages
 from tests.acceptance.remote_ends import Answer, RemoteEnd, both_remote_ends
 
+pytestmark = pytest.mark.exhaustive
+
 TABLE: Final = Path(__file__).parent / "data" / "w3c_commands.tsv"
 
 

@@ -46,6 +46,7 @@ def installed(folder: Path, version: str) -> Path:
     return target
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_script_for_an_earlier_selenium_outlives_its_chromedriver(
     service: Service, folder: Path, version: str
