@@ -12,6 +12,7 @@ import json
 import time
 from http import HTTPStatus
 from typing import Any, cast
+from urllib.parse import unquote
 
 import h11
 from uvicorn.config import Config
@@ -32,6 +33,7 @@ from drover.net.asgi import (
 )
 from drover.net.request_log import REQUEST_ID, RequestLog, log_answer, new_request_id
 from drover.server.connections import Admission, ConnectionTable, is_reserved
+from drover.server.plain_requests import PlainCycle, PlainRequest, read_plain
 
 HEAD_S = 20.0
 """Seconds that a client has for the head of a request, from the connection or from its first byte."""
@@ -56,6 +58,8 @@ class HttpProtocol(H11Protocol):
         self._table = table
         self._head_timer: asyncio.TimerHandle | None = None
         self._reserved_only = False
+        self._plain: PlainCycle | None = None
+        self._held = b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
         """Admit the connection, if need be in the place of another one."""
@@ -76,6 +80,27 @@ class HttpProtocol(H11Protocol):
         self._table.remove(self)
         self._stop_head_timer()
         super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Begin or continue a request; a plain one is read here, every other one by h11."""
+        if self._plain is not None:
+            data = self._plain.take(data)
+            if not self._plain.is_over:
+                self._hold(data)
+                return
+            self._end_plain()
+        if not data:
+            return
+        is_between_requests = (
+            self.conn.their_state is h11.IDLE
+            and self.conn.our_state is h11.IDLE
+            and not self.conn.trailing_data[0]
+        )
+        request = read_plain(data) if is_between_requests else None
+        if request is None:
+            super().data_received(data)
+        else:
+            self._begin_plain(request, data[request.head_bytes :])
 
     def handle_events(self) -> None:
         """Handle what has been received, and time a head that is not complete."""
@@ -98,12 +123,66 @@ class HttpProtocol(H11Protocol):
     def on_response_complete(self) -> None:
         """Keep the connection open for the next request."""
         super().on_response_complete()
-        if self.conn.their_state is h11.IDLE and not self.transport.is_closing():
+        if self.transport.is_closing():
+            return
+        if self._plain is not None:
+            if self._plain.is_over:
+                self._end_plain()
+                held, self._held = self._held, b""
+                self.data_received(held)
+        elif self.conn.their_state is h11.IDLE:
             self._table.idle(self)
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP/1.1, in JSON as every other refusal."""
         self._refuse(InvalidRequest(f"{msg} Send HTTP/1.1 with a valid head of at most 64 KiB."))
+
+    def _begin_plain(self, request: PlainRequest, rest: bytes) -> None:
+        self._unset_keepalive_if_required()
+        self._stop_head_timer()
+        self._table.busy(self)
+        self.scope = {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "http_version": "1.1",
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme or "http",
+            "method": request.method,
+            "root_path": "",
+            "path": unquote(request.path.decode("ascii")),
+            "raw_path": request.path,
+            "query_string": b"",
+            "headers": list(request.headers),
+            "state": self.app_state.copy(),
+        }
+        self.cycle = self._plain = PlainCycle(
+            request.length,
+            scope=self.scope,
+            conn=self.conn,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            on_response=self.on_response_complete,
+        )
+        self._hold(self._plain.take(rest))
+        task = self.loop.create_task(self._plain.run_asgi(self.app))
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
+
+    def _hold(self, data: bytes) -> None:
+        """Keep what a client has sent before it has the answer to its last request."""
+        if data:
+            self._held += data
+            self.flow.pause_reading()
+
+    def _end_plain(self) -> None:
+        self._plain = None
+        self._table.idle(self)
 
     def _refuse(self, error: InvalidRequest | Overloaded) -> None:
         host, port, *_ = self.client or ("unknown", 0)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import socket
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
 
-from drover.net.asgi import Receive, Scope, Send, read_body
+from drover.net.asgi import Receive, Response, Scope, Send, read_body, send_answer
 from drover.net.http_response import parse_head
 from drover.net.listening import bound
 from drover.server import connections, http_protocol, serve
@@ -38,11 +40,12 @@ class Server:
         self._clients = contextlib.ExitStack()
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await read_body(receive, 1024)
+        content = b"here"
+        if not scope["path"].endswith("/early"):
+            content = b"%d" % len(await read_body(receive, 1 << 20))
         if scope["path"] == "/slow":
             await asyncio.to_thread(self.release.wait, WAIT_S)
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")]})
-        await send({"type": "http.response.body", "body": b"here"})
+        await send_answer(send, Response(200, content))
 
     def connect(self) -> socket.socket:
         """Open a connection that sends nothing."""
@@ -144,3 +147,68 @@ def test_what_is_no_http_is_refused_in_json(server: Server) -> None:
     answer = receive(connection)
     assert b"400 Bad Request" in answer
     assert b'"code": "invalid_request"' in answer
+
+
+COMMAND = b"%b /wd/hub/session/a/url HTTP/1.1\r\nHost: localhost\r\n%b\r\n"
+LEFT_TO_H11 = b"X: \xe9\r\n"
+"""A header with a character beyond ASCII."""
+
+
+def without_date(answer: bytes) -> bytes:
+    return re.sub(rb"date: [^\r]*\r\n", b"", answer)
+
+
+@pytest.mark.parametrize(
+    ("method", "fields", "body"),
+    [
+        (b"GET", b"", b""),
+        (b"DELETE", b"Connection: keep-alive\r\n", b""),
+        (b"POST", b"Content-Length: 2\r\n", b"{}"),
+        (b"POST", b"Content-Length: 200000\r\n", b"x" * 200_000),
+    ],
+)
+def test_a_plain_request_gets_the_answer_that_h11_would_send(
+    server: Server, method: bytes, fields: bytes, body: bytes
+) -> None:
+    connection = server.connect()
+    answers = []
+    for more in (b"", LEFT_TO_H11, b""):
+        connection.sendall(COMMAND % (method, fields + more) + body)
+        answers.append(without_date(receive(connection)))
+    assert answers[0].endswith(b"\r\n\r\n%d" % len(body))
+    assert len(set(answers)) == 1
+
+
+def test_the_body_of_a_plain_request_may_come_in_parts(server: Server) -> None:
+    connection = server.connect()
+    for part in (COMMAND % (b"POST", b"Content-Length: 5\r\n"), b"a", b"bcd", b"e"):
+        connection.sendall(part)
+        time.sleep(0.02)
+    assert receive(connection).endswith(b"\r\n\r\n5")
+
+
+def test_requests_that_come_together_are_answered_in_their_order(server: Server) -> None:
+    connection = server.connect()
+    sent = [
+        COMMAND % (b"POST", b"%bContent-Length: %d\r\n" % (odd, size)) + b"x" * size
+        for size in range(8)
+        for odd in (b"", LEFT_TO_H11)
+    ]
+    connection.sendall(b"".join(sent))
+    content = b""
+    while content.count(b"HTTP/1.1 200 OK") < len(sent) or not content.endswith(b"\r\n\r\n7"):
+        received = connection.recv(65536)
+        assert received
+        content += received
+    assert [int(size) for size in re.findall(rb"\r\n\r\n(\d)", content)] == [n // 2 for n in range(16)]
+
+
+def test_the_rest_of_a_body_that_nothing_has_read_is_no_request(server: Server) -> None:
+    connection = server.connect()
+    smuggled = COMMAND % (b"GET", b"")
+    connection.sendall(
+        COMMAND.replace(b"url", b"early") % (b"POST", b"Content-Length: %d\r\n" % len(smuggled))
+    )
+    assert receive(connection).endswith(b"\r\n\r\nhere")
+    connection.sendall(smuggled + COMMAND % (b"POST", b"Content-Length: 3\r\n") + b"abc")
+    assert receive(connection).endswith(b"\r\n\r\n3")
