@@ -6,6 +6,7 @@ Both always send a `Content-Length` and never a chunked body (ChromeDriver and C
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 MAX_HEAD_BYTES = 64 * 1024
 
@@ -19,6 +20,8 @@ class Head:
     keep_alive: bool
 
 
+# The same commands get the same heads.
+@lru_cache(maxsize=64)
 def parse_head(head: bytes) -> Head:
     """Return the parsed head of a response; `head` includes the empty line at its end.
 

@@ -10,6 +10,10 @@ import asyncio
 import socket
 import struct
 import sys
+from collections.abc import Callable
+from typing import TypeVar
+
+SomeProtocol = TypeVar("SomeProtocol", bound=asyncio.Protocol)
 
 # SIO_TCP_INITIAL_RTO with TCP_INITIAL_RTO_PARAMETERS: the default time, and no second SYN (mstcpip.h).
 _INITIAL_RTO = 0x98000011
@@ -33,17 +37,20 @@ def connect(host: str, port: int, timeout: float) -> socket.socket:
     return connection
 
 
-async def open_streams(host: str, port: int, limit: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Return asyncio's streams over a new connection, made as in `connect`.
+async def open_transport(
+    host: str, port: int, protocol: Callable[[], SomeProtocol]
+) -> tuple[asyncio.Transport, SomeProtocol]:
+    """Return asyncio's transport over a new connection, made as in `connect`, with its protocol.
 
     Raises:
         OSError: As in `connect`.
     """
     connection = _socket_for(host)
+    loop = asyncio.get_running_loop()
     try:
         connection.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(connection, (host, port))
-        return await asyncio.open_connection(sock=connection, limit=limit)
+        await loop.sock_connect(connection, (host, port))
+        return await loop.create_connection(protocol, sock=connection)
     except BaseException:
         connection.close()
         raise
