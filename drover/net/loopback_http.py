@@ -15,6 +15,7 @@ import asyncio
 import socket
 import time
 from dataclasses import dataclass
+from typing import cast
 from urllib.parse import urlsplit
 
 from drover.net.http_response import MAX_HEAD_BYTES, Head, parse_head
@@ -172,8 +173,8 @@ class _Exchanges(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports are no instances of asyncio's.
+        self._transport = cast("asyncio.Transport", transport)
 
     def pause_writing(self) -> None:
         """Have a long request wait until ChromeDriver has read what was sent."""

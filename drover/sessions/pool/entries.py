@@ -106,8 +106,9 @@ class Entries:
         self._index(entry)
 
     def put(self, entry: Entry, session: Session) -> None:
-        """Replace the session of an entry by its next revision."""
-        before, after = entry.session, replace(session, revision=entry.session.revision + 1)
+        """Replace the session of an entry by its next revision, unless it is that already."""
+        before, revision = entry.session, entry.session.revision + 1
+        after = session if session.revision == revision else replace(session, revision=revision)
         entry.session = after
         if _is_found_otherwise(before, after) and self._by_id.get(after.session_id) is entry:
             self._unindex(entry, before)

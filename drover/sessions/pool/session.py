@@ -191,9 +191,20 @@ def used(session: Session) -> Session:
 
 
 def counted(session: Session, callers: int, commands: int) -> Session:
-    """Return a session with these numbers added to its callers and commands; a command counts as activity."""
-    held = replace(session, callers=session.callers + callers, commands=session.commands + commands)
-    return used(held) if commands else held
+    """Return the next revision of a session with these numbers added; a command counts as activity.
+
+    Every command does it twice, so it takes one copy.
+    """
+    now: dict[str, Any] = {}
+    if commands:
+        now = {"last_used": datetime.now(timezone.utc), "last_used_mono": time.monotonic()}
+    return replace(
+        session,
+        callers=session.callers + callers,
+        commands=session.commands + commands,
+        revision=session.revision + 1,
+        **now,
+    )
 
 
 def taken_by(warm: Session, wanted: Session) -> Session:
