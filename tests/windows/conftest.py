@@ -8,11 +8,9 @@ from typing import Final
 
 import pytest
 
-from tests.acceptance.conftest import pages
+from tests.acceptance.pages import Pages
 from tests.acceptance.service import Service, running_in
 from tests.machine import remove, short_folder
-
-__all__ = ["pages"]
 
 PLATFORMS: Final = Path(__file__).resolve().parents[2] / "docs" / "platforms.md"
 BEGIN: Final = "<!-- promises: written by `tests/windows/world test --record` -->\n"
@@ -20,6 +18,13 @@ END: Final = "<!-- promises: end -->\n"
 HEAD: Final = "| promise | Wine 10 |\n|---|---|\n"
 OUTCOMES: Final = pytest.StashKey[dict[str, str]]()
 WORDS: Final = {"skipped": "only on Windows itself"}
+
+
+@pytest.fixture(scope="session")
+def pages() -> Iterator[Pages]:
+    """Serve the pages; the fixtures of the acceptance tests need Playwright, which is not for Wine."""
+    with Pages() as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
