@@ -26,7 +26,7 @@ def activity_of(identity: ProcessIdentity) -> int | None:
 
 
 def _times_scheduled(pid: int) -> int | None:
-    """Return the third number of `schedstat` (proc(5)); it takes 3 us, through a `Path` 12, and psutil 100."""
+    """Return the third number of `schedstat` (proc(5)); it takes 3 us, a `Path` 12, psutil 100."""
     try:
         descriptor = os.open(f"/proc/{pid}/schedstat", os.O_RDONLY)
     except OSError:
