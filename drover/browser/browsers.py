@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+import shutil
 import time
+from collections.abc import Callable
 from datetime import datetime, timezone
+from pathlib import Path
 
-from drover.browser import driver_client, health
-from drover.browser.browser_starter import BrowserStarter
+from drover.browser import driver_client, extensions, health, profile_limit
+from drover.browser.background_tab import visit
 from drover.browser.capabilities.policy import CheckedCapabilities
+from drover.browser.capabilities.tables import Ignored
 from drover.browser.devtools import DevTools
 from drover.browser.devtools_connection import DevToolsFailed
 from drover.browser.driver_processes import StillWanted
 from drover.browser.health import Health, HealthReadings, Silence
-from drover.browser.launcher import Launcher
+from drover.browser.launcher import ChromeFailed, Launcher
 from drover.browser.page_targets import NO_SIGNALS, BrowserSignals
 from drover.browser.recovery import Recovered, Recoverer, RecoveryContext
 from drover.browser.running_browser import RunningBrowser
-from drover.browser.saved_state import Into, Restored, SavedState
+from drover.browser.saved_state import Into, Restored, SavedState, capture, restore_cookies
 from drover.browser.screenshot import capture_front_page
 from drover.core.deadline import Deadline
-from drover.core.errors import BrowserUnavailable
-from drover.storage.session_folders import SessionFolder
+from drover.core.errors import BrowserUnavailable, DroverError, SessionNotCreated
+from drover.storage.session_folders import SessionFolder, SessionFolders
 
 FIRST_PAGE_S = 30.0
+PAGES_S = 2.0
+CONTROL_S = 20.0
+"""Seconds that a start with default capabilities may take, to be worth trying before the deadline."""
+RECENT_S = 10.0
+"""Seconds for which a start with default capabilities proves that another one would work."""
+DEFAULT = CheckedCapabilities({})
 
 
 class Browsers:
@@ -30,7 +40,7 @@ class Browsers:
 
     Args:
         launcher: Starts and stops browsers.
-        starter: Starts the browsers of new sessions.
+        folders: The sessions' folders.
         recoverer: Recovers dead ones.
         devtools: The DevTools connections.
         probe_timeout: Seconds that one health probe waits.
@@ -39,13 +49,13 @@ class Browsers:
     def __init__(
         self,
         launcher: Launcher,
-        starter: BrowserStarter,
+        folders: SessionFolders,
         recoverer: Recoverer,
         devtools: DevTools,
         probe_timeout: float,
     ) -> None:
         self._launcher = launcher
-        self._starter = starter
+        self._folders = folders
         self._recoverer = recoverer
         self._devtools = devtools
         self._probe_timeout = probe_timeout
@@ -54,6 +64,25 @@ class Browsers:
     def unavailable(self) -> str | None:
         """Why no browser can be started; None if nothing is known against it."""
         return self._launcher.unavailable
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether the last start has failed, so that only another one can tell if browsers start."""
+        return self._launcher.unavailable is not None or self._launcher.doubtful
+
+    def obstacle(self) -> str | None:
+        """Return what prevents a start, which is then `unavailable`; None if nothing is known.
+
+        Takes minutes if Chrome has to be downloaded first.
+        """
+        try:
+            obstacle = self._launcher.obstacle()
+        except DroverError as error:
+            obstacle = error.message
+        # A client's start may have succeeded in the meantime.
+        if obstacle is not None and self.is_doubtful:
+            self._launcher.unavailable = obstacle
+        return obstacle
 
     def start(
         self,
@@ -65,15 +94,37 @@ class Browsers:
         low_priority: bool = False,
         on_kept_profile: bool = False,
     ) -> tuple[RunningBrowser, CheckedCapabilities]:
-        """Start a new session's browser; see `BrowserStarter.start`."""
-        return self._starter.start(
-            folder,
-            checked,
-            deadline,
-            wanted,
-            low_priority=low_priority,
-            on_kept_profile=on_kept_profile,
-        )
+        """Start a new session's browser, with its extensions.
+
+        Args:
+            folder: The session's folder.
+            checked: The capabilities that its client requested.
+            deadline: Until when to wait.
+            wanted: Returns whether the session is still wanted.
+            low_priority: Let other starts begin first.
+            on_kept_profile: The profile is not empty, so it may be what Chrome refuses: do not find out
+                whether the capabilities are.
+
+        Returns:
+            The browser, and the capabilities with everything named that was set aside. Their extensions are
+            in the session's folder, from where every later browser of the session loads them.
+
+        Raises:
+            SessionNotCreated: Chrome starts with default capabilities, but not with these.
+            BrowserUnavailable: No browser can be started, or nobody could tell in time.
+            SessionLost: The session is no longer wanted.
+        """
+        extensions.unpack(checked.extensions, folder.extensions)
+        try:
+            running = self._launcher.start(folder, checked, deadline, wanted, low_priority=low_priority)
+        except ChromeFailed as error:
+            if on_kept_profile or checked.is_default or not self._starts_by_default(folder, deadline, wanted):
+                raise
+            raise SessionNotCreated(
+                "Chrome starts with default capabilities, but not with these "
+                f"({error.cause.rstrip('.')}). Change them."
+            ) from error
+        return running, checked.also_ignoring(self._not_loaded(running, checked))
 
     def chrome_version(self, deadline: Deadline) -> str:
         """Return the version of Chrome that a start would use; see `Launcher.chrome_version`."""
@@ -128,6 +179,14 @@ class Browsers:
         """Return the signals received from a browser so far, without any I/O."""
         return self._devtools.seen(running)
 
+    def has_page(self, running: RunningBrowser, target_id: str) -> bool:
+        """Return whether a browser has a page with this id, as far as it is known without any I/O."""
+        return self._devtools.has_page(running, target_id)
+
+    def cancelled_downloads(self, running: RunningBrowser) -> int:
+        """Return how many downloads of a browser were cancelled at the limit, without any I/O."""
+        return self._devtools.cancelled_downloads(running)
+
     def connect(self, running: RunningBrowser) -> None:
         """Open the DevTools connection to a browser.
 
@@ -156,6 +215,41 @@ class Browsers:
         """Restore the state that was kept for a key into a new browser; return what it has received."""
         return self._recoverer.restore_state(running, kept, into)
 
+    def save(self, running: RunningBrowser, before: SavedState) -> SavedState | None:
+        """Return the state of a browser, given the one saved before; None if it is closing or gone.
+
+        Raises:
+            DevToolsFailed: It does not answer.
+        """
+        pages = [(page.target_id, page.url) for page in health.pages(running, PAGES_S)]
+        return capture(self._devtools.of(running), pages, before) if pages else None
+
+    def restore_cookies(self, running: RunningBrowser, state: SavedState) -> None:
+        """Set the cookies of a saved state in a browser that has lost its own.
+
+        Raises:
+            DevToolsFailed: It does not answer.
+        """
+        restore_cookies(self._devtools.of(running), state)
+
+    def visit(self, running: RunningBrowser, url: str, seconds: float) -> None:
+        """Load a page in a tab in the background, which is closed again within so many seconds.
+
+        Raises:
+            DevToolsFailed: The page could not be loaded in time.
+        """
+        visit(self._devtools.of(running), url, seconds)
+
+    def shrink_profile(
+        self, running: RunningBrowser, profile: Path, is_small_enough: Callable[[], bool]
+    ) -> tuple[str, ...]:
+        """Make a browser's profile smaller; return what was removed. See `profile_limit.shrink`.
+
+        Raises:
+            DevToolsFailed: The browser does not answer.
+        """
+        return profile_limit.shrink(self._devtools.of(running), profile, is_small_enough)
+
     def screenshot(self, running: RunningBrowser, deadline: Deadline) -> bytes:
         """Return the page in front as PNG.
 
@@ -179,3 +273,27 @@ class Browsers:
     def forget(self, running: RunningBrowser) -> None:
         """Close the DevTools connection to a browser that has ended."""
         self._devtools.forget(running.browser_guid)
+
+    def _starts_by_default(self, folder: SessionFolder, deadline: Deadline, wanted: StillWanted) -> bool:
+        """Return whether a browser with default capabilities starts, at this moment and in this folder."""
+        if self._launcher.worked_within(RECENT_S):
+            return True
+        if deadline.remaining() < CONTROL_S:
+            return False
+        shutil.rmtree(folder.extensions, ignore_errors=True)
+        try:
+            self._folders.reset(folder)
+            running = self._launcher.start(folder, DEFAULT, deadline, wanted)
+        except BrowserUnavailable:
+            return False
+        self._launcher.stop(folder, running)
+        return True
+
+    def _not_loaded(self, running: RunningBrowser, checked: CheckedCapabilities) -> list[Ignored]:
+        if not checked.extensions:
+            return []
+        try:
+            connection = self._devtools.of(running)
+        except DevToolsFailed as error:
+            raise BrowserUnavailable(f"Chrome started, but does not respond ({error}). Retry.") from error
+        return extensions.not_loaded(connection, extensions.expected(checked.extensions))

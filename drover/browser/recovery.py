@@ -110,6 +110,11 @@ class Recovered:
     driver_state: DriverState = NO_DRIVER_STATE
 
 
+@dataclass(frozen=True, slots=True)
+class BrowserUnused:
+    """The permission to end a browser that lives: nobody uses it."""
+
+
 class Recoverer:
     """Recovers sessions.
 
@@ -169,7 +174,8 @@ class Recoverer:
             CleanupIncomplete: The processes of the session could not be ended.
             SessionLost: The session is no longer wanted.
         """
-        return self._replace(context, BrowserGone("It is recycled"), deadline, wanted)
+        log_step("the browser is unused: exchanging it for a new one")
+        return self._replace(context, BrowserUnused(), deadline, wanted)
 
     def accept(self, context: RecoveryContext) -> None:
         """Take note that the result of a recovery was published, with what it has cost."""
@@ -216,10 +222,15 @@ class Recoverer:
         )
 
     def _replace(
-        self, context: RecoveryContext, gone: BrowserGone, deadline: Deadline, wanted: StillWanted
+        self,
+        context: RecoveryContext,
+        gone: BrowserGone | BrowserUnused,
+        deadline: Deadline,
+        wanted: StillWanted,
     ) -> Recovered:
-        """Start a new browser for one that is proven to be gone, and restore what was saved of it."""
-        log_step("the browser is gone (%s): starting another one", gone.reason)
+        """Start a new browser for one that is gone or unused, and restore what was saved of it."""
+        if isinstance(gone, BrowserGone):
+            log_step("the browser is gone (%s): starting another one", gone.reason)
         self._end_remains(context, gone)
         self._await_memory(deadline, wanted)
         had_profile = self._profiles.prepare(context.folder)
@@ -237,8 +248,8 @@ class Recoverer:
         state, not_set = of_new_browser(context.driver_state)
         return Recovered(running, method, (*lost, *not_set), set_aside, restored, state)
 
-    def _end_remains(self, context: RecoveryContext, _: BrowserGone) -> None:
-        """End what is left of the processes of a browser that is proven to be gone."""
+    def _end_remains(self, context: RecoveryContext, _: BrowserGone | BrowserUnused) -> None:
+        """End what is left of the processes of a browser that is proven to be gone, or is unused."""
         self._launcher.stop(context.folder, context.running)
         if context.running is not None:
             self._devtools.forget(context.running.browser_guid)

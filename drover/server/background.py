@@ -131,10 +131,10 @@ def _memory_tasks(settings: Settings, sessions: SessionParts, jobs: Jobs, emit: 
 def _browser_tasks(
     settings: Settings, browsing: BrowserParts, sessions: SessionParts, jobs: Jobs, emit: Emit
 ) -> Iterator[Task]:
-    registry, devtools = sessions.registry, browsing.devtools
+    registry, browsers = sessions.registry, browsing.browsers
     limits = Limits(settings.max_downloads_mb, settings.max_profile_mb)
-    disk_limits = DiskLimits(registry, devtools, jobs, emit, settings.data_dir, limits)
-    keep_alive = KeepAliveVisitor(registry, devtools, jobs, emit)
+    disk_limits = DiskLimits(registry, browsers, jobs, emit, settings.data_dir, limits)
+    keep_alive = KeepAliveVisitor(registry, browsers, jobs, emit)
     yield Task("disk limits", DISK_TICK_S, disk_limits.tick)
     yield Task("keep-alive", SAVE_TICK_S, _when_serving(sessions, keep_alive.tick))
     save = _when_serving(sessions, lambda: sessions.state_saver.tick(registry.sessions()))
@@ -146,7 +146,7 @@ def _session_tasks(
     settings: Settings, storage: StorageParts, browsing: BrowserParts, sessions: SessionParts, jobs: Jobs
 ) -> Iterator[Task]:
     registry, worker, folders = sessions.registry, sessions.worker, storage.folders
-    start_probe = StartProbe(registry, browsing.launcher, worker, folders, jobs)
+    start_probe = StartProbe(registry, browsing.browsers, worker, folders, jobs)
     yield Task("idle sessions", IDLE_TICK_S, _when_serving(sessions, sessions.closer.close_idle))
     yield Task("drain", IDLE_TICK_S, sessions.drain.tick)
     yield Task("leases", LEASE_TICK_S, sessions.manager.expire_leases)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import partial
 
 from drover.browser.binaries import matching, resolve
-from drover.browser.browser_starter import BrowserStarter
 from drover.browser.browsers import Browsers
 from drover.browser.devtools import DevTools
 from drover.browser.installed import InstalledBrowser
@@ -46,7 +45,6 @@ def browser_parts(settings: Settings, storage: StorageParts, registry: SessionRe
         chrome_args=(*sparing, *settings.chrome_args),
     )
     devtools = DevTools(settings.max_downloads_mb)
-    starter = BrowserStarter(launcher, devtools, storage.folders)
     recoverer = Recoverer(
         launcher,
         Reattacher(launcher, devtools),
@@ -55,5 +53,5 @@ def browser_parts(settings: Settings, storage: StorageParts, registry: SessionRe
         partial(examine, timeout=settings.health_timeout),
         partial(wait_for_memory, registry, settings.queue_timeout),
     )
-    browsers = Browsers(launcher, starter, recoverer, devtools, settings.health_timeout)
+    browsers = Browsers(launcher, storage.folders, recoverer, devtools, settings.health_timeout)
     return BrowserParts(browsers, launcher, devtools)

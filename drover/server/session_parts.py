@@ -78,7 +78,7 @@ def session_parts(
         adopt_grace=settings.adopt_grace,
         owned_only=settings.cleanup_scope == "owned",
     )
-    state_saver = StateSaver(browsing.devtools, repository.save_state, jobs)
+    state_saver = StateSaver(browsers, repository.save_state, jobs)
     steps = SessionSteps(registry, browsers, storage.folders, state_saver, emit)
     kept = KeptLogins(registry, repository, state_saver, storage.folders.kept)
     close_work = CloseWork(registry, browsers, kept, steps, emit)
@@ -114,7 +114,7 @@ def session_parts(
         Drain(registry, worker, emit, timeout_s=settings.drain_timeout),
         Shutdown(registry, closer, browsers, state_saver, repository, kept),
         emergency,
-        DriverAccess(registry, browsing.devtools, worker.evict),
+        DriverAccess(registry, browsers, worker.evict),
         browsing.devtools,
         kept,
         storage.history,

@@ -15,7 +15,7 @@ from typing import TypeVar
 import psutil
 import pytest
 
-from drover.browser.browser_starter import DEFAULT
+from drover.browser.browsers import DEFAULT
 from drover.browser.capabilities.policy import CheckedCapabilities
 from drover.browser.devtools_connection import DevToolsFailed
 from drover.browser.dialogs import DialogAnswers

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from drover.browser import launcher
-from drover.browser.browser_starter import DEFAULT
+from drover.browser.browsers import DEFAULT
 from drover.core.backoff import Backoff
 from drover.core.deadline import Deadline
 from drover.sessions.background import keep_alive, memory_meter, start_probe

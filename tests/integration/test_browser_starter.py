@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from drover.browser import browser_starter, launcher
+from drover.browser import browsers, launcher
 from drover.browser.capabilities.policy import CheckedCapabilities
 from drover.browser.capabilities.tables import Ignored
 from drover.core.backoff import Backoff
@@ -95,7 +95,7 @@ def test_a_default_start_a_moment_ago_is_proof_enough(harness: ServiceHarness) -
 def test_without_time_to_find_out_a_start_probe_does_it_later(
     harness: ServiceHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(browser_starter, "CONTROL_S", 10_000.0)
+    monkeypatch.setattr(browsers, "CONTROL_S", 10_000.0)
     harness.set_fault(Fault.REFUSES_CAPABILITIES)
     with pytest.raises(BrowserUnavailable):
         harness.acquire(capabilities=SPECIAL)

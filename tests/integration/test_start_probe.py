@@ -10,6 +10,7 @@ from typing import cast
 import pytest
 
 from drover.browser import launcher
+from drover.browser.browsers import Browsers
 from drover.browser.launcher import Launcher
 from drover.core.backoff import Backoff
 from drover.core.errors import BrowserUnavailable
@@ -81,11 +82,10 @@ def test_no_start_is_attempted_while_there_is_an_obstacle(
     wait_until(lambda: harness.manager.unavailable is None, "a start probe has succeeded")
 
 
-class HealthyLauncher:
-    """A launcher whose last start worked, and whose obstacle must not be read."""
+class HealthyBrowsers:
+    """Browsers whose last start worked, and whose obstacle must not be read."""
 
-    unavailable = None
-    doubtful = False
+    is_doubtful = False
 
     def obstacle(self) -> str:
         raise AssertionError("a healthy service looked for an obstacle")
@@ -98,7 +98,7 @@ def test_a_healthy_service_attempts_no_start(
     registry = harness.registry
     well = StartProbe(
         registry,
-        cast("Launcher", HealthyLauncher()),
+        cast("Browsers", HealthyBrowsers()),
         cast("SessionWorker", None),
         SessionFolders(harness.data_dir),
         cast("Jobs", None),

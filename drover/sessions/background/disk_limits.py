@@ -8,8 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from drover.browser import profile_limit
-from drover.browser.devtools import DevTools
+from drover.browser.browsers import Browsers
 from drover.browser.devtools_connection import DevToolsFailed
 from drover.browser.downloads import MIB
 from drover.core import events
@@ -43,7 +42,7 @@ class DiskLimits:
 
     Args:
         registry: The list of sessions.
-        devtools: The DevTools connections.
+        browsers: Makes their profiles smaller, and knows the downloads that were cancelled.
         jobs: Run the measurements.
         emit: Receives an event for each limit that was reached.
         data_dir: The folder whose disk is watched.
@@ -53,14 +52,14 @@ class DiskLimits:
     def __init__(
         self,
         registry: SessionRegistry,
-        devtools: DevTools,
+        browsers: Browsers,
         jobs: Jobs,
         emit: events.Emit,
         data_dir: Path,
         limits: Limits,
     ) -> None:
         self._registry = registry
-        self._devtools = devtools
+        self._browsers = browsers
         self._jobs = jobs
         self._emit = emit
         self._data_dir = data_dir
@@ -88,7 +87,7 @@ class DiskLimits:
         before, self._cancelled = self._cancelled, {}
         for session in sessions:
             assert session.running is not None
-            count = self._devtools.cancelled_downloads(session.running)
+            count = self._browsers.cancelled_downloads(session.running)
             self._cancelled[session.running.browser_guid] = count
             if count > before.get(session.running.browser_guid, 0):
                 self._report(
@@ -115,8 +114,8 @@ class DiskLimits:
         if size <= limit or session.running is None:
             return
         try:
-            removed = profile_limit.shrink(
-                self._devtools.of(session.running), profile, lambda: disk_usage(profile) <= limit
+            removed = self._browsers.shrink_profile(
+                session.running, profile, lambda: disk_usage(profile) <= limit
             )
         except DevToolsFailed as error:
             removed = (f"nothing ({error})",)

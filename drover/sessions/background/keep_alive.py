@@ -6,8 +6,7 @@ import time
 from dataclasses import replace
 from functools import partial
 
-from drover.browser.background_tab import visit
-from drover.browser.devtools import DevTools
+from drover.browser.browsers import Browsers
 from drover.browser.devtools_connection import DevToolsFailed
 from drover.core import events
 from drover.core.errors import SessionNotFound
@@ -24,14 +23,14 @@ class KeepAliveVisitor:
 
     Args:
         registry: The list of sessions.
-        devtools: The DevTools connections to their browsers.
+        browsers: Visits pages in their browsers.
         jobs: Run the visits.
         emit: Receives events.
     """
 
-    def __init__(self, registry: SessionRegistry, devtools: DevTools, jobs: Jobs, emit: Emit) -> None:
+    def __init__(self, registry: SessionRegistry, browsers: Browsers, jobs: Jobs, emit: Emit) -> None:
         self._registry = registry
-        self._devtools = devtools
+        self._browsers = browsers
         self._jobs = jobs
         self._emit = emit
 
@@ -58,7 +57,7 @@ class KeepAliveVisitor:
         if session.running is None or session.keep_alive is None or not self._registry.is_current(session):
             return
         try:
-            visit(self._devtools.of(session.running), session.keep_alive.url, VISIT_S)
+            self._browsers.visit(session.running, session.keep_alive.url, VISIT_S)
         except DevToolsFailed as error:
             # If the session was closed or recovered in the meantime, its tab is expected to be gone.
             if self._registry.is_current(session):

@@ -13,9 +13,8 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
-from drover.browser.launcher import Launcher
+from drover.browser.browsers import Browsers
 from drover.core.backoff import NO_FAILURES, Backoff
-from drover.core.errors import DroverError
 from drover.core.jobs import Job, JobKind, Jobs
 from drover.sessions.lifecycle.close_reason import CloseReason
 from drover.sessions.lifecycle.session_worker import SessionWorker
@@ -35,7 +34,7 @@ class StartProbe:
 
     Args:
         registry: The list of sessions, in which a probe takes a place.
-        launcher: Knows the result of the last start.
+        browsers: Know the result of the last start.
         worker: Starts and closes the probe's browser.
         folders: Chooses its folder.
         jobs: Run the probe.
@@ -44,13 +43,13 @@ class StartProbe:
     def __init__(
         self,
         registry: SessionRegistry,
-        launcher: Launcher,
+        browsers: Browsers,
         worker: SessionWorker,
         folders: SessionFolders,
         jobs: Jobs,
     ) -> None:
         self._registry = registry
-        self._launcher = launcher
+        self._browsers = browsers
         self._worker = worker
         self._make = partial(new_warm_session, folders, 0.0)
         self._jobs = jobs
@@ -59,7 +58,7 @@ class StartProbe:
     def begin(self) -> None:
         """Begin a probe in the background if one is due: after 30 s, then at growing intervals."""
         now = time.monotonic()
-        if self._launcher.unavailable is None and not self._launcher.doubtful:
+        if not self._browsers.is_doubtful:
             self._failures = NO_FAILURES
         elif self._failures == NO_FAILURES:
             # A client's start has failed.
@@ -69,15 +68,7 @@ class StartProbe:
             self._jobs.begin(Job(JobKind.START_PROBE), self._probe)
 
     def _probe(self) -> None:
-        try:
-            obstacle = self._launcher.obstacle()
-        except DroverError as error:
-            obstacle = error.message
-        if self._launcher.unavailable is None and not self._launcher.doubtful:
-            # A client's start has succeeded in the meantime.
-            return
-        if obstacle is not None:
-            self._launcher.unavailable = obstacle
+        if self._browsers.obstacle() is not None or not self._browsers.is_doubtful:
             return
         reserved = self._registry.reserve_warm(self._make, self._registry.warm_count() + 1)
         if reserved is not None:

@@ -18,10 +18,9 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from functools import partial
 
-from drover.browser import health
-from drover.browser.devtools import DevTools
-from drover.browser.devtools_connection import Connection, DevToolsFailed
-from drover.browser.saved_state import SavedState, capture, restore_cookies
+from drover.browser.browsers import Browsers
+from drover.browser.devtools_connection import DevToolsFailed
+from drover.browser.saved_state import SavedState
 from drover.core.jobs import Job, JobKind, Jobs
 from drover.processes.activity import activity_of
 from drover.processes.helpers import network_process
@@ -29,7 +28,6 @@ from drover.processes.table import Liveness, ProcessIdentity, liveness
 from drover.sessions.pool.session import Session, SessionState
 
 SLOW_INTERVAL_S = 15.0
-PAGES_S = 2.0
 LAST_SAVE_S = 2.0
 
 Persist = Callable[[Session, SavedState], None]
@@ -65,13 +63,13 @@ class StateSaver:
     """Saves the states of sessions in parallel.
 
     Args:
-        devtools: The DevTools connections.
+        browsers: Reads and sets the states.
         persist: Called with a session and its new state whenever the state has changed.
         jobs: Run the saves.
     """
 
-    def __init__(self, devtools: DevTools, persist: Persist, jobs: Jobs) -> None:
-        self._devtools = devtools
+    def __init__(self, browsers: Browsers, persist: Persist, jobs: Jobs) -> None:
+        self._browsers = browsers
         self._persist = persist
         self._jobs = jobs
         self._lock = threading.Lock()
@@ -145,18 +143,13 @@ class StateSaver:
                 return
             self._seen[session.birth] = seen
         before = self.state_of(session)
-        pages = [(page.target_id, page.url) for page in health.pages(session.running, PAGES_S)]
-        if not pages:
-            # The browser is closing or gone: keep the state saved before.
-            return
         try:
-            connection = self._devtools.of(session.running)
-            network = self._network(session, connection, before)
-            state = capture(connection, pages, before or SavedState())
+            network = self._network(session, before)
+            state = self._browsers.save(session.running, before or SavedState())
         except DevToolsFailed:
             # The health check handles a browser that does not answer; keep the state saved before.
             return
-        if state == before or (network is not None and network.is_gone):
+        if state is None or state == before or (network is not None and network.is_gone):
             return
         with self._lock:
             if session.birth not in self._seen:
@@ -168,9 +161,7 @@ class StateSaver:
         known = self._networks.get(session.birth)
         return known is not None and known.is_gone
 
-    def _network(
-        self, session: Session, connection: Connection, before: SavedState | None
-    ) -> _Network | None:
+    def _network(self, session: Session, before: SavedState | None) -> _Network | None:
         """Return the process that holds the cookies; if it has replaced a dead one, restore them first."""
         assert session.running is not None
         known, guid = self._networks.get(session.birth), session.running.browser_guid
@@ -178,7 +169,7 @@ class StateSaver:
             if not known.is_gone:
                 return known
             if before is not None:
-                restore_cookies(connection, before)
+                self._browsers.restore_cookies(session.running, before)
         process = network_process(session.running.browser)
         if process is None:
             return None

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
-from drover.browser.devtools import DevTools
+from drover.browser.browsers import Browsers
 from drover.browser.driver_state import DriverState
 from drover.core.backoff import NO_FAILURES
 from drover.core.errors import SessionNotFound
@@ -22,13 +22,13 @@ class DriverAccess:
 
     Args:
         registry: The list of sessions.
-        devtools: The DevTools connections, for the signals that they have received.
+        browsers: Know what was received from the browsers.
         evict: Closes the sessions that must make room; called when a session is no longer in use.
     """
 
-    def __init__(self, registry: SessionRegistry, devtools: DevTools, evict: Callable[[], object]) -> None:
+    def __init__(self, registry: SessionRegistry, browsers: Browsers, evict: Callable[[], object]) -> None:
         self._registry = registry
-        self._devtools = devtools
+        self._browsers = browsers
         self._evict = evict
 
     def session(self, session_id: str) -> Session:
@@ -69,7 +69,7 @@ class DriverAccess:
             SessionNotFound: There is none.
         """
         for session in self._registry.sessions():
-            if session.running is not None and self._devtools.has_page(session.running, target_id):
+            if session.running is not None and self._browsers.has_page(session.running, target_id):
                 return session
         raise SessionNotFound("No session has a page with this id; GET /sessions/{id}/json/list returns them")
 
@@ -92,7 +92,7 @@ class DriverAccess:
         running = session.running
         if running is None or session.state is not SessionState.READY:
             return False
-        seen = self._devtools.seen(running)
+        seen = self._browsers.seen(running)
         return (
             not seen.crashed_pages
             and not seen.no_page_left

@@ -216,10 +216,12 @@ def test_a_session_without_a_browser_gets_one() -> None:
     assert world.steps == ["stop", "prepare", "start"]
 
 
-def test_a_browser_that_is_recycled_is_replaced_although_it_lives() -> None:
+def test_a_browser_that_is_recycled_is_replaced_although_it_lives(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG", "drover")
     world = World()
     recycled = world.recoverer().recycle(context(Cause.RECYCLED, SAVED), Deadline(60), lambda: True)
     assert (recycled.method, recycled.lost) == (Method.RESTORED, ())
+    assert not [line for line in caplog.messages if "gone" in line]
     assert world.steps == ["stop", "prepare", "start", "restore"]
     assert world.profile == OLD
 

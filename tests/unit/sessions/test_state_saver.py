@@ -12,10 +12,8 @@ from typing import cast
 
 import pytest
 
-from drover.browser import health
-from drover.browser.devtools import DevTools
+from drover.browser.browsers import Browsers
 from drover.browser.devtools_connection import DevToolsFailed
-from drover.browser.health import Page
 from drover.browser.running_browser import RunningBrowser
 from drover.browser.saved_state import SavedState
 from drover.core.events import JobFailed, KeepAliveFailed
@@ -34,28 +32,25 @@ TIMEOUT_S = 10.0
 OLD, NEW = SavedState("https://old.example/"), SavedState("https://new.example/")
 
 
-class Browsers:
-    """Fake DevTools, ChromeDriver activity and pages in one; a capture blocks until it is released."""
+class FakeBrowsers:
+    """Browsers and the activity of their ChromeDrivers; a save or visit blocks until it is released."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.activity: int | None = 1
         self.captures = 0
         self.state = OLD
         self.error: Exception | None = None
-        self.pages: tuple[Page, ...] = (Page("P1", "https://old.example/"),)
+        self.is_closing = False
         self.go_on = threading.Event()
         self.go_on.set()
         self.begun = threading.Semaphore(0)
         self.visits: list[str] = []
         monkeypatch.setattr(state_saver, "activity_of", lambda _: self.activity)
-        monkeypatch.setattr(health, "pages", lambda *_: self.pages)
-        monkeypatch.setattr(state_saver, "capture", lambda *_: self._capture())
-        monkeypatch.setattr(keep_alive, "visit", lambda _, url, __: self._visit(url))
 
-    def of(self, _: RunningBrowser) -> None:
-        return None
+    def save(self, _: RunningBrowser, __: SavedState) -> SavedState | None:
+        return None if self.is_closing else self._capture()
 
-    def _visit(self, url: str) -> None:
+    def visit(self, _: RunningBrowser, url: str, __: float) -> None:
         self.visits.append(url)
         self._capture()
 
@@ -69,13 +64,13 @@ class Browsers:
         return state
 
     @property
-    def devtools(self) -> DevTools:
-        return cast("DevTools", self)
+    def facade(self) -> Browsers:
+        return cast("Browsers", self)
 
 
 @pytest.fixture
-def browsers(monkeypatch: pytest.MonkeyPatch) -> Browsers:
-    return Browsers(monkeypatch)
+def browsers(monkeypatch: pytest.MonkeyPatch) -> FakeBrowsers:
+    return FakeBrowsers(monkeypatch)
 
 
 @pytest.fixture
@@ -89,7 +84,7 @@ def recorder() -> EventRecorder:
 
 
 @pytest.fixture
-def jobs(browsers: Browsers, recorder: EventRecorder) -> Iterator[Jobs]:
+def jobs(browsers: FakeBrowsers, recorder: EventRecorder) -> Iterator[Jobs]:
     jobs = Jobs(
         {JobKind.SAVE: ThreadPool("save", 4), JobKind.KEEP_ALIVE: ThreadPool("keep-alive", 2)}, recorder
     )
@@ -99,8 +94,8 @@ def jobs(browsers: Browsers, recorder: EventRecorder) -> Iterator[Jobs]:
 
 
 @pytest.fixture
-def saver(browsers: Browsers, disk: list[tuple[str, SavedState]], jobs: Jobs) -> StateSaver:
-    return StateSaver(browsers.devtools, lambda one, state: disk.append((one.birth, state)), jobs)
+def saver(browsers: FakeBrowsers, disk: list[tuple[str, SavedState]], jobs: Jobs) -> StateSaver:
+    return StateSaver(browsers.facade, lambda one, state: disk.append((one.birth, state)), jobs)
 
 
 def living(session_id: str = "one", birth: str = "first") -> Session:
@@ -124,7 +119,7 @@ def test_a_captured_state_is_kept_and_persisted_once(
 
 
 def test_the_last_save_includes_changes_made_during_another_save(
-    saver: StateSaver, browsers: Browsers, monkeypatch: pytest.MonkeyPatch
+    saver: StateSaver, browsers: FakeBrowsers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     browsers.go_on.clear()
     saver.tick([living()])
@@ -142,7 +137,7 @@ def test_the_last_save_includes_changes_made_during_another_save(
 
 def test_a_last_save_of_a_forgotten_session_is_dropped(
     saver: StateSaver,
-    browsers: Browsers,
+    browsers: FakeBrowsers,
     jobs: Jobs,
     disk: list[tuple[str, SavedState]],
     monkeypatch: pytest.MonkeyPatch,
@@ -160,7 +155,7 @@ def test_a_last_save_of_a_forgotten_session_is_dropped(
 
 
 def test_the_last_save_of_one_session_does_not_wait_for_another(
-    saver: StateSaver, browsers: Browsers, monkeypatch: pytest.MonkeyPatch
+    saver: StateSaver, browsers: FakeBrowsers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(state_saver, "LAST_SAVE_S", 0.5)
     browsers.go_on.clear()
@@ -174,7 +169,7 @@ def test_the_last_save_of_one_session_does_not_wait_for_another(
 
 
 def test_a_session_with_an_idle_driver_is_not_saved_again(
-    saver: StateSaver, browsers: Browsers, monkeypatch: pytest.MonkeyPatch, jobs: Jobs
+    saver: StateSaver, browsers: FakeBrowsers, monkeypatch: pytest.MonkeyPatch, jobs: Jobs
 ) -> None:
     for _ in range(3):
         saver.tick([living()])
@@ -192,11 +187,11 @@ def test_a_session_with_an_idle_driver_is_not_saved_again(
 
 
 def test_sessions_in_use_are_saved_first_and_then_those_that_were_not_saved_for_longest(
-    browsers: Browsers, recorder: EventRecorder
+    browsers: FakeBrowsers, recorder: EventRecorder
 ) -> None:
     saved: list[str] = []
     jobs = Jobs({JobKind.SAVE: ThreadPool("save", 1)}, recorder)
-    saver = StateSaver(browsers.devtools, lambda one, _: saved.append(one.session_id), jobs)
+    saver = StateSaver(browsers.facade, lambda one, _: saved.append(one.session_id), jobs)
     browsers.go_on.clear()
     sessions = [living("first"), living("second"), living("used")]
     saver.tick([living("blocked")])
@@ -209,7 +204,7 @@ def test_sessions_in_use_are_saved_first_and_then_those_that_were_not_saved_for_
 
 
 def test_a_session_is_saved_each_time_where_the_work_of_its_driver_is_not_known(
-    saver: StateSaver, browsers: Browsers, jobs: Jobs
+    saver: StateSaver, browsers: FakeBrowsers, jobs: Jobs
 ) -> None:
     browsers.activity = None
     for _ in range(3):
@@ -220,7 +215,7 @@ def test_a_session_is_saved_each_time_where_the_work_of_its_driver_is_not_known(
 
 @pytest.mark.parametrize("state", [state for state in SessionState if state is not SessionState.READY])
 def test_only_ready_sessions_are_saved(
-    saver: StateSaver, browsers: Browsers, state: SessionState, jobs: Jobs
+    saver: StateSaver, browsers: FakeBrowsers, state: SessionState, jobs: Jobs
 ) -> None:
     saver.tick([replace(living(), state=state), session("two", state=SessionState.READY)])
     finish(jobs)
@@ -228,19 +223,19 @@ def test_only_ready_sessions_are_saved(
 
 
 def test_the_previous_state_is_kept_if_the_browser_does_not_answer(
-    saver: StateSaver, browsers: Browsers, disk: list[tuple[str, SavedState]]
+    saver: StateSaver, browsers: FakeBrowsers, disk: list[tuple[str, SavedState]]
 ) -> None:
     saver.remember(living(), NEW)
     browsers.error = DevToolsFailed("gone")
     saver.save_now([living()])
-    browsers.error, browsers.pages = None, ()
+    browsers.error, browsers.is_closing = None, True
     saver.save_now([living()])
     assert saver.state_of(living()) == NEW
     assert disk == []
 
 
 def test_a_hung_save_is_not_begun_again_and_does_not_delay_others(
-    saver: StateSaver, browsers: Browsers
+    saver: StateSaver, browsers: FakeBrowsers
 ) -> None:
     browsers.go_on.clear()
     for count in range(2, 5):
@@ -253,7 +248,7 @@ def test_a_hung_save_is_not_begun_again_and_does_not_delay_others(
 
 
 def test_a_save_that_ends_after_the_close_is_discarded(
-    saver: StateSaver, browsers: Browsers, disk: list[tuple[str, SavedState]], jobs: Jobs
+    saver: StateSaver, browsers: FakeBrowsers, disk: list[tuple[str, SavedState]], jobs: Jobs
 ) -> None:
     browsers.go_on.clear()
     saver.tick([living()])
@@ -266,7 +261,7 @@ def test_a_save_that_ends_after_the_close_is_discarded(
 
 
 def test_a_late_save_does_not_affect_a_new_session_with_the_same_id(
-    saver: StateSaver, browsers: Browsers, disk: list[tuple[str, SavedState]], jobs: Jobs
+    saver: StateSaver, browsers: FakeBrowsers, disk: list[tuple[str, SavedState]], jobs: Jobs
 ) -> None:
     browsers.go_on.clear()
     saver.tick([living()])
@@ -284,7 +279,7 @@ def test_a_late_save_does_not_affect_a_new_session_with_the_same_id(
 
 
 def test_a_save_that_fails_unexpectedly_is_reported_with_its_session(
-    saver: StateSaver, browsers: Browsers, jobs: Jobs, recorder: EventRecorder
+    saver: StateSaver, browsers: FakeBrowsers, jobs: Jobs, recorder: EventRecorder
 ) -> None:
     browsers.error = KeyError("cookies")
     saver.tick([living()])
@@ -299,7 +294,7 @@ def test_an_emergency_deletes_every_state(saver: StateSaver) -> None:
 
 
 def test_the_wait_for_the_last_save_is_bounded(
-    saver: StateSaver, browsers: Browsers, monkeypatch: pytest.MonkeyPatch
+    saver: StateSaver, browsers: FakeBrowsers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(state_saver, "LAST_SAVE_S", 0.01)
     browsers.go_on.clear()
@@ -314,9 +309,9 @@ def registry() -> SessionRegistry:
 
 @pytest.fixture
 def rounds(
-    registry: SessionRegistry, browsers: Browsers, jobs: Jobs, recorder: EventRecorder
+    registry: SessionRegistry, browsers: FakeBrowsers, jobs: Jobs, recorder: EventRecorder
 ) -> KeepAliveVisitor:
-    return KeepAliveVisitor(registry, browsers.devtools, jobs, recorder)
+    return KeepAliveVisitor(registry, browsers.facade, jobs, recorder)
 
 
 def page(name: str, interval: float = 1.0) -> KeepAlive:
@@ -324,7 +319,7 @@ def page(name: str, interval: float = 1.0) -> KeepAlive:
 
 
 def test_a_due_page_is_visited_without_counting_as_activity(
-    registry: SessionRegistry, rounds: KeepAliveVisitor, browsers: Browsers, jobs: Jobs
+    registry: SessionRegistry, rounds: KeepAliveVisitor, browsers: FakeBrowsers, jobs: Jobs
 ) -> None:
     before = ready(registry, "one", keep_alive=page("login"))
     rounds.tick()
@@ -337,7 +332,7 @@ def test_a_due_page_is_visited_without_counting_as_activity(
 
 
 def test_no_page_is_visited_if_the_session_is_in_use_or_has_no_keep_alive(
-    registry: SessionRegistry, rounds: KeepAliveVisitor, browsers: Browsers, jobs: Jobs
+    registry: SessionRegistry, rounds: KeepAliveVisitor, browsers: FakeBrowsers, jobs: Jobs
 ) -> None:
     plain = ready(registry, "plain")
     used = ready(registry, "used", keep_alive=page("login"))
@@ -349,7 +344,10 @@ def test_no_page_is_visited_if_the_session_is_in_use_or_has_no_keep_alive(
 
 
 def test_a_page_that_never_finishes_loading_does_not_delay_the_others(
-    registry: SessionRegistry, rounds: KeepAliveVisitor, browsers: Browsers, monkeypatch: pytest.MonkeyPatch
+    registry: SessionRegistry,
+    rounds: KeepAliveVisitor,
+    browsers: FakeBrowsers,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     browsers.go_on.clear()
     ready(registry, "slow", keep_alive=page("slow"))
@@ -367,7 +365,7 @@ def test_a_page_that_never_finishes_loading_does_not_delay_the_others(
 def test_a_page_that_could_not_be_loaded_is_reported(
     registry: SessionRegistry,
     rounds: KeepAliveVisitor,
-    browsers: Browsers,
+    browsers: FakeBrowsers,
     jobs: Jobs,
     recorder: EventRecorder,
 ) -> None:
@@ -381,7 +379,7 @@ def test_a_page_that_could_not_be_loaded_is_reported(
 def test_a_visit_interrupted_by_a_close_is_not_reported(
     registry: SessionRegistry,
     rounds: KeepAliveVisitor,
-    browsers: Browsers,
+    browsers: FakeBrowsers,
     jobs: Jobs,
     recorder: EventRecorder,
 ) -> None:
