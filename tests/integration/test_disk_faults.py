@@ -15,10 +15,13 @@ from pathlib import Path
 import pytest
 
 from drover.browser import launcher
+from drover.browser.launcher import Launcher
+from drover.browser.running_browser import RunningBrowser
 from drover.browser.saved_state import SavedState
 from drover.core.deadline import Deadline
 from drover.core.errors import SessionNotFound, StorageUnavailable
 from drover.processes.session_mark import OwnerState
+from drover.sessions.lifecycle import shutdown
 from drover.sessions.persistence import repository, writer
 from drover.sessions.persistence.records import SessionRecord, from_rows
 from drover.sessions.pool.session import Lease, Session, SessionState
@@ -26,6 +29,7 @@ from drover.storage import database
 from drover.storage.changes import Change, Owner
 from drover.storage.database import SessionDatabase
 from drover.storage.instance_lock import read_owner
+from drover.storage.session_folders import SessionFolder
 from tests.integration.service_harness import TIMEOUT_S, ServiceHarness, running_harness
 from tests.machine import PATIENCE, run_concurrently, wait_until
 from tests.unit.examples import NOW
@@ -170,6 +174,27 @@ def test_the_slow_close_of_a_session_before_an_emergency_does_not_delete_a_new_o
     (record,) = on_disk(harness).values()
     assert (record.epoch, record.folder) == (new.epoch, str(new.folder.path))
     assert harness.manager._repository.state_of(record) == state
+
+
+def test_a_session_that_a_stop_could_not_close_in_time_has_ended_on_disk_and_is_named(
+    harness: ServiceHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness.acquire("a")
+    go_on = threading.Event()
+    stop = Launcher.stop
+
+    def slow(self: Launcher, folder: SessionFolder, running: RunningBrowser | None) -> None:
+        assert go_on.wait(TIMEOUT_S)
+        stop(self, folder, running)
+
+    monkeypatch.setattr(shutdown, "STOP_S", BRIEF_S)
+    with monkeypatch.context() as patch:
+        patch.setattr(Launcher, "stop", slow)
+        assert harness.service.sessions.shutdown.stop(keep_browsers=False) == ("a",)
+        flushed(harness)
+        assert on_disk(harness) == {}
+        go_on.set()
+    wait_until(lambda: harness.registry.sessions() == (), "the session is closed")
 
 
 def test_concurrent_changes_of_a_session_are_on_disk_as_they_are_in_memory(harness: ServiceHarness) -> None:

@@ -14,10 +14,19 @@ from drover.browser import launcher
 from drover.browser.capabilities.policy import CheckedCapabilities
 from drover.core.backoff import Failures
 from drover.core.deadline import ClientDisconnected, Deadline
-from drover.core.errors import RecoveryFailed, SessionInUse, SessionNotFound, StorageUnavailable
+from drover.core.errors import (
+    BrowserUnavailable,
+    RecoveryFailed,
+    SessionInUse,
+    SessionNotFound,
+    StorageUnavailable,
+)
+from drover.server.service import Drover
 from drover.sessions.background.memory_meter import MemoryMeter
 from drover.sessions.lifecycle.crash_backoff import LONG_PAUSE_S, MAX_IN_A_ROW
+from drover.sessions.lifecycle.session_steps import SessionSteps
 from drover.sessions.persistence.records import from_rows
+from drover.sessions.persistence.state_saver import StateSaver
 from drover.sessions.pool.acquire_request import Acquired, AcquireRequest
 from drover.sessions.pool.registry import Change
 from drover.sessions.pool.session import Session, SessionState
@@ -195,6 +204,45 @@ def test_a_stop_during_the_recovery_backoff_leaves_nothing(
         harness.service.sessions.shutdown.stop(keep_browsers=False)
         assert recovery.exception(TIMEOUT_S) is not None
         harness.assert_nothing_is_left()
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(28, "disk full"), BrowserUnavailable("it accepts no DevTools connection")]
+)
+def test_a_reattachment_that_cannot_be_published_leaves_the_browser_and_no_chromedriver(
+    harness: ServiceHarness, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    driver, browser = pids(acquire(harness, "job").session)
+    kill_pids(driver)
+    with monkeypatch.context() as patch:
+        patch.setattr(SessionSteps, "publish", fail)
+        for _ in range(2):
+            with pytest.raises(RecoveryFailed):
+                acquire(harness, "job")
+            assert harness.drivers() == set()
+    assert pids(acquire(harness, "job").session)[1] == browser
+    assert len(harness.drivers()) == 1
+
+
+def test_an_adopted_session_is_saved_at_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved: list[str] = []
+
+    def tick(_: StateSaver, sessions: Iterable[Session]) -> None:
+        saved.extend(one.session_id for one in sessions)
+
+    with running_harness(folder, monkeypatch, watch_interval=0) as harness:
+        acquire(harness, "job")
+        harness.service.stop(keep_browsers=True)
+        monkeypatch.setattr(StateSaver, "tick", tick)
+        second = Drover(harness.service.settings)
+        second.take_possession()
+        # It is stopped after the first step, the adoption: its periodic tasks save nothing.
+        second.start(lambda: bool(second.sessions.registry.sessions()))
+        assert saved == ["job"]
+        second.stop()
 
 
 def _crashed(times: int, ago: float = 0.0) -> Change:
