@@ -180,7 +180,7 @@ class EventStream:
         self._forget()
 
     def _forget(self) -> None:
-        self._sessions = RowDiff("session_id", ageing=frozenset({"checked_at", "latency_ms"}))
+        self._sessions = RowDiff("session_id", ageing=frozenset({"checked_at", "latency_ms", "as_of"}))
         self._processes = RowDiff("pid", ageing=frozenset({"age_s"}))
         self._processes_read_at: str | None = None
         self._capacity: Json | None = None

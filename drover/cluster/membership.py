@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from math import isfinite
 from typing import Final
 from uuid import UUID
 
@@ -19,7 +20,7 @@ from drover.sessions.persistence.cluster_repository import UNCLAIMED, ClusterRep
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Session, SessionState
 from drover.storage.changes import Owner
-from drover.storage.cluster_values import Answer, Load, Node, NodeState
+from drover.storage.cluster_values import Answer, Load, Node
 from drover.storage.postgres.database import ClusterDatabase, NameTaken
 from drover.storage.postgres.ownership import Ownership
 
@@ -107,7 +108,7 @@ class Membership:
         for thread in self._threads:
             thread.join(BEAT_S)
         self.fence.close()
-        self._shared.ownership.set_state(NodeState.LEFT)
+        self._shared.ownership.leave()
 
     def _run(self) -> None:
         pause = 0.0
@@ -157,12 +158,14 @@ class Membership:
         return BEAT_S
 
     def _load(self) -> Load:
-        sessions = self._registry.sessions()
-        is_open = not self._registry.stopping
+        registry = self._registry
+        available_mb = registry.memory.available_mb
         return Load(
-            self._registry.free if is_open else 0,
-            sum(one.evictable for one in sessions) if is_open else 0,
-            len(sessions),
+            registry.free,
+            registry.evictable,
+            len(registry.sessions()),
+            round(available_mb) if isfinite(available_mb) else None,
+            is_draining=registry.draining or registry.stopping,
         )
 
     def _declare_lost(self, answer: Answer, received: float) -> None:

@@ -226,7 +226,7 @@ class _Request:
             NotOwner: This request was handed on to this node, and it has no room either.
         """
         registry, membership = self._parts.registry, self._parts.membership
-        free, evictable = registry.free, sum(one.evictable for one in registry.sessions())
+        free, evictable = registry.free, registry.evictable
         if self._is_forwarded:
             if not free and not evictable:
                 raise NotOwner("This node has no room for another session")

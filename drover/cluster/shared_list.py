@@ -94,10 +94,11 @@ class SharedList:
 
     @property
     def nodes(self) -> tuple[Node, ...]:
-        """All nodes: those that live, and those that are lost and have not come back under their names."""
+        """All nodes by name: those that live, and those that are lost and have not come back."""
         living = self._membership.nodes
         names = {node.name for node in living}
-        return (*living, *(node for node in self._lost if node.name not in names))
+        lost = (node for node in self._lost if node.name not in names)
+        return tuple(sorted((*living, *lost), key=lambda node: node.name))
 
     def _write(self) -> None:
         now = time.monotonic()

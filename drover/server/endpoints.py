@@ -56,7 +56,9 @@ class Endpoints:
         self._port_trouble = port_trouble
         self._access_policy = access_policy_of(settings)
         self._capability_policy = Policy(settings.allow_unsafe_capabilities, settings.node_label)
-        overview = Overview(sessions.manager, sessions.registry, sessions.cleaner, settings.port)
+        overview = Overview(
+            sessions.manager, sessions.registry, sessions.cleaner, settings.port, sessions.cluster
+        )
         providers = StateProviders(overview.sessions, overview.processes, overview.capacity)
         self.stream = EventStream(providers, threads.reading)
         self.live = LiveView(sessions.driver_access, threads.commands, probe_timeout=settings.health_timeout)

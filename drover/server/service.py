@@ -21,6 +21,7 @@ from drover.server.session_parts import session_parts
 from drover.server.storage_parts import storage_parts
 from drover.sessions.persistence.records import SessionRecord
 from drover.sessions.pool.registry import SessionRegistry
+from drover.storage.cluster_values import Node
 from drover.web.metrics import Metrics
 from process_cleanup import Trigger
 
@@ -48,7 +49,7 @@ class Drover:
         self._jobs = Jobs(job_pools(settings.max_sessions), emit)
         self.sessions = session_parts(settings, self.storage, registry, self.browsing, self._jobs, emit)
         self.port_watch = PortWatch(emit)
-        self.metrics = Metrics(registry, self._is_healthy)
+        self.metrics = Metrics(registry, self._is_healthy, self._nodes)
         self.hub.subscribe(self.metrics.hear)
         self.hub.subscribe(self.storage.history.hear)
         self._periodic_tasks = periodic_tasks(
@@ -179,6 +180,9 @@ class Drover:
 
     def _stop_jobs(self) -> None:
         self._left += self._jobs.close(JOBS_S)
+
+    def _nodes(self) -> tuple[Node, ...]:
+        return self.sessions.cluster.nodes if self.sessions.cluster is not None else ()
 
     def _is_healthy(self) -> bool:
         return not (self.port_watch.trouble or self.sessions.manager.unavailable)

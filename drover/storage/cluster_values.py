@@ -48,11 +48,16 @@ class Load:
         free: Its free places.
         evictable: Sessions that it could close to make room.
         sessions: How many sessions it has.
+        memory_available_mb: Memory that new browsers can have, in units of 1,000,000 bytes; None if it is not
+            known.
+        is_draining: Whether it accepts no new sessions.
     """
 
     free: int
     evictable: int
     sessions: int
+    memory_available_mb: int | None = None
+    is_draining: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ at 0, so that the first increase is visible.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import product
 
@@ -25,6 +25,7 @@ from drover.core.version import VERSION
 from drover.sessions.lifecycle.close_reason import CloseReason
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import SessionState
+from drover.storage.cluster_values import Node, NodeState
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 BYTES_PER_MB = 1_000_000
@@ -41,12 +42,19 @@ class Metrics:
     Args:
         sessions: The list of sessions; read at each scrape.
         is_healthy: Returns whether `GET /health` would answer 200.
+        nodes: Returns all machines of the service; none if there is only one.
     """
 
-    def __init__(self, sessions: SessionRegistry, is_healthy: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        sessions: SessionRegistry,
+        is_healthy: Callable[[], bool],
+        nodes: Callable[[], Sequence[Node]] = tuple,
+    ) -> None:
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         registry.register(_Gauges(sessions, is_healthy))
+        registry.register(_Nodes(nodes))
         Info("drover", "Version of the running service", registry=registry).info({"version": VERSION})
         counter, seconds = partial(Counter, registry=registry), partial(Histogram, registry=registry)
         self._starts = counter(
@@ -220,3 +228,27 @@ class _Gauges(Collector):
             ),
         ):
             yield GaugeMetricFamily(name, meaning, value=value)
+
+
+class _Nodes(Collector):
+    """What this machine knows of all machines of the service.
+
+    Only these metrics name a node: of all others Prometheus says itself where it has read them.
+    """
+
+    def __init__(self, nodes: Callable[[], Sequence[Node]]) -> None:
+        self._nodes = nodes
+
+    def describe(self) -> Iterable[Metric]:
+        """Return no metrics, so that the check for duplicate names does not read the state."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        up = GaugeMetricFamily(
+            "drover_node_up",
+            "1 for a machine of the service that gives signs of life, 0 for one that is lost",
+            labels=["node"],
+        )
+        for node in self._nodes():
+            up.add_metric([node.name], int(node.state is not NodeState.LOST))
+        yield up

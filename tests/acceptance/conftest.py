@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import pytest
 from playwright.sync_api import Browser
 
+from tests.acceptance.clusters import Nodes
 from tests.acceptance.dashboards import OpenPage, opener, operators_browser
 from tests.acceptance.pages import Gate, Pages
 from tests.acceptance.service import Service, running
+
+if TYPE_CHECKING:
+    from tests.postgres import Postgres
 
 
 class StartService(Protocol):
@@ -80,3 +84,19 @@ def open_page(browser: Browser, console_errors: list[str]) -> Iterator[OpenPage]
     """Yield a function that opens the dashboard of a service and waits until it is up to date."""
     with opener(browser, console_errors) as open_page:
         yield open_page
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[Postgres]:
+    """Run a PostgreSQL server."""
+    from tests.postgres import postgres  # noqa: PLC0415 - needs psycopg
+
+    with postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def nodes(database: Postgres) -> Iterator[Nodes]:
+    """Yield what starts nodes of one cluster; they end with the test."""
+    with contextlib.ExitStack() as stack:
+        yield Nodes(database, stack)

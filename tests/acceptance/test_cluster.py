@@ -12,41 +12,18 @@ from functools import partial
 import pytest
 from websockets.sync.client import connect
 
+from tests.acceptance.clusters import LOST_S, Nodes, die, restored, state_of
 from tests.acceptance.pages import Pages
 from tests.acceptance.saved_state import assert_saved_state, create_saved_state
-from tests.acceptance.service import Json, Service, expect, expect_error
-from tests.machine import PATIENCE, kill, marked, run_concurrently, short_folder, wait_until
-from tests.postgres import MISSING, Postgres, is_installed, postgres
+from tests.acceptance.service import Service, expect, expect_error
+from tests.machine import PATIENCE, marked, run_concurrently, short_folder, wait_until
+from tests.postgres import MISSING, Postgres, is_installed
 
 pytestmark = [
     pytest.mark.skipif(not is_installed(), reason=MISSING),
     pytest.mark.timeout(400),
     pytest.mark.xdist_group(name="cluster"),
 ]
-LOST_S = 40.0 * PATIENCE
-"""Longer than a node is silent before the others declare it lost, and its sessions restored."""
-
-
-@pytest.fixture(scope="module")
-def database() -> Iterator[Postgres]:
-    with postgres() as server:
-        yield server
-
-
-class Nodes:
-    """Nodes by name, on one database."""
-
-    def __init__(self, database: Postgres, stack: contextlib.ExitStack) -> None:
-        self._database = database
-        self._stack = stack
-
-    def start(self, name: str, **settings: object) -> Service:
-        """Start a node that leaves nothing when the test ends."""
-        node = Service(
-            short_folder(), database_url=self._database.url, node_name=name, max_sessions=3, **settings
-        )
-        self._stack.callback(node.reap)
-        return node.start()
 
 
 @pytest.fixture(scope="module")
@@ -54,31 +31,6 @@ def trio(database: Postgres) -> Iterator[tuple[Service, Service, Service]]:
     with contextlib.ExitStack() as stack:
         nodes = Nodes(database, stack)
         yield nodes.start("one"), nodes.start("two"), nodes.start("three")
-
-
-@pytest.fixture
-def nodes(database: Postgres) -> Iterator[Nodes]:
-    with contextlib.ExitStack() as stack:
-        yield Nodes(database, stack)
-
-
-def die(node: Service) -> None:
-    """End a node as a machine dies: the service, its ChromeDrivers and its browsers at once."""
-    node.kill()
-    kill(marked(node.data_dir))
-
-
-def restored(node: Service, key: str) -> Json:
-    """Ask until the session of a key is restored; every other answer has to be one of the contract."""
-    over = time.monotonic() + LOST_S
-    while True:
-        response = node.post("/sessions", json={"key": key})
-        if response.status_code == 200:
-            return expect(response)
-        assert response.status_code == 503, response.text
-        assert response.json()["code"] in {"node_unreachable", "storage_unavailable"}, response.text
-        assert time.monotonic() < over, "the session was not restored in time"
-        time.sleep(0.5)
 
 
 def test_one_key_has_one_session_however_many_nodes_are_asked_at_once(
@@ -278,6 +230,17 @@ def test_a_drained_node_leaves_its_keyed_sessions_to_the_others(nodes: Nodes, pa
     found = expect(staying.post("/sessions", json={"key": "upgrade"}))
     assert (found["session_id"], found["session"]["node"]["name"]) == (session["session_id"], "staying")
     assert_saved_state(found["session"], pages)
+
+
+def test_a_draining_node_hands_new_sessions_on_and_is_listed_as_draining(nodes: Nodes) -> None:
+    leaving, staying = nodes.start("drains"), nodes.start("takes")
+    session = leaving.create(session_id="works-on", lease={"ttl": 60})
+    assert leaving.post("/drain").status_code == 200
+    wait_until(lambda: state_of(staying, "drains") == "draining", "the others know it", LOST_S)
+    handed = expect(leaving.post("/sessions", json={"session_id": "comes-late"}), 201)["session"]
+    assert handed["node"]["name"] != "drains"
+    # What is there goes on, and is reached by any node.
+    assert expect(staying.get("/sessions/works-on"))["session"]["driver"] == session["driver"]
 
 
 @pytest.mark.exhaustive

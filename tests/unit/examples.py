@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Final
+from uuid import UUID
 
 from drover.browser.capabilities.policy import CheckedCapabilities
 from drover.browser.running_browser import RunningBrowser
@@ -19,6 +20,7 @@ from drover.processes.table import ProcessIdentity
 from drover.sessions.pool.acquire import Available, Claim, InProgress, Reserved, Waiter
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Session
+from drover.storage.cluster_values import Load, Node, NodeState
 from drover.storage.session_folders import SessionFolder
 
 NOW: Final = datetime(2026, 11, 22, 19, 40, 0, 123_000, tzinfo=timezone.utc)
@@ -50,6 +52,12 @@ def session(session_id: str = "one", **fields: Any) -> Session:  # noqa: ANN401 
         last_used_mono=0.0,
     )
     return replace(plain, **fields)
+
+
+def node(number: int, beat: int = 1, free: int = 0, evictable: int = 0) -> Node:
+    """Return a living node."""
+    load = Load(free, evictable, 0)
+    return Node(UUID(int=number), f"n{number}", "http://x", NodeState.UP, beat, load, 3, "0", NOW, 0)
 
 
 def claim(session_id: str | None = None, key: str | None = None, **fields: Any) -> Claim:  # noqa: ANN401 - any field of a session

@@ -31,9 +31,15 @@ class Admission:
 
     @property
     def free(self) -> int:
-        """How many places are free."""
-        is_open = self.gate_open and not self.stopping
-        return max(self.max_sessions - len(self._entries), 0) if is_open else 0
+        """How many places are free; a warm browser gives way to a session."""
+        taken = sum(not session.warm for session in self._entries.sessions)
+        return max(self.max_sessions - taken, 0) if self.gate_open and self._accepts_new else 0
+
+    @property
+    def evictable(self) -> int:
+        """How many sessions could be closed to make room for another one."""
+        sessions = self._entries.sessions if self._accepts_new else ()
+        return sum(session.evictable and not session.warm for session in sessions)
 
     @property
     def is_full(self) -> bool:
@@ -55,6 +61,10 @@ class Admission:
             f"All {self.max_sessions} sessions are in use and none became free in time; "
             "close one, or retry later"
         )
+
+    @property
+    def _accepts_new(self) -> bool:
+        return not (self.stopping or self.draining)
 
     @property
     def _shortage(self) -> str | None:

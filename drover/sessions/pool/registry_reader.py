@@ -121,6 +121,12 @@ class RegistryReader:
             return 0 if self._queue else self._admission.free
 
     @property
+    def evictable(self) -> int:
+        """How many sessions could be closed to make room for a request that comes now."""
+        with self._lock:
+            return self._admission.evictable
+
+    @property
     def waiting(self) -> int:
         """How many callers wait for a place."""
         with self._lock:

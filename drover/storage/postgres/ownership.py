@@ -29,13 +29,15 @@ _NODES: Final = """
     SELECT coalesce(json_agg(json_build_object('incarnation', incarnation, 'name', name, 'url', url,
         'state', state, 'beat', beat, 'free', free, 'evictable', evictable, 'sessions', sessions,
         'max_sessions', max_sessions, 'version', version, 'emergency', emergency,
+        'memory', memory_available_mb,
         'seen', extract(epoch FROM seen_at))), '[]')
     FROM nodes WHERE state IN ('up', 'draining')
 """
 _BEAT: Final = f"""
     WITH mine AS (
         UPDATE nodes SET beat = beat + 1, free = %(free)s, evictable = %(evictable)s, sessions = %(sessions)s,
-            emergency = %(emergency)s, seen_at = clock_timestamp()
+            memory_available_mb = %(memory)s, state = %(state)s, emergency = %(emergency)s,
+            seen_at = clock_timestamp()
         WHERE incarnation = %(me)s AND state IN ('up', 'draining') RETURNING beat
     )
     SELECT (SELECT beat FROM mine), (SELECT emergency FROM cluster), ({_NODES}),
@@ -46,12 +48,12 @@ _DECLARE_LOST: Final = """
     UPDATE nodes SET state = 'lost'
     WHERE incarnation = %(incarnation)s AND beat = %(beat)s AND state IN ('up', 'draining')
 """
-_SET_STATE: Final = """
-    UPDATE nodes SET state = %(state)s WHERE incarnation = %(me)s AND state IN ('up', 'draining')
+_LEAVE: Final = """
+    UPDATE nodes SET state = 'left' WHERE incarnation = %(me)s AND state IN ('up', 'draining')
 """
 _LOST_NODES: Final = """
-    SELECT DISTINCT ON (name) incarnation, name, url, state, beat, free, evictable, sessions, max_sessions,
-        version, seen_at, emergency
+    SELECT DISTINCT ON (name) incarnation, name, url, beat, sessions, max_sessions, version, seen_at,
+        emergency
     FROM nodes WHERE state = 'lost' AND name NOT IN (SELECT name FROM nodes WHERE state IN ('up', 'draining'))
     ORDER BY name, seen_at DESC
 """
@@ -140,6 +142,8 @@ class Ownership:
             "free": load.free,
             "evictable": load.evictable,
             "sessions": load.sessions,
+            "memory": load.memory_available_mb,
+            "state": (NodeState.DRAINING if load.is_draining else NodeState.UP).value,
             "emergency": self._database.emergency,
         }
         row = self._database.beating.run(lambda connection: connection.execute(_BEAT, values).fetchone())
@@ -150,15 +154,15 @@ class Ownership:
         """Declare a node lost unless it has given a sign of life since; return whether it is lost by this."""
         return self._change(_DECLARE_LOST, incarnation=incarnation, beat=beat) > 0
 
-    def set_state(self, state: NodeState) -> None:
-        """Say that this node drains, or has left."""
-        self._change(_SET_STATE, state=state.value)
+    def leave(self) -> None:
+        """Say that this node has left the cluster."""
+        self._change(_LEAVE)
 
     def lost_nodes(self) -> tuple[Node, ...]:
         """Return the nodes that are lost and have not come back under their names."""
         rows = self._database.reading.run(lambda connection: connection.execute(_LOST_NODES).fetchall())
         return tuple(
-            Node(row[0], row[1], row[2], NodeState(row[3]), row[4], Load(*row[5:8]), *row[8:]) for row in rows
+            Node(row[0], row[1], row[2], NodeState.LOST, row[3], Load(0, 0, row[4]), *row[5:]) for row in rows
         )
 
     def locate(
@@ -337,7 +341,7 @@ def _node(found: Mapping[str, Any]) -> Node:
         found["url"],
         NodeState(found["state"]),
         found["beat"],
-        Load(found["free"], found["evictable"], found["sessions"]),
+        Load(found["free"], found["evictable"], found["sessions"], found["memory"]),
         found["max_sessions"],
         found["version"],
         datetime.fromtimestamp(found["seen"], timezone.utc),

@@ -64,6 +64,7 @@ MIGRATIONS: Final = (
         taken_at timestamptz NOT NULL
     );
     """,
+    "ALTER TABLE nodes ADD COLUMN memory_available_mb integer",
 )
 
 _CLUSTER: Final = """

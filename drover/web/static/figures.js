@@ -6,7 +6,8 @@ import { megabytes } from "./words.js";
 export function showCapacity({ capacity }) {
   const { active_sessions: active, max_sessions: most } = capacity;
   setText(byId("figure-sessions"), `${active} of ${most}`);
-  setText(byId("figure-sessions-note"), active < most ? `${most - active} free` : "all in use");
+  const free = active < most ? `${most - active} free` : "all in use";
+  setText(byId("figure-sessions-note"), capacity.nodes.length ? `${free}, on this machine` : free);
   fill(byId("meter-sessions"), active, most);
   setText(byId("figure-waiting"), String(capacity.waiting));
   setText(byId("figure-warm"), String(capacity.warm));
@@ -23,7 +24,7 @@ export function showProcessFigures({ processes }) {
   setText(byId("figure-processes-note"), `${counts.orphan} orphans, ${counts.protected} protected, ${counts.foreign} foreign`);
 }
 
-function fill(meter, value, most) {
+export function fill(meter, value, most) {
   meter.max = most;
   meter.high = 0.9 * most;
   meter.value = value;

@@ -12,6 +12,12 @@ export function findings({ sessions, processes, capacity }) {
   const add = (tone, headline, advice) => found.push({ tone, headline, advice });
   if (capacity.stopping) add("warn", "Drover is stopping", "Sessions are being closed. No new session starts.");
   else if (capacity.unavailable) add("bad", "No browser can be started", capacity.unavailable);
+  else if (capacity.without_database) add("bad", "This machine serves no session", capacity.without_database);
+  const lost = capacity.nodes.filter(({ state }) => state === "lost");
+  if (lost.length) {
+    add("warn", `${counted(lost.length, "machine is", "machines are")} lost: ${lost.map(({ name }) => name).join(", ")}`,
+      "Sessions that were there are restored on another machine when they are used next. Check that it is up and reaches the database.");
+  }
   const dead = [...sessions.values()].filter(({ state, health }) => state === "ready" && health.status === "dead");
   if (dead.length) {
     const names = dead.slice(0, 3).map((session) => session.session_id).join(", ");

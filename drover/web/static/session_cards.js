@@ -33,7 +33,7 @@ function urgency(session) {
 }
 
 function searchText(session) {
-  return [session.session_id, session.key, session.current_url, session.lease?.holder].join(" ").toLowerCase();
+  return [session.session_id, session.key, session.current_url, session.lease?.holder, session.node?.name].join(" ").toLowerCase();
 }
 
 function card(first, pictures, actions) {
@@ -72,6 +72,8 @@ function card(first, pictures, actions) {
     show(parts.reason, Boolean(session.health.reason));
     setText(parts.user, user(session));
     setText(parts.memory, megabytes(session.memory_mb));
+    setText(parts.node, session.node?.name ?? "");
+    show(parts.machine, Boolean(session.node));
     const last = session.last_recovery ? ` – ${recovery(session.last_recovery)}` : "";
     setText(parts.recoveries, `${session.recoveries || "none"}${last}`);
     tick();

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from uuid import UUID
 
 import pytest
 
 from drover.cluster import clock
 from drover.cluster.fence import LOST_S, SERVE_S, Difference, Fence, SilenceWatch, compare
 from drover.cluster.places import next_place
-from drover.storage.cluster_values import Load, Node, NodeState
-from tests.unit.examples import NOW
-
-
-def node(number: int, beat: int = 1, free: int = 0, evictable: int = 0) -> Node:
-    """Return a living node."""
-    load = Load(free, evictable, 0)
-    return Node(UUID(int=number), f"n{number}", "http://x", NodeState.UP, beat, load, 3, "0", NOW, 0)
+from drover.storage.cluster_values import NodeState
+from tests.unit.examples import node
 
 
 def test_a_node_serves_for_a_time_after_it_has_sent_a_sign_that_was_answered(

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from drover.sessions.pool.registry import SessionRegistry
 from drover.web.metrics import Metrics
-from tests.unit.examples import MemoryJournal
+from tests.unit.examples import MemoryJournal, node
 
 FILE = Path(__file__).parents[3] / "deploy" / "alerts.yml"
 RULES: list[dict[str, Any]] = [
@@ -21,7 +21,9 @@ RULES: list[dict[str, Any]] = [
 SAMPLES = [
     sample
     for family in text_string_to_metric_families(
-        Metrics(SessionRegistry(1, 1, MemoryJournal()), lambda: True).exposition().decode()
+        Metrics(SessionRegistry(1, 1, MemoryJournal()), lambda: True, lambda: (node(1),))
+        .exposition()
+        .decode()
     )
     for sample in family.samples
 ]

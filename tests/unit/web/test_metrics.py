@@ -16,8 +16,9 @@ from drover.core import events
 from drover.core.events import Event, EventHub
 from drover.sessions.lifecycle.close_reason import CloseReason
 from drover.sessions.pool.registry import SessionRegistry
+from drover.storage.cluster_values import NodeState
 from drover.web.metrics import Metrics
-from tests.unit.examples import MemoryJournal, hold, queue, ready, reserve
+from tests.unit.examples import MemoryJournal, hold, node, queue, ready, reserve
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -175,6 +176,16 @@ def test_a_warm_browser_is_not_counted_as_a_session(registry: SessionRegistry, m
 @pytest.mark.parametrize("healthy", [True, False])
 def test_health_is_one_or_zero(registry: SessionRegistry, healthy: bool) -> None:
     assert value(Metrics(registry, lambda: healthy), "drover_healthy") == int(healthy)
+
+
+def test_only_what_is_known_of_other_machines_names_one(registry: SessionRegistry) -> None:
+    nodes = (node(1), replace(node(2), state=NodeState.DRAINING), replace(node(3), state=NodeState.LOST))
+    metrics = Metrics(registry, lambda: True, lambda: nodes)
+    assert [value(metrics, "drover_node_up", node=f"n{number}") for number in (1, 2, 3)] == [1, 1, 0]
+    named = {
+        line.partition("{")[0] for line in metrics.exposition().decode().splitlines() if 'node="' in line
+    }
+    assert named == {"drover_node_up"}
 
 
 def test_two_services_have_separate_metrics(registry: SessionRegistry) -> None:

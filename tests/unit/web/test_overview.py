@@ -28,7 +28,7 @@ class FakeManager:
 
 def overview(registry: SessionRegistry, doubt: str | None = None) -> Overview:
     manager = cast("SessionManager", FakeManager(doubt))
-    return Overview(manager, registry, cast("ProcessCleaner", FakeCleaner()), 5010)
+    return Overview(manager, registry, cast("ProcessCleaner", FakeCleaner()), 5010, None)
 
 
 def test_a_session_object_is_rebuilt_only_after_a_change() -> None:
