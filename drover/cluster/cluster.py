@@ -100,6 +100,15 @@ class Cluster:
         """Write this node's sessions for others, and read theirs."""
         self._list.tick()
 
+    def tidy(self) -> None:
+        """End what is idle and has no living node, and remove profiles that are outdated by other nodes.
+
+        Raises:
+            StorageUnavailable: The database does not answer.
+        """
+        self._shared.ownership.tidy()
+        self._own.kept.forget_outdated_profiles()
+
     def when_serving(self, work: Callable[[], object]) -> Callable[[], None]:
         """Return work of the background that is left out while this node serves nothing."""
 

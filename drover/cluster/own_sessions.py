@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from drover.sessions.lifecycle.closer import Closer
 from drover.sessions.lifecycle.session_pool import SessionPool
+from drover.sessions.persistence.kept_logins import KeptLogins
 from drover.sessions.persistence.state_saver import StateSaver
 from drover.sessions.pool.registry import SessionRegistry
 from process_cleanup import EmergencyRecovery
@@ -20,6 +21,7 @@ class OwnSessions:
         pool: Reserves places, and restores sessions.
         closer: Ends sessions that were given away.
         state_saver: Receives what was saved of a session.
+        kept: What is kept for keys.
         emergency: Ends every Chrome of this machine.
     """
 
@@ -27,4 +29,5 @@ class OwnSessions:
     pool: SessionPool
     closer: Closer
     state_saver: StateSaver
+    kept: KeptLogins
     emergency: EmergencyRecovery

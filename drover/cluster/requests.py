@@ -17,6 +17,7 @@ FORWARDED: Final = b"drover-forwarded"
 _OF_SESSION: Final = re.compile(
     r"(?:/wd/hub)?/sessions?/(?P<session_id>[A-Za-z0-9][A-Za-z0-9_-]{0,63})(?:/.*)?", re.DOTALL
 )
+_OF_KEY: Final = re.compile(r"/keys/(?P<key>[^/]+)/state/?")
 _WITH_SECRET: Final = re.compile(r"/(?:bidi|cdp)/(?P<secret>[^/]+)")
 _CREATIONS: Final = ("/sessions", "/wd/hub/session")
 _OPTIONS: Final = "drover:options"
@@ -29,12 +30,14 @@ class Names:
     Attributes:
         socket_secret: The secret part of the address of a socket that needs no token.
         creates: The session is made if there is none.
+        needs_browser: Only a node with its browser can answer.
     """
 
     session_id: str | None = None
     key: str | None = None
     socket_secret: str | None = None
     creates: bool = False
+    needs_browser: bool = True
 
 
 def names_of(scope: Scope) -> Names | None:
@@ -46,6 +49,9 @@ def names_of(scope: Scope) -> Names | None:
             return Names(socket_secret=found["secret"])
     elif scope["method"] == "POST" and path.rstrip("/") in _CREATIONS:
         return Names(creates=True)
+    found = _OF_KEY.fullmatch(path)
+    if found is not None:
+        return Names(key=found["key"], needs_browser=False)
     found = _OF_SESSION.fullmatch(path)
     return Names(session_id=found["session_id"]) if found is not None else None
 

@@ -173,7 +173,7 @@ class _Request:
             await self._answer_here(receive, send)
             return True
         found = await locations.find(names) if has_name else None
-        if found is None:
+        if found is None or (found.is_free and not names.needs_browser):
             if self._is_forwarded and not names.creates:
                 raise NotOwner("This node does not have the session")
             await self._answer_or_hand_on(receive, send)

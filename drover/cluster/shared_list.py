@@ -28,7 +28,6 @@ VOLATILE_S: Final = 10.0
 MANY: Final = 1000
 """From this number of sessions on, the copy is read every tenth second only."""
 LIMIT: Final = 10_000
-TIDY_S: Final = 60.0
 _VOLATILE: Final = frozenset({"in_use", "last_used", "current_url", "memory_mb", "health"})
 
 Describe = Callable[[Session], Mapping[str, object]]
@@ -64,7 +63,6 @@ class SharedList:
         self._others: tuple[SessionObject, ...] = ()
         self._lost: tuple[Node, ...] = ()
         self._read_at = float("-inf")
-        self._tidied_at = time.monotonic()
 
     def tick(self) -> None:
         """Write what has changed, and read what others have written; a silent database is tried again."""
@@ -74,9 +72,6 @@ class SharedList:
             total = sum(node.load.sessions for node in self._membership.nodes)
             if total <= MANY or now - self._read_at >= VOLATILE_S:
                 self._read()
-            if now - self._tidied_at >= TIDY_S:
-                self._ownership.tidy()
-                self._tidied_at = now
         except StorageUnavailable:
             # The list says itself that it is incomplete.
             return

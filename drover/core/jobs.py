@@ -41,6 +41,7 @@ class JobKind(str, Enum):
     DATA_FOLDER = "check of the data folder"
     GRID_NOTICE = "notice to Selenium Grid"
     CLUSTER = "exchange with other nodes"
+    CLUSTER_TIDY = "removal of what no node has"
 
 
 @dataclass(frozen=True, slots=True)

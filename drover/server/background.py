@@ -36,6 +36,7 @@ RECYCLE_TICK_S = 1.0
 REAP_TICK_S = 5.0
 ROOM_TICK_S = 1.0
 SHARE_TICK_S = 2.0
+CLUSTER_TIDY_S = 60.0
 
 
 def job_pools(max_sessions: int) -> dict[JobKind, ThreadPool]:
@@ -59,6 +60,7 @@ def job_pools(max_sessions: int) -> dict[JobKind, ThreadPool]:
         JobKind.KEPT_PROFILES: ThreadPool("kept-profiles", 1),
         JobKind.HISTORY: ThreadPool("history", 1),
         JobKind.CLUSTER: ThreadPool("other-nodes", 1),
+        JobKind.CLUSTER_TIDY: ThreadPool("cluster-tidy", 1),
     }
 
 
@@ -110,6 +112,8 @@ def _cluster_tasks(sessions: SessionParts, jobs: Jobs) -> Iterator[Task]:
     if sessions.cluster is not None:
         share = partial(jobs.begin, Job(JobKind.CLUSTER), sessions.cluster.share)
         yield Task("other nodes", SHARE_TICK_S, share)
+        tidy = partial(jobs.begin, Job(JobKind.CLUSTER_TIDY), sessions.cluster.tidy)
+        yield Task("what no node has", CLUSTER_TIDY_S, _when_serving(sessions, tidy))
 
 
 def _when_serving(sessions: SessionParts, work: Callable[[], object]) -> Callable[[], object]:

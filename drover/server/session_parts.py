@@ -100,7 +100,7 @@ def session_parts(
     )
     pool = SessionPool(registry, worker, closer, storage.folders, repository, policy)
     emergency = EmergencyRecovery(registry, cleaner, browsing.launcher.reap, state_saver, repository, emit)
-    own = OwnSessions(registry, pool, closer, state_saver, emergency)
+    own = OwnSessions(registry, pool, closer, state_saver, kept, emergency)
     return SessionParts(
         registry,
         MemoryWatch(registry, worker, emit, settings.min_free_memory_mb),

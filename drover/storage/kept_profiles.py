@@ -191,6 +191,11 @@ class KeptProfiles:
         with self._lock:
             shutil.rmtree(self._root, ignore_errors=True)
 
+    def owners(self) -> tuple[ProfileOwner, ...]:
+        """Return whose profiles are kept."""
+        with self._lock:
+            return tuple({one.owner.key: one.owner for one in self._generations(None)}.values())
+
     def all(self) -> tuple[KeptProfile, ...]:
         """Return all kept profiles, the least recently used one first."""
         with self._lock:

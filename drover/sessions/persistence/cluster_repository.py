@@ -74,6 +74,15 @@ class ClusterRepository(SessionRepository):
         if not self._ownership.give_key(owner_of(session), key):
             raise NotOwner(f"Session {session.session_id} was given to another node; ask that node")
 
+    def session_elsewhere(self, key: str) -> str | None:
+        """Return the id of the session of a key that another node has, or that is parked."""
+        found = self._ownership.locate(key=key)
+        return found.session_id if found is not None else None
+
+    def state_elsewhere(self, key: str) -> SavedState | None:
+        """Return what was saved last of the session of a key that another node has, or that is parked."""
+        return self._read(self._ownership.state_for(key), key)
+
     def leave(self, session: Session) -> None:
         """Park a session with a key: its id and key go on, and the next node that is asked restores it."""
         if session.key is None or session.epoch == UNCLAIMED:

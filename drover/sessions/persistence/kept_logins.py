@@ -190,7 +190,7 @@ class KeptLogins:
             state = self._state_saver.state_of(session)
             if state is not None:
                 return state
-        kept = self._repository.kept_for_key(key)
+        kept = self._repository.state_elsewhere(key) or self._repository.kept_for_key(key)
         if kept is None:
             raise NothingKept(f"Nothing is kept for key {key}; GET /keys lists all keys")
         return kept
@@ -203,13 +203,25 @@ class KeptLogins:
             StorageUnavailable: It could not be written to disk.
         """
         session = self._session_of(key)
-        if session is not None:
+        found = session.session_id if session is not None else self._repository.session_elsewhere(key)
+        if found is not None:
             raise SessionInUse(
-                f"Key {key} has the session {session.session_id}, which would overwrite this state when it "
+                f"Key {key} has the session {found}, which would overwrite this state when it "
                 "ends; close it first, with keep=true to keep its own state"
             )
         self._repository.put_for_key(key, state, deadline)
         self._profiles.forget(key)
+
+    def forget_outdated_profiles(self) -> None:
+        """Remove the profiles of keys for which another node has kept something since, or nothing is kept.
+
+        Raises:
+            StorageUnavailable: The database does not answer.
+        """
+        for owner in self._profiles.owners():
+            kept = self._repository.kept_login(owner.key)
+            if kept is None or kept.taken_at.isoformat() != owner.left_with:
+                self._profiles.forget(owner.key)
 
     def _session_of(self, key: str) -> Session | None:
         return next((one for one in self._registry.sessions() if one.key == key), None)

@@ -202,6 +202,22 @@ class SessionRepository:
         state = self._read(stored, key)
         return KeptLogin(state, stored.taken_at) if stored is not None and state is not None else None
 
+    def session_elsewhere(self, key: str) -> str | None:  # noqa: ARG002 - there is no other node
+        """Return the id of the session of a key that this node does not have, or None.
+
+        Raises:
+            StorageUnavailable: The database does not answer.
+        """
+        return None
+
+    def state_elsewhere(self, key: str) -> SavedState | None:  # noqa: ARG002 - there is no other node
+        """Return what was saved last of the session of a key that this node does not have, or None.
+
+        Raises:
+            StorageUnavailable: The database does not answer.
+        """
+        return None
+
     def kept_keys(self, deadline: Deadline) -> tuple[KeptState, ...]:
         """Return what is kept for all keys, the oldest first; waits until all that is pending is on disk.
 

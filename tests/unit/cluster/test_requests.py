@@ -46,6 +46,13 @@ def test_a_new_session_is_named_in_the_body(path: str) -> None:
     assert names_of(scope("POST", path)) == Names(creates=True)
 
 
+def test_what_is_kept_for_a_key_is_asked_of_the_node_with_its_session_and_needs_no_browser() -> None:
+    for method in ("GET", "PUT"):
+        names = names_of(scope(method, "/keys/account 17/state"))
+        assert names == Names(key="account 17", needs_browser=False)
+    assert names_of(scope("DELETE", "/keys/account 17")) is None
+
+
 def test_sockets_are_named_by_session_or_secret() -> None:
     assert names_of(socket("/sessions/a/cdp")) == Names(session_id="a")
     assert names_of(socket("/bidi/s3cret")) == Names(socket_secret="s3cret")
