@@ -60,6 +60,11 @@ class Postgres:
         """The address of a database on it."""
         return f"postgresql://drover@127.0.0.1:{self.port}/postgres"
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and not stopped."""
+        return self._process is not None
+
     def start(self) -> None:
         """Start it, and wait until it answers."""
         options = ["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "fsync=off"]

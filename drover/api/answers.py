@@ -472,8 +472,11 @@ class ServiceReady(Success):
     """Number of sessions."""
 
 
+NotReadyCode = Literal["browser_unavailable", "shutting_down", "storage_unavailable"]
+
+
 class ServiceNotReady(ApiModel):
-    """The service is draining or stopping, or has lost the database: it accepts no new sessions."""
+    """The service is starting, draining or stopping, or has lost the database: it accepts no new sessions."""
 
     status_code = ShuttingDown.status
     header_meanings = {"Retry-After": RETRY_AFTER}
@@ -482,9 +485,11 @@ class ServiceNotReady(ApiModel):
     """Whether new sessions are accepted."""
     error: str = Field(examples=["The service is draining and accepts no new sessions; use another one"])
     """What happened and what to do about it, for people."""
-    code: Literal["shutting_down", "storage_unavailable"] = Field(default=..., examples=["shutting_down"])
+    code: NotReadyCode = Field(default=..., examples=["shutting_down"])
     """Error code, for programs."""
-    status: Literal["draining", "stopping", "without_database"] = Field(default=..., examples=["draining"])
+    status: Literal["starting", "draining", "stopping", "without_database"] = Field(
+        default=..., examples=["draining"]
+    )
     """What the service does instead."""
     active_sessions: int = Field(examples=[3])
     """Number of sessions that are left."""

@@ -23,6 +23,7 @@ from drover.net.asgi import Application
 from drover.net.request_log import RequestLog
 from drover.net.request_threads import RequestThreads
 from drover.server.session_parts import SessionParts
+from drover.server.start_gate import StartGate
 from drover.web.metrics import Metrics
 from drover.web.overview import Overview
 from drover.web.rest_application import rest_application
@@ -61,15 +62,15 @@ class Endpoints:
         )
         providers = StateProviders(overview.sessions, overview.processes, overview.capacity)
         self.stream = EventStream(providers, threads.reading)
+        self.gate = StartGate()
         self.live = LiveView(sessions.driver_access, threads.commands, probe_timeout=settings.health_timeout)
 
     def asgi(self) -> Application:
         """Return the ASGI application: driver and streaming endpoints; the REST API on threads."""
         router = Router(self.routes(), self._access_policy, self.rest(self.services()))
         cluster = self._sessions.cluster
-        return RequestLog(
-            router if cluster is None else cluster.around(router, self._access_policy, self._threads)
-        )
+        whole = router if cluster is None else cluster.around(router, self._access_policy, self._threads)
+        return RequestLog(self.gate.around(whole))
 
     def routes(self) -> list[Route]:
         """Return the routes of the driver and streaming endpoints."""
@@ -123,6 +124,7 @@ class Endpoints:
             self._sessions.kept_logins,
             self._sessions.history,
             self._port_trouble,
+            lambda: not self.gate.is_open,
             time.monotonic(),
             document,
         )

@@ -19,6 +19,7 @@ from drover.core import events
 from drover.core.errors import Overloaded, StartObstructed
 from drover.core.logs import set_up_logging
 from drover.core.settings import Settings, named_variables, unknown_variables
+from drover.core.threads import start_thread
 from drover.core.version import VERSION
 from drover.net import access
 from drover.net.asgi import Application
@@ -155,10 +156,14 @@ class _Service:
         self._drover: Drover | None = None
         self._server: _Server | None = None
         self._is_started = threading.Event()
+        self._failure: BaseException | None = None
         self._port_lost = False
 
     def run(self) -> int:
-        """Start, answer requests, and return the exit code when the service has stopped."""
+        """Start, answer requests, and return the exit code when the service has stopped.
+
+        The server runs before the start is over, so that `GET /ready` can say so.
+        """
         unblock_stop_signals()
         # Until here nothing has been started: a signal simply ends the program.
         drover = self._drover = prepare(self._settings, is_whole_program=True)
@@ -171,30 +176,48 @@ class _Service:
             signals.install()
             server = self._server = _server(drover.asgi(), self._settings.max_sessions)
             end_with_console(drover.end_at_once)
-            drover.start(lambda: signals.stopping)
-            self._watch_port(server, sockets, signals)
-            drover.fill_threads()
-            if not signals.stopping:
-                url = f"http://localhost:{self._settings.port}"
-                drover.hub.emit(events.ServiceStarted(url, VERSION, str(self._settings.data_dir)))
+            drover.endpoints.gate.close()
+            start_thread(partial(self._start, drover, server, sockets, signals), "start")
         except BaseException:
             # What is started by now is stopped again, and no signal is waited for.
             self._is_started.set()
             drover.stop()
             raise
-        self._is_started.set()
         server.run_until_stopped(sockets)
+        self._is_started.wait()
+        if self._failure is not None:
+            raise self._failure
         return PORT_LOST if self._port_lost else 0
 
-    def _watch_port(self, server: _Server, sockets: list[socket.socket], signals: StopSignals) -> None:
-        assert self._drover is not None
+    def _start(
+        self, drover: Drover, server: _Server, sockets: list[socket.socket], signals: StopSignals
+    ) -> None:
+        try:
+            drover.start(lambda: signals.stopping)
+            self._watch_port(drover, server, sockets, signals)
+            drover.fill_threads()
+            if not signals.stopping:
+                url = f"http://localhost:{self._settings.port}"
+                drover.hub.emit(events.ServiceStarted(url, VERSION, str(self._settings.data_dir)))
+            drover.endpoints.gate.open()
+        except BaseException as error:  # noqa: BLE001 - raised again by the main thread
+            if not signals.stopping:
+                self._failure = error
+                drover.stop()
+                server.should_exit = True
+        finally:
+            self._is_started.set()
+
+    def _watch_port(
+        self, drover: Drover, server: _Server, sockets: list[socket.socket], signals: StopSignals
+    ) -> None:
         addresses = [listener.getsockname()[:2] for listener in sockets]
 
         def give_up() -> None:
             self._port_lost = True
             signals.stop_for("port lost")
 
-        self._drover.port_watch.start(
+        drover.port_watch.start(
             addresses, lambda index: server.listen_again(index, addresses[index]), give_up
         )
 
@@ -209,6 +232,7 @@ class _Service:
         """Stop in order; the server ends whatever fails, or the program would never end."""
         assert self._drover is not None, "signals are handled once the service is prepared"
         self._drover.hub.emit(events.ServiceStopping(name))
+        self._drover.give_up_start()
         self._is_started.wait()
         try:
             self._drover.stop(keep_browsers=self._port_lost)

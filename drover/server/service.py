@@ -91,8 +91,6 @@ class Drover:
         share = network_share(self.settings.data_dir)
         if share is not None:
             self.hub.emit(events.DataFolderOnShare(str(self.settings.data_dir), share))
-        self._stored = storage.repository.open()
-        self._at_stop("the session database", storage.repository.close)
         doubt = launcher.check() or launcher.unavailable
         if doubt:
             self.hub.emit(events.BrowserDoubtful(doubt))
@@ -102,9 +100,14 @@ class Drover:
 
         Args:
             stopping: Whether the service was told to stop; then the remaining steps are left out.
+
+        Raises:
+            StartRefused: The session database cannot be used.
         """
         if is_root():
             self.hub.emit(events.SandboxDisabled())
+        self._stored = self.storage.repository.open()
+        self._at_stop("the session database", self.storage.repository.close)
         if self.sessions.cluster is not None:
             self.sessions.cluster.start()
             self._at_stop("the membership in the cluster", self.sessions.cluster.stop)
@@ -123,6 +126,11 @@ class Drover:
             if stopping():
                 return
             step()
+
+    def give_up_start(self) -> None:
+        """Have `start` wait no longer for what may not come."""
+        if self.storage.shared is not None:
+            self.storage.shared.database.stop_waiting()
 
     def fill_threads(self) -> None:
         """Start all threads now: when one is needed, the system may not allow another one."""

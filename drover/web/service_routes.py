@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import platform
 import time
+from collections.abc import Mapping
 from datetime import datetime, timezone
+from typing import Final
 
 from starlette.responses import Response
 
@@ -12,6 +14,7 @@ from drover.api.answers import (
     DrainAnswer,
     NodeList,
     NodeObject,
+    NotReadyCode,
     ServiceHealth,
     ServiceNotReady,
     ServiceReady,
@@ -25,6 +28,19 @@ from drover.web.rest_routes import RestRoutes
 from drover.web.services import Readiness
 
 routes = RestRoutes("Service")
+_ENDS: Final = "The service is {} and accepts no new sessions; use another one"
+_NOT_READY: Final[Mapping[Readiness, tuple[NotReadyCode, str]]] = {
+    Readiness.STARTING: (
+        "browser_unavailable",
+        "The service is starting: it looks for the sessions of its last run. Retry in a moment",
+    ),
+    Readiness.DRAINING: ("shutting_down", _ENDS.format("draining")),
+    Readiness.STOPPING: ("shutting_down", _ENDS.format("stopping")),
+    Readiness.WITHOUT_DATABASE: (
+        "storage_unavailable",
+        "This machine serves no session, because the database does not answer; use another one",
+    ),
+}
 
 
 @routes.get("/health")
@@ -64,14 +80,11 @@ def ready() -> ServiceReady | ServiceNotReady:
     readiness, sessions = services().readiness, _active_sessions()
     if readiness is Readiness.READY:
         return ServiceReady(success=True, status="ready", active_sessions=sessions)
-    is_cut_off = readiness is Readiness.WITHOUT_DATABASE
-    error = f"The service is {readiness.value} and accepts no new sessions; use another one"
-    if is_cut_off:
-        error = "This machine serves no session, because the database does not answer; use another one"
+    code, error = _NOT_READY[readiness]
     return ServiceNotReady(
         success=False,
         error=naming_request(error),
-        code="storage_unavailable" if is_cut_off else "shutting_down",
+        code=code,
         status=readiness.value,
         active_sessions=sessions,
     )

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 class Readiness(str, Enum):
     """Whether the service accepts new sessions, and if not, why."""
 
+    STARTING = "starting"
     READY = "ready"
     DRAINING = "draining"
     STOPPING = "stopping"
@@ -37,6 +38,7 @@ class Services:
     Args:
         cluster: The other nodes; None if there is only one machine.
         port_trouble: Returns which address of the service refuses connections, or None.
+        is_starting: Returns whether the start is not over yet.
         started: When the service started, on the monotonic clock.
         document: Returns the OpenAPI document.
     """
@@ -53,6 +55,7 @@ class Services:
     kept_logins: KeptLogins
     history: SessionHistory
     port_trouble: Callable[[], str | None]
+    is_starting: Callable[[], bool]
     started: float
     document: Callable[[], Mapping[str, object]]
 
@@ -68,5 +71,7 @@ class Services:
             return Readiness.STOPPING
         if self.sessions.draining:
             return Readiness.DRAINING
+        if self.is_starting():
+            return Readiness.STARTING
         is_cut_off = self.cluster is not None and self.cluster.trouble is not None
         return Readiness.WITHOUT_DATABASE if is_cut_off else Readiness.READY

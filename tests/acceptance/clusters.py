@@ -25,10 +25,14 @@ class Nodes:
 
     def start(self, name: str, **settings: object) -> Service:
         """Start a node that leaves nothing when the test ends."""
+        return self.add(name, **settings).start()
+
+    def add(self, name: str, **settings: object) -> Service:
+        """Return a node that is not started, and leaves nothing when the test ends."""
         own = {"database_url": self._database.url, "node_name": name, "max_sessions": 3}
         node = Service(short_folder(), **(own | settings))
         self._stack.callback(node.reap)
-        return node.start()
+        return node
 
 
 def die(node: Service) -> None:

@@ -82,7 +82,7 @@ class Service:
         self.reads_log.set()
 
     def start(self, timeout: float = START_S) -> Service:
-        """Start it and wait until it answers GET /health with 200."""
+        """Start it and wait until it answers GET /health with 200, and GET /ready not with `starting`."""
         self.launch()
         wait_until(self._is_ready, "the service answers GET /health with 200", timeout)
         return self
@@ -248,9 +248,10 @@ class Service:
     def _is_ready(self) -> bool:
         assert self.is_running(), f"the service ended with {self.process.poll()}: {self.logs()}"
         try:
-            return bool(self.get("/health", timeout=2).status_code == requests.codes.ok)
+            health, readiness = self.get("/health", timeout=2), self.get("/ready", timeout=2)
         except requests.RequestException:
             return False
+        return bool(health.status_code == requests.codes.ok and readiness.json()["status"] != "starting")
 
     def _collect(self, process: subprocess.Popen[str]) -> None:
         assert process.stderr is not None

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
+import requests
 from websockets.sync.client import connect
 
 from tests.acceptance.clusters import LOST_S, Nodes, die, restored, state_of
@@ -230,6 +231,45 @@ def test_a_drained_node_leaves_its_keyed_sessions_to_the_others(nodes: Nodes, pa
     found = expect(staying.post("/sessions", json={"key": "upgrade"}))
     assert (found["session_id"], found["session"]["node"]["name"]) == (session["session_id"], "staying")
     assert_saved_state(found["session"], pages)
+
+
+def test_a_start_without_the_database_is_alive_and_not_ready_and_requests_wait_for_it(
+    nodes: Nodes, database: Postgres
+) -> None:
+    node = nodes.add("early")
+    database.stop()
+    try:
+        node.launch()
+        wait_until(lambda: answer_of(node, "/ready") == (503, "starting"), "it says that it starts", LOST_S)
+        assert answer_of(node, "/health") == (200, "healthy")
+        with ThreadPoolExecutor(1) as pool:
+            opened = pool.submit(node.post, "/sessions", json={"session_id": "patient"}, timeout=60)
+            database.start()
+            assert opened.result().status_code == 201
+    finally:
+        if not database.is_running:
+            database.start()
+    assert answer_of(node, "/ready") == (200, "ready")
+
+
+def test_a_start_that_waits_for_the_database_can_be_stopped(nodes: Nodes, database: Postgres) -> None:
+    node = nodes.add("gives-up")
+    database.stop()
+    try:
+        node.launch()
+        wait_until(lambda: answer_of(node, "/ready") == (503, "starting"), "it says that it starts", LOST_S)
+        assert node.stop() == 0
+    finally:
+        database.start()
+
+
+def answer_of(node: Service, path: str) -> tuple[int, str] | None:
+    """Return the status code of an answer and the status in it; None if nothing answers."""
+    try:
+        response = node.get(path, timeout=5 * PATIENCE)
+    except requests.RequestException:
+        return None
+    return response.status_code, response.json()["status"]
 
 
 def test_a_draining_node_hands_new_sessions_on_and_is_listed_as_draining(nodes: Nodes) -> None:

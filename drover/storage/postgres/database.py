@@ -6,7 +6,6 @@ the session belongs to another node by now.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import timezone
@@ -114,32 +113,39 @@ class ClusterDatabase:
         self.incarnation = UUID(int=0)
         self.emergency = 0
         self._emit = emit
+        self._waits_no_longer = False
         self._watchdog = Watchdog()
         self.writing, self.reading, self.beating = (Link(url, self._watchdog) for _ in range(3))
-        self._closing = threading.Event()
 
     def open(self) -> SetAside | None:
         """Create or migrate the tables; wait for the database as long as that takes.
 
         Nothing of the sessions on this machine may be judged before the database has said whose they are.
+
+        Raises:
+            StartObstructed: There is no database yet, and `stop_waiting` was called.
         """
         self.identity = self._identify()
         is_told = False
-        while not self._closing.is_set():
+        while True:
             try:
                 self.writing.run(schema.migrate, MIGRATE_S)
             except StorageUnavailable as error:
+                if self._waits_no_longer:
+                    raise StartObstructed(error.message) from error
                 if not is_told:
                     self._emit(events.DatabaseAwaited(error.message))
                 is_told = True
                 time.sleep(START_PAUSE_S)
             else:
-                break
-        return None
+                return None
+
+    def stop_waiting(self) -> None:
+        """Wait no longer for the database: the service is stopping."""
+        self._waits_no_longer = True
 
     def close(self) -> None:
         """Close the connections."""
-        self._closing.set()
         for link in (self.writing, self.reading, self.beating):
             link.close()
         self._watchdog.stop()
