@@ -35,7 +35,6 @@ _OF_HANDSHAKE: Final = frozenset(
         b"sec-websocket-version",
         b"sec-websocket-extensions",
         b"sec-websocket-protocol",
-        b"origin",
     }
 )
 
@@ -181,7 +180,8 @@ class Forwarder:
         return b"\r\n".join(lines) + b"\r\n\r\n"
 
     def _headers(self, scope: Scope) -> list[Header]:
-        left_out = _OF_CONNECTION | {b"host", b"content-length", FORWARDED}
+        # The origin was compared with the host that the client has used, which is another one there.
+        left_out = _OF_CONNECTION | {b"host", b"content-length", b"origin", FORWARDED}
         headers = [(name, value) for name, value in scope["headers"] if name not in left_out]
         return [*headers, (FORWARDED, str(self._incarnation()).encode())]
 

@@ -18,7 +18,7 @@ import { Stream } from "./stream.js";
 import { timelineView } from "./timeline.js";
 
 const state = new State();
-const pictures = new Pictures();
+const pictures = new Pictures((session) => state.isAlive(session));
 const viewer = new SessionViewer(pictures);
 const cards = sessionCards(pictures, { look: (session) => viewer.open(session), history, recover, close });
 const trees = processTrees();

@@ -16,7 +16,11 @@ export class Pictures {
   #watch = new IntersectionObserver((entries) => this.#note(entries), { rootMargin: "0px" });
   #subjects = new WeakMap();
 
-  constructor() {
+  #mayTake;
+
+  /** @param mayTake whether a screenshot of a session would recover or restore nothing */
+  constructor(mayTake) {
+    this.#mayTake = mayTake;
     document.addEventListener("visibilitychange", () => this.#next());
   }
 
@@ -49,7 +53,7 @@ export class Pictures {
     if (this.#waits || this.#paused || document.hidden || this.#seen.size === 0) return;
     this.#waits = true;
     const oldest = [...this.#seen.values()]
-      .filter(({ subject, takenAt }) => isAlive(subject()) && Date.now() - takenAt > OLD_MS)
+      .filter(({ subject, takenAt }) => this.#mayTake(subject()) && Date.now() - takenAt > OLD_MS)
       .sort((one, other) => one.takenAt - other.takenAt)[0];
     if (oldest) await take(oldest);
     setTimeout(() => {
@@ -57,11 +61,6 @@ export class Pictures {
       this.#next();
     }, REST_MS);
   }
-}
-
-/** A screenshot of a dead session would recover it, if need be on another machine. */
-function isAlive({ state, health }) {
-  return state === "ready" && health.status !== "dead";
 }
 
 async function take(card) {

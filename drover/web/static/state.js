@@ -19,6 +19,12 @@ export class State {
     this.#views.push({ kinds, view });
   }
 
+  /** Returns whether a session lives, on a machine that is not lost. */
+  isAlive({ state, health, node }) {
+    const isReached = !node || this.capacity.nodes.some(({ name, state: up }) => name === node.name && up !== "lost");
+    return state === "ready" && health.status !== "dead" && isReached;
+  }
+
   /** Applies one event. */
   take(kind, data) {
     if (kind === "state") this.#takeAll(data);
