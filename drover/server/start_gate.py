@@ -14,7 +14,7 @@ _ANSWERED: Final = frozenset({"/health", "/ready"})
 class StartGate:
     """Holds requests back until the start is over: sessions of an earlier run must not be missed by any.
 
-    It is open unless somebody closes it.
+    It is open until it is closed.
     """
 
     def __init__(self) -> None:

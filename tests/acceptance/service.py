@@ -251,7 +251,7 @@ class Service:
             health, readiness = self.get("/health", timeout=2), self.get("/ready", timeout=2)
         except requests.RequestException:
             return False
-        return bool(health.status_code == requests.codes.ok and readiness.json()["status"] != "starting")
+        return bool(health.status_code == requests.codes.ok and readiness.json().get("status") != "starting")
 
     def _collect(self, process: subprocess.Popen[str]) -> None:
         assert process.stderr is not None

@@ -35,11 +35,11 @@ def test_it_shows_machines_and_where_each_session_is(
         expect(card(page, "theirs").locator("[data-part=node]")).to_have_text("there")
         assert_accessible(page)
         assert_fits(page)
+    assert console_errors == []
     button(card(page, "theirs"), "Close theirs").click()
     button(page.get_by_role("dialog"), "Close the session").click()
     expect(card(page, "theirs")).to_have_count(0)
     assert own_sessions(there) == 0
-    assert console_errors == []
 
 
 def test_a_lost_machine_is_the_headline_and_looking_restores_nothing(
@@ -49,6 +49,7 @@ def test_a_lost_machine_is_the_headline_and_looking_restores_nothing(
     dying.create(session_id="waits", key="account-18")
     page = open_page(watching)
     expect(machine(page, "fails")).to_contain_text("Up")
+    expect(card(page, "waits")).to_contain_text("Healthy")
     die(dying)
     expect(page.locator("#headline")).to_contain_text(re.compile("lost:.*fails"), timeout=1000 * LOST_S)
     expect(machine(page, "fails")).to_contain_text(re.compile("Lost.*1 to be restored", re.DOTALL))

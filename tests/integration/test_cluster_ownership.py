@@ -74,7 +74,7 @@ class Node:
         return next((one for one in found if one.state is SessionState.READY), None)
 
     def beat(self) -> None:
-        """Give a sign of life, twice if this node has to join again."""
+        """Send a sign of life, twice if this node has to join again."""
         if not self.membership._beat():
             self.membership._beat()
 
