@@ -252,6 +252,7 @@ def test_a_start_without_the_database_is_alive_and_not_ready_and_requests_wait_f
     assert answer_of(node, "/ready") == (200, "ready")
 
 
+@pytest.mark.exhaustive
 def test_a_start_that_waits_for_the_database_can_be_stopped(nodes: Nodes, database: Postgres) -> None:
     node = nodes.add("gives-up")
     database.stop()

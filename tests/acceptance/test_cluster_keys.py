@@ -12,6 +12,7 @@ from tests.machine import wait_until
 from tests.postgres import MISSING, is_installed
 
 pytestmark = [
+    pytest.mark.exhaustive,
     pytest.mark.skipif(not is_installed(), reason=MISSING),
     pytest.mark.timeout(400),
     pytest.mark.xdist_group(name="cluster"),
