@@ -78,10 +78,7 @@ class ProcessCleaner:
     """The cleaner of this machine: ends orphaned processes and removes orphaned session folders.
 
     Args:
-        folders: The session folders of this instance.
         protected: Returns the sessions to protect; called after the process table has been read.
-        jobs: Run the automatic cleanups.
-        emit: Receives all events.
         adopt_grace: Seconds for which the sessions of another, stopped instance are left alone.
         owned_only: Never end a ChromeDriver that Drover did not start.
     """
@@ -318,12 +315,7 @@ class EmergencyRecovery:
     """Ends every Chrome of the machine and forgets every session.
 
     Args:
-        registry: The list of sessions.
-        cleaner: Ends the processes.
         reap: Reaps the ChromeDrivers that this service has started.
-        state_saver: Holds the states that were saved from the browsers.
-        repository: Keeps sessions and states on disk.
-        emit: Receives events.
     """
 
     def __init__(

@@ -43,16 +43,7 @@ SCREENSHOT_S = 10.0
 
 
 class SessionManager:
-    """The service's use cases on sessions.
-
-    Args:
-        pool: Finds and starts sessions, and takes them back.
-        closer: Closes sessions.
-        monitor: Checks sessions and has them recovered.
-        browsers: The sessions' browsers.
-        repository: Keeps on disk what must outlive the process.
-        emit: Receives events.
-    """
+    """The service's use cases on sessions."""
 
     def __init__(
         self,

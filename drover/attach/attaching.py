@@ -21,12 +21,7 @@ RECOVERY_TIMEOUT_S = 120.0
 
 
 class Attaching:
-    """Connects to sessions, recovered first if they are dead, and ends them.
-
-    Args:
-        manager: Recovers and closes sessions.
-        threads: The threads for blocking calls.
-    """
+    """Connects to sessions, recovered first if they are dead, and ends them."""
 
     def __init__(self, manager: SessionManager, threads: RequestThreads) -> None:
         self._manager = manager

@@ -48,8 +48,6 @@ class Conversation:
     """Relays one client's messages until the client leaves or is told to connect again.
 
     Args:
-        client: What the client has set up.
-        upstream: The session.
         receive: Receives from the client, whose handshake has been accepted.
         send: Sends to the client.
     """

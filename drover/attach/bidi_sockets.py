@@ -40,12 +40,7 @@ DESCRIPTIONS = (
 
 
 class BidiSockets:
-    """The endpoint for BiDi clients; all of it runs on one event loop.
-
-    Args:
-        attaching: Connects to sessions, and ends them.
-        driver_access: Finds sessions by their BiDi address, and counts an open socket as use.
-    """
+    """The endpoint for BiDi clients; all of it runs on one event loop."""
 
     def __init__(self, attaching: Attaching, driver_access: DriverAccess) -> None:
         self._attaching = attaching

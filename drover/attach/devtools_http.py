@@ -92,8 +92,6 @@ class DevToolsHttp:
     """Chrome's DevTools endpoints over HTTP.
 
     Args:
-        attaching: Recovers a session before it is asked.
-        driver_access: Knows the sessions.
         executor: Runs blocking calls.
         port: The port that the service listens on.
         probe_timeout: Seconds within which Chrome must answer.

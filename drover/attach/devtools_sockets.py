@@ -55,12 +55,7 @@ DESCRIPTIONS = (
 
 
 class DevToolsSockets:
-    """The WebSockets for DevTools clients.
-
-    Args:
-        attaching: Connects to sessions, and ends them.
-        driver_access: Finds sessions by their targets, and counts an open socket as use.
-    """
+    """The WebSockets for DevTools clients."""
 
     def __init__(self, attaching: Attaching, driver_access: DriverAccess) -> None:
         self._attaching = attaching

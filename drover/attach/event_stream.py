@@ -160,11 +160,7 @@ DESCRIPTIONS = (
 
 
 class EventStream:
-    """Publisher of events, log lines and state changes to all clients of `/events`.
-
-    Args:
-        sources: Read the rest of the state.
-    """
+    """Publisher of events, log lines and state changes to all clients of `/events`."""
 
     def __init__(self, sources: StateProviders, threads: Executor) -> None:
         self._sources = sources

@@ -130,7 +130,6 @@ class LiveView:
     """Endpoint of the live view.
 
     Args:
-        driver_access: Finds a session's browser.
         executor: Runs blocking calls.
         probe_timeout: Seconds within which Chrome must answer an HTTP request.
     """

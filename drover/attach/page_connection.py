@@ -28,7 +28,6 @@ class PageConnection:
     """Commands to one page, sent in the order of the calls, and its events.
 
     Args:
-        socket: The socket to the page.
         handle: Called with the method and the parameters of each event.
     """
 

@@ -29,7 +29,6 @@ class PageHands:
     """What a viewer does to a page; commands are sent in the order of the calls.
 
     Args:
-        page: The page.
         tell: Sends a message of a kind to the viewer.
     """
 

@@ -24,7 +24,6 @@ class Pictures:
     """The pictures of one page; used on one event loop.
 
     Args:
-        page: The page.
         pause_s: The shortest time between two pictures, in seconds.
     """
 

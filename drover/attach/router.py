@@ -52,7 +52,6 @@ class Router:
 
     Args:
         routes: The routes, in the order in which they are tried.
-        policy: What the access check compares requests with.
         otherwise: The application that answers requests without a route.
     """
 

@@ -32,9 +32,6 @@ class ViewClient:
     """The conversation with one client.
 
     Args:
-        session: The session.
-        control: Who is in control of it.
-        viewer: This client, as control knows it.
         send: Sends to the client.
         view_only: Whether input is refused.
     """

@@ -34,11 +34,7 @@ DESCRIPTIONS = (
 
 
 class ViewSockets:
-    """The endpoint; all of it runs on one event loop.
-
-    Args:
-        access: How to reach sessions.
-    """
+    """The endpoint; all of it runs on one event loop."""
 
     def __init__(self, access: SessionAccess) -> None:
         self._access = access

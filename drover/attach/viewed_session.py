@@ -64,7 +64,6 @@ class ViewedSession:
 
     Args:
         session_id: Its id.
-        access: How to reach it.
     """
 
     def __init__(self, session_id: str, access: SessionAccess) -> None:

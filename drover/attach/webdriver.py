@@ -104,11 +104,7 @@ class WebDriver:
     """The W3C remote end.
 
     Args:
-        manager: Opens, recovers and closes sessions.
-        driver_access: Finds a session's browser and ChromeDriver.
-        threads: The threads for blocking calls.
         port: The port that the service listens on.
-        policy: Decides what becomes of requested capabilities.
         watch_s: Seconds between health checks of a session while a command has no response.
         observe: Called with the seconds that each relayed command took, including ChromeDriver's time.
     """

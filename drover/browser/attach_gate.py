@@ -34,7 +34,6 @@ class AttachGate:
     """The DevTools address of one browser for one ChromeDriver; it runs on the loop that opened it.
 
     Args:
-        running: The browser.
         spare: The id of the page that is listed last.
         threads: Ask the browser over HTTP.
     """

@@ -50,8 +50,6 @@ class Connection:
     """The DevTools connection to one browser; its methods may be called from any thread.
 
     Args:
-        loop: The event loop on which it runs.
-        socket: The socket to the browser.
         max_downloads_mb: The limit of the browser's downloads in MiB; 0 = none.
     """
 

@@ -72,7 +72,6 @@ class Launcher:
     """Starts and stops browsers with one pair of executables.
 
     Args:
-        installed: The executables of Chrome and ChromeDriver.
         headless: Whether Chrome runs without windows.
         no_sandbox: Whether Chrome has to run without its sandbox.
         chrome_args: Additional switches for every Chrome.

@@ -95,12 +95,7 @@ def last_resort(
 
 
 class PageWait:
-    """Waits for the pages of one browser.
-
-    Args:
-        connection: The DevTools connection to it.
-        answers: The dialogs that are being answered.
-    """
+    """Waits for the pages of one browser."""
 
     def __init__(self, connection: Connection, answers: DialogAnswers) -> None:
         self._connection = connection

@@ -72,12 +72,7 @@ class Reattached:
 
 
 class Reattacher:
-    """Attaches new ChromeDrivers to living browsers.
-
-    Args:
-        launcher: Starts and ends ChromeDrivers.
-        devtools: The DevTools connections to the browsers.
-    """
+    """Attaches new ChromeDrivers to living browsers."""
 
     def __init__(self, launcher: Launcher, devtools: DevTools) -> None:
         self._launcher = launcher

@@ -119,10 +119,6 @@ class Recoverer:
     """Recovers sessions.
 
     Args:
-        launcher: Starts and stops browsers.
-        reattacher: Attaches new ChromeDrivers to living browsers.
-        devtools: The DevTools connections to the browsers.
-        profiles: The profiles in the sessions' folders.
         examine: Returns whether a browser lives.
         await_memory: Waits until there is enough memory for a browser; raises `AtCapacity`.
     """

@@ -76,7 +76,6 @@ class Jobs:
 
     Args:
         pools: The threads of each kind of job; kinds may share them.
-        emit: Receives an event for each exception.
     """
 
     def __init__(self, pools: Mapping[JobKind, ThreadPool], emit: Emit) -> None:

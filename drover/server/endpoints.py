@@ -35,10 +35,6 @@ class Endpoints:
     """The ASGI application, and what it needs while it answers.
 
     Args:
-        settings: The settings.
-        sessions: The sessions, and what works on them.
-        threads: The threads for blocking calls.
-        metrics: Observes relayed commands.
         port_trouble: Returns which address of the service refuses connections, or None.
     """
 

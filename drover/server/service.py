@@ -35,7 +35,6 @@ class Drover:
     """The whole service, wired from its settings; nothing runs before `start`.
 
     Args:
-        settings: The settings.
         is_whole_program: Whether the program runs nothing else, so that every child of it is known.
     """
 

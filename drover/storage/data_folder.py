@@ -35,7 +35,6 @@ class DataFolder:
     Args:
         parts: Its parts, each after those that it lies in.
         hold: Called with the reason why nothing may be written or promised, or with None if there is none.
-        emit: Receives an event about each part that was put back.
     """
 
     def __init__(self, parts: tuple[Part, ...], hold: Callable[[str | None], object], emit: Emit) -> None:

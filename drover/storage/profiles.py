@@ -37,7 +37,6 @@ class Replacement:
     """An empty profile that is tried in the place of another one.
 
     Args:
-        folder: The session's folder.
         old: Where the other one is for now.
     """
 
@@ -66,11 +65,7 @@ class Replacement:
 
 
 class Profiles:
-    """The profiles of one data folder.
-
-    Args:
-        folders: The session folders that they are in.
-    """
+    """The profiles of one data folder."""
 
     def __init__(self, folders: SessionFolders) -> None:
         self._folders = folders

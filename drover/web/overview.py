@@ -25,9 +25,6 @@ class Overview:
     """Reader of the service's state; it changes nothing and calls no browser.
 
     Args:
-        manager: Tells whether sessions can be started.
-        sessions: The list of sessions.
-        cleaner: Classifies processes.
         port: The port that the service listens on.
         cluster: The other machines; None if there are none.
     """

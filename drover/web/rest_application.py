@@ -75,8 +75,6 @@ class _Endpoint:
 
     Args:
         routes: The routes by HTTP method.
-        services: What they use.
-        threads: The pools of threads.
     """
 
     def __init__(self, routes: Mapping[str, RestRoute], services: Services, threads: RequestThreads) -> None:

@@ -40,10 +40,7 @@ class GridSlots:
     """Notifies a Grid's node of sessions that have ended without it, and of a drain; in the background.
 
     Args:
-        node: The node.
         is_known: Returns whether there is a session with an id.
-        jobs: Runs the notices.
-        emit: Receives events.
     """
 
     def __init__(self, node: GridNode, is_known: Callable[[str], bool], jobs: Jobs, emit: Emit) -> None:

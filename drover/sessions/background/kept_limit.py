@@ -16,9 +16,6 @@ class KeptLimit:
     """Removes the least recently used profiles when those that are kept have grown over the limit.
 
     Args:
-        profiles: The kept profiles.
-        jobs: Measure them.
-        emit: Receives an event if some were removed.
         limit_mb: What they may take together, in units of 1,000,000 bytes; 0 = no limit.
     """
 

@@ -22,8 +22,6 @@ class MemoryMeter:
     """Measures the sessions in the background, soon after their browser has started and then at intervals.
 
     Args:
-        registry: The list of sessions.
-        jobs: Run the measurements.
         every_s: Seconds between two measurements of a browser.
     """
 

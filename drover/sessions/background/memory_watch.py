@@ -25,9 +25,6 @@ class MemoryWatch:
     """The measurement of memory that decides whether a browser may start.
 
     Args:
-        registry: The list of sessions, which holds new ones back while memory is short.
-        worker: Closes an unused session if that helps.
-        emit: Receives an event when memory becomes short, and when it is available again.
         min_free_mb: What has to stay free, in units of 1,000,000 bytes; 0 = no limit.
     """
 

@@ -64,14 +64,7 @@ def recycle_reason(session: Session, age_s: float, now_mono: float, limits: Recy
 
 
 class Recycler:
-    """Begins to recycle one session at a time.
-
-    Args:
-        registry: The list of sessions.
-        worker: Exchanges the browsers.
-        emit: Receives an event for each session that is recycled.
-        limits: When a session is recycled.
-    """
+    """Begins to recycle one session at a time."""
 
     def __init__(
         self, registry: SessionRegistry, worker: SessionWorker, emit: events.Emit, limits: RecycleLimits

@@ -20,9 +20,6 @@ class WarmPool:
     """Keeps a number of warm browsers ready.
 
     Args:
-        registry: The list of sessions, in which warm browsers take places.
-        worker: Starts them.
-        folders: Chooses their folders.
         wanted: How many should be ready.
         idle_timeout: In seconds, for requests without their own.
     """

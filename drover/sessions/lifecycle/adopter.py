@@ -42,11 +42,6 @@ class SessionAdopter:
 
     Args:
         registry: The list of sessions, still empty.
-        worker: Recovers partly dead sessions.
-        repository: The records of the earlier run.
-        state_saver: Receives the states that were saved from their browsers.
-        browsers: The sessions' browsers.
-        emit: Receives events.
     """
 
     def __init__(

@@ -22,15 +22,7 @@ _LEAVING = frozenset({CloseReason.STOPPING, CloseReason.DRAINED})
 
 
 class CloseWork:
-    """Closes sessions.
-
-    Args:
-        registry: The list of sessions.
-        browsers: Stops the browsers.
-        kept: Keeps what a session leaves for the next one of its key.
-        steps: What it shares with other work.
-        emit: Receives events.
-    """
+    """Closes sessions."""
 
     def __init__(
         self,

@@ -21,13 +21,7 @@ BEGIN_S = 5.0
 
 
 class Closer:
-    """Begins to close sessions, and waits for the result if it is needed.
-
-    Args:
-        registry: The list of sessions.
-        worker: Closes them in the background.
-        state_saver: Saves what a client is about to close.
-    """
+    """Begins to close sessions, and waits for the result if it is needed."""
 
     def __init__(self, registry: SessionRegistry, worker: SessionWorker, state_saver: StateSaver) -> None:
         self._registry = registry

@@ -34,9 +34,6 @@ class Drain:
     """Drains the service, once.
 
     Args:
-        registry: The list of sessions.
-        worker: Closes sessions.
-        emit: Receives events.
         timeout_s: Seconds for which sessions go on.
 
     Attributes:

@@ -39,14 +39,7 @@ class CheckResult:
 
 
 class HealthMonitor:
-    """Checks sessions, and has dead ones recovered.
-
-    Args:
-        registry: The list of sessions.
-        worker: Recovers dead sessions.
-        browsers: The sessions' browsers.
-        jobs: Run the periodic checks.
-    """
+    """Checks sessions, and has dead ones recovered."""
 
     def __init__(
         self,

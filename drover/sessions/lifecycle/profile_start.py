@@ -19,13 +19,7 @@ Started = tuple[RunningBrowser, CheckedCapabilities]
 
 
 class ProfileStart:
-    """Starts the browsers of new sessions.
-
-    Args:
-        browsers: Starts a browser.
-        kept: What is kept for keys.
-        emit: Receives an event if Chrome refuses a kept profile.
-    """
+    """Starts the browsers of new sessions."""
 
     def __init__(self, browsers: Browsers, kept: KeptLogins, emit: Emit) -> None:
         self._browsers = browsers

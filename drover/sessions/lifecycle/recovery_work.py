@@ -29,12 +29,7 @@ class RecoveryWork:
     """Recovers dead sessions.
 
     Args:
-        registry: The list of sessions.
-        browsers: Recovers the browsers.
-        state_saver: Holds the states that were saved from the browsers.
         end_orphans: Ends orphaned processes before a recovery; returns how many are proven to be gone.
-        steps: What it shares with other work.
-        emit: Receives events.
     """
 
     def __init__(

@@ -48,14 +48,6 @@ class SessionPool:
     """The sessions as callers get and release them.
 
     Whoever changes a session through it also makes room for those who wait.
-
-    Args:
-        registry: The list of sessions.
-        worker: Starts sessions, and closes those that must make room.
-        closer: Closes sessions that no caller has received.
-        folders: Chooses the folders of new sessions.
-        repository: Tells whether anything can be written to disk, and what is kept for a key.
-        policy: How places are given out.
     """
 
     def __init__(

@@ -19,15 +19,7 @@ from drover.storage.session_folders import SessionFolders
 
 
 class SessionSteps:
-    """Steps of the work on one session.
-
-    Args:
-        registry: The list of sessions.
-        browsers: Their browsers.
-        folders: Their folders.
-        state_saver: Holds the states that were saved from the browsers.
-        emit: Receives events.
-    """
+    """Steps of the work on one session."""
 
     def __init__(
         self,

@@ -25,15 +25,7 @@ from drover.sessions.pool.session import Session, SessionState
 
 
 class SessionWorker:
-    """Starts, recovers and closes sessions in the background.
-
-    Args:
-        registry: The list of sessions.
-        jobs: Runs the starts, recoveries and closes.
-        start_work: Starts sessions.
-        recovery_work: Recovers them.
-        close_work: Closes them.
-    """
+    """Starts, recovers and closes sessions in the background."""
 
     def __init__(
         self,

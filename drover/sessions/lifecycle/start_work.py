@@ -23,16 +23,7 @@ START_S = 90.0
 
 
 class StartWork:
-    """Starts new sessions' browsers.
-
-    Args:
-        registry: The list of sessions.
-        browsers: Their browsers.
-        starter: Starts a browser with what is kept for the key of its session.
-        close_work: Keeps a session whose failed start could not be cleared, until its close is retried.
-        steps: What it shares with other work.
-        emit: Receives events.
-    """
+    """Starts new sessions' browsers."""
 
     def __init__(
         self,

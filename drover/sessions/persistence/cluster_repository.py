@@ -28,10 +28,7 @@ class ClusterRepository(SessionRepository):
     """Saves and loads the sessions of this node; claims and takes sessions for it.
 
     Args:
-        database: The database of this node.
-        ownership: Its statements on who has a session.
         boot_id: Identifies the current boot of the machine.
-        emit: Receives events about failures.
     """
 
     def __init__(self, database: ClusterDatabase, ownership: Ownership, boot_id: str, emit: Emit) -> None:

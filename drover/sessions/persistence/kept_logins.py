@@ -37,14 +37,7 @@ class KeptKey:
 
 
 class KeptLogins:
-    """What ended sessions have left for the next session of their key.
-
-    Args:
-        registry: The list of sessions.
-        repository: The states of browsers.
-        state_saver: The states of the browsers that run.
-        profiles: The profiles that are kept.
-    """
+    """What ended sessions have left for the next session of their key."""
 
     def __init__(
         self,

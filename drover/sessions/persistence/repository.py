@@ -36,9 +36,7 @@ class SessionRepository:
     """Saves and loads sessions and saved states; the journal of the registry.
 
     Args:
-        database: The database.
         boot_id: Identifies the current boot of the machine.
-        emit: Receives events about failures.
     """
 
     def __init__(self, database: SessionStore, boot_id: str, emit: Emit) -> None:

@@ -33,9 +33,7 @@ class Writer:
     """Writes the pending changes.
 
     Args:
-        database: Where they are written to.
         to_document: Returns the document of a session.
-        emit: Receives events about failures.
     """
 
     def __init__(self, database: SessionStore, to_document: ToDocument, emit: Emit) -> None:
