@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import CancelledError, Future, wait
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from drover.core import events
@@ -311,6 +311,7 @@ class ProcessCleaner:
         return removed
 
 
+@dataclass(eq=False, repr=False)
 class EmergencyRecovery:
     """Ends every Chrome of the machine and forgets every session.
 
@@ -318,21 +319,12 @@ class EmergencyRecovery:
         reap: Reaps the ChromeDrivers that this service has started.
     """
 
-    def __init__(
-        self,
-        registry: SessionRegistry,
-        cleaner: ProcessCleaner,
-        reap: Callable[[], None],
-        state_saver: StateSaver,
-        repository: SessionRepository,
-        emit: Emit,
-    ) -> None:
-        self._registry = registry
-        self._cleaner = cleaner
-        self._reap = reap
-        self._state_saver = state_saver
-        self._repository = repository
-        self._emit = emit
+    _registry: SessionRegistry
+    _cleaner: ProcessCleaner
+    _reap: Callable[[], None]
+    _state_saver: StateSaver
+    _repository: SessionRepository
+    _emit: Emit
 
     def run(self, deadline: Deadline) -> EmergencyReport:
         """End all and forget all; no session starts until it is done.

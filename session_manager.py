@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from drover.browser.browsers import Browsers
@@ -42,24 +42,16 @@ from drover.sessions.pool.session import Lease, Session, SessionState, used
 SCREENSHOT_S = 10.0
 
 
+@dataclass(eq=False, repr=False)
 class SessionManager:
     """The service's use cases on sessions."""
 
-    def __init__(
-        self,
-        pool: SessionPool,
-        closer: Closer,
-        monitor: HealthMonitor,
-        browsers: Browsers,
-        repository: SessionRepository,
-        emit: Emit,
-    ) -> None:
-        self._pool = pool
-        self._closer = closer
-        self._monitor = monitor
-        self._browsers = browsers
-        self._repository = repository
-        self._emit = emit
+    _pool: SessionPool
+    _closer: Closer
+    _monitor: HealthMonitor
+    _browsers: Browsers
+    _repository: SessionRepository
+    _emit: Emit
 
     def acquire(self, request: AcquireRequest, deadline: Deadline) -> Acquired:
         """Return an existing session, checked and recovered if it is dead, or a new one; counts as activity.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import dataclass
 
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
@@ -22,6 +23,7 @@ MAX_REASON_BYTES = 123
 _NEVER_SENT = frozenset({1005, 1006, 1015})
 
 
+@dataclass(eq=False, repr=False)
 class SocketRelay:
     """Relays messages both ways until one side closes, then closes the other side with the same code.
 
@@ -31,15 +33,9 @@ class SocketRelay:
         has_ended: Returns whether the session has ended or is being closed.
     """
 
-    def __init__(
-        self,
-        find_end: FindEnd,
-        end_session: Callable[[], Awaitable[None]],
-        has_ended: Callable[[], bool],
-    ) -> None:
-        self._find_end = find_end
-        self._end_session = end_session
-        self._has_ended = has_ended
+    _find_end: FindEnd
+    _end_session: Callable[[], Awaitable[None]]
+    _has_ended: Callable[[], bool]
 
     async def run(self, socket: ClientConnection, receive: Receive, send: Send) -> None:
         """Relay between the browser's side and the client, whose handshake has been accepted."""

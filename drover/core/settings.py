@@ -121,6 +121,10 @@ def _absolute(path: Path) -> Path:
     return Path(os.path.abspath(expanded))  # noqa: PTH100 - Path.absolute() keeps `..`
 
 
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Megabytes = Annotated[int, Field(ge=0)]
+
+
 class Settings(BaseSettings):
     """The validated settings of the service; times are in seconds."""
 
@@ -152,26 +156,17 @@ class Settings(BaseSettings):
     queue_timeout: float = Field(
         default=30, ge=0, le=3600, description="seconds that a request waits if all sessions are in use"
     )
-    idle_timeout: float = Field(
-        default=1800,
-        ge=0,
-        allow_inf_nan=False,
-        description="seconds without use after which a session is closed; 0 = never",
+    idle_timeout: Seconds = Field(
+        default=1800, description="seconds without use after which a session is closed; 0 = never"
     )
     health_timeout: float = Field(
         default=2, gt=0, le=60, description="seconds that a health probe waits for an answer"
     )
-    adopt_grace: float = Field(
-        default=60,
-        ge=0,
-        allow_inf_nan=False,
-        description="seconds for which cleanups leave the sessions of a stopped instance alone",
+    adopt_grace: Seconds = Field(
+        default=60, description="seconds for which cleanups leave the sessions of a stopped instance alone"
     )
-    watch_interval: float = Field(
-        default=15,
-        ge=0,
-        allow_inf_nan=False,
-        description="seconds between health checks of unused sessions; 0 = off",
+    watch_interval: Seconds = Field(
+        default=15, description="seconds between health checks of unused sessions; 0 = off"
     )
     warm_sessions: int = Field(
         default=0, ge=0, le=1000, description="number of browsers kept ready for new sessions"
@@ -180,45 +175,33 @@ class Settings(BaseSettings):
         default=False,
         description="1 = leave the browsers running at a clean stop; the next start adopts them",
     )
-    drain_timeout: float = Field(
+    drain_timeout: Seconds = Field(
         default=60,
-        ge=0,
-        allow_inf_nan=False,
         description="seconds for which sessions go on in a drain; if set, SIGTERM begins a drain as well",
     )
-    max_downloads_mb: int = Field(
-        default=1024, ge=0, description="MB that a session's downloads may have together; 0 = no limit"
+    max_downloads_mb: Megabytes = Field(
+        default=1024, description="MB that a session's downloads may have together; 0 = no limit"
     )
-    max_profile_mb: int = Field(
-        default=2048, ge=0, description="MB that a session's profile may have; 0 = no limit"
+    max_profile_mb: Megabytes = Field(
+        default=2048, description="MB that a session's profile may have; 0 = no limit"
     )
     profile: Annotated[Literal["fresh", "keep"], BeforeValidator(_lower)] = Field(
         default="fresh",
         description="`keep`: the whole profile of every session with a key is kept for its key",
     )
-    max_kept_mb: int = Field(
-        default=4096, ge=0, description="MB that kept profiles may have together; 0 = no limit"
+    max_kept_mb: Megabytes = Field(
+        default=4096, description="MB that kept profiles may have together; 0 = no limit"
     )
-    min_free_memory_mb: int = Field(
-        default=256, ge=0, description="MB of memory that must be available to start a browser; 0 = no limit"
+    min_free_memory_mb: Megabytes = Field(
+        default=256, description="MB of memory that must be available to start a browser; 0 = no limit"
     )
-    recycle_after: float = Field(
-        default=0,
-        ge=0,
-        allow_inf_nan=False,
-        description="seconds after which an unused session gets a new browser; 0 = never",
+    recycle_after: Seconds = Field(
+        default=0, description="seconds after which an unused session gets a new browser; 0 = never"
     )
-    recycle_memory_mb: int = Field(
-        default=0,
-        ge=0,
-        description="MB of memory above which an unused session gets a new browser; 0 = never",
+    recycle_memory_mb: Megabytes = Field(
+        default=0, description="MB of memory above which an unused session gets a new browser; 0 = never"
     )
-    cleanup_interval: float = Field(
-        default=0,
-        ge=0,
-        allow_inf_nan=False,
-        description="seconds between automatic cleanups; 0 = off",
-    )
+    cleanup_interval: Seconds = Field(default=0, description="seconds between automatic cleanups; 0 = off")
     cleanup_scope: Literal["system", "owned"] = Field(
         default="system", description="`owned`: a cleanup never ends a ChromeDriver that Drover did not start"
     )

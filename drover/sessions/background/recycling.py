@@ -63,16 +63,14 @@ def recycle_reason(session: Session, age_s: float, now_mono: float, limits: Recy
     return None
 
 
+@dataclass(eq=False, repr=False)
 class Recycler:
     """Begins to recycle one session at a time."""
 
-    def __init__(
-        self, registry: SessionRegistry, worker: SessionWorker, emit: events.Emit, limits: RecycleLimits
-    ) -> None:
-        self._registry = registry
-        self._worker = worker
-        self._emit = emit
-        self._limits = limits
+    _registry: SessionRegistry
+    _worker: SessionWorker
+    _emit: events.Emit
+    _limits: RecycleLimits
 
     def tick(self) -> None:
         """Begin to recycle the session that is due, unless a session is starting or being recovered."""

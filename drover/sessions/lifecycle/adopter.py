@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ ADOPT_S = 10.0
 """How long the start of the service waits for recoveries; a page whose script runs may delay one for long."""
 
 
+@dataclass(eq=False, repr=False)
 class SessionAdopter:
     """Adopts the sessions of an earlier run.
 
@@ -44,21 +46,12 @@ class SessionAdopter:
         registry: The list of sessions, still empty.
     """
 
-    def __init__(
-        self,
-        registry: SessionRegistry,
-        worker: SessionWorker,
-        repository: SessionRepository,
-        state_saver: StateSaver,
-        browsers: Browsers,
-        emit: Emit,
-    ) -> None:
-        self._registry = registry
-        self._worker = worker
-        self._repository = repository
-        self._state_saver = state_saver
-        self._browsers = browsers
-        self._emit = emit
+    _registry: SessionRegistry
+    _worker: SessionWorker
+    _repository: SessionRepository
+    _state_saver: StateSaver
+    _browsers: Browsers
+    _emit: Emit
 
     def adopt_all(self, stored: Sequence[SessionRecord], data_dir: Path, boot_id: str) -> None:
         """Adopt the sessions; each is in the list, and so protected, before any of its processes is touched.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Future, wait
+from dataclasses import dataclass, field
 from typing import Any
 
 from drover.browser.browsers import Browsers
@@ -21,23 +22,16 @@ DISPLACED_PAUSE_S = 0.5
 _LEAVING = frozenset({CloseReason.STOPPING, CloseReason.DRAINED})
 
 
+@dataclass(eq=False, repr=False)
 class CloseWork:
     """Closes sessions."""
 
-    def __init__(
-        self,
-        registry: SessionRegistry,
-        browsers: Browsers,
-        kept: KeptLogins,
-        steps: SessionSteps,
-        emit: Emit,
-    ) -> None:
-        self._registry = registry
-        self._browsers = browsers
-        self._kept = kept
-        self._steps = steps
-        self._emit = emit
-        self._errors: dict[str, str] = {}
+    _registry: SessionRegistry
+    _browsers: Browsers
+    _kept: KeptLogins
+    _steps: SessionSteps
+    _emit: Emit
+    _errors: dict[str, str] = field(default_factory=dict, init=False)
 
     def run(self, reserved: Reserved, why: CloseReason) -> None:
         """Close a session: end its processes, remove its folder, and record its end on disk.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import partial
 from math import ceil
@@ -38,21 +38,15 @@ class CheckResult:
     recovery: Recovery | None
 
 
+@dataclass(eq=False, repr=False)
 class HealthMonitor:
     """Checks sessions, and has dead ones recovered."""
 
-    def __init__(
-        self,
-        registry: SessionRegistry,
-        worker: SessionWorker,
-        browsers: Browsers,
-        jobs: Jobs,
-    ) -> None:
-        self._registry = registry
-        self._worker = worker
-        self._browsers = browsers
-        self._jobs = jobs
-        self._probes: SingleFlight[HealthReadings] = SingleFlight()
+    _registry: SessionRegistry
+    _worker: SessionWorker
+    _browsers: Browsers
+    _jobs: Jobs
+    _probes: SingleFlight[HealthReadings] = field(default_factory=SingleFlight, init=False)
 
     def check_and_recover(self, session: Session, deadline: Deadline) -> CheckResult | None:
         """Check a session, and recover it if it is dead; return None if it changed in the meantime: retry.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from drover.browser.browsers import Browsers
 from drover.browser.health import Assessment, Cause
@@ -25,6 +26,7 @@ RECOVER_S = 90.0
 PAUSE_TICK_S = 0.05
 
 
+@dataclass(eq=False, repr=False)
 class RecoveryWork:
     """Recovers dead sessions.
 
@@ -32,21 +34,12 @@ class RecoveryWork:
         end_orphans: Ends orphaned processes before a recovery; returns how many are proven to be gone.
     """
 
-    def __init__(
-        self,
-        registry: SessionRegistry,
-        browsers: Browsers,
-        state_saver: StateSaver,
-        end_orphans: Callable[[], int],
-        steps: SessionSteps,
-        emit: Emit,
-    ) -> None:
-        self._registry = registry
-        self._browsers = browsers
-        self._state_saver = state_saver
-        self._end_orphans = end_orphans
-        self._steps = steps
-        self._emit = emit
+    _registry: SessionRegistry
+    _browsers: Browsers
+    _state_saver: StateSaver
+    _end_orphans: Callable[[], int]
+    _steps: SessionSteps
+    _emit: Emit
 
     def run(self, reserved: Reserved, found: Assessment, pause_s: float) -> Session:
         """Recover a session after a pause, and return the ready session.

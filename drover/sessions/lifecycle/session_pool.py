@@ -44,27 +44,19 @@ class PoolPolicy:
     keeps_profiles: bool
 
 
+@dataclass(eq=False, repr=False)
 class SessionPool:
     """The sessions as callers get and release them.
 
     Whoever changes a session through it also makes room for those who wait.
     """
 
-    def __init__(
-        self,
-        registry: SessionRegistry,
-        worker: SessionWorker,
-        closer: Closer,
-        folders: SessionFolders,
-        repository: SessionRepository,
-        policy: PoolPolicy,
-    ) -> None:
-        self._registry = registry
-        self._worker = worker
-        self._closer = closer
-        self._folders = folders
-        self._repository = repository
-        self._policy = policy
+    _registry: SessionRegistry
+    _worker: SessionWorker
+    _closer: Closer
+    _folders: SessionFolders
+    _repository: SessionRepository
+    _policy: PoolPolicy
 
     @property
     def obstacle(self) -> str | None:

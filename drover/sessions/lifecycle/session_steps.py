@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 from drover.browser.browsers import Browsers
@@ -18,22 +19,15 @@ from drover.sessions.pool.session import Session
 from drover.storage.session_folders import SessionFolders
 
 
+@dataclass(eq=False, repr=False)
 class SessionSteps:
     """Steps of the work on one session."""
 
-    def __init__(
-        self,
-        registry: SessionRegistry,
-        browsers: Browsers,
-        folders: SessionFolders,
-        state_saver: StateSaver,
-        emit: Emit,
-    ) -> None:
-        self._registry = registry
-        self._browsers = browsers
-        self._folders = folders
-        self._state_saver = state_saver
-        self._emit = emit
+    _registry: SessionRegistry
+    _browsers: Browsers
+    _folders: SessionFolders
+    _state_saver: StateSaver
+    _emit: Emit
 
     def make_folder(self, session: Session) -> None:
         """Create the folder of a new session.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass
 from functools import partial
 
 from drover.browser.health import Assessment
@@ -24,22 +25,15 @@ from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Session, SessionState
 
 
+@dataclass(eq=False, repr=False)
 class SessionWorker:
     """Starts, recovers and closes sessions in the background."""
 
-    def __init__(
-        self,
-        registry: SessionRegistry,
-        jobs: Jobs,
-        start_work: StartWork,
-        recovery_work: RecoveryWork,
-        close_work: CloseWork,
-    ) -> None:
-        self._registry = registry
-        self._jobs = jobs
-        self._start_work = start_work
-        self._recovery_work = recovery_work
-        self._close_work = close_work
+    _registry: SessionRegistry
+    _jobs: Jobs
+    _start_work: StartWork
+    _recovery_work: RecoveryWork
+    _close_work: CloseWork
 
     def start(self, reserved: Reserved) -> None:
         """Begin to start a new session's browser; the result of its work is the ready session."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 
 from drover.browser.browsers import Browsers
 from drover.browser.driver_client import CommandFailed
@@ -22,24 +23,16 @@ from drover.sessions.pool.session import Session, SessionState
 START_S = 90.0
 
 
+@dataclass(eq=False, repr=False)
 class StartWork:
     """Starts new sessions' browsers."""
 
-    def __init__(
-        self,
-        registry: SessionRegistry,
-        browsers: Browsers,
-        starter: ProfileStart,
-        close_work: CloseWork,
-        steps: SessionSteps,
-        emit: Emit,
-    ) -> None:
-        self._registry = registry
-        self._browsers = browsers
-        self._starter = starter
-        self._close_work = close_work
-        self._steps = steps
-        self._emit = emit
+    _registry: SessionRegistry
+    _browsers: Browsers
+    _starter: ProfileStart
+    _close_work: CloseWork
+    _steps: SessionSteps
+    _emit: Emit
 
     def run(self, reserved: Reserved) -> Session:
         """Start the browser of a new session, and return the ready session.
