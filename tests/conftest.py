@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.machine import end_leftovers, leftovers, remove, run_folder, short_folder
-from tests.scheduling import ALONE, GroupScheduling, Worker, tagged
 
 PREFIX: Final = "DROVER_"
 SWITCH: Final = "DROVER_TEST_SYSTEM_WIDE"
 SYSTEM_WIDE: Final = pytest.StashKey[bool]()
-SKIP: Final = f"ends processes system-wide: set {SWITCH}=1"
+SKIP: Final = f"ends processes system-wide: set {SWITCH}=1, and use no workers (-m system_wide -n 0)"
 EXHAUSTIVE: Final = pytest.StashKey[bool]()
 LEFT_OUT: Final = "exhaustive: run `python3 run.py test -m exhaustive`"
 # Most of the time the tests wait for a browser. More workers than this only wait for each other.
@@ -41,20 +39,14 @@ def picked_out(config: pytest.Config) -> bool:
     return bool(config.option.file_or_dir or config.option.lf)
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config) -> GroupScheduling | None:
-    """Return a `GroupScheduling`, unless another mode was chosen with `--dist`."""
-    return GroupScheduling(len(config.option.tx)) if config.option.dist == "load" else None
-
-
-def pytest_configure_node(node: Worker) -> None:
-    """Pass on which tests run; workers inherit neither the environment nor the selection."""
-    node.workerinput[SWITCH] = node.config.stash[SYSTEM_WIDE]
+def pytest_configure_node(node: Any) -> None:  # noqa: ANN401 - a worker of pytest-xdist, which has no types for it
+    """Pass on which tests run; workers do not inherit the selection."""
     node.workerinput["exhaustive"] = node.config.stash[EXHAUSTIVE]
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Remove every DROVER_ variable from the environment: a developer's settings must not affect a test."""
-    config.stash[SYSTEM_WIDE] = worker_input(config).get(SWITCH, os.environ.get(SWITCH) == "1")
+    config.stash[SYSTEM_WIDE] = os.environ.get(SWITCH) == "1" and not worker_input(config)
     selected = bool(picked_out(config) or config.option.markexpr)
     config.stash[EXHAUSTIVE] = worker_input(config).get("exhaustive", selected)
     for name in [name for name in os.environ if name.startswith(PREFIX)]:
@@ -70,41 +62,16 @@ def worker_input(config: pytest.Config) -> dict[str, Any]:
     return getattr(config, "workerinput", {})
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip tests that may end other programs' processes, and exhaustive ones, unless they are asked for."""
+    """Keep the tests of a module on one worker; skip those that end Chrome or take long if not asked for."""
     for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(name=item.nodeid.partition("::")[0]))
         if item.get_closest_marker("system_wide") and not config.stash[SYSTEM_WIDE]:
             item.add_marker(pytest.mark.skip(reason=SKIP))
         elif item.get_closest_marker("exhaustive") and not config.stash[EXHAUSTIVE]:
             item.add_marker(pytest.mark.skip(reason=LEFT_OUT))
-
-
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_collection_finish(session: pytest.Session) -> Iterator[None]:
-    """Add the group to each test's name in a worker, which can send nothing else to the controller."""
-    if not worker_input(session.config):
-        return (yield)
-    items = session.items
-    session.items = [cast("pytest.Item", NamedItem(tagged(item.nodeid, group_of(item)))) for item in items]
-    try:
-        return (yield)
-    finally:
-        session.items = items
-
-
-@dataclass(frozen=True)
-class NamedItem:
-    """What pytest-xdist reads of a collected test."""
-
-    nodeid: str
-
-
-def group_of(item: pytest.Item) -> str | None:
-    """Return the group that a test is marked with."""
-    if item.get_closest_marker("system_wide"):
-        return ALONE
-    marker = item.get_closest_marker("xdist_group")
-    return marker.kwargs["name"] if marker else None
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
