@@ -20,28 +20,23 @@ from drover.core.errors import DroverError, Overloaded, StorageUnavailable
 from drover.core.events import Emit
 from drover.core.jobs import Job, JobKind, Jobs
 from drover.processes.children import reap
-from drover.processes.cleanup.reports import CleanupReport, EmergencyReport, Failed, Killed, Stopwatch
-from drover.processes.cleanup.verdicts import (
+from drover.processes.cleanup.chrome_names import Role
+from drover.processes.cleanup.cleanup_plan import (
     CleanupPlan,
     CleanupScope,
     Judgement,
     ProtectedSession,
     Protection,
-    Role,
     Verdict,
-    plan_cleanup,
 )
+from drover.processes.cleanup.reports import CleanupReport, EmergencyReport, Failed, Killed, Stopwatch
+from drover.processes.cleanup.verdicts import plan_cleanup
 from drover.processes.folders import FolderId, folder_id
 from drover.processes.host.memory import memory_held_mb
 from drover.processes.session_mark import OwnerState
-from drover.processes.table import (
-    ProcessIdentity,
-    ProcessStatus,
-    ProcessTable,
-    snapshot,
-    way_to_data_folder,
-)
+from drover.processes.table import ProcessIdentity, ProcessTable, snapshot, way_to_data_folder
 from drover.processes.termination import Outcome, Termination, end
+from drover.processes.values import ProcessStatus
 from drover.sessions.persistence.repository import SessionRepository
 from drover.sessions.persistence.state_saver import StateSaver
 from drover.sessions.pool.registry import SessionRegistry

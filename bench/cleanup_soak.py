@@ -29,7 +29,7 @@ import psutil
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from drover.core.jobs import Jobs
-from drover.processes.cleanup.verdicts import ProtectedSession
+from drover.processes.cleanup.cleanup_plan import ProtectedSession
 from drover.storage.session_folders import SessionFolder, SessionFolders
 from process_cleanup import CleanupReport, ProcessCleaner, Trigger
 from tests.acceptance.faults import stop

@@ -20,7 +20,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from drover.processes.cleanup.verdicts import CleanupScope, Protection, plan_cleanup
+from drover.processes.cleanup.cleanup_plan import CleanupScope, Protection
+from drover.processes.cleanup.verdicts import plan_cleanup
 from drover.processes.table import ProcessRow, ProcessTable, snapshot
 
 PROCESSES = 5000

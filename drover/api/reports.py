@@ -10,7 +10,8 @@ from pydantic import Field
 from drover.api.answers import ApiModel, Pid, Success
 from drover.core.errors import CleanupIncomplete
 from drover.core.log_context import naming_request
-from drover.processes.cleanup.verdicts import CleanupPlan, Judgement, Role, Verdict
+from drover.processes.cleanup.chrome_names import Role
+from drover.processes.cleanup.cleanup_plan import CleanupPlan, Judgement, Verdict
 from process_cleanup import CleanupReport, EmergencyReport
 
 NOT_CLEARED = (

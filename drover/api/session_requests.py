@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, HttpUrl, TypeAdapter, model_validator
 
-from drover.api.answers import SessionObject
+from drover.api.session_answers import SessionObject
 from drover.api.validation import Strict
 from drover.browser.capabilities.policy import CheckedCapabilities
 from drover.core.errors import RequestTooLarge

@@ -12,8 +12,8 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any
 
-from drover.api.answers import GrantedLease, IgnoredObject
 from drover.api.descriptions import Command, NewSession, w3c_command
+from drover.api.session_answers import GrantedLease, IgnoredObject
 from drover.api.session_requests import (
     LEASE_TOKEN,
     MAX_BODY_WITH_EXTENSIONS_BYTES,

@@ -34,7 +34,7 @@ from drover.core.settings import Settings, describe_settings, load_settings
 from drover.core.threads import ThreadPool
 from drover.core.version import VERSION
 from drover.net.access import is_loopback
-from drover.processes.cleanup.verdicts import ProtectedSession
+from drover.processes.cleanup.cleanup_plan import ProtectedSession
 from drover.processes.session_mark import OwnerState
 from drover.server.serve import serve
 from drover.storage.instance_lock import read_owner

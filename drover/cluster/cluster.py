@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
-from drover.api.answers import SessionObject
+from drover.api.session_answers import SessionObject
 from drover.cluster.failover import Failover
 from drover.cluster.forwarding import Forwarder
 from drover.cluster.identity import identity_of, name_of, url_of

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from drover.api.answers import SessionObject
+from drover.api.session_answers import SessionObject
 from drover.browser.health import HealthStatus
 from drover.cluster.membership import Membership
 from drover.core.errors import StorageUnavailable

@@ -21,19 +21,6 @@ if sys.platform == "linux":
 else:
     from drover.processes import portable as reader
 
-__all__ = [
-    "Liveness",
-    "ProcessIdentity",
-    "ProcessRow",
-    "ProcessStatus",
-    "ProcessTable",
-    "identify",
-    "liveness",
-    "seconds_since_start",
-    "snapshot",
-    "started_at",
-]
-
 _SYSTEM: System = "windows" if sys.platform == "win32" else "darwin" if sys.platform == "darwin" else "linux"
 
 

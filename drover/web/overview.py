@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from drover.api.answers import NodeObject, SessionObject
 from drover.api.reports import ProcessObject
+from drover.api.service_answers import NodeObject
+from drover.api.session_answers import SessionObject
 from drover.net.addresses import Addresses
 from drover.processes.host.memory import machine_memory
 from drover.sessions.pool.registry import SessionRegistry

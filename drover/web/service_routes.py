@@ -10,7 +10,7 @@ from typing import Final
 
 from starlette.responses import Response
 
-from drover.api.answers import (
+from drover.api.service_answers import (
     DrainAnswer,
     NodeList,
     NodeObject,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
 
-from drover.api.answers import (
+from drover.api.session_answers import (
     ClusterSums,
     GrantedLease,
     LeaseAnswer,

@@ -20,7 +20,8 @@ import psutil
 
 from drover.core.events import Event
 from drover.core.jobs import Jobs
-from drover.processes.cleanup.verdicts import CleanupScope, Protection, plan_cleanup
+from drover.processes.cleanup.cleanup_plan import CleanupScope, Protection
+from drover.processes.cleanup.verdicts import plan_cleanup
 from drover.processes.table import snapshot
 from drover.storage.session_folders import SessionFolders
 from process_cleanup import ProcessCleaner, Trigger

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from drover.core.jobs import Job, JobKind, Jobs
 from drover.core.threads import ThreadPool
-from drover.processes.cleanup.verdicts import ProtectedSession
+from drover.processes.cleanup.cleanup_plan import ProtectedSession
 from drover.storage.session_folders import SessionFolder, SessionFolders
 from process_cleanup import ProcessCleaner
 from tests.integration.child_processes import WAIT, Children

@@ -16,7 +16,7 @@ import process_cleanup
 from drover.core import events
 from drover.core.deadline import Deadline
 from drover.core.errors import Overloaded
-from drover.processes.cleanup.verdicts import ProtectedSession
+from drover.processes.cleanup.cleanup_plan import ProtectedSession
 from drover.processes.table import ProcessIdentity, ProcessTable, snapshot
 from drover.processes.termination import Outcome, Termination, end
 from drover.storage.session_folders import SessionFolder

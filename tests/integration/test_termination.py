@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from drover.processes.children import reap
-from drover.processes.cleanup.verdicts import CleanupScope, Protection, plan_cleanup
+from drover.processes.cleanup.cleanup_plan import CleanupScope, Protection
+from drover.processes.cleanup.verdicts import plan_cleanup
 from drover.processes.folders import folder_id
 from drover.processes.session_mark import OwnerState
 from drover.processes.table import ProcessIdentity, identify, snapshot

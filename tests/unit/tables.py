@@ -7,18 +7,19 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from drover.processes.cleanup.chrome_names import System, base_name
-from drover.processes.cleanup.verdicts import (
+from drover.processes.cleanup.cleanup_plan import (
     CleanupPlan,
     CleanupScope,
     Judgement,
     ProtectedSession,
     Protection,
     Verdict,
-    plan_cleanup,
 )
+from drover.processes.cleanup.verdicts import plan_cleanup
 from drover.processes.folders import FolderId
 from drover.processes.session_mark import OwnerState, SessionMark, session_mark
-from drover.processes.table import ProcessRow, ProcessStatus, ProcessTable
+from drover.processes.table import ProcessRow, ProcessTable
+from drover.processes.values import ProcessStatus
 
 SELF = 900
 DATA = "/data"

@@ -23,7 +23,8 @@ from drover.processes.cleanup.chrome_names import (
 )
 from drover.processes.command_line import is_rewritten, switch_value
 from drover.processes.session_mark import SessionMark
-from drover.processes.table import ProcessRow, ProcessStatus, ProcessTable
+from drover.processes.table import ProcessRow, ProcessTable
+from drover.processes.values import ProcessStatus
 
 _Mapped = TypeVar("_Mapped")
 

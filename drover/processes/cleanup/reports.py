@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 
-from drover.processes.cleanup.verdicts import Judgement, Verdict
+from drover.processes.cleanup.cleanup_plan import Judgement, Verdict
 from drover.processes.termination import Outcome
 
 

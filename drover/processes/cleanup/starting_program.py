@@ -9,7 +9,8 @@ leads the process group (facts.md 11). With `setsid` before it nothing is left t
 from __future__ import annotations
 
 from drover.processes.cleanup.process_tree import ProcessTree, is_init
-from drover.processes.table import ProcessRow, ProcessStatus, ProcessTable
+from drover.processes.table import ProcessRow, ProcessTable
+from drover.processes.values import ProcessStatus
 
 
 def possible_program(table: ProcessTable, tree: ProcessTree, row: ProcessRow) -> str | None:

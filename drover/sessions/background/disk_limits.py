@@ -41,12 +41,7 @@ class DiskLimits:
     """Measures profiles, has those over the limit made smaller, and reports downloads that were cancelled.
 
     Args:
-        registry: The list of sessions.
-        browsers: Makes their profiles smaller, and knows the downloads that were cancelled.
-        jobs: Run the measurements.
-        emit: Receives an event for each limit that was reached.
         data_dir: The folder whose disk is watched.
-        limits: The limits of each session.
     """
 
     def __init__(

@@ -19,14 +19,7 @@ VISIT_S = 20.0
 
 
 class KeepAliveVisitor:
-    """Visits the pages that are due, in parallel.
-
-    Args:
-        registry: The list of sessions.
-        browsers: Visits pages in their browsers.
-        jobs: Run the visits.
-        emit: Receives events.
-    """
+    """Visits the pages that are due, in parallel."""
 
     def __init__(self, registry: SessionRegistry, browsers: Browsers, jobs: Jobs, emit: Emit) -> None:
         self._registry = registry

@@ -31,13 +31,6 @@ class StartProbe:
     """Starts a browser as a test if the last start failed and no obstacle to another one is known.
 
     The probe is a warm browser that is never handed out.
-
-    Args:
-        registry: The list of sessions, in which a probe takes a place.
-        browsers: Know the result of the last start.
-        worker: Starts and closes the probe's browser.
-        folders: Chooses its folder.
-        jobs: Run the probe.
     """
 
     def __init__(

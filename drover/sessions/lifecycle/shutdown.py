@@ -24,16 +24,7 @@ INTERRUPT_EVERY_S = 0.2
 
 
 class Shutdown:
-    """Closes all sessions, or leaves them to the next start.
-
-    Args:
-        registry: The list of sessions.
-        closer: Closes them.
-        browsers: Ends what a recovery waits for.
-        state_saver: Holds the states that were saved from the browsers.
-        repository: Keeps on disk what must outlive the process.
-        kept: Keeps what sessions leave for the next ones of their keys.
-    """
+    """Closes all sessions, or leaves them to the next start."""
 
     def __init__(
         self,

@@ -63,9 +63,7 @@ class StateSaver:
     """Saves the states of sessions in parallel.
 
     Args:
-        browsers: Reads and sets the states.
         persist: Called with a session and its new state whenever the state has changed.
-        jobs: Run the saves.
     """
 
     def __init__(self, browsers: Browsers, persist: Persist, jobs: Jobs) -> None:

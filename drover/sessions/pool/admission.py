@@ -12,7 +12,6 @@ class Admission:
 
     Args:
         max_sessions: How many sessions there may be, in any state.
-        entries: The list of sessions.
 
     Attributes:
         stopping: The service is stopping and accepts no more claims.

@@ -21,8 +21,6 @@ class DriverAccess:
     None of the methods sends anything to a browser.
 
     Args:
-        registry: The list of sessions.
-        browsers: Know what was received from the browsers.
         evict: Closes the sessions that must make room; called when a session is no longer in use.
     """
 

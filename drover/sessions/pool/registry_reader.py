@@ -8,7 +8,7 @@ from typing import Any
 
 from drover.browser.running_browser import RunningBrowser
 from drover.core.errors import SessionNotFound
-from drover.processes.cleanup.verdicts import ProtectedSession
+from drover.processes.cleanup.cleanup_plan import ProtectedSession
 from drover.sessions.pool.admission import Admission
 from drover.sessions.pool.entries import Entries
 from drover.sessions.pool.memory_room import MemoryRoom

@@ -21,7 +21,8 @@ from drover.cli import commands
 from drover.cli.doctor import Check, Status
 from drover.core.errors import StartRefused
 from drover.core.settings import Settings
-from drover.processes.cleanup.verdicts import CleanupPlan, Judgement, Role, Verdict
+from drover.processes.cleanup.chrome_names import Role
+from drover.processes.cleanup.cleanup_plan import CleanupPlan, Judgement, Verdict
 from drover.processes.termination import Outcome
 from drover.storage.instance_lock import InstanceLock
 from drover.storage.session_folders import SessionFolders

@@ -7,16 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drover.processes.cleanup.chrome_names import may_be_chrome
-from drover.processes.cleanup.verdicts import (
+from drover.processes.cleanup.cleanup_plan import (
     CleanupPlan,
     CleanupScope,
     ProtectedSession,
     Protection,
     Verdict,
-    plan_cleanup,
 )
+from drover.processes.cleanup.verdicts import plan_cleanup
 from drover.processes.session_mark import OwnerState
-from drover.processes.table import ProcessRow, ProcessStatus, ProcessTable
+from drover.processes.table import ProcessRow, ProcessTable
+from drover.processes.values import ProcessStatus
 from tests.unit.tables import CRASHPAD, DEBIAN, DRIVER, GOOGLE, home, mark_of
 
 PIDS = st.integers(0, 14)

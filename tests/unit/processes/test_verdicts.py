@@ -4,17 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from drover.processes.cleanup.verdicts import (
-    CleanupScope,
-    ProtectedSession,
-    Protection,
-    Role,
-    Verdict,
-    plan_cleanup,
-)
+from drover.processes.cleanup.chrome_names import Role
+from drover.processes.cleanup.cleanup_plan import CleanupScope, ProtectedSession, Protection, Verdict
+from drover.processes.cleanup.verdicts import plan_cleanup
 from drover.processes.folders import FolderId
 from drover.processes.session_mark import OwnerState
-from drover.processes.table import ProcessRow, ProcessStatus, ProcessTable
+from drover.processes.table import ProcessRow, ProcessTable
+from drover.processes.values import ProcessStatus
 from tests.unit.tables import (
     CRASHPAD,
     DATA,

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import cast
 
 from drover.browser.health import Health, HealthStatus
-from drover.processes.cleanup.verdicts import CleanupPlan
+from drover.processes.cleanup.cleanup_plan import CleanupPlan
 from drover.sessions.pool.registry import SessionRegistry
 from drover.web.overview import Overview
 from process_cleanup import ProcessCleaner

@@ -17,7 +17,8 @@ from drover.core import errors
 from drover.core.deadline import ClientDisconnected, Deadline, DeadlineExceeded
 from drover.core.errors import DroverError
 from drover.core.settings import Settings
-from drover.processes.cleanup.verdicts import CleanupPlan, Judgement, Role, Verdict
+from drover.processes.cleanup.chrome_names import Role
+from drover.processes.cleanup.cleanup_plan import CleanupPlan, Judgement, Verdict
 from drover.processes.table import ProcessRow
 from drover.processes.termination import Outcome
 from drover.server.service import Drover
