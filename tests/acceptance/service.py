@@ -76,6 +76,7 @@ class Service:
         self.command = [sys.executable, str(APP)]
         self.pass_fds: tuple[int, ...] = ()
         self._process: subprocess.Popen[str] | None = None
+        self._collector = threading.Thread()
         self._lines: list[str] = []
         self._grown = threading.Condition()
         self.reads_log = threading.Event()
@@ -102,7 +103,8 @@ class Service:
             pass_fds=self.pass_fds,
             **own_group(),
         )
-        threading.Thread(target=self._collect, args=(self._process,), daemon=True).start()
+        self._collector = threading.Thread(target=self._collect, args=(self._process,), daemon=True)
+        self._collector.start()
 
     @property
     def process(self) -> subprocess.Popen[str]:
@@ -224,8 +226,10 @@ class Service:
         return self.wait_for_exit(timeout)
 
     def wait_for_exit(self, timeout: float = STOP_S) -> int:
-        """Wait until the process has ended, and return its exit code."""
-        return self.process.wait(timeout)
+        """Wait until the process has ended and its log was read, and return its exit code."""
+        code = self.process.wait(timeout)
+        self._collector.join(LOG_S)
+        return code
 
     def kill(self) -> None:
         """End the service as the kernel's out-of-memory killer does; its browsers live on."""

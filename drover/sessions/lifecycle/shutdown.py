@@ -18,7 +18,7 @@ from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Session, SessionState
 
 STOP_S = 7.0
-WORKS_S = 3.0
+WORKS_S = 2.0
 """Seconds that starts and recoveries in progress have to end by themselves, if the browsers are kept."""
 INTERRUPT_EVERY_S = 0.2
 
