@@ -39,6 +39,8 @@ class JobKind(str, Enum):
     HISTORY = "history of sessions"
     KEPT_PROFILES = "limit of kept profiles"
     DATA_FOLDER = "check of the data folder"
+    ROOM = "reading of the room on the disk"
+    OLD_PROFILES = "removal of profiles that were set aside"
     GRID_NOTICE = "notice to Selenium Grid"
     CLUSTER = "exchange with other nodes"
     CLUSTER_TIDY = "removal of what no node has"

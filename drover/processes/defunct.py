@@ -25,10 +25,19 @@ if sys.platform == "linux":
         Args:
             is_whole_program: Whether Drover is the whole program, so that other children are not waited for.
         """
+        if not _is_any_child_defunct():
+            return ()
         own_session = os.getsid(0)
         return reap(
             pid for pid, stat in _defunct_children() if is_whole_program or is_adopted(pid, stat, own_session)
         )
+
+    def _is_any_child_defunct() -> bool:
+        """Return whether there is anything to reap, in one call; the list of children takes 3 ms."""
+        try:
+            return os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        except ChildProcessError:
+            return False
 
     def _defunct_children() -> Iterator[tuple[int, Stat]]:
         for pid in _children():

@@ -25,7 +25,6 @@ from drover.sessions.background.start_probe import StartProbe
 from drover.sessions.background.warm_pool import WarmPool
 
 IDLE_TICK_S = 0.5
-LEASE_TICK_S = 0.25
 RETRY_CLOSE_S = 5.0
 TIDY_TICK_S = 30.0
 EXPIRY_TICK_S = 600.0
@@ -35,6 +34,7 @@ DISK_TICK_S = 1.0
 RECYCLE_TICK_S = 1.0
 REAP_TICK_S = 5.0
 ROOM_TICK_S = 1.0
+MEMORY_TICK_S = 1.0
 SHARE_TICK_S = 2.0
 CLUSTER_TIDY_S = 60.0
 
@@ -43,7 +43,7 @@ def job_pools(max_sessions: int) -> dict[JobKind, ThreadPool]:
     """Return the threads of the background jobs, so that a slow job of one kind delays no other kind."""
     # Each session may have a close beside the start that it has overtaken.
     sessions = ThreadPool("session", 2 * max_sessions + 4)
-    watch = ThreadPool("watch", 4)
+    watch, disk = ThreadPool("watch", 4), ThreadPool("data-folder", 1)
     return {
         JobKind.START: sessions,
         JobKind.RECOVERY: sessions,
@@ -55,7 +55,9 @@ def job_pools(max_sessions: int) -> dict[JobKind, ThreadPool]:
         JobKind.KEEP_ALIVE: ThreadPool("keep-alive", 2),
         JobKind.START_PROBE: ThreadPool("start-probe", 1),
         JobKind.CLEANUP: ThreadPool("cleanup", 1),
-        JobKind.DATA_FOLDER: ThreadPool("data-folder", 1),
+        JobKind.DATA_FOLDER: disk,
+        JobKind.ROOM: disk,
+        JobKind.OLD_PROFILES: disk,
         JobKind.GRID_NOTICE: ThreadPool("grid", 4),
         JobKind.KEPT_PROFILES: ThreadPool("kept-profiles", 1),
         JobKind.HISTORY: ThreadPool("history", 1),
@@ -102,8 +104,11 @@ def _storage_tasks(settings: Settings, storage: StorageParts, jobs: Jobs, emit: 
     save = partial(jobs.begin, Job(JobKind.HISTORY), storage.history.save)
     yield Task("history of sessions", SAVE_TICK_S, save)
     yield Task("expired histories", EXPIRY_TICK_S, storage.history.forget_expired)
-    yield Task("profiles that were set aside", EXPIRY_TICK_S, storage.profiles.remove_expired)
-    yield Task("room on the disk", ROOM_TICK_S, storage.folders.room.read)
+    remove = partial(jobs.begin, Job(JobKind.OLD_PROFILES), storage.profiles.remove_expired)
+    yield Task("profiles that were set aside", EXPIRY_TICK_S, remove)
+    # A disk that hangs must not delay leases and idle ends.
+    read = partial(jobs.begin, Job(JobKind.ROOM), storage.folders.room.read)
+    yield Task("room on the disk", ROOM_TICK_S, read)
     check = partial(jobs.begin, Job(JobKind.DATA_FOLDER), storage.data_folder.check)
     yield Task("data folder", SIGN_OF_LIFE_S, check)
 
@@ -125,7 +130,7 @@ def _memory_tasks(settings: Settings, sessions: SessionParts, jobs: Jobs, emit: 
     registry = sessions.registry
     limits = RecycleLimits(settings.recycle_after, settings.recycle_memory_mb)
     meter = MemoryMeter(registry, jobs, RECYCLING_S if limits.memory_mb else USUAL_S)
-    yield Task("available memory", IDLE_TICK_S, sessions.memory_watch.tick)
+    yield Task("available memory", MEMORY_TICK_S, sessions.memory_watch.tick)
     yield Task("memory of sessions", REAP_TICK_S, meter.tick)
     if limits.are_set:
         recycler = Recycler(registry, sessions.worker, emit, limits)
@@ -153,7 +158,7 @@ def _session_tasks(
     start_probe = StartProbe(registry, browsing.browsers, worker, folders, jobs)
     yield Task("idle sessions", IDLE_TICK_S, _when_serving(sessions, sessions.closer.close_idle))
     yield Task("drain", IDLE_TICK_S, sessions.drain.tick)
-    yield Task("leases", LEASE_TICK_S, sessions.manager.expire_leases)
+    yield Task("leases", IDLE_TICK_S, sessions.manager.expire_leases)
     yield Task("retry of closes", RETRY_CLOSE_S, sessions.closer.close_again)
     yield Task("orphaned folders", TIDY_TICK_S, sessions.cleaner.tidy)
     yield Task("start probe", IDLE_TICK_S, start_probe.begin)

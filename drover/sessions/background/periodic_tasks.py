@@ -23,6 +23,15 @@ class Task:
     run: Callable[[], object]
 
 
+def next_due(now: float, interval_s: float) -> float:
+    """Return when a task is due next: at a multiple of its interval.
+
+    So tasks are due together, and the thread wakes up as often as the most frequent one, not as all of them.
+    """
+    due = (now // interval_s + 1) * interval_s
+    return due if due > now else due + interval_s
+
+
 class PeriodicTasks:
     """A thread that runs tasks until it is stopped; a failed task runs again when it is due."""
 
@@ -55,12 +64,13 @@ class PeriodicTasks:
             raise TimeoutError(f"a periodic task did not end within {STOP_S:.0f} s")
 
     def _loop(self) -> None:
-        due = {task.name: time.monotonic() + task.interval_s for task in self._tasks}
+        now = time.monotonic()
+        due = {task.name: next_due(now, task.interval_s) for task in self._tasks}
         while not self._stop.wait(max(0.0, min(due.values()) - time.monotonic())):
             now = time.monotonic()
             for task in self._tasks:
                 if due[task.name] <= now:
-                    due[task.name] = now + task.interval_s
+                    due[task.name] = next_due(now, task.interval_s)
                     self._run(task)
 
     def _run(self, task: Task) -> None:

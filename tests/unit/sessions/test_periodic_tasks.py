@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import threading
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from drover.core.events import UpkeepFailed
-from drover.sessions.background.periodic_tasks import PeriodicTasks, Task
+from drover.sessions.background.periodic_tasks import PeriodicTasks, Task, next_due
 from tests.unit.examples import EventRecorder
 
 TIMEOUT_S = 10.0
@@ -37,6 +40,14 @@ def test_a_task_runs_repeatedly_until_the_stop() -> None:
     runs = task.runs
     assert never.runs == 0
     assert task.runs == runs
+
+
+@given(st.floats(0, 1e9), st.sampled_from([0.5, 1.0, 2.0, 15.0, 600.0]))
+def test_a_task_is_due_within_its_interval_together_with_those_of_multiples(now: float, every: float) -> None:
+    due = next_due(now, every)
+    assert now < due <= now + every
+    assert next_due(now, 0.5) <= due
+    assert due % 0.5 == 0
 
 
 def test_a_failed_task_is_reported_and_runs_again_and_does_not_stop_others() -> None:
