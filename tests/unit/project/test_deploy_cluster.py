@@ -43,6 +43,18 @@ def test_every_named_variable_is_a_setting(path: Path) -> None:
     assert set(re.findall(r"\bDROVER_[A-Z_]+\b", path.read_text(encoding="utf-8"))) <= SETTINGS
 
 
+def test_every_value_is_one_that_the_setting_takes(container: dict[str, Any]) -> None:
+    (compose,) = documents(COMPOSE)
+    given = {one["name"]: one["value"] for one in container["env"] if "value" in one}
+    for environment in (given, *(service.get("environment", {}) for service in compose["services"].values())):
+        values = {
+            name.removeprefix(PREFIX).lower(): re.sub(r"\$[({][^)}]*[)}]", "x", str(value))
+            for name, value in environment.items()
+            if name.startswith(PREFIX)
+        }
+        assert Settings.model_validate(values).model_fields_set == values.keys()
+
+
 def test_the_kustomization_lists_every_file() -> None:
     (kustomization,) = documents(KUBERNETES / "kustomization.yaml")
     others = {path.name for path in KUBERNETES.iterdir()} - {"kustomization.yaml"}
