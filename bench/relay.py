@@ -2,9 +2,10 @@
 
     python bench/relay.py [--commands 10000] [--grid selenium-server-4.48.0.jar]
 
-The command is one that ChromeDriver answers without the browser (`GET …/timeouts`), over warm connections,
-sent by turns through the service and directly. Every row names its bound; the exit status is 1 if one is
-exceeded. `--commands 100000` is the long form of the memory check. Linux, on a quiet machine.
+Commands that ChromeDriver answers without the browser and real ones, over warm connections, sent by turns
+through the service and directly; and `wrk` (the Debian package) with sixteen connections. Every row names its
+bound; the exit status is 1 if one is exceeded. `--commands 100000` is the long form of the memory check.
+Linux, on a quiet machine.
 """
 
 from __future__ import annotations
@@ -12,10 +13,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -23,78 +21,68 @@ from typing import Final
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import psutil
-import requests
 import urllib3
 
 from bench.grid_faults import Grid
+from bench.relay_load import COMMANDS, CONNECTIONS, Command, CommandClient, per_second, quantile
 from bench.sessions import Row
 from tests.acceptance.service import Service, running
 from tests.machine import remove, short_folder
 
-PAIRS: Final = 3000
+PAIRS: Final = 2000
 WARM_UP: Final = 200
-CLIENTS: Final = 16
-LOAD_S: Final = 3.0
-ROUNDS: Final = 5
+ROUNDS: Final = 3
 MIB: Final = 1 << 20
 
 
-def addresses(service: Service, session_id: str) -> tuple[str, str]:
-    """Return the command's URL at the ChromeDriver of a session, and through the service."""
+def session_urls(service: Service, session_id: str) -> tuple[str, str]:
+    """Return the URL of a session at its ChromeDriver, and that at the service."""
     driver = service.listed()[session_id]["driver"]
-    direct = f"{driver['url']}/session/{driver['session_id']}/timeouts"
-    return direct, f"{service.url}/wd/hub/session/{session_id}/timeouts"
+    return f"{driver['url']}/session/{driver['session_id']}", f"{service.url}/wd/hub/session/{session_id}"
 
 
-def added_ms(direct: str, relayed: str) -> list[float]:
-    """Return the milliseconds that a service adds, for many pairs of commands sent by turns."""
-    client = urllib3.PoolManager(maxsize=2)
-
-    def timed(url: str) -> float:
-        begun = time.perf_counter()
-        assert client.request("GET", url).status == requests.codes.ok
-        return 1000 * (time.perf_counter() - begun)
-
-    pairs = [(timed(direct), timed(relayed)) for _ in range(WARM_UP + PAIRS)][WARM_UP:]
-    return sorted(more - less for less, more in pairs)
-
-
-def per_second(url: str) -> float:
-    """Return how many commands per second sixteen clients get answered, each on its own connection."""
-    over = threading.Event()
-
-    def load() -> int:
-        client, done = urllib3.PoolManager(maxsize=1), 0
-        while not over.is_set():
-            assert client.request("GET", url).status == requests.codes.ok
-            done += 1
-        return done
-
-    with ThreadPoolExecutor(CLIENTS) as pool:
-        begun = time.perf_counter()
-        loads = [pool.submit(load) for _ in range(CLIENTS)]
-        over.wait(LOAD_S)
-        over.set()
-        return sum(one.result() for one in loads) / (time.perf_counter() - begun)
+def pairs_ms(direct: str, relayed: str, command: Command) -> list[tuple[float, float]]:
+    """Return how long many commands take directly and relayed, sent by turns."""
+    clients = CommandClient(direct), CommandClient(relayed)
+    pairs = [(clients[0].timed_ms(command), clients[1].timed_ms(command)) for _ in range(WARM_UP + PAIRS)]
+    for client in clients:
+        client.close()
+    return pairs[WARM_UP:]
 
 
 def latency(service: Service) -> Iterator[Row]:
     """Compare single commands."""
-    added = added_ms(*addresses(service, "relay"))
-    yield Row("Added to one command, median", statistics.median(added), 1, "ms")
-    yield Row("Added to one command, 99th percentile", added[len(added) * 99 // 100], 3, "ms")
+    for command in COMMANDS:
+        pairs = pairs_ms(*session_urls(service, "relay"), command)
+        direct, relayed = zip(*pairs, strict=True)
+        added = statistics.median(more - less for less, more in pairs)
+        yield Row(f"Added to {command.name}, median", added, 0.25, "ms")
+        added = quantile(relayed, 0.99) - quantile(direct, 0.99)
+        yield Row(f"Added to {command.name}, 99th percentile", added, 0.8, "ms")
 
 
-def throughput(service: Service) -> Iterator[Row]:
-    """Compare the throughput of many clients; a ratio has no upper bound, so its inverse is checked."""
-    direct, relayed = addresses(service, "relay")
-    ratios = [per_second(direct) / per_second(relayed) for _ in range(ROUNDS)]
-    yield Row("Commands a second with 16 clients, bare to relayed", statistics.median(ratios), 2, "x")
+def throughput(service: Service, folder: Path) -> Iterator[Row]:
+    """Compare the throughput of many connections; a ratio has no upper bound, so its inverse is checked."""
+    for sessions in (1, CONNECTIONS):
+        ids = ["relay", *(f"relay-{number}" for number in range(1, sessions))]
+        for session_id in ids[1:]:
+            service.create(session_id=session_id)
+        direct, relayed = zip(*(session_urls(service, one) for one in ids), strict=True)
+        ratios = [
+            per_second([f"{url}/timeouts" for url in direct], folder)
+            / per_second([f"{url}/timeouts" for url in relayed], folder)
+            for _ in range(ROUNDS)
+        ]
+        name = "one session" if sessions == 1 else f"{sessions} sessions"
+        found = statistics.median(ratios)
+        yield Row(f"Commands per second, 16 connections, {name}, bare to relayed", found, 1 / 0.15, "x")
+        for session_id in ids[1:]:
+            service.delete(f"/sessions/{session_id}")
 
 
 def memory(service: Service, commands: int) -> Iterator[Row]:
     """Measure how much the service's memory grows over many commands."""
-    _, relayed = addresses(service, "relay")
+    relayed = session_urls(service, "relay")[1] + "/timeouts"
     client, process = urllib3.PoolManager(), psutil.Process(service.process.pid)
     held = []
     for share in (commands // 10, commands - commands // 10):
@@ -105,22 +93,32 @@ def memory(service: Service, commands: int) -> Iterator[Row]:
     yield Row(f"Memory over {commands} commands, growth after the first tenth", grown, 5, "%")
 
 
-def against_grid(service: Service, jar: Path) -> Iterator[Row]:
-    """Compare single commands to those through Selenium Grid."""
-    ours = statistics.median(added_ms(*addresses(service, "relay")))
-    folder = short_folder()
+def against_grid(service: Service, folder: Path, jar: Path) -> Iterator[Row]:
+    """Compare single commands and throughput to those through Selenium Grid."""
     grid = Grid(jar, folder)
     try:
         session, driver, _ = grid.new_session()
         sockets = psutil.Process(driver).net_connections()
         port = next(one.laddr.port for one in sockets if one.status == psutil.CONN_LISTEN)
-        url = f"http://127.0.0.1:{port}/session/{session}/timeouts"
-        theirs = statistics.median(added_ms(url, f"{grid.url}/session/{session}/timeouts"))
+        direct, relayed = f"http://127.0.0.1:{port}/session/{session}", f"{grid.url}/session/{session}"
+        for command in COMMANDS:
+            theirs, ours = (
+                statistics.median(more - less for less, more in pairs_ms(*urls, command))
+                for urls in ((direct, relayed), session_urls(service, "relay"))
+            )
+            name = f"Added to {command.name}, median, ratio to Grid's {theirs:.2f} ms"
+            yield Row(name, ours / theirs, 1 / 3, "x")
+        ours_url = session_urls(service, "relay")[1]
+        ratios = [
+            per_second([f"{relayed}/timeouts"], folder) / per_second([f"{ours_url}/timeouts"], folder)
+            for _ in range(ROUNDS)
+        ]
+        yield Row(
+            "Commands per second, 16 connections, Grid to relayed", statistics.median(ratios), 1 / 3, "x"
+        )
         grid.command(session, "DELETE", "")
     finally:
         grid.close()
-        remove(folder)
-    yield Row(f"Added median, ratio to Selenium Grid's {theirs:.2f} ms", ours / theirs, 1 / 3, "x")
 
 
 def main() -> int:
@@ -130,19 +128,21 @@ def main() -> int:
     parser.add_argument("--grid", type=Path, help="the jar of Selenium Grid")
     options = parser.parse_args()
     rows = []
-    with running() as service:
+    folder = short_folder()
+    with running(max_sessions=CONNECTIONS) as service:
         service.create(session_id="relay")
         measures: list[Callable[[Service], Iterator[Row]]] = [
             latency,
-            throughput,
+            partial(throughput, folder=folder),
             partial(memory, commands=options.commands),
         ]
         if options.grid:
-            measures.append(partial(against_grid, jar=options.grid.resolve()))
+            measures.append(partial(against_grid, folder=folder, jar=options.grid.resolve()))
         for measure in measures:
             for row in measure(service):
                 print(row, flush=True)
                 rows.append(row)
+    remove(folder)
     return 0 if all(row.is_kept for row in rows) else 1
 
 
