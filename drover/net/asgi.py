@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMappi
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
+from io import BytesIO
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
@@ -113,13 +114,14 @@ async def read_body(receive: Receive, limit: int) -> bytes:
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body", False):
         return _bounded(message.get("body", b""), limit)
-    body = bytearray()
+    # It hands over what was written to it without a copy.
+    body = BytesIO()
     while True:
         if message["type"] == "http.disconnect":
             raise ClientDisconnected
-        body += _bounded(message.get("body", b""), limit - len(body))
+        body.write(_bounded(message.get("body", b""), limit - body.tell()))
         if not message.get("more_body", False):
-            return bytes(body)
+            return body.getvalue()
         message = await receive()
 
 

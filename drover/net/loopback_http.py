@@ -15,6 +15,7 @@ import asyncio
 import socket
 import time
 from dataclasses import dataclass
+from io import BytesIO
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -142,8 +143,8 @@ class _Exchanges(asyncio.Protocol):
         self._writable.set()
         self._answer: asyncio.Future[Answer] | None = None
         self._head: Head | None = None
-        self._parts: list[bytes] = []
-        self._missing = 0
+        self._received = b""
+        self._body = BytesIO()
 
     async def run(self, head: bytes, body: bytes) -> Answer:
         """Send a request and return the response.
@@ -201,7 +202,7 @@ class _Exchanges(asyncio.Protocol):
             self.close()
             return
         if self._head is None:
-            data = b"".join((*self._parts, data))
+            data = self._received + data
             end = data.find(_END_OF_HEAD, 0, MAX_HEAD_BYTES) + len(_END_OF_HEAD)
             try:
                 self._head = _head_before(data, end)
@@ -209,19 +210,18 @@ class _Exchanges(asyncio.Protocol):
                 answer.set_exception(error)
                 return
             if self._head is None:
-                self._parts = [data]
+                self._received = data
                 return
-            self._parts, self._missing, data = [], self._head.length, data[end:]
-        self._parts.append(data)
-        self._missing -= len(data)
-        if self._missing <= 0:
+            # It hands over what was written to it without a copy.
+            self._received, self._body, data = b"", BytesIO(), data[end:]
+        self._body.write(data)
+        if self._body.tell() >= self._head.length:
             self._complete(answer, self._head)
 
     def _complete(self, answer: asyncio.Future[Answer], head: Head) -> None:
-        body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        body, self._head, self._body = self._body.getvalue(), None, BytesIO()
         answer.set_result(Answer(head.status, body[: head.length]))
-        self._head, self._parts = None, []
-        if self._missing < 0 or not head.keep_alive:
+        if len(body) > head.length or not head.keep_alive:
             self.close()
 
 

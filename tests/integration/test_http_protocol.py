@@ -19,6 +19,8 @@ from drover.server import connections, http_protocol, serve
 from tests.machine import wait_until
 
 WAIT_S = 10.0
+LONG = b"x" * 20_000_000
+"""More than the buffers of two sockets hold."""
 GET = b"GET %b HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
@@ -43,6 +45,8 @@ class Server:
         content = b"here"
         if not scope["path"].endswith("/early"):
             content = b"%d" % len(await read_body(receive, 1 << 20))
+        if scope["path"].endswith("/long"):
+            content = LONG
         if scope["path"] == "/slow":
             await asyncio.to_thread(self.release.wait, WAIT_S)
         await send_answer(send, Response(200, content))
@@ -212,3 +216,25 @@ def test_the_rest_of_a_body_that_nothing_has_read_is_no_request(server: Server) 
     assert receive(connection).endswith(b"\r\n\r\nhere")
     connection.sendall(smuggled + COMMAND % (b"POST", b"Content-Length: 3\r\n") + b"abc")
     assert receive(connection).endswith(b"\r\n\r\n3")
+
+
+def test_a_long_answer_waits_for_a_client_that_reads_slowly(server: Server) -> None:
+    connection = server.connect()
+    connection.sendall(COMMAND.replace(b"url", b"long") % (b"GET", b""))
+    wait_until(lambda: bool(server.server.server_state.tasks), "the answer is on its way")
+    time.sleep(0.1)
+    assert server.server.server_state.tasks
+    with connection.makefile("rb") as answer:
+        while answer.readline() != b"\r\n":
+            pass
+        assert answer.read(len(LONG)) == LONG
+    assert b"200 OK" in ask(connection)
+
+
+def test_a_client_that_leaves_in_the_middle_of_a_long_answer_leaves_nothing(server: Server) -> None:
+    connection = server.connect()
+    connection.sendall(COMMAND.replace(b"url", b"long") % (b"GET", b""))
+    assert connection.recv(1)
+    connection.close()
+    wait_until(lambda: not server.server.server_state.tasks, "the answer is given up")
+    assert b"200 OK" in ask(server.connect())
