@@ -34,8 +34,11 @@ class Locations:
         self._found: dict[Names, tuple[Located, float]] = {}
 
     def is_here(self, names: Names) -> bool:
-        """Return whether this node has the session that a request names."""
-        return self._registry.has(names.session_id, names.key, names.socket_secret)
+        """Return whether this node has the session that a request names.
+
+        Only the database knows whose it is while it closes here: it may have been given away.
+        """
+        return self._registry.has_open(names.session_id, names.key, names.socket_secret)
 
     async def find(self, names: Names) -> Located | None:
         """Return where a session is; None if there is none.

@@ -67,12 +67,22 @@ class RegistryReader:
         with self._lock:
             return self._entries.get(session_id, or_warm=or_warm).session
 
-    def has(self, session_id: str | None, key: str | None, secret: str | None = None) -> bool:
-        """Return whether there is a session with this id, this key, or this secret in its addresses."""
+    def has(self, session_id: str | None, key: str | None) -> bool:
+        """Return whether there is a session with this id or this key."""
         with self._lock:
             by_id = session_id is not None and session_id in self._entries
-            by_key = key is not None and self._entries.by_key(key) is not None
-            return by_id or by_key or (secret is not None and self._entries.by_secret(secret) is not None)
+            return by_id or (key is not None and self._entries.by_key(key) is not None)
+
+    def has_open(self, session_id: str | None, key: str | None, secret: str | None = None) -> bool:
+        """Return whether a session with this id, key, or secret in its addresses is not closing."""
+        with self._lock:
+            is_known = session_id is not None and session_id in self._entries
+            found = (
+                self._entries.get(session_id, or_warm=True) if session_id is not None and is_known else None,
+                self._entries.by_key(key) if key is not None else None,
+                self._entries.by_secret(secret) if secret is not None else None,
+            )
+            return any(one is not None and one.session.state is not SessionState.CLOSING for one in found)
 
     def of_secret(self, secret: str) -> Session:
         """Return the session whose BiDi and DevTools addresses contain this secret.

@@ -716,3 +716,13 @@ def test_a_session_is_made_only_when_a_place_is_granted(registry: SessionRegistr
     assert [replace(answer_of(waiter).session, callers=0, epoch=0)] == made
     assert isinstance(answer_of(waiter), Reserved)
     assert isinstance(waiter.granted, Future)
+
+
+def test_a_session_that_closes_is_in_the_list_but_not_open(registry: SessionRegistry) -> None:
+    ready(registry, "a", key="k")
+    assert registry.has_open("a", None)
+    assert registry.has_open(None, "k")
+    assert not registry.has_open("b", "other")
+    assert isinstance(registry.begin(registry.get("a"), CLOSING), Reserved)
+    assert registry.has("a", "k")
+    assert not registry.has_open("a", "k")
