@@ -16,7 +16,7 @@ from websockets.typing import Subprotocol
 
 from drover.attach.router import refuse_socket
 from drover.attach.socket_relay import SocketRelay, close_with
-from drover.cluster.node_connection import CONNECT_S, Head, Interrupted, NodeConnections, NotSent
+from drover.cluster.node_connection import CONNECT_S, Head, Interrupted, NodeConnections, NotSent, notice_cut
 from drover.cluster.requests import FORWARDED
 from drover.core.errors import NodeUnreachable
 from drover.net.asgi import NOT_OWNER, Header, Receive, Response, Scope, Send, caller_left
@@ -117,6 +117,7 @@ class Forwarder:
             return
         except (WebSocketException, OSError, TimeoutError) as error:
             raise NotSent(str(error)) from error
+        notice_cut(upstream.transport.get_extra_info("socket"))
         await receive()
         await send({"type": "websocket.accept", "subprotocol": upstream.subprotocol})
         await self._relay(owner, upstream, receive, send)
