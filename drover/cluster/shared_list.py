@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any, Final
 
@@ -29,6 +29,8 @@ MANY: Final = 1000
 """From this number of sessions on, the copy is read every tenth second only."""
 LIMIT: Final = 10_000
 _VOLATILE: Final = frozenset({"in_use", "last_used", "current_url", "memory_mb", "health"})
+_MEASURED: Final = frozenset({"checked_at", "latency_ms"})
+"""What changes of the health with every check: no reason to write a session at rest again and again."""
 
 Describe = Callable[[Session], Mapping[str, object]]
 
@@ -38,8 +40,22 @@ class _Written:
     """What was last written of a session, and when."""
 
     session: Session
-    lasting: Mapping[str, object]
+    shown: Mapping[str, object]
     at: float
+
+    @property
+    def lasting(self) -> Mapping[str, object]:
+        """What changes seldom."""
+        return {name: value for name, value in self.shown.items() if name not in _VOLATILE}
+
+
+@dataclass(frozen=True, slots=True)
+class _Copied:
+    """A session of another node, as its owner has described it."""
+
+    version: int
+    session: SessionObject | None
+    node: str | None = None
 
 
 class SharedList:
@@ -60,7 +76,9 @@ class SharedList:
         self._ownership = ownership
         self._describe = describe
         self._written: dict[str, _Written] = {}
-        self._others: tuple[SessionObject, ...] = ()
+        self._copied: dict[str, _Copied] = {}
+        self._others: tuple[SessionObject, ...] | None = ()
+        self._as_of = datetime.now(timezone.utc)
         self._lost: tuple[Node, ...] = ()
         self._read_at = float("-inf")
 
@@ -79,12 +97,19 @@ class SharedList:
     @property
     def others(self) -> tuple[SessionObject, ...]:
         """The sessions of all other nodes, the oldest first."""
+        if self._others is None:
+            living = {node.name for node in self._membership.nodes}
+            self._others = tuple(
+                _shown(one.session, self._as_of, is_living=one.node in living)
+                for one in self._copied.values()
+                if one.session is not None
+            )
         return self._others
 
     @property
     def is_complete(self) -> bool:
         """Whether the copy is recent."""
-        late = FRESH_S if len(self._others) <= MANY else FRESH_S + VOLATILE_S
+        late = FRESH_S if len(self._copied) <= MANY else FRESH_S + VOLATILE_S
         return time.monotonic() - self._read_at < late
 
     @property
@@ -106,36 +131,55 @@ class SharedList:
                 written[session.birth] = before
                 continue
             description = self._describe(session)
-            lasting = {name: value for name, value in description.items() if name not in _VOLATILE}
-            is_due = before is None or before.lasting != lasting or before.session.epoch != session.epoch
-            if before is not None and not is_due and now - before.at < VOLATILE_S:
-                written[session.birth] = before
-                continue
+            new = _Written(session, _comparable(description), now)
+            if before is not None and before.session.epoch == session.epoch:
+                if before.shown == new.shown:
+                    written[session.birth] = replace(before, session=session)
+                    continue
+                if before.lasting == new.lasting and now - before.at < VOLATILE_S:
+                    written[session.birth] = before
+                    continue
             unused_s = 0.0 if session.in_use else max(now - session.last_used_mono, 0.0)
             changed.append((owner_of(session), unused_s, description))
-            written[session.birth] = _Written(session, lasting, now)
+            written[session.birth] = new
         self._ownership.describe(changed)
         self._written = written
 
     def _read(self) -> None:
         as_of = datetime.now(timezone.utc)
-        living = {node.name for node in self._membership.nodes}
-        found = self._ownership.summaries(LIMIT)
+        before = self._copied
+        found = self._ownership.summaries({one: copy.version for one, copy in before.items()}, LIMIT)
         self._lost = self._ownership.lost_nodes()
-        shown = (_shown(one.description, as_of, is_living=one.node in living) for one in found)
-        self._others = tuple(one for one in shown if one is not None)
+        self._copied = {
+            one.session_id: replace(before[one.session_id], node=one.node)
+            if one.description is None
+            else _Copied(one.version, _readable(one.description), one.node)
+            for one in found
+        }
+        self._as_of = as_of
+        self._others = None
         self._read_at = time.monotonic()
 
 
-def _shown(description: Mapping[str, object], as_of: datetime, *, is_living: bool) -> SessionObject | None:
+def _comparable(description: Mapping[str, object]) -> Mapping[str, object]:
+    health = description.get("health")
+    if not isinstance(health, dict):
+        return description
+    return {**description, "health": {name: one for name, one in health.items() if name not in _MEASURED}}
+
+
+def _readable(description: Mapping[str, object]) -> SessionObject | None:
     """Return a session as its owner has described it; None if this version cannot read it."""
     known = {name: value for name, value in description.items() if name in SessionObject.model_fields}
     try:
-        session = SessionObject.model_validate({**known, "as_of": as_of})
+        return SessionObject.model_validate(known)
     except ValidationError:
         return None
+
+
+def _shown(session: SessionObject, as_of: datetime, *, is_living: bool) -> SessionObject:
     if is_living:
-        return session
+        return session.model_copy(update={"as_of": as_of})
     reason = "its machine is gone; the next use restores it on another one"
     health = session.health.model_copy(update={"status": HealthStatus.DEAD, "reason": reason})
-    return session.model_copy(update={"health": health, "in_use": False})
+    return session.model_copy(update={"as_of": as_of, "health": health, "in_use": False})

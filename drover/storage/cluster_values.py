@@ -8,7 +8,6 @@ from datetime import datetime
 from enum import Enum
 from uuid import UUID
 
-from drover.storage.changes import Owner
 from drover.storage.store import SessionRow, StoredState
 
 
@@ -148,8 +147,15 @@ class TakenRow:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A session of another node, as its owner has described it in JSON."""
+    """A session of another node in the list.
 
-    owner: Owner
+    Attributes:
+        version: Changes whenever its owner describes it anew.
+        node: The name of its owner, if it has one.
+        description: What its owner says of it; None if this version is known.
+    """
+
+    session_id: str
+    version: int
     node: str | None
-    description: Mapping[str, object] = field(hash=False)
+    description: Mapping[str, object] | None = field(hash=False)

@@ -91,15 +91,16 @@ _DROP_UNANSWERED: Final = """
     WHERE session_id = %(session_id)s AND incarnation = %(me)s AND epoch = %(epoch)s AND revision = 0
 """
 _DESCRIBE: Final = """
-    UPDATE sessions SET summary = %(summary)s,
+    UPDATE sessions SET summary = %(summary)s, described = nextval('epochs'),
         last_used_at = clock_timestamp() - make_interval(secs => %(unused_s)s)
     WHERE session_id = %(session_id)s AND incarnation = %(me)s AND epoch = %(epoch)s
 """
-_SUMMARIES: Final = """
-    SELECT session_id, epoch, n.name, summary FROM sessions s LEFT JOIN nodes n USING (incarnation)
+_VERSIONS: Final = """
+    SELECT session_id, described, n.name FROM sessions s LEFT JOIN nodes n USING (incarnation)
     WHERE incarnation IS DISTINCT FROM %(me)s AND summary IS NOT NULL ORDER BY created_at, session_id
     LIMIT %(limit)s
 """
+_SUMMARIES: Final = "SELECT session_id, summary FROM sessions WHERE session_id = ANY(%s)"
 _IDLE: Final = """
     SELECT session_id, key, epoch FROM sessions s
     WHERE (incarnation IS NULL OR EXISTS (
@@ -287,13 +288,27 @@ class Ownership:
         if summaries:
             self._database.reading.run(statements)
 
-    def summaries(self, limit: int) -> tuple[Summary, ...]:
-        """Return the sessions of other nodes as their owners have described them, the oldest first."""
-        values = {"me": self.incarnation, "limit": limit}
-        rows = self._database.reading.run(
-            lambda connection: connection.execute(_SUMMARIES, values).fetchall()
-        )
-        return tuple(Summary(Owner(row[0], row[1]), row[2], json.loads(row[3])) for row in rows)
+    def summaries(self, known: Mapping[str, int], limit: int) -> tuple[Summary, ...]:
+        """Return the sessions of other nodes, the oldest first; described are those that are not known.
+
+        Args:
+            known: The versions of the descriptions that are known, by session.
+            limit: The greatest number of sessions.
+        """
+
+        def statements(connection: Connection) -> tuple[Summary, ...]:
+            values = {"me": self.incarnation, "limit": limit}
+            rows = connection.execute(_VERSIONS, values).fetchall()
+            unknown = [row[0] for row in rows if known.get(row[0]) != row[1]]
+            described = connection.execute(_SUMMARIES, [unknown]).fetchall() if unknown else []
+            found = {session_id: json.loads(summary) for session_id, summary in described}
+            return tuple(
+                Summary(session_id, version, node, found.get(session_id))
+                for session_id, version, node in rows
+                if session_id in found or known.get(session_id) == version
+            )
+
+        return self._database.reading.run(statements)
 
     def tidy(self) -> int:
         """End the sessions of lost nodes whose idle time is over; return how many."""

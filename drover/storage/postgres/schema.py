@@ -64,7 +64,10 @@ MIGRATIONS: Final = (
         taken_at timestamptz NOT NULL
     );
     """,
-    "ALTER TABLE nodes ADD COLUMN memory_available_mb integer",
+    """
+    ALTER TABLE nodes ADD COLUMN memory_available_mb integer;
+    ALTER TABLE sessions ADD COLUMN described bigint NOT NULL DEFAULT 0;
+    """,
 )
 
 _CLUSTER: Final = """
