@@ -127,7 +127,7 @@ class Cluster:
                 policy,
                 registry,
                 self.membership,
-                Locations(registry, self._shared.ownership, self._threads),
+                Locations(registry, self._shared.ownership, self.membership.is_living, self._threads),
                 self._forwarder,
                 Failover(self._own.pool, self._shared, self._own.state_saver, self._emit),
                 threads.waiting,

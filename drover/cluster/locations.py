@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from concurrent.futures import Executor
 from functools import partial
 from typing import Final
+from uuid import UUID
 
 from drover.cluster.requests import Names
 from drover.net.asgi import on_thread
@@ -24,11 +26,19 @@ class Locations:
     Args:
         registry: The sessions of this node.
         ownership: Who has a session, by the database.
+        is_living: Returns whether an incarnation was a living node at the last answer.
         threads: Where the database is asked.
     """
 
-    def __init__(self, registry: SessionRegistry, ownership: Ownership, threads: Executor) -> None:
+    def __init__(
+        self,
+        registry: SessionRegistry,
+        ownership: Ownership,
+        is_living: Callable[[UUID | None], bool],
+        threads: Executor,
+    ) -> None:
         self._registry = registry
+        self._is_living = is_living
         self._ownership = ownership
         self._threads = threads
         self._found: dict[Names, tuple[Located, float]] = {}
@@ -48,7 +58,7 @@ class Locations:
             StorageUnavailable: The database does not answer.
         """
         found, at = self._found.get(names, (None, 0.0))
-        if found is not None and time.monotonic() - at < REMEMBERED_S:
+        if found is not None and time.monotonic() - at < REMEMBERED_S and self._is_living(found.owner):
             return found
         secret = secret_hash(names.socket_secret) if names.socket_secret is not None else None
         found = await on_thread(

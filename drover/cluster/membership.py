@@ -86,6 +86,10 @@ class Membership:
         """All nodes that were up or draining at the last answer, this one included."""
         return self._nodes
 
+    def is_living(self, incarnation: UUID | None) -> bool:
+        """Return whether a node was up or draining at the last answer."""
+        return any(node.incarnation == incarnation for node in self._nodes)
+
     @property
     def trouble(self) -> str | None:
         """Why this node serves nothing at present, or None."""

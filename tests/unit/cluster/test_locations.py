@@ -1,0 +1,68 @@
+"""Where requests for sessions of other nodes go: what is remembered, and for how long."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import cast
+from uuid import UUID
+
+import pytest
+
+from drover.cluster.locations import REMEMBERED_S, Locations
+from drover.cluster.requests import Names
+from drover.sessions.pool.registry import SessionRegistry
+from drover.storage.cluster_values import Located, NodeState
+from drover.storage.postgres.ownership import Ownership
+
+OWNER = UUID(int=1)
+NAMES = Names(session_id="one")
+
+
+class Asked:
+    """A place that is looked up, and how often that was."""
+
+    def __init__(self) -> None:
+        self.times = 0
+        self.living = {OWNER}
+        self.found = Located("one", None, 3, OWNER, NodeState.UP, "http://x", "x", 1)
+        self.locations = Locations(
+            cast("SessionRegistry", SimpleNamespace()),
+            cast("Ownership", SimpleNamespace(locate=self._locate)),
+            lambda incarnation: incarnation in self.living,
+            ThreadPoolExecutor(1),
+        )
+
+    def find(self) -> Located | None:
+        return asyncio.run(self.locations.find(NAMES))
+
+    def _locate(self, *_: object) -> Located:
+        self.times += 1
+        return self.found
+
+
+def test_the_node_of_a_session_is_remembered_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = Asked()
+    now = time.monotonic()
+    for after, times in ((0.0, 1), (REMEMBERED_S - 1, 1), (REMEMBERED_S + 1, 2)):
+        monkeypatch.setattr("drover.cluster.locations.time.monotonic", lambda after=after: now + after)
+        assert asked.find() == asked.found
+        assert asked.times == times
+
+
+def test_a_node_that_does_not_live_any_more_is_not_remembered() -> None:
+    asked = Asked()
+    asked.find()
+    asked.living.clear()
+    asked.find()
+    assert asked.times == 2
+
+
+def test_a_place_that_was_wrong_is_looked_up_again() -> None:
+    asked = Asked()
+    asked.find()
+    asked.locations.forget(NAMES)
+    asked.find()
+    assert asked.times == 2
