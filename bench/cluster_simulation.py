@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -102,16 +102,15 @@ class SimulatedNode:
         assert epoch is not None, session_id
         self.epochs[session_id] = epoch
 
-    def save(self, session_id: str, revision: int) -> None:
-        """Save a session and its state, as after a command that changed a cookie."""
-        owner = Owner(session_id, self.epochs[session_id])
+    def save(self, session_ids: Sequence[str], revision: int) -> None:
+        """Save sessions and their states, as after commands that changed a cookie."""
         now = datetime.now(timezone.utc)
-        changes: list[Change] = [
-            SaveSession(owner, revision, DOCUMENT, SharedTerms(key=f"key-{session_id}", idle_timeout=1800)),
-            SaveState(owner, STATE, now),
-        ]
-        refused = self.database.write(changes)
-        assert not refused, session_id
+        changes: list[Change] = []
+        for session_id in session_ids:
+            owner = Owner(session_id, self.epochs[session_id])
+            terms = SharedTerms(key=f"key-{session_id}", idle_timeout=1800)
+            changes += [SaveSession(owner, revision, DOCUMENT, terms), SaveState(owner, STATE, now)]
+        assert not self.database.write(changes)
 
 
 class Simulation:
@@ -136,7 +135,7 @@ class Simulation:
             for which in range(each):
                 session_id = f"session-{number}-{which}"
                 node.claim(session_id)
-                node.save(session_id, 1)
+            node.save(list(node.epochs), 1)
             owners = [(Owner(one, epoch), 0.0, SUMMARY) for one, epoch in node.epochs.items()]
             node.ownership.describe(owners)
 
@@ -204,7 +203,7 @@ class Simulation:
             if node.epochs:
                 session_id = chance.choice(list(node.epochs))
                 with self.samples.timed("save"):
-                    node.save(session_id, next(self._revision))
+                    node.save([session_id], next(self._revision))
 
     def _look_up(self, chance: random.Random) -> None:
         with self._someone(chance) as other, self._someone_else(chance, other) as node:
