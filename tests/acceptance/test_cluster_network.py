@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
 
 import psutil
 import pytest
@@ -42,12 +41,9 @@ def database(place: Site) -> Iterator[Postgres]:
 
 
 @pytest.fixture(scope="module")
-def nodes(place: Site, database: Postgres) -> Iterator[tuple[Node, Node, Node]]:
-    with ExitStack() as stack:
-        started = [place.node(name, database.url, max_sessions=4) for name in ("one", "two", "three")]
-        for node in started:
-            stack.callback(node.reap)
-        yield started[0], started[1], started[2]
+def nodes(place: Site, database: Postgres) -> tuple[Node, Node, Node]:
+    one, two, three = (place.node(name, database.url, max_sessions=4) for name in ("one", "two", "three"))
+    return one, two, three
 
 
 @pytest.fixture
