@@ -16,7 +16,7 @@ import requests
 
 from tests.acceptance.disks import Disk
 from tests.acceptance.service import Json, Service, expect
-from tests.machine import PATIENCE, kill, marked, short_folder, wait_until
+from tests.machine import PATIENCE, kill, marked, remove, short_folder, wait_until
 from tests.postgres import (
     MISSING,
     Postgres,
@@ -108,6 +108,7 @@ def knows_its_own(database: Postgres, node: Service) -> bool:
 
 def test_a_full_disk_of_the_database_ends_no_session(stack: ExitStack) -> None:
     folder = short_folder()
+    stack.callback(remove, folder)
     disk = Disk(folder)
     if not disk.mount(DISK_MB):
         pytest.skip("no disk can be mounted here")
