@@ -42,7 +42,6 @@ SETTLE_S: Final = 30.0
 DEATHS: Final = 3
 LOST_S: Final = 12.0
 RESTORED_S: Final = 60.0
-PAGE: Final = "data:text/html,<title>here</title>"
 
 
 @contextmanager
@@ -87,7 +86,7 @@ def commands(database: Postgres, jar: Path | None) -> Iterator[Row]:
     """Compare a command through the owner, through another node, and through a Grid."""
     with ExitStack() as stack:
         owner, other = stack.enter_context(nodes(database, "owner", "other"))
-        owner.create(session_id="driven", url=PAGE)
+        owner.create(session_id="driven")
         ways = {
             "owner": command(f"{owner.url}/wd/hub/session/driven/url"),
             "other": command(f"{other.url}/wd/hub/session/driven/url"),
@@ -137,7 +136,7 @@ def death(database: Postgres) -> Iterator[Row]:
                 node.create(session_id=f"fresh-{node.port}")
                 fresh.append(time.monotonic() - begun)
             key = f"key-{number}"
-            dying.create(key=key, url=PAGE)
+            dying.create(key=key)
             time.sleep(SETTLE_S / 5)
             dying.kill()
             died = time.monotonic()

@@ -3,14 +3,16 @@
     python bench/cluster_simulation.py [--seconds 40]
 
 The nodes have the product's own statements and connections, and no browsers. Saves, look-ups, claims and
-takeovers come at the same pace at every size, so that only the size differs; signs of life come from every
-node every two seconds. A row whose latency at 10,000 sessions is more than twice that at 20 is named. Linux.
+deaths of nodes come at the same pace at every size, so that only the size differs; signs of life come
+from every node every two seconds. A row whose latency at 10,000 sessions is more than twice that at 20 is
+named. Linux.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import json
 import random
 import statistics
 import sys
@@ -32,6 +34,7 @@ from drover.core.errors import StorageUnavailable
 from drover.storage.changes import Change, EndSession, Owner, SaveSession, SaveState, SharedTerms
 from drover.storage.cluster_values import Load, NodeIdentity
 from drover.storage.postgres.database import ClusterDatabase
+from drover.storage.postgres.link import Connection
 from drover.storage.postgres.ownership import Ownership
 from tests.postgres import Postgres, postgres
 
@@ -48,6 +51,17 @@ FLAT: Final = 2.0
 DOCUMENT: Final = '{"simulated": "' + "d" * 1200 + '"}'
 STATE: Final = '{"simulated": "' + "s" * 4000 + '"}'
 SUMMARY: Final = {"session_id": "", "padding": "p" * 1000}
+FILL: Final = """
+    INSERT INTO sessions (session_id, key, incarnation, document, summary, described, idle_s, revision)
+    SELECT format('%%s-%%s', %(name)s::text, which), format('key-%%s-%%s', %(name)s::text, which), %(me)s,
+        %(document)s, %(summary)s, nextval('epochs'), 1800, 1
+    FROM generate_series(1, %(sessions)s) which
+    RETURNING session_id, epoch
+"""
+FILL_STATES: Final = """
+    INSERT INTO states SELECT session_id, epoch, %(state)s, now() FROM sessions WHERE incarnation = %(me)s
+"""
+FILL_S: Final = 30.0
 TABLES: Final = ("nodes", "sessions", "states", "kept")
 
 
@@ -74,8 +88,8 @@ class SimulatedNode:
     """The database connections of one node, and what it knows of its sessions."""
 
     def __init__(self, url: str, number: int) -> None:
-        name = f"node-{number}"
-        identity = NodeIdentity(name, f"data-{number}", f"http://10.0.0.1:{5010 + number}", "1", 100)
+        self.name = f"node-{number}"
+        identity = NodeIdentity(self.name, f"data-{number}", f"http://10.0.0.1:{5010 + number}", "1", 100)
         self.database = ClusterDatabase(url, lambda: identity, lambda _: None)
         self.database.open()
         self.ownership = Ownership(self.database)
@@ -89,6 +103,24 @@ class SimulatedNode:
         """Join the cluster, as after a start or a death."""
         self.epochs = {row.owner.session_id: row.owner.epoch for row in self.database.join()}
         self.is_silent = False
+
+    def fill(self, sessions: int) -> None:
+        """Insert sessions, as if they had been here for a while."""
+        values = {
+            "me": self.database.incarnation,
+            "name": self.name,
+            "sessions": sessions,
+            "document": DOCUMENT,
+            "state": STATE,
+            "summary": json.dumps(SUMMARY),
+        }
+
+        def statements(connection: Connection) -> dict[str, int]:
+            rows = connection.execute(FILL, values).fetchall()
+            connection.execute(FILL_STATES, values)
+            return {row[0]: row[1] for row in rows}
+
+        self.epochs = self.database.writing.run(statements, FILL_S)
 
     def read_list(self) -> None:
         """Read what other nodes have described since the last time."""
@@ -125,19 +157,12 @@ class Simulation:
     def __init__(self, url: str, nodes: int, each: int) -> None:
         self.samples = Samples()
         self._nodes = [SimulatedNode(url, number) for number in range(nodes)]
-        self._names: dict[int, list[str]] = {}
         self._end = threading.Event()
         self._revision = itertools.count(2)
         self._fresh = itertools.count()
-        self._dying: set[int] = set()
         self._busy = [threading.Lock() for _ in self._nodes]
-        for number, node in enumerate(self._nodes):
-            for which in range(each):
-                session_id = f"session-{number}-{which}"
-                node.claim(session_id)
-            node.save(list(node.epochs), 1)
-            owners = [(Owner(one, epoch), 0.0, SUMMARY) for one, epoch in node.epochs.items()]
-            node.ownership.describe(owners)
+        for node in self._nodes:
+            node.fill(each)
 
     def run(self, seconds: float) -> None:
         """Run the load for some seconds."""
@@ -246,7 +271,7 @@ class Simulation:
             lost.beat += 1
         for session_id in taken:
             heir = chance.choice(heirs)
-            with self.samples.timed("takeover: look-up and take"):
+            with self.samples.timed("look-up and take of a lost one"):
                 found = heir.ownership.locate(session_id)
                 assert found is not None, session_id
                 row = heir.ownership.take(session_id, found.epoch)

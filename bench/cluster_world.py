@@ -28,7 +28,6 @@ SETTLE_S: Final = 90.0
 PAUSE_S: Final = (0.1, 0.6)
 PLACES: Final = 10
 DISK_MB: Final = 1000
-PAGE: Final = "data:text/html,<title>here</title>"
 # What a client may get while machines, networks and the database fail; 503 says when to retry.
 REST_CODES: Final = frozenset(
     {
@@ -154,7 +153,7 @@ class World:
         """Ask a node for a new session; return the promise, None if it was refused."""
         named = {"key": key} if key is not None else {"session_id": session_id}
         try:
-            response = node.post("/sessions", json={**named, "url": PAGE}, timeout=ANSWER_S)
+            response = node.post("/sessions", json=named, timeout=ANSWER_S)
         except requests.RequestException as error:
             self.findings.count(f"POST {type(error).__name__}")
             return None

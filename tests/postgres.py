@@ -193,7 +193,7 @@ def disconnect(standby: Postgres) -> None:
 
 
 def let_in(folder: Path, user: str) -> None:
-    """Give a folder to another user, who may enter those that it is in."""
+    """Change the owner of a folder to a user who may enter those that it is in."""
     for parent in (folder.parent, folder.parent.parent):
         if parent != Path("/tmp"):  # noqa: S108 - the folder of all programs
             parent.chmod(parent.stat().st_mode | 0o011)

@@ -177,7 +177,7 @@ class NodeConnections:
 def notice_cut(connection: socket.socket) -> None:
     """Have the kernel break a connection whose other end cannot be reached any more, idle or not.
 
-    Without it a request that is on its way when a cable is pulled would wait for ever.
+    Without it a request that is on its way when a cable is pulled would never end.
     """
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in _CUT_OPTIONS.items():
