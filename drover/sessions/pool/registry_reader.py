@@ -76,11 +76,11 @@ class RegistryReader:
     def has_open(self, session_id: str | None, key: str | None, secret: str | None = None) -> bool:
         """Return whether a session with this id, key, or secret in its addresses is not closing."""
         with self._lock:
-            is_known = session_id is not None and session_id in self._entries
+            entries = self._entries
             found = (
-                self._entries.get(session_id, or_warm=True) if session_id is not None and is_known else None,
-                self._entries.by_key(key) if key is not None else None,
-                self._entries.by_secret(secret) if secret is not None else None,
+                entries.get(session_id, or_warm=True) if session_id and session_id in entries else None,
+                entries.by_key(key) if key is not None else None,
+                entries.by_secret(secret) if secret is not None else None,
             )
             return any(one is not None and one.session.state is not SessionState.CLOSING for one in found)
 

@@ -564,16 +564,16 @@ def test_a_lease_ends_when_it_expires_and_a_renewed_one_later(registry: SessionR
 def test_a_session_is_found_by_its_secret_until_it_is_removed(registry: SessionRegistry) -> None:
     one = ready(registry, "a", socket_secret="s3cret")
     assert registry.of_secret("s3cret") == registry.get("a")
-    assert registry.has(None, None, "s3cret")
+    assert registry.has_open(None, None, "s3cret")
     registry.forget(one)
-    assert not registry.has(None, None, "s3cret")
+    assert not registry.has_open(None, None, "s3cret")
     with pytest.raises(SessionNotFound):
         registry.of_secret("s3cret")
 
 
 def test_a_warm_browser_has_no_address_of_its_own(registry: SessionRegistry) -> None:
     registry.reserve_warm(lambda: session("warm:1", warm=True, socket_secret="s3cret"), wanted=1)
-    assert not registry.has(None, None, "s3cret")
+    assert not registry.has_open(None, None, "s3cret")
 
 
 def test_a_held_session_is_not_idle(registry: SessionRegistry) -> None:
