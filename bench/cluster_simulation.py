@@ -91,7 +91,10 @@ class SimulatedNode:
         self.name = f"node-{number}"
         identity = NodeIdentity(self.name, f"data-{number}", f"http://10.0.0.1:{5010 + number}", "1", 100)
         self.database = ClusterDatabase(url, lambda: identity, lambda _: None)
-        self.database.open()
+        if number == 0:
+            self.database.open()
+        else:
+            self.database.identity = identity
         self.ownership = Ownership(self.database)
         self.epochs: dict[str, int] = {}
         self.listed: dict[str, int] = {}
