@@ -70,7 +70,7 @@ class Chaos:
         print(f"{datetime.now(timezone.utc):%H:%M:%S} {name}", flush=True)
         self.done[fault.__name__.strip("_")] += 1
         fault(node)
-        if not self._world.database.is_running():
+        if not self._world.database.is_running:
             self._world.database.start()
         time.sleep(self._chance.uniform(*CALM_S))
 

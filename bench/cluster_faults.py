@@ -141,7 +141,7 @@ def fill_database(world: World, _: Observer) -> None:
     world.disk.leave(0)
     time.sleep(30)
     world.disk.leave(DISK_MB)
-    if not world.database.is_running():
+    if not world.database.is_running:
         # It ends when it cannot write its log; what supervises it starts it again.
         world.database.start()
 

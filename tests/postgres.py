@@ -93,19 +93,13 @@ class Postgres:
 
     @property
     def is_running(self) -> bool:
-        """Whether it was started and not stopped."""
-        return self._process is not None
+        """Whether it runs; it ends by itself when it cannot write its log."""
+        return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        options = [
-            "-c",
-            f"listen_addresses={self.address}",
-            "-c",
-            "unix_socket_directories=",
-            "-c",
-            "fsync=off",
-        ]
+        settings = (f"listen_addresses={self.address}", "unix_socket_directories=", "fsync=off")
+        options = [part for setting in (*settings, *self._settings) for part in ("-c", setting)]
         self._process = subprocess.Popen(
             [str(_program("postgres")), "-D", str(self._data), "-p", str(self.port), *options],
             user=self._user,
@@ -115,10 +109,6 @@ class Postgres:
             start_new_session=True,
         )
         wait_until(lambda: _is_answered(self.url), "PostgreSQL answers", START_S)
-
-    def is_running(self) -> bool:
-        """Return whether it runs; it ends by itself when it cannot write its log."""
-        return self._process is not None and self._process.poll() is None
 
     def stop(self) -> None:
         """Stop it at once; its clients lose their connections."""

@@ -127,7 +127,7 @@ def test_a_full_disk_of_the_database_ends_no_session(stack: ExitStack) -> None:
             break
         expect(node.delete(f"/sessions/{response.json()['session_id']}"))
     disk.leave(DISK_MB)
-    if not database.is_running():
+    if not database.is_running:
         database.start()
     found = leads_to(node, "full")
     assert (found["session_id"], found["session"]["recoveries"]) == (session["session_id"], 0)

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 
-from drover.api.answers import SessionObject
+from drover.api.session_answers import SessionObject
 from drover.browser.health import Health, HealthStatus
 from drover.cluster.membership import Membership
 from drover.cluster.shared_list import VOLATILE_S, SharedList
