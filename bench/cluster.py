@@ -25,6 +25,7 @@ import psutil
 import requests
 import urllib3
 
+from bench.cluster_world import end_orderly
 from bench.sessions import Row
 from tests.acceptance.grid import grid_of_two
 from tests.acceptance.service import Service, expect
@@ -191,6 +192,7 @@ def main() -> int:
     parser.add_argument("--grid", type=Path, help="the jar of Selenium Grid")
     parser.add_argument("--only", choices=("commands", "new", "death", "upkeep"))
     options = parser.parse_args()
+    end_orderly()
     jar = options.grid.resolve() if options.grid else None
     rows = []
     with postgres() as database:

@@ -26,7 +26,7 @@ from typing import Final
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.cluster_faults import stopped
-from bench.cluster_world import Clients, World
+from bench.cluster_world import Clients, World, end_orderly
 from tests.acceptance.faults import browsers, drivers, send_kill
 from tests.acceptance.machines import Node
 from tests.acceptance.served import Observer, served_twice
@@ -133,6 +133,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.randrange(1_000_000))  # noqa: S311 - not a secret
     options = parser.parse_args()
     print(f"seed {options.seed}", flush=True)
+    end_orderly()
     chance = random.Random(options.seed)  # noqa: S311 - not a secret
     with ExitStack() as stack:
         world = World(stack)

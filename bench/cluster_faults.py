@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import psutil
 
-from bench.cluster_world import DISK_MB, Clients, World
+from bench.cluster_world import DISK_MB, Clients, World, end_orderly
 from tests.acceptance.served import Answer, Observer, browsers, errors, gap_s, observed, served_twice
 from tests.machine import wait_until
 from tests.postgres import disconnect, standby
@@ -247,6 +247,7 @@ def main() -> int:
         for fault in chosen:
             print(f"{fault.name}: {fault.inject.__doc__} Expected: {fault.expected}")
         return 0
+    end_orderly()
     kept = True
     with ExitStack() as stack:
         world = World(stack)

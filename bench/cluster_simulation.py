@@ -30,6 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import psutil
 
+from bench.cluster_world import end_orderly
 from drover.core.errors import StorageUnavailable
 from drover.storage.changes import Change, EndSession, Owner, SaveSession, SaveState, SharedTerms
 from drover.storage.cluster_values import Load, NodeIdentity
@@ -337,6 +338,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=40.0)
     options = parser.parse_args()
+    end_orderly()
     with ExitStack() as stack:
         settings = ("max_connections=700", "fsync=on", "shared_buffers=256MB")
         server = stack.enter_context(postgres(settings=settings))
