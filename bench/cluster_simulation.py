@@ -4,7 +4,8 @@
 
 The nodes have the product's own statements and connections, and no browsers. Saves, look-ups, claims and
 deaths of nodes come at the same pace at every size, so that only the size differs; signs of life come
-from every node every two seconds. A row whose latency at 10,000 sessions is more than twice that at 20 is
+from every node every two seconds. All nodes are in one Python process, which delays them, so statements are
+also timed alone. A row whose latency at 10,000 sessions is more than twice that at 20 is
 named. Linux.
 """
 
@@ -47,6 +48,7 @@ LOOKUPS_A_SECOND: Final = 100
 CLAIMS_A_SECOND: Final = 20
 LISTS_A_SECOND: Final = 1
 TAKEOVER_EVERY_S: Final = 5.0
+PROBES: Final = 300
 FLAT: Final = 2.0
 """The greatest ratio of latencies at most and fewest sessions that counts as flat."""
 DOCUMENT: Final = '{"simulated": "' + "d" * 1200 + '"}'
@@ -167,6 +169,25 @@ class Simulation:
         self._busy = [threading.Lock() for _ in self._nodes]
         for node in self._nodes:
             node.fill(each)
+
+    def probe(self) -> None:
+        """Time statements of one node while nothing else runs: only the size of the tables matters."""
+        node, *others = self._nodes
+        chance = random.Random(0)  # noqa: S311 - not a secret
+        known = [session_id for other in others for session_id in other.epochs]
+        for _ in range(PROBES):
+            session_id = chance.choice(known)
+            with self.samples.timed("alone: look-up by id"):
+                assert node.ownership.locate(session_id)
+            with self.samples.timed("alone: look-up by key"):
+                assert node.ownership.locate(None, f"key-{session_id}")
+            fresh = f"probe-{next(self._fresh)}"
+            with self.samples.timed("alone: claim"):
+                node.claim(fresh)
+            with self.samples.timed("alone: end"):
+                node.database.write([EndSession(Owner(fresh, node.epochs.pop(fresh)))])
+            with self.samples.timed("alone: sign of life"):
+                node.ownership.beat(Load(50, 0, len(node.epochs)))
 
     def run(self, seconds: float) -> None:
         """Run the load for some seconds."""
@@ -307,6 +328,7 @@ def measure(server: Postgres, nodes: int, each: int, seconds: float) -> dict[str
     server.execute("DROP TABLE IF EXISTS kept, states, sessions, nodes, cluster")
     server.execute("DROP SEQUENCE IF EXISTS epochs")
     simulation = Simulation(server.url, nodes, each)
+    simulation.probe()
     committed = "SELECT sum(xact_commit) FROM pg_stat_database"
     written = "SELECT pg_current_wal_lsn() - '0/0'"
     before = cpu_s(server), number(server, committed), number(server, written), time.monotonic()
