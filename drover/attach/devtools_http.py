@@ -37,6 +37,7 @@ SESSION = r"/sessions/(?P<session_id>[^/]+)"
 MAX_ANSWER_BYTES = 32 * 1024 * 1024
 """What Chrome may answer; the list of pages has their whole addresses."""
 MAX_BODY_BYTES = 64 * 1024
+_ACTION = "(?P<action>activate|close)"
 _TARGET = r"(?P<target_id>[A-Za-z0-9_-]+)"
 # Characters of an address that `/json/new` takes as they are.
 _SAFE = "%/:?#[]@!$&'()*+,;=~"
@@ -122,8 +123,7 @@ class DevToolsHttp:
             # Clients that are given a WebSocket address look for its protocol here.
             Route("http", re.compile("/json/protocol/?"), self._any_protocol),
             Route("http", re.compile(f"{json_path}/new/?"), self._new, frozenset({"PUT", "POST"})),
-            Route("http", re.compile(f"{json_path}/activate/{_TARGET}/?"), self._activate, _CHANGES),
-            Route("http", re.compile(f"{json_path}/close/{_TARGET}/?"), self._close, _CHANGES),
+            Route("http", re.compile(f"{json_path}/{_ACTION}/{_TARGET}/?"), self._change_target, _CHANGES),
         ]
 
     async def _version(self, scope: Scope, receive: Receive, send: Send, session_id: str) -> None:
@@ -156,24 +156,14 @@ class DevToolsHttp:
         target = _json(answer)
         await send_answer(send, json_answer(self._shown(scope, session_id, target)))
 
-    async def _activate(
-        self, scope: Scope, receive: Receive, send: Send, session_id: str, target_id: str
-    ) -> None:
-        await self._change_target(scope, receive, send, session_id, f"/json/activate/{target_id}")
-
-    async def _close(
-        self, scope: Scope, receive: Receive, send: Send, session_id: str, target_id: str
-    ) -> None:
-        await self._change_target(scope, receive, send, session_id, f"/json/close/{target_id}")
-
     async def _change_target(
-        self, scope: Scope, receive: Receive, send: Send, session_id: str, path: str
+        self, scope: Scope, receive: Receive, send: Send, session_id: str, action: str, target_id: str
     ) -> None:
         """Activate or close a page. Clients send a GET, which changes nothing if a browser sends it."""
         if scope["method"] == "GET" and header(scope, b"sec-fetch-site") is not None:
             raise ForbiddenOrigin("A GET by a web page changes nothing here: send PUT or POST.")
         await read_body(receive, MAX_BODY_BYTES)
-        answer = await self._change(session_id, "GET", path)
+        answer = await self._change(session_id, "GET", f"/json/{action}/{target_id}")
         await send_answer(send, Response(HTTPStatus.OK, answer.body, _TEXT))
 
     async def _change(self, session_id: str, method: str, path: str) -> Answer:

@@ -115,6 +115,7 @@ class BrowserUnused:
     """The permission to end a browser that lives: nobody uses it."""
 
 
+@dataclass(eq=False, repr=False)
 class Recoverer:
     """Recovers sessions.
 
@@ -123,21 +124,12 @@ class Recoverer:
         await_memory: Waits until there is enough memory for a browser; raises `AtCapacity`.
     """
 
-    def __init__(
-        self,
-        launcher: Launcher,
-        reattacher: Reattacher,
-        devtools: DevTools,
-        profiles: Profiles,
-        examine: Examine,
-        await_memory: Callable[[Deadline, StillWanted], None],
-    ) -> None:
-        self._launcher = launcher
-        self._reattacher = reattacher
-        self._devtools = devtools
-        self._profiles = profiles
-        self._examine = examine
-        self._await_memory = await_memory
+    _launcher: Launcher
+    _reattacher: Reattacher
+    _devtools: DevTools
+    _profiles: Profiles
+    _examine: Examine
+    _await_memory: Callable[[Deadline, StillWanted], None]
 
     def recover(self, context: RecoveryContext, deadline: Deadline, wanted: StillWanted) -> Recovered:
         """Recover a session by the first method that is possible.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -37,6 +37,7 @@ class Limits:
     profile_mb: int
 
 
+@dataclass(eq=False, repr=False)
 class DiskLimits:
     """Measures profiles, has those over the limit made smaller, and reports downloads that were cancelled.
 
@@ -44,24 +45,15 @@ class DiskLimits:
         data_dir: The folder whose disk is watched.
     """
 
-    def __init__(
-        self,
-        registry: SessionRegistry,
-        browsers: Browsers,
-        jobs: Jobs,
-        emit: events.Emit,
-        data_dir: Path,
-        limits: Limits,
-    ) -> None:
-        self._registry = registry
-        self._browsers = browsers
-        self._jobs = jobs
-        self._emit = emit
-        self._data_dir = data_dir
-        self._limits = limits
-        self._free = 0
-        self._measured_at = float("-inf")
-        self._cancelled: dict[str, int] = {}
+    _registry: SessionRegistry
+    _browsers: Browsers
+    _jobs: Jobs
+    _emit: events.Emit
+    _data_dir: Path
+    _limits: Limits
+    _free: int = field(default=0, init=False)
+    _measured_at: float = field(default=float("-inf"), init=False)
+    _cancelled: dict[str, int] = field(default_factory=dict, init=False)
 
     def tick(self) -> None:
         """Report cancelled downloads, and begin to measure the profiles if that is due."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from concurrent.futures import wait
 from contextlib import suppress
+from dataclasses import dataclass
 
 from drover.browser.browsers import Browsers
 from drover.core.deadline import Deadline
@@ -23,24 +24,16 @@ WORKS_S = 2.0
 INTERRUPT_EVERY_S = 0.2
 
 
+@dataclass(eq=False, repr=False)
 class Shutdown:
     """Closes all sessions, or leaves them to the next start."""
 
-    def __init__(
-        self,
-        registry: SessionRegistry,
-        closer: Closer,
-        browsers: Browsers,
-        state_saver: StateSaver,
-        repository: SessionRepository,
-        kept: KeptLogins,
-    ) -> None:
-        self._registry = registry
-        self._closer = closer
-        self._browsers = browsers
-        self._state_saver = state_saver
-        self._repository = repository
-        self._kept = kept
+    _registry: SessionRegistry
+    _closer: Closer
+    _browsers: Browsers
+    _state_saver: StateSaver
+    _repository: SessionRepository
+    _kept: KeptLogins
 
     def stop(self, *, keep_browsers: bool) -> tuple[str, ...]:
         """Accept no more requests, fail all waiting callers, and close every session within `STOP_S` seconds.

@@ -36,20 +36,14 @@ class KeptKey:
     has_profile: bool
 
 
+@dataclass(eq=False, repr=False)
 class KeptLogins:
     """What ended sessions have left for the next session of their key."""
 
-    def __init__(
-        self,
-        registry: SessionRegistry,
-        repository: SessionRepository,
-        state_saver: StateSaver,
-        profiles: KeptProfiles,
-    ) -> None:
-        self._registry = registry
-        self._repository = repository
-        self._state_saver = state_saver
-        self._profiles = profiles
+    _registry: SessionRegistry
+    _repository: SessionRepository
+    _state_saver: StateSaver
+    _profiles: KeptProfiles
 
     def keep(self, session: Session) -> None:
         """Save the browser of a session that ends a last time, and keep what it has; see `keep_as_saved`."""
