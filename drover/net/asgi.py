@@ -32,6 +32,7 @@ _logger = logging.getLogger("drover")
 NOT_OWNER = "Drover-Not-Owner"
 """Header of a response from a node that does not have the session: the request may go to another node."""
 JSON_TYPE = b"application/json; charset=utf-8"
+PART_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +98,17 @@ def last_answer(answer: Response) -> Response:
 
 
 async def send_answer(send: Send, answer: Response) -> None:
-    """Send a complete response."""
-    length = (b"content-length", str(len(answer.body)).encode())
+    """Send a complete response, a long one in parts, as fast as the client reads it."""
+    body = answer.body
+    length = (b"content-length", str(len(body)).encode())
     start = {"type": "http.response.start", "status": answer.status, "headers": [*answer.headers, length]}
     await send(start)
-    await send({"type": "http.response.body", "body": answer.body})
+    last = max(0, len(body) - 1) // PART_BYTES * PART_BYTES
+    for begin in range(0, last, PART_BYTES):
+        await send(
+            {"type": "http.response.body", "body": body[begin : begin + PART_BYTES], "more_body": True}
+        )
+    await send({"type": "http.response.body", "body": body[last:]})
 
 
 async def read_body(receive: Receive, limit: int) -> bytes:

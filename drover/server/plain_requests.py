@@ -19,7 +19,6 @@ from drover.net.asgi import Header, Message
 
 MAX_HEAD_BYTES: Final = 16 * 1024
 """A longer head goes to h11."""
-_PIECE_BYTES = 64 * 1024
 _LINE = re.compile(rb"(GET|POST|DELETE) (/wd/hub/session/[A-Za-z0-9%/._~-]+) HTTP/1\.1")
 _FIELD = rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*((?:[!-~]+(?:[ \t]+[!-~]+)*)?)[ \t]*\r\n"
 _FIELDS = re.compile(rb"(?:%b)+" % _FIELD)
@@ -127,30 +126,13 @@ class PlainCycle(RequestResponseCycle):
         if self.response_complete or message["type"] != "http.response.body":
             raise RuntimeError(f"unexpected ASGI message {message['type']}")
         head, self._head = self._head, b""
-        body = message.get("body", b"")
-        if len(body) <= _PIECE_BYTES:
-            self.transport.write(head + body)
-        else:
-            await self._send_long(head, body)
-        if self.disconnected:
-            return
+        self.transport.write(head + message.get("body", b""))
         if not message.get("more_body", False):
             self.response_complete = True
             self.message_event.set()
             if not self.keep_alive:
                 self.transport.close()
             self.on_response()
-
-    async def _send_long(self, head: bytes, body: bytes) -> None:
-        """Send a long body as fast as the client reads it, so that it is not copied as a whole."""
-        self.transport.write(head)
-        view = memoryview(body)
-        for start in range(0, len(body), _PIECE_BYTES):
-            if self.flow.write_paused:
-                await self.flow.drain()
-            if self.disconnected:
-                return
-            self.transport.write(view[start : start + _PIECE_BYTES])
 
     def _rendered(self, message: Message) -> bytes:
         """Return the head of the answer.
