@@ -14,11 +14,12 @@ from drover.cluster.identity import identity_of, name_of, url_of
 from drover.cluster.locations import Locations
 from drover.cluster.membership import Membership, Shared
 from drover.cluster.own_sessions import OwnSessions
+from drover.cluster.places import places
 from drover.cluster.router import ClusterRouter, Parts
 from drover.cluster.shared_list import SharedList
 from drover.core import events
 from drover.core.deadline import Deadline
-from drover.core.errors import DroverError
+from drover.core.errors import DroverError, NotOwner
 from drover.core.events import Emit
 from drover.core.settings import Settings
 from drover.core.threads import ThreadPool, start_thread
@@ -121,6 +122,7 @@ class Cluster:
     def around(self, local: Application, policy: AccessPolicy, threads: RequestThreads) -> Application:
         """Return the application of this node that also answers for other nodes."""
         registry = self._own.registry
+        self.membership.call_after_beats(self._serve_queue)
         return ClusterRouter(
             Parts(
                 local,
@@ -169,6 +171,20 @@ class Cluster:
             asked -= {node.name for node in self.membership.nodes if node.emergency >= number}
             time.sleep(EMERGENCY_POLL_S if asked else 0)
         return tuple(sorted(asked))
+
+    def _serve_queue(self) -> None:
+        """Send those who wait here for a place to nodes that have one by now, or the session itself."""
+        registry = self._own.registry
+        if not registry.waiting:
+            return
+        others = [node for node in self.membership.nodes if node.incarnation != self.membership.incarnation]
+        ids = {one.session_id for one in self.others}
+        keys = {one.key for one in self.others} - {None}
+        registry.send_away(
+            NotOwner("Another node has the session, or a place for it"),
+            lambda claim: claim.session_id in ids or claim.key in keys,
+            places(others),
+        )
 
     def _describe(self, session: Session) -> Mapping[str, object]:
         return SessionObject.of(session, self._addresses).json_object()

@@ -30,6 +30,12 @@ def next_place(free: int, evictable: int, others: Collection[Node]) -> Node | No
     return _any(with_evictable) if with_evictable else None
 
 
+def places(others: Collection[Node]) -> int:
+    """Return how many sessions other nodes could make now: in free places, else by closing others."""
+    up = [node for node in others if node.state is NodeState.UP]
+    return sum(node.load.free for node in up) or sum(node.load.evictable for node in up)
+
+
 def _any(nodes: list[Node]) -> Node:
     # Many nodes ask at the same moment: they must not all choose the first.
     return random.choice(nodes)  # noqa: S311 - not a secret

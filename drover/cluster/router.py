@@ -6,6 +6,7 @@ Nothing here waits on a thread, except for the database and for a place.
 from __future__ import annotations
 
 import asyncio
+import time
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
@@ -51,6 +52,8 @@ from drover.storage.session_files import MAX_UPLOAD_BODY_BYTES
 ATTEMPTS: Final = 4
 """How often the place of a session is looked up for one request: others may move it in between."""
 PAUSE_S: Final = 0.2
+WAITED_S: Final = 1.0
+"""An attempt that took longer was in a wait queue, and was sent on from there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,11 +150,12 @@ class _Request:
         Raises:
             DroverError: Nothing was answered, for this reason.
         """
-        unreachable = ""
-        for attempt in range(ATTEMPTS):
-            if attempt:
+        unreachable, attempts = "", 0
+        while attempts < ATTEMPTS and self._deadline.remaining():
+            if attempts:
                 self._parts.locations.forget(self._names)
                 await asyncio.sleep(PAUSE_S)
+            begun, attempts = time.monotonic(), attempts + 1
             try:
                 if await self._is_answered(receive, send):
                     return
@@ -160,6 +164,10 @@ class _Request:
             except (Refused, NotOwner):
                 if self._is_forwarded:
                     raise NotOwner("This node does not have the session") from None
+                if time.monotonic() - begun > WAITED_S:
+                    # It has waited for a place, and may go on to do so: only its deadline ends that.
+                    attempts = 1
+                    self._full.clear()
         raise NodeUnreachable(
             f"The node that has the session does not answer{unreachable}; retry. If that node is lost, "
             "another one restores the session after some seconds"

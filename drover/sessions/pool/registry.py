@@ -232,6 +232,13 @@ class SessionRegistry(RegistryReader):
         with self._changing():
             self._admission.gate_open = True
 
+    def send_away(self, error: DroverError, is_elsewhere: Callable[[Claim], bool], room: int) -> None:
+        """Fail callers that wait for a place, so that they go to other nodes; see `WaitQueue.send_away`."""
+        with self._lock:
+            away = self._queue.send_away(error, is_elsewhere, room)
+        for waiter in away:
+            waiter.tell()
+
     def drain(self) -> None:
         """Accept no new sessions, and fail the callers that wait for a place; sessions go on."""
         with self._lock:

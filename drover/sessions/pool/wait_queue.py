@@ -60,6 +60,22 @@ class WaitQueue:
             answered[-1].answer = found
         return answered
 
+    def send_away(self, error: DroverError, is_elsewhere: Callable[[Claim], bool], room: int) -> list[Waiter]:
+        """Answer some waiters with an error that sends them to other nodes, and return them.
+
+        Args:
+            error: The error.
+            is_elsewhere: Returns whether another node has the session that a waiter wants.
+            room: How many waiters for other sessions have a place elsewhere: so many of the first.
+        """
+        others = [one for one in self._waiters if not is_elsewhere(one.claim)]
+        staying = set(map(id, others[room:]))
+        away = [one for one in self._waiters if id(one) not in staying]
+        for waiter in away:
+            self._waiters.remove(waiter)
+            waiter.answer = error
+        return away
+
     def fail(self, error: DroverError) -> list[Waiter]:
         """Answer all waiters with an error, and return them."""
         failed = list(self._waiters)

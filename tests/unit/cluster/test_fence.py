@@ -8,7 +8,7 @@ import pytest
 
 from drover.cluster import clock
 from drover.cluster.fence import LOST_S, SERVE_S, Difference, Fence, SilenceWatch, compare
-from drover.cluster.places import next_place
+from drover.cluster.places import next_place, places
 from drover.storage.cluster_values import NodeState
 from tests.unit.examples import node
 
@@ -68,6 +68,13 @@ def test_a_full_node_chooses_the_one_with_most_free_places() -> None:
 def test_a_draining_node_is_not_chosen() -> None:
     draining = replace(node(2, free=3), state=NodeState.DRAINING)
     assert next_place(0, 0, [draining]) is None
+
+
+def test_those_who_wait_go_to_free_places_before_sessions_are_closed_for_them() -> None:
+    drains = replace(node(3, free=5), state=NodeState.DRAINING)
+    assert places([node(1, free=2), node(2, evictable=3), drains]) == 2
+    assert places([node(1), node(2, evictable=3), drains]) == 3
+    assert places([node(1), drains]) == 0
 
 
 def test_without_a_free_place_a_session_is_closed_here_first_then_elsewhere() -> None:

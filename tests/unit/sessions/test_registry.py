@@ -12,6 +12,7 @@ from drover.core.errors import (
     AtCapacity,
     CleanupIncomplete,
     KeyConflict,
+    NotOwner,
     SessionLost,
     SessionNotFound,
     ShuttingDown,
@@ -726,3 +727,15 @@ def test_a_session_that_closes_is_in_the_list_but_not_open(registry: SessionRegi
     assert isinstance(registry.begin(registry.get("a"), CLOSING), Reserved)
     assert registry.has("a", "k")
     assert not registry.has_open("a", "k")
+
+
+def test_those_who_wait_are_sent_to_other_nodes_in_their_order() -> None:
+    registry = SessionRegistry(1, 4, MemoryJournal())
+    with registry.command(ready(registry, "one")):
+        waiting = {name: queue(registry, key=name) for name in ("a", "b", "known", "c")}
+        registry.send_away(NotOwner("elsewhere"), lambda claim: claim.key == "known", room=2)
+        told = {name: waiter.granted.done() for name, waiter in waiting.items()}
+        assert told == {"a": True, "b": True, "known": True, "c": False}
+        with pytest.raises(NotOwner):
+            waiting["a"].granted.result()
+        assert registry.waiting == 1
