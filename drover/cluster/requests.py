@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qs
@@ -62,13 +62,43 @@ def named_in_body(body: bytes) -> Names:
         content = json.loads(body)
     except ValueError:
         return Names(creates=True)
-    options = next(_options(content), content) if isinstance(content, Mapping) else {}
+    options = next(_options(content), content) if isinstance(content, dict) else {}
     session_id, key = options.get("session_id"), options.get("key")
     return Names(
         session_id if isinstance(session_id, str) else None,
         key if isinstance(key, str) and "\0" not in key else None,
         creates=True,
     )
+
+
+def with_json(scope: Scope) -> Scope:
+    """Return the scope of a request whose body is JSON now, also if it had none."""
+    headers = [one for one in scope["headers"] if one[0] != b"content-type"]
+    return {**scope, "headers": [*headers, (b"content-type", b"application/json")]}
+
+
+def with_session_id(body: bytes, session_id: str, *, is_webdriver: bool) -> bytes:
+    """Return the body of a request that names no session with a name in it; a malformed one as it is."""
+    try:
+        content = json.loads(body or b"{}")
+    except ValueError:
+        return body
+    if not isinstance(content, dict):
+        return body
+    if not is_webdriver:
+        return json.dumps({**content, "session_id": session_id}).encode()
+    capabilities = content.get("capabilities")
+    if not isinstance(capabilities, dict):
+        return body
+    named = list(_options(content))
+    if not named:
+        always = capabilities.setdefault("alwaysMatch", {})
+        if not isinstance(always, dict):
+            return body
+        named = [always.setdefault(_OPTIONS, {})]
+    for options in named:
+        options["session_id"] = session_id
+    return json.dumps(content).encode()
 
 
 def is_unrecovered(scope: Scope) -> bool:
@@ -83,14 +113,14 @@ def ends(scope: Scope) -> bool:
     return scope["type"] == "http" and scope["method"] == "DELETE" and is_whole
 
 
-def _options(content: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+def _options(content: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield the options of a WebDriver request: those that all alternatives have, then those of each."""
     capabilities = content.get("capabilities")
-    if not isinstance(capabilities, Mapping) or "session_id" in content or "key" in content:
+    if not isinstance(capabilities, dict) or "session_id" in content or "key" in content:
         return
     first = capabilities.get("firstMatch")
     sets = [capabilities.get("alwaysMatch"), *(first if isinstance(first, list) else [])]
     for one in sets:
-        options = one.get(_OPTIONS) if isinstance(one, Mapping) else None
-        if isinstance(options, Mapping):
+        options = one.get(_OPTIONS) if isinstance(one, dict) else None
+        if isinstance(options, dict):
             yield options

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import time
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 from uuid import UUID
@@ -22,7 +23,16 @@ from drover.cluster.locations import Locations
 from drover.cluster.membership import Membership
 from drover.cluster.node_connection import NotSent
 from drover.cluster.places import next_place
-from drover.cluster.requests import FORWARDED, Names, ends, is_unrecovered, named_in_body, names_of
+from drover.cluster.requests import (
+    FORWARDED,
+    Names,
+    ends,
+    is_unrecovered,
+    named_in_body,
+    names_of,
+    with_json,
+    with_session_id,
+)
 from drover.core.deadline import REQUEST_S, ClientDisconnected, Deadline
 from drover.core.errors import DroverError, NodeUnreachable, NotOwner, RequestTooLarge
 from drover.net import access
@@ -45,6 +55,7 @@ from drover.net.asgi import (
     send_answer,
     with_target,
 )
+from drover.sessions.pool.acquire_request import new_session_id
 from drover.sessions.pool.registry import SessionRegistry
 from drover.storage.cluster_values import Located, Node
 from drover.storage.session_files import MAX_UPLOAD_BODY_BYTES
@@ -52,6 +63,7 @@ from drover.storage.session_files import MAX_UPLOAD_BODY_BYTES
 ATTEMPTS: Final = 4
 """How often the place of a session is looked up for one request: others may move it in between."""
 PAUSE_S: Final = 0.2
+CLOSE_S: Final = 20.0
 WAITED_S: Final = 1.0
 """An attempt that took longer was in a wait queue, and was sent on from there."""
 
@@ -143,6 +155,7 @@ class _Request:
         self._is_forwarded = header(scope, FORWARDED) is not None
         self._deadline = Deadline(REQUEST_S)
         self._full: set[UUID] = set()
+        self._named: str | None = None
 
     async def answer(self, receive: Receive, send: Send) -> None:
         """Answer here, or have it answered where the session is, or where it is restored or made.
@@ -224,8 +237,35 @@ class _Request:
         place = self._place() if self._names.creates else None
         if place is None:
             await self._answer_here(receive, send)
-        else:
+            return
+        self._name()
+        try:
             await self._forward(place.incarnation, place.url, receive, send)
+        except NodeUnreachable:
+            if self._named is not None:
+                with suppress(NotSent, Refused, NodeUnreachable, asyncio.TimeoutError):
+                    await asyncio.wait_for(self._close(place, self._named), CLOSE_S)
+            raise
+
+    def _name(self) -> None:
+        """Name a session before another node makes it: if the answer is lost, it can be closed."""
+        if self._names.session_id is not None or self._names.key is not None:
+            return
+        session_id = new_session_id()
+        body = with_session_id(self._body, session_id, is_webdriver=_is_webdriver(self._scope))
+        if body == self._body:
+            return
+        if not self._body:
+            self._scope = with_json(self._scope)
+        self._body, self._named = body, session_id
+        self._names = replace(self._names, session_id=session_id)
+
+    async def _close(self, place: Node, session_id: str) -> None:
+        """Close a session on another node of which its client will not hear."""
+        path = f"/sessions/{session_id}"
+        changes = {"method": "DELETE", "path": path, "raw_path": path.encode(), "query_string": b""}
+        scope = {**self._scope, **changes}
+        await self._parts.forwarder.request(place.incarnation, place.url, scope, b"", _nothing, _discard)
 
     def _place(self) -> Node | None:
         """Return the node that has room for a session if this one has none.
@@ -279,6 +319,15 @@ class _Begun:
     async def __call__(self, message: Message) -> None:
         self.begun = True
         await self._send(message)
+
+
+async def _nothing() -> Message:
+    await asyncio.Event().wait()
+    raise AssertionError("no client is connected")
+
+
+async def _discard(_: Message) -> None:
+    return
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

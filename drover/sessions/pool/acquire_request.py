@@ -50,6 +50,11 @@ class Acquired:
     lease: Lease | None = None
 
 
+def new_session_id() -> str:
+    """Return the id of a session whose client has not chosen one."""
+    return f"session_{secrets.token_hex(6)}"
+
+
 def new_session(
     request: AcquireRequest, folders: SessionFolders, idle_timeout: float, *, keeps_profile: bool = False
 ) -> Session:
@@ -64,7 +69,7 @@ def new_session(
     keeps = keeps_profile if request.keeps_profile is None else request.keeps_profile
     now = datetime.now(timezone.utc)
     return Session(
-        session_id=request.session_id or f"session_{secrets.token_hex(6)}",
+        session_id=request.session_id or new_session_id(),
         key=request.key,
         folder=folders.choose(),
         capabilities=request.capabilities,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from drover.cluster.requests import Names, ends, is_unrecovered, named_in_body, names_of
+from drover.cluster.requests import Names, ends, is_unrecovered, named_in_body, names_of, with_session_id
 
 
 def scope(method: str, path: str, query: str = "") -> dict[str, Any]:
@@ -77,6 +77,27 @@ def test_the_body_of_a_webdriver_request_names_them_in_its_options(place: str) -
 )
 def test_what_is_malformed_names_nothing(body: bytes) -> None:
     assert named_in_body(body) == Names(creates=True)
+
+
+@pytest.mark.parametrize("body", [{}, {"url": "https://x.example/"}])
+def test_a_session_without_a_name_gets_one_before_it_is_made_elsewhere(body: dict[str, Any]) -> None:
+    named = with_session_id(json.dumps(body).encode() if body else b"", "given", is_webdriver=False)
+    assert json.loads(named) == {**body, "session_id": "given"}
+
+
+@pytest.mark.parametrize("place", ["alwaysMatch", "firstMatch", "nowhere"])
+def test_a_webdriver_session_gets_its_name_where_its_options_are(place: str) -> None:
+    options = {"drover:options": {"url": "https://x.example/"}}
+    sets = {"alwaysMatch": {"alwaysMatch": options}, "firstMatch": {"firstMatch": [options]}, "nowhere": {}}
+    body = json.dumps({"capabilities": sets[place]}).encode()
+    named = with_session_id(body, "given", is_webdriver=True)
+    assert named_in_body(named) == Names(session_id="given", creates=True)
+    assert ("https://x.example/" in named.decode()) == (place != "nowhere")
+
+
+@pytest.mark.parametrize("body", [b"[]", b"{", b'{"desiredCapabilities": {}}', b'{"capabilities": 1}'])
+def test_what_is_malformed_gets_no_name(body: bytes) -> None:
+    assert with_session_id(body, "given", is_webdriver=True) == body
 
 
 def test_only_the_deletion_of_a_whole_session_ends_it() -> None:
