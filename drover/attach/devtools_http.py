@@ -197,7 +197,7 @@ class DevToolsHttp:
         return {**kept, "webSocketDebuggerUrl": self._addresses(scope).page(session_id, target["id"])}
 
     def _addresses(self, scope: Scope) -> Addresses:
-        return Addresses.seen_by(header(scope, b"host"), scope["scheme"], self._port)
+        return Addresses.of_request(scope, self._port)
 
 
 def _json(answer: Answer) -> Mapping[str, Any]:

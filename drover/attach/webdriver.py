@@ -272,7 +272,7 @@ class WebDriver:
             return
         finally:
             watch.cancel()
-        addresses = Addresses.seen_by(header(scope, b"host"), scope["scheme"], self._port)
+        addresses = Addresses.of_request(scope, self._port)
         await send_answer(send, w3c.value(_new_session(acquired, addresses)))
 
     async def _acquire(

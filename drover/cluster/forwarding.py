@@ -19,7 +19,8 @@ from drover.attach.socket_relay import SocketRelay, close_with
 from drover.cluster.node_connection import CONNECT_S, Head, Interrupted, NodeConnections, NotSent, notice_cut
 from drover.cluster.requests import FORWARDED
 from drover.core.errors import NodeUnreachable
-from drover.net.asgi import NOT_OWNER, Header, Receive, Response, Scope, Send, caller_left
+from drover.net.addresses import CLIENT
+from drover.net.asgi import NOT_OWNER, Header, Receive, Response, Scope, Send, caller_left, header
 
 TRY_AGAIN_LATER: Final = 1013
 HANDSHAKE_S: Final = 125.0
@@ -182,9 +183,10 @@ class Forwarder:
 
     def _headers(self, scope: Scope) -> list[Header]:
         # The origin was compared with the host that the client has used, which is another one there.
-        left_out = _OF_CONNECTION | {b"host", b"content-length", b"origin", FORWARDED}
+        left_out = _OF_CONNECTION | {b"host", b"content-length", b"origin", FORWARDED, CLIENT}
         headers = [(name, value) for name, value in scope["headers"] if name not in left_out]
-        return [*headers, (FORWARDED, str(self._incarnation()).encode())]
+        client = f"{scope['scheme']}://{header(scope, b'host') or ''}".encode("latin-1")
+        return [*headers, (FORWARDED, str(self._incarnation()).encode()), (CLIENT, client)]
 
 
 def _target(scope: Scope) -> str:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 from urllib.parse import urlsplit
 
 from drover.net import access
+from drover.net.asgi import Scope, header
+
+CLIENT: Final = b"drover-client"
+"""Header of a request from another node: scheme and host with which its client has reached that node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,14 @@ class Addresses:
         name, given = access.split_host(host or "", port)
         shown = f"localhost:{given}" if access.is_loopback(name) else str(host)
         return cls(shown, scheme in {"https", "wss"})
+
+    @classmethod
+    def of_request(cls, scope: Scope, port: int) -> Addresses:
+        """Return the addresses for the client of a request, also if another node has passed it on."""
+        scheme, _, host = (header(scope, CLIENT) or "").rpartition("://")
+        if scheme:
+            return cls.seen_by(host, scheme, port)
+        return cls.seen_by(header(scope, b"host"), scope["scheme"], port)
 
     @property
     def service(self) -> str:

@@ -56,6 +56,9 @@ def test_any_node_leads_to_a_session(trio: tuple[Service, Service, Service], pag
     with connect(f"ws://127.0.0.1:{three.port}/sessions/led-to/cdp") as socket:
         socket.send('{"id": 1, "method": "Browser.getVersion"}')
         assert '"id":1' in str(socket.recv(timeout=20)).replace(" ", "")
+    # A client may reach only the node, or the proxy, that it has asked.
+    version = three.get("/sessions/led-to/json/version").json()
+    assert version["webSocketDebuggerUrl"].startswith(f"ws://localhost:{three.port}/")
     lease = expect(two.post("/sessions/led-to/lease", json={"ttl": 60}))["lease"]
     expect_error(three.post("/sessions", json={"session_id": "led-to"}), 409, "session_in_use")
     expect(three.delete("/sessions/led-to/lease", headers={"Lease-Token": lease["token"]}))
