@@ -21,6 +21,7 @@ import requests
 from tests.acceptance.service import Service
 from tests.machine import kill, marked, short_folder
 
+START_S: Final = 90.0
 TOKEN: Final = "a-token-for-all-machines"
 CLONE_NEWNET: Final = 0x40000000
 MISSING: Final = "needs network namespaces: Linux, root, and the program ip of iproute2"
@@ -164,6 +165,11 @@ class Node(Service):
         """Send one request with the token."""
         headers = {"Authorization": f"Bearer {TOKEN}"} | options.pop("headers", {})
         return super().request(method, path, headers=headers, **options)
+
+    def start(self, timeout: float = START_S) -> Node:
+        """Start it and wait until it answers; on a busy machine three nodes at once take long."""
+        super().start(timeout)
+        return self
 
     def die(self) -> None:
         """End it as a machine dies: the service, its ChromeDrivers and its browsers at once."""
