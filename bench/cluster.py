@@ -26,7 +26,7 @@ import requests
 import urllib3
 
 from bench.cluster_world import end_orderly
-from bench.sessions import Row
+from bench.rows import Row
 from tests.acceptance.grid import grid_of_two
 from tests.acceptance.service import Service, expect
 from tests.integration.fake_chromedriver import install

@@ -13,8 +13,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -25,7 +24,7 @@ import urllib3
 
 from bench.grid_faults import Grid
 from bench.relay_load import COMMANDS, CONNECTIONS, Command, CommandClient, per_second, quantile
-from bench.sessions import Row
+from bench.rows import Row, report
 from tests.acceptance.service import Service, running
 from tests.machine import remove, short_folder
 
@@ -121,29 +120,26 @@ def against_grid(service: Service, folder: Path, jar: Path) -> Iterator[Row]:
         grid.close()
 
 
+def rows(commands: int, jar: Path | None) -> Iterator[Row]:
+    """Measure everything; against Selenium Grid only if there is its jar."""
+    folder = short_folder()
+    with running(max_sessions=CONNECTIONS) as service:
+        service.create(session_id="relay")
+        yield from latency(service)
+        yield from throughput(service, folder=folder)
+        yield from memory(service, commands=commands)
+        if jar is not None:
+            yield from against_grid(service, folder=folder, jar=jar.resolve())
+    remove(folder)
+
+
 def main() -> int:
     """Print one row per measurement."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--commands", type=int, default=10_000)
     parser.add_argument("--grid", type=Path, help="the jar of Selenium Grid")
     options = parser.parse_args()
-    rows = []
-    folder = short_folder()
-    with running(max_sessions=CONNECTIONS) as service:
-        service.create(session_id="relay")
-        measures: list[Callable[[Service], Iterator[Row]]] = [
-            latency,
-            partial(throughput, folder=folder),
-            partial(memory, commands=options.commands),
-        ]
-        if options.grid:
-            measures.append(partial(against_grid, folder=folder, jar=options.grid.resolve()))
-        for measure in measures:
-            for row in measure(service):
-                print(row, flush=True)
-                rows.append(row)
-    remove(folder)
-    return 0 if all(row.is_kept for row in rows) else 1
+    return report("relay", rows(options.commands, options.grid))
 
 
 if __name__ == "__main__":

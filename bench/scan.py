@@ -2,9 +2,9 @@
 
     python bench/scan.py [processes] [candidates]
 
-Starts a number of sleeping processes (5,000), which end by themselves after some minutes or with this
+Starts a number of sleeping processes (10,000), which end by themselves after some minutes or with this
 program, and compares a snapshot with its plan to a plain read of every /proc/PID/comm. Then it plans for a
-growing number of candidates (up to 500). Linux only.
+growing number of Chrome processes (up to 2,000), and reports that. Linux only.
 """
 
 from __future__ import annotations
@@ -16,20 +16,22 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from drover.processes.cleanup.cleanup_plan import CleanupScope, Protection
+from bench.rows import Row, report
+from drover.api.reports import ProcessList
+from drover.processes.cleanup.cleanup_plan import CleanupPlan, CleanupScope, Protection
 from drover.processes.cleanup.verdicts import plan_cleanup
 from drover.processes.table import ProcessRow, ProcessTable, snapshot
 
-PROCESSES = 5000
-CANDIDATES = 500
+PROCESSES = 10_000
+CANDIDATES = 2_000
 LIFE_S = 300
 ROUNDS = 7
 MOST_RATIO = 2.0
-MOST_PLAN_MS = 20.0
 PROFILE = "--user-data-dir=/var/lib/drover/s/abcd1234/p"
 NO_SESSIONS = Protection((), None, {})
 
@@ -39,7 +41,9 @@ def sleepers(number: int) -> Iterator[None]:
     """Keep this many processes asleep; all are ended and reaped at the end."""
     pids: list[int] = []
     try:
-        pids.extend(os.posix_spawn("/bin/sleep", ["sleep", str(LIFE_S)], {}) for _ in range(number))
+        # In groups of their own: all of our group would be read as relatives of this process.
+        spawn = partial(os.posix_spawn, "/bin/sleep", ["sleep", str(LIFE_S)], {}, setpgroup=0)
+        pids.extend(spawn() for _ in range(number))
         yield
     finally:
         for pid in pids:
@@ -58,7 +62,7 @@ def read_names() -> None:
 
 def scan_and_plan() -> None:
     """Do what a cleanup does before it ends anything."""
-    plan_cleanup(snapshot(), NO_SESSIONS, CleanupScope.ABANDONED)
+    plan_of(snapshot())
 
 
 def candidates(number: int) -> ProcessTable:
@@ -82,41 +86,59 @@ def _row(pid: int, parent: int, group: int, name: str, *args: str) -> ProcessRow
 
 
 def median_ms(work: Callable[[], object]) -> float:
-    """Return the median duration of some rounds in milliseconds."""
+    """Return the median CPU time of some rounds in milliseconds: other programs hardly change it."""
     durations = []
     for _ in range(ROUNDS):
-        start = time.perf_counter()
+        start = time.process_time()
         work()
-        durations.append((time.perf_counter() - start) * 1000)
+        durations.append((time.process_time() - start) * 1000)
     return statistics.median(durations)
 
 
-def measure_scan(number: int) -> bool:
-    """Print the cost of a scan and of a plain read; return whether it is within the bound."""
-    with sleepers(number):
-        bare, scan = median_ms(read_names), median_ms(scan_and_plan)
-    print(
-        f"{number} processes: bare read {bare:.1f} ms, scan and plan {scan:.1f} ms, ratio {scan / bare:.2f}"
-    )
-    return scan / bare <= MOST_RATIO
+def scan_rows(number: int) -> Iterator[Row]:
+    """Compare what more processes add to a scan with its plan, and to a plain read of all names."""
+    scans, reads = [], []
+    for processes in (0, number // 5, number):
+        with sleepers(processes):
+            scans.append(median_ms(scan_and_plan))
+            reads.append(median_ms(read_names))
+    few, many = (1000 * (scans[1] - scans[0]) / (number // 5), 1000 * (scans[2] - scans[0]) / number)
+    ratio = (scans[2] - scans[0]) / (reads[2] - reads[0])
+    yield Row(f"Scan and plan of {number} more processes, ratio to a bare read", ratio, MOST_RATIO, "x")
+    costs = f"{few:.1f} and {many:.1f} us"
+    yield Row(f"… of each, at {number // 5} and {number} more ({costs})", many / few, 1.5, "x")
 
 
-def measure_plan(most: int) -> bool:
-    """Print the cost of a plan for growing numbers; return whether the largest is within the bound."""
-    last = 0.0
-    for number in (most // 4, most // 2, most):
-        table = candidates(number)
-        last = median_ms(lambda table=table: plan_cleanup(table, NO_SESSIONS, CleanupScope.ABANDONED))  # type: ignore[misc]
-        print(f"{number} candidates: plan {last:.2f} ms, {1000 * last / number:.1f} us each")
-    return last < MOST_PLAN_MS
+def plan_rows(most: int) -> Iterator[Row]:
+    """Compare the cost of one candidate in a plan and in its report, at a quarter of them and at all."""
+    works: dict[str, Callable[[ProcessTable], object]] = {
+        "Plan": plan_of,
+        "Plan and report": lambda table: ProcessList.of(plan_of(table)).json_object(),
+    }
+    for name, work in works.items():
+        few, many = (cost_us(work, candidates(number), number) for number in (most // 4, most))
+        costs = f"{few:.0f} and {many:.0f} us"
+        yield Row(
+            f"{name} of {most // 4} and {most} Chrome processes, of each ({costs})", many / few, 1.5, "x"
+        )
 
 
-def main() -> int:
-    """Measure both; the exit status is 0 if both are within their bounds."""
-    processes = int(sys.argv[1]) if sys.argv[1:] else PROCESSES
-    most = int(sys.argv[2]) if sys.argv[2:] else CANDIDATES
-    return 0 if all([measure_scan(processes), measure_plan(most)]) else 1
+def plan_of(table: ProcessTable) -> CleanupPlan:
+    """Return the plan for a table in which no session is protected."""
+    return plan_cleanup(table, NO_SESSIONS, CleanupScope.ABANDONED)
+
+
+def cost_us(work: Callable[[ProcessTable], object], table: ProcessTable, number: int) -> float:
+    """Return the median CPU time of the work per candidate, in microseconds."""
+    return 1000 * median_ms(lambda: work(table)) / number
+
+
+def rows(processes: int, most: int) -> Iterator[Row]:
+    """Measure everything."""
+    yield from plan_rows(most)
+    yield from scan_rows(processes)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    counts = [int(argument) for argument in sys.argv[1:]]
+    sys.exit(report("scan", rows(*[*counts, *(PROCESSES, CANDIDATES)[len(counts) :]])))

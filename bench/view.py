@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from websockets.sync.client import ClientConnection, connect
 
-from bench.sessions import Row
+from bench.rows import Row
 from tests.acceptance.service import Service, running
 from tests.acceptance.views import View, viewing
 
