@@ -196,7 +196,7 @@ def test_a_session_that_a_stop_could_not_close_in_time_has_ended_on_disk_and_is_
         flushed(harness)
         assert on_disk(harness) == {}
         go_on.set()
-    wait_until(lambda: harness.registry.sessions() == (), "the session is closed")
+    wait_until(lambda: harness.registry.sessions() == (), "the session is closed", TIMEOUT_S)
 
 
 def test_a_session_that_is_closed_by_the_end_of_a_stop_is_not_named(
@@ -211,7 +211,7 @@ def test_a_session_that_is_closed_by_the_end_of_a_stop_is_not_named(
 
     def save_now(*_: object) -> None:
         go_on.set()
-        wait_until(lambda: harness.registry.sessions() == (), "the session is closed")
+        wait_until(lambda: harness.registry.sessions() == (), "the session is closed", TIMEOUT_S)
 
     monkeypatch.setattr(shutdown, "STOP_S", BRIEF_S)
     monkeypatch.setattr(StateSaver, "save_now", save_now)

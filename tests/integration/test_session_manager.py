@@ -452,6 +452,7 @@ def test_a_stop_that_keeps_the_browsers_leaves_no_start_in_progress(
 ) -> None:
     monkeypatch.setattr(launcher, "GRACE_S", 0.5)
     monkeypatch.setattr(shutdown, "WORKS_S", 0.1)
+    monkeypatch.setattr(shutdown, "STOP_S", TIMEOUT_S)
     with running_harness(folder, monkeypatch) as harness:
         ready = pids(harness.acquire("ready").session)
         harness.set_fault(Fault.HUNG)
@@ -469,13 +470,14 @@ def test_a_stop_that_keeps_the_browsers_leaves_no_recovery_in_progress(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutdown, "WORKS_S", 0.1)
+    monkeypatch.setattr(shutdown, "STOP_S", TIMEOUT_S)
     with running_harness(folder, monkeypatch, watch_interval=0) as harness:
         session = harness.acquire("job").session
         driver, browser = pids(session)
         harness.set_fault_except(Fault.HUNG, browser)
         kill_pids(driver)
         recovery = harness.run_in_thread(lambda: harness.acquire("job"))
-        wait_until(lambda: harness.drivers() - {driver}, "a ChromeDriver is started")
+        wait_until(lambda: harness.drivers() - {driver}, "a ChromeDriver is started", TIMEOUT_S)
         assert harness.service.sessions.shutdown.stop(keep_browsers=True) == ()
         assert harness.registry.works() == ()
         assert recovery.exception(TIMEOUT_S) is not None

@@ -62,6 +62,7 @@ class Shutdown:
     def _keep(self, sessions: Iterable[Session], deadline: Deadline) -> tuple[Session, ...]:
         """Leave the browsers of all sessions but the unused ones; return those that could not be closed."""
         wait(self._registry.works(), timeout=deadline.within(WORKS_S).remaining())
+        self._interrupt_recoveries()
         # A browser that still starts probably hangs, and no client has been promised its session.
         starting = [one for one in self._registry.sessions() if one.state is SessionState.STARTING]
         left = self._closer.close_all([*starting, *(one for one in sessions if one.warm)], deadline)
