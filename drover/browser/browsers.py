@@ -22,6 +22,7 @@ from drover.browser.recovery import Recovered, Recoverer, RecoveryContext
 from drover.browser.running_browser import RunningBrowser
 from drover.browser.saved_state import Into, Restored, SavedState, capture, restore_cookies
 from drover.browser.screenshot import capture_front_page
+from drover.browser.start_diagnostics import disk_full
 from drover.core.deadline import Deadline
 from drover.core.errors import BrowserUnavailable, DroverError, SessionNotCreated
 from drover.storage.session_folders import SessionFolder, SessionFolders
@@ -118,7 +119,9 @@ class Browsers:
         try:
             running = self._launcher.start(folder, checked, deadline, wanted, low_priority=low_priority)
         except ChromeFailed as error:
-            if on_kept_profile or checked.is_default or not self._starts_by_default(folder, deadline, wanted):
+            # A default start a moment ago proves nothing if the disk is full by now.
+            may_be_another_reason = on_kept_profile or checked.is_default or disk_full(folder.path.parent)
+            if may_be_another_reason or not self._starts_by_default(folder, deadline, wanted):
                 raise
             raise SessionNotCreated(
                 "Chrome starts with default capabilities, but not with these "

@@ -34,6 +34,7 @@ from drover.server.http_protocol import IDLE_S, HttpProtocol
 from drover.server.port_watch import Address
 from drover.server.service import Drover
 from drover.server.signals import StopSignals, unblock_stop_signals
+from drover.server.socket_protocol import SocketProtocol
 from drover.server.uvicorn_log import ignore_what_clients_may_do
 
 # Not the proactor loop, asyncio's default on Windows: it closes the listening socket when one client hangs up
@@ -276,6 +277,7 @@ def _server(application: Application, max_sessions: int) -> _Server:
             lifespan="off",
             server_header=False,
             timeout_graceful_shutdown=LINGER_S,
+            ws=SocketProtocol,
             ws_max_size=MAX_MESSAGE_BYTES,
             ws_per_message_deflate=False,
             # A client that is paused in a debugger answers no ping, but is still connected.

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from drover.browser import browsers, launcher
+from drover.browser import browsers, launcher, start_diagnostics
 from drover.browser.capabilities.policy import CheckedCapabilities
 from drover.browser.capabilities.tables import Ignored
 from drover.core.backoff import Backoff
 from drover.core.errors import BrowserUnavailable, SessionNotCreated
 from drover.sessions.background import start_probe
 from tests.integration.fake_chromedriver import Fault
-from tests.integration.service_harness import ServiceHarness, running_harness
+from tests.integration.service_harness import TIMEOUT_S, ServiceHarness, running_harness
 from tests.machine import wait_until
 
 SPECIAL = CheckedCapabilities({"pageLoadStrategy": "none"})
@@ -84,10 +84,24 @@ def test_a_chromedriver_that_does_not_start_is_never_the_clients_mistake(harness
     assert harness.manager.unavailable
 
 
-def test_a_default_start_a_moment_ago_is_proof_enough(harness: ServiceHarness) -> None:
+def test_a_default_start_a_moment_ago_is_proof_enough(
+    harness: ServiceHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(browsers, "RECENT_S", TIMEOUT_S)
     harness.acquire("one")
     harness.set_fault(Fault.REFUSES_SESSION)
     with pytest.raises(SessionNotCreated):
+        harness.acquire("two", capabilities=SPECIAL)
+    assert harness.manager.unavailable is None
+
+
+def test_a_start_that_fails_on_a_full_disk_is_not_the_clients_mistake(
+    harness: ServiceHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness.acquire("one")
+    harness.set_fault(Fault.REFUSES_CAPABILITIES)
+    monkeypatch.setattr(start_diagnostics, "ENOUGH_DISK_MB", 10**9)
+    with pytest.raises(BrowserUnavailable, match="Disk full"):
         harness.acquire("two", capabilities=SPECIAL)
     assert harness.manager.unavailable is None
 

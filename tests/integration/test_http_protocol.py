@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from drover.attach.router import refuse_socket
 from drover.net.asgi import Receive, Response, Scope, Send, read_body, send_answer
 from drover.net.http_response import parse_head
 from drover.net.listening import bound
@@ -29,6 +30,7 @@ class Server:
 
     def __init__(self) -> None:
         self.release = threading.Event()
+        self.has_handshake = threading.Event()
         listener = bound("127.0.0.1", 0)
         self.address = listener.getsockname()
 
@@ -43,6 +45,11 @@ class Server:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         content = b"here"
+        if scope["type"] == "websocket":
+            self.has_handshake.set()
+            await asyncio.to_thread(self.release.wait, WAIT_S)
+            await refuse_socket(send, Response(503, b"stopping"))
+            return
         if not scope["path"].endswith("/early"):
             content = b"%d" % len(await read_body(receive, 1 << 20))
         if scope["path"].endswith("/long"):
@@ -238,3 +245,17 @@ def test_a_client_that_leaves_in_the_middle_of_a_long_answer_leaves_nothing(serv
     connection.close()
     wait_until(lambda: not server.server.server_state.tasks, "the answer is given up")
     assert b"200 OK" in ask(server.connect())
+
+
+def test_a_handshake_in_progress_is_answered_by_the_application_at_a_stop(server: Server) -> None:
+    client = server.connect()
+    upgrade = (
+        b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    client.sendall((GET % b"/socket")[:-2] + upgrade)
+    assert server.has_handshake.wait(WAIT_S)
+    server.server.should_exit = True
+    wait_until(lambda: not server.server.servers[0].is_serving(), "the server stops")
+    server.release.set()
+    assert parse_head(client.recv(4096)).status == 503
