@@ -227,7 +227,7 @@ class Client:
         self._findings.count(f"{endpoint} stream")
 
     def _cleanup(self) -> None:
-        self._check("POST cleanup", self._request("POST", "/cleanup_orphaned_processes"), {HTTPStatus.OK})
+        self._check("POST cleanup", self._request("POST", "/cleanup_orphaned_processes"), REST_ANSWERS)
 
     def _request(self, method: str, path: str, **options: Any) -> requests.Response:  # noqa: ANN401 - requests' own
         return self._service.request(method, path, timeout=ANSWER_S, **options)
