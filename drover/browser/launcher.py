@@ -42,6 +42,9 @@ _WRONG_VERSION = "only supports Chrome version"
 # ChromeDriver's words for a Chrome that ran and ended before it was ready; one that could not be run is
 # reported otherwise.
 _DIED = re.compile(r"exited|crashed|DevToolsActivePort|not reachable|disconnected")
+# Its words if it could not write the profile, which is never a client's, or start a process at all
+# (chrome/test/chromedriver/chrome_launcher.cc).
+_MACHINE_FAILED = re.compile(r"failed to (write|create)|cannot create", re.IGNORECASE)
 
 
 class _WrongVersion(BrowserUnavailable):
@@ -323,6 +326,8 @@ def _failure(reason: str, error: driver_client.CommandFailed) -> BrowserUnavaila
     cause = str(error)
     if _WRONG_VERSION in cause:
         return _WrongVersion(reason)
+    if _MACHINE_FAILED.search(cause):
+        return BrowserUnavailable(reason)
     return (ChromeDied if _DIED.search(cause) else ChromeFailed)(reason, cause)
 
 

@@ -67,7 +67,8 @@ class Fault(str, Enum):
     DIES_ONCE = "dies_once"  # the same; the next ChromeDriver has no fault
     BROWSER_DIES_ONCE = "browser_dies_once"  # answers POST /session as if Chrome had died; the next works
     REFUSES_SESSION = "refuses_session"  # answers POST /session with `session not created`
-    REFUSES_CAPABILITIES = "refuses_capabilities"  # the same, unless default capabilities are requested
+    CANNOT_WRITE = "cannot_write"  # the same, as if the disk were full
+    REFUSES_CAPABILITIES = "refuses_capabilities"  # the same, if not default ones are requested
     REJECTS_CAPABILITIES = "rejects_capabilities"  # answers POST /session with `invalid argument`
     ANSWERS_GARBAGE = "answers_garbage"  # answers with bytes that are not HTTP
     ANSWERS_HTML = "answers_html"  # answers 200 with a page that is not JSON
@@ -75,6 +76,13 @@ class Fault(str, Enum):
     BROWSER_DIES_AT_START = "browser_dies_at_start"
     BROWSER_HUNG = "browser_hung"
     BROWSER_DIES_WITH_SESSION = "browser_dies_with_session"  # right after POST /session was answered
+
+
+START_FAILURES: Final = {
+    Fault.BROWSER_DIES_ONCE: "Chrome instance exited",
+    Fault.REFUSES_SESSION: "Chrome failed to start: exited",
+    Fault.CANNOT_WRITE: "session not created\nfrom unknown error: failed to write prefs file",
+}
 
 
 @functools.cache
@@ -304,13 +312,8 @@ class DriverHandler(Handler):
             Path(os.environ[CONTROL]).write_text(Fault.NONE.value, encoding="utf-8")
         if fault in {Fault.DIES_ONCE, Fault.DIES_AT_NEW_SESSION}:
             os._exit(1)
-        if fault is Fault.BROWSER_DIES_ONCE:
-            self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, "session not created", "Chrome instance exited")
-            return
-        if fault is Fault.REFUSES_SESSION:
-            self._refuse(
-                HTTPStatus.INTERNAL_SERVER_ERROR, "session not created", "Chrome failed to start: exited"
-            )
+        if fault in START_FAILURES:
+            self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, "session not created", START_FAILURES[fault])
             return
         requested = _requested_capabilities(body)
         if current_fault() is Fault.REFUSES_CAPABILITIES and set(requested) - {"goog:chromeOptions"}:

@@ -84,6 +84,17 @@ def test_a_chromedriver_that_does_not_start_is_never_the_clients_mistake(harness
     assert harness.manager.unavailable
 
 
+def test_a_profile_that_cannot_be_written_is_not_the_clients_mistake(harness: ServiceHarness) -> None:
+    harness.acquire("one")
+    harness.set_fault(Fault.CANNOT_WRITE)
+    with pytest.raises(BrowserUnavailable, match="failed to write prefs file"):
+        harness.acquire("two", capabilities=SPECIAL)
+    assert harness.manager.unavailable
+    harness.set_fault(Fault.NONE)
+    assert harness.acquire("two", capabilities=SPECIAL).session.running is not None
+    assert harness.manager.unavailable is None
+
+
 def test_a_default_start_a_moment_ago_is_proof_enough(
     harness: ServiceHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
