@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from drover.core import events
-from drover.core.deadline import REQUEST_S, Deadline, DeadlineExceeded
+from drover.core.deadline import Deadline, DeadlineExceeded
 from drover.core.errors import DroverError, Overloaded, StorageUnavailable
 from drover.core.events import Emit
 from drover.core.jobs import Job, JobKind, Jobs
@@ -57,6 +57,8 @@ PASSES = 3
 """Maximum passes of a cleanup: a process may fork while it is being ended, so the plan is repeated."""
 PATIENCE_S = 2.0
 """Seconds that a recovery waits for the cleanup that it triggered."""
+WAIT_S = 60.0
+"""Seconds that a cleanup waits for another one; what is left of a request's time is for its own work."""
 SWEEP_WAIT_S = 5.0
 EMERGENCY_WAIT_S = 10.0
 """Seconds that an emergency recovery waits for work that it has overtaken."""
@@ -105,9 +107,9 @@ class ProcessCleaner:
         In a dry run nothing is ended, removed or reaped, and the report says what would be done.
 
         Raises:
-            Overloaded: Another cleanup did not end before the deadline, by default 120 s from now.
+            Overloaded: Other cleanups did not end before the deadline, or within `WAIT_S` seconds.
         """
-        with self.alone(deadline or Deadline(REQUEST_S)):
+        with self.alone(Deadline(min(deadline.remaining(), WAIT_S) if deadline is not None else WAIT_S)):
             self._emit(events.CleanupTriggered())
             return self._cleanup(self._scope(trigger), dry_run=dry_run)
 
@@ -199,7 +201,7 @@ class ProcessCleaner:
     def _automatic(self) -> CleanupReport | None:
         """Clean up in the background; a failure is logged and counted as one of a cleanup."""
         try:
-            with self.alone(Deadline(REQUEST_S)):
+            with self.alone(Deadline(WAIT_S)):
                 return self._cleanup(self._scope(Trigger.ITSELF), dry_run=False)
         except Exception as error:  # noqa: BLE001 - a failed cleanup must not stop the recovery
             self._emit(events.CleanupFailed(str(error) or type(error).__name__))

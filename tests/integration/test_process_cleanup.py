@@ -396,6 +396,9 @@ def test_a_cleanup_waits_for_a_running_one_until_its_deadline_at_most(
             harness.cleaner.cleanup(Trigger.PERSON, deadline=Deadline(0))
         with pytest.raises(Overloaded):
             harness.cleaner.end_everything(Deadline(0))
+        monkeypatch.setattr(process_cleanup, "WAIT_S", 0.0)
+        with pytest.raises(Overloaded):
+            harness.cleaner.cleanup(Trigger.PERSON, deadline=Deadline(TIMEOUT_S))
         scan.proceed.set()
         running.result(TIMEOUT_S)
     assert harness.cleaner.cleanup(Trigger.PERSON, deadline=Deadline(0)).failed == ()
