@@ -6,7 +6,11 @@ import asyncio
 from concurrent.futures import Future
 from typing import Final
 
-from drover.net.asgi import Application, Receive, Scope, Send
+from drover.attach import w3c
+from drover.attach.router import refuse_socket
+from drover.core.deadline import REQUEST_S
+from drover.core.errors import BrowserUnavailable
+from drover.net.asgi import Application, Receive, Scope, Send, failure_answer, send_answer
 
 _ANSWERED: Final = frozenset({"/health", "/ready"})
 
@@ -38,8 +42,25 @@ class StartGate:
         """Return an application that answers as `application` does, once the start is over."""
 
         async def gated(scope: Scope, receive: Receive, send: Send) -> None:
-            if not self._opened.done() and scope["path"].rstrip("/") not in _ANSWERED:
-                await asyncio.shield(asyncio.wrap_future(self._opened))
-            await application(scope, receive, send)
+            if self._opened.done() or scope["path"].rstrip("/") in _ANSWERED or await self._opens():
+                await application(scope, receive, send)
+            else:
+                await _refuse(scope, send)
 
         return gated
+
+    async def _opens(self) -> bool:
+        """Return whether the start is over in time for a request; a lost database may delay it for hours."""
+        opened = asyncio.wrap_future(self._opened)
+        await asyncio.wait([opened], timeout=REQUEST_S)
+        return opened.done()
+
+
+async def _refuse(scope: Scope, send: Send) -> None:
+    error = BrowserUnavailable("The service is still starting. Retry later; its log says what it waits for")
+    is_command = str(scope["path"]).startswith("/wd/hub")
+    answer = w3c.failure(error) if is_command else failure_answer(error)
+    if scope["type"] == "websocket":
+        await refuse_socket(send, answer)
+    else:
+        await send_answer(send, answer)
