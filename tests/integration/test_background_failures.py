@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from drover.browser import launcher
+from drover.browser import browsers, launcher
 from drover.browser.browsers import DEFAULT
 from drover.core.backoff import Backoff
 from drover.core.deadline import Deadline
-from drover.sessions.background import keep_alive, memory_meter, start_probe
+from drover.sessions.background import memory_meter, start_probe
 from drover.sessions.lifecycle import health_monitor
 from drover.sessions.persistence import state_saver
 from drover.sessions.pool.acquire_request import AcquireRequest
@@ -48,7 +48,7 @@ def test_every_failure_in_the_background_is_logged_with_its_session_and_counted(
         patch.setattr(health_monitor, "look_at_helpers", fail)
         patch.setattr(memory_meter, "snapshot", fail)
         patch.setattr(state_saver, "network_process", fail)
-        patch.setattr(keep_alive, "visit", fail)
+        patch.setattr(browsers, "visit", fail)
         patch.setattr(harness.service.browsing.launcher, "obstacle", fail)
         patch.setattr(harness.service.browsing.launcher, "unavailable", None)
         page = KeepAlive("https://login.example/", 0.1)
