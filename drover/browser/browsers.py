@@ -16,13 +16,14 @@ from drover.browser.devtools import DevTools
 from drover.browser.devtools_connection import DevToolsFailed
 from drover.browser.driver_processes import StillWanted
 from drover.browser.health import Health, HealthReadings, Silence
-from drover.browser.launcher import ChromeFailed, Launcher
+from drover.browser.launcher import Launcher
 from drover.browser.page_targets import NO_SIGNALS, BrowserSignals
 from drover.browser.recovery import Recovered, Recoverer, RecoveryContext
 from drover.browser.running_browser import RunningBrowser
 from drover.browser.saved_state import Into, Restored, SavedState, capture, restore_cookies
 from drover.browser.screenshot import capture_front_page
 from drover.browser.start_diagnostics import disk_full
+from drover.browser.start_failures import ChromeFailed
 from drover.core.deadline import Deadline
 from drover.core.errors import BrowserUnavailable, DroverError, SessionNotCreated
 from drover.storage.session_folders import SessionFolder, SessionFolders

@@ -8,7 +8,6 @@ lines (`--log-path=`, `--user-data-dir=`, and through BREAKPAD_DUMP_LOCATION the
 from __future__ import annotations
 
 import math
-import re
 import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -22,6 +21,13 @@ from drover.browser.extensions import unpacked
 from drover.browser.health import browser_guid, probe
 from drover.browser.installed import InstalledBrowser
 from drover.browser.running_browser import RunningBrowser
+from drover.browser.start_failures import (
+    ChromeDied,
+    ChromeFailed,
+    StartInterrupted,
+    WrongVersion,
+    start_failure,
+)
 from drover.browser.start_slots import StartSlots, starts_at_once, usable_cores
 from drover.core.deadline import Deadline
 from drover.core.errors import BrowserUnavailable, CleanupIncomplete, SessionNotCreated
@@ -37,38 +43,6 @@ ATTACH_S = 10.0
 GRACE_S = 2.0
 AGAIN_S = 5.0
 """Seconds that must be left for a second start."""
-_WRONG_VERSION = "only supports Chrome version"
-"""ChromeDriver's words if it is not of Chrome's version."""
-# ChromeDriver's words for a Chrome that ran and ended before it was ready; one that could not be run is
-# reported otherwise.
-_DIED = re.compile(r"exited|crashed|DevToolsActivePort|not reachable|disconnected")
-# Its words if it could not write the profile, which is never a client's, or start a process at all
-# (chrome/test/chromedriver/chrome_launcher.cc).
-_MACHINE_FAILED = re.compile(r"failed to (write|create)|cannot create", re.IGNORECASE)
-
-
-class _WrongVersion(BrowserUnavailable):
-    """ChromeDriver refuses this Chrome because of its version."""
-
-
-class ChromeFailed(BrowserUnavailable):
-    """ChromeDriver runs, but could not start Chrome with the requested capabilities.
-
-    Attributes:
-        cause: ChromeDriver's error.
-    """
-
-    def __init__(self, message: str, cause: str = "") -> None:
-        super().__init__(message)
-        self.cause = cause
-
-
-class ChromeDied(ChromeFailed):
-    """Chrome ran on a profile and ended before it was ready, twice; the profile may be the reason."""
-
-
-class StartInterrupted(BrowserUnavailable):
-    """ChromeDriver or Chrome ended or hung during the start, and nothing says why."""
 
 
 class Launcher:
@@ -183,7 +157,7 @@ class Launcher:
         """Start a browser; if ChromeDriver refuses its version, once more with one that matches."""
         try:
             return self._started_despite_a_death(folder, checked, deadline, wanted)
-        except _WrongVersion:
+        except WrongVersion:
             if not self._installed.match(deadline):
                 raise
             return self._started_despite_a_death(folder, checked, deadline, wanted)
@@ -245,7 +219,7 @@ class Launcher:
         except driver_client.CommandFailed as error:
             reason = self._explain(error, folder)
             self.stop(folder, None)
-            raise _failure(reason, error) from error
+            raise start_failure(reason, error) from error
         except BrowserUnavailable:
             self.stop(folder, None)
             raise
@@ -317,18 +291,6 @@ class Launcher:
     def reap(self) -> None:
         """Reap every ChromeDriver that has exited, and Chrome processes reparented to the service."""
         self._drivers.reap_all()
-
-
-def _failure(reason: str, error: driver_client.CommandFailed) -> BrowserUnavailable:
-    """Return the error for a start that failed, by what ChromeDriver's words prove."""
-    if isinstance(error, driver_client.NoResponse):
-        return StartInterrupted(reason)
-    cause = str(error)
-    if _WRONG_VERSION in cause:
-        return _WrongVersion(reason)
-    if _MACHINE_FAILED.search(cause):
-        return BrowserUnavailable(reason)
-    return (ChromeDied if _DIED.search(cause) else ChromeFailed)(reason, cause)
 
 
 def _started_browser(

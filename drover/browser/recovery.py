@@ -19,10 +19,11 @@ from drover.browser.devtools_connection import DevToolsFailed
 from drover.browser.driver_processes import StillWanted
 from drover.browser.driver_state import NO_DRIVER_STATE, DriverState, of_new_browser
 from drover.browser.health import Cause
-from drover.browser.launcher import ChromeDied, Launcher
+from drover.browser.launcher import Launcher
 from drover.browser.reattach import Attachment, Reattacher
 from drover.browser.running_browser import RunningBrowser
 from drover.browser.saved_state import Into, Restored, SavedState, not_restored, restore
+from drover.browser.start_failures import ChromeDied
 from drover.browser.survival import BrowserGone, BrowserLives
 from drover.core.deadline import Deadline
 from drover.core.errors import BrowserLeftAlone, BrowserUnavailable

@@ -24,9 +24,10 @@ from drover.browser.binaries import Binaries
 from drover.browser.capabilities.policy import CheckedCapabilities
 from drover.browser.devtools import DevTools
 from drover.browser.installed import InstalledBrowser
-from drover.browser.launcher import ChromeDied, Launcher, StartInterrupted
+from drover.browser.launcher import Launcher
 from drover.browser.reattach import Attachment, Reattacher
 from drover.browser.running_browser import RunningBrowser
+from drover.browser.start_failures import ChromeDied, StartInterrupted
 from drover.core.deadline import Deadline
 from drover.core.errors import BrowserUnavailable, SessionLost
 from drover.processes.table import ProcessIdentity

@@ -16,11 +16,12 @@ from drover.browser import recovery
 from drover.browser.devtools import DevTools
 from drover.browser.devtools_connection import DevToolsFailed
 from drover.browser.health import Cause, Page
-from drover.browser.launcher import ChromeDied, Launcher
+from drover.browser.launcher import Launcher
 from drover.browser.reattach import Attachment, Reattached, Reattacher
 from drover.browser.recovery import Method, Recovered, Recoverer, RecoveryContext
 from drover.browser.running_browser import RunningBrowser
 from drover.browser.saved_state import OriginStorage, Restored, SavedState
+from drover.browser.start_failures import ChromeDied
 from drover.browser.survival import BrowserGone, BrowserLives
 from drover.core.deadline import Deadline
 from drover.core.errors import (
