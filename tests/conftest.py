@@ -25,7 +25,8 @@ WORKERS: Final = 3
 # A loaded machine generates examples slowly. That is not a failure.
 _NO_DEADLINE: Final = settings(deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("quick", _NO_DEADLINE, max_examples=12)
-settings.register_profile("thorough", _NO_DEADLINE, max_examples=400)
+# The same examples in every run, so that a failure can be repeated elsewhere.
+settings.register_profile("thorough", _NO_DEADLINE, max_examples=400, derandomize=True)
 settings.load_profile("quick")
 
 
