@@ -17,6 +17,7 @@ SWITCH: Final = "DROVER_TEST_SYSTEM_WIDE"
 SYSTEM_WIDE: Final = pytest.StashKey[bool]()
 SKIP: Final = f"ends processes system-wide: set {SWITCH}=1, and use no workers (-m system_wide -n 0)"
 EXHAUSTIVE: Final = pytest.StashKey[bool]()
+LONGEST_ID: Final = 100
 LEFT_OUT: Final = "exhaustive: run `python3 run.py test -m exhaustive`"
 # Most of the time the tests wait for a browser. More workers than this only wait for each other.
 WORKERS: Final = 3
@@ -73,6 +74,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason=SKIP))
         elif item.get_closest_marker("exhaustive") and not config.stash[EXHAUSTIVE]:
             item.add_marker(pytest.mark.skip(reason=LEFT_OUT))
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name long values by their length: they make ids unreadable, and some are new in every worker."""
+    if isinstance(val, (bytes, str)) and len(val) > LONGEST_ID:
+        return f"{argname} of {len(val)}"
+    return None
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -388,11 +388,7 @@ def test_files_that_others_could_read_are_made_private(path: Path) -> None:
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-@pytest.mark.parametrize(
-    "content",
-    [b"hello", b"SQLite format 3\0", os.urandom(50_000), b"\0" * 8192],
-    ids=["text", "only its first bytes", "random bytes", "zeros"],
-)
+@pytest.mark.parametrize("content", [b"hello", b"SQLite format 3\0", os.urandom(50_000), b"\0" * 8192])
 def test_a_file_that_is_not_a_database_is_set_aside(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     assert "not a database" in is_set_aside(path)
