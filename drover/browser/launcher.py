@@ -18,7 +18,7 @@ from drover.browser.capabilities import merge
 from drover.browser.capabilities.policy import CheckedCapabilities
 from drover.browser.driver_processes import DriverProcesses, StillWanted
 from drover.browser.extensions import unpacked
-from drover.browser.health import browser_guid, probe
+from drover.browser.health import ProbeResult, browser_guid, probe
 from drover.browser.installed import InstalledBrowser
 from drover.browser.running_browser import RunningBrowser
 from drover.browser.start_failures import (
@@ -332,9 +332,12 @@ def describe(
 
     Raises:
         NoResponse: Chrome does not answer.
+        CommandFailed: Chrome has exited.
     """
     version = probe(f"http://{address}", "/json/version", ATTACH_S)
     guid = browser_guid(version.body)
+    if version.reply in {ProbeResult.REFUSED, ProbeResult.CUT_OFF}:
+        raise driver_client.CommandFailed(f"Chrome exited ({version.error})")
     if guid is None:
         raise driver_client.NoResponse(f"Chrome's DevTools at {address} do not answer: {version.error}")
     return RunningBrowser(

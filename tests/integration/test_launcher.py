@@ -24,17 +24,17 @@ from drover.browser.binaries import Binaries
 from drover.browser.capabilities.policy import CheckedCapabilities
 from drover.browser.devtools import DevTools
 from drover.browser.installed import InstalledBrowser
-from drover.browser.launcher import Launcher
+from drover.browser.launcher import Launcher, describe
 from drover.browser.reattach import Attachment, Reattacher
 from drover.browser.running_browser import RunningBrowser
-from drover.browser.start_failures import ChromeDied, StartInterrupted
+from drover.browser.start_failures import ChromeDied, StartInterrupted, start_failure
 from drover.core.deadline import Deadline
 from drover.core.errors import BrowserUnavailable, SessionLost
-from drover.processes.table import ProcessIdentity
+from drover.processes.table import ProcessIdentity, identify
 from drover.storage.session_folders import SessionFolder, SessionFolders
 from tests.integration.fake_chromedriver import BIND_FAILED, CHROME, START_ERROR, Fault, install
 from tests.integration.service_harness import StubDevTools, stop_program
-from tests.machine import is_living, kill, living, marked, wait_gone, wait_until
+from tests.machine import free_port, is_living, kill, living, marked, wait_gone, wait_until
 from tests.systems import NEEDS_MODES, NEEDS_SCRIPTS
 
 
@@ -147,6 +147,15 @@ def test_what_dies_once_during_a_start_is_started_once_more(bench: Bench, fault:
     assert bench.launcher.unavailable is None
     bench.launcher.stop(bench.folder, running)
     assert bench.pids() == set()
+
+
+def test_a_chrome_that_exits_when_chromedriver_has_just_answered_has_died() -> None:
+    own = identify(os.getpid())
+    assert own is not None
+    answer: dict[str, Any] = {"sessionId": "one", "capabilities": {}}
+    with pytest.raises(driver_client.CommandFailed) as failed:
+        describe(own, "http://127.0.0.1:1", answer, own, f"127.0.0.1:{free_port()}")
+    assert isinstance(start_failure("why", failed.value), ChromeDied)
 
 
 def test_a_profile_is_at_fault_only_if_chrome_itself_dies_on_it_twice(bench: Bench) -> None:
