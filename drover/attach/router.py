@@ -127,13 +127,17 @@ class _TrackedSend:
 
 
 async def _refuse(scope: Scope, sending: _TrackedSend, answer: Response) -> None:
-    if sending.begun:
-        # A response that has begun cannot be replaced: the server closes the connection, so clients notice.
-        return
+    # A response that has begun cannot be replaced: the server closes the connection, so clients notice.
+    if not sending.begun:
+        await refuse(scope, sending, answer)
+
+
+async def refuse(scope: Scope, send: Send, answer: Response) -> None:
+    """Answer a request or a WebSocket handshake with an HTTP error."""
     if scope["type"] == "websocket":
-        await refuse_socket(sending, answer)
+        await refuse_socket(send, answer)
     else:
-        await send_answer(sending, answer)
+        await send_answer(send, answer)
 
 
 async def refuse_socket(send: Send, answer: Response) -> None:

@@ -11,7 +11,15 @@ from drover.browser.capabilities.policy import CheckedCapabilities, Policy
 from drover.browser.capabilities.values import mapping
 from drover.core import errors
 from drover.core.errors import DroverError, ForbiddenCapability, InvalidRequest, SessionNotCreated
-from drover.net.asgi import Response, failure_headers, json_answer, message_of, raw_headers
+from drover.net.asgi import (
+    Response,
+    Scope,
+    failure_answer,
+    failure_headers,
+    json_answer,
+    message_of,
+    raw_headers,
+)
 
 OPTIONS = "drover:options"
 
@@ -52,6 +60,19 @@ def creation_failure(error: DroverError) -> Response:
     if isinstance(error, _NO_SESSION):
         return _failure("session not created", error)
     return failure(error)
+
+
+def is_command(scope: Scope) -> bool:
+    """Return whether a request is for the W3C remote end."""
+    return str(scope["path"]).startswith("/wd/hub")
+
+
+def failure_at(scope: Scope, error: DroverError) -> Response:
+    """Return the response to a request that failed before it was routed, in the form of its endpoint."""
+    if not is_command(scope):
+        return failure_answer(error)
+    creates = scope.get("method") == "POST" and scope["path"].rstrip("/") == "/wd/hub/session"
+    return creation_failure(error) if creates else failure(error)
 
 
 def unavailable(error: errors.StorageUnavailable) -> Response:

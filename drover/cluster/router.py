@@ -15,7 +15,7 @@ from typing import Final
 from uuid import UUID
 
 from drover.attach import w3c
-from drover.attach.router import refuse_socket
+from drover.attach.router import refuse
 from drover.cluster.failover import Failover
 from drover.cluster.forwarding import Forwarder, Refused
 from drover.cluster.guard import Guard
@@ -44,7 +44,6 @@ from drover.net.asgi import (
     Response,
     Scope,
     Send,
-    failure_answer,
     head_of,
     header,
     json_answer,
@@ -129,8 +128,8 @@ class ClusterRouter:
             return
         except DroverError as error:
             if not sending.begun:
-                answer = _failure(scope, names, error)
-                await _refuse(
+                answer = w3c.failure_at(scope, error)
+                await refuse(
                     scope, send, last_answer(answer) if isinstance(error, RequestTooLarge) else answer
                 )
 
@@ -252,7 +251,7 @@ class _Request:
         if self._names.session_id is not None or self._names.key is not None:
             return
         session_id = new_session_id()
-        body = with_session_id(self._body, session_id, is_webdriver=_is_webdriver(self._scope))
+        body = with_session_id(self._body, session_id, is_webdriver=w3c.is_command(self._scope))
         if body == self._body:
             return
         if not self._body:
@@ -343,30 +342,13 @@ def _replay(body: bytes, receive: Receive) -> Receive:
 
 def _keeps(scope: Scope) -> bool:
     """Return whether the end of a session keeps its state: as `driver.quit()` does."""
-    return _is_webdriver(scope) or query(scope).get("keep") == "true"
+    return w3c.is_command(scope) or query(scope).get("keep") == "true"
 
 
 def _ended(scope: Scope, session_id: str, active: int) -> Response:
-    if _is_webdriver(scope):
+    if w3c.is_command(scope):
         return w3c.value(None)
     message = f"Session {session_id} closed"
     return json_answer(
         {"success": True, "message": message, "session_id": session_id, "active_sessions": active}
     )
-
-
-def _failure(scope: Scope, names: Names, error: DroverError) -> Response:
-    if not _is_webdriver(scope):
-        return failure_answer(error)
-    return w3c.creation_failure(error) if names.creates else w3c.failure(error)
-
-
-def _is_webdriver(scope: Scope) -> bool:
-    return str(scope["path"]).startswith("/wd/hub")
-
-
-async def _refuse(scope: Scope, send: Send, answer: Response) -> None:
-    if scope["type"] == "websocket":
-        await refuse_socket(send, answer)
-    else:
-        await send_answer(send, answer)

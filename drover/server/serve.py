@@ -220,13 +220,14 @@ class _Service:
             if not signals.stopping:
                 url = f"http://localhost:{self._settings.port}"
                 drover.hub.emit(events.ServiceStarted(url, VERSION, str(self._settings.data_dir)))
-            drover.endpoints.gate.open()
         except BaseException as error:  # noqa: BLE001 - raised again by the main thread
             if not signals.stopping:
                 self._failure = error
                 drover.stop()
-                server.should_exit = True
+                server.end()
         finally:
+            # After a start that failed or was given up, what has waited is told that the service is stopping.
+            drover.endpoints.gate.open()
             self._is_started.set()
 
     def _watch_port(

@@ -7,11 +7,12 @@ from concurrent.futures import Future
 from typing import Final
 
 from drover.attach import w3c
-from drover.attach.router import refuse_socket
+from drover.attach.router import refuse
 from drover.core.deadline import REQUEST_S
 from drover.core.errors import BrowserUnavailable
-from drover.net.asgi import Application, Receive, Scope, Send, failure_answer, send_answer
+from drover.net.asgi import Application, Receive, Scope, Send
 
+STARTING: Final = "The service is still starting. Retry later; its log says what it waits for"
 _ANSWERED: Final = frozenset({"/health", "/ready"})
 
 
@@ -45,7 +46,8 @@ class StartGate:
             if self._opened.done() or scope["path"].rstrip("/") in _ANSWERED or await self._opens():
                 await application(scope, receive, send)
             else:
-                await _refuse(scope, send)
+                error = BrowserUnavailable(STARTING)
+                await refuse(scope, send, w3c.failure_at(scope, error))
 
         return gated
 
@@ -54,13 +56,3 @@ class StartGate:
         opened = asyncio.wrap_future(self._opened)
         await asyncio.wait([opened], timeout=REQUEST_S)
         return opened.done()
-
-
-async def _refuse(scope: Scope, send: Send) -> None:
-    error = BrowserUnavailable("The service is still starting. Retry later; its log says what it waits for")
-    is_command = str(scope["path"]).startswith("/wd/hub")
-    answer = w3c.failure(error) if is_command else failure_answer(error)
-    if scope["type"] == "websocket":
-        await refuse_socket(send, answer)
-    else:
-        await send_answer(send, answer)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
+import psutil
 import pytest
 import requests
 from websockets.sync.client import connect
@@ -280,9 +281,19 @@ def test_a_start_that_waits_for_the_database_can_be_stopped(nodes: Nodes, databa
     try:
         node.launch()
         wait_until(lambda: answer_of(node, "/ready") == (503, "starting"), "it says that it starts", LOST_S)
-        assert node.stop() == 0
+        with ThreadPoolExecutor(1) as pool:
+            held = pool.submit(node.post, "/sessions", json={"session_id": "impatient"}, timeout=60)
+            wait_until(lambda: is_connected(node), "the request waits", LOST_S)
+            assert node.stop() == 0
+            expect_error(held.result(), 503, "storage_unavailable")
     finally:
         database.start()
+
+
+def is_connected(node: Service) -> bool:
+    """Return whether a client has an open connection to a node."""
+    known = psutil.Process(node.process.pid).net_connections()
+    return any(one.laddr.port == node.port and one.status == psutil.CONN_ESTABLISHED for one in known)
 
 
 def answer_of(node: Service, path: str) -> tuple[int, str] | None:

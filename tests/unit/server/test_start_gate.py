@@ -18,7 +18,7 @@ async def greet(scope: Scope, receive: Receive, send: Send) -> None:
     await send_answer(send, Response(200, b"{}"))
 
 
-def ask(gate: StartGate, path: str) -> tuple[int, Any]:
+def ask(gate: StartGate, path: str, method: str = "GET") -> tuple[int, Any]:
     """Return the status and the JSON of the response to a request."""
     sent: list[Message] = []
 
@@ -28,7 +28,7 @@ def ask(gate: StartGate, path: str) -> tuple[int, Any]:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    scope: Scope = {"type": "http", "path": path, "method": "GET", "headers": []}
+    scope: Scope = {"type": "http", "path": path, "method": method, "headers": []}
 
     async def answered() -> None:
         await gate.around(greet)(scope, receive, send)
@@ -64,3 +64,4 @@ def test_a_start_that_takes_longer_than_a_request_may_wait_is_an_error_in_the_fo
     status, answer = ask(gate, "/wd/hub/session/one/url")
     assert status == 500
     assert "still starting" in answer["value"]["message"]
+    assert ask(gate, "/wd/hub/session", "POST")[1]["value"]["error"] == "session not created"
