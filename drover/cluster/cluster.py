@@ -102,13 +102,13 @@ class Cluster:
         self._list.tick()
 
     def tidy(self) -> None:
-        """End what is idle and has no living node, and remove profiles that are outdated by other nodes.
+        """End what is idle and has no living node, and set profiles aside that other nodes have outdated.
 
         Raises:
             StorageUnavailable: The database does not answer.
         """
         self._shared.ownership.tidy()
-        self._own.kept.forget_outdated_profiles()
+        self._own.kept.retire_outdated_profiles()
 
     def when_serving(self, work: Callable[[], object]) -> Callable[[], None]:
         """Return work of the background that is left out while this node serves nothing."""

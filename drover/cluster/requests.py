@@ -58,11 +58,10 @@ def names_of(scope: Scope) -> Names | None:
 
 def named_in_body(body: bytes) -> Names:
     """Return the id and key in the body of a request for a session; what is malformed names nothing."""
-    try:
-        content = json.loads(body)
-    except ValueError:
+    content = _object(body)
+    if content is None:
         return Names(creates=True)
-    options = next(_options(content), content) if isinstance(content, dict) else {}
+    options = next(_options(content), content)
     session_id, key = options.get("session_id"), options.get("key")
     return Names(
         session_id if isinstance(session_id, str) else None,
@@ -79,11 +78,8 @@ def with_json(scope: Scope) -> Scope:
 
 def with_session_id(body: bytes, session_id: str, *, is_webdriver: bool) -> bytes:
     """Return the body of a request that names no session with a name in it; a malformed one as it is."""
-    try:
-        content = json.loads(body or b"{}")
-    except ValueError:
-        return body
-    if not isinstance(content, dict):
+    content = _object(body or b"{}")
+    if content is None:
         return body
     if not is_webdriver:
         return json.dumps({**content, "session_id": session_id}).encode()
@@ -93,9 +89,10 @@ def with_session_id(body: bytes, session_id: str, *, is_webdriver: bool) -> byte
     named = list(_options(content))
     if not named:
         always = capabilities.setdefault("alwaysMatch", {})
-        if not isinstance(always, dict):
+        # What is no object is refused by the node that makes the session.
+        if not isinstance(always, dict) or not isinstance(always.setdefault(_OPTIONS, {}), dict):
             return body
-        named = [always.setdefault(_OPTIONS, {})]
+        named = [always[_OPTIONS]]
     for options in named:
         options["session_id"] = session_id
     return json.dumps(content).encode()
@@ -111,6 +108,14 @@ def ends(scope: Scope) -> bool:
     """Return whether a request ends its session: no browser is started for it."""
     is_whole = scope["path"].rstrip("/").rpartition("/")[0] in {"/sessions", "/wd/hub/session"}
     return scope["type"] == "http" and scope["method"] == "DELETE" and is_whole
+
+
+def _object(body: bytes) -> dict[str, Any] | None:
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return content if isinstance(content, dict) else None
 
 
 def _options(content: dict[str, Any]) -> Iterator[dict[str, Any]]:

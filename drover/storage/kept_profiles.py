@@ -192,9 +192,21 @@ class KeptProfiles:
             shutil.rmtree(self._root, ignore_errors=True)
 
     def owners(self) -> tuple[ProfileOwner, ...]:
-        """Return whose profiles are kept."""
+        """Return whose profiles are kept, the valid one of each key last."""
         with self._lock:
-            return tuple({one.owner.key: one.owner for one in self._generations(None)}.values())
+            return tuple(one.owner for one in self._generations(None))
+
+    def retire(self, owner: ProfileOwner) -> None:
+        """Set a profile aside that is outdated, but not one that the key's next session has left since.
+
+        Raises:
+            OSError: The disk is full, or a program has a file of the profile open.
+        """
+        with self._lock:
+            found = [one for one in self._generations(owner.key) if one.owner == owner]
+            for one in found:
+                self._set_aside(owner.key, one.path / "p")
+            _remove(found)
 
     def all(self) -> tuple[KeptProfile, ...]:
         """Return all kept profiles, the least recently used one first."""

@@ -112,8 +112,7 @@ class KeptLogins:
         """
         if session.key is None or not session.keeps_profile:
             return False
-        kept = self._repository.kept_login(session.key)
-        left_with = kept.taken_at.isoformat() if kept is not None else None
+        left_with = self._left_with(session.key)
         try:
             return self._profiles.take(session.key, session.folder.path, left_with)
         except OSError as error:
@@ -199,16 +198,21 @@ class KeptLogins:
         self._repository.put_for_key(key, state, deadline)
         self._profiles.forget(key)
 
-    def forget_outdated_profiles(self) -> None:
-        """Remove the profiles of keys for which another node has kept something since, or nothing is kept.
+    def retire_outdated_profiles(self) -> None:
+        """Set the profiles aside of keys for which another node has kept something since, or nothing is kept.
 
         Raises:
             StorageUnavailable: The database does not answer.
+            OSError: The disk is full, or a program has a file of a profile open.
         """
         for owner in self._profiles.owners():
-            kept = self._repository.kept_login(owner.key)
-            if kept is None or kept.taken_at.isoformat() != owner.left_with:
-                self._profiles.forget(owner.key)
+            if self._left_with(owner.key) != owner.left_with:
+                self._profiles.retire(owner)
+
+    def _left_with(self, key: str) -> str | None:
+        """Return what names the state that is kept for a key, in the mark of the profile left with it."""
+        kept = self._repository.kept_login(key)
+        return kept.taken_at.isoformat() if kept is not None else None
 
     def _session_of(self, key: str) -> Session | None:
         return next((one for one in self._registry.sessions() if one.key == key), None)

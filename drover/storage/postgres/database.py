@@ -229,11 +229,11 @@ class ClusterDatabase:
 
     def load_state(self, owner: Owner) -> StoredState | None:
         """Return the saved state of a session's browser, or None."""
-        return self._stored("SELECT state, taken_at FROM states WHERE session_id = %s", owner.session_id)
+        return self.stored("SELECT state, taken_at FROM states WHERE session_id = %s", owner.session_id)
 
     def load_for_key(self, key: str) -> StoredState | None:
         """Return the state that is kept for a key, or None."""
-        return self._stored("SELECT state, taken_at FROM kept WHERE key = %s", key)
+        return self.stored("SELECT state, taken_at FROM kept WHERE key = %s", key)
 
     def load_kept(self) -> tuple[KeptState, ...]:
         """Return what is kept for all keys, without the states; the oldest first."""
@@ -241,7 +241,8 @@ class ClusterDatabase:
         rows = self.reading.run(lambda connection: connection.execute(query).fetchall())
         return tuple(KeptState(key, taken_at.astimezone(timezone.utc), size) for key, taken_at, size in rows)
 
-    def _stored(self, query: str, name: str) -> StoredState | None:
+    def stored(self, query: str, name: str) -> StoredState | None:
+        """Return the state that a query with one parameter finds, or None."""
         row = self.reading.run(lambda connection: connection.execute(query, [name]).fetchone())
         return StoredState(row[0], row[1].astimezone(timezone.utc)) if row is not None else None
 

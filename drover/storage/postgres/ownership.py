@@ -251,8 +251,7 @@ class Ownership:
     def state_for(self, key: str) -> StoredState | None:
         """Return what was saved last of the session of a key, whoever has it; None if there is none."""
         query = "SELECT state, taken_at FROM states JOIN sessions USING (session_id) WHERE key = %s"
-        row = self._database.reading.run(lambda connection: connection.execute(query, [key]).fetchone())
-        return StoredState(*row) if row is not None else None
+        return self._database.stored(query, key)
 
     def give_key(self, owner: Owner, key: str) -> bool:
         """Set the key of a session of this node; False if it has one, or is no longer this node's.

@@ -73,7 +73,8 @@ def test_the_body_of_a_webdriver_request_names_them_in_its_options(place: str) -
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"{", b"[]", b"7", b'{"key": 7}', b'{"capabilities": []}', b'{"key": "a\\u0000b"}']
+    "body",
+    [b"", b"{", b"[]", b"[" * 200_000, b"7", b'{"key": 7}', b'{"capabilities": []}', b'{"key": "a\\u0000b"}'],
 )
 def test_what_is_malformed_names_nothing(body: bytes) -> None:
     assert named_in_body(body) == Names(creates=True)
@@ -95,7 +96,18 @@ def test_a_webdriver_session_gets_its_name_where_its_options_are(place: str) -> 
     assert ("https://x.example/" in named.decode()) == (place != "nowhere")
 
 
-@pytest.mark.parametrize("body", [b"[]", b"{", b'{"desiredCapabilities": {}}', b'{"capabilities": 1}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[]",
+        b"{",
+        b"[" * 200_000,
+        b'{"desiredCapabilities": {}}',
+        b'{"capabilities": 1}',
+        b'{"capabilities": {"alwaysMatch": {"drover:options": "none"}}}',
+        b'{"capabilities": {"alwaysMatch": {"drover:options": [1]}}}',
+    ],
+)
 def test_what_is_malformed_gets_no_name(body: bytes) -> None:
     assert with_session_id(body, "given", is_webdriver=True) == body
 

@@ -86,6 +86,21 @@ def test_a_profile_is_not_used_if_something_newer_was_kept(folders: SessionFolde
     assert folders.kept.all() == ()
 
 
+def test_a_retired_profile_is_set_aside_and_one_that_was_left_since_stays(
+    folders: SessionFolders, tmp_path: Path
+) -> None:
+    leave(folders, "old")
+    (outdated,) = folders.kept.owners()
+    leave(folders, "new", owner(left_with="later"))
+    folders.kept.retire(outdated)
+    (kept,) = folders.kept.all()
+    assert content_of(kept.path / "p") == "new"
+    folders.kept.retire(kept.owner)
+    assert folders.kept.owners() == ()
+    (aside,) = tmp_path.glob("**/*.refused-*")
+    assert content_of(aside / "p") == "new"
+
+
 def test_a_later_profile_replaces_the_one_before(folders: SessionFolders) -> None:
     leave(folders, "old")
     leave(folders, "new", owner(left_with="later"))
