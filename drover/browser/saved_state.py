@@ -119,7 +119,7 @@ def capture(connection: Connection, pages: Sequence[tuple[str, str]], before: Sa
     web_pages = [(target, url) for target, url in pages if url.startswith(("http://", "https://"))]
     origins = dict(before.origins)
     # The page in front comes last, so that the oldest of the others is dropped first.
-    for origin, storage in reversed(_read_storages(connection, [target for target, _ in web_pages])):
+    for origin, storage in reversed(_read_storages(connection, web_pages)):
         origins.pop(origin, None)
         origins[origin] = storage
     recent = dict(list(origins.items())[-MAX_ORIGINS:])
@@ -253,29 +253,36 @@ def restore_cookies(connection: Connection, state: SavedState) -> bool:
     return _set_cookies(connection, [_settable(one) for one in state.cookies])
 
 
-def _read_storages(connection: Connection, targets: Sequence[str]) -> list[tuple[str, OriginStorage]]:
+def _read_storages(
+    connection: Connection, pages: Sequence[tuple[str, str]]
+) -> list[tuple[str, OriginStorage]]:
     """Return origin and storage of the pages that answer in time, in their order.
 
     Many pages that do not answer must not delay the save of the cookies.
     """
     over, read = time.monotonic() + STORAGES_S, list[tuple[str, OriginStorage]]()
-    for target in targets:
+    for target, url in pages:
         if time.monotonic() > over:
             break
-        read += _read_storage(connection, target).items()
+        read += _read_storage(connection, target, origin_of(url)).items()
     return read
 
 
-def _read_storage(connection: Connection, target_id: str) -> dict[str, OriginStorage]:
+def _read_storage(connection: Connection, target_id: str, origin: str) -> dict[str, OriginStorage]:
     try:
         answer = connection.call_page(
             target_id, "Runtime.evaluate", PAGE_S, expression=_READ_STORAGE, returnByValue=True
         )
         read = json.loads(answer["result"]["value"])
-        return {read["origin"]: OriginStorage(read["local"], read["session"])}
-    except (DevToolsFailed, KeyError, TypeError, ValueError):
+        parts = read["local"], read["session"]
+        # A page may replace what the script uses: it must not speak for another origin, nor spoil the state.
+        is_its_own = read["origin"] == origin and all(
+            isinstance(value, str) for part in parts for value in part.values()
+        )
+    except (DevToolsFailed, KeyError, TypeError, ValueError, AttributeError, RecursionError):
         # Busy, crashed, behind a dialog, or a page without storage: keep what was captured before.
         return {}
+    return {origin: OriginStorage(*parts)} if is_its_own else {}
 
 
 def _read_window(connection: Connection, target_id: str) -> Mapping[str, Any]:

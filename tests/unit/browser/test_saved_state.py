@@ -134,12 +134,20 @@ def test_a_page_that_is_not_a_web_page_is_not_captured() -> None:
         {"result": {"value": None}},
         {"result": {"value": "no json"}},
         {"result": {"value": "[]"}},
+        {"result": {"value": "[" * 200_000}},
+        {"result": {"value": '{"origin": "https://a.example", "local": [], "session": {}}'}},
+        {"result": {"value": '{"origin": "https://a.example", "local": {"a": {}}, "session": {}}'}},
     ],
 )
 def test_a_page_without_readable_storage_keeps_what_was_captured_before(answer: object) -> None:
     before = SavedState(origins={"https://a.example": OriginStorage({"a": "1"}, {})})
     page = Page(Runtime_evaluate=answer)
     assert capture(connection(page), [("P1", "https://a.example/")], before).origins == before.origins
+
+
+def test_a_page_cannot_write_the_storage_of_another_origin() -> None:
+    page = Page(Runtime_evaluate=storages(P1="bank.example"))
+    assert capture(connection(page), [("P1", "https://hostile.example/")], SavedState()).origins == {}
 
 
 def test_the_page_in_front_is_never_dropped_at_the_limit_of_origins() -> None:
