@@ -29,7 +29,7 @@ from drover.storage.changes import (
 )
 from drover.storage.cluster_values import NodeIdentity
 from drover.storage.postgres import schema
-from drover.storage.postgres.link import Connection, Link, Watchdog, check_url
+from drover.storage.postgres.link import Answered, Connection, Link, Watchdog, check_url
 from drover.storage.store import KeptState, SessionRow, SetAside, StoredState
 
 START_PAUSE_S: Final = 1.0
@@ -115,7 +115,8 @@ class ClusterDatabase:
         self._emit = emit
         self._waits_no_longer = False
         self._watchdog = Watchdog()
-        self.writing, self.reading, self.beating = (Link(url, self._watchdog) for _ in range(3))
+        answered = Answered()
+        self.writing, self.reading, self.beating = (Link(url, self._watchdog, answered) for _ in range(3))
 
     def open(self) -> SetAside | None:
         """Create or migrate the tables; wait for the database as long as that takes.

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 import psycopg
@@ -24,6 +25,9 @@ LIMIT_S: Final = 2.0
 """How long one call may take, after the connection is open."""
 PAUSE_S: Final = 0.5
 """How long calls fail at once after one has failed, so that callers do not queue for a server that hangs."""
+# A machine that stops in the middle of a transaction keeps the locks of its rows, also of the row by which
+# the others declare it lost, unless the server ends it. A living node pauses for milliseconds at most.
+_GIVE_LOCKS_BACK: Final = "SET LOCAL idle_in_transaction_session_timeout = '2s'"
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 Result = TypeVar("Result")
@@ -72,17 +76,30 @@ class Watchdog:
                 self._condition.wait(None if next_due is None else max(next_due - now, 0.0))
 
 
+@dataclass
+class Answered:
+    """When a call over one of the connections to a database has last succeeded.
+
+    Attributes:
+        at: Seconds of `time.monotonic`.
+    """
+
+    at: float = float("-inf")
+
+
 class Link:
     """One connection, opened on demand and again after a failure; calls take turns.
 
     Args:
         url: The address of the database.
         watchdog: Ends calls that take too long.
+        answered: Shared by all connections: what one has found to be over is not told by another.
     """
 
-    def __init__(self, url: str, watchdog: Watchdog) -> None:
+    def __init__(self, url: str, watchdog: Watchdog, answered: Answered) -> None:
         self._url = url
         self._watchdog = watchdog
+        self._answered = answered
         self._turn = threading.Lock()
         self._connection: Connection | None = None
         self._failed_at = float("-inf")
@@ -98,7 +115,7 @@ class Link:
         if not self._turn.acquire(timeout=CONNECT_S + limit_s):
             raise StorageUnavailable("The database does not answer; retry later")
         try:
-            if time.monotonic() < self._failed_at + PAUSE_S:
+            if time.monotonic() < self._failed_at + PAUSE_S and self._answered.at < self._failed_at:
                 raise StorageUnavailable(self._error)
             return self._run(work, limit_s)
         finally:
@@ -113,7 +130,8 @@ class Link:
         try:
             connection = self._connected()
             with self._watchdog.limit(connection.fileno(), limit_s), connection.transaction():
-                return work(connection)
+                connection.execute(_GIVE_LOCKS_BACK)
+                result = work(connection)
         except psycopg.errors.UniqueViolation:
             raise
         except (psycopg.Error, OSError) as error:
@@ -122,6 +140,8 @@ class Link:
             reason = str(error).strip().split("\n")[0] or type(error).__name__
             self._error = f"The database could not be used ({reason}); retry when it answers again"
             raise StorageUnavailable(self._error) from error
+        self._answered.at = time.monotonic()
+        return result
 
     def _connected(self) -> Connection:
         if self._connection is None or self._connection.closed:

@@ -1,0 +1,91 @@
+"""Connections to PostgreSQL: what a hung client or a hung server does to the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from threading import Event
+
+import pytest
+
+from drover.core.errors import StorageUnavailable
+from drover.storage.postgres import link
+from drover.storage.postgres.link import Answered, Connection, Link, Watchdog
+from tests.machine import wait_until
+from tests.postgres import MISSING, Postgres, is_installed, postgres
+
+pytestmark = [pytest.mark.skipif(not is_installed(), reason=MISSING), pytest.mark.timeout(120)]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Postgres]:
+    with postgres() as running:
+        running.execute("CREATE TABLE marks (name text PRIMARY KEY, beat int)")
+        running.execute("INSERT INTO marks VALUES ('one', 0)")
+        yield running
+
+
+@contextmanager
+def two_links(server: Postgres) -> Iterator[tuple[Link, Link]]:
+    """Yield two connections of one program."""
+    watchdog, answered = Watchdog(), Answered()
+    one, other = (Link(server.url, watchdog, answered) for _ in range(2))
+    with closing(one), closing(other):
+        yield one, other
+    watchdog.stop()
+
+
+def count(connection: Connection) -> None:
+    connection.execute("UPDATE marks SET beat = beat + 1 WHERE name = 'one'")
+
+
+def read(connection: Connection) -> object:
+    return connection.execute("SELECT 1").fetchone()
+
+
+def succeeds(link: Link, work: Callable[[Connection], object] = count) -> bool:
+    try:
+        link.run(work)
+    except StorageUnavailable:
+        return False
+    return True
+
+
+def test_a_client_that_hangs_in_a_transaction_keeps_its_locks_for_seconds_only(server: Postgres) -> None:
+    holds, may_go_on = Event(), Event()
+
+    def hang(connection: Connection) -> None:
+        count(connection)
+        holds.set()
+        may_go_on.wait()
+        count(connection)
+
+    with two_links(server) as (hung, other), ThreadPoolExecutor(1) as pool:
+        # A hung process has no thread that would shut its socket down: nothing limits its call.
+        call = pool.submit(hung.run, hang, 600.0)
+        try:
+            assert holds.wait(10)
+            assert not succeeds(other), "nothing is locked"
+            wait_until(lambda: succeeds(other), "the locks are given back")
+        finally:
+            may_go_on.set()
+        with pytest.raises(StorageUnavailable):
+            call.result()
+
+
+def test_a_failure_is_not_told_after_another_connection_has_found_it_over(
+    server: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link, "PAUSE_S", 600.0)
+    with two_links(server) as (one, other):
+        server.pause()
+        try:
+            with pytest.raises(StorageUnavailable):
+                one.run(read, 0.2)
+        finally:
+            server.go_on()
+        with pytest.raises(StorageUnavailable):
+            one.run(read)
+        wait_until(lambda: succeeds(other, read), "the server answers")
+        assert one.run(read) == (1,)
