@@ -91,10 +91,12 @@ class DriverProcesses:
             port = _await_port(process, folder.driver_output, deadline.within(DRIVER_START_S))
             if identity is not None and port is not None:
                 return identity, f"http://127.0.0.1:{port}{base}"
-            what = _not_started(process.poll())
+            exit_code = process.poll()
+            what = _not_started(exit_code)
             self.end(folder, identity, spared)
             self.reap(process.pid)
-            if _PORT_TAKEN not in _text(folder.driver_output):
+            was_killed = exit_code is not None and exit_code < 0
+            if not was_killed and _PORT_TAKEN not in _text(folder.driver_output):
                 break
         raise BrowserUnavailable(start_diagnostics.explain_failure(what, folder))
 

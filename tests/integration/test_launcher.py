@@ -23,6 +23,7 @@ from drover.browser import launcher as module
 from drover.browser.binaries import Binaries
 from drover.browser.capabilities.policy import CheckedCapabilities
 from drover.browser.devtools import DevTools
+from drover.browser.driver_processes import drivers_of
 from drover.browser.installed import InstalledBrowser
 from drover.browser.launcher import Launcher, describe
 from drover.browser.reattach import Attachment, Reattacher
@@ -30,7 +31,7 @@ from drover.browser.running_browser import RunningBrowser
 from drover.browser.start_failures import ChromeDied, StartInterrupted, start_failure
 from drover.core.deadline import Deadline
 from drover.core.errors import BrowserUnavailable, SessionLost
-from drover.processes.table import ProcessIdentity, identify
+from drover.processes.table import ProcessIdentity, identify, snapshot
 from drover.storage.session_folders import SessionFolder, SessionFolders
 from tests.integration.fake_chromedriver import BIND_FAILED, CHROME, START_ERROR, Fault, install
 from tests.integration.service_harness import StubDevTools, stop_program
@@ -324,6 +325,20 @@ def test_a_driver_whose_port_is_taken_is_started_again(bench: Bench) -> None:
 
     running = bench.launcher.start(bench.folder, CheckedCapabilities({}), Deadline(30), wanted)
     assert next(faults, None) is None
+    bench.launcher.stop(bench.folder, running)
+    assert bench.pids() == set()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="an exit code of Windows does not say who ended it")
+def test_a_driver_killed_before_it_listens_is_started_again(bench: Bench) -> None:
+    bench.set_fault(Fault.NEVER_READY)
+    with ThreadPoolExecutor(1) as pool:
+        started = pool.submit(bench.start)
+        (driver,) = wait_until(lambda: drivers_of(bench.folder, snapshot()), "a ChromeDriver runs")
+        bench.set_fault(Fault.NONE)
+        psutil.Process(driver.pid).kill()
+        running = started.result()
+    assert running.driver != driver
     bench.launcher.stop(bench.folder, running)
     assert bench.pids() == set()
 
