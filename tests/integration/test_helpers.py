@@ -23,6 +23,7 @@ def with_a_helper(kids: Children, name: str) -> tuple[subprocess.Popen[str], psu
     # A shell would reap its child.
     wait_until(lambda: process.name() == "sleep", "the main process is no longer a shell")
     (helper,) = process.children()
+    wait_until(lambda: helper.name() == name, "the helper has its own name")
     return main, helper
 
 
