@@ -125,10 +125,10 @@ class Postgres:
         """Let all its processes go on."""
         self._signal_all(signal.SIGCONT)
 
-    def execute(self, statement: str) -> list[tuple[object, ...]]:
+    def execute(self, statement: str, *values: object) -> list[tuple[object, ...]]:
         """Run one statement and return its rows."""
         with psycopg.connect(self.url, autocommit=True) as connection:
-            cursor = connection.execute(statement.encode())
+            cursor = connection.execute(statement.encode(), values or None)
             return cursor.fetchall() if cursor.description else []
 
     def _signal_all(self, number: signal.Signals) -> None:

@@ -32,8 +32,8 @@ class Nodes:
         own = {"database_url": self._database.url, "node_name": name, "max_sessions": 3}
         node = Service(short_folder(), **(own | settings))
         # Until it is declared lost, the others would hand new sessions on to a killed node.
-        left = f"UPDATE nodes SET state = 'left' WHERE name = '{name}' AND state IN ('up', 'draining')"
-        self._stack.callback(self._database.execute, left)
+        left = "UPDATE nodes SET state = 'left' WHERE name = %s AND state IN ('up', 'draining')"
+        self._stack.callback(self._database.execute, left, name)
         self._stack.callback(node.reap)
         return node
 

@@ -215,3 +215,27 @@ def server() -> Iterator[Postgres]:
 
 TestOwnership = OwnershipMachine.TestCase
 TestOwnership.settings = settings(stateful_step_count=30)
+
+
+def test_a_lost_node_is_listed_with_the_sessions_that_nobody_has_restored_yet(server: Postgres) -> None:
+    with ExitStack() as stack:
+        one, two = (Node(server.url, name, stack) for name in ("dies", "lives"))
+        for node in (one, two):
+            node.beat()
+        # Its last sign of life was given before it had the session.
+        reserved = one.registry.claim(claim("counted", None))
+        assert isinstance(reserved, Reserved)
+        one.publish(reserved, one.repository.claim(reserved.session))
+        dead = one.ownership.incarnation
+        beat = next(node.beat for node in two.membership.nodes if node.incarnation == dead)
+        assert two.ownership.declare_lost(dead, beat)
+        assert sessions_of_lost(two) == {"dies": 1}
+        found = two.ownership.locate("counted")
+        assert found is not None
+        assert two.ownership.take("counted", found.epoch) is not None
+        assert sessions_of_lost(two) == {"dies": 0}
+
+
+def sessions_of_lost(node: Node) -> dict[str, int]:
+    """Return the numbers of sessions of the lost nodes, by name."""
+    return {lost.name: lost.load.sessions for lost in node.ownership.lost_nodes()}

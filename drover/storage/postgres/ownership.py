@@ -52,9 +52,11 @@ _LEAVE: Final = """
     UPDATE nodes SET state = 'left' WHERE incarnation = %(me)s AND state IN ('up', 'draining')
 """
 _LOST_NODES: Final = """
-    SELECT DISTINCT ON (name) incarnation, name, url, beat, sessions, max_sessions, version, seen_at,
+    SELECT DISTINCT ON (name) incarnation, name, url, beat,
+        (SELECT count(*) FROM sessions s WHERE s.incarnation = n.incarnation), max_sessions, version, seen_at,
         emergency
-    FROM nodes WHERE state = 'lost' AND name NOT IN (SELECT name FROM nodes WHERE state IN ('up', 'draining'))
+    FROM nodes n
+    WHERE state = 'lost' AND name NOT IN (SELECT name FROM nodes WHERE state IN ('up', 'draining'))
     ORDER BY name, seen_at DESC
 """
 _LOCATE: Final = """
@@ -160,7 +162,7 @@ class Ownership:
         self._change(_LEAVE)
 
     def lost_nodes(self) -> tuple[Node, ...]:
-        """Return the nodes that are lost and have not come back under their names."""
+        """Return the nodes that are lost and not back, with the number of sessions still to be restored."""
         rows = self._database.reading.run(lambda connection: connection.execute(_LOST_NODES).fetchall())
         return tuple(
             Node(row[0], row[1], row[2], NodeState.LOST, row[3], Load(0, 0, row[4]), *row[5:]) for row in rows
