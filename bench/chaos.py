@@ -73,6 +73,8 @@ class Findings:
     wrong: list[str] = field(default_factory=list)
     logged: Callable[[], Sequence[str]] = tuple
     """Returns what the service has logged so far."""
+    log: Path | None = None
+    """Receives what the service has logged, at each failure and at the end."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def count(self, what: str) -> None:
@@ -85,7 +87,13 @@ class Findings:
         finding = f"{datetime.now(timezone.utc):%H:%M:%S} {what}"
         with self._lock:
             self.wrong.append(finding)
+            self.write_log()
         print(f"WRONG  {finding}", flush=True)
+
+    def write_log(self) -> None:
+        """Write what the service has logged so far."""
+        if self.log is not None:
+            self.log.write_text("\n".join(self.logged()), encoding="utf-8")
 
 
 class Client:
@@ -399,12 +407,11 @@ def main() -> int:
     parser.add_argument("--log", type=Path, help="file for the service's log")
     options = parser.parse_args()
     print(f"{options.seconds:g} s, {options.clients} clients, --seed {options.seed}", flush=True)
-    findings = Findings()
+    findings = Findings(log=options.log)
     try:
         run(options.seconds, options.seed, options.clients, findings)
     finally:
-        if options.log is not None:
-            options.log.write_text("\n".join(findings.logged()), encoding="utf-8")
+        findings.write_log()
         report(findings)
     return min(1, len(findings.wrong))
 
