@@ -71,6 +71,7 @@ class Drover:
         self._stored: tuple[SessionRecord, ...] = ()
         self._started = ExitStack()
         self._left: list[str] = []
+        self._unclosed: tuple[str, ...] = ()
         self._keep_browsers = settings.keep_browsers
 
     def take_possession(self) -> None:
@@ -151,7 +152,10 @@ class Drover:
         self.port_watch.stop()
         self.endpoints.live.close()
         self._started.close()
-        self.hub.emit(events.StopIncomplete(", ".join(self._left)) if self._left else events.ServiceStopped())
+        # The steps after that of the sessions take time, in which closes go on.
+        late = [f"session {one}" for one in self._unclosed if self.sessions.registry.has(one, None)]
+        left = ", ".join(late + self._left)
+        self.hub.emit(events.StopIncomplete(left) if left else events.ServiceStopped())
         self.endpoints.stream.close()
         self._threads.close()
 
@@ -181,8 +185,7 @@ class Drover:
     def _stop_sessions(self) -> None:
         # The sessions of a folder that another instance has taken are that one's.
         keep = self._keep_browsers or self.storage.data_folder.is_lost
-        left = self.sessions.shutdown.stop(keep_browsers=keep)
-        self._left += [f"session {session_id}" for session_id in left]
+        self._unclosed = self.sessions.shutdown.stop(keep_browsers=keep)
         self.sessions.cleaner.remove_orphaned_folders()
 
     def _stop_jobs(self) -> None:

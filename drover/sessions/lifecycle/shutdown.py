@@ -56,8 +56,7 @@ class Shutdown:
             self._end_on_disk(session)
         # A start that was overtaken ends what it has started; its folder is removed only then.
         wait(self._registry.works(), timeout=deadline.remaining())
-        # Some of them may have been closed since.
-        return tuple(one.session_id for one in left if self._registry.has(one.session_id, None))
+        return tuple(one.session_id for one in left)
 
     def _keep(self, sessions: Iterable[Session], deadline: Deadline) -> tuple[Session, ...]:
         """Leave the browsers of all sessions but the unused ones; return those that could not be closed."""
