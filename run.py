@@ -50,7 +50,7 @@ LOCK_TIMEOUT_S = 900.0
 PIP_GRACE_S = 5.0
 # Long, since a package manager that is killed half-way leaves a database that must be repaired manually.
 APT_GRACE_S = 60.0
-REPORTS = (["cleanup"], ["processes"], ["doctor"])
+COMMANDS = (["cleanup"], ["processes"], ["doctor"], ["drain"], ["keys"], ["purge"])
 REFUSED = 2
 LATER = "not found, so Selenium Manager will download it"
 SOUND = "import sys, pip._internal.cli.main; sys.exit(sys.version_info < (3, 10))"
@@ -106,16 +106,16 @@ def main(arguments: Sequence[str]) -> int:
     """Set up, then become the program; returns an exit code only after a failure, and on Windows."""
     clone = Clone(Path(__file__).resolve().parent)
     _end_cleanly_by_signals()
-    # `doctor` reports what is missing before anything is installed; a cleanup needs no browser.
-    report = bool({"-h", "--help", "--version"}.intersection(arguments)) or arguments[:1] in REPORTS
+    # `doctor` reports what is missing before anything is installed; the other commands need no browser.
+    is_command = bool({"-h", "--help", "--version"}.intersection(arguments)) or arguments[:1] in COMMANDS
     _escape_unprintable_characters()
     try:
         if arguments[:1] == ["test"]:
-            prepare(clone, DEVELOPMENT, browser=not report)
+            prepare(clone, DEVELOPMENT, browser=not is_command)
             os.chdir(clone.root)
             return become([str(clone.python), "-m", "pytest", *arguments[1:]])
-        with contextlib.redirect_stdout(sys.stderr if report else sys.stdout):
-            prepare(clone, RUNTIME, browser=not report)
+        with contextlib.redirect_stdout(sys.stderr if is_command else sys.stdout):
+            prepare(clone, RUNTIME, browser=not is_command)
         return become([str(clone.python), str(clone.root / "app.py"), *arguments])
     except StartRefused as error:
         return _failed(error.message, REFUSED)

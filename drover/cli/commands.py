@@ -149,7 +149,7 @@ def _purge(settings: Settings, keys: Sequence[str], *, all_keys: bool) -> int:
     missing = sorted(set(keys) - set(known))
     _print(f"Forgot what was kept for {len(chosen)} {'key' if len(chosen) == 1 else 'keys'}.")
     if missing:
-        _print_error(f"Nothing is kept for {', '.join(missing)}; `drover keys` lists all keys.")
+        _print_error(f"Nothing is kept for {', '.join(missing)}; the command `keys` lists all keys.")
     return INCOMPLETE if missing else DONE
 
 

@@ -144,16 +144,22 @@ def test_output_for_programs_contains_no_set_up_messages(clone: Clone) -> None:
     assert "Installing requirements.txt into .venv" in err
 
 
-def test_the_doctor_runs_before_any_browser_is_installed(clone: Clone) -> None:
+def test_all_commands_but_serve_run_before_any_browser_is_installed(clone: Clone) -> None:
     clone.run()
     clone.browser = {"DROVER_CHROME_BINARY": "/nonexistent/chrome"}
     try:
         code, _, err = clone.run("--headless")
         assert code == 2
         assert "DROVER_CHROME_BINARY" in err
-        assert clone.run("doctor", "--json") == (7, ["app doctor --json"], "")
-        assert clone.run("cleanup", "--dry-run") == (7, ["app cleanup --dry-run"], "")
-        assert clone.run("processes", "--json") == (7, ["app processes --json"], "")
+        for command in (
+            "doctor --json",
+            "cleanup --dry-run",
+            "processes --json",
+            "keys --json",
+            "purge --all",
+            "drain",
+        ):
+            assert clone.run(*command.split()) == (7, [f"app {command}"], "")
     finally:
         clone.browser = SET
 
