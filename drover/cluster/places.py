@@ -9,7 +9,7 @@ from drover.storage.cluster_values import Node, NodeState
 
 
 def next_place(free: int, evictable: int, others: Collection[Node]) -> Node | None:
-    """Return the node that should make a session; None if this node should, or has a line for it.
+    """Return the node that should make a session; None if this node should, or the request has to wait here.
 
     In this order: a free place here, one elsewhere, a session that can be closed here, one elsewhere.
 

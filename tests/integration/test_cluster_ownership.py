@@ -5,9 +5,11 @@ No session is served under an old epoch once it was served under a newer one, an
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 from typing import Final, cast
 from unittest import mock
 
@@ -234,6 +236,29 @@ def test_a_lost_node_is_listed_with_the_sessions_that_nobody_has_restored_yet(se
         assert found is not None
         assert two.ownership.take("counted", found.epoch) is not None
         assert sessions_of_lost(two) == {"dies": 0}
+
+
+def test_the_query_by_which_kubernetes_scales_counts_sessions_that_have_a_place(server: Postgres) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "machines.md").read_text(encoding="utf-8")
+    found = re.search(r'query: "(SELECT [^"]+)"', page)
+    assert found is not None
+    with ExitStack() as stack:
+        node = Node(server.url, "scaled", stack)
+        counts = [server.execute(found[1])]
+        for session_id, key in (("stays", None), ("parked", "k")):
+            reserved = node.registry.claim(claim(session_id, key))
+            assert isinstance(reserved, Reserved)
+            node.publish(reserved, node.repository.claim(reserved.session))
+        node.beat()
+        counts.append(server.execute(found[1]))
+        parked = node.registry.get("parked")
+        node.ownership.park(owner_of(parked))
+        node.registry.forget(parked)
+        node.beat()
+        counts.append(server.execute(found[1]))
+    # Other tests have left nodes with sessions.
+    before, both, one = (int(str(rows[0][0])) for rows in counts)
+    assert (both - before, one - before) == (2, 1)
 
 
 def sessions_of_lost(node: Node) -> dict[str, int]:
