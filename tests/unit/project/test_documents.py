@@ -12,16 +12,19 @@ from drover.browser.recovery import Method
 from drover.core import errors
 from drover.core.errors import DroverError
 from drover.core.settings import describe_settings
+from drover.storage import session_folders
+from drover.storage.session_folders import SessionFolder
 from tests.unit.project import capabilities_page
 
 ROOT = Path(__file__).resolve().parents[3]
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
+ALL_PAGES = [*PAGES, *sorted(ROOT.glob("*.md"))]
 ROW = re.compile(r"^\| `(?P<first>[^`]+)` \| (?P<second>[^|]+?) \|(?: (?P<third>[^|]+?) \|)?", re.MULTILINE)
 SAYS = re.compile(r"^\| (`[^|]+`[^|]*) \|", re.MULTILINE)
 JOINED = re.compile(r'"\s*\n\s*f?"')
 NOT_SAID = (".", "tests", "bench", "build")
-QUOTED_FILE = re.compile(r"`((?:drover|tests|bench|deploy)/[^`\\s]*)`")
+QUOTED_FILE = re.compile(r"`((?:drover|tests|bench|deploy)/[^`\s]*)`")
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)")
 
 
@@ -64,13 +67,21 @@ def test_every_cause_and_method_of_a_recovery_is_documented() -> None:
     assert [method.value for method in Method if f"<b>{method.value}</b>" not in text] == []
 
 
-@pytest.mark.parametrize("page", [*PAGES, DOCS.parent / "README.md"], ids=lambda page: page.name)
+def test_the_longest_data_folders_are_documented() -> None:
+    below = len(str(SessionFolder(Path("/s/00000000")).temp))
+    longest = {system: most - below for system, most in session_folders._LONGEST_TEMP_PATH.items()}
+    told = re.sub(r"\s+", " ", (DOCS / "settings.md").read_text(encoding="utf-8"))
+    assert f"at most {longest['linux']} characters on Linux and {longest['darwin']} on macOS" in told
+    assert f"and {session_folders._LONGEST_WINDOWS_PATH} on Windows" in told
+
+
+@pytest.mark.parametrize("page", ALL_PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_link_has_a_target(page: Path) -> None:
     targets = LINK.findall(page.read_text(encoding="utf-8"))
     assert [target for target in targets if not (page.parent / target).exists()] == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", ALL_PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_file_that_a_page_names_exists(page: Path) -> None:
     named = QUOTED_FILE.findall(page.read_text(encoding="utf-8"))
     assert [name for name in named if not (ROOT / name).exists()] == []

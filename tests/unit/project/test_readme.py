@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,8 +25,8 @@ def test_the_diagram_of_states_in_the_readme_is_that_of_the_table() -> None:
 
 def test_the_readme_names_every_dependency_and_why_it_is_there() -> None:
     text = README.read_text(encoding="utf-8")
-    for file in ("requirements.txt", "requirements-dev.txt"):
+    for file in ("requirements.txt", "requirements-cluster.txt", "requirements-dev.txt"):
         lines = (README.parent / file).read_text(encoding="utf-8").splitlines()
-        names = [line.split(">=")[0] for line in lines if line and not line.startswith(("#", "-r"))]
+        names = [re.split(r"[\[>]", line)[0] for line in lines if line and not line.startswith(("#", "-r"))]
         assert names
         assert [name for name in names if name.removeprefix("types-") not in text] == []
