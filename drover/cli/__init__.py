@@ -1,1 +1,1 @@
-"""The command line: serve, cleanup, processes, doctor."""
+"""The command line: serve, cleanup, processes, keys, purge, doctor, drain."""

@@ -1,1 +1,1 @@
-"""Background tasks: periodic tasks, warm pool, start probe, keep-alive."""
+"""Periodic tasks: limits of disk and memory, recycling, warm pool, start probe, keep-alive, Grid notices."""
