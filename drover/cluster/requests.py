@@ -10,6 +10,8 @@ from typing import Any, Final
 from urllib.parse import parse_qs
 
 from drover.net.asgi import Scope
+from drover.net.target import segment_text
+from drover.sessions.pool.session import SESSION_ID
 
 FORWARDED: Final = b"drover-forwarded"
 """Header of a request from another node; it grants nothing, and keeps the request from going further."""
@@ -21,6 +23,8 @@ _OF_KEY: Final = re.compile(r"/keys/(?P<key>[^/]+)/state/?")
 _WITH_SECRET: Final = re.compile(r"/(?:bidi|cdp)/(?P<secret>[^/]+)")
 _CREATIONS: Final = ("/sessions", "/wd/hub/session")
 _OPTIONS: Final = "drover:options"
+_NOT_IN_A_KEY: Final = re.compile("[\0\ud800-\udfff]")
+"""What PostgreSQL cannot hold: NUL, and halves of characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,7 @@ class Names:
 
 
 def names_of(scope: Scope) -> Names | None:
-    """Return what a request's path names; None if it concerns this node only."""
+    """Return what a request's path, in its one form, names; None if it concerns this node only."""
     path = scope["path"]
     if scope["type"] == "websocket":
         found = _WITH_SECRET.fullmatch(path)
@@ -51,7 +55,7 @@ def names_of(scope: Scope) -> Names | None:
         return Names(creates=True)
     found = _OF_KEY.fullmatch(path)
     if found is not None:
-        return Names(key=found["key"], needs_browser=False)
+        return Names(key=segment_text(found["key"]), needs_browser=False)
     found = _OF_SESSION.fullmatch(path)
     return Names(session_id=found["session_id"]) if found is not None else None
 
@@ -64,8 +68,8 @@ def named_in_body(body: bytes) -> Names:
     options = next(_options(content), content)
     session_id, key = options.get("session_id"), options.get("key")
     return Names(
-        session_id if isinstance(session_id, str) else None,
-        key if isinstance(key, str) and "\0" not in key else None,
+        session_id if isinstance(session_id, str) and SESSION_ID.fullmatch(session_id) else None,
+        key if isinstance(key, str) and not _NOT_IN_A_KEY.search(key) else None,
         creates=True,
     )
 

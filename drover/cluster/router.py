@@ -109,9 +109,8 @@ class ClusterRouter:
         """Handle one connection."""
         self._loop = asyncio.get_running_loop()
         scope, unclear = with_target(scope)
-        names = names_of(scope)
-        is_refused = unclear is not None or access.refusal(head_of(scope), self._parts.policy) is not None
-        if names is None or is_refused:
+        names = names_of(scope) if unclear is None else None
+        if names is None or access.refusal(head_of(scope), self._parts.policy) is not None:
             await self._parts.local(scope, receive, send)
             return
         sending = _Begun(send)

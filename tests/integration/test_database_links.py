@@ -7,11 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from threading import Event
 
+import psycopg
 import pytest
 
 from drover.core.errors import StorageUnavailable
 from drover.storage.postgres import link
-from drover.storage.postgres.link import Answered, Connection, Link, Watchdog
+from drover.storage.postgres.database import MIGRATE_S
+from drover.storage.postgres.link import LIMIT_S, Answered, Connection, Link, Watchdog
 from tests.machine import wait_until
 from tests.postgres import MISSING, Postgres, is_installed, postgres
 
@@ -44,9 +46,9 @@ def read(connection: Connection) -> object:
     return connection.execute("SELECT 1").fetchone()
 
 
-def succeeds(link: Link, work: Callable[[Connection], object] = count) -> bool:
+def succeeds(link: Link, work: Callable[[Connection], object] = count, limit_s: float = LIMIT_S) -> bool:
     try:
-        link.run(work)
+        link.run(work, limit_s)
     except StorageUnavailable:
         return False
     return True
@@ -89,3 +91,26 @@ def test_a_failure_is_not_told_after_another_connection_has_found_it_over(
             one.run(read)
         wait_until(lambda: succeeds(other, read), "the server answers")
         assert one.run(read) == (1,)
+
+
+def test_a_call_that_was_given_up_leaves_nothing_that_waits_in_the_server(server: Postgres) -> None:
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    with two_links(server) as (one, _), psycopg.connect(server.url) as holder:
+        holder.execute("UPDATE marks SET beat = beat + 1 WHERE name = 'one'")
+        with pytest.raises(StorageUnavailable):
+            one.run(count, 0.5)
+        wait_until(lambda: server.execute(waiting) == [(0,)], "the server gives it up as well")
+
+
+def test_a_migration_that_waits_for_a_backup_lets_the_others_go_on(server: Postgres) -> None:
+    def migrate(connection: Connection) -> None:
+        connection.execute("ALTER TABLE marks ADD COLUMN added int")
+
+    with two_links(server) as (new, other), psycopg.connect(server.url) as backup:
+        backup.execute("SELECT * FROM marks")
+        with ThreadPoolExecutor(1) as pool:
+            migration = pool.submit(succeeds, new, migrate, MIGRATE_S)
+            waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+            wait_until(lambda: server.execute(waiting) == [(1,)] or migration.done(), "the migration waits")
+            assert succeeds(other)
+            assert not migration.result()

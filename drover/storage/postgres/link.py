@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 
 import psycopg
 
-from drover.core.errors import StartRefused, StorageUnavailable
+from drover.core.errors import InvalidRequest, StartRefused, StorageUnavailable
 from drover.core.threads import start_thread
 
 CONNECT_S: Final = 2
@@ -27,7 +27,10 @@ PAUSE_S: Final = 0.5
 """How long calls fail at once after one has failed, so that callers do not queue for a server that hangs."""
 # A machine that stops in the middle of a transaction keeps the locks of its rows, also of the row by which
 # the others declare it lost, unless the server ends it. A living node pauses for milliseconds at most.
-_GIVE_LOCKS_BACK: Final = "SET LOCAL idle_in_transaction_session_timeout = '2s'"
+# What waits for a lock goes on to wait in the server when its client has given up, and others wait behind it:
+# a migration behind a backup would stop the signs of life of all nodes. Never `statement_timeout`: it would
+# end the wait for a synchronous standby, and the commit would count as done.
+_LIMIT_LOCKS: Final = "SET LOCAL idle_in_transaction_session_timeout = '2s'; SET LOCAL lock_timeout = '1s'"
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 Result = TypeVar("Result")
@@ -110,6 +113,7 @@ class Link:
 
         Raises:
             StorageUnavailable: The database did not answer in time, or refused; the outcome is unknown.
+            InvalidRequest: PostgreSQL cannot hold a value, such as a text with a NUL character.
             psycopg.errors.UniqueViolation: A statement has violated a unique index; nothing was changed.
         """
         if not self._turn.acquire(timeout=CONNECT_S + limit_s):
@@ -130,10 +134,13 @@ class Link:
         try:
             connection = self._connected()
             with self._watchdog.limit(connection.fileno(), limit_s), connection.transaction():
-                connection.execute(_GIVE_LOCKS_BACK)
+                connection.execute(_LIMIT_LOCKS)
                 result = work(connection)
         except psycopg.errors.UniqueViolation:
             raise
+        except psycopg.DataError as error:
+            # Nothing is wrong with the connection: the name that a client has sent is at fault.
+            raise InvalidRequest(f"PostgreSQL cannot hold a name ({error}); use another one") from error
         except (psycopg.Error, OSError) as error:
             self._discard()
             self._failed_at = time.monotonic()

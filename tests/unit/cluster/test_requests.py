@@ -48,9 +48,9 @@ def test_a_new_session_is_named_in_the_body(path: str) -> None:
 
 def test_what_is_kept_for_a_key_is_asked_of_the_node_with_its_session_and_needs_no_browser() -> None:
     for method in ("GET", "PUT"):
-        names = names_of(scope(method, "/keys/account 17/state"))
+        names = names_of(scope(method, "/keys/account%2017/state"))
         assert names == Names(key="account 17", needs_browser=False)
-    assert names_of(scope("DELETE", "/keys/account 17")) is None
+    assert names_of(scope("DELETE", "/keys/account%2017")) is None
 
 
 def test_sockets_are_named_by_session_or_secret() -> None:
@@ -74,7 +74,10 @@ def test_the_body_of_a_webdriver_request_names_them_in_its_options(place: str) -
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"{", b"[]", b"[" * 200_000, b"7", b'{"key": 7}', b'{"capabilities": []}', b'{"key": "a\\u0000b"}'],
+    [
+        *(b"", b"{", b"[]", b"[" * 200_000, b"7", b'{"key": 7}', b'{"capabilities": []}'),
+        *(b'{"key": "a\\u0000b"}', b'{"key": "\\ud800"}', b'{"session_id": "a\\u0000b"}'),
+    ],
 )
 def test_what_is_malformed_names_nothing(body: bytes) -> None:
     assert named_in_body(body) == Names(creates=True)
