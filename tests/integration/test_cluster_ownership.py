@@ -21,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from drover.browser.saved_state import SavedState
 from drover.cluster import clock
 from drover.cluster.membership import Membership, Shared
-from drover.core.errors import NotOwner
+from drover.core.errors import InvalidRequest, NotOwner
 from drover.sessions.lifecycle.closer import Closer
 from drover.sessions.persistence.cluster_repository import ClusterRepository
 from drover.sessions.persistence.writer import Writer
@@ -29,11 +29,11 @@ from drover.sessions.pool.acquire import Reserved
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Session, SessionState
 from drover.storage.changes import owner_of
-from drover.storage.cluster_values import NodeIdentity
+from drover.storage.cluster_values import NodeIdentity, TakenRow
 from drover.storage.postgres.database import ClusterDatabase
 from drover.storage.postgres.ownership import Ownership
 from tests.postgres import MISSING, Postgres, is_installed, postgres
-from tests.unit.examples import RUNNING, claim
+from tests.unit.examples import NOW, RUNNING, claim
 
 pytestmark = [pytest.mark.skipif(not is_installed(), reason=MISSING), pytest.mark.timeout(600)]
 NODES: Final = ("one", "two", "three")
@@ -83,6 +83,14 @@ class Node:
     def flush(self) -> None:
         """Write what is pending."""
         self.repository._writer.flush()
+
+    def create(self, session_id: str, key: str | None = None, **fields: object) -> Session:
+        """Make a new session ready, and write it."""
+        reserved = self.registry.claim(claim(session_id, key, **fields))
+        assert isinstance(reserved, Reserved)
+        self.publish(reserved, self.repository.claim(reserved.session))
+        self.flush()
+        return self.registry.get(session_id)
 
     def publish(self, reserved: Reserved, session: Session) -> None:
         """Make a session ready under the epoch that the database has given to it."""
@@ -219,23 +227,44 @@ TestOwnership = OwnershipMachine.TestCase
 TestOwnership.settings = settings(stateful_step_count=30)
 
 
-def test_a_lost_node_is_listed_with_the_sessions_that_nobody_has_restored_yet(server: Postgres) -> None:
+@pytest.fixture
+def pair(server: Postgres) -> Iterator[tuple[Node, Node]]:
     with ExitStack() as stack:
+        if server.execute("SELECT 1 FROM pg_tables WHERE tablename = 'nodes'"):
+            server.execute("TRUNCATE sessions, states, kept, nodes")
         one, two = (Node(server.url, name, stack) for name in ("dies", "lives"))
         for node in (one, two):
             node.beat()
-        # Its last sign of life was given before it had the session.
-        reserved = one.registry.claim(claim("counted", None))
-        assert isinstance(reserved, Reserved)
-        one.publish(reserved, one.repository.claim(reserved.session))
-        dead = one.ownership.incarnation
-        beat = next(node.beat for node in two.membership.nodes if node.incarnation == dead)
-        assert two.ownership.declare_lost(dead, beat)
-        assert sessions_of_lost(two) == {"dies": 1}
-        found = two.ownership.locate("counted")
-        assert found is not None
-        assert two.ownership.take("counted", found.epoch) is not None
-        assert sessions_of_lost(two) == {"dies": 0}
+        yield one, two
+
+
+def declare_lost(lost: Node, by: Node) -> None:
+    """Declare a node lost that is silent from now on."""
+    by.beat()
+    dead = lost.ownership.incarnation
+    beat = next(node.beat for node in by.membership.nodes if node.incarnation == dead)
+    assert by.ownership.declare_lost(dead, beat)
+
+
+def take(node: Node, session_id: str) -> TakenRow:
+    """Take a session that no living node has."""
+    found = node.ownership.locate(session_id)
+    assert found is not None
+    row = node.ownership.take(session_id, found.epoch)
+    assert row is not None
+    return row
+
+
+def test_a_lost_node_is_listed_with_the_sessions_that_nobody_has_restored_yet(
+    pair: tuple[Node, Node],
+) -> None:
+    one, two = pair
+    # Its last sign of life was given before it had the session.
+    one.create("counted")
+    declare_lost(one, by=two)
+    assert sessions_of_lost(two) == {"dies": 1}
+    take(two, "counted")
+    assert sessions_of_lost(two) == {"dies": 0}
 
 
 def test_the_query_by_which_kubernetes_scales_counts_sessions_that_have_a_place(server: Postgres) -> None:
@@ -264,3 +293,71 @@ def test_the_query_by_which_kubernetes_scales_counts_sessions_that_have_a_place(
 def sessions_of_lost(node: Node) -> dict[str, int]:
     """Return the numbers of sessions of the lost nodes, by name."""
     return {lost.name: lost.load.sessions for lost in node.ownership.lost_nodes()}
+
+
+def test_a_session_that_was_never_saved_is_restored_with_the_login_that_it_was_started_with(
+    pair: tuple[Node, Node],
+) -> None:
+    one, two = pair
+    one.repository._writer.change(lambda pending: pending.put("k", SavedState("https://kept.example/"), NOW))
+    one.create("unchanged", "k")
+    declare_lost(one, by=two)
+    state = take(two, "unchanged").state
+    assert state is not None
+    assert SavedState.from_json(state.state).url == "https://kept.example/"
+
+
+def test_a_name_that_postgresql_cannot_hold_is_refused_and_disturbs_nobody(pair: tuple[Node, Node]) -> None:
+    one, _ = pair
+    with pytest.raises(InvalidRequest):
+        one.ownership.locate(None, "a\0b")
+    assert one.ownership.locate("unknown") is None
+
+
+def test_a_key_that_was_given_without_an_answer_can_be_given_again(pair: tuple[Node, Node]) -> None:
+    one, _ = pair
+    owner = owner_of(one.create("unnamed"))
+    assert one.ownership.give_key(owner, "k")
+    assert one.ownership.give_key(owner, "k")
+    assert not one.ownership.give_key(owner, "other")
+
+
+def test_a_session_with_a_very_long_idle_timeout_does_not_keep_others_from_ending(
+    pair: tuple[Node, Node],
+) -> None:
+    one, two = pair
+    one.create("for-ever", idle_timeout=1e300)
+    one.create("short", idle_timeout=1e-6)
+    declare_lost(one, by=two)
+    assert two.ownership.tidy() == 1
+    assert two.ownership.locate("short") is None
+    assert two.ownership.locate("for-ever") is not None
+
+
+def test_an_emergency_of_all_nodes_ends_what_no_living_node_has(pair: tuple[Node, Node]) -> None:
+    one, two = pair
+    two.ownership.park(owner_of(two.create("parked", "k")))
+    one.create("of-a-lost-node")
+    declare_lost(one, by=two)
+    two.create("living")
+    two.ownership.begin_emergency()
+    assert two.ownership.locate("parked") is None
+    assert two.ownership.locate("of-a-lost-node") is None
+    assert two.ownership.locate("living") is not None
+
+
+def test_what_a_node_had_before_an_emergency_that_has_not_reached_it_is_not_restored(
+    pair: tuple[Node, Node],
+) -> None:
+    one, two = pair
+    parked = one.create("parked-late", "k")
+    one.create("cut-off")
+    two.ownership.obeyed(two.ownership.begin_emergency())
+    two.create("made-since")
+    one.ownership.park(owner_of(parked))
+    assert two.ownership.locate("parked-late") is None
+    declare_lost(one, by=two)
+    assert two.ownership.locate("cut-off") is None
+    two.beat()
+    two.ownership.leave()
+    assert two.ownership.locate("made-since") is not None

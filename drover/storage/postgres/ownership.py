@@ -49,7 +49,13 @@ _DECLARE_LOST: Final = """
     WHERE incarnation = %(incarnation)s AND beat = %(beat)s AND state IN ('up', 'draining')
 """
 _LEAVE: Final = """
-    UPDATE nodes SET state = 'left' WHERE incarnation = %(me)s AND state IN ('up', 'draining')
+    UPDATE nodes SET state = 'left' WHERE incarnation = %(incarnation)s AND state IN ('up', 'draining')
+"""
+# An emergency of all nodes that begins at this moment waits, and then deletes what no living node has.
+_EMERGENCY: Final = "SELECT emergency FROM cluster FOR SHARE"
+_END_OUTDATED: Final = """
+    DELETE FROM sessions s USING nodes n WHERE s.incarnation = n.incarnation
+        AND n.incarnation = %(incarnation)s AND n.emergency < %(emergency)s
 """
 _LOST_NODES: Final = """
     SELECT DISTINCT ON (name) incarnation, name, url, beat,
@@ -80,13 +86,22 @@ _TAKE: Final = f"""
         extract(epoch FROM lease_until - clock_timestamp())::float8
 """
 _REMOVE: Final = f"DELETE FROM sessions s WHERE {_MAY_TAKE} RETURNING key"
+_END_UNOWNED: Final = """
+    DELETE FROM sessions s WHERE incarnation IS NULL OR EXISTS (
+        SELECT FROM nodes n WHERE n.incarnation = s.incarnation AND n.state IN ('lost', 'left'))
+"""
 _GIVE_KEY: Final = """
     UPDATE sessions SET key = %(key)s
-    WHERE session_id = %(session_id)s AND incarnation = %(me)s AND epoch = %(epoch)s AND key IS NULL
+    WHERE session_id = %(session_id)s AND incarnation = %(me)s AND epoch = %(epoch)s
+        AND (key IS NULL OR key = %(key)s)
 """
 _PARK: Final = """
     UPDATE sessions SET incarnation = NULL, epoch = nextval('epochs')
     WHERE session_id = %(session_id)s AND incarnation = %(me)s AND epoch = %(epoch)s
+        AND (SELECT emergency FROM cluster FOR SHARE) = %(emergency)s
+"""
+_END: Final = """
+    DELETE FROM sessions WHERE session_id = %(session_id)s AND incarnation = %(me)s AND epoch = %(epoch)s
 """
 _DROP_UNANSWERED: Final = """
     DELETE FROM sessions
@@ -107,11 +122,17 @@ _IDLE: Final = """
     SELECT session_id, key, epoch FROM sessions s
     WHERE (incarnation IS NULL OR EXISTS (
             SELECT FROM nodes n WHERE n.incarnation = s.incarnation AND n.state IN ('lost', 'left')))
-        AND idle_s > 0 AND last_used_at < clock_timestamp() - make_interval(secs => idle_s)
+        AND idle_s > 0 AND extract(epoch FROM clock_timestamp() - last_used_at) > idle_s
         AND (lease_until IS NULL OR lease_until < clock_timestamp())
     LIMIT 100 FOR UPDATE SKIP LOCKED
 """
 _STATE: Final = "SELECT state, taken_at FROM states WHERE session_id = %s"
+# A session that has no save of its own yet has what its browser was started with: what is kept for its key.
+_STATE_TO_RESTORE: Final = """
+    SELECT coalesce(own.state, kept.state), coalesce(own.taken_at, kept.taken_at)
+    FROM sessions LEFT JOIN states own USING (session_id) LEFT JOIN kept USING (key)
+    WHERE session_id = %s AND (own.state IS NOT NULL OR kept.state IS NOT NULL)
+"""
 _KEEP: Final = """
     INSERT INTO kept (key, epoch, state, taken_at) VALUES (%(key)s, %(epoch)s, %(state)s, %(taken_at)s)
     ON CONFLICT (key) DO UPDATE SET epoch = excluded.epoch, state = excluded.state,
@@ -155,11 +176,11 @@ class Ownership:
 
     def declare_lost(self, incarnation: UUID, beat: int) -> bool:
         """Declare a node lost unless it has given a sign of life since; return whether it is lost by this."""
-        return self._change(_DECLARE_LOST, incarnation=incarnation, beat=beat) > 0
+        return self._end_node(_DECLARE_LOST, incarnation, beat)
 
     def leave(self) -> None:
         """Say that this node has left the cluster."""
-        self._change(_LEAVE)
+        self._end_node(_LEAVE, self.incarnation)
 
     def lost_nodes(self) -> tuple[Node, ...]:
         """Return the nodes that are lost and not back, with the number of sessions still to be restored."""
@@ -213,7 +234,7 @@ class Ownership:
             row = connection.execute(_TAKE, values).fetchone()
             if row is None:
                 return None
-            state = connection.execute(_STATE, [session_id]).fetchone()
+            state = connection.execute(_STATE_TO_RESTORE, [session_id]).fetchone()
             stored = StoredState(state[0], state[1]) if state is not None else None
             return TakenRow(SessionRow(Owner(session_id, row[0]), row[1], row[2]), stored, row[3], row[4])
 
@@ -256,7 +277,9 @@ class Ownership:
         return self._database.stored(query, key)
 
     def give_key(self, owner: Owner, key: str) -> bool:
-        """Set the key of a session of this node; False if it has one, or is no longer this node's.
+        """Set the key of a session of this node; False if it has another one, or is no longer this node's.
+
+        Repeat it if it fails: the answer may have been lost.
 
         Raises:
             KeyConflict: Another session has the key.
@@ -270,13 +293,17 @@ class Ownership:
             ) from error
 
     def park(self, owner: Owner) -> None:
-        """Leave a session of this node to whichever node is asked for it next."""
-        self._change(_PARK, owner)
+        """Leave a session of this node to whichever node is asked for it next.
+
+        If an emergency of all nodes has not reached this one yet, the session ends instead.
+        """
+        if not self._change(_PARK, owner, emergency=self._database.emergency):
+            self._change(_END, owner)
 
     def release(self, owner: Owner) -> None:
         """Release a session that this node never had in memory: the answer to its claim was lost."""
         if not self._change(_DROP_UNANSWERED, owner):
-            self._change(_PARK, owner)
+            self.park(owner)
 
     def describe(self, summaries: Sequence[tuple[Owner, float, Mapping[str, object]]]) -> None:
         """Write what other nodes show of this node's sessions, with the seconds since their last use."""
@@ -330,13 +357,18 @@ class Ownership:
         return self._database.reading.run(statements)
 
     def begin_emergency(self) -> int:
-        """Order all nodes to end their sessions, delete what is kept; return the number of the emergency."""
+        """Order all nodes to end their sessions, and delete what is kept and what no living node has.
+
+        Returns:
+            The number of the emergency.
+        """
 
         def statements(connection: Connection) -> int:
             row = connection.execute(
                 "UPDATE cluster SET emergency = emergency + 1 RETURNING emergency"
             ).fetchone()
             connection.execute("DELETE FROM kept")
+            connection.execute(_END_UNOWNED)
             assert row is not None
             return int(row[0])
 
@@ -345,6 +377,20 @@ class Ownership:
     def obeyed(self, emergency: int) -> None:
         """Note that this node has done its part of an emergency."""
         self._database.emergency = emergency
+
+    def _end_node(self, statement: str, incarnation: UUID, beat: int | None = None) -> bool:
+        """End an incarnation; its sessions end with it if an emergency of all nodes has not reached it."""
+
+        def statements(connection: Connection) -> bool:
+            emergency = connection.execute(_EMERGENCY).fetchone()
+            assert emergency is not None
+            values = {"incarnation": incarnation, "beat": beat, "emergency": emergency[0]}
+            is_ended = connection.execute(statement, values).rowcount > 0
+            if is_ended:
+                connection.execute(_END_OUTDATED, values)
+            return is_ended
+
+        return self._database.reading.run(statements)
 
     def _change(self, statement: str, owner: Owner | None = None, **values: object) -> int:
         parameters = {"me": self.incarnation} | (self._mine(owner) if owner else {}) | values
