@@ -20,7 +20,8 @@ from drover.net.asgi import Header, Message
 MAX_HEAD_BYTES: Final = 16 * 1024
 """A longer head goes to h11."""
 _LINE = re.compile(rb"(GET|POST|DELETE) (/wd/hub/session/[A-Za-z0-9%/._~-]+) HTTP/1\.1")
-_FIELD = rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*((?:[!-~]+(?:[ \t]+[!-~]+)*)?)[ \t]*\r\n"
+# White space before a value is taken as a whole: each way to divide it would be tried where nothing matches.
+_FIELD = rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(?![ \t])((?:[!-~]+(?:[ \t]+[!-~]+)*)?)[ \t]*\r\n"
 _FIELDS = re.compile(rb"(?:%b)+" % _FIELD)
 _EACH_FIELD = re.compile(_FIELD)
 _LENGTH = re.compile(rb"[0-9]{1,15}")

@@ -30,6 +30,7 @@ from drover.processes.host.windows_console import end_with_console
 from drover.server.accept_errors import AcceptErrors
 from drover.server.connections import ConnectionTable, connection_limit
 from drover.server.endpoints import token_of
+from drover.server.h11_patterns import match_in_linear_time
 from drover.server.http_protocol import IDLE_S, HttpProtocol
 from drover.server.port_watch import Address
 from drover.server.service import Drover
@@ -266,6 +267,7 @@ class _Service:
 def _server(application: Application, max_sessions: int) -> _Server:
     limit = connection_limit(descriptor_limit(), max_sessions, windows=sys.platform == "win32")
     ignore_what_clients_may_do()
+    match_in_linear_time()
     return _Server(
         uvicorn.Config(
             application,

@@ -160,6 +160,12 @@ def test_what_is_no_http_is_refused_in_json(server: Server) -> None:
     assert b'"code": "invalid_request"' in answer
 
 
+def test_a_head_that_is_mostly_white_space_is_refused_at_once(server: Server) -> None:
+    connection = server.connect()
+    connection.sendall((GET % b"/")[:-2] + b"X:" + b" " * 60_000 + b"\x0b\r\n\r\n")
+    assert b"400 Bad Request" in receive(connection)
+
+
 COMMAND = b"%b /wd/hub/session/a/url HTTP/1.1\r\nHost: localhost\r\n%b\r\n"
 LEFT_TO_H11 = b"X: \xe9\r\n"
 """A header with a character beyond ASCII."""
