@@ -8,9 +8,6 @@ and refuses requests on others that are open (facts.md 11).
 from __future__ import annotations
 
 import asyncio
-import json
-import time
-from http import HTTPStatus
 from typing import Any, cast
 from urllib.parse import unquote
 
@@ -20,20 +17,19 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from drover.core.errors import InvalidRequest, Overloaded
-from drover.core.log_context import RequestContext, asked_by
 from drover.net.asgi import (
     Application,
     Receive,
     Scope,
     Send,
     failure_answer,
-    failure_body,
     send_answer,
     with_target,
 )
-from drover.net.request_log import REQUEST_ID, RequestLog, log_answer, new_request_id
+from drover.net.request_log import RequestLog
 from drover.server.connections import Admission, ConnectionTable, is_reserved
 from drover.server.plain_requests import PlainCycle, PlainRequest, read_plain
+from drover.server.refusals import refuse
 
 HEAD_S = 20.0
 """Seconds that a client has for the head of a request, from the connection or from its first byte."""
@@ -68,7 +64,7 @@ class HttpProtocol(H11Protocol):
         if victim is not None:
             victim.transport.abort()
         if admission is Admission.REFUSED:
-            self._refuse(_TOO_MANY)
+            refuse(self.transport, self.client, _TOO_MANY)
             return
         if admission is Admission.RESERVED_ROUTES_ONLY:
             self._reserved_only = True
@@ -116,7 +112,7 @@ class HttpProtocol(H11Protocol):
         self._stop_head_timer()
         self._table.remove(self)
         if self._reserved_only:
-            self._refuse(_TOO_MANY)
+            refuse(self.transport, self.client, _TOO_MANY)
         else:
             super().handle_websocket_upgrade(event)
 
@@ -135,7 +131,11 @@ class HttpProtocol(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP/1.1, in JSON as every other refusal."""
-        self._refuse(InvalidRequest(f"{msg} Send HTTP/1.1 with a valid head of at most 64 KiB."))
+        refuse(
+            self.transport,
+            self.client,
+            InvalidRequest(f"{msg} Send HTTP/1.1 with a valid head of at most 64 KiB."),
+        )
 
     def _begin_plain(self, request: PlainRequest, rest: bytes) -> None:
         self._unset_keepalive_if_required()
@@ -183,22 +183,6 @@ class HttpProtocol(H11Protocol):
     def _end_plain(self) -> None:
         self._plain = None
         self._table.idle(self)
-
-    def _refuse(self, error: InvalidRequest | Overloaded) -> None:
-        host, port, *_ = self.client or ("unknown", 0)
-        request = RequestContext(new_request_id(), f"{host}:{port}")
-        with asked_by(request):
-            body = json.dumps(failure_body(error)).encode()
-            log_answer("-", "-", error.status, time.monotonic())
-        status = HTTPStatus(error.status)
-        retry = f"Retry-After: {error.retry_after_s}\r\n" if error.retry_after_s else ""
-        head = (
-            f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\n{retry}{REQUEST_ID}: {request.request_id}\r\n"
-            "Connection: close\r\n\r\n"
-        )
-        self.transport.write(head.encode("ascii") + body)
-        self.transport.close()
 
     def _start_head_timer(self) -> None:
         if self._head_timer is None:

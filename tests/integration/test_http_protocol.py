@@ -253,13 +253,50 @@ def test_a_client_that_leaves_in_the_middle_of_a_long_answer_leaves_nothing(serv
     assert b"200 OK" in ask(server.connect())
 
 
+HANDSHAKE = (
+    b"GET /socket HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    "handshake",
+    [
+        HANDSHAKE[:-2] + b"Content-Length: 1\r\n\r\nx",
+        HANDSHAKE[:-2] + b"X: a\x01b\r\n\r\n",
+        HANDSHAKE[:-2] + b"X: y\r\n" * 200 + b"\r\n",
+        HANDSHAKE[:-2] + b"X: %b\r\n\r\n" % (b"y" * 20_000),
+        HANDSHAKE.replace(b"/socket", b"/" + b"y" * 20_000),
+        HANDSHAKE.replace(b"GET", b"POST"),
+        HANDSHAKE.replace(b"Version: 13", b"Version: 12"),
+        HANDSHAKE.replace(b"Sec-WebSocket-Key", b"X-Key"),
+    ],
+    ids=["body", "control", "headers", "long header", "long path", "method", "version", "key"],
+)
+def test_a_malformed_handshake_is_refused_in_json(server: Server, handshake: bytes) -> None:
+    client = server.connect()
+    client.sendall(handshake)
+    answer = receive(client)
+    assert b"400 Bad Request" in answer
+    assert b'"code": "invalid_request"' in answer
+    assert b"X-Request-ID" in answer
+    wait_until(lambda: server.open_connections() == 0, "the connection is closed")
+
+
+def test_a_malformed_frame_before_the_answer_to_a_handshake_ends_the_connection(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = server.connect()
+    client.sendall(HANDSHAKE)
+    assert server.has_handshake.wait(WAIT_S)
+    client.sendall(b"\xff" * 8)
+    wait_until(lambda: server.open_connections() == 0, "the connection is closed")
+    assert caplog.records == []
+
+
 def test_a_handshake_in_progress_is_answered_by_the_application_at_a_stop(server: Server) -> None:
     client = server.connect()
-    upgrade = (
-        b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-    )
-    client.sendall((GET % b"/socket")[:-2] + upgrade)
+    client.sendall(HANDSHAKE)
     assert server.has_handshake.wait(WAIT_S)
     server.server.should_exit = True
     wait_until(lambda: not server.server.servers[0].is_serving(), "the server stops")
