@@ -13,6 +13,7 @@ from drover.cluster.forwarding import Forwarder
 from drover.cluster.identity import identity_of, name_of, url_of
 from drover.cluster.locations import Locations
 from drover.cluster.membership import Membership, Shared
+from drover.cluster.name_watch import NameWatch
 from drover.cluster.own_sessions import OwnSessions
 from drover.cluster.places import places
 from drover.cluster.router import ClusterRouter, Parts
@@ -48,6 +49,7 @@ def shared_of(settings: Settings, boot_id: str, emit: Emit) -> Shared:
     url_of(settings)
     database = ClusterDatabase(settings.database_url.get_secret_value(), partial(identity_of, settings), emit)
     ownership = Ownership(database)
+    database.call_while_name_is_taken(NameWatch(ownership).look)
     return Shared(database, ownership, ClusterRepository(database, ownership, boot_id, emit))
 
 

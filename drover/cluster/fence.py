@@ -86,17 +86,18 @@ class Difference:
     strays: tuple[str, ...]
 
 
-def compare(held: Mapping[str, int], now_held: Iterable[str], owned: Mapping[str, int]) -> Difference:
+def compare(held: Mapping[str, int], now_held: Mapping[str, int], owned: Mapping[str, int]) -> Difference:
     """Return how memory and database differ.
 
     Args:
         held: The epochs of the sessions in memory that were claimed before the question was sent, by id.
-        now_held: The ids of all sessions in memory when the answer has come.
+        now_held: The epochs of all sessions in memory when the answer has come, by id. One that has closed
+            and was made anew in the meantime has another epoch: the answer says nothing of it.
         owned: The epochs of this node's sessions in the database, by id.
     """
-    current = set(now_held)
+    same = {one: epoch for one, epoch in held.items() if now_held.get(one) == epoch}
     return Difference(
-        tuple(one for one in held if one not in owned and one in current),
-        tuple(one for one, epoch in held.items() if owned.get(one, epoch) != epoch and one in current),
-        tuple(one for one in owned if one not in current and one not in held),
+        tuple(one for one in same if one not in owned),
+        tuple(one for one, epoch in same.items() if owned.get(one, epoch) != epoch),
+        tuple(one for one in owned if one not in now_held and one not in held),
     )

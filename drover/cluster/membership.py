@@ -142,12 +142,14 @@ class Membership:
         """Send a sign of life, and act upon the answer; return the seconds until the next sign."""
         if self._freeze.has_jumped():
             self.fence.close()
-        held = {one.session_id: one for one in self._registry.sessions() if _is_claimed(one)}
+        held = self._held()
         sent = clock.now()
         answer = self._shared.ownership.beat(self._load())
         received = clock.now()
         if answer.beat is None:
-            self._join_again()
+            # A node that has left by itself, as its stop did not wait for this answer, stays away.
+            if not self._stopping.is_set():
+                self._join_again()
             return 0.0
         if answer.emergency > self._shared.database.emergency:
             # What other nodes have ended must not be served here, however long this node was away.
@@ -160,6 +162,10 @@ class Membership:
         self._settle(held, answer)
         self._tell()
         return BEAT_S
+
+    def _held(self) -> dict[str, Session]:
+        """Return the sessions of this node that have a row and do not close, by id."""
+        return {one.session_id: one for one in self._registry.sessions() if _is_claimed(one)}
 
     def _load(self) -> Load:
         registry = self._registry
@@ -181,7 +187,9 @@ class Membership:
 
     def _settle(self, held: dict[str, Session], answer: Answer) -> None:
         """Make memory and database agree about this node's sessions."""
-        now_held = [one.session_id for one in self._registry.sessions()]
+        now_held = {
+            one.session_id: one.epoch if _is_claimed(one) else UNCLAIMED for one in self._registry.sessions()
+        }
         epochs = {session_id: session.epoch for session_id, session in held.items()}
         difference = compare(epochs, now_held, answer.owned)
         for session_id in difference.missing:
@@ -204,6 +212,8 @@ class Membership:
     def _join_again(self) -> None:
         """Begin anew after this node was declared lost: go on with what no other node has taken."""
         self.fence.close()
+        # What is claimed from now on is claimed by the new incarnation, or not at all.
+        held = self._held()
         try:
             rows = self._shared.database.join()
         except NameTaken as error:
@@ -211,9 +221,7 @@ class Membership:
             self._leave(error.message)
             return
         epochs = {row.owner.session_id: row.owner.epoch for row in rows}
-        for session in self._registry.sessions():
-            if not _is_claimed(session):
-                continue
+        for session in held.values():
             if session.session_id in epochs:
                 self._move(session, epochs[session.session_id])
             else:

@@ -5,12 +5,13 @@ No session is served under an old epoch once it was served under a newer one, an
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, cast
+from typing import Any, Final, cast
 from unittest import mock
 
 import pytest
@@ -20,16 +21,19 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from drover.browser.saved_state import SavedState
 from drover.cluster import clock
+from drover.cluster.fence import LOST_S
 from drover.cluster.membership import Membership, Shared
-from drover.core.errors import InvalidRequest, NotOwner
+from drover.cluster.name_watch import NameWatch
+from drover.core.errors import InvalidRequest, NotOwner, StartRefused, StorageUnavailable
 from drover.sessions.lifecycle.closer import Closer
 from drover.sessions.persistence.cluster_repository import ClusterRepository
+from drover.sessions.persistence.pending_writes import PendingWrites
 from drover.sessions.persistence.writer import Writer
 from drover.sessions.pool.acquire import Reserved
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Session, SessionState
 from drover.storage.changes import owner_of
-from drover.storage.cluster_values import NodeIdentity, TakenRow
+from drover.storage.cluster_values import Load, NodeIdentity, TakenRow
 from drover.storage.postgres.database import ClusterDatabase
 from drover.storage.postgres.ownership import Ownership
 from tests.postgres import MISSING, Postgres, is_installed, postgres
@@ -43,11 +47,13 @@ IDS: Final = ("a", "b")
 class Node:
     """One node of a cluster without browsers: its membership, its list of sessions and its repository."""
 
-    def __init__(self, url: str, name: str, stack: ExitStack) -> None:
-        identity = NodeIdentity(name, f"data-{name}", "http://127.0.0.1:1", "0", 3)
+    def __init__(self, url: str, name: str, stack: ExitStack, folder: str = "first") -> None:
+        identity = NodeIdentity(name, f"{folder}-{name}", "http://127.0.0.1:1", "0", 3)
+        self.left: list[str] = []
         database = ClusterDatabase(url, lambda: identity, lambda _: None)
         stack.callback(database.close)
         self.ownership = Ownership(database)
+        database.call_while_name_is_taken(NameWatch(self.ownership).look)
         self.repository = ClusterRepository(database, self.ownership, "boot", lambda _: None)
         self.registry = SessionRegistry(3, 0, self.repository)
         with mock.patch.object(Writer, "start"):
@@ -61,7 +67,7 @@ class Node:
         shared = Shared(database, self.ownership, self.repository)
         closer = cast("Closer", self)
         self.membership = Membership(
-            shared, self.registry, closer, lambda _: None, lambda _: None, lambda _: None
+            shared, self.registry, closer, lambda _: None, self.left.append, lambda _: None
         )
 
     def give_away(self, session: Session) -> None:
@@ -361,3 +367,104 @@ def test_what_a_node_had_before_an_emergency_that_has_not_reached_it_is_not_rest
     two.beat()
     two.ownership.leave()
     assert two.ownership.locate("made-since") is not None
+
+
+@pytest.fixture
+def seconds(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """Yield a clock of this node of which every look takes a second; a start looks without a pause."""
+    counted = itertools.count(1000)
+    monkeypatch.setattr(clock, "now", lambda: float(next(counted)))
+    monkeypatch.setattr("drover.storage.postgres.database.START_PAUSE_S", 0.0)
+    return counted
+
+
+@pytest.mark.usefixtures("seconds")
+def test_the_name_of_a_node_that_died_is_free_for_another_folder_if_no_node_lives(server: Postgres) -> None:
+    with ExitStack() as stack:
+        Node(server.url, "alone", stack)
+        again = Node(server.url, "alone", stack, folder="second")
+        again.beat()
+        assert [node.name for node in again.membership.nodes if node.name == "alone"] == ["alone"]
+
+
+def test_the_name_of_a_node_that_lives_is_not_free(
+    server: Postgres, seconds: Iterator[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ExitStack() as stack:
+        lives = Node(server.url, "taken", stack)
+
+        def now() -> float:
+            lives.ownership.beat(Load(0, 0, 0))
+            return float(next(seconds))
+
+        monkeypatch.setattr(clock, "now", now)
+        monkeypatch.setattr("drover.storage.postgres.database.NAME_S", 1.0)
+        with pytest.raises(StartRefused, match="DROVER_NODE_NAME"):
+            Node(server.url, "taken", stack, folder="second")
+        assert lives.ownership.beat(Load(0, 0, 0)).beat is not None
+        assert next(seconds) > 1000 + LOST_S
+
+
+def test_a_copy_of_a_machine_takes_its_name_once_only(server: Postgres) -> None:
+    with ExitStack() as stack:
+        one, copy = (Node(server.url, "copied", stack) for _ in range(2))
+        one.beat()
+        assert "DROVER_NODE_NAME" in one.left[0]
+        assert copy.ownership.beat(Load(0, 0, 0)).beat is not None
+
+
+def test_a_node_whose_answer_to_a_join_was_lost_joins_again(pair: tuple[Node, Node]) -> None:
+    one, two = pair
+    session = one.create("goes-on")
+    declare_lost(one, by=two)
+    own = one.membership._shared.database
+    run = own.beating.run
+
+    def lose_answer(*call: Any) -> None:  # noqa: ANN401 - what `run` takes
+        run(*call)
+        raise StorageUnavailable("the answer was lost")
+
+    with mock.patch.object(own.beating, "run", lose_answer), pytest.raises(StorageUnavailable):
+        own.join()
+    one.beat()
+    assert not one.left
+    assert one.ready(session.session_id) is not None
+
+
+def test_a_sign_of_life_that_comes_late_does_not_bring_a_node_back_that_has_left(
+    pair: tuple[Node, Node],
+) -> None:
+    one, two = pair
+    one.membership.stop()
+    assert one.membership._beat() == 0.0
+    two.beat()
+    assert [node.name for node in two.membership.nodes] == ["lives"]
+
+
+def test_a_row_that_an_emergency_is_about_to_delete_is_not_left_to_other_nodes(
+    pair: tuple[Node, Node],
+) -> None:
+    one, _ = pair
+    one.create("cleared", "k")
+    one.registry.close_gate()
+    one.repository._writer.change(PendingWrites.clear)
+    for _ in range(3):
+        one.beat()
+    one.flush()
+    assert one.ownership.locate("cleared") is None
+
+
+def test_a_session_that_is_made_while_its_node_joins_again_is_not_ended(pair: tuple[Node, Node]) -> None:
+    one, two = pair
+    declare_lost(one, by=two)
+    own = one.membership._shared.database
+    join = own.join
+
+    def join_slowly() -> object:
+        rows = join()
+        one.create("made-in-between")
+        return rows
+
+    with mock.patch.object(own, "join", join_slowly):
+        one.beat()
+    assert one.ready("made-in-between") is not None

@@ -197,7 +197,7 @@ class PendingWrites:
 
     def has(self, epoch: int) -> bool:
         """Return whether a session is on disk under this epoch, or will be, or is to be deleted."""
-        return epoch in self._entries
+        return epoch in self._entries or (self._cleared > 0 and epoch <= self._cleared_up_to)
 
     def is_refused(self, owned: Owned) -> bool:
         """Return whether the database has refused a write of a session, because another node has it."""

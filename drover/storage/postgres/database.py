@@ -72,6 +72,7 @@ _CLEAR: Final = "DELETE FROM sessions WHERE incarnation = %(me)s AND epoch <= %(
 _LEAVE_OLD: Final = """
     UPDATE nodes SET state = 'left'
     WHERE name = %(name)s AND data_id = %(data_id)s AND state IN ('up', 'draining')
+        AND (%(is_start)s OR incarnation = ANY(%(tried)s))
 """
 _JOIN: Final = """
     INSERT INTO nodes (incarnation, name, data_id, url, version, max_sessions, free, emergency)
@@ -113,6 +114,8 @@ class ClusterDatabase:
         self.incarnation = UUID(int=0)
         self.emergency = 0
         self._emit = emit
+        self._tried: set[UUID] = set()
+        self._look: Callable[[], object] = lambda: None
         self._waits_no_longer = False
         self._watchdog = Watchdog()
         answered = Answered()
@@ -145,6 +148,10 @@ class ClusterDatabase:
         """Wait no longer for the database: the service is stopping."""
         self._waits_no_longer = True
 
+    def call_while_name_is_taken(self, look: Callable[[], object]) -> None:
+        """Have a function called about every second while another node has the name of this one."""
+        self._look = look
+
     def close(self) -> None:
         """Close the connections."""
         for link in (self.writing, self.reading, self.beating):
@@ -160,20 +167,29 @@ class ClusterDatabase:
         over = time.monotonic() + NAME_S
         while True:
             try:
-                rows = self.join()
-            except NameTaken as error:
-                if time.monotonic() > over:
-                    raise StartRefused(error.message) from error
+                rows = self._joined()
             except StorageUnavailable as error:
                 if time.monotonic() > over:
-                    raise StartObstructed(error.message) from error
+                    refusal = StartRefused if isinstance(error, NameTaken) else StartObstructed
+                    raise refusal(error.message) from error
             else:
                 self._emit(events.ClusterJoined(self.identity.name, len(rows)))
                 return rows
             time.sleep(START_PAUSE_S)
 
-    def join(self) -> tuple[SessionRow, ...]:
+    def _joined(self) -> tuple[SessionRow, ...]:
+        try:
+            return self.join(is_start=True)
+        except NameTaken:
+            self._look()
+            raise
+
+    def join(self, *, is_start: bool = False) -> tuple[SessionRow, ...]:
         """Begin a new incarnation, and reclaim what no other node has taken from the last one.
+
+        Args:
+            is_start: Whether this process joins for the first time: as it has locked the data folder, a node
+                with the same folder lives no more. Later that can only be a copy of this machine.
 
         Raises:
             NameTaken: Another living node has the name of this one.
@@ -187,7 +203,11 @@ class ClusterDatabase:
             "url": self.identity.url,
             "version": self.identity.version,
             "max_sessions": self.identity.max_sessions,
+            "is_start": is_start,
+            # If the answer to an earlier attempt was lost, this node lives under its number.
+            "tried": list(self._tried),
         }
+        self._tried.add(new)
 
         def statements(connection: Connection) -> tuple[int, tuple[SessionRow, ...]]:
             connection.execute(_LEAVE_OLD, values)
@@ -204,6 +224,7 @@ class ClusterDatabase:
                 "set DROVER_NODE_NAME to another name, or stop that node"
             ) from error
         self.incarnation = new
+        self._tried.clear()
         return rows
 
     def write(self, changes: Sequence[Change]) -> frozenset[Owner]:

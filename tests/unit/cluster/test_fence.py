@@ -53,8 +53,15 @@ def test_after_an_outage_of_the_database_no_node_is_silent_for_it() -> None:
 def test_memory_and_database_are_compared_by_epoch() -> None:
     held = {"same": 1, "missing": 2, "moved": 3, "closed since": 4}
     owned = {"same": 1, "moved": 9, "stray": 5}
-    found = compare(held, ["same", "missing", "moved", "new"], owned)
+    found = compare(held, {"same": 1, "missing": 2, "moved": 3, "new": 0}, owned)
     assert found == Difference(("missing",), ("moved",), ("stray",))
+
+
+@pytest.mark.parametrize("owned", [{}, {"made anew": 2}])
+def test_an_answer_says_nothing_of_a_session_that_was_made_anew_since_the_question(
+    owned: dict[str, int],
+) -> None:
+    assert compare({"made anew": 1}, {"made anew": 2}, owned) == Difference((), (), ())
 
 
 def test_a_new_session_is_made_here_if_there_is_a_place() -> None:
