@@ -30,6 +30,13 @@ class Failover:
         self._state_saver = state_saver
         self._emit = emit
 
+    def has_or_ends(self, found: Located) -> bool:
+        """Return whether this node knows of a session that is its own by the database.
+
+        It does not if the answer to its claim was lost: the next signs of life leave the session to others.
+        """
+        return self._repository.knows(found.epoch)
+
     def restore(self, found: Located, deadline: Deadline) -> None:
         """Begin to restore a session here; requests for it wait for that.
 

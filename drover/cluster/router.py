@@ -201,6 +201,8 @@ class _Request:
             return await self._answer_free(found, receive, send)
         if found.owner == self._parts.membership.incarnation:
             # It was claimed here a moment ago, or its end is on the way.
+            if not (self._parts.failover.has_or_ends(found) or self._parts.locations.is_here(names)):
+                raise NotOwner("Nothing is known yet of this session, which has just been given to this node")
             await self._answer_here(receive, send)
         elif self._is_forwarded:
             raise NotOwner("This node does not have the session")

@@ -10,12 +10,13 @@ from functools import partial
 from drover.browser.capabilities.policy import CheckedCapabilities
 from drover.browser.health import Assessment, Cause, HealthStatus
 from drover.core.deadline import ClientDisconnected, Deadline, DeadlineExceeded
-from drover.core.errors import AtCapacity, DroverError, SessionNotFound, StorageUnavailable
+from drover.core.errors import AtCapacity, DroverError, SessionLost, SessionNotFound, StorageUnavailable
 from drover.sessions.lifecycle.closer import Closer
 from drover.sessions.lifecycle.session_worker import SessionWorker
 from drover.sessions.persistence.repository import SessionRepository
 from drover.sessions.pool.acquire import Available, Claim, InProgress, LookupOutcome, Reserved, Waiter
 from drover.sessions.pool.acquire_request import AcquireRequest, new_session
+from drover.sessions.pool.leases import check_lease
 from drover.sessions.pool.registry import Change, SessionRegistry
 from drover.sessions.pool.session import Session, SessionState
 from drover.storage.session_folders import SessionFolders
@@ -189,6 +190,9 @@ class SessionPool:
             one.name: getattr(session, one.name) for one in fields(session) if one.name not in _OF_THE_PLACE
         }
         published = self._registry.publish(reserved.session, **changes)
+        if published is None and not self._registry.stopping:
+            # A close or an emergency has overtaken it. After a stop another node may go on with it.
+            self._repository.forget(session)
         begun = self._registry.begin(published, SessionState.RECOVERING) if published is not None else None
         # Whoever waits for the place claims the session again, and waits for its recovery then.
         reserved.work.set_result(None)
@@ -201,6 +205,7 @@ class SessionPool:
 
         Raises:
             NotOwner: Another node has a session with its id or key.
+            SessionLost: It was closed in the meantime.
             StorageUnavailable: The database does not answer.
         """
         is_new = isinstance(outcome, Reserved) or (isinstance(outcome, Available) and outcome.created)
@@ -210,19 +215,34 @@ class SessionPool:
             claimed = self._repository.claim(outcome.session)
             if claimed is outcome.session:
                 return outcome
-            session = self.update(claimed.session_id, lambda known: replace(known, epoch=claimed.epoch))
+            session = self._with_epoch(claimed)
         except DroverError:
             self._decline(outcome)
             raise
         return replace(outcome, session=session)
 
+    def _with_epoch(self, claimed: Session) -> Session:
+        try:
+            return self.update(claimed.session_id, lambda known: replace(known, epoch=claimed.epoch))
+        except SessionNotFound as error:
+            # Nothing else would remove its row, and its id and key would never be free again.
+            self._repository.forget(claimed)
+            raise SessionLost(
+                f"Session {claimed.session_id} was closed while it was created; retry"
+            ) from error
+
     def _give_key(self, request: AcquireRequest) -> None:
-        """Claim the key that an existing session gets by this request."""
+        """Claim the key that an existing session gets by this request.
+
+        Raises:
+            SessionInUse: Another client holds the lease, so it gets no key.
+        """
         if request.session_id is None or request.key is None:
             return
         with suppress(SessionNotFound):
             session = self._registry.get(request.session_id)
             if session.key is None and not self._registry.has(None, request.key):
+                check_lease(session, request.token)
                 self._repository.give_key(session, request.key)
 
     def _refuse_new(self, request: AcquireRequest) -> None:
