@@ -19,7 +19,7 @@ from drover.attach.attaching import Attaching
 from drover.attach.bidi_client import BidiClient
 from drover.attach.bidi_conversation import Conversation, Upstream
 from drover.attach.router import Route
-from drover.core.errors import BrowserUnavailable, SessionNotFound
+from drover.core.errors import BrowserUnavailable, NotFound, SessionNotFound
 from drover.net.asgi import Receive, Scope, Send
 from drover.sessions.pool.driver_access import DriverAccess
 
@@ -84,6 +84,17 @@ class BidiSockets:
             return False
 
     async def _dial(self, session_id: str) -> ClientConnection:
+        try:
+            return await self._dial_checked(session_id)
+        except NotFound:
+            # Chrome has died since the check, and ChromeDriver has ended its session: the next check finds it.
+            pass
+        try:
+            return await self._dial_checked(session_id)
+        except NotFound as error:
+            raise BrowserUnavailable(f"The browser of session {session_id} has just ended; retry") from error
+
+    async def _dial_checked(self, session_id: str) -> ClientConnection:
         _, running = await self._attaching.attachable(session_id)
         if running.bidi_url is None:
             raise BrowserUnavailable(
