@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import time
 from collections import deque
+from contextlib import suppress
 from functools import partial
 
 from websockets.asyncio.client import ClientConnection
@@ -84,11 +85,9 @@ class BidiSockets:
             return False
 
     async def _dial(self, session_id: str) -> ClientConnection:
-        try:
+        # If Chrome has died since the check, ChromeDriver has ended its session: the next check finds it.
+        with suppress(NotFound):
             return await self._dial_checked(session_id)
-        except NotFound:
-            # Chrome has died since the check, and ChromeDriver has ended its session: the next check finds it.
-            pass
         try:
             return await self._dial_checked(session_id)
         except NotFound as error:

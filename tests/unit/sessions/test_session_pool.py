@@ -17,7 +17,7 @@ from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Lease, Session
 from tests.unit.examples import NOW, MemoryJournal, ready, session
 
-LEASE = Lease("somebody", "token", NOW, 1e12)
+LEASE = Lease("another client", "token", NOW, 1e12)
 POLICY = PoolPolicy(0.0, 0.0, hands_out_warm=False, keeps_profiles=False)
 
 
