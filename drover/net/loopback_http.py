@@ -163,6 +163,10 @@ class _Exchanges(asyncio.Protocol):
             view = memoryview(body)
             for start in range(0, len(body), _CHUNK_BYTES):
                 await self._writable.wait()
+                if answer.done() or self._transport.is_closing():
+                    # The response came early, or the connection is lost: nothing reads the rest.
+                    self.close()
+                    break
                 self._transport.write(view[start : start + _CHUNK_BYTES])
         return await answer
 
@@ -221,6 +225,7 @@ class _Exchanges(asyncio.Protocol):
     def _complete(self, answer: asyncio.Future[Answer], head: Head) -> None:
         body, self._head, self._body = self._body.getvalue(), None, BytesIO()
         answer.set_result(Answer(head.status, body[: head.length]))
+        self._writable.set()
         if len(body) > head.length or not head.keep_alive:
             self.close()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import socket
 import threading
 import time
@@ -11,7 +13,8 @@ from contextlib import contextmanager
 import pytest
 
 from drover.browser.health import ProbeResult, probe
-from drover.net.loopback_http import get
+from drover.net.loopback_http import Answer, ConnectionLost, HttpConnection, get
+from drover.server import serve
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
 PAUSE_S = 0.05
@@ -95,3 +98,52 @@ def test_a_head_without_an_end_is_refused() -> None:
 
     with served(endless) as address:
         assert probe(address, "/status", 10.0).reply is ProbeResult.REFUSED
+
+
+LONG_BODY = b"x" * 20_000_000
+"""More than the buffers of two sockets hold."""
+
+
+def exchange(address: str, loop: asyncio.AbstractEventLoop) -> Answer:
+    """Send a long command over a persistent connection, and return the response."""
+
+    async def send() -> Answer:
+        connection = HttpConnection(address)
+        try:
+            return await asyncio.wait_for(connection.exchange("POST", "/file", LONG_BODY), 10.0)
+        finally:
+            connection.close()
+
+    try:
+        return loop.run_until_complete(send())
+    finally:
+        loop.close()
+
+
+@pytest.fixture(params=[asyncio.SelectorEventLoop, serve._new_event_loop], ids=["asyncio", "server"])
+def loop(request: pytest.FixtureRequest) -> asyncio.AbstractEventLoop:
+    made: asyncio.AbstractEventLoop = request.param()
+    return made
+
+
+def test_a_connection_that_breaks_while_a_long_command_is_sent_is_lost(
+    loop: asyncio.AbstractEventLoop, caplog: pytest.LogCaptureFixture
+) -> None:
+    with served(lambda connection: None) as address, pytest.raises(ConnectionLost):
+        exchange(address, loop)
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+def test_a_response_that_comes_before_the_whole_command_is_sent_is_returned(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    ended = threading.Event()
+
+    def early(connection: socket.socket) -> None:
+        connection.sendall(HEAD % 2 + b"{}")
+        ended.wait(10)
+
+    with served(early) as address:
+        answer = exchange(address, loop)
+        ended.set()
+    assert answer.body == b"{}"
