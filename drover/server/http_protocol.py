@@ -106,6 +106,9 @@ class HttpProtocol(H11Protocol):
             self._table.busy(self)
         elif self.conn.trailing_data[0]:
             self._start_head_timer()
+        else:
+            # The rest of a body has come that nothing has read.
+            self._table.idle(self)
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         """Hand the connection to a WebSocket; that has no time limit."""

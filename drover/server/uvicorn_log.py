@@ -9,6 +9,9 @@ _LOGGER = "uvicorn.error"
 _NOT_COMPLETED = "ASGI callable returned without completing handshake."
 _OTHER_PROTOCOL = "Unsupported upgrade request."
 """Java's client, and so each request of a Selenium Grid's node, offers HTTP/2; HTTP/1.1 goes on."""
+_NO_HTTP = "Invalid HTTP request received."
+_NO_TEXT = "Invalid UTF-8 sequence received from client."
+_MAY_BE_DONE = frozenset({_NOT_COMPLETED, _OTHER_PROTOCOL, _NO_HTTP, _NO_TEXT})
 
 
 def is_worth_logging(record: logging.LogRecord) -> bool:
@@ -20,7 +23,7 @@ def is_worth_logging(record: logging.LogRecord) -> bool:
     """
     _, error, _ = record.exc_info or (None, None, None)
     is_cut_off = isinstance(error, asyncio.CancelledError)
-    return not is_cut_off and record.msg not in {_NOT_COMPLETED, _OTHER_PROTOCOL}
+    return not is_cut_off and record.msg not in _MAY_BE_DONE
 
 
 def ignore_what_clients_may_do() -> None:

@@ -152,6 +152,18 @@ def test_a_connection_that_serves_a_request_is_not_closed_for_another(server: Se
     assert all(b"200 OK" in receive(connection) for connection in busy)
 
 
+@pytest.mark.parametrize("path", [b"/early", b"/wd/hub/session/a/early"], ids=["h11", "plain"])
+def test_a_connection_is_idle_when_the_rest_of_a_body_has_come_that_nothing_has_read(
+    server: Server, path: bytes
+) -> None:
+    idle = [server.connect() for _ in range(4)]
+    for connection in idle:
+        connection.sendall(b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\n" % path)
+        assert b"200 OK" in receive(connection)
+        connection.sendall(b"x")
+    assert b"200 OK" in ask(server.connect(), b"/anything")
+
+
 def test_what_is_no_http_is_refused_in_json(server: Server) -> None:
     connection = server.connect()
     connection.sendall(b"\x00\x01 nonsense\r\n\r\n")

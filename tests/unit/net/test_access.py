@@ -301,6 +301,12 @@ def test_only_health_and_secret_addresses_are_open_without_the_token(path: str, 
             authorize(head(path=path), LOCKED)
 
 
+@pytest.mark.parametrize("path", ["/health", "/bidi/secret", "/cdp/secret"])
+def test_a_request_with_a_body_needs_the_token_everywhere(path: str) -> None:
+    with pytest.raises(Unauthorized):
+        authorize(head(path=path, has_body=True, content_type="application/json"), LOCKED)
+
+
 @pytest.mark.parametrize(
     "content_type", ["application/json", "application/json; charset=utf-8", "Application/JSON;charset=UTF-8"]
 )

@@ -23,6 +23,8 @@ def record(message: str, error: BaseException | None = None) -> logging.LogRecor
         ("Cancel %s running task(s), timeout graceful shutdown exceeded", None, True),
         ("ASGI callable returned without completing handshake.", None, False),
         ("Unsupported upgrade request.", None, False),
+        ("Invalid HTTP request received.", None, False),
+        ("Invalid UTF-8 sequence received from client.", UnicodeDecodeError("utf-8", b"", 0, 1, ""), False),
     ],
 )
 def test_defects_are_worth_logging_and_what_every_client_may_do_is_not(
