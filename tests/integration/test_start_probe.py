@@ -24,7 +24,7 @@ from tests.integration.service_harness import TIMEOUT_S, ServiceHarness, running
 from tests.machine import wait_until
 
 TRIED = r"Warm browser ready after .*"
-CLOSED = r"Session warm:\w+ closed \(the trial is over\)"
+CLOSED = r"Session warm:\w+ closed \(start probe\)"
 FAILED = r"Session warm:\w+ could not be started: .*"
 
 

@@ -73,4 +73,4 @@ class StartProbe:
         if work.exception() is None:
             begun = self._registry.begin(work.result(), SessionState.CLOSING)
             if isinstance(begun, Reserved):
-                self._worker.close(begun, CloseReason.TRIED)
+                self._worker.close(begun, CloseReason.PROBED)

@@ -77,7 +77,7 @@ def notices(known: set[str]) -> Callable[..., Notices]:
 def test_the_node_is_told_of_every_end_that_it_has_not_asked_for(
     notices: Callable[..., Notices], why: CloseReason
 ) -> None:
-    by_others = why not in {CloseReason.QUIT, CloseReason.UNWANTED, CloseReason.TRIED}
+    by_others = why not in {CloseReason.QUIT, CloseReason.UNWANTED, CloseReason.PROBED}
     assert notices().of(events.SessionClosed("a", why.value)) == (["a"] if by_others else [])
 
 
