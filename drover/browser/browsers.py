@@ -13,7 +13,7 @@ from drover.browser.background_tab import visit
 from drover.browser.capabilities.policy import CheckedCapabilities
 from drover.browser.capabilities.tables import Ignored
 from drover.browser.devtools import DevTools
-from drover.browser.devtools_connection import DevToolsFailed
+from drover.browser.devtools_connection import Connection, DevToolsFailed
 from drover.browser.driver_processes import StillWanted
 from drover.browser.health import Health, HealthReadings, Silence
 from drover.browser.launcher import Launcher
@@ -113,7 +113,7 @@ class Browsers:
 
         Raises:
             SessionNotCreated: Chrome starts with default capabilities, but not with these.
-            BrowserUnavailable: No browser can be started, or nobody could tell in time.
+            BrowserUnavailable: No browser can be started, or that could not be found out in time.
             SessionLost: The session is no longer wanted.
         """
         extensions.unpack(checked.extensions, folder.extensions)
@@ -149,10 +149,7 @@ class Browsers:
             BrowserUnavailable: It accepts no DevTools connection.
         """
         begun = time.monotonic()
-        try:
-            self._devtools.of(running)
-        except DevToolsFailed as error:
-            raise BrowserUnavailable(f"Chrome started, but does not answer ({error}); retry") from error
+        self._connected(running)
         readings = self.probe(running)
         found = health.assess(readings, running, Silence(), self._probe_timeout)
         latency_ms = round(1000 * (time.monotonic() - begun))
@@ -296,8 +293,15 @@ class Browsers:
     def _not_loaded(self, running: RunningBrowser, checked: CheckedCapabilities) -> list[Ignored]:
         if not checked.extensions:
             return []
+        return extensions.not_loaded(self._connected(running), extensions.expected(checked.extensions))
+
+    def _connected(self, running: RunningBrowser) -> Connection:
+        """Return the DevTools connection to a browser that has just been started.
+
+        Raises:
+            BrowserUnavailable: It accepts none.
+        """
         try:
-            connection = self._devtools.of(running)
+            return self._devtools.of(running)
         except DevToolsFailed as error:
-            raise BrowserUnavailable(f"Chrome started, but does not respond ({error}). Retry.") from error
-        return extensions.not_loaded(connection, extensions.expected(checked.extensions))
+            raise BrowserUnavailable(f"Chrome started, but does not answer ({error}); retry") from error

@@ -117,6 +117,13 @@ class KeyConflict(DroverError):
     code = "key_conflict"
     status = 409
 
+    @classmethod
+    def of(cls, session_id: str | None, key: str | None) -> KeyConflict:
+        """Return the error for this id and this key."""
+        return cls(
+            f"session_id {session_id} and key {key} name two different sessions; send only one of them"
+        )
+
 
 class RequestTooLarge(DroverError):
     """The request body is larger than the limit."""

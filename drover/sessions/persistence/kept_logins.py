@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 from drover.browser.saved_state import SavedState
@@ -225,10 +224,6 @@ def kept_keys(states: Iterable[KeptState], profiles: Iterable[KeptProfile]) -> t
     for state in states:
         profile = by_key.get(state.key)
         size = state.size + (profile.size if profile is not None else 0)
-        last_used = profile.owner.last_used if profile is not None else _text(state.taken_at)
+        last_used = profile.owner.last_used if profile is not None else rfc3339(state.taken_at)
         found.append(KeptKey(state.key, last_used, round(size / BYTES_PER_MB, 3), profile is not None))
     return tuple(sorted(found, key=lambda one: one.last_used, reverse=True))
-
-
-def _text(moment: datetime) -> str:
-    return rfc3339(moment)

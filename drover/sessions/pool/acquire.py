@@ -49,10 +49,7 @@ def named(claim: Claim, by_id: Session | None, by_key: Session | None) -> Sessio
     if by_id is not None and by_key is None and by_id.key is None:
         return by_id
     if by_id is not None or by_key is not None:
-        raise KeyConflict(
-            f"session_id {claim.session_id} and key {claim.key} name two different sessions; "
-            "send only one of them"
-        )
+        raise KeyConflict.of(claim.session_id, claim.key)
     return None
 
 

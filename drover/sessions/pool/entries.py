@@ -88,7 +88,7 @@ class Entries:
         return tuple(entry.work for entry in self if entry.work is not None)
 
     @property
-    def evictable(self) -> list[Session]:
+    def eviction_candidates(self) -> list[Session]:
         """The sessions among which those to evict are chosen, with those that are closing.
 
         A session whose close has failed will not free its place.

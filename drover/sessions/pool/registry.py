@@ -275,7 +275,7 @@ class SessionRegistry(RegistryReader):
     def _victim_for_memory(self) -> Session | None:
         if not self._queue or not self._admission.gate_open or self._admission.memory.shortage() is None:
             return None
-        candidates = self._entries.evictable
+        candidates = self._entries.eviction_candidates
         return next_to_evict_for_memory(candidates, self._admission.memory.missing_mb)
 
     def _reserve(self, session: Session) -> Reserved:
@@ -327,7 +327,7 @@ class SessionRegistry(RegistryReader):
 
     def _victims(self) -> Iterator[Reserved]:
         while self._queue and self._admission.is_full:
-            candidates = self._entries.evictable
+            candidates = self._entries.eviction_candidates
             victim = next_to_evict(candidates, len(self._queue))
             if victim is None:
                 return

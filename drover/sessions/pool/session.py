@@ -91,7 +91,7 @@ class Session:
         health: The result of the last check.
         current_url: The address of the page in front at the last check.
         notice: What a limit has done to it, shown while its health gives no other reason.
-        memory_mb: Memory of its processes at the last measurement, in MiB.
+        memory_mb: Memory of its processes at the last measurement, in units of 1,000,000 bytes.
         recoveries: How often it was recovered.
         last_recovery: The last recovery.
         keep_alive: The page that keeps its login from expiring.

@@ -203,15 +203,12 @@ class Ownership:
             Located(row[0], row[1], row[2], row[3], NodeState(row[4]) if row[4] else None, *row[5:])
             for row in rows
         ]
-        if len(found) > 1 or (found and key and session_id and found[0].key not in {None, key}):
-            raise KeyConflict(
-                f"session_id {session_id} and key {key} name two different sessions; send only one of them"
-            )
-        if found and key and session_id and found[0].session_id != session_id:
-            raise KeyConflict(
-                f"session_id {session_id} and key {key} name two different sessions; send only one of them"
-            )
-        return found[0] if found else None
+        if not found:
+            return None
+        is_another = found[0].session_id != session_id or found[0].key not in {None, key}
+        if len(found) > 1 or (key and session_id and is_another):
+            raise KeyConflict.of(session_id, key)
+        return found[0]
 
     def claim(self, new: SaveSession) -> int | None:
         """Insert a new session; return its epoch, None if its id or key belongs to another one."""
@@ -287,10 +284,7 @@ class Ownership:
         try:
             return self._change(_GIVE_KEY, owner, key=key) > 0
         except psycopg.errors.UniqueViolation as error:
-            raise KeyConflict(
-                f"session_id {owner.session_id} and key {key} name two different sessions; "
-                "send only one of them"
-            ) from error
+            raise KeyConflict.of(owner.session_id, key) from error
 
     def park(self, owner: Owner) -> None:
         """Leave a session of this node to whichever node is asked for it next.
