@@ -128,7 +128,7 @@ class ViewedSession:
         Raises:
             BrowserUnavailable: It was closed in the meantime, or Chrome does not answer.
         """
-        # Chrome takes the answer only from a client that was attached before the dialog opened (facts.md 11).
+        # Chrome takes the answer only from a client that was attached before the dialog opened (measured).
         answer = partial(self._answer, front, {"accept": accept, "promptText": text})
         await on_thread(self._access.threads.commands, answer)
 

@@ -4,7 +4,7 @@ It reports crashed tabs, which neither ChromeDriver's `/status` nor Chrome's `/j
 captures pages without blocking a running command, and knows the dialogs that are open.
 
 Chrome lets a DevTools session answer a dialog only if it had enabled the page's domain before the dialog
-opened (facts.md 11). So every page is attached as soon as it is announced. `Target.setAutoAttach` would
+opened (measured). So every page is attached as soon as it is announced. `Target.setAutoAttach` would
 attach it as well, but then `window.open` never returns in a page that ChromeDriver drives: the new page
 waits to be released, which ChromeDriver 156 does only if no other client was attached before it; and if we
 released it, other clients could not prepare it any more.

@@ -1,6 +1,6 @@
 """The limit of a browser's downloads, by Chrome's progress events.
 
-Chrome sends them wherever a client directs the files, every half second (facts.md 11); what is written
+Chrome sends them wherever a client directs the files, every half second (measured); what is written
 between two of them may exceed the limit. `Browser.setDownloadBehavior` with `default` changes no
 folder that a client sets afterwards. Browser contexts that a client creates over DevTools are not watched:
 they refuse downloads until that client allows them, and the command would take its permission away again.

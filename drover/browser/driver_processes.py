@@ -148,7 +148,7 @@ class DriverProcesses:
             str(executable),
             f"--port={_port_to_ask_for()}",
             # Without it any page on this machine could end ChromeDriver and its browser with a plain GET of
-            # /shutdown; finding the port took a page 13 s (facts.md 11).
+            # /shutdown; finding the port took a page 13 s.
             f"--url-base={base}",
             f"--log-path={folder.driver_log}",
             "--append-log",

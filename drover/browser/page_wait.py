@@ -2,7 +2,7 @@
 
 A page does not answer while its script runs, and while a dialog is open in it. Scripts are waited for, and
 dialogs are answered as they open. What is left are dialogs without an event, which opened before our
-DevTools session was on the page (a second ChromeDriver then waits without end, facts.md 11). They cost that
+DevTools session was on the page (a second ChromeDriver then waits without end, measured). They cost that
 one page, as the last resort, and only if no script of the whole browser runs: Chrome does not tell which
 process a page is in.
 """

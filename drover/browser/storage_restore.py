@@ -2,7 +2,7 @@
 
 Storage belongs to an origin, so it can only be written by a page of that origin. One page visits all of them,
 and each visit is answered with an empty document instead of the site's. Nothing stays installed that could
-write the values again later, when they are old (facts.md 11).
+write the values again later, when they are old.
 """
 
 from __future__ import annotations

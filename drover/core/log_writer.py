@@ -1,6 +1,6 @@
 """Writing log lines without ever blocking the thread that logs.
 
-A pipe that nobody reads blocks its writer after 64 KiB (facts.md 11): Java's `ProcessBuilder`, Node's `spawn`
+A pipe that nobody reads blocks its writer after 64 KiB (measured): Java's `ProcessBuilder`, Node's `spawn`
 and Python's `subprocess.PIPE` are such readers. So lines go into a bounded queue, and one thread writes them.
 Lines that find the queue full, or that cannot be written, are dropped and counted.
 """

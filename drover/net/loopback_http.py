@@ -1,7 +1,7 @@
 """HTTP to ChromeDriver and to Chrome's DevTools, limited to the features that they use.
 
 `send_request` sends one request over a new connection, limited in time and in size. A timeout of
-`http.client` is one of each read: a byte every half second held a probe of one second for 19.6 s (issue 12).
+`http.client` is one of each read: a byte every half second held a probe of one second for 19.6 s.
 Here it is the limit of the whole request. What is read of the body has a limit as well, because pages decide
 how long their addresses are.
 

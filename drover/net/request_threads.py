@@ -1,7 +1,7 @@
 """The threads on which requests run: a pool for each kind of waiting, so that none takes another's threads.
 
-Clients that wait for one slow session must not keep anybody from closing it, nor from reading the list of
-sessions, nor another session's command from its recovery (issue 14).
+Clients that wait for one slow session must not keep others from closing it, nor from reading the list of
+sessions, nor another session's command from its recovery.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 In a container without an init Drover is process 1. Then the kernel re-parents to it whatever outlives its
 parent: Chrome's crash handlers, which double-fork on purpose, about ten helpers for each session, and the
 `cat`s of Google's start script. They stay defunct until they are reaped; and if a child is reaped whose
-`Popen` object is still waited for, that object loses the exit status (facts.md 4). So every child is started
+`Popen` object is still waited for, that object loses the exit status. So every child is started
 here, and no child that is waited for is reaped.
 
 Needs only the standard library, because `drover.browser.binaries` imports it.

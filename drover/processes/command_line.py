@@ -2,7 +2,7 @@
 
 A client chooses the values of many switches, and a value may contain text like ` --user-data-dir=...`. So a
 switch counts only if it is an argument of its own. On Linux, Chrome's helpers replace their arguments by one
-string, joined by spaces (Chromium's base/process/set_process_title_linux.cc; facts.md 1.1). In that string a
+string, joined by spaces (Chromium's base/process/set_process_title_linux.cc). In that string a
 switch and a part of a value look the same.
 """
 

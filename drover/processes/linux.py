@@ -36,7 +36,7 @@ def sees_own_processes() -> bool:
 def scan() -> dict[int, Stat]:
     """Return the inexpensive attributes of every process; one that vanishes during the scan is left out.
 
-    Reading `stat` costs no more than reading the name alone (facts.md 5.2), and shows all relations.
+    Reading `stat` costs no more than reading the name alone (measured), and shows all relations.
     """
     pids = (int(entry) for entry in os.listdir("/proc") if entry[0] in "123456789")  # noqa: PTH208 - a Path for each costs more
     found = ((pid, _stat(pid)) for pid in pids)

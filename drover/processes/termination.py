@@ -5,8 +5,8 @@ Linux through a pidfd, which can never refer to a later process with the same pi
 which compares the start time itself. If the start time cannot be read, no signal is sent. `end()` does not
 reap, because that would take the exit status from the code that started the process.
 
-A pidfd for each target would need more descriptors than systemd's default limit of 1,024 allows (facts.md
-11), so only some are kept open to wait for; the others are opened for each signal and polled.
+A pidfd for each target would need more descriptors than systemd's default limit of 1,024 allows, so
+only some are kept open to wait for; the others are opened for each signal and polled.
 """
 
 from __future__ import annotations

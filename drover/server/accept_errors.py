@@ -1,7 +1,7 @@
 """Errors of the event loop, without a flood of lines when no connection can be accepted.
 
 When no descriptor is left, asyncio reports each failing attempt to accept with a stack trace: 2,048 lines in
-one turn of the loop at a backlog of 2,048 (facts.md 11). It retries by itself after a second.
+one turn of the loop at a backlog of 2,048 (measured). It retries by itself after a second.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Which connections stay open when there are as many as there may be: decisions without a socket.
 
-A thousand silent connections, made without any token, must not shut out the clients (issue 13). So at the
+A thousand silent connections, made without any token, must not shut out the clients. So at the
 limit the connection that never sent a request is closed first, then the one that has been idle longest, and
 only then a new one is refused. A few more are accepted for the routes that show an operator what is going on.
 """

@@ -2,7 +2,7 @@
 
 uvicorn closes an idle connection after 5 s, which cuts off one command in a hundred of a client that polls
 every 5 s; it has no timer for a head that never comes; and its `limit_concurrency` counts idle connections,
-and refuses requests on others that are open (facts.md 11).
+and refuses requests on others that are open (measured).
 """
 
 from __future__ import annotations

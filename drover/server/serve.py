@@ -273,7 +273,7 @@ def _server(application: Application, max_sessions: int) -> _Server:
             application,
             http=cast("Any", partial(HttpProtocol, table=ConnectionTable(limit))),
             timeout_keep_alive=IDLE_S,
-            # asyncio tries a failing accept() as often in a row as the backlog is long (facts.md 11).
+            # asyncio tries a failing accept() as often in a row as the backlog is long (measured).
             backlog=BACKLOG,
             log_config=None,
             access_log=False,

@@ -23,7 +23,7 @@ _ALWAYS = "SIGTERM"
 def unblock_stop_signals() -> None:
     """Receive stop signals even if the program that started us blocks them; call it before threads start.
 
-    Some supervisors fork in a thread that blocks signals, and the mask is inherited (facts.md 11).
+    Some supervisors fork in a thread that blocks signals, and the mask is inherited.
     """
     if sys.platform != "win32":
         signal.pthread_sigmask(signal.SIG_UNBLOCK, set(_stop_signals().values()))

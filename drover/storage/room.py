@@ -15,7 +15,7 @@ from typing import Final
 MIN_FREE_MB: Final = 200
 MIN_FREE_PERCENT: Final = 5
 MIN_FREE_FILES: Final = 250
-"""About as many files and folders as a new session creates (facts.md 3)."""
+"""About as many files and folders as a new session creates (measured)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,7 @@ def test_a_new_session_is_managed_and_deleting_it_ends_it(harness: ServiceHarnes
         assert value["capabilities"]["se:cdp"] == f"ws://localhost:5010/sessions/{session_id}/cdp"
         ended = await client.send("DELETE", f"/wd/hub/session/{session_id}")
         assert (ended.status, ended.json()) == (200, {"value": None})
-        # ChromeDriver answers a second DELETE with 200 as well (facts.md 11).
+        # ChromeDriver answers a second DELETE with 200 as well (measured).
         again = await client.send("DELETE", f"/wd/hub/session/{session_id}")
         assert (again.status, again.json()) == (200, {"value": None})
 

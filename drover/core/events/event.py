@@ -2,7 +2,7 @@
 
 What the log says of an event, and what the timeline of the dashboard says, stand in its class.
 
-The wording of the messages in `spec.md` is fixed, because users search their logs for them.
+The wording of the messages that `is_fixed` marks never changes, because users search their logs for them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class Event:
     """Base class of all events: something that happened, with its log level and its log line.
 
     Attributes:
-        is_fixed: Whether `spec.md` fixes the line, so that nothing is added to it in the log.
+        is_fixed: Whether users search for the whole line, so that nothing is added to it in the log.
         timeline_kind: `start`, `end`, `eviction`, `recovery`, `cleanup`, `emergency`, `service` or `trouble`;
             None if the event appears in the log only.
         timeline_text: What the timeline says, for people who know no log; None for the log line.

@@ -180,7 +180,7 @@ def role_of(kind: Kind, cmdline: Sequence[str] | None) -> Role:
 def is_driven(cmdline: Sequence[str] | None) -> bool:
     """Return whether a command line has the switches with which a ChromeDriver starts a browser.
 
-    `excludeSwitches` can take `--test-type=webdriver` away, but none of the two for DevTools (facts.md 2.2).
+    `excludeSwitches` can take `--test-type=webdriver` away, but none of the two for DevTools.
     """
     return any(map(partial(has_switch, cmdline), _DEVTOOLS)) or is_webdriver_test(cmdline)
 

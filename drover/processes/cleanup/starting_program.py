@@ -3,7 +3,7 @@
 Absence of proof is no proof. Being a child of process 1 says nothing unless that is an init: in a container
 it is often the program itself (python, node, java, a shell) or supervisord, which adopts nothing. And
 `os.system("chromedriver &")` is re-parented to the init at once, while the script that ran it lives on and
-leads the process group (facts.md 11). With `setsid` before it nothing is left that leads to the script.
+leads the process group. With `setsid` before it nothing is left that leads to the script.
 """
 
 from __future__ import annotations

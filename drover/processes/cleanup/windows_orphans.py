@@ -1,7 +1,7 @@
 """Whether a Chrome on Windows has lost its ChromeDriver. Pure.
 
 Windows has no process groups, but it never re-parents: a parent that is missing, or younger than its child,
-has ended. And ChromeDriver puts its own pid into the name of the profile that it makes (facts.md 2.3). Only a
+has ended. And ChromeDriver puts its own pid into the name of the profile that it makes. Only a
 browser that was told to outlive its ChromeDriver (`detach`) looks the same; it has windows, so it is seen.
 """
 

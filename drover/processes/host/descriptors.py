@@ -1,6 +1,6 @@
 """How many file descriptors this process may have open.
 
-systemd's default soft limit is 1,024 (facts.md 11), launchd's 256; each session, connection and process that
+systemd's default soft limit is 1,024, launchd's 256; each session, connection and process that
 is waited for takes some. Windows has no such limit.
 """
 

@@ -1,4 +1,4 @@
-"""The exact log lines of spec.md, and the event hub."""
+"""The exact log lines that users search for, and the event hub."""
 
 from __future__ import annotations
 
