@@ -14,29 +14,15 @@ ROOT = Path(__file__).resolve().parents[3]
 # From top to bottom; a module may import its own layer and those below. The longest prefix decides.
 LAYERS = (
     ("run", "app", "deploy"),
-    ("cli", "doctor", "readings", "drover.cli", "drover.server"),
-    ("web", "attach", "metrics", "drover.web", "drover.attach", "drover.cluster"),
+    ("drover.cli", "drover.server"),
+    ("drover.web", "drover.attach", "drover.cluster"),
     ("drover.api",),
     ("session_manager",),
     ("process_cleanup",),
-    ("sessions", "browser", "drover.sessions", "drover.browser"),
+    ("drover.sessions", "drover.browser"),
     ("drover.storage",),
-    ("processes", "drover.processes"),
-    (
-        "addresses",
-        "asgi",
-        "listening",
-        "settings",
-        "security",
-        "events",
-        "errors",
-        "deadline",
-        "logs",
-        "version",
-        "drover.net",
-        "drover.client",
-        "drover.core",
-    ),
+    ("drover.processes",),
+    ("drover.net", "drover.client", "drover.core"),
 )
 HEIGHT = {prefix: -depth for depth, prefixes in enumerate(LAYERS) for prefix in prefixes}
 # Packages that may import a library, and folders that must not reach it, not even through a third module.
