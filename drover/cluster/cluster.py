@@ -202,8 +202,9 @@ class Cluster:
 
     def _end_everything(self, number: int) -> None:
         try:
-            self._own.emergency.run(Deadline(EMERGENCY_S))
-            self._shared.ownership.obeyed(number)
+            # What could not be deleted yet would be served again after a restart: the next sign begins again.
+            if self._own.emergency.run(Deadline(EMERGENCY_S)).cleared:
+                self._shared.ownership.obeyed(number)
         except DroverError as error:
             # The next sign of life begins again.
             self._emit(events.SessionDataNotCleared(error.message))
