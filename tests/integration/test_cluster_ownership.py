@@ -50,6 +50,7 @@ class Node:
     def __init__(self, url: str, name: str, stack: ExitStack, folder: str = "first") -> None:
         identity = NodeIdentity(name, f"{folder}-{name}", "http://127.0.0.1:1", "0", 3)
         self.left: list[str] = []
+        self.told: list[int] = []
         database = ClusterDatabase(url, lambda: identity, lambda _: None)
         stack.callback(database.close)
         self.ownership = Ownership(database)
@@ -67,7 +68,7 @@ class Node:
         shared = Shared(database, self.ownership, self.repository)
         closer = cast("Closer", self)
         self.membership = Membership(
-            shared, self.registry, closer, lambda _: None, self.left.append, lambda _: None
+            shared, self.registry, closer, self.told.append, self.left.append, lambda _: None
         )
 
     def give_away(self, session: Session) -> None:
@@ -468,3 +469,88 @@ def test_a_session_that_is_made_while_its_node_joins_again_is_not_ended(pair: tu
     with mock.patch.object(own, "join", join_slowly):
         one.beat()
     assert one.ready("made-in-between") is not None
+
+
+def test_a_node_serves_nothing_between_an_emergency_of_all_nodes_and_its_own_part_of_it(
+    pair: tuple[Node, Node],
+) -> None:
+    one, two = pair
+    one.create("before")
+    number = two.ownership.begin_emergency()
+    one.beat()
+    assert one.told == [number]
+    assert one.ready("before") is None
+    one.ownership.obeyed(number)
+    one.beat()
+    two.beat()
+    assert one.membership.fence.may_serve()
+    assert number in {node.emergency for node in two.membership.nodes if node.name == "dies"}
+
+
+def test_a_row_that_the_database_has_forgotten_is_written_again(pair: tuple[Node, Node]) -> None:
+    one, two = pair
+    epoch = one.create("forgotten", "k").epoch
+    one.registry.release(one.registry.get("forgotten"))
+    OwnershipMachine.server.execute("DELETE FROM sessions")
+    one.beat()
+    found = two.ownership.locate(None, "k")
+    assert found is not None
+    assert found.owner == one.ownership.incarnation
+    assert found.epoch == one.registry.get("forgotten").epoch > epoch
+
+
+def test_a_session_that_another_node_has_claimed_since_is_given_up(pair: tuple[Node, Node]) -> None:
+    one, two = pair
+    one.create("forgotten", "k")
+    OwnershipMachine.server.execute("DELETE FROM sessions")
+    two.create("heir", "k")
+    one.beat()
+    assert one.registry.sessions() == ()
+    assert two.ready("heir") is not None
+
+
+def test_a_claim_without_an_answer_is_released_after_two_signs_of_life(pair: tuple[Node, Node]) -> None:
+    one, two = pair
+    reserved = one.registry.claim(claim("lost-answer", "k"))
+    assert isinstance(reserved, Reserved)
+    reading = one.membership._shared.database.reading
+    run = reading.run
+
+    def lose_answer(*call: Any) -> None:  # noqa: ANN401 - what `run` takes
+        run(*call)
+        raise StorageUnavailable("the answer was lost")
+
+    with mock.patch.object(reading, "run", lose_answer), pytest.raises(StorageUnavailable):
+        one.repository.claim(reserved.session)
+    one.registry.forget(reserved.session)
+    one.beat()
+    assert two.ownership.locate("lost-answer") is not None
+    one.beat()
+    assert two.ownership.locate("lost-answer") is None
+
+
+def test_a_session_of_a_newer_version_is_left_to_nodes_that_can_read_it(pair: tuple[Node, Node]) -> None:
+    one, two = pair
+    one.create("newer", "k")
+    OwnershipMachine.server.execute('UPDATE sessions SET document = \'{"made": "by a newer version"}\'')
+    declare_lost(one, by=two)
+    place = two.registry.claim(claim("newer"))
+    assert isinstance(place, Reserved)
+    with pytest.raises(NotOwner):
+        two.repository.taken(take(two, "newer"), place.session)
+    found = two.ownership.locate("newer")
+    assert found is not None
+    assert found.is_free
+
+
+def test_a_node_starts_with_tables_of_the_next_version_only(server: Postgres) -> None:
+    with ExitStack() as stack:
+        Node(server.url, "old", stack)
+        try:
+            server.execute("UPDATE cluster SET version = version + 1")
+            Node(server.url, "beside-the-next", stack)
+            server.execute("UPDATE cluster SET version = version + 1")
+            with pytest.raises(StartRefused, match="newer version of Drover"):
+                Node(server.url, "too-old", stack)
+        finally:
+            server.execute("UPDATE cluster SET version = version - 2")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -88,3 +89,21 @@ def test_without_a_free_place_a_session_is_closed_here_first_then_elsewhere() ->
     assert next_place(0, 1, [node(2, evictable=1)]) is None
     assert next_place(0, 0, [node(2), node(3, evictable=1)]) == node(3, evictable=1)
     assert next_place(0, 0, [node(2), node(3)]) is None
+
+
+def test_a_jump_of_the_wall_clock_shows_that_the_machine_was_frozen(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = {"wall": 5000.0, "own": 100.0}
+    monkeypatch.setattr(clock, "now", lambda: times["own"])
+    monkeypatch.setattr(time, "time", lambda: times["wall"])
+    watch = clock.FreezeWatch()
+    times = {"wall": 5060.0, "own": 160.0}
+    assert not watch.has_jumped()
+    times["wall"] += 60.0
+    assert watch.has_jumped()
+    assert not watch.has_jumped()
+
+
+@pytest.mark.skipif(not hasattr(time, "CLOCK_BOOTTIME"), reason="needs a clock that goes on in a suspend")
+def test_the_own_clock_goes_on_while_the_machine_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "clock_gettime", {time.CLOCK_BOOTTIME: 7.0}.__getitem__)
+    assert clock.now() == 7.0

@@ -9,6 +9,7 @@ import pytest
 from drover.cluster import clock
 from drover.cluster.fence import Fence
 from drover.cluster.guard import Guard
+from drover.core.errors import StorageUnavailable
 from drover.net.asgi import PART_BYTES, Message, Receive, Response, Scope, Send, send_answer
 
 
@@ -32,3 +33,56 @@ def test_a_long_answer_is_cut_off_when_the_node_may_not_serve_any_more() -> None
     with pytest.raises(OSError, match="may not serve"):
         asyncio.run(Guard(fence).run(application, {"type": "http"}, no_body, client))
     assert [len(message.get("body", b"")) for message in sent] == [0, PART_BYTES]
+
+
+async def answers(_scope: Scope, _receive: Receive, send: Send) -> None:
+    await send_answer(send, Response(200, b"{}"))
+
+
+def test_nothing_is_asked_of_a_node_that_may_not_serve() -> None:
+    asked: list[Scope] = []
+
+    async def application(scope: Scope, _receive: Receive, _send: Send) -> None:
+        asked.append(scope)
+
+    with pytest.raises(StorageUnavailable):
+        asyncio.run(Guard(Fence()).run(application, {"type": "http"}, no_body, no_answer))
+    assert asked == []
+
+
+async def no_answer(message: Message) -> None:
+    raise AssertionError(message)
+
+
+def test_an_answer_is_withheld_if_the_node_may_not_serve_any_more() -> None:
+    fence = Fence()
+    fence.extend(clock.now())
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        fence.close()
+        await answers(scope, receive, send)
+
+    with pytest.raises(StorageUnavailable):
+        asyncio.run(Guard(fence).run(application, {"type": "http"}, no_body, no_answer))
+
+
+def test_open_sockets_are_closed_when_the_node_may_not_serve_any_more() -> None:
+    fence = Fence()
+    fence.extend(clock.now())
+    guard, sent = Guard(fence), list[Message]()
+
+    async def client(message: Message) -> None:
+        sent.append(message)
+
+    async def application(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.send", "text": "served"})
+        fence.close()
+        guard.close_if_fenced()
+        await asyncio.sleep(0)
+        with pytest.raises(OSError, match="may not serve"):
+            await send({"type": "websocket.send", "text": "too late"})
+
+    asyncio.run(guard.run(application, {"type": "websocket"}, no_body, client))
+    assert [message["type"] for message in sent] == ["websocket.accept", "websocket.send", "websocket.close"]
+    assert sent[-1]["code"] == 1013
