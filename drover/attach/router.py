@@ -7,6 +7,7 @@ import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
+from drover.core.deadline import ClientDisconnected
 from drover.core.errors import DroverError, MethodNotAllowed, NotFound, RequestTooLarge, ShuttingDown
 from drover.net import access
 from drover.net.asgi import (
@@ -76,6 +77,9 @@ class Router:
             return
         try:
             await route.handler(scope, receive, sending, **match.groupdict())
+        except ClientDisconnected:
+            # An incomplete request is dropped: without its whole body it could mean something else.
+            return
         except DroverError as error:
             answer = route.failure(error)
             unread = isinstance(error, RequestTooLarge)

@@ -175,8 +175,6 @@ class WebDriver:
         watch = asyncio.create_task(caller_left(receive, gone)) if queue.is_busy else None
         try:
             answer = await queue.command(scope["method"], command, body, gone)
-        except ClientDisconnected:
-            return
         except SessionNotFound:
             self._forget(session_id)
             raise
@@ -268,8 +266,6 @@ class WebDriver:
             acquired = await self._acquire(
                 checked, options, header(scope, LEASE_TOKEN.lower().encode()), gone
             )
-        except ClientDisconnected:
-            return
         finally:
             watch.cancel()
         addresses = Addresses.of_request(scope, self._port)

@@ -94,11 +94,7 @@ class _Endpoint:
         method = scope["method"]
         route = self._routes.get(method)
         limit = _limit(method, scope["path"])
-        try:
-            body = await read_body(receive, limit)
-        except ClientDisconnected:
-            # An incomplete request is dropped: without its whole body it could mean something else.
-            return
+        body = await read_body(receive, limit)
         if limit == MAX_BODY_WITH_EXTENSIONS_BYTES:
             check_size(body)
         if method == "OPTIONS":

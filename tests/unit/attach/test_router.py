@@ -12,7 +12,7 @@ import pytest
 from drover.attach.router import Route, Router
 from drover.core.errors import SessionNotFound
 from drover.net import access
-from drover.net.asgi import Header, Message, Receive, Response, Scope, Send, send_answer
+from drover.net.asgi import Header, Message, Receive, Response, Scope, Send, read_body, send_answer
 
 DOOR = access.access_policy("127.0.0.1", 5010, (), "secret")
 PASS = [(b"host", b"localhost:5010"), (b"authorization", b"Bearer secret")]
@@ -48,6 +48,10 @@ async def break_half_way(scope: Scope, receive: Receive, send: Send, name: str) 
     raise RuntimeError(message)
 
 
+async def read(scope: Scope, receive: Receive, send: Send, name: str) -> None:
+    await send_answer(send, Response(200, await read_body(receive, 1000)))
+
+
 def call(
     path: str,
     *,
@@ -58,7 +62,7 @@ def call(
     raw: bytes | None = None,
 ) -> tuple[list[Message], list[str]]:
     sent: list[Message] = []
-    handlers = {"greet": greet, "deny": deny, "break": break_down, "half": break_half_way}
+    handlers = {"greet": greet, "deny": deny, "break": break_down, "half": break_half_way, "read": read}
     routes = [
         Route(kind, re.compile(f"/{word}/(?P<name>[a-z]+)"), handler) for word, handler in handlers.items()
     ]
@@ -116,6 +120,13 @@ def test_what_the_server_cancels_at_its_stop_is_answered_without_a_trace(kind: s
     asyncio.run(whole())
     assert status_of(sent) == 503
     assert json.loads(sent[1]["body"])["code"] == "shutting_down"
+
+
+def test_a_client_that_leaves_in_the_middle_of_a_body_leaves_no_trace(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    assert call("/read/anna") == ([], [])
+    assert caplog.records == []
 
 
 def test_everything_else_is_passed_on() -> None:

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from drover.api.answers import ApiModel
 from drover.api.reports import ProcessList
 from drover.api.session_requests import MAX_BODY_BYTES, MAX_BODY_WITH_EXTENSIONS_BYTES
+from drover.core.deadline import ClientDisconnected
 from drover.core.errors import InvalidRequest, RequestTooLarge
 from drover.net.asgi import Message, Scope
 from drover.net.request_threads import RequestThreads
@@ -151,7 +152,8 @@ def test_only_a_new_session_may_have_extensions(path: str, limit: int) -> None:
 @pytest.mark.parametrize("sent", [[], [part(b'{"session_id"', more=True)]])
 def test_a_request_whose_client_leaves_before_its_end_is_not_handled(sent: list[Message]) -> None:
     client = Client(*sent, GONE)
-    client.send()
+    with pytest.raises(ClientDisconnected):
+        client.send()
     assert (client.calls, client.answers) == ([], [])
 
 
