@@ -5,10 +5,13 @@ Both always send a `Content-Length` and never a chunked body (ChromeDriver and C
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 
 MAX_HEAD_BYTES = 64 * 1024
+# Only these are complete responses, which can be passed on.
+_STATUS = re.compile("HTTP/1[.]1 ([2-5][0-9]{2})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +32,8 @@ def parse_head(head: bytes) -> Head:
         ValueError: It is not an HTTP/1.1 response with a `Content-Length`.
     """
     first, *lines = head.decode("latin-1").split("\r\n")
-    version, _, rest = first.partition(" ")
-    code = rest[:3]
-    if version != "HTTP/1.1" or not (code.isascii() and code.isdigit()) or len(code) != len("200"):
+    status = _STATUS.match(first)
+    if status is None:
         raise ValueError(f"not an HTTP/1.1 status line: {first[:80]!r}")
     fields = {
         name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)
@@ -39,4 +41,4 @@ def parse_head(head: bytes) -> Head:
     length = fields.get("content-length", "")
     if not (length.isascii() and length.isdigit()) or "transfer-encoding" in fields:
         raise ValueError("no valid Content-Length")
-    return Head(int(code), int(length), fields.get("connection", "").lower() != "close")
+    return Head(int(status[1]), int(length), fields.get("connection", "").lower() != "close")
