@@ -65,15 +65,15 @@ class SessionAdopter:
         """
         readings = self._probe_all([one for one in stored if one.boot_id == boot_id])
         here = Here(boot_id, data_dir, folder_id(data_dir), marks_by_process(snapshot()))
-        plan = plan_adoption(stored, readings, here)
+        decisions = plan_adoption(stored, readings, here)
         sessions = {
             decision.session.session_id: self._enlist(decision)
-            for decision in plan.decisions
+            for decision in decisions
             if decision.action is not Action.FORGET
         }
         works = [
             work
-            for decision in plan.decisions
+            for decision in decisions
             if (work := self._execute(decision, sessions.get(decision.session.session_id))) is not None
         ]
         wait(works, timeout=ADOPT_S)

@@ -46,17 +46,6 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
-class AdoptionPlan:
-    """One decision for every stored session, in the order in which they were stored."""
-
-    decisions: tuple[Decision, ...]
-
-    def of(self, action: Action) -> tuple[Decision, ...]:
-        """Return the decisions with one action."""
-        return tuple(decision for decision in self.decisions if decision.action is action)
-
-
-@dataclass(frozen=True, slots=True)
 class Here:
     """Where the service starts.
 
@@ -89,8 +78,8 @@ class _Taken:
 
 def plan_adoption(
     stored: Sequence[SessionRecord], facts: Mapping[str, HealthReadings], here: Here
-) -> AdoptionPlan:
-    """Return what to do with every stored session.
+) -> tuple[Decision, ...]:
+    """Return what to do with every stored session, in the order in which they were stored.
 
     Args:
         stored: The sessions, the oldest first; their ids differ. Of two that name the same folder, key or
@@ -104,7 +93,7 @@ def plan_adoption(
     newest_first = [
         _decide(session, facts.get(session.session_id), taken, here) for session in reversed(stored)
     ]
-    return AdoptionPlan(tuple(reversed(newest_first)))
+    return tuple(reversed(newest_first))
 
 
 def _decide(session: SessionRecord, readings: HealthReadings | None, taken: _Taken, here: Here) -> Decision:

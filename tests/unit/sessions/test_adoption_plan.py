@@ -15,7 +15,7 @@ from drover.browser.running_browser import RunningBrowser
 from drover.processes.folders import FolderId
 from drover.processes.session_mark import SessionMark
 from drover.processes.table import Liveness, ProcessIdentity
-from drover.sessions.persistence.adoption_plan import Action, AdoptionPlan, Decision, Here, plan_adoption
+from drover.sessions.persistence.adoption_plan import Action, Decision, Here, plan_adoption
 from drover.sessions.persistence.records import SessionRecord
 from tests.unit import examples
 
@@ -60,13 +60,13 @@ def readings_with(**changes: object) -> HealthReadings:
     return replace(WELL, **changes)  # type: ignore[arg-type]
 
 
-def plan(*sessions: SessionRecord, readings: HealthReadings | None = WELL) -> AdoptionPlan:
+def plan(*sessions: SessionRecord, readings: HealthReadings | None = WELL) -> tuple[Decision, ...]:
     facts = {} if readings is None else {session.session_id: readings for session in sessions}
     return plan_adoption(sessions, facts, HERE)
 
 
 def only(session: SessionRecord, readings: HealthReadings | None = WELL) -> Decision:
-    (decision,) = plan(session, readings=readings).decisions
+    (decision,) = plan(session, readings=readings)
     return decision
 
 
@@ -131,7 +131,7 @@ def used(folder: str, home: FolderId | None = HOME, *, moved: bool = False) -> H
 @pytest.mark.parametrize("named", ["/data/s/abcdefgh", "/link/s/abcdefgh", "/other/link/s/abcdefgh"])
 def test_a_session_is_adopted_under_each_path_of_the_data_folder(recorded: str, named: str) -> None:
     session = stored(folder=recorded)
-    (decision,) = plan_adoption([session], {"one": WELL}, used(named)).decisions
+    (decision,) = plan_adoption([session], {"one": WELL}, used(named))
     assert decision.action is ADOPT
     assert decision.session == replace(session, folder=str(Path("/data/s/abcdefgh")))
 
@@ -139,7 +139,7 @@ def test_a_session_is_adopted_under_each_path_of_the_data_folder(recorded: str, 
 @pytest.mark.parametrize("recorded", ["/data/s/abcdefgh", "/original/s/abcdefgh"])
 @pytest.mark.parametrize("named", ["/data/s/abcdefgh", "/original/s/abcdefgh"])
 def test_a_copied_data_folder_does_not_take_browsers_from_the_original(recorded: str, named: str) -> None:
-    (decision,) = plan_adoption([stored(folder=recorded)], {"one": WELL}, used(named, OTHER_HOME)).decisions
+    (decision,) = plan_adoption([stored(folder=recorded)], {"one": WELL}, used(named, OTHER_HOME))
     assert (decision.action, decision.session.running) == (RESTORE, None)
     assert decision.reason == "the data folder is a copy, and the browser uses the original"
     assert decision.session.folder == str(Path("/data/s/abcdefgh"))
@@ -147,7 +147,7 @@ def test_a_copied_data_folder_does_not_take_browsers_from_the_original(recorded:
 
 def test_a_browser_whose_data_folder_was_moved_is_not_kept() -> None:
     here = used("/before/s/abcdefgh", moved=True)
-    (decision,) = plan_adoption([stored(folder="/before/s/abcdefgh")], {"one": WELL}, here).decisions
+    (decision,) = plan_adoption([stored(folder="/before/s/abcdefgh")], {"one": WELL}, here)
     assert (decision.action, decision.session.running) == (RESTORE, None)
     assert decision.reason == "the data folder was moved while the browser ran"
 
@@ -185,40 +185,38 @@ def test_a_session_whose_recovery_had_failed_is_recovered_again() -> None:
 def test_of_two_sessions_with_one_folder_or_key_the_newer_wins(fields: dict[str, str], reason: str) -> None:
     older = stored("old", running=running(10), **fields)
     newer = stored("new", running=running(20), **fields)
-    decisions = plan(older, newer).decisions
+    decisions = plan(older, newer)
     assert [decision.action for decision in decisions] == [FORGET, ADOPT]
     assert decisions[0].reason == reason
 
 
 @pytest.mark.parametrize("other", [running(10), running(11), running(9)], ids=["both", "browser", "driver"])
 def test_of_two_sessions_with_one_process_the_newer_wins(other: RunningBrowser) -> None:
-    decisions = plan(stored("old", running=running(10)), stored("new", running=other)).decisions
+    decisions = plan(stored("old", running=running(10)), stored("new", running=other))
     assert [decision.action for decision in decisions] == [FORGET, ADOPT]
     assert decisions[0].reason == "the newer new has its browser"
 
 
 def test_a_session_that_was_never_answered_does_not_displace_one_that_was() -> None:
     older, newer = stored("old", key="k"), stored("new", key="k", running=None)
-    assert [decision.action for decision in plan(older, newer).decisions] == [ADOPT, FORGET]
+    assert [decision.action for decision in plan(older, newer)] == [ADOPT, FORGET]
 
 
 def test_an_older_session_whose_pid_was_reused_loses_only_its_browser() -> None:
     older, newer = stored("old", running=running(10, 1.0)), stored("new", running=running(10, 2.0))
     facts = {"old": HealthReadings(1.0, GONE, GONE), "new": WELL}
-    decisions = plan_adoption([older, newer], facts, HERE).decisions
+    decisions = plan_adoption([older, newer], facts, HERE)
     assert [decision.action for decision in decisions] == [RESTORE, ADOPT]
 
 
 def test_pids_of_an_earlier_boot_do_not_conflict_with_those_of_this_one() -> None:
     older, newer = stored("old", boot_id="boot-0"), stored("new")
-    assert [decision.action for decision in plan(older, newer).decisions] == [RESTORE, ADOPT]
+    assert [decision.action for decision in plan(older, newer)] == [RESTORE, ADOPT]
 
 
-def test_a_plan_returns_its_decisions_by_action() -> None:
+def test_a_plan_has_its_decisions_in_the_order_of_the_sessions() -> None:
     made = plan(stored("a", running=running(10)), stored("b", running=None))
-    assert [decision.session.session_id for decision in made.of(ADOPT)] == ["a"]
-    assert [decision.session.session_id for decision in made.of(FORGET)] == ["b"]
-    assert made.of(REATTACH) == ()
+    assert [(one.session.session_id, one.action) for one in made] == [("a", ADOPT), ("b", FORGET)]
 
 
 PROBES = st.sampled_from([Probe(), STATUS, UNKNOWN_SESSION, SILENT, REFUSED, version("g1"), version("g2")])
@@ -275,7 +273,7 @@ FACTS = st.dictionaries(st.sampled_from([f"s{number}" for number in range(6)]), 
 def test_every_session_gets_exactly_one_decision_with_a_reason(
     sessions: list[SessionRecord], facts: dict[str, HealthReadings]
 ) -> None:
-    decisions = plan_adoption(sessions, facts, HERE).decisions
+    decisions = plan_adoption(sessions, facts, HERE)
     assert [one.session.session_id for one in decisions] == [session.session_id for session in sessions]
     assert all(one.reason for one in decisions)
     assert all((one.cause is None) == (one.action in {ADOPT, FORGET}) for one in decisions)
@@ -285,7 +283,7 @@ def test_every_session_gets_exactly_one_decision_with_a_reason(
 def test_nothing_of_another_boot_or_data_folder_is_touched(
     sessions: list[SessionRecord], facts: dict[str, HealthReadings]
 ) -> None:
-    decisions = plan_adoption(sessions, facts, HERE).decisions
+    decisions = plan_adoption(sessions, facts, HERE)
     for session, decision in zip(sessions, decisions, strict=True):
         if session.boot_id != BOOT or not session.folder.startswith("/data/"):
             assert decision.action in {RESTORE, FORGET}
@@ -296,7 +294,7 @@ def test_nothing_of_another_boot_or_data_folder_is_touched(
 def test_only_the_same_browser_is_adopted_and_only_a_living_one_gets_a_new_driver(
     sessions: list[SessionRecord], facts: dict[str, HealthReadings]
 ) -> None:
-    for one in plan_adoption(sessions, facts, HERE).decisions:
+    for one in plan_adoption(sessions, facts, HERE):
         if one.action in {ADOPT, REATTACH}:
             found = facts[one.session.session_id]
             assert one.session.running
@@ -315,7 +313,7 @@ def test_only_the_same_browser_is_adopted_and_only_a_living_one_gets_a_new_drive
 def test_no_process_folder_or_key_is_kept_by_two_sessions(
     sessions: list[SessionRecord], facts: dict[str, HealthReadings]
 ) -> None:
-    kept = [one for one in plan_adoption(sessions, facts, HERE).decisions if one.action is not FORGET]
+    kept = [one for one in plan_adoption(sessions, facts, HERE) if one.action is not FORGET]
     folders = [one.session.folder for one in kept]
     keys = [one.session.key for one in kept if one.session.key is not None]
     pids = [
@@ -347,7 +345,7 @@ def test_no_process_folder_or_key_is_kept_by_two_sessions(
 def test_a_session_is_forgotten_only_for_a_newer_one_or_an_unanswered_start(
     sessions: list[SessionRecord], facts: dict[str, HealthReadings]
 ) -> None:
-    decisions = plan_adoption(sessions, facts, HERE).decisions
+    decisions = plan_adoption(sessions, facts, HERE)
     kept = {one.session.session_id for one in decisions if one.action is not FORGET}
     for number, decision in enumerate(decisions):
         unanswered = sessions[number].running is None and sessions[number].generation == 1
