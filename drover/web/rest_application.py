@@ -19,7 +19,7 @@ from starlette.routing import Route, Router
 
 from drover.api.key_requests import MAX_STATE_BYTES
 from drover.api.session_requests import MAX_BODY_BYTES, MAX_BODY_WITH_EXTENSIONS_BYTES, check_size
-from drover.core.deadline import ClientDisconnected, DeadlineExceeded
+from drover.core.deadline import DeadlineExceeded
 from drover.core.errors import BrowserUnavailable, MethodNotAllowed, NotFound
 from drover.net.asgi import Application, Receive, Scope, Send, caller_left, on_thread, read_body
 from drover.net.request_threads import RequestThreads
@@ -27,7 +27,6 @@ from drover.web.calls import Call
 from drover.web.rest_routes import RestRoute, RestRoutes
 from drover.web.services import Services
 
-CLIENT_CLOSED_REQUEST = 499
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 _CHECKED = re.compile(r"/sessions/[^/]+(/screenshot)?|/keys(/.+/state)?")
 _ENDS = frozenset({"/cleanup_orphaned_processes", "/emergency_recovery", "/drain"})
@@ -118,8 +117,6 @@ class _Endpoint:
             return await on_thread(pool, partial(route.answer, call))
         except DeadlineExceeded as error:
             raise BrowserUnavailable("The browser did not answer in time; retry") from error
-        except ClientDisconnected:
-            return Response(status_code=CLIENT_CLOSED_REQUEST)
         finally:
             watch.cancel()
 
