@@ -32,6 +32,7 @@ class CloseWork:
     _steps: SessionSteps
     _emit: Emit
     _errors: dict[str, str] = field(default_factory=dict, init=False)
+    _parking: set[str] = field(default_factory=set, init=False)
 
     def run(self, reserved: Reserved, why: CloseReason) -> None:
         """Close a session: end its processes, remove its folder, and record its end on disk.
@@ -41,6 +42,10 @@ class CloseWork:
             StorageUnavailable: Its end is not on disk yet; the session stays in the list.
         """
         session = reserved.session
+        if why in _LEAVING:
+            self._parking.add(session.birth)
+        elif why is not CloseReason.RETRIED:
+            self._parking.discard(session.birth)
         try:
             if why is CloseReason.DELETED:
                 self._kept.forget_with(session)
@@ -49,13 +54,14 @@ class CloseWork:
             self._browsers.stop(session.folder, session.running)
             self._await_displaced(session, reserved.displaced)
             self._steps.clear(session)
-            self._kept.ended(session, parks=why in _LEAVING)
+            self._kept.ended(session, parks=session.birth in self._parking)
             if session.running is not None:
                 self._browsers.forget(session.running)
         except Exception as error:
             self.failed(session, error)
             raise
         self._errors.pop(session.session_id, None)
+        self._parking.discard(session.birth)
         if self._registry.forget(session):
             self._emit(events.SessionClosed(session.session_id, why.value))
 
