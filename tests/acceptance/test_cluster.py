@@ -80,6 +80,19 @@ def test_a_bidi_address_works_at_every_node(trio: tuple[Service, Service, Servic
     assert two.delete("/wd/hub/session/talks").json() == {"value": None}
 
 
+def test_the_last_window_is_closed_at_one_node_and_the_session_quit_at_another(
+    trio: tuple[Service, Service, Service],
+) -> None:
+    one, two, three = trio
+    wanted = {"browserName": "chrome", "drover:options": {"session_id": "closes"}}
+    assert one.post("/wd/hub/session", json={"capabilities": {"alwaysMatch": wanted}}).status_code == 200
+    for node in (two, three):
+        assert node.get("/wd/hub/session/closes/title").status_code == 200
+    assert two.delete("/wd/hub/session/closes/window").json() == {"value": []}
+    for node in (three, two, one):
+        assert node.delete("/wd/hub/session/closes").json() == {"value": None}
+
+
 def test_id_and_key_of_two_sessions_conflict_across_nodes(trio: tuple[Service, Service, Service]) -> None:
     one, two, three = trio
     one.create(session_id="has-key", key="mine")
