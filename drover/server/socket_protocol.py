@@ -18,7 +18,11 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     """
 
     def data_received(self, data: bytes) -> None:
-        """Receive data; refuse a handshake that is malformed."""
+        """Receive data; refuse a malformed handshake, and end a connection that does not await its answer."""
+        if self.handshake_initiated and not self.handshake_complete:
+            # uvicorn fails if it has to answer a frame here.
+            self.transport.close()
+            return
         super().data_received(data)
         error = self.conn.handshake_exc
         if error is not None and not self.transport.is_closing():
@@ -31,13 +35,6 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         """Begin a handshake that is valid."""
         if self.conn.accept(event).status_code == HTTPStatus.SWITCHING_PROTOCOLS:
             super().handle_connect(event)
-
-    def handle_parser_exception(self) -> None:
-        """End the connection for a malformed frame; before the handshake is answered, without a frame."""
-        if self.conn.close_sent is None:
-            self.transport.close()
-        else:
-            super().handle_parser_exception()
 
     def shutdown(self) -> None:
         """Close the socket; a handshake is left to the router, which answers it before the server ends.

@@ -295,13 +295,14 @@ def test_a_malformed_handshake_is_refused_in_json(server: Server, handshake: byt
     wait_until(lambda: server.open_connections() == 0, "the connection is closed")
 
 
-def test_a_malformed_frame_before_the_answer_to_a_handshake_ends_the_connection(
-    server: Server, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("frame", [b"\xff" * 8, b"\x81\x82\0\0\0\0\xff\xfe"], ids=["malformed", "no UTF-8"])
+def test_a_frame_before_the_answer_to_a_handshake_ends_the_connection(
+    server: Server, caplog: pytest.LogCaptureFixture, frame: bytes
 ) -> None:
     client = server.connect()
     client.sendall(HANDSHAKE)
     assert server.has_handshake.wait(WAIT_S)
-    client.sendall(b"\xff" * 8)
+    client.sendall(frame)
     wait_until(lambda: server.open_connections() == 0, "the connection is closed")
     assert caplog.records == []
 
