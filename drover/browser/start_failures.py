@@ -11,9 +11,11 @@ from drover.core.errors import BrowserUnavailable
 _WRONG_VERSION: Final = "only supports Chrome version"
 # Chrome ran and ended before it was ready; one that could not be run is reported otherwise.
 _DIED: Final = re.compile(r"exited|crashed|DevToolsActivePort|not reachable|disconnected")
-# ChromeDriver could not write the profile, which is never a client's, or start a process at all
-# (chrome/test/chromedriver/chrome_launcher.cc).
-_MACHINE_FAILED: Final = re.compile(r"failed to (write|create)|cannot create", re.IGNORECASE)
+# ChromeDriver could not write the profile, which is never a client's, or start a process at all, or Chrome
+# could not write its port (chrome/test/chromedriver/chrome_launcher.cc).
+_MACHINE_FAILED: Final = re.compile(
+    r"failed to (write|create)|cannot create|devtools port (number )?file", re.IGNORECASE
+)
 
 
 class WrongVersion(BrowserUnavailable):

@@ -24,6 +24,10 @@ from drover.core.errors import BrowserUnavailable
         ("session not created\nfrom unknown error: failed to write prefs file", BrowserUnavailable),
         ("session not created: cannot create default profile directory", BrowserUnavailable),
         ("session not created: Failed to create Chrome process.", BrowserUnavailable),
+        (
+            "session not created: Devtools port number file contents <> were in an unexpected format",
+            BrowserUnavailable,
+        ),
         ("session not created: no chrome binary at /opt/chrome", ChromeFailed),
     ],
 )
