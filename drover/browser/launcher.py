@@ -218,10 +218,8 @@ class Launcher:
             raise SessionNotCreated(f"ChromeDriver rejected the capabilities: {error}") from error
         except driver_client.CommandFailed as error:
             reason = self._explain(error, folder)
-            is_full = start_diagnostics.disk_full(folder.path.parent) is not None
             self.stop(folder, None)
-            # Chrome fails in many ways on a full disk; none is the mistake of a client.
-            raise (BrowserUnavailable(reason) if is_full else start_failure(reason, error)) from error
+            raise start_failure(reason, error) from error
         except BrowserUnavailable:
             self.stop(folder, None)
             raise

@@ -11,11 +11,11 @@ from drover.core.errors import BrowserUnavailable
 _WRONG_VERSION: Final = "only supports Chrome version"
 # Chrome ran and ended before it was ready; one that could not be run is reported otherwise.
 _DIED: Final = re.compile(r"exited|crashed|DevToolsActivePort|not reachable|disconnected")
-# ChromeDriver could not write the profile, which is never a client's, or start a process at all, or Chrome
-# could not write its port (chrome/test/chromedriver/chrome_launcher.cc).
-_MACHINE_FAILED: Final = re.compile(
-    r"failed to (write|create)|cannot create|devtools port (number )?file", re.IGNORECASE
-)
+# Chrome has created the file in which it tells its port, and ended or found the disk full before it wrote it
+# (this and the next ones: chrome/test/chromedriver/chrome_launcher.cc).
+_PORT_UNTOLD: Final = "Devtools port number file contents"
+# ChromeDriver could not write the profile, which is never a client's, or start a process at all.
+_MACHINE_FAILED: Final = re.compile(r"failed to (write|create)|cannot create", re.IGNORECASE)
 
 
 class WrongVersion(BrowserUnavailable):
@@ -49,9 +49,9 @@ def start_failure(reason: str, error: CommandFailed) -> BrowserUnavailable:
         reason: Why it failed and what to do, for people.
         error: ChromeDriver's error.
     """
-    if isinstance(error, NoResponse):
-        return StartInterrupted(reason)
     cause = str(error)
+    if isinstance(error, NoResponse) or _PORT_UNTOLD in cause:
+        return StartInterrupted(reason)
     if _WRONG_VERSION in cause:
         return WrongVersion(reason)
     if _MACHINE_FAILED.search(cause):

@@ -195,17 +195,6 @@ def test_a_full_disk_is_an_obstacle_to_the_next_start(bench: Bench, monkeypatch:
     assert str(bench.folder.path.parent) in obstacle
 
 
-def test_no_failure_on_a_full_disk_is_the_mistake_of_a_client_or_of_a_profile(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(start_diagnostics, "ENOUGH_DISK_MB", 10**9)
-    bench.set_fault(Fault.REFUSES_SESSION)
-    with pytest.raises(BrowserUnavailable, match="Disk full") as failure:
-        bench.start()
-    assert type(failure.value) is BrowserUnavailable
-    assert bench.pids() == set()
-
-
 class FakeBinaryFinder:
     """Finds Chrome and ChromeDriver once they are installed; the search can be blocked."""
 

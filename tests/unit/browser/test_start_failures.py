@@ -26,7 +26,7 @@ from drover.core.errors import BrowserUnavailable
         ("session not created: Failed to create Chrome process.", BrowserUnavailable),
         (
             "session not created: Devtools port number file contents <> were in an unexpected format",
-            BrowserUnavailable,
+            StartInterrupted,
         ),
         ("session not created: no chrome binary at /opt/chrome", ChromeFailed),
     ],
