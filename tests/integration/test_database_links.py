@@ -114,3 +114,20 @@ def test_a_migration_that_waits_for_a_backup_lets_the_others_go_on(server: Postg
             wait_until(lambda: server.execute(waiting) == [(1,)] or migration.done(), "the migration waits")
             assert succeeds(other)
             assert not migration.result()
+
+
+def test_after_a_restart_of_the_database_no_call_fails(server: Postgres) -> None:
+    with two_links(server) as links:
+        for one in links:
+            assert one.run(read) == (1,)
+        server.stop()
+        server.start()
+        for one in links:
+            assert one.run(read) == (1,)
+
+
+def test_a_connection_that_the_server_has_ended_is_replaced(server: Postgres) -> None:
+    with two_links(server) as (one, _):
+        pid = one.run(lambda connection: connection.info.backend_pid)
+        assert server.execute("SELECT pg_terminate_backend(%s, 5000)", pid) == [(True,)]
+        assert one.run(read) == (1,)

@@ -151,7 +151,9 @@ class Link:
         return result
 
     def _connected(self) -> Connection:
-        if self._connection is None or self._connection.closed:
+        if self._connection is not None and _has_ended(self._connection):
+            self._discard()
+        if self._connection is None:
             # A pooler in transaction mode cannot keep prepared statements.
             self._connection = psycopg.connect(
                 self._url, autocommit=True, connect_timeout=CONNECT_S, prepare_threshold=None
@@ -163,6 +165,19 @@ class Link:
         if connection is not None:
             with suppress(psycopg.Error, OSError):
                 connection.close()
+
+
+def _has_ended(connection: Connection) -> bool:
+    """Return whether the server has closed an idle connection, as its restart does; do not wait for it."""
+    if connection.closed:
+        return True
+    try:
+        # The first call reads the server's last message, if it has sent one; the second finds the end.
+        connection.pgconn.consume_input()
+        connection.pgconn.consume_input()
+    except psycopg.OperationalError:
+        return True
+    return False
 
 
 def check_url(url: str) -> None:
