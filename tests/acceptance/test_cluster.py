@@ -129,17 +129,6 @@ def test_every_node_lists_all_sessions_and_nodes(trio: tuple[Service, Service, S
         expect(three.delete(f"/sessions/{session_id}"))
 
 
-@pytest.mark.exhaustive
-def test_a_full_node_hands_new_sessions_to_one_with_room(nodes: Nodes) -> None:
-    small, large = nodes.start("small"), nodes.start("large")
-    for number in range(3):
-        expect(small.post("/sessions", json={"session_id": f"first-{number}"}), 201)
-    handed = expect(small.post("/sessions", json={"session_id": "handed-on"}), 201)["session"]
-    assert handed["node"]["name"] != "small"
-    assert len(expect(small.get("/sessions"))["sessions"]) >= 3
-    assert large.is_running()
-
-
 def test_a_session_of_a_dead_machine_is_restored_on_another_one(nodes: Nodes, pages: Pages) -> None:
     dying, heir = nodes.start("dying"), nodes.start("heir")
     session = dying.create(key="login")
@@ -248,24 +237,6 @@ def test_a_drained_node_leaves_its_keyed_sessions_to_the_others(nodes: Nodes, pa
     found = expect(staying.post("/sessions", json={"key": "upgrade"}))
     assert (found["session_id"], found["session"]["node"]["name"]) == (session["session_id"], "staying")
     assert_saved_state(found["session"], pages)
-
-
-@pytest.mark.exhaustive
-def test_a_request_that_waits_goes_to_a_node_that_has_a_place_by_now(nodes: Nodes) -> None:
-    asked, other = nodes.start("is-full", max_sessions=1), nodes.start("full-too", max_sessions=1)
-    asked.create(session_id="stays", lease={"ttl": 300})
-    other.create(session_id="leaves", lease={"ttl": 300})
-    with ThreadPoolExecutor(2) as pool:
-        first, second = (
-            pool.submit(asked.post, "/sessions", json={"key": "queued", "lease": {"ttl": 300}}),
-            pool.submit(asked.post, "/sessions", json={}),
-        )
-        wait_until(lambda: "drover_waiting_requests 2.0" in asked.get("/metrics").text, "both wait", LOST_S)
-        expect(other.delete("/sessions/leaves"))
-        wait_until(lambda: first.done() or second.done(), "one has its place", LOST_S)
-        expect(asked.delete("/sessions/stays"))
-        answers = [expect(one.result(), 201)["session"] for one in (first, second)]
-    assert {answer["node"]["name"] for answer in answers} == {"is-full", "full-too"}
 
 
 def test_a_start_without_the_database_is_alive_and_not_ready_and_requests_wait_for_it(
