@@ -108,14 +108,19 @@ class SessionManager:
             self._monitor.assess(session, deadline)
         return self._pool.get(session_id)
 
-    def screenshot(self, session_id: str, deadline: Deadline) -> bytes:
+    def screenshot(self, session_id: str, deadline: Deadline, *, recover: bool = True) -> bytes:
         """Return the page in front as PNG; the session is checked first, and recovered if it is dead.
+
+        Args:
+            session_id: The session.
+            deadline: By when the page must be rendered.
+            recover: Whether a dead session is recovered.
 
         Raises:
             SessionNotFound: No session has this id.
-            BrowserUnavailable: The page did not render in time.
+            BrowserUnavailable: The page did not render in time, or the session is dead and not recovered.
         """
-        session = self.check(session_id, deadline).session
+        session = self.check(session_id, deadline).session if recover else self.report(session_id, deadline)
         if session.running is None:
             raise BrowserUnavailable(f"Session {session_id} is {session.state.value}; retry")
         with self._pool.hold(session):

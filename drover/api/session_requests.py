@@ -114,10 +114,10 @@ class ListQuery(Strict):
 
 
 class LookQuery(Strict):
-    """The parameters of `GET /sessions/{id}`."""
+    """The parameters of `GET /sessions/{id}` and of `GET /sessions/{id}/screenshot`."""
 
     recover: bool = True
-    """Recover the session if it is dead; `false` only reports its health."""
+    """Recover the session if it is dead; `false` only looks at it, and restores nothing."""
 
 
 class CloseQuery(Strict):

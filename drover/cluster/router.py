@@ -34,7 +34,7 @@ from drover.cluster.requests import (
     with_session_id,
 )
 from drover.core.deadline import REQUEST_S, ClientDisconnected, Deadline
-from drover.core.errors import DroverError, NodeUnreachable, NotOwner, RequestTooLarge
+from drover.core.errors import BrowserUnavailable, DroverError, NodeUnreachable, NotOwner, RequestTooLarge
 from drover.net import access
 from drover.net.access import AccessPolicy
 from drover.net.asgi import (
@@ -220,6 +220,10 @@ class _Request:
             )
             return True
         if is_unrecovered(self._scope):
+            if self._scope["path"].rstrip("/").endswith("/screenshot"):
+                raise BrowserUnavailable(
+                    f"No machine has session {found.session_id} now; its next use restores it on one"
+                )
             description = await on_thread(self._parts.threads, partial(failover.describe, found))
             await send_answer(send, json_answer(description))
             return True

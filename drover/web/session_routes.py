@@ -209,10 +209,10 @@ def end_lease(session_id: str) -> LeaseEnded:
     errors=(SessionNotFound, CleanupIncomplete, *_UNAVAILABLE),
     media_type="image/png",
 )
-def take_screenshot(session_id: str) -> Response:
+def take_screenshot(session_id: str, query: LookQuery) -> Response:
     """Take a screenshot of the page in the foreground.
 
     Checks the session first, and recovers it if it is dead.
     """
-    screenshot = services().manager.screenshot(session_id, request_deadline())
+    screenshot = services().manager.screenshot(session_id, request_deadline(), recover=query.recover)
     return Response(screenshot, media_type="image/png", headers={"Cache-Control": "no-store"})

@@ -55,6 +55,7 @@ def test_a_lost_machine_is_the_headline_and_looking_restores_nothing(
     expect(page.locator("#headline")).to_contain_text(re.compile("lost:.*fails"), timeout=1000 * LOST_S)
     expect(machine(page, "fails")).to_contain_text(re.compile("Lost.*1 to be restored", re.DOTALL))
     expect(card(page, "waits")).to_contain_text("Dead")
+    assert watching.get("/sessions/waits/screenshot?recover=false").status_code == 503
     assert own_sessions(watching) == 0
     button(card(page, "waits"), "Recover waits").click()
     wait_until(lambda: own_sessions(watching) == 1, "it is restored here", LOST_S)

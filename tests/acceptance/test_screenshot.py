@@ -7,7 +7,9 @@ from functools import partial
 import psutil
 import pytest
 
+from tests.acceptance.conftest import StartService
 from tests.acceptance.driver_commands import Driver
+from tests.acceptance.faults import kill
 from tests.acceptance.pages import Gate, Pages
 from tests.acceptance.service import Service, expect, expect_error
 from tests.machine import run_both
@@ -42,6 +44,18 @@ def test_it_does_not_count_as_use(service: Service) -> None:
     before = service.create(session_id="seen")
     screenshot(service, "seen")
     assert service.report("seen")["last_used"] == before["last_used"]
+
+
+def test_a_dead_session_is_not_recovered_for_one_that_only_looks(start_service: StartService) -> None:
+    service = start_service(watch_interval=0)
+    session = service.create(session_id="dead")
+    looking = "/sessions/dead/screenshot?recover=false"
+    assert service.get(looking).content.startswith(PNG)
+    kill(session["browser"]["pid"])
+    expect_error(service.get(looking), 503, "browser_unavailable")
+    assert service.report("dead")["recoveries"] == 0
+    screenshot(service, "dead")
+    assert service.report("dead")["recoveries"] == 1
 
 
 def test_an_unknown_session_is_not_found(service: Service) -> None:

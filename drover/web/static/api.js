@@ -18,9 +18,9 @@ export async function call(method, path, body) {
   return answer;
 }
 
-/** Returns a screenshot of a session's page. */
+/** Returns a screenshot of a session's page; a session that has just died is not recovered for it. */
 export async function picture(sessionId) {
-  const response = await reach(`/sessions/${encodeURIComponent(sessionId)}/screenshot`, {
+  const response = await reach(`/sessions/${encodeURIComponent(sessionId)}/screenshot?recover=false`, {
     signal: AbortSignal.timeout(10_000),
   });
   if (!response.ok) throw new Refused((await response.json()).error);

@@ -76,7 +76,7 @@ class FakeManager:
     def close(self, session_id: str, deadline: Deadline, *, keep: bool) -> None:
         self.calls.append(("close and keep" if keep else "close", session_id))
 
-    def screenshot(self, session_id: str, deadline: Deadline) -> bytes:
+    def screenshot(self, session_id: str, deadline: Deadline, *, recover: bool) -> bytes:
         self.calls.append(("screenshot", session_id))
         return b"\x89PNG"
 
