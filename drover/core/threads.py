@@ -7,6 +7,7 @@ program from ending while one of them hangs. Here they do not.
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future
@@ -20,6 +21,15 @@ from drover.core.errors import Overloaded, ShuttingDown
 
 Result = TypeVar("Result")
 Parameters = ParamSpec("Parameters")
+
+
+async def fill_loop_threads() -> None:
+    """Start the threads of the event loop itself now.
+
+    libuv starts them when an address is first looked up, and aborts the program if the system allows no
+    thread by then (`init_threads` in src/threadpool.c).
+    """
+    await asyncio.get_running_loop().getaddrinfo("127.0.0.1", None)
 
 
 def start_thread(run: Callable[[], None], name: str) -> threading.Thread:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from drover.core.errors import Overloaded, StartRefused
 from drover.core.settings import Settings, load_settings
-from drover.core.threads import ThreadPool
+from drover.core.threads import ThreadPool, fill_loop_threads
 from drover.net.asgi import Application, Receive, Scope, Send, on_thread
 from drover.server.serve import prepare
 from drover.server.service import Drover
@@ -44,6 +44,7 @@ class DroverApplication:
         except (StartRefused, Overloaded) as refusal:
             await send({"type": "lifespan.startup.failed", "message": refusal.message})
             return
+        await fill_loop_threads()
         await send({"type": "lifespan.startup.complete"})
         await receive()
         # The thread of the start: a new one might not be allowed any more.

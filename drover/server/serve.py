@@ -20,7 +20,7 @@ from drover.core import events
 from drover.core.errors import Overloaded, StartObstructed
 from drover.core.logs import set_up_logging
 from drover.core.settings import Settings, named_variables, unknown_variables
-from drover.core.threads import start_thread
+from drover.core.threads import fill_loop_threads, start_thread
 from drover.core.version import VERSION
 from drover.net import access
 from drover.net.asgi import Application
@@ -100,6 +100,7 @@ class _Server(uvicorn.Server):
         self._ending = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._loop.set_exception_handler(AcceptErrors().handle)
+        await fill_loop_threads()
         await super().startup(sockets)
 
     def listen_again(self, index: int, address: Address) -> None:
