@@ -70,14 +70,21 @@ class Pictures:
         while not self._waiting:
             self._woken.clear()
             limit = REFRESH_S if self._incomplete else START_S if self._expected else None
-            try:
-                await asyncio.wait_for(self._woken.wait(), limit)
-            except (TimeoutError, asyncio.TimeoutError):
+            if not await self._is_woken(limit):
                 await self._page.post("Page.stopScreencast")
                 await self.start()
         self._taken, self._waiting = self._waiting, []
         self._taken_at = time.monotonic()
         return self._taken[-1]
+
+    async def _is_woken(self, limit: float | None) -> bool:
+        # Up to Python 3.11 `asyncio.wait_for` ignores a cancellation in the moment in which the event was set.
+        woken = asyncio.ensure_future(self._woken.wait())
+        try:
+            await asyncio.wait({woken}, timeout=limit)
+            return woken.done()
+        finally:
+            woken.cancel()
 
     async def _acknowledge(self) -> None:
         """Let Chrome send more, once the pause after the last picture is over."""
