@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection
@@ -22,6 +22,19 @@ HandleEvent = Callable[[str, Values], None]
 
 class PageFailed(Exception):
     """A page refused a command, did not answer it in time, is busy, or is gone."""
+
+
+async def is_set_within(event: asyncio.Event, limit: float | None) -> bool:
+    """Wait for an event, in seconds at most; return whether it is set.
+
+    Up to Python 3.11 `asyncio.wait_for` ignores a cancellation in the moment in which the event was set.
+    """
+    waiting = asyncio.ensure_future(event.wait())
+    try:
+        await asyncio.wait({waiting}, timeout=limit)
+        return waiting.done()
+    finally:
+        waiting.cancel()
 
 
 class PageConnection:
@@ -80,8 +93,7 @@ class PageConnection:
         if not self._unanswered:
             return
         self._settled.clear()
-        with suppress(TimeoutError, asyncio.TimeoutError):
-            await asyncio.wait_for(self._settled.wait(), timeout)
+        await is_set_within(self._settled, timeout)
 
     async def _send(self, method: str, parameters: Mapping[str, object]) -> None:
         if self.reader.done():

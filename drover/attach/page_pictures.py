@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from drover.attach.page_connection import PageConnection, Values
+from drover.attach.page_connection import PageConnection, Values, is_set_within
 
 FORMAT = {"format": "jpeg", "quality": 75, "maxWidth": 1920, "maxHeight": 1440}
 MOST_IN_FLIGHT = 3
@@ -70,21 +70,12 @@ class Pictures:
         while not self._waiting:
             self._woken.clear()
             limit = REFRESH_S if self._incomplete else START_S if self._expected else None
-            if not await self._is_woken(limit):
+            if not await is_set_within(self._woken, limit):
                 await self._page.post("Page.stopScreencast")
                 await self.start()
         self._taken, self._waiting = self._waiting, []
         self._taken_at = time.monotonic()
         return self._taken[-1]
-
-    async def _is_woken(self, limit: float | None) -> bool:
-        # Up to Python 3.11 `asyncio.wait_for` ignores a cancellation in the moment in which the event was set.
-        woken = asyncio.ensure_future(self._woken.wait())
-        try:
-            await asyncio.wait({woken}, timeout=limit)
-            return woken.done()
-        finally:
-            woken.cancel()
 
     async def _acknowledge(self) -> None:
         """Let Chrome send more, once the pause after the last picture is over."""

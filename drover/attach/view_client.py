@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from drover.api.view_messages import ControlInput, DialogInput, FilesInput, ViewInput, read_view_input
-from drover.attach.page_connection import PageFailed, Values, connected
+from drover.attach.page_connection import PageFailed, Values, connected, is_set_within
 from drover.attach.page_hands import PageHands
 from drover.attach.page_pictures import Pictures
 from drover.attach.socket_relay import NORMAL, close_with
@@ -148,8 +148,7 @@ class ViewClient:
                         if end.done():
                             end.result()
                             return
-                    with suppress(TimeoutError, asyncio.TimeoutError):
-                        await asyncio.wait_for(self._changed.wait(), PAGE_CHECK_S)
+                    await is_set_within(self._changed, PAGE_CHECK_S)
                     self._front = await self._session.front_page()
             finally:
                 self._hands = self._pictures = None
