@@ -27,7 +27,7 @@ from drover.core import events
 from drover.core.errors import ShuttingDown
 from drover.core.events import Event
 from drover.core.logs import LogLine, rfc3339
-from drover.net.asgi import Header, Receive, Scope, Send
+from drover.net.asgi import Header, Receive, Scope, Send, is_set_within
 
 T = TypeVar("T")
 Json = Mapping[str, object]
@@ -228,9 +228,7 @@ class EventStream:
 
     async def _feed(self, listener: Listener, send: Send) -> None:
         while not listener.over:
-            try:
-                await asyncio.wait_for(listener.news.wait(), HEARTBEAT_S)
-            except asyncio.TimeoutError:
+            if not await is_set_within(listener.news, HEARTBEAT_S):
                 await _send_part(send, b": nothing new\n\n")
                 continue
             listener.news.clear()
@@ -290,7 +288,7 @@ class EventStream:
                 self._publish_rows("sessions", self._sessions.replace(sessions))
                 self._publish_capacity(capacity)
             self._publish_rings()
-            await _set_within(self._wake, SESSIONS_EVERY_S)
+            await is_set_within(self._wake, SESSIONS_EVERY_S)
             await asyncio.sleep(DEBOUNCE_S)
 
     async def _watch_processes(self) -> None:
@@ -304,7 +302,7 @@ class EventStream:
                     "processes", {"read_at": self._processes_read_at, **self._processes.replace(rows)}
                 )
             await asyncio.sleep(PROCESSES_PAUSE_S)
-            await _set_within(self._processes_wake, PROCESSES_EVERY_S - PROCESSES_PAUSE_S)
+            await is_set_within(self._processes_wake, PROCESSES_EVERY_S - PROCESSES_PAUSE_S)
 
     async def _read(self, source: Callable[[], T], what: str) -> T | None:
         try:
@@ -366,15 +364,6 @@ async def _end_when_left(receive: Receive, listener: Listener) -> None:
 
 async def _send_part(send: Send, part: bytes) -> None:
     await send({"type": "http.response.body", "body": part, "more_body": True})
-
-
-async def _set_within(event: asyncio.Event, seconds: float) -> None:
-    # Up to Python 3.11 `asyncio.wait_for` ignores its cancellation if the event was set at the same moment.
-    waiting = asyncio.ensure_future(event.wait())
-    try:
-        await asyncio.wait([waiting], timeout=seconds)
-    finally:
-        waiting.cancel()
 
 
 def _message(number: int, kind: str, data: Json) -> bytes:

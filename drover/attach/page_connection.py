@@ -11,6 +11,7 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import WebSocketException
 
+from drover.net.asgi import is_set_within
 from drover.net.loopback_websocket import open_socket
 
 MAX_UNANSWERED = 200
@@ -22,19 +23,6 @@ HandleEvent = Callable[[str, Values], None]
 
 class PageFailed(Exception):
     """A page refused a command, did not answer it in time, is busy, or is gone."""
-
-
-async def is_set_within(event: asyncio.Event, limit: float | None) -> bool:
-    """Wait for an event, in seconds at most; return whether it is set.
-
-    Up to Python 3.11 `asyncio.wait_for` ignores a cancellation in the moment in which the event was set.
-    """
-    waiting = asyncio.ensure_future(event.wait())
-    try:
-        await asyncio.wait({waiting}, timeout=limit)
-        return waiting.done()
-    finally:
-        waiting.cancel()
 
 
 class PageConnection:

@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from drover.api.view_messages import ControlInput, DialogInput, FilesInput, ViewInput, read_view_input
-from drover.attach.page_connection import PageFailed, Values, connected, is_set_within
+from drover.attach.page_connection import PageFailed, Values, connected
 from drover.attach.page_hands import PageHands
 from drover.attach.page_pictures import Pictures
 from drover.attach.socket_relay import NORMAL, close_with
 from drover.attach.view_control import Control, Viewer
 from drover.attach.viewed_session import FrontPage, ViewedSession
 from drover.core.errors import BrowserUnavailable, DroverError, InvalidRequest
-from drover.net.asgi import Message, Receive, Send
+from drover.net.asgi import Message, Receive, Send, is_set_within
 
 FRAME_S = 1 / 20
 """The shortest time between two pictures."""

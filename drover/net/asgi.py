@@ -150,6 +150,19 @@ async def on_thread(executor: Executor, call: Callable[[], ThreadResult]) -> Thr
     return await asyncio.get_running_loop().run_in_executor(executor, call)
 
 
+async def is_set_within(event: asyncio.Event, limit: float | None) -> bool:
+    """Wait for an event, at most `limit` seconds; return whether it is set.
+
+    Up to Python 3.11 `asyncio.wait_for` ignores a cancellation in the moment in which the event was set.
+    """
+    waiting = asyncio.ensure_future(event.wait())
+    try:
+        await asyncio.wait({waiting}, timeout=limit)
+        return waiting.done()
+    finally:
+        waiting.cancel()
+
+
 def with_target(scope: Scope) -> tuple[Scope, DroverError | None]:
     """Return the scope with the one form of its path, and why the request is refused for it, if it is.
 
