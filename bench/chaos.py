@@ -46,7 +46,7 @@ from bench.lasting_faults import (
 from tests.acceptance.disks import Disk
 from tests.acceptance.faults import browsers, drivers
 from tests.acceptance.foreign_programs import unrelated_processes
-from tests.acceptance.service import Json, Service, running
+from tests.acceptance.service import Json, Service, running, unexpected_traces
 from tests.machine import IS_WINE, PATIENCE, command_line, living, short_folder
 
 ANSWER_S: Final = 120.0 * PATIENCE
@@ -394,7 +394,7 @@ def run(seconds: float, seed: int, number: int, findings: Findings) -> None:
                 one.result()
         findings.wrong += lost_sessions(service, clients)
         findings.wrong += [f"{name} was ended" for name, pids in unrelated.items() if living(pids) != pids]
-        findings.wrong += [f"in the log: {line}" for line in service.logs() if line.startswith("Traceback")]
+        findings.wrong += [f"stack trace after: {line}" for line in unexpected_traces(service.logs())]
         service.close_all()
 
 
