@@ -20,6 +20,8 @@ _OF_SESSION: Final = re.compile(
     r"(?:/wd/hub)?/sessions?/(?P<session_id>[A-Za-z0-9][A-Za-z0-9_-]{0,63})(?:/.*)?", re.DOTALL
 )
 _OF_KEY: Final = re.compile(r"/keys/(?P<key>[^/]+)/state/?")
+_OF_STATE: Final = re.compile(r"/sessions/[^/]+(?:/screenshot)?/?")
+"""The paths that know `?recover=false`."""
 _WITH_SECRET: Final = re.compile(r"/(?:bidi|cdp)/(?P<secret>[^/]+)")
 _CREATIONS: Final = ("/sessions", "/wd/hub/session")
 _OPTIONS: Final = "drover:options"
@@ -104,8 +106,9 @@ def with_session_id(body: bytes, session_id: str, *, is_webdriver: bool) -> byte
 
 def is_unrecovered(scope: Scope) -> bool:
     """Return whether a request only asks for the state of a session: it must not start a browser."""
-    values = parse_qs(scope["query_string"].decode("latin-1"))
-    return scope["type"] == "http" and scope["method"] == "GET" and values.get("recover") == ["false"]
+    if scope["type"] != "http" or scope["method"] != "GET" or not _OF_STATE.fullmatch(scope["path"]):
+        return False
+    return parse_qs(scope["query_string"].decode("latin-1")).get("recover") == ["false"]
 
 
 def ends(scope: Scope) -> bool:

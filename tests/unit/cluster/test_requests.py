@@ -125,4 +125,8 @@ def test_only_the_deletion_of_a_whole_session_ends_it() -> None:
 
 def test_a_look_without_recovery_is_recognized() -> None:
     assert is_unrecovered(scope("GET", "/sessions/a", "recover=false"))
+    assert is_unrecovered(scope("GET", "/sessions/a/screenshot", "recover=false"))
     assert not is_unrecovered(scope("GET", "/sessions/a"))
+    assert not is_unrecovered(scope("DELETE", "/sessions/a", "recover=false"))
+    assert not is_unrecovered(scope("GET", "/sessions/a/json/list", "recover=false"))
+    assert not is_unrecovered(scope("GET", "/wd/hub/session/a/url", "recover=false"))
