@@ -98,6 +98,7 @@ class CommandQueue:
             self._connection = None
 
     async def _relay(self, method: str, path: str, body: bytes) -> Response:
+        reason = ""
         for _ in range(ATTEMPTS):
             session = await self._ready_session()
             running = _running(session)
@@ -106,10 +107,12 @@ class CommandQueue:
             sent = driver_state.translated(session.driver_state, path, body)
             try:
                 reply = await self._exchange(running, method, path, sent)
-            except ConnectFailed:
+            except ConnectFailed as error:
+                reason = str(error)
                 await self._check()
                 continue
             except ConnectionLost as error:
+                reason = str(error)
                 recovery = await self._recovered(running)
                 if not _may_repeat(method, recovery):
                     return w3c.unknown_error(_interrupted(recovery, str(error)))
@@ -118,11 +121,12 @@ class CommandQueue:
             if recovery is None:
                 self._driver_access.answered(session)
                 return _answer(reply, running, self._session_id)
+            reason = _error_message(reply)
             if not _may_repeat(method, recovery):
-                return w3c.unknown_error(_interrupted(recovery, _error_message(reply)))
+                return w3c.unknown_error(_interrupted(recovery, reason))
         raise RecoveryFailed(
-            f"Session {self._session_id} died in all {ATTEMPTS} attempts to run this command. "
-            "Retry later, or delete the session."
+            f"Session {self._session_id} gave no answer to this command in {ATTEMPTS} attempts; the last "
+            f"one failed: {reason}. Retry later, or delete the session."
         )
 
     async def _ready_session(self) -> Session:

@@ -71,6 +71,7 @@ class Fault(str, Enum):
     REFUSES_CAPABILITIES = "refuses_capabilities"  # the same, if not default ones are requested
     REJECTS_CAPABILITIES = "rejects_capabilities"  # answers POST /session with `invalid argument`
     ANSWERS_GARBAGE = "answers_garbage"  # answers with bytes that are not HTTP
+    GARBLES_TITLE = "garbles_title"  # the same, to the title command only
     ANSWERS_HTML = "answers_html"  # answers 200 with a page that is not JSON
     IGNORES_TERM = "ignores_term"  # continues after SIGTERM; read once, at the start
     BROWSER_DIES_AT_START = "browser_dies_at_start"
@@ -274,12 +275,15 @@ class DriverHandler(Handler):
         self.wait_while(Fault.HUNG, Fault.NOT_ACCEPTING)
         fault = current_fault()
         if fault is Fault.ANSWERS_GARBAGE:
-            self.wfile.write(b"\x00\xff\x00 no http at all\r\n\r\n")
-            self.close_connection = True
+            self._answer_garbage()
         elif fault is Fault.ANSWERS_HTML:
             self.answer(b"<html><h1>It works!</h1></html>", kind="text/html")
         else:
             self._dispatch(self._path_below_base(), body)
+
+    def _answer_garbage(self) -> None:
+        self.wfile.write(b"\x00\xff\x00 no http at all\r\n\r\n")
+        self.close_connection = True
 
     def _path_below_base(self) -> list[str]:
         """Return the parts of the path behind `--url-base`; for any other path one that does not exist."""
@@ -356,6 +360,9 @@ class DriverHandler(Handler):
         _record_command(f"{self.command} /{'/'.join(command)}")
         if current_fault() is Fault.DIES_MID_COMMAND:
             os._exit(1)
+        if current_fault() is Fault.GARBLES_TITLE and command == ["title"]:
+            self._answer_garbage()
+            return
         self.wait_while(Fault.BUSY)
         browser = SESSIONS.get(session_id)
         if browser is None:

@@ -164,6 +164,23 @@ def test_a_read_only_command_is_repeated_after_a_reattach(harness: ServiceHarnes
     assert harness.commands().count("GET /title") == 2
 
 
+def test_a_command_without_a_valid_answer_is_told_as_that_and_not_as_a_death(harness: ServiceHarness) -> None:
+    harness.acquire("job")
+    driver = driver_pid(harness)
+
+    async def scenario(client: Client) -> None:
+        harness.set_fault(Fault.GARBLES_TITLE)
+        answer = await client.send("GET", f"{JOB}/title")
+        status, _word, message = error_of(answer)
+        assert status == 500
+        assert "in 3 attempts" in message
+        assert "malformed response" in message
+
+    run(harness.service, scenario)
+    assert harness.commands().count("GET /title") == 3
+    assert driver_pid(harness) == driver
+
+
 def test_no_command_is_repeated_in_another_browser(harness: ServiceHarness) -> None:
     harness.acquire("job")
 
