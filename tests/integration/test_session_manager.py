@@ -453,9 +453,9 @@ def test_a_stop_that_keeps_the_browsers_leaves_no_start_in_progress(
     monkeypatch.setattr(launcher, "GRACE_S", 0.5)
     monkeypatch.setattr(shutdown, "WORKS_S", 0.1)
     monkeypatch.setattr(shutdown, "STOP_S", TIMEOUT_S)
-    with running_harness(folder, monkeypatch) as harness:
+    with running_harness(folder, monkeypatch, watch_interval=0) as harness:
         ready = pids(harness.acquire("ready").session)
-        harness.set_fault(Fault.HUNG)
+        harness.set_fault_except(Fault.HUNG, ready[0])
         starting = harness.run_in_thread(lambda: harness.acquire("job"))
         wait_until(lambda: len(harness.drivers()) == 2, "the second ChromeDriver is started")
         assert harness.service.sessions.shutdown.stop(keep_browsers=True) == ()
