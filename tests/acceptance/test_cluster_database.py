@@ -28,6 +28,7 @@ from tests.postgres import (
 )
 
 pytestmark = [
+    pytest.mark.exhaustive,
     pytest.mark.skipif(not is_installed(), reason=MISSING),
     pytest.mark.timeout(400),
     pytest.mark.xdist_group(name="cluster"),

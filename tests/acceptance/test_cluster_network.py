@@ -17,6 +17,7 @@ from tests.machine import PATIENCE, wait_until
 from tests.postgres import MISSING, Postgres, is_installed, postgres
 
 pytestmark = [
+    pytest.mark.exhaustive,
     pytest.mark.skipif(not is_installed(), reason=MISSING),
     pytest.mark.skipif(not machines.is_available(), reason=machines.MISSING),
     pytest.mark.timeout(400),

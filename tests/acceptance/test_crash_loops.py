@@ -91,6 +91,7 @@ def test_a_session_that_works_in_between_is_always_recovered(
     expect(shared_service.delete("/sessions/unlucky"))
 
 
+@pytest.mark.exhaustive
 def test_a_request_after_the_pause_recovers_the_session(
     shared_service: Service, crash_five_times: Json
 ) -> None:

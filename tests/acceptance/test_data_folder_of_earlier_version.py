@@ -30,7 +30,10 @@ from tests.acceptance.pages import Pages
 from tests.acceptance.service import Json, Service, assert_no_trace, expect, expect_error, folder_of
 from tests.machine import is_living, living, short_folder, wait_until
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="recorded on Linux")
+pytestmark = [
+    pytest.mark.exhaustive,
+    pytest.mark.skipif(sys.platform != "linux", reason="recorded on Linux"),
+]
 
 DATA: Final = Path(__file__).parent / "data"
 VERSIONS: Final = sorted(path.parent.name for path in DATA.glob("*/drover.sql"))

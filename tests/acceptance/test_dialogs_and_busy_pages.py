@@ -13,6 +13,7 @@ from tests.acceptance.driver_commands import Driver
 from tests.acceptance.faults import kill
 from tests.acceptance.pages import Gate, Pages
 from tests.acceptance.service import Json, Service, assert_no_trace, expect, running
+from tests.cases import first_or_all
 from tests.machine import wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills with POSIX signals")
@@ -108,7 +109,7 @@ def test_a_dialog_in_another_tab_is_answered(service: Service, pages: Pages) -> 
     assert_form_is_kept(client)
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+@pytest.mark.parametrize("host", first_or_all(["127.0.0.1", "localhost"]))
 def test_a_dialog_of_a_frame_is_answered(service: Service, pages: Pages, host: str) -> None:
     before, client = create(service, pages)
     # A frame of another site runs in a process of its own.
@@ -188,7 +189,7 @@ def test_a_page_that_opens_dialogs_without_end_is_left_and_the_others_are_kept(
     assert len(client.windows()) == 2
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+@pytest.mark.parametrize("host", first_or_all(["127.0.0.1", "localhost"]))
 def test_a_page_whose_next_page_is_awaited_from_a_slow_server_keeps_its_form(
     service: Service, pages: Pages, slow_page: Gate, host: str
 ) -> None:

@@ -72,6 +72,7 @@ def test_sigterm_drains_if_the_timeout_is_set_and_the_next_one_stops(start_servi
     assert any("Stopping (SIGTERM)" in line for line in service.logs())
 
 
+@pytest.mark.exhaustive
 def test_the_command_waits_until_the_service_has_stopped(start_service: StartService, tmp_path: Path) -> None:
     service = start_service(drain_timeout=600)
     service.create(session_id="busy")

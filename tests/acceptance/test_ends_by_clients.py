@@ -14,6 +14,7 @@ from websockets.sync.client import connect
 from tests.acceptance.clients import attached, chrome_options, new_session
 from tests.acceptance.pages import Pages
 from tests.acceptance.service import Json, Service
+from tests.cases import first_or_all
 
 ANSWER_S: Final = 30
 End = Callable[[Service, WebDriver], None]
@@ -62,7 +63,7 @@ ENDS: Final[dict[str, End]] = {
 }
 
 
-@pytest.mark.parametrize("name", ENDS)
+@pytest.mark.parametrize("name", first_or_all(ENDS))
 def test_an_end_by_the_client_ends_the_session_and_keeps_its_login(
     service: Service, pages: Pages, name: str
 ) -> None:

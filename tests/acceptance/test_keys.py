@@ -133,6 +133,7 @@ def test_only_the_user_of_the_service_can_read_what_is_kept(service: Service, pa
     expect(service.delete("/keys/private"))
 
 
+@pytest.mark.exhaustive
 def test_a_deleted_session_and_a_deleted_key_leave_nothing(service: Service, pages: Pages) -> None:
     for name, forget in (("a", "/sessions/a"), ("b", "/keys/b")):
         session = service.create(session_id=name, key=name, profile="keep")
@@ -148,6 +149,7 @@ def test_a_deleted_session_and_a_deleted_key_leave_nothing(service: Service, pag
     assert expect(service.delete("/keys/b"), 404)["code"] == "not_found"
 
 
+@pytest.mark.exhaustive
 def test_a_fresh_session_of_the_key_makes_the_profile_worthless(service: Service, pages: Pages) -> None:
     session = service.create(session_id="one", key="k", profile="keep")
     log_in(service, session, pages, "first")
@@ -160,6 +162,7 @@ def test_a_fresh_session_of_the_key_makes_the_profile_worthless(service: Service
     expect(service.delete("/keys/k"))
 
 
+@pytest.mark.exhaustive
 def test_a_profile_of_a_newer_chrome_is_set_aside_and_the_state_is_restored(
     service: Service, pages: Pages
 ) -> None:
@@ -176,6 +179,7 @@ def test_a_profile_of_a_newer_chrome_is_set_aside_and_the_state_is_restored(
     expect(service.delete("/sessions/newer"))
 
 
+@pytest.mark.exhaustive
 def test_the_least_recently_used_profile_is_removed_beyond_the_limit_but_not_its_login(
     start_service: StartService, pages: Pages
 ) -> None:
@@ -211,6 +215,7 @@ def test_a_login_travels_as_playwright_storage_state(service: Service, pages: Pa
     assert expect(service.get("/keys/of%2Fthe%20server/state"), 404)["code"] == "not_found"
 
 
+@pytest.mark.exhaustive
 def test_a_login_that_is_put_replaces_the_profile(service: Service, pages: Pages) -> None:
     session = service.create(session_id="old", key="put", profile="keep")
     log_in(service, session, pages, "first")

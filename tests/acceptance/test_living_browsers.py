@@ -21,6 +21,7 @@ from tests.acceptance.faults import drivers, kill
 from tests.acceptance.pages import Pages
 from tests.acceptance.saved_state import wait_until_saved
 from tests.acceptance.service import Json, Service, assert_no_trace, expect, expect_error, folder_of, pids_of
+from tests.cases import first_or_all
 from tests.machine import is_living, living, marked, wait_gone, wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills with POSIX signals")
@@ -93,7 +94,7 @@ def size(folder: Path) -> int:
     return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-@pytest.mark.parametrize("replacement", [None, FAILING, "not a program"])
+@pytest.mark.parametrize("replacement", first_or_all([None, FAILING, "not a program"]))
 def test_a_browser_is_left_alone_while_chromedriver_is_missing(
     start_service: StartService, pages: Pages, chromedriver: Path, replacement: str | None
 ) -> None:
@@ -113,6 +114,7 @@ def test_a_browser_is_left_alone_while_chromedriver_is_missing(
     assert_no_trace(service)
 
 
+@pytest.mark.exhaustive
 def test_a_profile_is_kept_while_no_browser_can_be_started(
     start_service: StartService, pages: Pages, chromedriver: Path
 ) -> None:
@@ -135,6 +137,7 @@ def test_a_profile_is_kept_while_no_browser_can_be_started(
     assert client.run_async(READ) == "kept"
 
 
+@pytest.mark.exhaustive
 def test_a_chrome_that_always_dies_is_not_taken_for_a_damaged_profile(
     start_service: StartService, pages: Pages, folder: Path
 ) -> None:
@@ -157,7 +160,7 @@ def test_a_chrome_that_always_dies_is_not_taken_for_a_damaged_profile(
     assert client.run_async(READ) == "kept"
 
 
-@pytest.mark.parametrize("killed", ["script", "driver", "both"])
+@pytest.mark.parametrize("killed", first_or_all(["both", "script", "driver"]))
 def test_a_script_that_starts_chromedriver_and_stays_leaves_none_behind(
     start_service: StartService, pages: Pages, chromedriver: Path, folder: Path, killed: str
 ) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+import pytest
+
 from tests.acceptance.conftest import StartService
 from tests.acceptance.pages import Pages
 from tests.acceptance.saved_state import assert_saved_state, create_saved_state
@@ -57,6 +59,7 @@ def health(service: Service) -> Json:
     return found
 
 
+@pytest.mark.exhaustive
 def test_an_old_browser_is_recycled_unless_its_session_is_in_use(
     start_service: StartService, pages: Pages
 ) -> None:

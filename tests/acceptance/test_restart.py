@@ -33,6 +33,7 @@ from tests.acceptance.service import (
     pids_of,
     running,
 )
+from tests.cases import first_or_all
 from tests.machine import is_living, living, run_concurrently
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills and stops with POSIX signals")
@@ -192,7 +193,7 @@ def test_deleted_sessions_stay_deleted(restart: Restart) -> None:
     assert Driver(again).cookies() == {}
 
 
-@pytest.mark.parametrize("paths", [("link", "d"), ("d", "link"), ("link", "folder/d")])
+@pytest.mark.parametrize("paths", first_or_all([("link", "d"), ("d", "link"), ("link", "folder/d")]))
 def test_a_session_keeps_its_browser_under_each_path_of_the_data_folder(
     start_service: StartService, paths: tuple[str, str]
 ) -> None:
@@ -220,6 +221,7 @@ def test_a_session_keeps_its_browser_under_each_path_of_the_data_folder(
     assert service.session_folders() == []
 
 
+@pytest.mark.exhaustive
 def test_a_browser_whose_data_folder_was_moved_is_replaced_by_one_on_the_moved_profile(
     start_service: StartService, pages: Pages
 ) -> None:
@@ -241,6 +243,7 @@ def test_a_browser_whose_data_folder_was_moved_is_replaced_by_one_on_the_moved_p
     service.close_all()
 
 
+@pytest.mark.exhaustive
 def test_a_copy_of_the_data_folder_leaves_the_browsers_of_the_original_alone(
     start_service: StartService,
 ) -> None:
@@ -307,7 +310,7 @@ def write_another_programs(path: Path) -> None:
     connection.close()
 
 
-@pytest.mark.parametrize("damage", [write_garbage, cut_in_half, write_another_programs])
+@pytest.mark.parametrize("damage", first_or_all([cut_in_half, write_garbage, write_another_programs]))
 def test_an_unusable_database_is_set_aside_with_one_log_line(
     start_service: StartService, damage: Callable[[Path], None]
 ) -> None:
@@ -395,6 +398,7 @@ def test_after_a_boot_or_pid_reuse_sessions_are_restored_and_no_other_process_is
         assert_saved_state(after, pages)
 
 
+@pytest.mark.exhaustive
 def test_a_profile_removed_while_the_service_was_dead_is_recreated(
     start_service: StartService, pages: Pages
 ) -> None:

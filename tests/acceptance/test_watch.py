@@ -59,6 +59,7 @@ def test_dead_processes_are_replaced_before_the_next_request(service: Service, p
         assert found["session"]["last_used"] == session["last_used"]
 
 
+@pytest.mark.exhaustive
 def test_stopped_sessions_do_not_delay_others(service: Service) -> None:
     *stuck, dead = run_concurrently([service.create] * 6)
     for session in stuck:
