@@ -20,8 +20,7 @@ from drover.api.descriptions import stream
 from drover.attach.page_connection import PageFailed, Values, connected
 from drover.attach.page_pictures import Pictures
 from drover.attach.router import Route
-from drover.browser import health
-from drover.browser.running_browser import RunningBrowser
+from drover.attach.viewed_session import read_front_page
 from drover.core.errors import SessionNotFound
 from drover.net.asgi import Receive, Scope, Send, caller_left
 from drover.sessions.pool.driver_access import DriverAccess
@@ -198,16 +197,8 @@ class LiveView:
         return asyncio.get_running_loop().run_in_executor(self._executor, self._foreground_socket, session_id)
 
     def _foreground_socket(self, session_id: str) -> str | None:
-        try:
-            running = self._driver_access.session(session_id).running
-        except SessionNotFound:
-            return None
-        pages = health.pages(running, self._probe_timeout) if running is not None else ()
-        return _socket(running, pages[0].target_id) if running is not None and pages else None
-
-
-def _socket(running: RunningBrowser, target_id: str) -> str:
-    return f"ws://{running.debugger_address}/devtools/page/{target_id}"
+        front = read_front_page(self._driver_access, session_id, self._probe_timeout)
+        return front.address if front is not None else None
 
 
 def _picture(frame: bytes) -> bytes:

@@ -40,6 +40,18 @@ class FrontPage:
         return f"ws://{self.running.debugger_address}/devtools/page/{self.target_id}"
 
 
+def read_front_page(driver_access: DriverAccess, session_id: str, probe_timeout: float) -> FrontPage | None:
+    """Return the page in front of a session; None if there is none or Chrome does not answer."""
+    try:
+        running = driver_access.session(session_id).running
+    except SessionNotFound:
+        return None
+    pages = health.pages(running, probe_timeout) if running is not None else ()
+    if running is None or not pages:
+        return None
+    return FrontPage(running, pages[0].target_id, pages[0].url, pages[0].title)
+
+
 @dataclass(frozen=True, slots=True)
 class SessionAccess:
     """How views reach sessions and their browsers.
@@ -105,17 +117,9 @@ class ViewedSession:
 
     async def front_page(self) -> FrontPage | None:
         """Return the page in front; None if there is none or Chrome does not answer."""
-        return await on_thread(self._access.threads.commands, self._read_front_page)
-
-    def _read_front_page(self) -> FrontPage | None:
-        try:
-            running = self._access.driver_access.session(self._session_id).running
-        except SessionNotFound:
-            return None
-        pages = health.pages(running, self._access.probe_timeout) if running is not None else ()
-        if running is None or not pages:
-            return None
-        return FrontPage(running, pages[0].target_id, pages[0].url, pages[0].title)
+        access = self._access
+        read = partial(read_front_page, access.driver_access, self._session_id, access.probe_timeout)
+        return await on_thread(access.threads.commands, read)
 
     def dialog(self, front: FrontPage) -> Dialog | None:
         """Return the dialog that is open in a page, without any I/O."""
