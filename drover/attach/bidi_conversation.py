@@ -13,8 +13,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.protocol import State
 
 from drover.attach.bidi_client import BidiClient
-from drover.attach.end_commands import EndCommand, bidi_end
-from drover.attach.socket_relay import INTERNAL_ERROR, NORMAL, close_with
+from drover.attach.end_commands import bidi_end
+from drover.attach.socket_relay import INTERNAL_ERROR, NORMAL, close_with, end_by_command
 from drover.core.errors import DroverError
 from drover.net.asgi import Message, Receive, Send
 
@@ -105,7 +105,7 @@ class Conversation:
                         return False
                     command = bidi_end(content)
                     if command is not None:
-                        await self._end(command, down)
+                        await end_by_command(command, self._upstream.end, down, self._send)
                         return False
                     await socket.send(self.client.sends(content))
             return down.result()
@@ -154,24 +154,10 @@ class Conversation:
         await self._close(SERVICE_RESTART, _RECONNECT)
         return not is_taken
 
-    async def _end(self, command: EndCommand, down: asyncio.Task[bool]) -> None:
-        """End the session, answer the command and close the socket; until then answers are relayed."""
-        try:
-            await self._upstream.end()
-        except DroverError as error:
-            answer, code = command.failure(error.message), INTERNAL_ERROR
-        else:
-            answer, code = command.success, NORMAL
-        down.cancel()
-        await asyncio.gather(down, return_exceptions=True)
-        with suppress(OSError):  # the client did not wait for the answer
-            await self._send_message(answer)
-        await self._close(code, "")
-
     def _message(self) -> asyncio.Task[Message]:
         """Return the task that receives the client's next message; it outlives every ChromeDriver."""
         if self._incoming is None:
-            self._incoming = asyncio.ensure_future(_received(self._receive))
+            self._incoming = asyncio.ensure_future(self._receive())
         return self._incoming
 
     async def _send_message(self, message: str | bytes) -> None:
@@ -180,10 +166,6 @@ class Conversation:
     async def _close(self, code: int, reason: str) -> None:
         with suppress(OSError):  # the client has left at the same moment
             await self._send(close_with(code, reason))
-
-
-async def _received(receive: Receive) -> Message:
-    return await receive()
 
 
 def _content(message: Message) -> str | bytes | None:

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
@@ -46,7 +47,7 @@ class SocketRelay:
             if up.done() and up.exception() is None:
                 command = up.result()
                 if command is not None:
-                    await self._end(command, down, send)
+                    await end_by_command(command, self._end_session, down, send)
                 return
             closed = await down
             if closed is not None:
@@ -73,21 +74,22 @@ class SocketRelay:
                 return command
             await socket.send(content)
 
-    async def _end(
-        self, command: EndCommand, down: asyncio.Task[ConnectionClosed | None], send: Send
-    ) -> None:
-        """End the session, answer the command and close the socket; until then answers are relayed."""
-        try:
-            await self._end_session()
-        except DroverError as error:
-            answer, code = command.failure(error.message), INTERNAL_ERROR
-        else:
-            answer, code = command.success, NORMAL
-        down.cancel()
-        await asyncio.gather(down, return_exceptions=True)
-        with suppress(OSError):  # the client did not wait for the answer
-            await send({"type": "websocket.send", "text": answer})
-            await send(close_with(code, ""))
+
+async def end_by_command(
+    command: EndCommand, end_session: Callable[[], Awaitable[None]], down: asyncio.Task[Any], send: Send
+) -> None:
+    """End the session, answer the command and close the socket; until then `down` relays answers."""
+    try:
+        await end_session()
+    except DroverError as error:
+        answer, code = command.failure(error.message), INTERNAL_ERROR
+    else:
+        answer, code = command.success, NORMAL
+    down.cancel()
+    await asyncio.gather(down, return_exceptions=True)
+    with suppress(OSError):  # the client did not wait for the answer
+        await send({"type": "websocket.send", "text": answer})
+        await send(close_with(code, ""))
 
 
 async def _to_client(socket: ClientConnection, send: Send) -> ConnectionClosed | None:
