@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
 
 from drover.core.errors import SessionInUse
 
@@ -12,11 +13,11 @@ CONTROL_S = 60.0
 """How long a viewer stays in control after the last input."""
 
 
+@dataclass(eq=False, slots=True)
 class Viewer:
     """One viewer of a session; `name` is empty if it gave none."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    name: str
 
 
 class Control:
