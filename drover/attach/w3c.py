@@ -82,10 +82,7 @@ def unavailable(error: errors.StorageUnavailable) -> Response:
 
 def unknown_error(message: str) -> Response:
     """Return the W3C response for an error that has no code of its own."""
-    return json_answer(
-        {"value": {"error": "unknown error", "message": message, "stacktrace": ""}},
-        HTTPStatus.INTERNAL_SERVER_ERROR,
-    )
+    return _error("unknown error", message, HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
 def no_such_frame() -> Response:
@@ -94,9 +91,7 @@ def no_such_frame() -> Response:
         "The session was recovered and its frame is no longer there. Switch to the top of the page with "
         'POST /frame {"id": null}, then to a frame.'
     )
-    return json_answer(
-        {"value": {"error": "no such frame", "message": message, "stacktrace": ""}}, HTTPStatus.NOT_FOUND
-    )
+    return _error("no such frame", message, HTTPStatus.NOT_FOUND)
 
 
 def value(content: object) -> Response:
@@ -176,6 +171,10 @@ def _joined(one: Mapping[str, object], other: Mapping[str, object], field: str) 
 
 def _names_another_browser(asked: Mapping[str, object]) -> bool:
     return any(name.startswith(_OTHER_BROWSERS) for name in asked)
+
+
+def _error(word: str, message: str, status: int) -> Response:
+    return json_answer({"value": {"error": word, "message": message, "stacktrace": ""}}, status)
 
 
 def _failure(word: str, error: DroverError) -> Response:
