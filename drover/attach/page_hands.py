@@ -19,7 +19,7 @@ from drover.attach.page_widgets import Select, choose, find_select, offer_paste,
 from drover.browser.page_input import BUTTON_BITS, key_event, modifier_bits, mouse_event, wheel_event
 from drover.core.errors import InvalidRequest
 
-HISTORY_S = 2.0
+COMMAND_S = 2.0
 SETTLE_S = 0.5
 
 Tell = Callable[[str, Mapping[str, object]], Awaitable[None]]
@@ -120,7 +120,7 @@ class PageHands:
             raise InvalidRequest("The page has not asked for files")
         node, self._chooser = self._chooser["backendNodeId"], None
         if paths:
-            await self._page.call("DOM.setFileInputFiles", HISTORY_S, files=list(paths), backendNodeId=node)
+            await self._page.call("DOM.setFileInputFiles", COMMAND_S, files=list(paths), backendNodeId=node)
 
     async def _mouse(self, given: MouseInput, *, blocked: bool) -> None:
         at, modifiers = (given.x, given.y), modifier_bits(given.modifiers)
@@ -182,7 +182,7 @@ class PageHands:
         if where == "reload":
             await self._page.post("Page.reload")
             return
-        history = await self._page.call("Page.getNavigationHistory", HISTORY_S)
+        history = await self._page.call("Page.getNavigationHistory", COMMAND_S)
         wanted = history["currentIndex"] + (-1 if where == "back" else 1)
         if not 0 <= wanted < len(history["entries"]):
             raise InvalidRequest(f"There is no page to go {where} to")
