@@ -85,7 +85,7 @@ class RowDiff:
             change.
     """
 
-    def __init__(self, key: str, ageing: frozenset[str] = frozenset()) -> None:
+    def __init__(self, key: str, ageing: frozenset[str]) -> None:
         self._key = key
         self._ageing = ageing
         self._rows: dict[object, Json] = {}
@@ -285,7 +285,9 @@ class EventStream:
             sessions = await self._read(self._sources.sessions, "The sessions")
             capacity = await self._read(self._sources.capacity, "The capacity")
             if sessions is not None and capacity is not None:
-                self._publish_rows("sessions", self._sessions.replace(sessions))
+                change = self._sessions.replace(sessions)
+                if change["changed"] or change["removed"]:
+                    self._publish("sessions", change)
                 self._publish_capacity(capacity)
             self._publish_rings()
             await is_set_within(self._wake, SESSIONS_EVERY_S)
@@ -317,10 +319,6 @@ class EventStream:
             return None
         self._failing.pop(what, None)
         return found
-
-    def _publish_rows(self, kind: str, change: Mapping[str, list[object]]) -> None:
-        if change["changed"] or change["removed"]:
-            self._publish(kind, change)
 
     def _publish_capacity(self, capacity: Json) -> None:
         if capacity != self._capacity:
