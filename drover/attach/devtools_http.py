@@ -202,8 +202,7 @@ class DevToolsHttp:
 
 def _json(answer: Answer) -> Mapping[str, Any]:
     try:
-        content = json.loads(answer.body)
+        target: Mapping[str, Any] = json.loads(answer.body)
     except ValueError as error:
         raise BrowserUnavailable(f"Chrome's answer is no JSON ({error}); retry") from error
-    target: Mapping[str, Any] = content
     return target
