@@ -15,6 +15,7 @@ from functools import partial
 from http import HTTPStatus
 
 from drover.attach import w3c
+from drover.attach.attaching import RECOVERY_TIMEOUT_S
 from drover.browser import driver_state
 from drover.browser.recovery import Method, Recovery
 from drover.browser.running_browser import RunningBrowser
@@ -27,7 +28,6 @@ from drover.sessions.pool.driver_access import DriverAccess
 from drover.sessions.pool.session import Session
 from session_manager import SessionManager
 
-RECOVERY_TIMEOUT_S = 120.0
 ATTEMPTS = 3
 """How often a command is sent at most: a session may die again between its recovery and the command."""
 CRASH_SIGNAL_S = 0.5
