@@ -108,13 +108,13 @@ class ProcessTable:
             yield parent
             parent = self.parent(parent.pid)
 
-    def children(self, pid: int) -> tuple[ProcessRow, ...]:
-        """Return the children of a process, sorted by pid."""
-        return tuple(self.rows[child] for child in self._children_by_parent().get(pid, ()))
-
     def descendants(self, pid: int) -> tuple[ProcessRow, ...]:
         """Return all descendants of a process; parents come before their children."""
-        by_parent = self._children_by_parent()
+        by_parent: dict[int, list[int]] = {}
+        for child in sorted(self.rows):
+            parent = self.parent(child)
+            if parent is not None:
+                by_parent.setdefault(parent.pid, []).append(child)
         found: list[int] = list(by_parent.get(pid, ()))
         seen = {pid, *found}
         for descendant in found:
@@ -122,14 +122,6 @@ class ProcessTable:
             seen.update(fresh)
             found.extend(fresh)
         return tuple(self.rows[descendant] for descendant in found)
-
-    def _children_by_parent(self) -> dict[int, list[int]]:
-        by_parent: dict[int, list[int]] = {}
-        for pid in sorted(self.rows):
-            parent = self.parent(pid)
-            if parent is not None:
-                by_parent.setdefault(parent.pid, []).append(pid)
-        return by_parent
 
 
 class Liveness(str, Enum):

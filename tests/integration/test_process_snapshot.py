@@ -64,7 +64,7 @@ def test_leaders_of_groups_and_sessions_are_in_the_table_with_their_executables(
         name="starter", script=f"exec 3<&0; '{kids.program('chrome')}' -c '{WAIT}' x <&3 & wait"
     )
     table = snapshot()
-    (chrome,) = table.children(parent.pid)
+    (chrome,) = table.descendants(parent.pid)
     assert (chrome.name, chrome.pgid, chrome.sid) == ("chrome", parent.pid, parent.pid)
     leader = table.rows[parent.pid]
     assert leader.name == "starter"
@@ -183,7 +183,7 @@ def test_another_start_time_is_another_process(kids: Children) -> None:
 def test_chrome_of_a_killed_driver_is_found_to_be_an_orphan(kids: Children) -> None:
     chrome = f"'{kids.program('chrome')}' -c '{WAIT}' x --test-type=webdriver"
     driver = kids.start(name="chromedriver", script=f"exec 3<&0; {chrome} <&3 & wait")
-    (browser,) = snapshot().children(driver.pid)
+    (browser,) = snapshot().descendants(driver.pid)
     no_sessions = Protection((), None, {})
 
     def verdict_of(pid: int, scope: CleanupScope) -> Verdict:
@@ -215,7 +215,7 @@ def test_a_process_in_another_pid_namespace_is_recognised(kids: Children) -> Non
         assert outer.stdout
         if outer.stdout.readline() != b"ready\n":
             pytest.skip("no PID namespace can be made here")
-        (row,) = snapshot().children(outer.pid)
+        (row,) = snapshot().descendants(outer.pid)
         outer.kill()
     assert (row.name, row.own_namespace) == ("chrome", False)
 
