@@ -66,6 +66,11 @@ class ProcessRow:
     mark: SessionMark | None = None
 
     @property
+    def is_zombie(self) -> bool:
+        """Whether it has ended and was not reaped yet."""
+        return self.status is ProcessStatus.ZOMBIE
+
+    @property
     def identity(self) -> ProcessIdentity:
         """The pid with its start time.
 
@@ -163,17 +168,11 @@ def snapshot() -> ProcessTable:
 
 
 def identify(pid: int) -> ProcessIdentity | None:
-    """Return the identity of the process with this pid; None if there is none or it is a zombie."""
+    """Return the identity of the process with this pid; None if it is gone, a zombie, or not readable."""
     stat = reader.read_stat(pid)
     if stat is None or stat.started is None or stat.status is ProcessStatus.ZOMBIE:
         return None
     return ProcessIdentity(pid, stat.started)
-
-
-def started_at(pid: int) -> float | None:
-    """Return when the process that has this pid now started; None if there is none, or it cannot be read."""
-    stat = reader.read_stat(pid)
-    return None if stat is None or stat.status is ProcessStatus.ZOMBIE else stat.started
 
 
 def seconds_since_start(identity: ProcessIdentity) -> float:

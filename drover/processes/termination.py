@@ -25,7 +25,7 @@ from typing import Protocol
 import psutil
 
 from drover.processes.host.descriptors import descriptor_limit
-from drover.processes.table import Liveness, ProcessIdentity, liveness, started_at
+from drover.processes.table import Liveness, ProcessIdentity, identify, liveness
 
 _POLL_PAUSE_S = 0.02
 _MOST_KEPT_OPEN = 128
@@ -194,10 +194,10 @@ class _Attempt:
             if self._handle is None:
                 self._settle(gone)
                 return
-            found = started_at(self.identity.pid)
+            found = identify(self.identity.pid)
             if found is None and liveness(self.identity) is not Liveness.GONE:
                 self._settle(Outcome.DENIED, "its start time cannot be read, so it may be another process")
-            elif found != self.identity.started:
+            elif found != self.identity:
                 self._settle(gone)
             else:
                 self._handle.send(number)
