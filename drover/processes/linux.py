@@ -153,7 +153,7 @@ def now() -> float:
 
 def _read(path: str, size: int) -> bytes | None:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY)
     except OSError:
         return None
     try:

@@ -10,7 +10,6 @@ from drover.processes.cleanup.chrome_names import Role
 from drover.processes.folders import FolderId
 from drover.processes.session_mark import OwnerState
 from drover.processes.table import ProcessRow
-from drover.processes.values import ProcessStatus
 
 
 class CleanupScope(Enum):
@@ -82,12 +81,12 @@ class CleanupPlan:
     @property
     def orphans(self) -> tuple[Judgement, ...]:
         """The processes to be ended, without defunct ones."""
-        return tuple(found for found in self._all_orphans if found.row.status is not ProcessStatus.ZOMBIE)
+        return tuple(found for found in self._all_orphans if not found.row.is_zombie)
 
     @property
     def reapable(self) -> tuple[Judgement, ...]:
         """Defunct children of the service: to be reaped, not signalled."""
-        return tuple(found for found in self._all_orphans if found.row.status is ProcessStatus.ZOMBIE)
+        return tuple(found for found in self._all_orphans if found.row.is_zombie)
 
     @property
     def _all_orphans(self) -> tuple[Judgement, ...]:

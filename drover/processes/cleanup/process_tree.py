@@ -24,7 +24,6 @@ from drover.processes.cleanup.chrome_names import (
 from drover.processes.command_line import is_rewritten, switch_value
 from drover.processes.session_mark import SessionMark
 from drover.processes.table import ProcessRow, ProcessTable
-from drover.processes.values import ProcessStatus
 
 _Mapped = TypeVar("_Mapped")
 
@@ -92,7 +91,7 @@ class ProcessTree:
         if above is not None:
             return above
         leader = self._table.rows.get(row.pgid) if row.pgid is not None else None
-        led = leader is not None and self._roles.get(leader.pid) is Role.DRIVER and _lives(leader)
+        led = leader is not None and self._roles.get(leader.pid) is Role.DRIVER and not leader.is_zombie
         return leader.pid if leader is not None and led else None
 
     def started_by(self, driver: ProcessRow) -> tuple[int, ...]:
@@ -109,7 +108,7 @@ class ProcessTree:
             if ((row.pgid and other.pgid == row.pgid) or (row.sid and other.sid == row.sid))
             and other.pid not in started
             and not self.kinds.get(other.pid)
-            and _lives(other)
+            and not other.is_zombie
         )
 
     def browsers_of(self, row: ProcessRow) -> tuple[int, ...]:
@@ -156,7 +155,9 @@ class ProcessTree:
         return found
 
     def _living(self, role: Role) -> list[int]:
-        return [pid for pid in self.candidates if self._roles[pid] is role and _lives(self._table.rows[pid])]
+        return [
+            pid for pid in self.candidates if self._roles[pid] is role and not self._table.rows[pid].is_zombie
+        ]
 
     def _driven_by_a_driver(self) -> frozenset[int]:
         """Return browsers that drivers started under other names than Chrome's, with their helpers.
@@ -192,17 +193,13 @@ class ProcessTree:
     def _kind_of_names(self, row: ProcessRow) -> Kind | None:
         if row.exe is not None:
             return kind_of_name(base_name(row.exe), self._table.system)
-        if row.status is ProcessStatus.ZOMBIE:
+        if row.is_zombie:
             return kind_of_cut_name(row.name, self._table.system)
         return kind_of_name(row.name, self._table.system)
 
     def _kind(self, row: ProcessRow) -> Kind | None:
         kind = self._raw_kind(row)
-        if (
-            kind in (None, Kind.DRIVER, Kind.CHROME)
-            or row.status is ProcessStatus.ZOMBIE
-            or row.mark is not None
-        ):
+        if kind in (None, Kind.DRIVER, Kind.CHROME) or row.is_zombie or row.mark is not None:
             return kind
         # Electron programs have a crash handler with the same name; only the folder differs.
         exe = row.exe or ""
@@ -234,10 +231,6 @@ def _driver_by_name(row: ProcessRow, system: System) -> bool:
 
 def _is_helper_process(row: ProcessRow) -> bool:
     return row.cmdline is not None and role_of(Kind.CHROME, row.cmdline) is not Role.BROWSER
-
-
-def _lives(row: ProcessRow) -> bool:
-    return row.status is not ProcessStatus.ZOMBIE
 
 
 def _path(row: ProcessRow, switch: str) -> str | None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from drover.processes.cleanup.process_tree import ProcessTree, is_init
 from drover.processes.table import ProcessRow, ProcessTable
-from drover.processes.values import ProcessStatus
 
 
 def possible_program(table: ProcessTable, tree: ProcessTree, row: ProcessRow) -> str | None:
@@ -36,7 +35,7 @@ def shown(row: ProcessRow) -> str:
 
 
 def _may_have_started(table: ProcessTable, other: ProcessRow, row: ProcessRow) -> bool:
-    alive = other.status is not ProcessStatus.ZOMBIE
+    alive = not other.is_zombie
     return alive and other.pid not in (row.pid, table.self_pid) and not is_init(other)
 
 
@@ -48,7 +47,7 @@ def _parent_that_may_be_it(table: ProcessTable, row: ProcessRow) -> str | None:
         return None if parent is None else f"its parent is {shown(parent)}"
     if row.ppid == 0:
         return "it was started from outside this container"
-    if parent is None or parent.status is ProcessStatus.ZOMBIE:
+    if parent is None or parent.is_zombie:
         return f"its parent (PID {row.ppid}) cannot be read"
     if not is_init(parent):
         return f"its parent is {shown(parent)}"

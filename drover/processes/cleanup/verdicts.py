@@ -12,16 +12,12 @@ from dataclasses import dataclass
 
 from drover.processes.cleanup.chrome_names import Kind, Role, base_name, is_webdriver_test, profile_maker
 from drover.processes.cleanup.cleanup_plan import CleanupPlan, CleanupScope, Judgement, Protection, Verdict
-from drover.processes.cleanup.process_tree import (
-    ProcessTree,
-    is_init,
-    is_reparented,
-)
+from drover.processes.cleanup.process_tree import ProcessTree, is_init, is_reparented
 from drover.processes.cleanup.starting_program import possible_program, shown
 from drover.processes.cleanup.windows_orphans import doubt_about_browser, is_left_helper
 from drover.processes.session_mark import OwnerState, SessionMark
 from drover.processes.table import ProcessRow, ProcessTable
-from drover.processes.values import ProcessStatus, readable
+from drover.processes.values import readable
 
 
 def plan_cleanup(table: ProcessTable, protection: Protection, scope: CleanupScope) -> CleanupPlan:
@@ -87,7 +83,7 @@ class _Judge:
         return self._tree.nearest({pid: found for pid, found in direct.items() if found is not None})
 
     def _directly_protected(self, row: ProcessRow) -> _Finding | None:
-        if row.status is ProcessStatus.ZOMBIE:
+        if row.is_zombie:
             return None
         for pid, relation in ((row.pid, "process"), (row.pgid, "process group")):
             if pid in self._session_of_pid:
@@ -97,13 +93,13 @@ class _Judge:
         return by_mark if by_mark is not None and by_mark.verdict is Verdict.PROTECTED else None
 
     def _protect_descendants(self) -> None:
-        living = (pid for pid in self._findings if self._table.rows[pid].status is not ProcessStatus.ZOMBIE)
+        living = (pid for pid in self._findings if not self._table.rows[pid].is_zombie)
         protected = {
             pid: self._findings[pid] for pid in living if self._findings[pid].verdict is Verdict.PROTECTED
         }
         inherited = self._tree.nearest(protected)
         for pid, found in self._findings.items():
-            if found.verdict is Verdict.ORPHAN and self._table.rows[pid].status is not ProcessStatus.ZOMBIE:
+            if found.verdict is Verdict.ORPHAN and not self._table.rows[pid].is_zombie:
                 self._findings[pid] = inherited.get(pid, found)
 
     def _first_match(self, row: ProcessRow) -> _Finding:
@@ -127,7 +123,7 @@ class _Judge:
         return None
 
     def _defunct(self, row: ProcessRow) -> _Finding | None:
-        if row.status is not ProcessStatus.ZOMBIE:
+        if not row.is_zombie:
             return None
         if row.pid in self._session_of_pid:
             session_id = self._session_of_pid[row.pid]
@@ -285,7 +281,7 @@ class _Judge:
         if not row.pgid:
             return "not readable: process group; left alone"
         leader = self._table.rows.get(row.pgid)
-        if leader is None or leader.status is ProcessStatus.ZOMBIE:
+        if leader is None or leader.is_zombie:
             return None
         return f"the leader of its process group, {shown(leader)}, is still running"
 
@@ -294,7 +290,7 @@ class _Judge:
         if row.ppid == 0 and self._table.system != "windows":
             return "it is outside this container"
         parent = self._table.parent(row.pid)
-        if parent is None or parent.status is ProcessStatus.ZOMBIE:
+        if parent is None or parent.is_zombie:
             return None
         says_nothing = self._table.system != "windows" and (parent.pid == 1 or is_init(parent))
         return None if says_nothing else shown(parent)
