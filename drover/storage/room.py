@@ -60,17 +60,13 @@ class RoomWatch:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._shortage: str | None = None
-
-    @property
-    def shortage(self) -> str | None:
+        self.shortage: str | None = None
         """Why no new session may start, as last read."""
-        return self._shortage
 
     def read(self) -> str | None:
         """Read the disk, and return why no new session may start."""
-        self._shortage = shortage_at(self._path)
-        return self._shortage
+        self.shortage = shortage_at(self._path)
+        return self.shortage
 
 
 def _files_left(path: Path) -> int | None:
