@@ -21,8 +21,8 @@ from drover.storage.session_folders import (
     SessionFolder,
     SessionFolders,
     create_parts,
+    creating,
     is_real_folder,
-    not_created,
     remove_entry,
     remove_tree,
 )
@@ -81,15 +81,13 @@ class Profiles:
         """
         self._folders.complete(folder)
         self._put_back(folder)
-        try:
+        with creating(folder):
             if not is_real_folder(folder.profile):
                 remove_tree(folder.profile)
             create_parts(folder)
             for part in (folder.temp, folder.crashes):
                 for entry in part.iterdir():
                     remove_entry(entry)
-        except OSError as error:
-            raise BrowserUnavailable(not_created(folder, error)) from error
         for name in LOCKS:
             _retry(folder.profile / name, (folder.profile / name).unlink, FileNotFoundError)
         if not any((folder.profile / name).exists() for name in _WRITTEN_BY_CHROME):
@@ -111,7 +109,8 @@ class Profiles:
         _retry(folder.profile, lambda: folder.profile.rename(old))
         replacement = Replacement(folder, old)
         try:
-            _create(folder)
+            with creating(folder):
+                create_parts(folder)
             yield replacement
         finally:
             if not replacement.is_kept:
@@ -142,17 +141,8 @@ def _marker(folder: SessionFolder) -> Path:
 
 
 def _mark_as_new(folder: SessionFolder) -> None:
-    try:
+    with creating(folder):
         _marker(folder).touch(mode=0o600)
-    except OSError as error:
-        raise BrowserUnavailable(not_created(folder, error)) from error
-
-
-def _create(folder: SessionFolder) -> None:
-    try:
-        create_parts(folder)
-    except OSError as error:
-        raise BrowserUnavailable(not_created(folder, error)) from error
 
 
 def _trial(folder: SessionFolder) -> Path:

@@ -15,8 +15,8 @@ import stat
 import string
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -99,12 +99,13 @@ class SessionFolders:
     """The session folders of one data folder; creates, lists and removes them. Thread-safe.
 
     Attributes:
+        data_dir: The data folder, as the command lines of its sessions name it.
         room: Whether there is room for a new session on the disk.
         kept: The profiles that outlive their session.
     """
 
     def __init__(self, data_dir: Path) -> None:
-        self._data_dir = data_dir
+        self.data_dir = data_dir
         self.room = RoomWatch(data_dir)
         self.kept = KeptProfiles(data_dir)
         self._root = data_dir / "s"
@@ -126,7 +127,7 @@ class SessionFolders:
         """
         if is_real_folder(self._root):
             return False
-        self._data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._root.mkdir(mode=0o700, exist_ok=True)
         if not is_real_folder(self._root):
             raise NotADirectoryError(errno.ENOTDIR, f"{self._root} is a symbolic link")
@@ -142,22 +143,17 @@ class SessionFolders:
         length, longest = len(os.fsencode(sample.temp)), _LONGEST_TEMP_PATH.get(sys.platform)
         if longest is not None and length > longest:
             raise StartRefused(
-                f"DROVER_DATA_DIR is {self._data_dir}: its path is {length - longest} characters too long "
+                f"DROVER_DATA_DIR is {self.data_dir}: its path is {length - longest} characters too long "
                 "for Chrome's sockets; choose a shorter path"
             )
-        if sys.platform == "win32" and len(str(self._data_dir)) > _LONGEST_WINDOWS_PATH:
+        if sys.platform == "win32" and len(str(self.data_dir)) > _LONGEST_WINDOWS_PATH:
             raise StartRefused(
-                f"DROVER_DATA_DIR is {self._data_dir}: with more than {_LONGEST_WINDOWS_PATH} characters the "
+                f"DROVER_DATA_DIR is {self.data_dir}: with more than {_LONGEST_WINDOWS_PATH} characters the "
                 "paths of Chrome's files are too long for Windows; choose a shorter path"
             )
-        mark = SessionMark(str(self._data_dir), str(sample.path))
+        mark = SessionMark(str(self.data_dir), str(sample.path))
         if session_mark([f"chrome --type=renderer --user-data-dir={sample.profile} --lang=en"]) != mark:
-            raise StartRefused(f"DROVER_DATA_DIR is {self._data_dir}: choose an absolute path without ' --'")
-
-    @property
-    def data_dir(self) -> Path:
-        """The data folder, as the command lines of its sessions name it."""
-        return self._data_dir
+            raise StartRefused(f"DROVER_DATA_DIR is {self.data_dir}: choose an absolute path without ' --'")
 
     def choose(self) -> SessionFolder:
         """Return a new folder with a random name, without creating it, so that it can be protected first."""
@@ -177,12 +173,10 @@ class SessionFolders:
 
     def _make(self, folder: SessionFolder) -> None:
         """Create a folder with all its parts, accessible to the user of the service only."""
-        try:
+        with creating(folder):
             folder.path.mkdir(mode=0o700)
             (folder.path / _MARKER).touch(mode=0o600, exist_ok=False)
             create_parts(folder)
-        except OSError as error:
-            raise BrowserUnavailable(not_created(folder, error)) from error
 
     def complete(self, folder: SessionFolder) -> None:
         """Restore the marker of a folder that belongs to a session in the list, or the whole folder.
@@ -200,13 +194,11 @@ class SessionFolders:
         Raises:
             BrowserUnavailable: A file could not be removed, or the disk is full.
         """
-        try:
+        with creating(folder):
             self.kept.bring_back(folder.path)
             for part in (folder.profile, folder.temp, folder.crashes):
                 remove_tree(part)
             create_parts(folder)
-        except OSError as error:
-            raise BrowserUnavailable(not_created(folder, error)) from error
 
     def reclaim(self, folder: SessionFolder) -> None:
         """Restore the marker of a folder that belongs to a session in the list, if it was deleted.
@@ -278,7 +270,7 @@ class SessionFolders:
 
     def _check_writable(self) -> None:
         try:
-            self._data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._root.mkdir(mode=0o700, exist_ok=True)
             if not is_real_folder(self._root):
                 raise StartRefused(f"{self._root} is a symbolic link: set DROVER_DATA_DIR to another folder")
@@ -287,7 +279,7 @@ class SessionFolders:
             probe.unlink()
         except OSError as error:
             reason = f"{error.strerror}; free some disk space, or choose a folder that this user can write to"
-            raise start_refused(f"DROVER_DATA_DIR is {self._data_dir}: {reason}", error) from error
+            raise start_refused(f"DROVER_DATA_DIR is {self.data_dir}: {reason}", error) from error
 
 
 def is_real_folder(path: Path) -> bool:
@@ -373,8 +365,18 @@ def create_parts(folder: SessionFolder) -> None:
             part.mkdir(mode=0o700)
 
 
-def not_created(folder: SessionFolder, error: OSError) -> str:
-    """Return why a session folder cannot be used, and what to do."""
-    is_full = error.errno in {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
-    advice = "free some disk space" if is_full else f"make sure that {folder.path.parent} is writable"
-    return f"The session folder {folder.path} cannot be created ({error.strerror}): {advice}, then retry"
+@contextmanager
+def creating(folder: SessionFolder) -> Iterator[None]:
+    """Say why a session's folder cannot be created, and what to do, if the `with` block raises OSError.
+
+    Raises:
+        BrowserUnavailable: It raised OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        is_full = error.errno in {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+        advice = "free some disk space" if is_full else f"make sure that {folder.path.parent} is writable"
+        raise BrowserUnavailable(
+            f"The session folder {folder.path} cannot be created ({error.strerror}): {advice}, then retry"
+        ) from error
