@@ -17,7 +17,6 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -316,7 +315,8 @@ def _read(path: Path) -> ProfileOwner | None:
 
 
 def _move(source: Path, target: Path) -> None:
-    for pause in _pauses():
+    pauses: tuple[float | None, ...] = (*PAUSES_S, None) if sys.platform == "win32" else (None,)
+    for pause in pauses:
         try:
             source.rename(target)
         except OSError:
@@ -325,9 +325,3 @@ def _move(source: Path, target: Path) -> None:
             time.sleep(pause)
         else:
             return
-
-
-def _pauses() -> Iterator[float | None]:
-    if sys.platform == "win32":
-        yield from PAUSES_S
-    yield None
