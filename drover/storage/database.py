@@ -217,7 +217,7 @@ class SessionDatabase:
             return False
         copy = self._path.with_name(f"{self._path.name}.copy")
         copy.unlink(missing_ok=True)
-        os.close(os.open(copy, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600))
+        os.close(os.open(copy, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         with closing(sqlite3.connect(copy, isolation_level=None)) as connection:
             opened.writer.backup(connection)
         with _held(self._reading):
@@ -243,7 +243,7 @@ class SessionDatabase:
 
     def _make_private(self) -> None:
         # SQLite creates its other files with the mode of the first; files of a copy may have other modes.
-        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600))
+        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
         for path in _parts(self._path):
             with suppress(FileNotFoundError):
                 if sys.platform != "win32" and stat.S_IMODE(path.stat().st_mode) & 0o077:

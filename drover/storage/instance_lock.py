@@ -32,9 +32,8 @@ def read_owner(data_dir: str, adopt_grace: float) -> OwnerState:
     from starting: on POSIX it tries a shared lock, and an instance retries for a while to acquire the lock.
     """
     try:
-        with _opened(
-            Path(data_dir) / "lock", os.O_RDWR if sys.platform == "win32" else os.O_RDONLY
-        ) as descriptor:
+        mode = os.O_RDWR if sys.platform == "win32" else os.O_RDONLY
+        with _opened(Path(data_dir) / "lock", mode) as descriptor:
             if not _is_free(descriptor):
                 return OwnerState.LIVING
             silent_s = time.time() - os.fstat(descriptor).st_mtime
@@ -129,7 +128,7 @@ class InstanceLock:
 
     def _try(self) -> bool:
         try:
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise start_refused(
                 f"DROVER_DATA_DIR is {self._data_dir}: its lock {self._path} cannot be opened "
@@ -155,7 +154,7 @@ class InstanceLock:
         if self._folder is not None and _is_still(self._data_dir, self._folder):
             return True
         try:
-            descriptor = os.open(self._data_dir, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+            descriptor = os.open(self._data_dir, os.O_RDONLY)
         except OSError:
             # Windows opens no folders, but there the lock file cannot be removed while it is open.
             self._folder = None
@@ -176,7 +175,7 @@ class InstanceLock:
 @contextmanager
 def _opened(path: Path, mode: int) -> Iterator[int]:
     # The path comes from a command line, which is untrusted: follow no link, and do not block on a pipe.
-    safe_flags = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+    safe_flags = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     descriptor = os.open(path, mode | safe_flags)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
