@@ -293,7 +293,7 @@ class Browsers:
     def _not_loaded(self, running: RunningBrowser, checked: CheckedCapabilities) -> list[Ignored]:
         if not checked.extensions:
             return []
-        return extensions.not_loaded(self._connected(running), extensions.expected(checked.extensions))
+        return extensions.not_loaded(self._connected(running), checked.extensions)
 
     def _connected(self, running: RunningBrowser) -> Connection:
         """Return the DevTools connection to a browser that has just been started.

@@ -8,7 +8,6 @@ import json
 import time
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from drover.browser.capabilities.packed_extensions import MANIFEST, NotAnExtension, PackedExtension, members
@@ -23,15 +22,6 @@ POLL_S = 0.05
 PAGE = "chrome://extensions"
 _NO_ROOM = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _LOADED = "chrome.management.getAll().then(all => JSON.stringify(all.map(one => one.id)))"
-
-
-@dataclass(frozen=True, slots=True)
-class Expected:
-    """An extension that Chrome was told to load."""
-
-    extension_id: str
-    name: str
-    manifest_version: object
 
 
 def unpack(extensions: Sequence[PackedExtension], folder: Path) -> None:
@@ -62,22 +52,16 @@ def unpacked(folder: Path) -> list[str]:
     return [str(path) for path in sorted(folder.iterdir(), key=lambda path: path.name)]
 
 
-def expected(extensions: Sequence[PackedExtension]) -> list[Expected]:
-    """Return what Chrome has to load."""
-    return [
-        Expected(one.extension_id, str(one.manifest.get("name", "")), one.manifest.get("manifest_version"))
-        for one in extensions
-    ]
-
-
-def not_loaded(connection: Connection, wanted: Sequence[Expected]) -> list[Ignored]:
+def not_loaded(connection: Connection, wanted: Sequence[PackedExtension]) -> list[Ignored]:
     """Return those extensions that Chrome did not load, asking its own page about extensions."""
     try:
         loaded = _loaded(connection)
     except DevToolsFailed as error:
         return [Ignored(_name(one), f"Chrome does not say whether it loaded it ({error})") for one in wanted]
     return [
-        Ignored(_name(one), f"Chrome did not load it (manifest version {one.manifest_version})")
+        Ignored(
+            _name(one), f"Chrome did not load it (manifest version {one.manifest.get('manifest_version')})"
+        )
         for one in wanted
         if one.extension_id not in loaded
     ]
@@ -135,5 +119,5 @@ def _damaged(number: int, error: Exception) -> SessionNotCreated:
     return SessionNotCreated(f"Extension {number} cannot be unpacked: {reason}.", {where: "is damaged"})
 
 
-def _name(one: Expected) -> str:
-    return f"extension {cut(one.name)!r}"
+def _name(one: PackedExtension) -> str:
+    return f"extension {cut(str(one.manifest.get('name', '')))!r}"

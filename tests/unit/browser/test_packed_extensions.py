@@ -211,7 +211,7 @@ class Chrome:
 
 
 def not_loaded(chrome: Chrome, *packed: bytes) -> list[tuple[str, str]]:
-    wanted = extensions.expected([read_extension(one) for one in packed])
+    wanted = [read_extension(one) for one in packed]
     return [(one.name, one.reason) for one in extensions.not_loaded(chrome, wanted)]  # type: ignore[arg-type]
 
 
