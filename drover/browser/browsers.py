@@ -182,7 +182,7 @@ class Browsers:
 
     def has_page(self, running: RunningBrowser, target_id: str) -> bool:
         """Return whether a browser has a page with this id, as far as it is known without any I/O."""
-        return self._devtools.has_page(running, target_id)
+        return self._devtools.page(running, target_id) is not None
 
     def cancelled_downloads(self, running: RunningBrowser) -> int:
         """Return how many downloads of a browser were cancelled at the limit, without any I/O."""

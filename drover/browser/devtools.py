@@ -95,10 +95,6 @@ class DevTools:
             known = self._connections.get(running.browser_guid)
         return known.result() if known is not None and known.done() and not known.exception() else None
 
-    def has_page(self, running: RunningBrowser, target_id: str) -> bool:
-        """Return whether a browser has a page with this id, as far as it is known without any I/O."""
-        return self.page(running, target_id) is not None
-
     def page(self, running: RunningBrowser, target_id: str) -> PageTarget | None:
         """Return a page of a browser with its open dialog, as far as it is known without any I/O."""
         connection = self._known(running)
