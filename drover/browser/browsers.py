@@ -140,7 +140,7 @@ class Browsers:
         Raises:
             CommandFailed: ChromeDriver reports an error.
         """
-        driver_client.navigate(running.driver_url, running.driver_session_id, url, FIRST_PAGE_S)
+        driver_client.navigate(running, url, FIRST_PAGE_S)
 
     def first_look(self, running: RunningBrowser) -> tuple[Health, str | None]:
         """Connect to a browser that has just been started or recovered; return its health and its page.

@@ -53,25 +53,24 @@ def new_session(driver_url: str, capabilities: Mapping[str, object], timeout: fl
     return answer
 
 
-def navigate(driver_url: str, driver_session_id: str, url: str, timeout: float) -> None:
+def navigate(running: RunningBrowser, url: str, timeout: float) -> None:
     """Load a page in the current window and wait for it according to the session's page load strategy.
 
     Raises:
         CommandTimeout: It is still loading.
         CommandFailed: It could not be loaded.
     """
-    _execute(driver_url, Command.GET, {"sessionId": driver_session_id, "url": url}, timeout)
+    _execute(running.driver_url, Command.GET, {"sessionId": running.driver_session_id, "url": url}, timeout)
 
 
-def choose_window(driver_url: str, driver_session_id: str, handle: str, timeout: float) -> None:
+def choose_window(running: RunningBrowser, handle: str, timeout: float) -> None:
     """Switch to a window, so that the following commands apply to it.
 
     Raises:
         CommandFailed: There is no such window, or ChromeDriver does not answer.
     """
-    _execute(
-        driver_url, Command.SWITCH_TO_WINDOW, {"sessionId": driver_session_id, "handle": handle}, timeout
-    )
+    parameters: dict[str, object] = {"sessionId": running.driver_session_id, "handle": handle}
+    _execute(running.driver_url, Command.SWITCH_TO_WINDOW, parameters, timeout)
 
 
 def send(running: RunningBrowser, path: str, body: Mapping[str, object], timeout: float) -> object:

@@ -38,7 +38,7 @@ def restore_driver_state(
         if window not in handles:
             continue  # its tab was closed
         if window != current:
-            driver_client.choose_window(running.driver_url, running.driver_session_id, window, COMMAND_S)
+            driver_client.choose_window(running, window, COMMAND_S)
             current = window
         try:
             value = driver_client.send(running, one.path, json.loads(one.body), COMMAND_S)
@@ -48,7 +48,7 @@ def restore_driver_state(
         identifier = value.get("identifier") if isinstance(value, dict) else None
         kept.append(replace(one, current=str(identifier)) if one.known is not None else one)
     if current != chosen:
-        driver_client.choose_window(running.driver_url, running.driver_session_id, chosen, COMMAND_S)
+        driver_client.choose_window(running, chosen, COMMAND_S)
     now = replace(state, overrides=tuple(kept), not_set_again=())
     if state.frame and not _choose_frame(running, state):
         driver_client.send(running, "/frame", {"id": None}, COMMAND_S)
