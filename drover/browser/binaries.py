@@ -170,8 +170,7 @@ def resolve(
     try:
         fetched = _fetch(chrome, chromedriver, machine)
     except NotFetched as error:
-        cause = " ".join(str(error).split())
-        raise BrowserUnavailable(_not_found(chrome, chromedriver, cause, skipped)) from error
+        raise BrowserUnavailable(_not_found(chrome, chromedriver, error, skipped)) from error
     return Binaries(chrome or fetched.chrome, chromedriver or fetched.chromedriver)
 
 
@@ -188,8 +187,7 @@ def matching(
     try:
         fetched = _fetch(binaries.chrome, None, machine or this_machine())
     except NotFetched as error:
-        cause = " ".join(str(error).split())
-        raise BrowserUnavailable(_not_found(binaries.chrome, None, cause, None)) from error
+        raise BrowserUnavailable(_not_found(binaries.chrome, None, error, None)) from error
     return Binaries(binaries.chrome, fetched.chromedriver)
 
 
@@ -289,7 +287,8 @@ def _fetch(chrome: Path | None, chromedriver: Path | None, machine: Machine) -> 
     return fetched
 
 
-def _not_found(chrome: Path | None, chromedriver: Path | None, cause: str, skipped: str | None) -> str:
+def _not_found(chrome: Path | None, chromedriver: Path | None, error: NotFetched, skipped: str | None) -> str:
+    cause = " ".join(str(error).split())
     if skipped is not None:
         return f"{skipped} (Selenium Manager failed: {cause})"
     debian = "on Debian run `apt-get install chromium chromium-driver`"
