@@ -110,9 +110,10 @@ def number(value: object, field: str) -> float:
 
 def whole_number(value: object, field: str) -> float:
     """Return `value` if it is a whole number of 0 or more that JSON represents exactly."""
-    if number(value, field) % 1 or number(value, field) > _LARGEST_WHOLE:
+    found = number(value, field)
+    if found % 1 or found > _LARGEST_WHOLE:
         raise invalid(field, f"must be a whole number of at most {_LARGEST_WHOLE}")
-    return number(value, field)
+    return found
 
 
 def has_scheme(url: str, *schemes: str) -> bool:
