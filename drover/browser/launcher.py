@@ -374,15 +374,11 @@ def _processes_of(
         for row in table.rows.values()
         if row.started is not None and (row.identity in known or row.pid in marked)
     ]
-    pids = set(roots).union(*(_pids_below(table, pid) for pid in roots))
-    rows = (table.rows[pid] for pid in sorted(pids))
+    below_roots = (row.pid for pid in roots for row in table.descendants(pid))
+    rows = (table.rows[pid] for pid in sorted({*roots, *below_roots}))
     found = dict.fromkeys([row.identity for row in rows if row.started is not None])
     return [one for one in (found | dict.fromkeys(below)) if liveness(one) is not Liveness.GONE]
 
 
 def _marked(folder: SessionFolder, table: ProcessTable) -> Collection[int]:
     return pids_by_session(table).get(folder.marked_session(), ())
-
-
-def _pids_below(table: ProcessTable, pid: int) -> set[int]:
-    return {row.pid for row in table.descendants(pid)}
