@@ -250,7 +250,16 @@ def restore_cookies(connection: Connection, state: SavedState) -> bool:
     Raises:
         DevToolsFailed: The browser does not answer.
     """
-    return _set_cookies(connection, [_settable(one) for one in state.cookies])
+    cookies = [_settable(one) for one in state.cookies]
+    if not cookies:
+        return True
+    try:
+        connection.call("Storage.setCookies", BROWSER_S, cookies=cookies)
+    except DevToolsRefused:
+        # Chrome sets all cookies or none: one at a time, only those that it refuses are lost.
+        refused = [cookie for cookie in cookies if not _is_set(connection, cookie)]
+        return not refused
+    return True
 
 
 def _read_storages(
@@ -302,18 +311,6 @@ def _set_window(connection: Connection, target_id: str, bounds: Mapping[str, Any
     connection.call("Browser.setWindowBounds", BROWSER_S, windowId=window, bounds=wanted)
     if state != "normal":
         connection.call("Browser.setWindowBounds", BROWSER_S, windowId=window, bounds={"windowState": state})
-
-
-def _set_cookies(connection: Connection, cookies: Sequence[Mapping[str, Any]]) -> bool:
-    if not cookies:
-        return True
-    try:
-        connection.call("Storage.setCookies", BROWSER_S, cookies=cookies)
-    except DevToolsRefused:
-        # Chrome sets all cookies or none: one at a time, only those that it refuses are lost.
-        refused = [cookie for cookie in cookies if not _is_set(connection, cookie)]
-        return not refused
-    return True
 
 
 def _is_set(connection: Connection, cookie: Mapping[str, Any]) -> bool:
