@@ -56,7 +56,7 @@ def mismatch(chrome: str, driver: str) -> str | None:
     return (
         f"Chrome is version {chrome} and ChromeDriver {driver}, but their major versions must be equal. "
         "On Debian run `apt-get install chromium chromium-driver`; on other systems remove the old "
-        f"ChromeDriver from PATH and unset DROVER_CHROMEDRIVER, so that Selenium Manager downloads one "
+        "ChromeDriver from PATH and unset DROVER_CHROMEDRIVER, so that Selenium Manager downloads one "
         "that matches"
     )
 
