@@ -97,10 +97,8 @@ class MethodNotAllowed(DroverError):
     code = "method_not_allowed"
     status = 405
 
-    def __init__(
-        self, message: str, details: dict[str, str] | None = None, *, allowed: str | None = None
-    ) -> None:
-        super().__init__(message, details)
+    def __init__(self, message: str, *, allowed: str | None = None) -> None:
+        super().__init__(message)
         self.allowed = allowed
 
 
@@ -220,12 +218,8 @@ class ShuttingDown(DroverError):
     status = 503
     retry_after_s = 10
 
-    def __init__(
-        self,
-        message: str = "The service is stopping; retry after its restart",
-        details: dict[str, str] | None = None,
-    ) -> None:
-        super().__init__(message, details)
+    def __init__(self, message: str = "The service is stopping; retry after its restart") -> None:
+        super().__init__(message)
 
 
 class StartRefused(DroverError):
