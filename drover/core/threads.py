@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future
 from contextlib import suppress
 from contextvars import copy_context
+from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, ParamSpec, TypeVar
@@ -160,20 +161,20 @@ def fill_pools(pools: Iterable[ThreadPool]) -> int:
     return sum(pool.fill(pool.size) for pool in distinct)
 
 
+@dataclass(frozen=True, slots=True)
 class _Call:
     """A call that waits for a thread, and the future of its result."""
 
-    def __init__(self, future: Future[Any], call: Callable[[], Any]) -> None:
-        self.future = future
-        self._call = call
+    future: Future[Any]
+    call: Callable[[], Any]
 
     def run(self, finished: Callable[[], None]) -> None:
-        """Run the call; `finished` is called before anybody learns of the result, who may call again."""
+        """Run the call; call `finished` before the result is set: who receives it may submit another call."""
         if not self.future.set_running_or_notify_cancel():
             finished()
             return
         try:
-            result = self._call()
+            result = self.call()
         except BaseException as error:  # noqa: BLE001 - whoever waits for the future must get any exception
             finished()
             self.future.set_exception(error)
