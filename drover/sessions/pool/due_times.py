@@ -20,9 +20,6 @@ class DueTimes:
         self._at: dict[str, float] = {}
         self._heap: list[tuple[float, str]] = []
 
-    def __len__(self) -> int:
-        return len(self._at)
-
     def set(self, name: str, at: float) -> None:
         """Make a name due at this time, and at no other."""
         if self._at.get(name) == at:
