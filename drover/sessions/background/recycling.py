@@ -83,7 +83,7 @@ class Recycler:
                 continue
             age_s = seconds_since_start(session.running.browser)
             reason = recycle_reason(session, age_s, now, self._limits)
-            reserved = reason and self._registry.take_unused(session, SessionState.RECOVERING)
+            reserved = reason and self._registry.take_unused(session)
             if reason and reserved:
                 self._emit(events.SessionRecycling(session.session_id, reason))
                 self._worker.recycle(reserved)

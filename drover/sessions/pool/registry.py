@@ -182,13 +182,13 @@ class SessionRegistry(RegistryReader):
             if entry is not None:
                 entry.work, entry.failure = None, error
 
-    def take_unused(self, session: Session, state: SessionState) -> Reserved | None:
-        """Begin work on a session that nobody uses at this moment; None if it is used or has changed."""
+    def take_unused(self, session: Session) -> Reserved | None:
+        """Begin to recover a session that is not in use at this moment; None if it is, or has changed."""
         with self._lock:
             entry = self._entries.current(session)
             if entry is None or not entry.session.evictable:
                 return None
-            return self._begin(entry, state)
+            return self._begin(entry, SessionState.RECOVERING)
 
     def take_idle(self, now_mono: float) -> tuple[Reserved, ...]:
         """Begin to close the sessions that have exceeded their idle timeout."""

@@ -105,11 +105,11 @@ def test_an_unused_session_is_evicted_for_memory_if_it_holds_enough(registry: Se
 def test_only_an_unused_session_is_taken_for_recycling(registry: SessionRegistry) -> None:
     found = ready(registry, "a")
     with registry.command(found):
-        assert registry.take_unused(found, SessionState.RECOVERING) is None
-    taken = registry.take_unused(found, SessionState.RECOVERING)
+        assert registry.take_unused(found) is None
+    taken = registry.take_unused(found)
     assert taken is not None
     assert taken.session.state is SessionState.RECOVERING
-    assert registry.take_unused(found, SessionState.RECOVERING) is None
+    assert registry.take_unused(found) is None
 
 
 def measured(monkeypatch: pytest.MonkeyPatch, available_mb: float, swapped: int = 0) -> None:
