@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from drover.browser.browsers import Browsers
@@ -18,14 +18,14 @@ from drover.sessions.pool.session import Session
 VISIT_S = 20.0
 
 
+@dataclass(eq=False, repr=False)
 class KeepAliveVisitor:
     """Visits the pages that are due, in parallel."""
 
-    def __init__(self, registry: SessionRegistry, browsers: Browsers, jobs: Jobs, emit: Emit) -> None:
-        self._registry = registry
-        self._browsers = browsers
-        self._jobs = jobs
-        self._emit = emit
+    _registry: SessionRegistry
+    _browsers: Browsers
+    _jobs: Jobs
+    _emit: Emit
 
     def tick(self) -> None:
         """Begin the visits that are due; they do not count as activity of the sessions.

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable
 from concurrent.futures import Future, wait
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from drover.core.deadline import Deadline, DeadlineExceeded
@@ -20,13 +21,13 @@ from drover.sessions.pool.session import Session, SessionState
 BEGIN_S = 5.0
 
 
+@dataclass(eq=False, repr=False)
 class Closer:
     """Begins to close sessions, and waits for the result if it is needed."""
 
-    def __init__(self, registry: SessionRegistry, worker: SessionWorker, state_saver: StateSaver) -> None:
-        self._registry = registry
-        self._worker = worker
-        self._state_saver = state_saver
+    _registry: SessionRegistry
+    _worker: SessionWorker
+    _state_saver: StateSaver
 
     def close(self, session_id: str, deadline: Deadline, *, keep: bool = False) -> None:
         """Close a session in any state: wait until its processes are gone and its folder is removed.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from drover.browser.browsers import Browsers
 from drover.browser.capabilities.policy import CheckedCapabilities
 from drover.browser.driver_processes import StillWanted
@@ -18,13 +20,13 @@ from drover.sessions.pool.session import Session
 Started = tuple[RunningBrowser, CheckedCapabilities]
 
 
+@dataclass(eq=False, repr=False)
 class ProfileStart:
     """Starts the browsers of new sessions."""
 
-    def __init__(self, browsers: Browsers, kept: KeptLogins, emit: Emit) -> None:
-        self._browsers = browsers
-        self._kept = kept
-        self._emit = emit
+    _browsers: Browsers
+    _kept: KeptLogins
+    _emit: Emit
 
     def start(
         self, session: Session, deadline: Deadline, wanted: StillWanted

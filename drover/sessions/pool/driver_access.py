@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from drover.browser.browsers import Browsers
 from drover.browser.driver_state import DriverState
@@ -15,6 +15,7 @@ from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Session, SessionState
 
 
+@dataclass(eq=False, repr=False)
 class DriverAccess:
     """Session look-ups and updates for the driver endpoints, fast enough for every command.
 
@@ -24,10 +25,9 @@ class DriverAccess:
         evict: Closes the sessions that must make room; called when a session is no longer in use.
     """
 
-    def __init__(self, registry: SessionRegistry, browsers: Browsers, evict: Callable[[], object]) -> None:
-        self._registry = registry
-        self._browsers = browsers
-        self._evict = evict
+    _registry: SessionRegistry
+    _browsers: Browsers
+    _evict: Callable[[], object]
 
     def session(self, session_id: str) -> Session:
         """Return a session as it is now.
