@@ -321,7 +321,7 @@ class SessionClosed(Event):
     """A session is closed: its processes are gone and its folder is removed.
 
     Attributes:
-        why: deleted, idle, evicted, drained or stopping.
+        why: A `CloseReason` of `drover.sessions.lifecycle.close_reason`, as text.
     """
 
     text = "Session {session_id} closed ({why})"

@@ -1,9 +1,9 @@
 """Saves the state of each session's browser, so that it can be restored into a new one.
 
-A save takes a browser about two milliseconds, and an idle session is not saved: ChromeDriver's count of
-context switches, which does not change while it is idle, shows whether it has done anything since the
-last save. Changes that pages make by themselves are saved at a longer interval. Where the switches are not
-known, every session is saved each time.
+A save takes a browser about two milliseconds, and an idle session is not saved: ChromeDriver's activity
+count (`activity_of`), which does not change while it is idle, shows whether it has done anything since the
+last save. Changes that pages make by themselves are saved at a longer interval. If the count is not known,
+every session is saved each time.
 
 Chrome continues when its network process dies, but the cookies in that process's memory are lost: those
 of the last save are restored into the new one before the next capture.
