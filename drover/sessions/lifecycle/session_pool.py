@@ -71,10 +71,6 @@ class SessionPool:
         """Whether sessions go on, but no new ones are accepted."""
         return self._registry.draining
 
-    @property
-    def _storage_trouble(self) -> str | None:
-        return self._repository.trouble or self._folders.room.shortage
-
     def acquire(self, request: AcquireRequest, deadline: Deadline) -> LookupOutcome:
         """Find the session that a request asks for, or begin to start one, after waiting for a place.
 
@@ -253,7 +249,7 @@ class SessionPool:
         Raises:
             StorageUnavailable: Nothing can be written to disk at present, or the disk is almost full.
         """
-        trouble = self._storage_trouble
+        trouble = self._repository.trouble or self._folders.room.shortage
         if trouble is not None and not self._registry.has(request.session_id, request.key):
             raise StorageUnavailable(trouble)
 

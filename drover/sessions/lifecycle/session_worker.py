@@ -74,8 +74,7 @@ class SessionWorker:
 
     def _leave_unless_begun(self, reserved: Reserved, ended: Future[None]) -> None:
         """Fail work that no thread has begun, and leave the session so that it can begin again."""
-        stopping = ShuttingDown()
-        error = stopping if ended.cancelled() else ended.exception()
+        error = ShuttingDown() if ended.cancelled() else ended.exception()
         if not isinstance(error, DroverError):
             return
         session = reserved.session

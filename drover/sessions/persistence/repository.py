@@ -17,7 +17,7 @@ from drover.core.deadline import Deadline
 from drover.core.errors import StartObstructed, StorageUnavailable
 from drover.core.events import Emit
 from drover.sessions.persistence.pending_writes import PendingWrites
-from drover.sessions.persistence.records import Loaded, SessionRecord, from_rows, to_document
+from drover.sessions.persistence.records import SessionRecord, from_rows, to_document
 from drover.sessions.persistence.writer import PROMISE_S, Writer
 from drover.sessions.pool.session import Session
 from drover.storage.changes import Owned, owner_of
@@ -57,7 +57,7 @@ class SessionRepository:
         set_aside = self._database.open()
         if set_aside is not None:
             self._emit(events.StoreSetAside(str(set_aside.path), set_aside.reason))
-        loaded: Loaded = from_rows(self._database.load_all())
+        loaded = from_rows(self._database.load_all())
         self._epochs = itertools.count(self._database.last_epoch() + 1)
         for session_id in loaded.unreadable:
             self._emit(events.StoreFailed(f"session {session_id} of an earlier run cannot be read"))
