@@ -38,27 +38,28 @@ WRITE_S: Final = 3.0
 NAME_S: Final = 15.0
 """How long a start waits for another node with its name to be lost."""
 
-_MINE: Final = "session_id = %(session_id)s AND incarnation = %(me)s AND epoch = %(epoch)s"
+MINE: Final = "session_id = %(session_id)s AND incarnation = %(me)s AND epoch = %(epoch)s"
+"""The row of a session that this incarnation has under this epoch."""
 _UPDATE: Final = f"""
     UPDATE sessions SET revision = %(revision)s, document = %(document)s, key = %(key)s,
         secret_hash = %(secret_hash)s, idle_s = %(idle_s)s,
         last_used_at = clock_timestamp() - make_interval(secs => %(unused_s)s),
         lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s)
-    WHERE {_MINE} AND revision <= %(revision)s
+    WHERE {MINE} AND revision <= %(revision)s
 """
 _SAVE_STATE: Final = f"""
-    INSERT INTO states SELECT session_id, epoch, %(state)s, %(taken_at)s FROM sessions WHERE {_MINE} FOR SHARE
+    INSERT INTO states SELECT session_id, epoch, %(state)s, %(taken_at)s FROM sessions WHERE {MINE} FOR SHARE
     ON CONFLICT (session_id) DO UPDATE SET epoch = excluded.epoch, state = excluded.state,
         taken_at = excluded.taken_at WHERE states.epoch <= excluded.epoch
 """
 _KEEP: Final = f"""
-    INSERT INTO kept SELECT %(key)s, epoch, %(state)s, %(taken_at)s FROM sessions WHERE {_MINE}
+    INSERT INTO kept SELECT %(key)s, epoch, %(state)s, %(taken_at)s FROM sessions WHERE {MINE}
         AND (SELECT emergency FROM cluster) = %(emergency)s FOR SHARE
     ON CONFLICT (key) DO UPDATE SET epoch = excluded.epoch, state = excluded.state,
         taken_at = excluded.taken_at WHERE kept.epoch <= excluded.epoch
 """
 _FORGET_KEY: Final = f"""
-    DELETE FROM kept WHERE key = %(key)s AND EXISTS (SELECT FROM sessions WHERE {_MINE})
+    DELETE FROM kept WHERE key = %(key)s AND EXISTS (SELECT FROM sessions WHERE {MINE})
 """
 _PUT: Final = """
     INSERT INTO kept VALUES (%(key)s, nextval('epochs'), %(state)s, %(taken_at)s)
@@ -66,7 +67,7 @@ _PUT: Final = """
         taken_at = excluded.taken_at
 """
 _FORGET_ANY: Final = "DELETE FROM kept WHERE key = %(key)s"
-_END: Final = f"DELETE FROM sessions WHERE {_MINE}"
+_END: Final = f"DELETE FROM sessions WHERE {MINE}"
 _CLEAR: Final = "DELETE FROM sessions WHERE incarnation = %(me)s AND epoch <= %(up_to)s"
 
 _LEAVE_OLD: Final = """
@@ -283,7 +284,7 @@ def _statement(change: Change, me: UUID, emergency: int) -> tuple[str, dict[str,
         return _CLEAR, {"me": me, "up_to": change.up_to}
     if isinstance(change, (KeepForKey, ForgetKey)):
         return _statement_for_key(change, me, emergency)
-    mine = _mine(change.owner, me)
+    mine = mine_of(change.owner, me)
     if isinstance(change, SaveSession):
         terms = change.terms
         return _UPDATE, mine | {
@@ -304,14 +305,15 @@ def _statement(change: Change, me: UUID, emergency: int) -> tuple[str, dict[str,
 def _statement_for_key(
     change: KeepForKey | ForgetKey, me: UUID, emergency: int
 ) -> tuple[str, dict[str, object]]:
-    mine = _mine(change.owner, me) if change.owner is not None else {}
+    mine = mine_of(change.owner, me) if change.owner is not None else {}
     if isinstance(change, ForgetKey):
         return (_FORGET_KEY if mine else _FORGET_ANY), mine | {"key": change.key}
     kept = {"key": change.key, "state": change.state, "taken_at": change.taken_at, "emergency": emergency}
     return (_KEEP if mine else _PUT), mine | kept
 
 
-def _mine(owner: Owner, me: UUID) -> dict[str, object]:
+def mine_of(owner: Owner, me: UUID) -> dict[str, object]:
+    """Return the parameters of `MINE`."""
     return {"me": me, "session_id": owner.session_id, "epoch": owner.epoch}
 
 

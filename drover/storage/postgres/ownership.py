@@ -12,16 +12,8 @@ import psycopg
 
 from drover.core.errors import KeyConflict
 from drover.storage.changes import Owner, SaveSession
-from drover.storage.cluster_values import (
-    Answer,
-    Load,
-    Located,
-    Node,
-    NodeState,
-    Summary,
-    TakenRow,
-)
-from drover.storage.postgres.database import ClusterDatabase
+from drover.storage.cluster_values import Answer, Load, Located, Node, NodeState, Summary, TakenRow
+from drover.storage.postgres.database import MINE, ClusterDatabase, mine_of
 from drover.storage.postgres.link import Connection
 from drover.storage.store import SessionRow, StoredState
 
@@ -76,41 +68,30 @@ _CLAIM: Final = """
     FROM nodes WHERE incarnation = %(me)s AND state IN ('up', 'draining')
     ON CONFLICT DO NOTHING RETURNING epoch
 """
-_MAY_TAKE: Final = """
-    session_id = %(session_id)s AND epoch = %(seen)s AND (incarnation IS NULL OR EXISTS (
-        SELECT FROM nodes n WHERE n.incarnation = s.incarnation AND n.state IN ('lost', 'left')))
-"""
+_UNOWNED: Final = """(incarnation IS NULL OR EXISTS (
+        SELECT FROM nodes n WHERE n.incarnation = s.incarnation AND n.state IN ('lost', 'left')))"""
+"""The condition for a row `s` of sessions that no living node has."""
+_MAY_TAKE: Final = f"session_id = %(session_id)s AND epoch = %(seen)s AND {_UNOWNED}"
 _TAKE: Final = f"""
     UPDATE sessions s SET incarnation = %(me)s, epoch = nextval('epochs'), revision = 1 WHERE {_MAY_TAKE}
     RETURNING epoch, revision, document, extract(epoch FROM clock_timestamp() - last_used_at)::float8,
         extract(epoch FROM lease_until - clock_timestamp())::float8
 """
 _REMOVE: Final = f"DELETE FROM sessions s WHERE {_MAY_TAKE} RETURNING key"
-_END_UNOWNED: Final = """
-    DELETE FROM sessions s WHERE incarnation IS NULL OR EXISTS (
-        SELECT FROM nodes n WHERE n.incarnation = s.incarnation AND n.state IN ('lost', 'left'))
+_END_UNOWNED: Final = f"DELETE FROM sessions s WHERE {_UNOWNED}"
+_GIVE_KEY: Final = f"""
+    UPDATE sessions SET key = %(key)s WHERE {MINE} AND (key IS NULL OR key = %(key)s)
 """
-_GIVE_KEY: Final = """
-    UPDATE sessions SET key = %(key)s
-    WHERE session_id = %(session_id)s AND incarnation = %(me)s AND epoch = %(epoch)s
-        AND (key IS NULL OR key = %(key)s)
-"""
-_PARK: Final = """
+_PARK: Final = f"""
     UPDATE sessions SET incarnation = NULL, epoch = nextval('epochs')
-    WHERE session_id = %(session_id)s AND incarnation = %(me)s AND epoch = %(epoch)s
-        AND (SELECT emergency FROM cluster FOR SHARE) = %(emergency)s
+    WHERE {MINE} AND (SELECT emergency FROM cluster FOR SHARE) = %(emergency)s
 """
-_END: Final = """
-    DELETE FROM sessions WHERE session_id = %(session_id)s AND incarnation = %(me)s AND epoch = %(epoch)s
-"""
-_DROP_UNANSWERED: Final = """
-    DELETE FROM sessions
-    WHERE session_id = %(session_id)s AND incarnation = %(me)s AND epoch = %(epoch)s AND revision = 0
-"""
-_DESCRIBE: Final = """
+_END: Final = f"DELETE FROM sessions WHERE {MINE}"
+_DROP_UNANSWERED: Final = f"DELETE FROM sessions WHERE {MINE} AND revision = 0"
+_DESCRIBE: Final = f"""
     UPDATE sessions SET summary = %(summary)s, described = nextval('epochs'),
         last_used_at = clock_timestamp() - make_interval(secs => %(unused_s)s)
-    WHERE session_id = %(session_id)s AND incarnation = %(me)s AND epoch = %(epoch)s
+    WHERE {MINE}
 """
 _VERSIONS: Final = """
     SELECT session_id, described, n.name FROM sessions s LEFT JOIN nodes n USING (incarnation)
@@ -118,11 +99,9 @@ _VERSIONS: Final = """
     LIMIT %(limit)s
 """
 _SUMMARIES: Final = "SELECT session_id, summary FROM sessions WHERE session_id = ANY(%s)"
-_IDLE: Final = """
+_IDLE: Final = f"""
     SELECT session_id, key, epoch FROM sessions s
-    WHERE (incarnation IS NULL OR EXISTS (
-            SELECT FROM nodes n WHERE n.incarnation = s.incarnation AND n.state IN ('lost', 'left')))
-        AND idle_s > 0 AND extract(epoch FROM clock_timestamp() - last_used_at) > idle_s
+    WHERE {_UNOWNED} AND idle_s > 0 AND extract(epoch FROM clock_timestamp() - last_used_at) > idle_s
         AND (lease_until IS NULL OR lease_until < clock_timestamp())
     LIMIT 100 FOR UPDATE SKIP LOCKED
 """
@@ -305,7 +284,7 @@ class Ownership:
         def statements(connection: Connection) -> None:
             for owner, unused_s, summary in summaries:
                 values = {"summary": json.dumps(summary), "unused_s": unused_s}
-                connection.execute(_DESCRIBE, self._mine(owner) | values)
+                connection.execute(_DESCRIBE, mine_of(owner, self.incarnation) | values)
 
         if summaries:
             self._database.reading.run(statements)
@@ -386,14 +365,11 @@ class Ownership:
 
         return self._database.reading.run(statements)
 
-    def _change(self, statement: str, owner: Owner | None = None, **values: object) -> int:
-        parameters = {"me": self.incarnation} | (self._mine(owner) if owner else {}) | values
+    def _change(self, statement: str, owner: Owner, **values: object) -> int:
+        parameters = mine_of(owner, self.incarnation) | values
         return self._database.reading.run(
             lambda connection: connection.execute(statement, parameters).rowcount
         )
-
-    def _mine(self, owner: Owner) -> dict[str, object]:
-        return {"me": self.incarnation, "session_id": owner.session_id, "epoch": owner.epoch}
 
 
 def _node(found: Mapping[str, Any]) -> Node:
