@@ -116,7 +116,7 @@ class Forwarder:
             await receive()
             await refuse_socket(send, Response(answer.status_code, bytes(answer.body or b""), headers))
             return
-        except (WebSocketException, OSError, TimeoutError) as error:
+        except (WebSocketException, OSError, asyncio.TimeoutError) as error:
             raise NotSent(str(error)) from error
         notice_cut(upstream.transport.get_extra_info("socket"))
         await receive()

@@ -154,7 +154,7 @@ class NodeConnections:
                 ),
                 CONNECT_S,
             )
-        except (OSError, TimeoutError, asyncio.TimeoutError) as error:
+        except (OSError, asyncio.TimeoutError) as error:
             raise NotSent(str(error) or "no answer") from error
         notice_cut(writer.get_extra_info("socket"))
         return NodeConnection(reader, writer)
