@@ -68,17 +68,13 @@ class Cluster:
         self._own = own
         self._emit = emit
         self._threads = ThreadPool("cluster", LOOK_UP_THREADS)
-        self._addresses = Addresses.of_node(name_of(settings), url_of(settings))
+        self.addresses = Addresses.of_node(name_of(settings), url_of(settings))
+        """The addresses of this node, as other machines reach it."""
         self._leave: Callable[[str], None] = _nowhere
         self._obeying = False
         self.membership = Membership(shared, own.registry, own.closer, self._obey, self._leave_now, emit)
         self._list = SharedList(own.registry, self.membership, shared.ownership, self._describe)
         self._forwarder = Forwarder(lambda: shared.ownership.incarnation)
-
-    @property
-    def addresses(self) -> Addresses:
-        """The addresses of this node, as other machines reach it."""
-        return self._addresses
 
     @property
     def trouble(self) -> str | None:
@@ -165,9 +161,7 @@ class Cluster:
 
     def await_emergency(self, number: int, deadline: Deadline) -> tuple[str, ...]:
         """Wait until all other living nodes have ended their sessions; return the names of the rest."""
-        asked = {
-            node.name for node in self.membership.nodes if node.incarnation != self.membership.incarnation
-        }
+        asked = {node.name for node in self.membership.other_nodes}
         limit = deadline.within(EMERGENCY_S)
         while asked and limit.remaining():
             asked -= {node.name for node in self.membership.nodes if node.emergency >= number}
@@ -179,17 +173,16 @@ class Cluster:
         registry = self._own.registry
         if not registry.waiting:
             return
-        others = [node for node in self.membership.nodes if node.incarnation != self.membership.incarnation]
         ids = {one.session_id for one in self.others}
         keys = {one.key for one in self.others} - {None}
         registry.send_away(
             NotOwner("Another node has the session, or a place for it"),
             lambda claim: claim.session_id in ids or claim.key in keys,
-            places(others),
+            places(self.membership.other_nodes),
         )
 
     def _describe(self, session: Session) -> Mapping[str, object]:
-        return SessionObject.of(session, self._addresses).json_object()
+        return SessionObject.of(session, self.addresses).json_object()
 
     def _leave_now(self, why: str) -> None:
         self._leave(why)

@@ -86,6 +86,11 @@ class Membership:
         """All nodes that were up or draining at the last answer, this one included."""
         return self._nodes
 
+    @property
+    def other_nodes(self) -> tuple[Node, ...]:
+        """All nodes that were up or draining at the last answer, but this one."""
+        return tuple(node for node in self._nodes if node.incarnation != self.incarnation)
+
     def is_living(self, incarnation: UUID | None) -> bool:
         """Return whether a node was up or draining at the last answer."""
         return any(node.incarnation == incarnation for node in self._nodes)
@@ -158,7 +163,7 @@ class Membership:
         else:
             self.fence.extend(sent)
         self._nodes = answer.nodes
-        self._declare_lost(answer, received)
+        self._declare_lost(received)
         self._settle(held, answer)
         self._tell()
         return BEAT_S
@@ -178,9 +183,8 @@ class Membership:
             is_draining=registry.draining or registry.stopping,
         )
 
-    def _declare_lost(self, answer: Answer, received: float) -> None:
-        others = [node for node in answer.nodes if node.incarnation != self.incarnation]
-        for silent in self._silence.hear(others, received):
+    def _declare_lost(self, received: float) -> None:
+        for silent in self._silence.hear(self.other_nodes, received):
             node = silent.node
             if self._shared.ownership.declare_lost(node.incarnation, node.beat):
                 self._emit(events.NodeLost(node.name, round(silent.seconds)))

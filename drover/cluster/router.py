@@ -277,17 +277,14 @@ class _Request:
         Raises:
             NotOwner: This request was handed on to this node, and it has no room either.
         """
-        registry, membership = self._parts.registry, self._parts.membership
+        registry = self._parts.registry
         free, evictable = registry.free, registry.evictable
         if self._is_forwarded:
             if not free and not evictable:
                 raise NotOwner("This node has no room for another session")
             return None
-        others = [
-            node
-            for node in membership.nodes
-            if node.incarnation != membership.incarnation and node.incarnation not in self._full
-        ]
+        nodes = self._parts.membership.other_nodes
+        others = [node for node in nodes if node.incarnation not in self._full]
         found = next_place(free, evictable, others)
         if found is not None:
             # If it is full by now, it is not asked again for this request.

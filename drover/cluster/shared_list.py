@@ -55,7 +55,7 @@ class _Copied:
 
     version: int
     session: SessionObject | None
-    node: str | None = None
+    node: str | None
 
 
 class SharedList:
