@@ -39,7 +39,7 @@ def cleanup_orphaned_processes(query: CleanupQuery) -> CleanupAnswer | CleanupIn
     removes orphaned session folders.
     """
     report = services().cleaner.cleanup(Trigger.PERSON, dry_run=query.dry_run, deadline=request_deadline())
-    return cleanup_answer(report, _active_sessions())
+    return cleanup_answer(report, services().active_sessions)
 
 
 class EmergencyQuery(Strict):
@@ -61,10 +61,11 @@ def emergency_recovery(query: EmergencyQuery) -> EmergencyAnswer | EmergencyInco
     """
     deadline, cluster = request_deadline(), services().cluster
     if cluster is None or query.nodes == "this":
-        return emergency_answer(services().emergency.run(deadline), _active_sessions())
+        report = services().emergency.run(deadline)
+        return emergency_answer(report, services().active_sessions)
     number = cluster.begin_emergency()
     report = services().emergency.run(deadline)
-    return emergency_answer(report, _active_sessions(), cluster.await_emergency(number, deadline))
+    return emergency_answer(report, services().active_sessions, cluster.await_emergency(number, deadline))
 
 
 @routes.get("/processes")
@@ -74,7 +75,3 @@ def list_processes() -> ProcessList:
     Each with its verdict, which decides what a cleanup does, and the reason.
     """
     return ProcessList.of(services().cleaner.survey())
-
-
-def _active_sessions() -> int:
-    return len(services().sessions.sessions())

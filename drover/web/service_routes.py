@@ -77,7 +77,7 @@ def ready() -> ServiceReady | ServiceNotReady:
     For load balancers and readiness probes. 503 says nothing about the sessions that exist: in a drain they
     go on.
     """
-    readiness, sessions = services().readiness, _active_sessions()
+    readiness, sessions = services().readiness, services().active_sessions
     if readiness is Readiness.READY:
         return ServiceReady(success=True, status="ready", active_sessions=sessions)
     code, error = _NOT_READY[readiness]
@@ -108,7 +108,7 @@ def _this_node() -> NodeObject:
         name=settings.node_name or f"{platform.node()}:{settings.port}",
         url=settings.node_url or own_addresses().service,
         state="draining" if sessions.draining else "up",
-        sessions=_active_sessions(),
+        sessions=services().active_sessions,
         max_sessions=sessions.max_sessions,
         seen_at=datetime.now(timezone.utc),
         version=VERSION,
@@ -124,7 +124,7 @@ def drain() -> DrainAnswer:
     stops. Returns immediately; a second call changes nothing.
     """
     remaining_s = round(services().drain.begin(), 1)
-    sessions = _active_sessions()
+    sessions = services().active_sessions
     return DrainAnswer(
         success=True,
         message=f"Draining: {sessions} sessions go on for at most {remaining_s:g} s; then the service stops",
@@ -141,7 +141,3 @@ def metrics() -> Response:
     Counters since the start and current gauges. It calls no browser.
     """
     return Response(services().metrics.exposition(), headers={"Content-Type": CONTENT_TYPE})
-
-
-def _active_sessions() -> int:
-    return len(services().sessions.sessions())

@@ -65,6 +65,11 @@ class Services:
         return self.port_trouble() or self.manager.unavailable
 
     @property
+    def active_sessions(self) -> int:
+        """The number of sessions."""
+        return len(self.sessions.sessions())
+
+    @property
     def readiness(self) -> Readiness:
         """Whether new sessions are accepted."""
         if self.sessions.stopping:

@@ -169,7 +169,7 @@ def close_session(session_id: str, query: CloseQuery) -> SessionClosedAnswer:
         success=True,
         message=f"Session {session_id} closed",
         session_id=session_id,
-        active_sessions=len(services().sessions.sessions()),
+        active_sessions=services().active_sessions,
     )
 
 
