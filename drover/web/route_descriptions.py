@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from drover.api.answers import ApiModel, Failure, W3cFailure
 from drover.api.descriptions import JSON, ResponseDescription, RouteDescription
+from drover.api.service_answers import RETRY_AFTER
 from drover.core.errors import (
     DroverError,
     ForbiddenHost,
@@ -40,7 +41,6 @@ _PATH_PARAMETERS = {
     "command": "Rest of the command's path in W3C WebDriver, such as `url` or `element/…/click`",
 }
 _W3C_FAILURE = "An error, with the form and status of the W3C WebDriver specification."
-_HEADER_EXAMPLES = {"Retry-After": "Seconds after which a retry may succeed"}
 
 
 def operation(route: RouteDescription) -> dict[str, Any]:
@@ -145,7 +145,7 @@ def _responses(route: RouteDescription) -> Iterator[tuple[str, dict[str, Any]]]:
         models += [Failure] if errors else []
         headers = dict(reply.headers) if reply else {}
         if any(error.retry_after_s is not None for error in errors):
-            headers["Retry-After"] = _HEADER_EXAMPLES["Retry-After"]
+            headers["Retry-After"] = RETRY_AFTER
         if Unauthorized in errors:
             headers["WWW-Authenticate"] = "How to send the token"
         yield str(status), _response(" ".join(meanings), models, reply, headers, errors)
