@@ -98,10 +98,9 @@ class Overview:
         self, known: tuple[Session, Mapping[str, object]] | None, session: Session
     ) -> tuple[Session, Mapping[str, object]]:
         # Sessions are immutable, so the same object has the same JSON.
-        same = known is not None and known[0] is session
-        return (
-            known if known and same else (session, SessionObject.of(session, self._addresses).json_object())
-        )
+        if known is not None and known[0] is session:
+            return known
+        return session, SessionObject.of(session, self._addresses).json_object()
 
 
 def _rounded(megabytes: float) -> int:
