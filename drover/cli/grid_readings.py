@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -56,13 +57,7 @@ def _node(node: GridNode) -> NodeReading | str:
         # A session that does not exist: the answer says only whether the secret is right.
         node.free_slot(_NO_SESSION)
     except GridNodeFailed:
-        return NodeReading(
-            reading.slots,
-            reading.session_timeout_s,
-            reading.heartbeat_s,
-            reading.stereotypes,
-            secret_refused=True,
-        )
+        return replace(reading, secret_refused=True)
     return reading
 
 

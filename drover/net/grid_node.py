@@ -59,12 +59,9 @@ class GridNode:
         """
         status, body = self._send("GET", "/status")
         try:
-            node = json.loads(body)["value"]["node"]
+            return {**json.loads(body)["value"]["node"]}
         except (ValueError, LookupError, TypeError) as error:
             raise GridNodeFailed(f"{self.url}/status is not that of a node (HTTP {status})") from error
-        if not isinstance(node, dict):
-            raise GridNodeFailed(f"{self.url}/status is not that of a node (HTTP {status})")
-        return node
 
     def _send(self, method: str, path: str) -> tuple[int, bytes]:
         request = urllib.request.Request(  # noqa: S310 - the operator's own address
