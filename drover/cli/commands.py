@@ -33,7 +33,7 @@ from drover.core.logs import set_up_logging
 from drover.core.settings import Settings, describe_settings, load_settings
 from drover.core.threads import ThreadPool
 from drover.core.version import VERSION
-from drover.net.access import is_loopback
+from drover.net.access import reachable_host
 from drover.processes.cleanup.cleanup_plan import ProtectedSession
 from drover.processes.session_mark import OwnerState
 from drover.server.serve import serve
@@ -216,7 +216,7 @@ def _ask(settings: Settings, method: str, path: str) -> JsonObject:
     Raises:
         ServiceUnreachable: It cannot be reached, or it refuses the request.
     """
-    url = f"http://{_reachable(settings.host)}:{settings.port}{path}"
+    url = f"http://{reachable_host(settings.host)}:{settings.port}{path}"
     headers = {}
     if settings.api_token is not None:
         headers["Authorization"] = f"Bearer {settings.api_token.get_secret_value()}"
@@ -232,13 +232,6 @@ def _ask(settings: Settings, method: str, path: str) -> JsonObject:
             f"An instance of Drover is running on {settings.data_dir}, but {url} does not answer ({error}). "
             "Set DROVER_PORT to the port that it listens on."
         ) from error
-
-
-def _reachable(host: str) -> str:
-    """Return the address at which an instance that listens on `host` can be reached from this machine."""
-    if is_loopback(host) or host in {"0.0.0.0", "::"}:  # noqa: S104 - compared, not bound
-        return "127.0.0.1"
-    return f"[{host}]" if ":" in host else host
 
 
 def _report(answer: object) -> JsonObject:

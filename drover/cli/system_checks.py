@@ -185,9 +185,8 @@ def _who_listens(settings: Settings) -> PortHolder:
 
 def _is_drover(host: str, port: int) -> bool:
     """Return whether Drover answers `GET /health`, which needs no token; it may be unhealthy."""
-    address = "127.0.0.1" if access.is_loopback(host) or host in {"0.0.0.0", "::"} else host  # noqa: S104 - compared
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    url = f"http://{f'[{address}]' if ':' in address else address}:{port}/health"
+    url = f"http://{access.reachable_host(host)}:{port}/health"
     try:
         with direct.open(url, timeout=_ANSWER_S) as response:
             answer = json.load(response)

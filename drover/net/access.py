@@ -281,6 +281,13 @@ def _token_or_none(token: str | None) -> str | None:
     return token.strip()
 
 
+def reachable_host(host: str) -> str:
+    """Return the host of URLs at which a service bound to `host` can be reached from this machine."""
+    if is_loopback(host) or host in {"0.0.0.0", "::"}:  # noqa: S104 - compared, not bound
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host
+
+
 def is_loopback(host: str) -> bool:
     """Return whether only programs on this machine can reach a service that is bound to `host`."""
     name = _plain_name(host)

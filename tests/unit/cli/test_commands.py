@@ -21,6 +21,7 @@ from drover.cli import commands
 from drover.cli.doctor import Check, Status
 from drover.core.errors import StartRefused
 from drover.core.settings import Settings
+from drover.net.access import reachable_host
 from drover.processes.cleanup.chrome_names import Role
 from drover.processes.cleanup.cleanup_plan import CleanupPlan, Judgement, Verdict
 from drover.processes.termination import Outcome
@@ -328,7 +329,7 @@ def test_an_instance_with_a_closed_port_is_unreachable_and_the_port_is_named(
     [("127.0.0.1", "127.0.0.1"), ("::1", "127.0.0.1"), ("::", "127.0.0.1"), ("fd00::5", "[fd00::5]")],
 )
 def test_an_instance_is_reached_at_its_address(host: str, reached: str) -> None:
-    assert commands._reachable(host) == reached
+    assert reachable_host(host) == reached
 
 
 def _opener_of_garbage(*_: object) -> Any:  # noqa: ANN401
