@@ -43,11 +43,6 @@ class RequestLog:
     def __init__(self, application: Application) -> None:
         self._application = application
 
-    @property
-    def application(self) -> Application:
-        """The application that answers the requests."""
-        return self._application
-
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
         sent_id = header(scope, _RAW_NAME) or ""

@@ -113,7 +113,7 @@ def run(service: Drover, scenario: Scenario) -> None:
     application = service.asgi()
     assert isinstance(application, RequestLog)
     # Behind the gate that holds requests back during the start.
-    router = inspect.getclosurevars(application.application).nonlocals["application"]
+    router = inspect.getclosurevars(application._application).nonlocals["application"]
     assert isinstance(router, Router)
     webdriver: WebDriver = router._routes[0].handler.__self__  # type: ignore[attr-defined]
 
