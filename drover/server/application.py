@@ -20,7 +20,7 @@ class DroverApplication:
         settings: The settings; if None, they are read from the environment at the start.
     """
 
-    def __init__(self, settings: Settings | None = None) -> None:
+    def __init__(self, settings: Settings | None) -> None:
         self._settings = settings
         self._drover: Drover | None = None
         self._application: Application | None = None
@@ -55,14 +55,14 @@ class DroverApplication:
     def _start(self) -> None:
         drover = prepare(self._settings or load_settings())
         if drover.sessions.cluster is not None:
-            drover.sessions.cluster.leave_with(self._leave)
+            drover.sessions.cluster.leave_with(self._stop_later)
         drover.start(lambda: False)
         drover.fill_threads()
         self._drover, self._application = drover, drover.asgi()
         # The server runs until its supervisor ends it; a drain closes what the service has opened.
-        drover.sessions.drain.over.add_done_callback(lambda _: self._thread.submit(self._stop))
+        drover.sessions.drain.over.add_done_callback(self._stop_later)
 
-    def _leave(self, _: str) -> None:
+    def _stop_later(self, _: object) -> None:
         self._thread.submit(self._stop)
 
     def _stop(self) -> None:
