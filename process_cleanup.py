@@ -185,10 +185,7 @@ class ProcessCleaner:
             watch = Stopwatch()
             report = self._carry_out(CleanupScope.EVERYTHING, watch)
             self._folders.forget_kept()
-            removed = self._sweep(watch)
-            return replace(
-                report, removed_profiles=removed, duration_ms=watch.total(), phases_ms=watch.phases()
-            )
+            return self._swept(report, watch)
 
     def _scope(self, trigger: Trigger) -> CleanupScope:
         if self._owned_only:
@@ -211,11 +208,7 @@ class ProcessCleaner:
         watch = Stopwatch()
         if dry_run:
             return self._dry_run(scope, watch)
-        report = self._carry_out(scope, watch)
-        removed = self._sweep(watch)
-        report = replace(
-            report, removed_profiles=removed, duration_ms=watch.total(), phases_ms=watch.phases()
-        )
+        report = self._swept(self._carry_out(scope, watch), watch)
         self._emit(events.CleanupFinished(report.killed_count, report.removed_profiles, len(report.failed)))
         return report
 
@@ -301,6 +294,11 @@ class ProcessCleaner:
         return tuple(
             folder for folder in present if str(folder.path) not in owned and os.path.lexists(folder.path)
         )
+
+    def _swept(self, report: CleanupReport, watch: Stopwatch) -> CleanupReport:
+        """Remove the folders without a session; return the report with their number and the durations."""
+        removed = self._sweep(watch)
+        return replace(report, removed_profiles=removed, duration_ms=watch.total(), phases_ms=watch.phases())
 
     def _sweep(self, watch: Stopwatch) -> int:
         removed = sum(1 for folder in self._unowned_folders() if self._folders.remove(folder))
