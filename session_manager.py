@@ -179,8 +179,8 @@ class SessionManager:
         """
         self._closer.save(session_id)
 
-    def hand_back(self, acquired: Acquired, request: AcquireRequest) -> None:
-        """Close a new session whose client disconnected before the answer, unless it named an id or a key."""
+    def hand_back(self, acquired: Acquired | Available, request: AcquireRequest) -> None:
+        """Close a new session that its client does not get, unless other clients can name it by id or key."""
         if acquired.created and request.session_id is None and request.key is None:
             self._closer.close_unwanted(acquired.session)
 
@@ -208,12 +208,11 @@ class SessionManager:
 
     @contextmanager
     def _closed_unless_handed_over(self, acquired: Available, request: AcquireRequest) -> Iterator[None]:
-        """Close a new session if its caller fails, unless other clients can name it by its id or key."""
+        """Hand a new session back if its caller fails."""
         try:
             yield
         except (ClientDisconnected, BrowserUnavailable, RecoveryFailed):
-            if acquired.created and request.session_id is None and request.key is None:
-                self._closer.close_unwanted(acquired.session)
+            self.hand_back(acquired, request)
             raise
 
     def _taken(
