@@ -97,8 +97,10 @@ class MethodNotAllowed(DroverError):
     code = "method_not_allowed"
     status = 405
 
-    def __init__(self, message: str, *, allowed: str | None = None) -> None:
-        super().__init__(message)
+    def __init__(
+        self, message: str, details: dict[str, str] | None = None, *, allowed: str | None = None
+    ) -> None:
+        super().__init__(message, details)
         self.allowed = allowed
 
 
@@ -218,8 +220,12 @@ class ShuttingDown(DroverError):
     status = 503
     retry_after_s = 10
 
-    def __init__(self, message: str = "The service is stopping; retry after its restart") -> None:
-        super().__init__(message)
+    def __init__(
+        self,
+        message: str = "The service is stopping; retry after its restart",
+        details: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(message, details)
 
 
 class StartRefused(DroverError):
