@@ -90,18 +90,6 @@ class WarmBrowserReady(SessionCreated):
 
 
 @dataclass(frozen=True)
-class CapabilitiesRejected(Event):
-    """No browser can be started as a client's capabilities ask; browsers with others are not affected."""
-
-    level = logging.WARNING
-    text = "Session {session_id} could not be started: {error}"
-    timeline_kind = "trouble"
-    timeline_text = "Could not be opened: {error}"
-    session_id: str
-    error: str
-
-
-@dataclass(frozen=True)
 class SessionStartFailed(Event):
     """No browser could be started for a new session."""
 
@@ -111,6 +99,13 @@ class SessionStartFailed(Event):
     timeline_text = "Could not be opened: {error}"
     session_id: str
     error: str
+
+
+@dataclass(frozen=True)
+class CapabilitiesRejected(SessionStartFailed):
+    """No browser can be started as a client's capabilities ask; browsers with others are not affected."""
+
+    level = logging.WARNING
 
 
 @dataclass(frozen=True)
