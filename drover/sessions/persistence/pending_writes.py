@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final
 
 from drover.browser.saved_state import SavedState
 from drover.sessions.persistence.records import SessionRecord
@@ -31,7 +30,6 @@ from drover.storage.changes import (
 )
 
 ToDocument = Callable[[Session], str]
-NOBODY: Final[frozenset[Owner]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,7 +290,7 @@ class PendingWrites:
         cleared = self._cleared_up_to if self._cleared else None
         return Batch(self._ticket, cleared, due, dict(self._kept))
 
-    def written(self, batch: Batch, refused: frozenset[Owner] = NOBODY) -> None:
+    def written(self, batch: Batch, refused: frozenset[Owner] = frozenset()) -> None:
         """Drop the changes of a batch that is on disk, except for what has changed again in the meantime.
 
         Args:
