@@ -18,7 +18,7 @@ from drover.storage.cluster_values import Node
 SERVE_S: Final = 8.0
 LOST_S: Final = 10.0
 GAP_S: Final = 4.0
-"""If two own answers lie further apart, nobody could be heard in between: all silences count anew."""
+"""After a longer pause between two answers, in which no node could be heard, all silences count anew."""
 
 
 class Fence:

@@ -1,7 +1,7 @@
 """Background jobs: at most one of a kind for each session, on a bounded number of threads.
 
-Nobody waits for a job of the background, so its exceptions would be lost: each is counted, and logged with
-its session. Of those that repeat, one a minute is logged.
+No caller waits for a background job, so its exceptions would be lost: each is counted, and logged with its
+session. Of those that repeat, one a minute is logged.
 """
 
 from __future__ import annotations

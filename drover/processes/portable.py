@@ -36,7 +36,7 @@ def scan() -> dict[int, Stat]:
 
 
 def _stat_of(entry: toolhelp.Entry) -> Stat | None:
-    """Return the attributes of a process in a snapshot; that it is suspended is of no account there."""
+    """Return the attributes of a process in a snapshot, which does not show whether it is suspended."""
     try:
         started = _or_none(psutil.Process(entry.pid).create_time)
     except psutil.NoSuchProcess:

@@ -117,7 +117,7 @@ class _PsutilHandle:
 
 
 def _open(pid: int) -> _Handle | None:
-    """Return an open process, or None if there is none of this number.
+    """Return an open process, or None if no process has this pid.
 
     Raises:
         OSError: It may not be opened, or no descriptor or memory is left for that.

@@ -25,7 +25,7 @@ from drover.storage.disk_usage import disk_usage
 
 MAX_PROFILES: Final = 1000
 ASIDE_S: Final = 24 * 3600.0
-"""How long a profile that Chrome refused is left for whoever wants to look at it."""
+"""How long a profile that Chrome refused is kept, so that it can be inspected."""
 BYTES_PER_MB: Final = 1_000_000
 _MARK: Final = ".kept-for"
 _ABOUT: Final = "about.json"

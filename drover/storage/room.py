@@ -56,7 +56,7 @@ def shortage_at(path: Path) -> str | None:
 
 
 class RoomWatch:
-    """Keeps in mind whether there is room, so that a hung disk delays nobody who wants to know."""
+    """Remembers whether there is room, so that a hung disk delays only `read`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

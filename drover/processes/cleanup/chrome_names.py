@@ -66,7 +66,7 @@ _BRANDED = re.compile(
     r"|Brave Browser|Microsoft Edge|Vivaldi|Opera|Arc|Yandex)\b.*",
     re.IGNORECASE,
 )
-"""Browsers and programs built on Chromium under names of their own: Chrome to a ChromeDriver only."""
+"""Browsers and programs built on Chromium under other names; only a ChromeDriver treats them as Chrome."""
 _CRASH_HANDLER = re.compile(r"(?:chrome_)?crashpad_handler(?:\.exe)?")
 _SIDE_PROGRAM = re.compile(r"nacl_helper|chrome-sandbox|chrome_sandbox")
 

@@ -49,7 +49,7 @@ class PoolPolicy:
 class SessionPool:
     """The sessions as callers get and release them.
 
-    Whoever changes a session through it also makes room for those who wait.
+    Every change of a session through it also makes room for the callers that wait.
     """
 
     _registry: SessionRegistry

@@ -73,7 +73,7 @@ class SessionSteps:
             )
 
     def wanted(self, session: Session) -> Callable[[], bool]:
-        """Return the function that tells whether the work on a session is still wanted."""
+        """Return a function that returns whether the work on a session is still wanted."""
         return partial(self._registry.is_current, session)
 
     def overtaken(self, session: Session) -> DroverError | None:

@@ -250,7 +250,7 @@ class SessionRepository:
         self._writer.wait(self.forget(owned), Deadline(PROMISE_S))
 
     def leave(self, session: Session) -> None:
-        """Take leave of a session when the service stops: whoever is asked for it next has what was saved.
+        """Record that a session ends because the service stops, so that another node may go on with it.
 
         Raises:
             StorageUnavailable: It could not be written in time; the attempts go on.

@@ -100,7 +100,7 @@ class Writer:
                 self._waiting.pop(written, None)
 
     def hold(self, reason: str | None) -> None:
-        """Write nothing for this reason, and fail whoever waits for a write; go on when it is None."""
+        """Write nothing for this reason, and fail the requests that wait for a write, until it is None."""
         with self._condition:
             is_news = reason is not None and reason != self._held
             if reason != self._held:
@@ -169,7 +169,7 @@ class Writer:
                 self._failing_since = self._error = None
 
     def _failed(self, error: DroverError) -> None:
-        """Note a failed attempt, and tell whoever waits, unless another program may end its lock in time."""
+        """Note a failed attempt, and fail the requests that wait, unless a lock may end in time."""
         with self._condition:
             is_news = self._error is None or self._error.message != error.message
             self._failing_since = self._failing_since or time.monotonic()
