@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 
 from websockets.asyncio.client import ClientConnection
@@ -20,12 +21,12 @@ from session_manager import SessionManager
 RECOVERY_TIMEOUT_S = 120.0
 
 
+@dataclass(eq=False, repr=False)
 class Attaching:
     """Connects to sessions, recovered first if they are dead, and ends them."""
 
-    def __init__(self, manager: SessionManager, threads: RequestThreads) -> None:
-        self._manager = manager
-        self._threads = threads
+    _manager: SessionManager
+    _threads: RequestThreads
 
     async def attachable(self, session_id: str) -> tuple[Session, RunningBrowser]:
         """Return a session and its browser after a health check, recovered if it was dead.

@@ -71,16 +71,12 @@ class SessionAccess:
     probe_timeout: float
 
 
+@dataclass(eq=False, repr=False)
 class ViewedSession:
-    """One session that is viewed, whatever browser it has.
+    """One session that is viewed, whatever browser it has."""
 
-    Args:
-        session_id: Its id.
-    """
-
-    def __init__(self, session_id: str, access: SessionAccess) -> None:
-        self._session_id = session_id
-        self._access = access
+    _session_id: str
+    _access: SessionAccess
 
     @property
     def has_ended(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -37,6 +38,7 @@ RECENT_S = 10.0
 DEFAULT = CheckedCapabilities({})
 
 
+@dataclass(eq=False, repr=False)
 class Browsers:
     """Starts, checks, recovers and stops browsers.
 
@@ -48,19 +50,11 @@ class Browsers:
         probe_timeout: Seconds that one health probe waits.
     """
 
-    def __init__(
-        self,
-        launcher: Launcher,
-        folders: SessionFolders,
-        recoverer: Recoverer,
-        devtools: DevTools,
-        probe_timeout: float,
-    ) -> None:
-        self._launcher = launcher
-        self._folders = folders
-        self._recoverer = recoverer
-        self._devtools = devtools
-        self._probe_timeout = probe_timeout
+    _launcher: Launcher
+    _folders: SessionFolders
+    _recoverer: Recoverer
+    _devtools: DevTools
+    _probe_timeout: float
 
     @property
     def unavailable(self) -> str | None:

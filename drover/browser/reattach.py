@@ -71,12 +71,12 @@ class Reattached:
     state: DriverState = NO_DRIVER_STATE
 
 
+@dataclass(eq=False, repr=False)
 class Reattacher:
     """Attaches new ChromeDrivers to living browsers."""
 
-    def __init__(self, launcher: Launcher, devtools: DevTools) -> None:
-        self._launcher = launcher
-        self._devtools = devtools
+    _launcher: Launcher
+    _devtools: DevTools
 
     def reattach(self, session: Attachment, deadline: Deadline, wanted: StillWanted) -> Reattached:
         """Replace the ChromeDriver of a browser that lives.

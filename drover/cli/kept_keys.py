@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import quote
 
@@ -27,6 +28,7 @@ class Kept(Protocol):
         """Forget what is kept for a key."""
 
 
+@dataclass(eq=False, repr=False)
 class KeptByService:
     """What the running service keeps.
 
@@ -34,8 +36,7 @@ class KeptByService:
         ask: Sends a request with a method and a path to it, and returns its answer.
     """
 
-    def __init__(self, ask: Callable[[str, str], Mapping[str, Any]]) -> None:
-        self._ask = ask
+    _ask: Callable[[str, str], Mapping[str, Any]]
 
     def list(self) -> Mapping[str, Any]:
         """Return the answer of `GET /keys`."""

@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import time
+from dataclasses import dataclass
 
 from drover.core.events import RequestAnswered
 from drover.core.log_context import RequestContext, asked_by
@@ -31,6 +32,7 @@ def new_request_id() -> str:
     return os.urandom(8).hex()
 
 
+@dataclass(eq=False, repr=False)
 class RequestLog:
     """ASGI application that adds `X-Request-ID` to the response of another one, and logs the request.
 
@@ -40,8 +42,7 @@ class RequestLog:
         application: Answers the requests.
     """
 
-    def __init__(self, application: Application) -> None:
-        self._application = application
+    _application: Application
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
