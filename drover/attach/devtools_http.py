@@ -38,7 +38,7 @@ MAX_ANSWER_BYTES = 32 * 1024 * 1024
 """What Chrome may answer; the list of pages has their whole addresses."""
 MAX_BODY_BYTES = 64 * 1024
 _ACTION = "(?P<action>activate|close)"
-_TARGET = r"(?P<target_id>[A-Za-z0-9_-]+)"
+TARGET = r"(?P<target_id>[A-Za-z0-9_-]+)"
 # Characters of an address that `/json/new` takes as they are.
 _SAFE = "%/:?#[]@!$&'()*+,;=~"
 _CHANGES = frozenset({"GET", "PUT", "POST"})
@@ -123,7 +123,7 @@ class DevToolsHttp:
             # Clients that are given a WebSocket address look for its protocol here.
             Route("http", re.compile("/json/protocol/?"), self._any_protocol),
             Route("http", re.compile(f"{json_path}/new/?"), self._new, frozenset({"PUT", "POST"})),
-            Route("http", re.compile(f"{json_path}/{_ACTION}/{_TARGET}/?"), self._change_target, _CHANGES),
+            Route("http", re.compile(f"{json_path}/{_ACTION}/{TARGET}/?"), self._change_target, _CHANGES),
         ]
 
     async def _version(self, scope: Scope, receive: Receive, send: Send, session_id: str) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 from drover.api.descriptions import socket
 from drover.attach.attaching import Attaching
+from drover.attach.devtools_http import TARGET
 from drover.attach.end_commands import cdp_end
 from drover.attach.router import Route
 from drover.attach.socket_relay import SocketRelay
@@ -15,7 +17,6 @@ from drover.browser.running_browser import RunningBrowser
 from drover.net.asgi import Receive, Scope, Send
 from drover.sessions.pool.driver_access import DriverAccess
 
-_TARGET = r"(?P<target_id>[A-Za-z0-9_-]+)"
 # Clients that put a path in front of Chrome's (`alterPath` of chrome-remote-interface) do so with the
 # addresses that they read here as well.
 _SESSION = r"(?:/sessions/[^/]+)?/sessions/(?P<session_id>[^/]+)"
@@ -54,12 +55,12 @@ DESCRIPTIONS = (
 )
 
 
+@dataclass(eq=False, repr=False)
 class DevToolsSockets:
     """The WebSockets for DevTools clients."""
 
-    def __init__(self, attaching: Attaching, driver_access: DriverAccess) -> None:
-        self._attaching = attaching
-        self._driver_access = driver_access
+    _attaching: Attaching
+    _driver_access: DriverAccess
 
     def routes(self) -> list[Route]:
         """Return the routes of these endpoints.
@@ -67,7 +68,7 @@ class DevToolsSockets:
         Clients derive the addresses without a session from those of the browser (pydoll's `connect`).
         """
         browser = r"devtools/browser/(?P<guid>[^/]+)"
-        page = f"devtools/page/{_TARGET}"
+        page = f"devtools/page/{TARGET}"
         return [
             Route("websocket", re.compile(f"{_SESSION}/cdp/?"), self._browser),
             Route("websocket", re.compile(f"{_SESSION}/{page}"), self._page),
