@@ -251,11 +251,12 @@ def _head(method: str, path: str, host: str, length: int, fields: str) -> bytes:
 def _read_head(connection: socket.socket, deadline: float) -> tuple[Head, bytearray]:
     """Return the head, and what of the body has come with it."""
     content = bytearray()
-    while (end := content.find(b"\r\n\r\n")) < 0:
+    while (end := content.find(_END_OF_HEAD)) < 0:
         if len(content) > MAX_HEAD_BYTES:
             raise ValueError("the head of the response is too long")
         content += _receive(connection, deadline)
-    return parse_head(bytes(content[: end + 4])), content[end + 4 :]
+    end += len(_END_OF_HEAD)
+    return parse_head(bytes(content[:end])), content[end:]
 
 
 def _receive(connection: socket.socket, deadline: float) -> bytes:
