@@ -48,16 +48,10 @@ def network_process(browser: ProcessIdentity) -> ProcessIdentity | None:
 
     If it crashes, Chrome starts a new one, without the cookies that were not yet on disk.
     """
-    return next((one for one in _helpers(browser) if _NETWORK in _command_line(one.pid)), None)
-
-
-def _helpers(browser: ProcessIdentity) -> Iterator[ProcessIdentity]:
     if liveness(browser) is not Liveness.ALIVE:
-        return
-    for pid in _pids_below(browser.pid):
-        helper = identify(pid)
-        if helper is not None:
-            yield helper
+        return None
+    helpers = map(identify, _pids_below(browser.pid))
+    return next((one for one in helpers if one is not None and _NETWORK in _command_line(one.pid)), None)
 
 
 def _pids_below(pid: int) -> list[int]:
