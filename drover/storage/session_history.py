@@ -164,9 +164,13 @@ class SessionHistory:
 
     def _end_all(self, event: events.EmergencyFinished) -> None:
         request = current_request()
-        who = (request.client, request.request_id) if request is not None else (None, None)
         entry = HistoryEntry(
-            self._now(), "closed", event.message, None, None, None, "emergency recovery", *who
+            self._now(),
+            "closed",
+            event.message,
+            reason="emergency recovery",
+            client=request.client if request is not None else None,
+            request_id=request.request_id if request is not None else None,
         )
         with self._lock:
             ended = [name for name, entries in self._entries.items() if entries[-1].event not in _ENDS]
