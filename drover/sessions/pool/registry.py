@@ -7,6 +7,7 @@ before anything is started for it, and leaves it when its processes are proven t
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ from drover.sessions.pool.leases import check_lease, expired
 from drover.sessions.pool.memory_room import MemoryRoom
 from drover.sessions.pool.registry_reader import RegistryReader
 from drover.sessions.pool.session import TRANSITIONS, Session, SessionState, changed, counted, taken_by
+from drover.sessions.pool.wait_queue import WaitQueue
 
 Change = Callable[[Session], Session]
 
@@ -47,6 +49,7 @@ class SessionRegistry(RegistryReader):
     def __init__(self, max_sessions: int, max_waiting: int, journal: Journal) -> None:
         super().__init__(max_sessions, max_waiting)
         self._journal = journal
+        self._changing = _Changing(self._lock, self._queue, self._answer)
 
     def claim(self, claim: Claim) -> LookupOutcome | Waiter:
         """Find or reserve a session; return a place in the wait queue if all places are taken.
@@ -56,7 +59,7 @@ class SessionRegistry(RegistryReader):
             AtCapacity: The wait queue is full as well.
             ShuttingDown: The service is stopping, or it is draining and there is no such session.
         """
-        with self._changing():
+        with self._changing:
             self._admission.check_claim()
             return self._answer(claim, may_reserve=not self._queue) or self._queue.join(claim)
 
@@ -102,14 +105,14 @@ class SessionRegistry(RegistryReader):
             SessionNotFound: No session has this id.
             DroverError: What `change` raises; nothing is changed then.
         """
-        with self._changing():
+        with self._changing:
             entry = self._entries.get(session_id)
             self._change(entry, change(entry.session))
             return entry.session
 
     def expire_leases(self, now_mono: float) -> None:
         """End the leases that have expired."""
-        with self._changing():
+        with self._changing:
             for entry in self._entries.take_expired_leases(now_mono):
                 self._change(entry, expired(entry.session, now_mono))
 
@@ -134,7 +137,7 @@ class SessionRegistry(RegistryReader):
 
     def publish(self, session: Session, **changes: object) -> Session | None:
         """Make a session ready with the results of its work; None if it has been closed or lost."""
-        with self._changing():
+        with self._changing:
             entry = self._entries.current(session)
             if entry is None:
                 return None
@@ -169,7 +172,7 @@ class SessionRegistry(RegistryReader):
 
     def forget(self, session: Session) -> bool:
         """Remove a session whose processes are gone from the list; False if it was lost in the meantime."""
-        with self._changing():
+        with self._changing:
             entry = self._entries.current(session)
             if entry is not None:
                 self._entries.remove(session)
@@ -177,7 +180,7 @@ class SessionRegistry(RegistryReader):
 
     def close_failed(self, session: Session, error: Exception) -> None:
         """Leave a session in the list as closing, without work in progress, so that a close can retry."""
-        with self._changing():
+        with self._changing:
             entry = self._entries.current(session)
             if entry is not None:
                 entry.work, entry.failure = None, error
@@ -212,7 +215,7 @@ class SessionRegistry(RegistryReader):
 
     def set_memory(self, memory: MemoryRoom) -> Reserved | None:
         """Take note of a measurement of the memory: start what may start, or return a session to evict."""
-        with self._changing():
+        with self._changing:
             self._admission.memory = memory
             victim = self._victim_for_memory()
             if victim is None:
@@ -229,7 +232,7 @@ class SessionRegistry(RegistryReader):
 
     def open_gate(self) -> None:
         """Let sessions start again."""
-        with self._changing():
+        with self._changing:
             self._admission.gate_open = True
 
     def send_away(self, error: DroverError, is_elsewhere: Callable[[Claim], bool], room: int) -> None:
@@ -291,7 +294,7 @@ class SessionRegistry(RegistryReader):
         return Available(warm.session, created=True)
 
     def _count(self, session: Session, callers: int = 0, commands: int = 0) -> None:
-        with self._changing():
+        with self._changing:
             entry = self._entries.same(session)
             if entry is not None:
                 self._entries.put(entry, counted(entry.session, callers, commands))
@@ -316,15 +319,6 @@ class SessionRegistry(RegistryReader):
         if not session.warm and session.state in _RECORDED:
             self._journal.record(entry.session)
 
-    @contextmanager
-    def _changing(self) -> Iterator[None]:
-        """Hold the lock for a change; then, without it, tell the waiters whose turn has come."""
-        with self._lock:
-            yield
-            answered = self._queue.serve(self._answer)
-        for waiter in answered:
-            waiter.tell()
-
     def _victims(self) -> Iterator[Reserved]:
         while self._queue and self._admission.is_full:
             candidates = self._entries.eviction_candidates
@@ -334,3 +328,28 @@ class SessionRegistry(RegistryReader):
             closing = sum(1 for one in candidates if one.state is SessionState.CLOSING)
             begun = self._begin(self._entries.of(victim), SessionState.CLOSING)
             yield replace(begun, request=self._queue.waiters[closing].request)
+
+
+class _Changing:
+    """Holds the registry's lock for a change; then, without it, tells the waiters whose turn has come.
+
+    One object serves all changes, as every command makes two.
+    """
+
+    def __init__(
+        self, lock: threading.Lock, queue: WaitQueue, answer: Callable[[Claim], LookupOutcome | None]
+    ) -> None:
+        self._lock = lock
+        self._queue = queue
+        self._answer = answer
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            answered = self._queue.serve(self._answer) if kind is None else []
+        finally:
+            self._lock.release()
+        for waiter in answered:
+            waiter.tell()

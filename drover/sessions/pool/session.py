@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timezone
 from enum import Enum
-from typing import Any
+from operator import attrgetter
+from typing import Any, Final
 
 from drover.browser.capabilities.policy import CheckedCapabilities
 from drover.browser.driver_state import NO_DRIVER_STATE, DriverState
@@ -180,6 +181,13 @@ class Session:
         return now_mono - max(self.kept_alive_mono, self.last_used_mono) >= self.keep_alive.interval
 
 
+_NAMES: Final = [one.name for one in fields(Session)]
+_values_of: Final = attrgetter(*_NAMES)
+_CALLERS, _COMMANDS, _REVISION, _LAST_USED, _LAST_USED_MONO = map(
+    _NAMES.index, ("callers", "commands", "revision", "last_used", "last_used_mono")
+)
+
+
 def changed(session: Session, changes: Mapping[str, Any]) -> Session:
     """Return a session with some of its fields changed."""
     return replace(session, **changes)
@@ -193,18 +201,15 @@ def used(session: Session) -> Session:
 def counted(session: Session, callers: int, commands: int) -> Session:
     """Return the next revision of a session with these numbers added; a command counts as activity.
 
-    Every command does it twice, so it takes one copy.
+    Every command does it twice, and `replace` would take four times as long.
     """
-    now: dict[str, Any] = {}
+    values = list(_values_of(session))
+    values[_CALLERS] += callers
+    values[_REVISION] += 1
     if commands:
-        now = {"last_used": datetime.now(timezone.utc), "last_used_mono": time.monotonic()}
-    return replace(
-        session,
-        callers=session.callers + callers,
-        commands=session.commands + commands,
-        revision=session.revision + 1,
-        **now,
-    )
+        values[_COMMANDS] += commands
+        values[_LAST_USED], values[_LAST_USED_MONO] = datetime.now(timezone.utc), time.monotonic()
+    return Session(*values)
 
 
 def taken_by(warm: Session, wanted: Session) -> Session:
