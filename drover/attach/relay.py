@@ -11,6 +11,8 @@ import asyncio
 import json
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Executor, Future
+from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 
@@ -39,6 +41,60 @@ _DEAD_SESSION_ERRORS = (b"invalid session id", b"tab crashed", b"disconnected", 
 _ERRORS_FROM = HTTPStatus.BAD_REQUEST
 
 
+class CommandWatch:
+    """Starts a task if a command takes longer than a delay, and cancels it with the command.
+
+    One timer serves all commands of a session: one for each would take a twentieth of their time.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._begin: Callable[[], Coroutine[None, None, None]] | None = None
+        self._due = 0.0
+
+    def start(self, begin: Callable[[], Coroutine[None, None, None]]) -> None:
+        """Start the task after the delay, unless `stop` is called before."""
+        loop = asyncio.get_running_loop()
+        self._begin, self._due = begin, loop.time() + self._seconds
+        if self._timer is None:
+            self._timer = loop.call_at(self._due, self._look)
+
+    def stop(self) -> None:
+        """Cancel the task, whether it has started or not."""
+        self._begin = None
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+
+    def _look(self) -> None:
+        loop, self._timer = asyncio.get_running_loop(), None
+        if self._begin is None:
+            return
+        if loop.time() < self._due:
+            self._timer = loop.call_at(self._due, self._look)
+        else:
+            self._task = loop.create_task(self._begin())
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A command that was sent at once; its session is in use, and its turn lasts, until `held` is closed.
+
+    Attributes:
+        session: Its session.
+        running: The ChromeDriver that it was sent to.
+        answer: ChromeDriver's response, or why there is none.
+        held: What ends with the command.
+    """
+
+    session: Session
+    running: RunningBrowser
+    answer: asyncio.Future[Answer]
+    held: ExitStack
+
+
 class CommandQueue:
     """The commands of one session: one at a time, first in first out, over one connection.
 
@@ -63,6 +119,7 @@ class CommandQueue:
         self._driver_access = driver_access
         self._executor = executor
         self._watch_s = watch_s
+        self._watch = CommandWatch(watch_s)
         self._turn = asyncio.Lock()
         self._connection: HttpConnection | None = None
 
@@ -86,6 +143,54 @@ class CommandQueue:
             with self._driver_access.use(self._driver_access.session(self._session_id)):
                 return await self._relay(method, path, body)
 
+    def begin(self, method: str, path: str, body: bytes) -> Begun | None:
+        """Send a command at once; `plain_answer` or `finish` ends it.
+
+        Return None if another one runs or waits, if the session does not seem well, or if the command depends
+        on what its client has set in ChromeDriver, or may change it.
+
+        Raises:
+            SessionNotFound: The session has ended.
+        """
+        session, connection = self._driver_access.session(self._session_id), self._connection
+        running = session.running
+        is_ready = (
+            connection is not None
+            and running is not None
+            and connection.url == running.driver_url
+            and self._driver_access.seems_well(session)
+            and not driver_state.is_noted(method, path, session.driver_state)
+            and not driver_state.is_refused(session.driver_state, path, body)
+        )
+        if not is_ready or connection is None or running is None or not _is_taken_at_once(self._turn):
+            return None
+        answer = connection.begin(method, f"/session/{running.driver_session_id}{path}", body)
+        if answer is None:
+            self._turn.release()
+            return None
+        held = ExitStack()
+        held.callback(self._turn.release)
+        held.enter_context(self._driver_access.use(session))
+        held.callback(self._watch.stop)
+        self._watch.start(partial(self._watch_over, connection, running))
+        return Begun(session, running, answer, held)
+
+    def plain_answer(self, begun: Begun) -> Response | None:
+        """Return the response to a command that has succeeded; None if `finish` has to look at it."""
+        if begun.answer.cancelled() or begun.answer.exception() is not None:
+            return None
+        reply = begun.answer.result()
+        if reply.status >= _ERRORS_FROM:
+            return None
+        self._driver_access.answered(begun.session)
+        begun.held.close()
+        return _answer(reply, begun.running, self._session_id)
+
+    async def finish(self, begun: Begun, method: str, path: str, body: bytes) -> Response:
+        """Return the response to a command that was begun; as `command` in all else."""
+        with begun.held:
+            return await self._relay(method, path, body, begun)
+
     @property
     def is_busy(self) -> bool:
         """Whether a command is running, so that another one would have to wait."""
@@ -97,16 +202,19 @@ class CommandQueue:
             self._connection.close()
             self._connection = None
 
-    async def _relay(self, method: str, path: str, body: bytes) -> Response:
+    async def _relay(self, method: str, path: str, body: bytes, begun: Begun | None = None) -> Response:
         reason = ""
         for _ in range(ATTEMPTS):
-            session = await self._ready_session()
+            session = await self._ready_session() if begun is None else begun.session
             running = _running(session)
-            if driver_state.is_refused(session.driver_state, path, body):
+            if begun is None and driver_state.is_refused(session.driver_state, path, body):
                 return w3c.no_such_frame()
             sent = driver_state.translated(session.driver_state, path, body)
+            first, begun = begun, None
             try:
-                reply = await self._exchange(running, method, path, sent)
+                reply = await (
+                    self._exchange(running, method, path, sent) if first is None else self._answered(first)
+                )
             except ConnectFailed as error:
                 reason = str(error)
                 await self._check()
@@ -148,11 +256,17 @@ class CommandQueue:
 
     async def _exchange(self, running: RunningBrowser, method: str, path: str, body: bytes) -> Answer:
         connection = self._connected_to(running)
-        watch = _DelayedTask(self._watch_s, partial(self._watch_over, connection, running))
+        self._watch.start(partial(self._watch_over, connection, running))
         try:
             return await connection.exchange(method, f"/session/{running.driver_session_id}{path}", body)
         finally:
-            watch.cancel()
+            self._watch.stop()
+
+    async def _answered(self, begun: Begun) -> Answer:
+        try:
+            return await self._connected_to(begun.running).answered(begun.answer)
+        finally:
+            self._watch.stop()
 
     async def _watch_over(self, connection: HttpConnection, running: RunningBrowser) -> None:
         """Check the session until its command has a response; interrupt the command if the session died."""
@@ -191,22 +305,15 @@ class CommandQueue:
             await asyncio.sleep(POLL_S)
 
 
-class _DelayedTask:
-    """A task that starts after a delay unless it is cancelled; a timer costs a tenth of a sleeping task."""
-
-    def __init__(self, seconds: float, begin: Callable[[], Coroutine[None, None, None]]) -> None:
-        self._begin = begin
-        self._task: asyncio.Task[None] | None = None
-        self._timer = asyncio.get_running_loop().call_later(seconds, self._start)
-
-    def _start(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._begin())
-
-    def cancel(self) -> None:
-        """Cancel the task, whether it has started or not."""
-        self._timer.cancel()
-        if self._task is not None:
-            self._task.cancel()
+def _is_taken_at_once(turn: asyncio.Lock) -> bool:
+    """Take a lock if nobody has it or waits for it, without a task; return whether it is taken."""
+    taking = turn.acquire()
+    try:
+        taking.send(None)
+    except StopIteration:
+        return True
+    taking.close()
+    return False
 
 
 def _running(session: Session) -> RunningBrowser:

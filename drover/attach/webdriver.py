@@ -59,7 +59,9 @@ MAX_COMMAND_BYTES = 64 * 1024 * 1024
 FORGET_FROM = 16
 """Number of sessions from which on those that have ended are forgotten."""
 _METHODS = ("GET", "POST", "DELETE")
-_COMMAND = re.compile(r"/wd/hub/session/(?P<session_id>[^/]+)(?P<command>/.*[^/])/?")
+COMMAND = re.compile(r"/wd/hub/session/(?P<session_id>[^/]+)(?P<command>/.*[^/])/?")
+BEGUN = "drover.begun"
+"""The key of a scope with what `DirectCommands` has begun for its request."""
 
 
 DESCRIPTIONS = (
@@ -107,6 +109,9 @@ class WebDriver:
         port: The port that the service listens on.
         watch_s: Seconds between health checks of a session while a command has no response.
         observe: Called with the seconds that each relayed command took, including ChromeDriver's time.
+
+    Attributes:
+        queues: The commands of each session that has had one, by its id.
     """
 
     def __init__(
@@ -127,7 +132,7 @@ class WebDriver:
         self._policy = policy
         self._watch_s = watch_s
         self._observe = observe
-        self._queues: dict[str, CommandQueue] = {}
+        self.queues: dict[str, CommandQueue] = {}
         self._forget_at = FORGET_FROM
 
     def routes(self) -> list[Route]:
@@ -137,7 +142,7 @@ class WebDriver:
             return Route("http", re.compile(pattern), handler, frozenset(methods), failure=w3c.failure)
 
         return [
-            Route("http", _COMMAND, self._command, frozenset(_METHODS), failure=w3c.failure),
+            Route("http", COMMAND, self._command, frozenset(_METHODS), failure=w3c.failure),
             route(r"/wd/hub/session/(?P<session_id>[^/]+)/?", self._end, "DELETE"),
             Route(
                 "http",
@@ -167,14 +172,18 @@ class WebDriver:
             await send_answer(send, w3c.value(CDP_COMMANDS[command]))
             return
         begun = time.monotonic()
-        queue = self._queue(session_id)
+        queue, direct = self._queue(session_id), scope.get(BEGUN)
         if (scope["method"], command) == ("DELETE", "/window"):
             await self._save_before_last_window(session_id)
         gone: Future[None] = Future()
         # A disconnect matters only while the command waits; always watching for it costs 30 us per command.
         watch = asyncio.create_task(caller_left(receive, gone)) if queue.is_busy else None
         try:
-            answer = await queue.command(scope["method"], command, body, gone)
+            answer = await (
+                queue.command(scope["method"], command, body, gone)
+                if direct is None
+                else queue.finish(direct, scope["method"], command, body)
+            )
         except SessionNotFound:
             self._forget(session_id)
             raise
@@ -308,24 +317,24 @@ class WebDriver:
         raise NotFound(f"Unknown command {scope['method']} {scope['path']}; see the list in the W3C standard")
 
     def _queue(self, session_id: str) -> CommandQueue:
-        queue = self._queues.get(session_id)
+        queue = self.queues.get(session_id)
         if queue is None:
             self._driver_access.session(session_id)
-            if len(self._queues) >= self._forget_at:
+            if len(self.queues) >= self._forget_at:
                 self._forget_ended()
-            queue = self._queues[session_id] = CommandQueue(
+            queue = self.queues[session_id] = CommandQueue(
                 session_id, self._manager, self._driver_access, self._threads.commands, self._watch_s
             )
         return queue
 
     def _forget_ended(self) -> None:
         """Forget the sessions that have ended otherwise than over WebDriver; seldom, as it looks at all."""
-        for gone in [known for known in self._queues if not self._driver_access.knows(known)]:
+        for gone in [known for known in self.queues if not self._driver_access.knows(known)]:
             self._forget(gone)
-        self._forget_at = 2 * len(self._queues) + FORGET_FROM
+        self._forget_at = 2 * len(self.queues) + FORGET_FROM
 
     def _forget(self, session_id: str) -> None:
-        queue = self._queues.pop(session_id, None)
+        queue = self.queues.pop(session_id, None)
         if queue is not None:
             queue.close()
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from io import BytesIO
 from typing import cast
@@ -99,10 +100,20 @@ class HttpConnection:
             ConnectFailed: ChromeDriver does not accept connections.
             ConnectionLost: The connection ended before the response was complete.
         """
-        head = _head(method, self._address.path + path, self._address.netloc, len(body), _JSON)
         exchanges = await self._opened()
+        return await self.answered(exchanges.run(self._head(method, path, body), body))
+
+    def begin(self, method: str, path: str, body: bytes) -> asyncio.Future[Answer] | None:
+        """Send a short request at once; None if the connection is not open. `answered` tells the answer."""
+        exchanges = self._exchanges
+        if exchanges is None or exchanges.is_over or len(body) > _CHUNK_BYTES:
+            return None
+        return exchanges.begin(self._head(method, path, body) + body)
+
+    async def answered(self, answer: Awaitable[Answer]) -> Answer:
+        """Wait for the answer to a request; see `exchange`."""
         try:
-            return await exchanges.run(head, body)
+            return await answer
         except ValueError as error:
             self.close()
             raise ConnectionLost(f"ChromeDriver sent a malformed response: {error}") from error
@@ -116,6 +127,9 @@ class HttpConnection:
         exchanges, self._exchanges = self._exchanges, None
         if exchanges is not None:
             exchanges.close()
+
+    def _head(self, method: str, path: str, body: bytes) -> bytes:
+        return _head(method, self._address.path + path, self._address.netloc, len(body), _JSON)
 
     async def _opened(self) -> _Exchanges:
         if self._exchanges is None or self._exchanges.is_over:
@@ -153,22 +167,27 @@ class _Exchanges(asyncio.Protocol):
             ConnectionLost: The connection ended before the response was complete.
             ValueError: The response is malformed.
         """
+        if len(body) <= _CHUNK_BYTES:
+            return await self.begin(head + body)
+        answer = self.begin(head)
+        assert self._transport is not None, "the connection is open"
+        view = memoryview(body)
+        for start in range(0, len(body), _CHUNK_BYTES):
+            await self._writable.wait()
+            if answer.done() or self._transport.is_closing():
+                # The response came early, or the connection is lost: nothing reads the rest.
+                self.close()
+                break
+            self._transport.write(view[start : start + _CHUNK_BYTES])
+        return await answer
+
+    def begin(self, request: bytes) -> asyncio.Future[Answer]:
+        """Send a request, or its beginning; return its response, which fails as in `run`."""
         assert self._transport is not None, "the connection is open"
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._answer = answer
-        if len(body) <= _CHUNK_BYTES:
-            self._transport.write(head + body)
-        else:
-            self._transport.write(head)
-            view = memoryview(body)
-            for start in range(0, len(body), _CHUNK_BYTES):
-                await self._writable.wait()
-                if answer.done() or self._transport.is_closing():
-                    # The response came early, or the connection is lost: nothing reads the rest.
-                    self.close()
-                    break
-                self._transport.write(view[start : start + _CHUNK_BYTES])
-        return await answer
+        self._transport.write(request)
+        return answer
 
     def close(self) -> None:
         """End the connection at once."""

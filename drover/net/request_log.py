@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
+import random
 import re
 import time
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ from drover.net.access import is_open
 from drover.net.asgi import Application, Message, Receive, Scope, Send, header
 
 REQUEST_ID = "X-Request-ID"
+RAW_REQUEST_ID = REQUEST_ID.lower().encode()
 CLIENT_CLOSED_REQUEST = 499
 MAX_PATH = 256
 
 _logger = logging.getLogger("drover")
-_RAW_NAME = REQUEST_ID.lower().encode()
 # Nothing that could be taken for a part of the log line around it.
 _SANE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=@-]{0,127}")
 # The addresses of BiDi and of `se:forwardCdp` are credentials.
@@ -27,16 +27,20 @@ _SECRET = re.compile(r"(?P<way>/(?:bidi|cdp)/).+")
 _STATUS_OF = {"websocket.accept": 101, "websocket.close": 403}
 
 
+def request_id_of(scope: Scope) -> str:
+    """Return the id of a request: the client's own if it has sent a sane one."""
+    sent_id = header(scope, RAW_REQUEST_ID) or ""
+    return sent_id if _SANE.fullmatch(sent_id) else new_request_id()
+
+
 def new_request_id() -> str:
     """Return an id for a request whose client has not sent one."""
-    return os.urandom(8).hex()
+    return f"{random.getrandbits(64):016x}"
 
 
 @dataclass(eq=False, repr=False)
 class RequestLog:
     """ASGI application that adds `X-Request-ID` to the response of another one, and logs the request.
-
-    The id is the client's own if it sent a sane one.
 
     Args:
         application: Answers the requests.
@@ -46,10 +50,8 @@ class RequestLog:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
-        sent_id = header(scope, _RAW_NAME) or ""
-        request_id = sent_id if _SANE.fullmatch(sent_id) else new_request_id()
-        client = scope.get("client")
-        request = RequestContext(request_id, f"{client[0]}:{client[1]}" if client else "unknown")
+        request_id = request_id_of(scope)
+        request = _context_of(scope, request_id)
         begun, raw_id = time.monotonic(), request_id.encode()
         status = 0
 
@@ -57,7 +59,7 @@ class RequestLog:
             nonlocal status
             kind = message["type"]
             if kind.endswith("response.start") or kind == "websocket.accept":
-                message = {**message, "headers": [*message.get("headers", ()), (_RAW_NAME, raw_id)]}
+                message = {**message, "headers": [*message.get("headers", ()), (RAW_REQUEST_ID, raw_id)]}
             if not status:
                 status = message.get("status") or _STATUS_OF.get(kind, 0)
                 if status:
@@ -68,6 +70,18 @@ class RequestLog:
             await self._application(scope, receive, send_with_id)
             if not status:
                 _log(scope, CLIENT_CLOSED_REQUEST, begun)
+
+
+def log_direct(scope: Scope, request_id: str, status: int, begun: float) -> None:
+    """Log a response that was given without the application; see `log_answer`."""
+    if _logger.isEnabledFor(logging.DEBUG):
+        with asked_by(_context_of(scope, request_id)):
+            _log(scope, status, begun)
+
+
+def _context_of(scope: Scope, request_id: str) -> RequestContext:
+    client = scope.get("client")
+    return RequestContext(request_id, f"{client[0]}:{client[1]}" if client else "unknown")
 
 
 def _log(scope: Scope, status: int, begun: float) -> None:

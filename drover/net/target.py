@@ -18,7 +18,7 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 from drover.core.errors import DroverError, InvalidRequest, NotFound
 
 _ABSOLUTE_FORM = re.compile(rb"https?://(?:[^/?#@]*@)?(?P<host>[^/?#@]+)(?=[/?#]|$)", re.IGNORECASE)
-_PLAIN = re.compile(rb"(?:/[A-Za-z0-9_~-]+)*/?")
+_PLAIN = re.compile(rb"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)*/?")
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})?")
 _DOTS = frozenset({".", ".."})
 

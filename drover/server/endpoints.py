@@ -10,6 +10,7 @@ from drover.attach.attaching import Attaching
 from drover.attach.bidi_sockets import BidiSockets
 from drover.attach.devtools_http import DevToolsHttp
 from drover.attach.devtools_sockets import DevToolsSockets
+from drover.attach.direct_commands import DirectCommands
 from drover.attach.event_stream import EventStream, StateProviders
 from drover.attach.live import LiveView
 from drover.attach.router import Route, Router
@@ -59,6 +60,15 @@ class Endpoints:
         providers = StateProviders(overview.sessions, overview.processes, overview.capacity)
         self.stream = EventStream(providers, threads.reading)
         self.gate = StartGate()
+        self._webdriver = WebDriver(
+            sessions.manager,
+            sessions.driver_access,
+            threads,
+            port=settings.port,
+            policy=self._capability_policy,
+            watch_s=settings.health_timeout,
+            observe=metrics.observe_relay,
+        )
         self.live = LiveView(sessions.driver_access, threads.commands, probe_timeout=settings.health_timeout)
 
     def asgi(self) -> Application:
@@ -68,18 +78,20 @@ class Endpoints:
         whole = router if cluster is None else cluster.around(router, self._access_policy, self._threads)
         return RequestLog(self.gate.around(whole))
 
+    def direct_commands(self) -> DirectCommands | None:
+        """Return what relays the usual commands; None if each one has to ask whether this node may serve."""
+        if self._sessions.cluster is not None:
+            return None
+        return DirectCommands(
+            self._webdriver.queues,
+            self._access_policy,
+            lambda: self.gate.is_open,
+            self._metrics.observe_relay,
+        )
+
     def routes(self) -> list[Route]:
         """Return the routes of the driver and streaming endpoints."""
         manager, driver_access = self._sessions.manager, self._sessions.driver_access
-        webdriver = WebDriver(
-            manager,
-            driver_access,
-            self._threads,
-            port=self._settings.port,
-            policy=self._capability_policy,
-            watch_s=self._settings.health_timeout,
-            observe=self._metrics.observe_relay,
-        )
         attaching = Attaching(manager, self._threads)
         devtools_http = DevToolsHttp(
             attaching,
@@ -92,7 +104,7 @@ class Endpoints:
             attaching, driver_access, self._sessions.devtools, self._threads, self._settings.health_timeout
         )
         return [
-            *webdriver.routes(),
+            *self._webdriver.routes(),
             *DevToolsSockets(attaching, driver_access).routes(),
             *devtools_http.routes(),
             *BidiSockets(attaching, driver_access).routes(),

@@ -16,6 +16,8 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
+from drover.attach.direct_commands import DirectCommand, DirectCommands
+from drover.attach.webdriver import BEGUN
 from drover.core.errors import InvalidRequest, Overloaded
 from drover.net.asgi import (
     Application,
@@ -26,7 +28,7 @@ from drover.net.asgi import (
     send_answer,
     with_target,
 )
-from drover.net.request_log import RequestLog
+from drover.net.request_log import RequestLog, log_direct, request_id_of
 from drover.server.connections import Admission, ConnectionTable, is_reserved
 from drover.server.plain_requests import PlainCycle, PlainRequest, read_plain
 from drover.server.refusals import refuse
@@ -49,9 +51,11 @@ class HttpProtocol(H11Protocol):
         _loop: asyncio.AbstractEventLoop | None = None,
         *,
         table: ConnectionTable[HttpProtocol],
+        direct_commands: DirectCommands | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._table = table
+        self._direct_commands = direct_commands
         self._head_timer: asyncio.TimerHandle | None = None
         self._reserved_only = False
         self._plain: PlainCycle | None = None
@@ -159,7 +163,7 @@ class HttpProtocol(H11Protocol):
             "headers": list(request.headers),
             "state": self.app_state.copy(),
         }
-        self.cycle = self._plain = PlainCycle(
+        self.cycle = self._plain = cycle = PlainCycle(
             request.length,
             scope=self.scope,
             conn=self.conn,
@@ -172,10 +176,35 @@ class HttpProtocol(H11Protocol):
             message_event=asyncio.Event(),
             on_response=self.on_response_complete,
         )
-        self._hold(self._plain.take(rest))
-        task = self.loop.create_task(self._plain.run_asgi(self.app))
+        self._hold(cycle.take(rest))
+        direct = self._begin_direct(cycle)
+        if direct is None:
+            self._run(cycle)
+        else:
+            direct.begun.answer.add_done_callback(lambda _: self._answer_direct(cycle, direct))
+
+    def _begin_direct(self, cycle: PlainCycle) -> DirectCommand | None:
+        is_possible = cycle.is_received and not self._reserved_only and not self.flow.write_paused
+        if self._direct_commands is None or not is_possible:
+            return None
+        return self._direct_commands.begin(cast("Scope", cycle.scope), bytes(cycle.body))
+
+    def _answer_direct(self, cycle: PlainCycle, direct: DirectCommand) -> None:
+        scope, response = cast("Scope", cycle.scope), direct.response()
+        if response is not None:
+            request_id = request_id_of(scope)
+            cycle.answer(response, request_id)
+            log_direct(scope, request_id, response.status, direct.begun_at)
+            return
+        scope[BEGUN] = direct.begun
+        # The application ends what was begun, unless it does not get that far.
+        self._run(cycle).add_done_callback(lambda _: direct.begun.held.close())
+
+    def _run(self, cycle: PlainCycle) -> asyncio.Task[None]:
+        task = self.loop.create_task(cycle.run_asgi(self.app))
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)
+        return task
 
     def _hold(self, data: bytes) -> None:
         """Keep what a client has sent before it has the answer to its last request."""

@@ -15,7 +15,8 @@ from typing import Any, Final
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, RequestResponseCycle
 
-from drover.net.asgi import Header, Message
+from drover.net.asgi import Header, Message, Response
+from drover.net.request_log import RAW_REQUEST_ID
 
 MAX_HEAD_BYTES: Final = 16 * 1024
 """A longer head goes to h11."""
@@ -100,6 +101,11 @@ class PlainCycle(RequestResponseCycle):
         """Whether the request is received completely, and answered."""
         return self.response_complete and not self._unread
 
+    @property
+    def is_received(self) -> bool:
+        """Whether the request is received completely."""
+        return not self._unread
+
     def take(self, data: bytes) -> bytes:
         """Take what belongs to the body of the request from what was received, and return the rest."""
         if not self._unread:
@@ -127,13 +133,28 @@ class PlainCycle(RequestResponseCycle):
         if self.response_complete or message["type"] != "http.response.body":
             raise RuntimeError(f"unexpected ASGI message {message['type']}")
         head, self._head = self._head, b""
-        self.transport.write(head + message.get("body", b""))
-        if not message.get("more_body", False):
-            self.response_complete = True
-            self.message_event.set()
-            if not self.keep_alive:
-                self.transport.close()
-            self.on_response()
+        part = head + message.get("body", b"")
+        if message.get("more_body", False):
+            self.transport.write(part)
+        else:
+            self._end(part)
+
+    def answer(self, answer: Response, request_id: str) -> None:
+        """Send a complete, short answer at once."""
+        if self.disconnected:
+            return
+        length = (b"content-length", str(len(answer.body)).encode())
+        headers = [*answer.headers, length, (RAW_REQUEST_ID, request_id.encode())]
+        self.response_started = True
+        self._end(self._rendered({"status": answer.status, "headers": headers}) + answer.body)
+
+    def _end(self, last: bytes) -> None:
+        self.transport.write(last)
+        self.response_complete = True
+        self.message_event.set()
+        if not self.keep_alive:
+            self.transport.close()
+        self.on_response()
 
     def _rendered(self, message: Message) -> bytes:
         """Return the head of the answer.

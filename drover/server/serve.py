@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import uvicorn
 
+from drover.attach.direct_commands import DirectCommands
 from drover.browser.capabilities.switches import check_chrome_args
 from drover.core import events
 from drover.core.errors import Overloaded, StartObstructed
@@ -195,7 +196,9 @@ class _Service:
                 drover.sessions.cluster.leave_with(signals.stop_for)
             drover.sessions.drain.over.add_done_callback(lambda _: signals.stop_for("drained"))
             signals.install()
-            server = self._server = _server(drover.asgi(), self._settings.max_sessions)
+            server = self._server = _server(
+                drover.asgi(), self._settings.max_sessions, drover.endpoints.direct_commands()
+            )
             end_with_console(drover.end_at_once)
             drover.endpoints.gate.close()
             start_thread(partial(self._start, drover, server, sockets, signals), "start")
@@ -265,14 +268,19 @@ class _Service:
                 self._server.end()
 
 
-def _server(application: Application, max_sessions: int) -> _Server:
+def _server(
+    application: Application, max_sessions: int, direct_commands: DirectCommands | None = None
+) -> _Server:
     limit = connection_limit(descriptor_limit(), max_sessions, windows=sys.platform == "win32")
     ignore_what_clients_may_do()
     match_in_linear_time()
     return _Server(
         uvicorn.Config(
             application,
-            http=cast("Any", partial(HttpProtocol, table=ConnectionTable(limit))),
+            http=cast(
+                "Any",
+                partial(HttpProtocol, table=ConnectionTable(limit), direct_commands=direct_commands),
+            ),
             timeout_keep_alive=IDLE_S,
             # asyncio tries a failing accept() as often in a row as the backlog is long (measured).
             backlog=BACKLOG,

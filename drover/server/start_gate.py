@@ -20,30 +20,29 @@ class StartGate:
     """Holds requests back until the start is over: sessions of an earlier run must not be missed by any.
 
     It is open until it is closed.
+
+    Attributes:
+        is_open: Whether the start is over.
     """
 
     def __init__(self) -> None:
+        self.is_open = True
         self._opened: Future[None] = Future()
-        self._opened.set_result(None)
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the start is over."""
-        return self._opened.done()
 
     def close(self) -> None:
         """Hold requests back from now on."""
-        self._opened = Future()
+        self.is_open = False
 
     def open(self) -> None:
-        """Let all requests pass; callable from any thread."""
+        """Let all requests pass, once; callable from any thread."""
+        self.is_open = True
         self._opened.set_result(None)
 
     def around(self, application: Application) -> Application:
         """Return an application that answers as `application` does, once the start is over."""
 
         async def gated(scope: Scope, receive: Receive, send: Send) -> None:
-            if self._opened.done() or scope["path"].rstrip("/") in _ANSWERED or await self._opens():
+            if self.is_open or scope["path"].rstrip("/") in _ANSWERED or await self._opens():
                 await application(scope, receive, send)
             else:
                 error = BrowserUnavailable(STARTING)

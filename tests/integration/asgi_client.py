@@ -120,7 +120,7 @@ def run(service: Drover, scenario: Scenario) -> None:
     async def run_with_client() -> None:
         await scenario(Client(application))
         # The connections outlive their commands, but not this event loop.
-        for queue in webdriver._queues.values():
+        for queue in webdriver.queues.values():
             queue.close()
         await asyncio.sleep(0)
 
