@@ -134,8 +134,8 @@ def lookups(fakes: Fakes) -> Iterator[tuple[str, Callable[[], object]]]:
         registry.release(found.session)
 
     def command() -> None:
-        with registry.command(some):
-            pass
+        registry.command_begins(some)
+        registry.command_ends(some)
 
     assert some.socket_secret is not None
     secret = some.socket_secret

@@ -37,6 +37,10 @@ class DirectCommand:
         self._observe = observe
         self.begun_at = time.monotonic()
 
+    def end(self) -> None:
+        """End the command's turn, if it has not ended."""
+        self._queue.end(self.begun)
+
     def response(self) -> Response | None:
         """Return ChromeDriver's response, once it is there; None if the application has to answer."""
         answer = self.begun.answer

@@ -11,7 +11,6 @@ import asyncio
 import json
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Executor, Future
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
@@ -80,19 +79,17 @@ class CommandWatch:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A command that was sent at once; its session is in use, and its turn lasts, until `held` is closed.
+    """A command that was sent at once; its session is in use, and its turn lasts, until `CommandQueue.end`.
 
     Attributes:
         session: Its session.
         running: The ChromeDriver that it was sent to.
         answer: ChromeDriver's response, or why there is none.
-        held: What ends with the command.
     """
 
     session: Session
     running: RunningBrowser
     answer: asyncio.Future[Answer]
-    held: ExitStack
 
 
 class CommandQueue:
@@ -122,6 +119,7 @@ class CommandQueue:
         self._watch = CommandWatch(watch_s)
         self._turn = asyncio.Lock()
         self._connection: HttpConnection | None = None
+        self._begun: Begun | None = None
 
     async def command(self, method: str, path: str, body: bytes, gone: Future[None]) -> Response:
         """Wait for earlier commands to finish, send this one and return ChromeDriver's response.
@@ -168,12 +166,18 @@ class CommandQueue:
         if answer is None:
             self._turn.release()
             return None
-        held = ExitStack()
-        held.callback(self._turn.release)
-        held.enter_context(self._driver_access.use(session))
-        held.callback(self._watch.stop)
+        self._driver_access.use_begins(session)
         self._watch.start(partial(self._watch_over, connection, running))
-        return Begun(session, running, answer, held)
+        self._begun = Begun(session, running, answer)
+        return self._begun
+
+    def end(self, begun: Begun) -> None:
+        """End the turn of a command that was begun, if it has not ended."""
+        if self._begun is begun:
+            self._begun = None
+            self._watch.stop()
+            self._driver_access.use_ends(begun.session)
+            self._turn.release()
 
     def plain_answer(self, begun: Begun) -> Response | None:
         """Return the response to a command that has succeeded; None if `finish` has to look at it."""
@@ -183,13 +187,15 @@ class CommandQueue:
         if reply.status >= _ERRORS_FROM:
             return None
         self._driver_access.answered(begun.session)
-        begun.held.close()
+        self.end(begun)
         return _answer(reply, begun.running, self._session_id)
 
     async def finish(self, begun: Begun, method: str, path: str, body: bytes) -> Response:
         """Return the response to a command that was begun; as `command` in all else."""
-        with begun.held:
+        try:
             return await self._relay(method, path, body, begun)
+        finally:
+            self.end(begun)
 
     @property
     def is_busy(self) -> bool:

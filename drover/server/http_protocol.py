@@ -198,7 +198,7 @@ class HttpProtocol(H11Protocol):
             return
         scope[BEGUN] = direct.begun
         # The application ends what was begun, unless it does not get that far.
-        self._run(cycle).add_done_callback(lambda _: direct.begun.held.close())
+        self._run(cycle).add_done_callback(lambda _: direct.end())
 
     def _run(self, cycle: PlainCycle) -> asyncio.Task[None]:
         task = self.loop.create_task(cycle.run_asgi(self.app))

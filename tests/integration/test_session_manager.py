@@ -36,7 +36,7 @@ from process_cleanup import Trigger
 from tests.integration.fake_chromedriver import START_ERROR, Fault
 from tests.integration.service_harness import TIMEOUT_S, ServiceHarness, running_harness, stop_program
 from tests.machine import is_living, kill_pids, living, run_concurrently, wait_gone, wait_until
-from tests.unit.examples import session
+from tests.unit.examples import in_command, session
 
 
 @pytest.fixture
@@ -401,14 +401,14 @@ def test_waiting_too_long_for_a_place_raises_at_capacity(
 ) -> None:
     policy = PoolPolicy(queue_timeout=0.1, idle_timeout=0, hands_out_warm=False, keeps_profiles=False)
     monkeypatch.setattr(small.manager._pool, "_policy", policy)
-    with small.registry.command(small.acquire("first").session):
+    with in_command(small.registry, small.acquire("first").session):
         with pytest.raises(AtCapacity, match="All 1 sessions are in use"):
             small.acquire("second")
         assert "0 waiting" in repr(small.registry)
 
 
 def test_a_waiting_client_that_disconnects_leaves_the_wait_queue(small: ServiceHarness) -> None:
-    with small.registry.command(small.acquire("first").session):
+    with in_command(small.registry, small.acquire("first").session):
         with pytest.raises(ClientDisconnected):
             small.acquire("second", disconnected=disconnected())
         assert "0 waiting" in repr(small.registry)

@@ -6,7 +6,8 @@ import io
 import itertools
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -145,3 +146,13 @@ def packed_extension(
         for name, content in (files or {}).items():
             opened.writestr(name, content)
     return archive.getvalue()
+
+
+@contextmanager
+def in_command(registry: SessionRegistry, session: Session) -> Iterator[None]:
+    """Count a command of a session until the `with` block ends."""
+    registry.command_begins(session)
+    try:
+        yield
+    finally:
+        registry.command_ends(session)

@@ -101,11 +101,20 @@ class DriverAccess:
     @contextmanager
     def use(self, session: Session) -> Iterator[None]:
         """Count a command or an open socket as activity of a session, until the `with` block ends."""
+        self.use_begins(session)
         try:
-            with self._registry.command(session):
-                yield
+            yield
         finally:
-            self._evict()
+            self.use_ends(session)
+
+    def use_begins(self, session: Session) -> None:
+        """Count a command as activity of a session, until `use_ends`."""
+        self._registry.command_begins(session)
+
+    def use_ends(self, session: Session) -> None:
+        """End what `use_begins` has begun."""
+        self._registry.command_ends(session)
+        self._evict()
 
     def answered(self, session: Session) -> None:
         """Record that a command was answered, which ends the session's crash loop."""

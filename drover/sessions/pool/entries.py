@@ -166,7 +166,10 @@ class Entries:
     def same(self, session: Session) -> Entry | None:
         """Return the entry of the session in any generation, but not of a later session with the same id."""
         entry = self._by_id.get(session.session_id)
-        return entry if entry is not None and entry.session.birth == session.birth else None
+        is_same = entry is not None and (
+            entry.session.folder is session.folder or entry.session.birth == session.birth
+        )
+        return entry if is_same else None
 
     def current(self, session: Session) -> Entry | None:
         """Return the entry of the session if it is still of the same generation."""

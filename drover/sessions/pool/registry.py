@@ -152,14 +152,13 @@ class SessionRegistry(RegistryReader):
             if entry is not None:
                 self._entries.put(entry, changed(entry.session, changes))
 
-    @contextmanager
-    def command(self, session: Session) -> Iterator[None]:
-        """Count a client's command or open socket as activity, until the `with` block ends."""
+    def command_begins(self, session: Session) -> None:
+        """Count a client's command or open socket as activity, until `command_ends`."""
         self._count(session, commands=1)
-        try:
-            yield
-        finally:
-            self._count(session, commands=-1)
+
+    def command_ends(self, session: Session) -> None:
+        """End what `command_begins` has begun."""
+        self._count(session, commands=-1)
 
     @contextmanager
     def hold(self, session: Session) -> Iterator[None]:

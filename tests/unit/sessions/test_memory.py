@@ -25,6 +25,7 @@ from tests.unit.examples import (
     MemoryJournal,
     answer_of,
     claim,
+    in_command,
     queue,
     ready,
     reserve,
@@ -104,7 +105,7 @@ def test_an_unused_session_is_evicted_for_memory_if_it_holds_enough(registry: Se
 
 def test_only_an_unused_session_is_taken_for_recycling(registry: SessionRegistry) -> None:
     found = ready(registry, "a")
-    with registry.command(found):
+    with in_command(registry, found):
         assert registry.take_unused(found) is None
     taken = registry.take_unused(found)
     assert taken is not None

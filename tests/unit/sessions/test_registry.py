@@ -28,6 +28,7 @@ from tests.unit.examples import (
     answer_of,
     claim,
     hold,
+    in_command,
     queue,
     ready,
     reserve,
@@ -98,7 +99,7 @@ def test_a_command_counts_as_use_even_if_it_fails(registry: SessionRegistry) -> 
     held = ready(registry, "a")
 
     def command() -> None:
-        with registry.command(held):
+        with in_command(registry, held):
             assert registry.get("a").in_use
             raise ZeroDivisionError
 
@@ -731,7 +732,7 @@ def test_a_session_that_closes_is_in_the_list_but_not_open(registry: SessionRegi
 
 def test_those_who_wait_are_sent_to_other_nodes_in_their_order() -> None:
     registry = SessionRegistry(1, 4, MemoryJournal())
-    with registry.command(ready(registry, "one")):
+    with in_command(registry, ready(registry, "one")):
         waiting = {name: queue(registry, key=name) for name in ("a", "b", "known", "c")}
         registry.send_away(NotOwner("elsewhere"), lambda claim: claim.key == "known", room=2)
         told = {name: waiter.granted.done() for name, waiter in waiting.items()}

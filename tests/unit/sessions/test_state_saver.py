@@ -26,7 +26,7 @@ from drover.sessions.persistence.state_saver import SLOW_INTERVAL_S, StateSaver
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import KeepAlive, Session, SessionState
 from drover.storage.session_folders import SessionFolder
-from tests.unit.examples import RUNNING, EventRecorder, MemoryJournal, ready, session
+from tests.unit.examples import RUNNING, EventRecorder, MemoryJournal, in_command, ready, session
 
 TIMEOUT_S = 10.0
 OLD, NEW = SavedState("https://old.example/"), SavedState("https://new.example/")
@@ -336,7 +336,7 @@ def test_no_page_is_visited_if_the_session_is_in_use_or_has_no_keep_alive(
 ) -> None:
     plain = ready(registry, "plain")
     used = ready(registry, "used", keep_alive=page("login"))
-    with registry.command(used):
+    with in_command(registry, used):
         rounds.tick()
     for session_without_visit in (plain, used):
         _end_visit(jobs, session_without_visit)

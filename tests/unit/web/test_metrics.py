@@ -18,7 +18,7 @@ from drover.sessions.lifecycle.close_reason import CloseReason
 from drover.sessions.pool.registry import SessionRegistry
 from drover.storage.cluster_values import NodeState
 from drover.web.metrics import Metrics
-from tests.unit.examples import MemoryJournal, hold, node, queue, ready, reserve
+from tests.unit.examples import MemoryJournal, hold, in_command, node, queue, ready, reserve
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -161,7 +161,7 @@ def test_the_registry_is_read_at_each_scrape(registry: SessionRegistry, metrics:
     assert value(metrics, "drover_sessions_limit") == 2
     assert value(metrics, "drover_sessions_memory_bytes") == 312_400_000
     assert value(metrics, "drover_sessions_in_use") == 0
-    with registry.command(hold(registry, "a")):
+    with in_command(registry, hold(registry, "a")):
         queue(registry, "c")
         assert value(metrics, "drover_sessions_in_use") == 1
         assert value(metrics, "drover_waiting_requests") == 1

@@ -8,7 +8,7 @@ from drover.sessions.pool.registry import SessionRegistry
 from drover.web.overview import Overview
 from process_cleanup import ProcessCleaner
 from session_manager import SessionManager
-from tests.unit.examples import MemoryJournal, queue, ready
+from tests.unit.examples import MemoryJournal, in_command, queue, ready
 from tests.unit.web.test_routes import judgement
 
 
@@ -47,7 +47,7 @@ def test_a_session_object_is_rebuilt_only_after_a_change() -> None:
 
 def test_capacity_counts_places_waiting_requests_and_memory() -> None:
     registry = SessionRegistry(1, 2, MemoryJournal())
-    with registry.command(ready(registry, "one")):
+    with in_command(registry, ready(registry, "one")):
         queue(registry, "two")
         told = overview(registry, "no Chrome was found").capacity()
     assert (told["active_sessions"], told["max_sessions"], told["waiting"], told["warm"]) == (1, 1, 1, 0)
