@@ -15,7 +15,7 @@ from drover.attach.relay import Begun, CommandQueue
 from drover.attach.webdriver import COMMAND
 from drover.core.errors import SessionNotFound
 from drover.net import access
-from drover.net.asgi import PART_BYTES, Response, Scope, head_of
+from drover.net.asgi import Response, Scope, head_of
 from drover.net.target import read_target
 
 _METHODS = frozenset({"GET", "POST"})
@@ -28,14 +28,12 @@ class DirectCommand:
 
     Attributes:
         begun: What the application gets if the command needs more.
-        begun_at: When, in seconds of the monotonic clock.
     """
 
     def __init__(self, queue: CommandQueue, begun: Begun, observe: Callable[[float], None]) -> None:
         self._queue = queue
         self.begun = begun
         self._observe = observe
-        self.begun_at = time.monotonic()
 
     def end(self) -> None:
         """End the command's turn, if it has not ended."""
@@ -43,12 +41,9 @@ class DirectCommand:
 
     def response(self) -> Response | None:
         """Return ChromeDriver's response, once it is there; None if the application has to answer."""
-        answer = self.begun.answer
-        if not answer.cancelled() and answer.exception() is None and len(answer.result().body) > PART_BYTES:
-            return None
         response = self._queue.plain_answer(self.begun)
         if response is not None:
-            self._observe(time.monotonic() - self.begun_at)
+            self._observe(time.monotonic() - self.begun.begun_at)
         return response
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from drover.browser.recovery import Method, Recovery
 from drover.browser.running_browser import RunningBrowser
 from drover.core.deadline import ClientDisconnected, Deadline
 from drover.core.errors import RecoveryFailed
-from drover.net.asgi import JSON_TYPE, Response, on_thread
+from drover.net.asgi import JSON_TYPE, PART_BYTES, Response, on_thread
 from drover.net.loopback_http import Answer, ConnectFailed, ConnectionLost, HttpConnection
 from drover.sessions.pool.acquire_request import Acquired
 from drover.sessions.pool.driver_access import DriverAccess
@@ -85,11 +86,13 @@ class Begun:
         session: Its session.
         running: The ChromeDriver that it was sent to.
         answer: ChromeDriver's response, or why there is none.
+        begun_at: When it was sent, in seconds of the monotonic clock.
     """
 
     session: Session
     running: RunningBrowser
     answer: asyncio.Future[Answer]
+    begun_at: float
 
 
 class CommandQueue:
@@ -152,15 +155,12 @@ class CommandQueue:
         """
         session, connection = self._driver_access.session(self._session_id), self._connection
         running = session.running
-        is_ready = (
-            connection is not None
-            and running is not None
-            and connection.url == running.driver_url
-            and self._driver_access.seems_well(session)
-            and not driver_state.is_noted(method, path, session.driver_state)
-            and not driver_state.is_refused(session.driver_state, path, body)
+        if connection is None or running is None or connection.url != running.driver_url:
+            return None
+        depends = driver_state.is_noted(method, path, session.driver_state) or driver_state.is_refused(
+            session.driver_state, path, body
         )
-        if not is_ready or connection is None or running is None or not _is_taken_at_once(self._turn):
+        if depends or not self._driver_access.seems_well(session) or not _is_taken_at_once(self._turn):
             return None
         answer = connection.begin(method, f"/session/{running.driver_session_id}{path}", body)
         if answer is None:
@@ -168,7 +168,7 @@ class CommandQueue:
             return None
         self._driver_access.use_begins(session)
         self._watch.start(partial(self._watch_over, connection, running))
-        self._begun = Begun(session, running, answer)
+        self._begun = Begun(session, running, answer, time.monotonic())
         return self._begun
 
     def end(self, begun: Begun) -> None:
@@ -180,11 +180,11 @@ class CommandQueue:
             self._turn.release()
 
     def plain_answer(self, begun: Begun) -> Response | None:
-        """Return the response to a command that has succeeded; None if `finish` has to look at it."""
+        """Return a short response to a command that has succeeded; None if `finish` has to look at it."""
         if begun.answer.cancelled() or begun.answer.exception() is not None:
             return None
         reply = begun.answer.result()
-        if reply.status >= _ERRORS_FROM:
+        if reply.status >= _ERRORS_FROM or len(reply.body) > PART_BYTES:
             return None
         self._driver_access.answered(begun.session)
         self.end(begun)

@@ -61,7 +61,7 @@ FORGET_FROM = 16
 _METHODS = ("GET", "POST", "DELETE")
 COMMAND = re.compile(r"/wd/hub/session/(?P<session_id>[^/]+)(?P<command>/.*[^/])/?")
 BEGUN = "drover.begun"
-"""The key of a scope with what `DirectCommands` has begun for its request."""
+"""The key in a scope of what `DirectCommands` has begun of its request, a `Begun`."""
 
 
 DESCRIPTIONS = (
@@ -171,8 +171,8 @@ class WebDriver:
             await self._close(session_id, self._threads.ending)
             await send_answer(send, w3c.value(CDP_COMMANDS[command]))
             return
-        begun = time.monotonic()
         queue, direct = self._queue(session_id), scope.get(BEGUN)
+        begun_at = time.monotonic() if direct is None else direct.begun_at
         if (scope["method"], command) == ("DELETE", "/window"):
             await self._save_before_last_window(session_id)
         gone: Future[None] = Future()
@@ -193,7 +193,7 @@ class WebDriver:
         if answer.status == HTTPStatus.OK and scope["method"] != "GET":
             await self._note(session_id, scope["method"], command, body, answer)
         await send_answer(send, answer)
-        self._observe(time.monotonic() - begun)
+        self._observe(time.monotonic() - begun_at)
 
     async def _save_before_last_window(self, session_id: str) -> None:
         """Save a session that ends if this is its last window: ChromeDriver then ends the browser at once."""

@@ -194,7 +194,7 @@ class HttpProtocol(H11Protocol):
         if response is not None:
             request_id = request_id_of(scope)
             cycle.answer(response, request_id)
-            log_direct(scope, request_id, response.status, direct.begun_at)
+            log_direct(scope, request_id, response.status, direct.begun.begun_at)
             return
         scope[BEGUN] = direct.begun
         # The application ends what was begun, unless it does not get that far.
