@@ -57,7 +57,7 @@ class Attaching:
                 f"No such DevTools target in session {session_id} ({error}). "
                 f"GET /sessions/{session_id}/json/list returns the current ones."
             ) from error
-        except (WebSocketException, OSError, TimeoutError) as error:
+        except (WebSocketException, OSError) as error:
             raise BrowserUnavailable(
                 f"Cannot connect to the browser of session {session_id} ({error}); retry"
             ) from error

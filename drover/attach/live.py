@@ -182,13 +182,14 @@ class LiveView:
         while self._driver_access.knows(session_id) and not any(end.done() for end in ends):
             coming = asyncio.create_task(cast.next_frame(number))
             waited: list[asyncio.Future[Any]] = [coming, *ends]
-            await asyncio.wait(waited, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-            if coming.done():
-                number, frame = coming.result()
-                timeout = REPEAT_S
-            else:
+            try:
+                await asyncio.wait(waited, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+                is_new = coming.done()
+            finally:
                 coming.cancel()
-                timeout = KEEP_ALIVE_S
+            if is_new:
+                number, frame = coming.result()
+            timeout = REPEAT_S if is_new else KEEP_ALIVE_S
             if frame and not ends[0].done():
                 await send(_part(_picture(frame)))
         await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -125,7 +125,7 @@ async def connected(address: str, handle: HandleEvent) -> AsyncIterator[PageConn
     """
     try:
         socket = await open_socket(address)
-    except (WebSocketException, OSError, TimeoutError, asyncio.TimeoutError) as error:
+    except (WebSocketException, OSError) as error:
         raise PageFailed(f"Chrome accepts no connection to the page: {error}") from error
     page = PageConnection(socket, handle)
     try:

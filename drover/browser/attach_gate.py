@@ -106,7 +106,7 @@ class AttachGate:
                     for task in (down, up):
                         task.cancel()
                     await asyncio.gather(down, up, return_exceptions=True)
-        except (WebSocketException, OSError, TimeoutError):
+        except (WebSocketException, OSError):
             # ChromeDriver notices that it has lost the browser, and the health check what has happened.
             return
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from websockets.asyncio.client import ClientConnection, connect
 
 CONNECT_S = 5.0
@@ -19,12 +21,16 @@ async def open_socket(address: str) -> ClientConnection:
         OSError: The connection was refused.
         TimeoutError: There was no answer within `CONNECT_S` seconds.
     """
-    return await connect(
-        address,
-        compression=None,
-        max_size=None,
-        open_timeout=CONNECT_S,
-        close_timeout=CLOSE_S,
-        ping_interval=None,
-        proxy=None,
-    )
+    try:
+        return await connect(
+            address,
+            compression=None,
+            max_size=None,
+            open_timeout=CONNECT_S,
+            close_timeout=CLOSE_S,
+            ping_interval=None,
+            proxy=None,
+        )
+    except asyncio.TimeoutError as error:
+        # Up to Python 3.10 it is no `TimeoutError`.
+        raise TimeoutError(str(error)) from error
