@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from functools import partial
@@ -18,11 +17,12 @@ from http import HTTPStatus
 
 from drover.attach import w3c
 from drover.attach.attaching import RECOVERY_TIMEOUT_S
+from drover.attach.turns import CommandWatch, Turns
 from drover.browser import driver_state
 from drover.browser.recovery import Method, Recovery
 from drover.browser.running_browser import RunningBrowser
 from drover.core.deadline import ClientDisconnected, Deadline
-from drover.core.errors import RecoveryFailed
+from drover.core.errors import RecoveryFailed, SessionNotFound
 from drover.net.asgi import JSON_TYPE, PART_BYTES, Response, on_thread
 from drover.net.loopback_http import Answer, ConnectFailed, ConnectionLost, HttpConnection
 from drover.sessions.pool.acquire_request import Acquired
@@ -41,58 +41,52 @@ _DEAD_SESSION_ERRORS = (b"invalid session id", b"tab crashed", b"disconnected", 
 _ERRORS_FROM = HTTPStatus.BAD_REQUEST
 
 
-class CommandWatch:
-    """Starts a task if a command takes longer than a delay, and cancels it with the command.
+@dataclass(frozen=True, slots=True)
+class DirectCommand:
+    """A command that needs no coroutine, as long as all goes well.
 
-    One timer serves all commands of a session: one for each would take a twentieth of their time.
+    Attributes:
+        method: The HTTP method.
+        path: What follows the session's id, beginning with a slash.
+        body: As the client sent it.
+        is_gone: Returns whether the client has disconnected; a command that still waits is dropped then.
+        done: Called once with ChromeDriver's response; or with None, and with what was begun of the command,
+            if anything was: then the command needs `CommandQueue.command`, or else `CommandQueue.finish`.
     """
 
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._timer: asyncio.TimerHandle | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._begin: Callable[[], Coroutine[None, None, None]] | None = None
-        self._due = 0.0
+    method: str
+    path: str
+    body: bytes
+    is_gone: Callable[[], bool]
+    done: Callable[[Response | None, Begun | None], None]
 
-    def start(self, begin: Callable[[], Coroutine[None, None, None]]) -> None:
-        """Start the task after the delay, unless `stop` is called before."""
-        loop = asyncio.get_running_loop()
-        self._begin, self._due = begin, loop.time() + self._seconds
-        if self._timer is None:
-            self._timer = loop.call_at(self._due, self._look)
 
-    def stop(self) -> None:
-        """Cancel the task, whether it has started or not."""
-        self._begin = None
-        if self._task is not None:
-            self._task.cancel()
-            self._task = None
+@dataclass(frozen=True, slots=True, eq=False)
+class Begun:
+    """A direct command whose turn has come, and lasts until `end`.
 
-    def _look(self) -> None:
-        loop, self._timer = asyncio.get_running_loop(), None
-        if self._begin is None:
-            return
-        if loop.time() < self._due:
-            self._timer = loop.call_at(self._due, self._look)
-        else:
-            self._task = loop.create_task(self._begin())
+    Attributes:
+        sent: What was sent of it, if it was.
+        end: Ends the turn, if it has not ended.
+    """
+
+    sent: Sent | None
+    end: Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
-    """A command that was sent at once; its session is in use, and its turn lasts, until `CommandQueue.end`.
+class Sent:
+    """A command that was sent to ChromeDriver.
 
     Attributes:
         session: Its session.
         running: The ChromeDriver that it was sent to.
         answer: ChromeDriver's response, or why there is none.
-        begun_at: When it was sent, in seconds of the monotonic clock.
     """
 
     session: Session
     running: RunningBrowser
     answer: asyncio.Future[Answer]
-    begun_at: float
 
 
 class CommandQueue:
@@ -120,9 +114,8 @@ class CommandQueue:
         self._executor = executor
         self._watch_s = watch_s
         self._watch = CommandWatch(watch_s)
-        self._turn = asyncio.Lock()
+        self._turns = Turns()
         self._connection: HttpConnection | None = None
-        self._begun: Begun | None = None
 
     async def command(self, method: str, path: str, body: bytes, gone: Future[None]) -> Response:
         """Wait for earlier commands to finish, send this one and return ChromeDriver's response.
@@ -138,69 +131,88 @@ class CommandQueue:
             RecoveryFailed: The session was dead and could not be recovered.
             ClientDisconnected: The client disconnected while the command waited.
         """
-        async with self._turn:
+        async with self._turns.turn():
             if gone.done():
                 raise ClientDisconnected
             with self._driver_access.use(self._driver_access.session(self._session_id)):
                 return await self._relay(method, path, body)
 
-    def begin(self, method: str, path: str, body: bytes) -> Begun | None:
-        """Send a command at once; `plain_answer` or `finish` ends it.
+    def begin(self, command: DirectCommand) -> None:
+        """Send a command when its turn has come, and call its `done` with the response."""
+        self._turns.take(partial(self._begin_turn, command))
 
-        Return None if another one runs or waits, if the session does not seem well, or if the command depends
-        on what its client has set in ChromeDriver, or may change it.
+    def _begin_turn(self, command: DirectCommand) -> None:
+        if command.is_gone():
+            self._turns.release()
+            return
+        try:
+            sent = self._sent(command)
+        except BaseException:
+            self._turns.release()
+            raise
+        begun = Begun(sent, _once(partial(self._end_turn, sent)))
+        if sent is None:
+            command.done(None, begun)
+        else:
+            sent.answer.add_done_callback(lambda _: self._answer(command, begun, sent))
 
-        Raises:
-            SessionNotFound: The session has ended.
+    def _sent(self, command: DirectCommand) -> Sent | None:
+        """Send a command at once.
+
+        Return None if the session does not seem well, or if the command depends on what its client has set in
+        ChromeDriver, or may change it.
         """
-        session, connection = self._driver_access.session(self._session_id), self._connection
-        running = session.running
+        connection, path = self._connection, command.path
+        try:
+            session = self._driver_access.session(self._session_id)
+        except SessionNotFound:
+            return None
+        running, state = session.running, session.driver_state
         if connection is None or running is None or connection.url != running.driver_url:
             return None
-        depends = driver_state.is_noted(method, path, session.driver_state) or driver_state.is_refused(
-            session.driver_state, path, body
+        depends = driver_state.is_noted(command.method, path, state) or driver_state.is_refused(
+            state, path, command.body
         )
-        if depends or not self._driver_access.seems_well(session) or not _is_taken_at_once(self._turn):
+        if depends or not self._driver_access.seems_well(session):
             return None
-        answer = connection.begin(method, f"/session/{running.driver_session_id}{path}", body)
+        target = f"/session/{running.driver_session_id}{path}"
+        answer = connection.begin(command.method, target, command.body)
         if answer is None:
-            self._turn.release()
             return None
         self._driver_access.use_begins(session)
         self._watch.start(partial(self._watch_over, connection, running))
-        self._begun = Begun(session, running, answer, time.monotonic())
-        return self._begun
+        return Sent(session, running, answer)
 
-    def end(self, begun: Begun) -> None:
-        """End the turn of a command that was begun, if it has not ended."""
-        if self._begun is begun:
-            self._begun = None
+    def _answer(self, command: DirectCommand, begun: Begun, sent: Sent) -> None:
+        has_failed = sent.answer.cancelled() or sent.answer.exception() is not None
+        reply = None if has_failed else sent.answer.result()
+        if reply is None or reply.status >= _ERRORS_FROM or len(reply.body) > PART_BYTES:
+            command.done(None, begun)
+            return
+        self._driver_access.answered(sent.session)
+        begun.end()
+        command.done(_response(reply, sent.running, self._session_id), None)
+
+    def _end_turn(self, sent: Sent | None) -> None:
+        if sent is not None:
             self._watch.stop()
-            self._driver_access.use_ends(begun.session)
-            self._turn.release()
-
-    def plain_answer(self, begun: Begun) -> Response | None:
-        """Return a short response to a command that has succeeded; None if `finish` has to look at it."""
-        if begun.answer.cancelled() or begun.answer.exception() is not None:
-            return None
-        reply = begun.answer.result()
-        if reply.status >= _ERRORS_FROM or len(reply.body) > PART_BYTES:
-            return None
-        self._driver_access.answered(begun.session)
-        self.end(begun)
-        return _answer(reply, begun.running, self._session_id)
+            self._driver_access.use_ends(sent.session)
+        self._turns.release()
 
     async def finish(self, begun: Begun, method: str, path: str, body: bytes) -> Response:
-        """Return the response to a command that was begun; as `command` in all else."""
+        """Return the response to a direct command whose turn has come; as `command` in all else."""
         try:
-            return await self._relay(method, path, body, begun)
+            if begun.sent is not None:
+                return await self._relay(method, path, body, begun.sent)
+            with self._driver_access.use(self._driver_access.session(self._session_id)):
+                return await self._relay(method, path, body)
         finally:
-            self.end(begun)
+            begun.end()
 
     @property
     def is_busy(self) -> bool:
         """Whether a command is running, so that another one would have to wait."""
-        return self._turn.locked()
+        return self._turns.is_taken
 
     def close(self) -> None:
         """Close the connection to ChromeDriver; a running command is interrupted."""
@@ -208,19 +220,20 @@ class CommandQueue:
             self._connection.close()
             self._connection = None
 
-    async def _relay(self, method: str, path: str, body: bytes, begun: Begun | None = None) -> Response:
+    async def _relay(self, method: str, path: str, body: bytes, sent: Sent | None = None) -> Response:
         reason = ""
         for _ in range(ATTEMPTS):
-            session = await self._ready_session() if begun is None else begun.session
+            session = await self._ready_session() if sent is None else sent.session
             running = _running(session)
-            if begun is None and driver_state.is_refused(session.driver_state, path, body):
+            if sent is None and driver_state.is_refused(session.driver_state, path, body):
                 return w3c.no_such_frame()
-            sent = driver_state.translated(session.driver_state, path, body)
-            first, begun = begun, None
+            first, sent = sent, None
             try:
-                reply = await (
-                    self._exchange(running, method, path, sent) if first is None else self._answered(first)
-                )
+                if first is None:
+                    known = driver_state.translated(session.driver_state, path, body)
+                    reply = await self._exchange(running, method, path, known)
+                else:
+                    reply = await self._answered(first)
             except ConnectFailed as error:
                 reason = str(error)
                 await self._check()
@@ -234,7 +247,7 @@ class CommandQueue:
             recovery = await self._found_dead(session, reply)
             if recovery is None:
                 self._driver_access.answered(session)
-                return _answer(reply, running, self._session_id)
+                return _response(reply, running, self._session_id)
             reason = _error_message(reply)
             if not _may_repeat(method, recovery):
                 return w3c.unknown_error(_interrupted(recovery, reason))
@@ -268,9 +281,9 @@ class CommandQueue:
         finally:
             self._watch.stop()
 
-    async def _answered(self, begun: Begun) -> Answer:
+    async def _answered(self, sent: Sent) -> Answer:
         try:
-            return await self._connected_to(begun.running).answered(begun.answer)
+            return await self._connected_to(sent.running).answered(sent.answer)
         finally:
             self._watch.stop()
 
@@ -311,15 +324,10 @@ class CommandQueue:
             await asyncio.sleep(POLL_S)
 
 
-def _is_taken_at_once(turn: asyncio.Lock) -> bool:
-    """Take a lock if nobody has it or waits for it, without a task; return whether it is taken."""
-    taking = turn.acquire()
-    try:
-        taking.send(None)
-    except StopIteration:
-        return True
-    taking.close()
-    return False
+def _once(call: Callable[[], None]) -> Callable[[], None]:
+    """Return a function that makes a call when it is called for the first time."""
+    calls = [call]
+    return lambda: calls.pop()() if calls else None
 
 
 def _running(session: Session) -> RunningBrowser:
@@ -342,7 +350,7 @@ def _interrupted(recovery: Recovery | None, error: str) -> str:
     )
 
 
-def _answer(reply: Answer, running: RunningBrowser, session_id: str) -> Response:
+def _response(reply: Answer, running: RunningBrowser, session_id: str) -> Response:
     body = reply.body
     if reply.status >= _ERRORS_FROM:
         # Only errors quote the path of their command.

@@ -8,6 +8,7 @@ and refuses requests on others that are open (measured).
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any, cast
 from urllib.parse import unquote
 
@@ -16,12 +17,14 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from drover.attach.direct_commands import DirectCommand, DirectCommands
+from drover.attach.direct_commands import DirectCommands
+from drover.attach.relay import Begun
 from drover.attach.webdriver import BEGUN
 from drover.core.errors import InvalidRequest, Overloaded
 from drover.net.asgi import (
     Application,
     Receive,
+    Response,
     Scope,
     Send,
     failure_answer,
@@ -177,28 +180,29 @@ class HttpProtocol(H11Protocol):
             on_response=self.on_response_complete,
         )
         self._hold(cycle.take(rest))
-        direct = self._begin_direct(cycle)
-        if direct is None:
+        if not self._begins_direct(cycle):
             self._run(cycle)
-        else:
-            direct.begun.answer.add_done_callback(lambda _: self._answer_direct(cycle, direct))
 
-    def _begin_direct(self, cycle: PlainCycle) -> DirectCommand | None:
+    def _begins_direct(self, cycle: PlainCycle) -> bool:
+        """Begin a direct command; return whether the request is one."""
         is_possible = cycle.is_received and not self._reserved_only and not self.flow.write_paused
         if self._direct_commands is None or not is_possible:
-            return None
-        return self._direct_commands.begin(cast("Scope", cycle.scope), bytes(cycle.body))
+            return False
+        scope, begun_at = cast("Scope", cycle.scope), time.monotonic()
 
-    def _answer_direct(self, cycle: PlainCycle, direct: DirectCommand) -> None:
-        scope, response = cast("Scope", cycle.scope), direct.response()
-        if response is not None:
-            request_id = request_id_of(scope)
-            cycle.answer(response, request_id)
-            log_direct(scope, request_id, response.status, direct.begun.begun_at)
-            return
-        scope[BEGUN] = direct.begun
-        # The application ends what was begun, unless it does not get that far.
-        self._run(cycle).add_done_callback(lambda _: direct.end())
+        def done(response: Response | None, begun: Begun | None) -> None:
+            if response is not None:
+                request_id = request_id_of(scope)
+                cycle.answer(response, request_id)
+                log_direct(scope, request_id, response.status, begun_at)
+                return
+            scope[BEGUN] = begun
+            task = self._run(cycle)
+            if begun is not None:
+                # The application ends what was begun, unless it does not get that far.
+                task.add_done_callback(lambda _: begun.end())
+
+        return self._direct_commands.begin(scope, bytes(cycle.body), lambda: cycle.disconnected, done)
 
     def _run(self, cycle: PlainCycle) -> asyncio.Task[None]:
         task = self.loop.create_task(cycle.run_asgi(self.app))

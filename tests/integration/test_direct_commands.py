@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import re
@@ -14,7 +15,7 @@ from typing import Any, Final, cast
 import psutil
 import pytest
 
-from drover.attach.direct_commands import DirectCommand, DirectCommands
+from drover.attach.direct_commands import DirectCommands
 from drover.browser import launcher
 from drover.net.asgi import Receive, Scope, Send
 from drover.net.http_response import parse_head
@@ -51,9 +52,9 @@ class Server:
         self._thread.start()
         wait_until(lambda: self._server.started, "the server has started")
 
-    def begin(self, scope: Scope, body: bytes) -> DirectCommand | None:
+    def begin(self, *request: Any) -> bool:  # noqa: ANN401 - as `DirectCommands.begin`
         """Begin a direct command, if these are switched on."""
-        return self._commands.begin(scope, body) if self.is_direct else None
+        return self.is_direct and self._commands.begin(*request)
 
     def connect(self) -> socket.socket:
         return socket.create_connection(self.address, WAIT_S)
@@ -249,9 +250,47 @@ def test_a_command_behind_another_one_waits_for_its_turn(harness: ServiceHarness
         first.sendall(post(b"/url"))
         wait_until(lambda: "POST /url" in harness.commands(), "the command has reached ChromeDriver")
         second.sendall(post(b"/refresh"))
-        wait_until(lambda: server.for_application == 1, "the second command waits")
+        # The answer to a request behind it shows that it has been received.
+        assert status_of(server.ask(b"GET /wd/hub/status HTTP/1.1\r\nHost: localhost\r\n\r\n")) == 200
         assert "POST /refresh" not in harness.commands()
         harness.set_fault(Fault.NONE)
         assert status_of(received(first)) == 200
         assert status_of(received(second)) == 200
     assert harness.commands()[-2:] == ["POST /url", "POST /refresh"]
+
+
+def test_a_command_whose_client_leaves_while_it_waits_is_never_sent(
+    harness: ServiceHarness, server: Server
+) -> None:
+    harness.set_fault(Fault.BUSY)
+    with server.connect() as first, server.connect() as third:
+        first.sendall(post(b"/url"))
+        wait_until(lambda: "POST /url" in harness.commands(), "the command has reached ChromeDriver")
+        with server.connect() as second:
+            second.sendall(post(b"/forward"))
+            third.sendall(post(b"/refresh"))
+            assert status_of(server.ask(b"GET /wd/hub/status HTTP/1.1\r\nHost: localhost\r\n\r\n")) == 200
+        assert status_of(server.ask(b"GET /wd/hub/status HTTP/1.1\r\nHost: localhost\r\n\r\n")) == 200
+        harness.set_fault(Fault.NONE)
+        assert status_of(received(first)) == 200
+        assert status_of(received(third)) == 200
+    assert "POST /forward" not in harness.commands()
+    assert status_of(server.ask(TITLE)) == 200
+
+
+def test_commands_that_wait_for_a_session_that_dies_are_answered_in_their_order(
+    harness: ServiceHarness, server: Server
+) -> None:
+    harness.set_fault(Fault.BUSY)
+    with contextlib.ExitStack() as connections:
+        waiting = [connections.enter_context(server.connect()) for _ in range(4)]
+        for number, connection in enumerate(waiting):
+            connection.sendall(post(b"/element/%d/click" % number))
+            if number == 0:
+                wait_until(lambda: "POST /element/0/click" in harness.commands(), "ChromeDriver has it")
+        kill([psutil.Process(driver_pid(harness))])
+        harness.set_fault(Fault.NONE)
+        answers = [received(connection) for connection in waiting]
+    assert [status_of(answer) for answer in answers] == [500, 200, 200, 200]
+    clicks = [command for command in harness.commands() if command.endswith("/click")]
+    assert clicks == [f"POST /element/{number}/click" for number in range(4)]
