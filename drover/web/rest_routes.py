@@ -34,6 +34,7 @@ class RestRoute:
     Attributes:
         described: What OpenAPI says of it.
         function: Returns a model, or a complete response.
+        takes: Which of `query` and `body` the function takes.
         query: The model of its query parameters.
         body: The model of its body; None if it has none.
         has_tag: Whether the response has an `ETag`, and is 304 if the client has the same.
@@ -42,6 +43,7 @@ class RestRoute:
 
     described: RouteDescription
     function: Callable[..., object]
+    takes: frozenset[str]
     query: type[Strict]
     body: type[Strict] | None
     has_tag: bool
@@ -57,7 +59,7 @@ class RestRoute:
             named: dict[str, object] = {"query": read_query(self.query)}
             if self.body is not None:
                 named["body"] = read_body(self.body)
-            taken = {name: value for name, value in named.items() if name in get_type_hints(self.function)}
+            taken = {name: value for name, value in named.items() if name in self.takes}
             segments = {name: segment_text(text) for name, text in call.request.path_params.items()}
             response = _response(self.function(**segments, **taken))
         return _tagged(response, call.request.headers.get("if-none-match")) if self.has_tag else response
@@ -141,7 +143,8 @@ class RestRoutes:
                 confirm,
             )
             sent = None if method == "get" else body
-            self.routes.append(RestRoute(described, function, query, sent, has_tag, is_listed))
+            takes = frozenset({"query", "body"}.intersection(hints))
+            self.routes.append(RestRoute(described, function, takes, query, sent, has_tag, is_listed))
             return function
 
         return declare
