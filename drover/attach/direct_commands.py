@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from drover.attach import file_commands
 from drover.attach.relay import Begun, CommandQueue, DirectCommand
@@ -21,6 +22,7 @@ _NOTED = frozenset({"/window", "/timeouts"})
 """Commands whose POST the service takes note of, besides those of `is_noted`."""
 
 
+@dataclass(eq=False, repr=False)
 class DirectCommands:
     """Begins direct commands.
 
@@ -31,17 +33,10 @@ class DirectCommands:
         observe: Called with the seconds that each command took, including ChromeDriver's time.
     """
 
-    def __init__(
-        self,
-        queues: Mapping[str, CommandQueue],
-        policy: access.AccessPolicy,
-        gate_is_open: Callable[[], bool],
-        observe: Callable[[float], None],
-    ) -> None:
-        self._queues = queues
-        self._policy = policy
-        self._gate_is_open = gate_is_open
-        self._observe = observe
+    _queues: Mapping[str, CommandQueue]
+    _policy: access.AccessPolicy
+    _gate_is_open: Callable[[], bool]
+    _observe: Callable[[float], None]
 
     def begin(
         self,

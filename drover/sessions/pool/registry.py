@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from drover.core.errors import DroverError, ShuttingDown
@@ -329,18 +329,16 @@ class SessionRegistry(RegistryReader):
             yield replace(begun, request=self._queue.waiters[closing].request)
 
 
+@dataclass(eq=False, repr=False)
 class _Changing:
     """Holds the registry's lock for a change; then, without it, tells the waiters whose turn has come.
 
     One object serves all changes, as every command makes two.
     """
 
-    def __init__(
-        self, lock: threading.Lock, queue: WaitQueue, answer: Callable[[Claim], LookupOutcome | None]
-    ) -> None:
-        self._lock = lock
-        self._queue = queue
-        self._answer = answer
+    _lock: threading.Lock
+    _queue: WaitQueue
+    _answer: Callable[[Claim], LookupOutcome | None]
 
     def __enter__(self) -> None:
         self._lock.acquire()
