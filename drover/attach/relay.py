@@ -144,6 +144,7 @@ class CommandQueue:
     def _begin_turn(self, command: DirectCommand) -> None:
         if command.is_gone():
             self._turns.release()
+            command.done(None, None)
             return
         try:
             sent = self._sent(command)
