@@ -360,6 +360,7 @@ def test_a_slow_cleanup_delays_no_caller_and_continues_in_the_background(
 def test_a_failed_cleanup_is_logged_and_the_next_one_works(
     harness: ConfinedHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(process_cleanup, "PATIENCE_S", TIMEOUT_S)
     orphan = harness.driver(harness.session())
 
     def broken() -> ProcessTable:
