@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from drover.browser.devtools_connection import Connection, DevToolsFailed, DevToolsRefused
+from drover.browser.health import MAX_ADDRESS
 from drover.browser.navigation import open_page
 from drover.browser.storage_restore import How, Write, write_local_storage, write_session_storage
 
@@ -24,6 +25,10 @@ STORAGES_S = 1.0
 BROWSER_S = 2.0
 NAVIGATE_S = 15.0
 MAX_ORIGINS = 50
+_WEB = ("http://", "https://")
+_LOCAL = ("data:", "file:")
+_EMPTY = "data:,"
+"""The page with which ChromeDriver starts Chrome."""
 
 _READ_STORAGE = """JSON.stringify({origin: location.origin,
   local: Object.fromEntries(Object.entries(localStorage)),
@@ -60,7 +65,7 @@ class SavedState:
     """The state last captured from a session's browser.
 
     Attributes:
-        url: The address of the page in front, if its scheme is http or https.
+        url: The address of the page in front, if the page can be opened by it again.
         cookies: All cookies, session cookies included, in the format of DevTools.
         origins: Storage by origin, of pages that are or were open.
         window: Bounds of the window in front, in the format of DevTools.
@@ -116,18 +121,28 @@ def capture(connection: Connection, pages: Sequence[tuple[str, str]], before: Sa
         DevToolsFailed: The browser does not answer.
     """
     cookies = connection.call("Storage.getCookies", BROWSER_S)["cookies"]
-    web_pages = [(target, url) for target, url in pages if url.startswith(("http://", "https://"))]
+    web_pages = [(target, url) for target, url in pages if url.startswith(_WEB)]
     origins = dict(before.origins)
     # The page in front comes last, so that the oldest of the others is dropped first.
     for origin, storage in reversed(_read_storages(connection, web_pages)):
         origins.pop(origin, None)
         origins[origin] = storage
     recent = dict(list(origins.items())[-MAX_ORIGINS:])
-    front_url = pages[0][1] if pages and pages[0] in web_pages else None
+    front_url = _address(connection, *pages[0]) if pages else None
     window = _read_window(connection, pages[0][0]) if pages else before.window
     opened = tuple(sorted({origin_of(url) for _, url in web_pages}))
     state = SavedState(front_url, tuple(cookies), recent, window, opened)
     return _with_pending(state, before) if before.pending else state
+
+
+def _address(connection: Connection, target_id: str, listed: str) -> str | None:
+    """Return the address by which a page can be opened again, if it has one; a listed one may be cut."""
+    if listed.startswith(_WEB):
+        return listed
+    if not listed.startswith(_LOCAL) or listed == _EMPTY:
+        return None
+    whole = str(connection.call("Target.getTargetInfo", BROWSER_S, targetId=target_id)["targetInfo"]["url"])
+    return whole if len(whole) <= MAX_ADDRESS else None
 
 
 def _with_pending(state: SavedState, before: SavedState) -> SavedState:

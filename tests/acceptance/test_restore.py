@@ -4,6 +4,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -240,6 +241,20 @@ def test_at_most_the_last_two_seconds_are_lost(service: Service, pages: Pages) -
     kill(before["browser"]["pid"])
     after = recover(service, before, {"browser_gone"}, {"restored"})
     assert Driver(after).run("return localStorage.getItem('step')") in {"1", "the last"}
+
+
+def test_a_page_without_a_site_is_opened_again(service: Service, tmp_path: Path) -> None:
+    file = tmp_path / "page.html"
+    file.write_text("<title>a file</title>", encoding="utf-8")
+    for url, title in (("data:text/html,<title>no site</title><p>x", "no site"), (file.as_uri(), "a file")):
+        before = service.create(session_id="local")
+        Driver(before).open(url)
+        wait_until_saved()
+        kill(before["browser"]["pid"])
+        after = recover(service, before, {"browser_gone"}, {"restored"})
+        assert after["current_url"] == url
+        assert Driver(after).run("return document.title") == title
+        service.delete("/sessions/local")
 
 
 @pytest.mark.parametrize("harm", [kill, stop])

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from drover.browser import saved_state
 from drover.browser.devtools_connection import Connection, DevToolsFailed, DevToolsRefused
+from drover.browser.health import MAX_ADDRESS
 from drover.browser.saved_state import (
     MAX_ORIGINS,
     PAGE_S,
@@ -123,6 +124,26 @@ def test_a_page_that_is_not_a_web_page_is_not_captured() -> None:
     page = Page()
     state = capture(connection(page), [("P1", "chrome://version/")], SavedState())
     assert state.url is None
+    assert "Runtime.evaluate" not in page.methods
+
+
+@pytest.mark.parametrize(
+    ("listed", "whole", "kept"),
+    [
+        ("data:text/html,<p>c", "data:text/html,<p>complete", "data:text/html,<p>complete"),
+        ("file:///tmp/page.html", "file:///tmp/page.html", "file:///tmp/page.html"),
+        ("data:text/html,x", "data:text/html," + "x" * MAX_ADDRESS, None),
+        ("data:,", "data:,", None),
+        ("blob:https://a.example/1", "blob:https://a.example/1", None),
+        ("chrome-error://chromewebdata/", "chrome-error://chromewebdata/", None),
+    ],
+)
+def test_the_address_of_a_local_page_is_captured_as_a_whole_or_not_at_all(
+    listed: str, whole: str, kept: str | None
+) -> None:
+    page = Page(Target_getTargetInfo={"targetInfo": {"url": whole}})
+    state = capture(connection(page), [("P1", listed)], SavedState())
+    assert state.url == kept
     assert "Runtime.evaluate" not in page.methods
 
 
