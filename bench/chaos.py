@@ -5,8 +5,11 @@
 Each client has its own session and uses it through all endpoints by turns. The run passes if no session is
 lost, no unrelated process ends, every answer is one of the contract and comes in time, every stop of the
 service is orderly, and nothing is left at the end. The seed is printed, so that a run can be repeated. The
-exit status is 0 if the run passed. A full disk needs root on Linux, and missing threads need a cgroup that
-can be written. No unrelated processes on Windows: `tests/windows/world python bench/chaos.py --clients 3`.
+exit status is 0 if the run passed.
+
+A full disk needs root on Linux, and missing threads need a cgroup that can be written. In a PID namespace of
+its own it needs a first process that reaps what dies, or thousands of zombies slow down every scan. There are
+no unrelated processes on Windows: `tests/windows/world python bench/chaos.py --clients 3`.
 """
 
 from __future__ import annotations
