@@ -16,7 +16,7 @@ class Turns:
     """One turn at a time, first in first out; used by one event loop.
 
     Attributes:
-        is_taken: Whether somebody has the turn, or gets it now.
+        is_taken: Whether a command has the turn, or gets it now.
     """
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class Turns:
         self._waiting: deque[Callable[[], None]] = deque()
 
     def take(self, begin: Callable[[], None]) -> None:
-        """Call `begin` when its turn has come, at once if nobody has it; `release` ends it."""
+        """Call `begin` when its turn has come, at once if it is free; `release` ends it."""
         if self.is_taken:
             self._waiting.append(begin)
         else:

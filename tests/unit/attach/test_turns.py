@@ -58,7 +58,7 @@ async def settled(tasks: list[asyncio.Task[None]]) -> None:
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(0, 3)), max_size=12))
-def test_everybody_who_does_not_give_up_has_one_turn_in_the_order_of_arrival(
+def test_everyone_who_does_not_give_up_has_one_turn_in_the_order_of_arrival(
     arrivals: list[tuple[bool, bool, int]],
 ) -> None:
     async def scenario() -> None:
