@@ -192,7 +192,12 @@ class CommandQueue:
             return
         self._driver_access.answered(sent.session)
         begun.end()
-        command.done(_response(reply, sent.running, self._session_id), None)
+        response = _response(reply, sent.running, self._session_id)
+        if self._turns.is_taken:
+            # The next command is sent first, so that ChromeDriver works while this one is answered.
+            asyncio.get_running_loop().call_soon(command.done, response, None)
+        else:
+            command.done(response, None)
 
     def _end_turn(self, sent: Sent | None) -> None:
         if sent is not None:
