@@ -116,6 +116,7 @@ class CommandQueue:
         self._watch = CommandWatch(watch_s)
         self._turns = Turns()
         self._connection: HttpConnection | None = None
+        self._has_just_answered = False
 
     async def command(self, method: str, path: str, body: bytes, gone: Future[None]) -> Response:
         """Wait for earlier commands to finish, send this one and return ChromeDriver's response.
@@ -174,7 +175,7 @@ class CommandQueue:
         depends = driver_state.is_noted(command.method, path, state) or driver_state.is_refused(
             state, path, command.body
         )
-        if depends or not self._driver_access.seems_well(session):
+        if depends or not self._driver_access.seems_well(session, lives=self._has_just_answered):
             return None
         target = f"/session/{running.driver_session_id}{path}"
         answer = connection.begin(command.method, target, command.body)
@@ -195,9 +196,14 @@ class CommandQueue:
         response = _response(reply, sent.running, self._session_id)
         if self._turns.is_taken:
             # The next command is sent first, so that ChromeDriver works while this one is answered.
-            asyncio.get_running_loop().call_soon(command.done, response, None)
+            self._has_just_answered = True
+            asyncio.get_running_loop().call_soon(self._answer_after, command, response)
         else:
             command.done(response, None)
+
+    def _answer_after(self, command: DirectCommand, response: Response) -> None:
+        self._has_just_answered = False
+        command.done(response, None)
 
     def _end_turn(self, sent: Sent | None) -> None:
         if sent is not None:
