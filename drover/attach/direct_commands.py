@@ -71,5 +71,5 @@ class DirectCommands:
                 self._observe(time.monotonic() - begun_at)
             done(response, begun)
 
-        queue.begin(DirectCommand(method, command, body, is_gone, observed))
+        queue.begin(DirectCommand(method, command, body, begun_at, is_gone, observed))
         return True

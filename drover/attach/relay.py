@@ -49,6 +49,7 @@ class DirectCommand:
         method: The HTTP method.
         path: What follows the session's id, beginning with a slash.
         body: As the client sent it.
+        begun_at: When it arrived, in seconds of the monotonic clock.
         is_gone: Returns whether the client has disconnected; a command that still waits is dropped then.
         done: Called once with ChromeDriver's response; or with None, and with what was begun of the command,
             if anything was: then the command needs `CommandQueue.command`, or else `CommandQueue.finish`.
@@ -57,6 +58,7 @@ class DirectCommand:
     method: str
     path: str
     body: bytes
+    begun_at: float
     is_gone: Callable[[], bool]
     done: Callable[[Response | None, Begun | None], None]
 
@@ -66,10 +68,12 @@ class Begun:
     """A direct command whose turn has come, and lasts until `end`.
 
     Attributes:
+        begun_at: When it arrived, in seconds of the monotonic clock.
         sent: What was sent of it, if it was.
         end: Ends the turn, if it has not ended.
     """
 
+    begun_at: float
     sent: Sent | None
     end: Callable[[], None]
 
@@ -152,7 +156,7 @@ class CommandQueue:
         except BaseException:
             self._turns.release()
             raise
-        begun = Begun(sent, _once(partial(self._end_turn, sent)))
+        begun = Begun(command.begun_at, sent, _once(partial(self._end_turn, sent)))
         if sent is None:
             command.done(None, begun)
         else:

@@ -172,7 +172,7 @@ class WebDriver:
             await send_answer(send, w3c.value(CDP_COMMANDS[command]))
             return
         queue, direct = self._queue(session_id), scope.get(BEGUN)
-        begun_at = time.monotonic()
+        begun_at = time.monotonic() if direct is None else direct.begun_at
         if (scope["method"], command) == ("DELETE", "/window"):
             await self._save_before_last_window(session_id)
         gone: Future[None] = Future()
