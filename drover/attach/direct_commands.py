@@ -10,16 +10,15 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from drover.attach import file_commands
+from drover.attach import file_commands, w3c
 from drover.attach.relay import Begun, CommandQueue, DirectCommand
 from drover.attach.webdriver import COMMAND
+from drover.core.errors import DroverError
 from drover.net import access
 from drover.net.asgi import Response, Scope, head_of
 from drover.net.target import read_target
 
 _METHODS = frozenset({"GET", "POST"})
-_NOTED = frozenset({"/window", "/timeouts"})
-"""Commands whose POST the service takes note of, besides those of `is_noted`."""
 
 
 @dataclass(eq=False, repr=False)
@@ -30,12 +29,15 @@ class DirectCommands:
         queues: The queues of all sessions that have had a command, by their ids.
         policy: The requests that are allowed.
         gate_is_open: Returns whether the start of the service is over.
+        withheld: Returns why no answer may be given now, if none may: a node of several machines is not sure
+            of its sessions. It is asked before a command is sent and before it is answered.
         observe: Called with the seconds that each command took, including ChromeDriver's time.
     """
 
     _queues: Mapping[str, CommandQueue]
     _policy: access.AccessPolicy
     _gate_is_open: Callable[[], bool]
+    _withheld: Callable[[], DroverError | None]
     _observe: Callable[[float], None]
 
     def begin(
@@ -58,18 +60,24 @@ class DirectCommands:
         if named is None or target.host is not None or target.refusal is not None:
             return False
         method, command = scope["method"], named["command"]
-        is_own = command in file_commands.COMMANDS or (method == "POST" and command in _NOTED)
         queue = self._queues.get(named["session_id"])
-        if queue is None or is_own or method not in _METHODS or not self._gate_is_open():
+        if queue is None or method not in _METHODS or not self._gate_is_open():
+            return False
+        if command in file_commands.COMMANDS or self._withheld() is not None:
             return False
         if access.refusal(head_of({**scope, "path": target.path}), self._policy) is not None:
             return False
         begun_at = time.monotonic()
 
+        def is_void() -> bool:
+            return is_gone() or self._withheld() is not None
+
         def observed(response: Response | None, begun: Begun | None) -> None:
             if response is not None:
                 self._observe(time.monotonic() - begun_at)
+                refusal = self._withheld()
+                response = response if refusal is None else w3c.failure(refusal)
             done(response, begun)
 
-        queue.begin(DirectCommand(method, command, body, begun_at, is_gone, observed))
+        queue.begin(DirectCommand(method, command, body, begun_at, is_void, observed))
         return True

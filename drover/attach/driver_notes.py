@@ -7,7 +7,15 @@ from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 
 from drover.attach import w3c
-from drover.browser.driver_state import CDP_PATHS, FIND_ROOT, after, frame_of, is_noted
+from drover.browser.driver_state import (
+    CDP_PATHS,
+    CHOOSES_WINDOW,
+    FIND_ROOT,
+    SETS_TIMEOUTS,
+    after,
+    frame_of,
+    is_noted,
+)
 from drover.core.errors import InvalidRequest
 from drover.net.asgi import Response
 from drover.sessions.pool.driver_access import DriverAccess
@@ -35,7 +43,13 @@ async def note(
     if not is_noted(method, path, session.driver_state):
         return
     content = _content(body)
+    if (method, path) == SETS_TIMEOUTS:
+        access.client_set_timeouts(session_id, content)
+        return
     window = session.window
+    if (method, path) == CHOOSES_WINDOW:
+        handle = content.get("handle")
+        window = handle if isinstance(handle, str) else window
     if path in CDP_PATHS or path == "/frame":
         current = _value(await ask("GET", "/window", b""))
         window = current if isinstance(current, str) else window
@@ -43,7 +57,7 @@ async def note(
     if state.frame:
         root = _value(await ask("POST", "/element", json.dumps(FIND_ROOT).encode()))
         state = state.in_frame(frame_of(root))
-    if state != session.driver_state:
+    if (state, window) != (session.driver_state, session.window):
         access.client_changed_driver(session_id, state, window)
 
 

@@ -50,7 +50,7 @@ class DirectCommand:
         path: What follows the session's id, beginning with a slash.
         body: As the client sent it.
         begun_at: When it arrived, in seconds of the monotonic clock.
-        is_gone: Returns whether the client has disconnected; a command that still waits is dropped then.
+        is_void: Returns whether the command must not be sent any more, asked when its turn has come.
         done: Called once with ChromeDriver's response; or with None, and with what was begun of the command,
             if anything was: then the command needs `CommandQueue.command`, or else `CommandQueue.finish`.
     """
@@ -59,7 +59,7 @@ class DirectCommand:
     path: str
     body: bytes
     begun_at: float
-    is_gone: Callable[[], bool]
+    is_void: Callable[[], bool]
     done: Callable[[Response | None, Begun | None], None]
 
 
@@ -147,7 +147,7 @@ class CommandQueue:
         self._turns.take(partial(self._begin_turn, command))
 
     def _begin_turn(self, command: DirectCommand) -> None:
-        if command.is_gone():
+        if command.is_void():
             self._turns.release()
             command.done(None, None)
             return

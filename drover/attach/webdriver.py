@@ -211,12 +211,11 @@ class WebDriver:
                 return w3c.unavailable(error)
 
     async def _note(self, session_id: str, method: str, command: str, body: bytes, answer: Response) -> None:
-        """Record what a recovery must set again, and close a session with its last window.
-
-        ChromeDriver has executed the command: a body that only its parser accepts is no error then.
-        """
-        with suppress(InvalidRequest):
-            await self._note_command(session_id, method, command, body, answer)
+        """Record what a recovery must set again, and close a session with its last window."""
+        if (method, command) == ("DELETE", "/window"):
+            no_window_left = w3c.read_object(answer.body).get("value") == []
+            if no_window_left and self._driver_access.session(session_id).ends_with_last_window:
+                await self._close(session_id, self._threads.commands)
         # If the session has ended, or ends now, there is nothing to keep.
         with suppress(DroverError):
             await driver_notes.note(
@@ -228,20 +227,6 @@ class WebDriver:
             return self._queue(session_id).command(method, path, body, Future())
 
         return ask
-
-    async def _note_command(
-        self, session_id: str, method: str, command: str, body: bytes, answer: Response
-    ) -> None:
-        if (method, command) == ("POST", "/window"):
-            handle = w3c.read_object(body).get("handle")
-            if isinstance(handle, str):
-                self._driver_access.client_chose_window(session_id, handle)
-        elif (method, command) == ("POST", "/timeouts"):
-            self._driver_access.client_set_timeouts(session_id, w3c.read_object(body))
-        elif (method, command) == ("DELETE", "/window"):
-            no_window_left = w3c.read_object(answer.body).get("value") == []
-            if no_window_left and self._driver_access.session(session_id).ends_with_last_window:
-                await self._close(session_id, self._threads.commands)
 
     async def _end(self, scope: Scope, receive: Receive, send: Send, session_id: str) -> None:
         await read_body(receive, MAX_COMMAND_BYTES)

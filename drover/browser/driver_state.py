@@ -34,6 +34,9 @@ _CLEAR = re.compile(r"Emulation\.clear(?P<name>\w+Override)")
 # Methods of DevTools that change what lives only in ChromeDriver's connection.
 _STATEFUL = re.compile(r"\w+\.(?:enable|set\w+|add\w+|emulate\w+)")
 _SETS_TOP = frozenset({"/url", "/back", "/forward", "/refresh", "/window"})
+_CHANGES_STATE = frozenset({"/frame", "/frame/parent", NETWORK, "/webauthn/authenticator"})
+CHOOSES_WINDOW, SETS_TIMEOUTS = ("POST", "/window"), ("POST", "/timeouts")
+_ALWAYS_NOTED = frozenset({CHOOSES_WINDOW, SETS_TIMEOUTS})
 _NEEDS_FRAME = re.compile(
     r"/(?:frame|element|elements|shadow|execute|source|actions|cookie)(?:/.*)?", re.DOTALL
 )
@@ -90,12 +93,12 @@ NO_DRIVER_STATE = DriverState()
 
 
 def is_noted(method: str, command: str, state: DriverState) -> bool:
-    """Return whether a command, once it has succeeded, may change the state."""
+    """Return whether a command, once it has succeeded, may change what a recovery sets again."""
     if method == "GET":
         return False
-    if command in _SETS_TOP:
-        return bool(state.frame or state.frame_lost)
-    return command in {"/frame", "/frame/parent", NETWORK, "/webauthn/authenticator"} or command in CDP_PATHS
+    if (method, command) in _ALWAYS_NOTED or command in CDP_PATHS | _CHANGES_STATE:
+        return True
+    return command in _SETS_TOP and bool(state.frame or state.frame_lost)
 
 
 def after(

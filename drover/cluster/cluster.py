@@ -10,6 +10,7 @@ from typing import Final
 from drover.api.session_answers import SessionObject
 from drover.cluster.failover import Failover
 from drover.cluster.forwarding import Forwarder
+from drover.cluster.guard import refusal_of
 from drover.cluster.identity import identity_of, name_of, url_of
 from drover.cluster.locations import Locations
 from drover.cluster.membership import Membership, Shared
@@ -20,7 +21,7 @@ from drover.cluster.router import ClusterRouter, Parts
 from drover.cluster.shared_list import SharedList
 from drover.core import events
 from drover.core.deadline import Deadline
-from drover.core.errors import DroverError, NotOwner
+from drover.core.errors import DroverError, NotOwner, StorageUnavailable
 from drover.core.events import Emit
 from drover.core.settings import Settings
 from drover.core.threads import ThreadPool, start_thread
@@ -133,6 +134,10 @@ class Cluster:
                 threads.waiting,
             )
         )
+
+    def refusal(self) -> StorageUnavailable | None:
+        """Return why this node may not serve its sessions now; None if it may."""
+        return refusal_of(self.membership.fence)
 
     @property
     def others(self) -> tuple[SessionObject, ...]:

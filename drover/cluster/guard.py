@@ -54,8 +54,9 @@ class Guard:
         Raises:
             StorageUnavailable: It may not.
         """
-        if not self._fence.may_serve():
-            raise _fenced()
+        refusal = refusal_of(self._fence)
+        if refusal is not None:
+            raise refusal
 
     def close_if_fenced(self) -> None:
         """Close every open WebSocket if this node may not serve any more."""
@@ -79,10 +80,10 @@ class _Answer:
     async def send(self, message: Message) -> None:
         """Pass on a message, unless the answer is withheld."""
         if not self._is_begun:
-            if not self._fence.may_serve():
-                self.withheld = _fenced()
-            elif any(name.lower() == _NOT_OWNER for name, _ in message.get("headers", ())):
+            headers = message.get("headers", ())
+            if any(name.lower() == _NOT_OWNER for name, _ in headers):
                 self.withheld = NotOwner("This node does not have the session")
+            self.withheld = refusal_of(self._fence) or self.withheld
         elif not self._fence.may_serve():
             raise OSError(HTTPStatus.SERVICE_UNAVAILABLE, "this node may not serve any more")
         if self.withheld is None:
@@ -126,7 +127,10 @@ class _Socket:
             await self._send(close_with(TRY_AGAIN_LATER, "This node has lost the database; reconnect."))
 
 
-def _fenced() -> StorageUnavailable:
+def refusal_of(fence: Fence) -> StorageUnavailable | None:
+    """Return why this node may not serve now; None if it may."""
+    if fence.may_serve():
+        return None
     return StorageUnavailable(
         "This node has had no answer from the database for some seconds, so another node may have its "
         "sessions: retry, at another node if there is one"

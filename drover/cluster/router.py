@@ -16,6 +16,7 @@ from uuid import UUID
 
 from drover.attach import w3c
 from drover.attach.router import refuse
+from drover.attach.webdriver import BEGUN
 from drover.cluster.failover import Failover
 from drover.cluster.forwarding import Forwarder, Refused
 from drover.cluster.guard import Guard
@@ -115,7 +116,8 @@ class ClusterRouter:
             return
         sending = _Begun(send)
         try:
-            if not names.creates and self._parts.locations.is_here(names):
+            # What was sent to ChromeDriver here is not sent on, even if the session has gone in the meantime.
+            if scope.get(BEGUN) is not None or (not names.creates and self._parts.locations.is_here(names)):
                 # The hot path: nothing is read ahead, nothing is looked up.
                 await self._guard.run(self._parts.local, scope, receive, sending)
                 return

@@ -78,14 +78,14 @@ class Endpoints:
         whole = router if cluster is None else cluster.around(router, self._access_policy, self._threads)
         return RequestLog(self.gate.around(whole))
 
-    def direct_commands(self) -> DirectCommands | None:
-        """Return what relays the usual commands; None if each one has to ask whether this node may serve."""
-        if self._sessions.cluster is not None:
-            return None
+    def direct_commands(self) -> DirectCommands:
+        """Return what relays the usual commands."""
+        cluster = self._sessions.cluster
         return DirectCommands(
             self._webdriver.queues,
             self._access_policy,
             lambda: self.gate.is_open,
+            (lambda: None) if cluster is None else cluster.refusal,
             self._metrics.observe_relay,
         )
 

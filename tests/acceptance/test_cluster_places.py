@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import select
+import socket
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -44,3 +49,65 @@ def test_a_request_that_waits_goes_to_a_node_that_has_a_place_by_now(nodes: Node
         expect(asked.delete("/sessions/stays"))
         answers = [expect(one.result(), 201)["session"] for one in (first, second)]
     assert {answer["node"]["name"] for answer in answers} == {"is-full", "full-too"}
+
+
+class CuttingProxy:
+    """Passes connections on to a node, and cuts each one before the answer to its `POST /sessions`.
+
+    Attributes:
+        bodies: The bodies of these requests.
+    """
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self.target = 0
+        self.bodies: list[bytes] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        """Accept no more connections."""
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):  # it was closed
+            while True:
+                client, _ = self._listener.accept()
+                threading.Thread(target=self._serve, args=[client], daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with (
+            client,
+            contextlib.suppress(OSError),
+            socket.create_connection(("127.0.0.1", self.target)) as node,
+        ):
+            while readable := select.select([client, node], [], [])[0]:
+                for one in readable:
+                    content = one.recv(65536)
+                    if not content:
+                        return
+                    if one is client:
+                        creates = content.startswith(b"POST /sessions ")
+                        if creates:
+                            self.bodies.append(content.partition(b"\r\n\r\n")[2])
+                        node.sendall(content)
+                    elif creates:
+                        return
+                    else:
+                        client.sendall(content)
+
+
+def test_a_session_whose_answer_is_lost_on_its_way_is_closed_where_it_was_made(nodes: Nodes) -> None:
+    with contextlib.closing(CuttingProxy()) as proxy:
+        maker = nodes.add("maker", node_url=f"http://127.0.0.1:{proxy.port}")
+        proxy.target = maker.port
+        maker.start()
+        asked = nodes.start("asked", max_sessions=1)
+        asked.create(session_id="fills-it", lease={"ttl": 300})
+        response = asked.post("/sessions", json={})
+    assert (response.status_code, response.json()["code"]) == (503, "node_unreachable")
+    (body,) = proxy.bodies
+    session_id = json.loads(body)["session_id"]
+    assert session_id not in maker.listed()
+    happened = [event["event"] for event in expect(maker.get(f"/sessions/{session_id}/history"))["history"]]
+    assert (happened[0], happened[-1]) == ("created", "closed")

@@ -32,12 +32,15 @@ class View:
     def wait_for(self, kind: str, /, **content: object) -> Json:
         """Return the next message of a kind with this content; those before it are dropped."""
         end = time.monotonic() + ANSWER_S
+        dropped: list[Json] = []
         while True:
             while self.told:
                 message = self.told.pop(0)
                 if message["type"] == kind and content.items() <= message.items():
                     return message
-            assert self._read(end - time.monotonic()), f"a message {kind} {content} did not come in time"
+                dropped.append(message)
+            came = self._read(end - time.monotonic())
+            assert came, f"no message {kind} {content} came in time, but {dropped[-20:]}"
 
     def wait_for_picture(self) -> bytes:
         """Return the newest picture that was not taken yet, or the next one that arrives."""

@@ -17,6 +17,7 @@ import pytest
 
 from drover.attach.direct_commands import DirectCommands
 from drover.browser import launcher
+from drover.core.errors import DroverError, StorageUnavailable
 from drover.net.asgi import Receive, Scope, Send
 from drover.net.http_response import parse_head
 from drover.net.listening import bound
@@ -44,7 +45,7 @@ class Server:
             self.for_application += 1
             await application(scope, receive, send)
 
-        self._commands = cast("DirectCommands", harness.service.endpoints.direct_commands())
+        self._commands = harness.service.endpoints.direct_commands()
         listener = bound("127.0.0.1", 0)
         self.address = listener.getsockname()
         self._server = serve._server(counted, 1, cast("DirectCommands", self))
@@ -55,6 +56,10 @@ class Server:
     def begin(self, *request: Any) -> bool:  # noqa: ANN401 - as `DirectCommands.begin`
         """Begin a direct command, if these are switched on."""
         return self.is_direct and self._commands.begin(*request)
+
+    def refuse(self, error: DroverError) -> None:
+        """Be a node that may not serve its sessions now."""
+        self._commands._withheld = lambda: error
 
     def connect(self) -> socket.socket:
         return socket.create_connection(self.address, WAIT_S)
@@ -246,6 +251,26 @@ def test_a_client_that_leaves_ends_neither_its_session_nor_the_commands_after(
     assert status_of(server.ask(TITLE)) == 200
     session = harness.registry.get("job")
     assert (session.commands, session.recoveries) == (0, 0)
+
+
+def test_a_node_that_is_not_sure_of_its_sessions_neither_sends_a_command_nor_answers_one(
+    harness: ServiceHarness, server: Server
+) -> None:
+    harness.set_fault(Fault.BUSY)
+    with server.connect() as first, server.connect() as second:
+        first.sendall(post(b"/url"))
+        wait_until(lambda: "POST /url" in harness.commands(), "the command has reached ChromeDriver")
+        second.sendall(post(b"/refresh"))
+        server.read_all()
+        server.refuse(StorageUnavailable("another node may have it"))
+        harness.set_fault(Fault.NONE)
+        answer = received(first)
+        # Here the application has no cluster, which would refuse the command as well.
+        assert status_of(received(second)) == 200
+    assert (status_of(answer), value_of(answer)["message"]) == (500, "another node may have it")
+    before = server.for_application
+    assert status_of(server.ask(TITLE)) == 200
+    assert server.for_application == before + 1
 
 
 def test_a_command_behind_another_one_waits_for_its_turn(harness: ServiceHarness, server: Server) -> None:

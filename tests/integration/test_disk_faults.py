@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from drover.browser import launcher
+from drover.browser.driver_state import NO_DRIVER_STATE
 from drover.browser.launcher import Launcher
 from drover.browser.running_browser import RunningBrowser
 from drover.browser.saved_state import SavedState
@@ -245,7 +246,7 @@ def test_a_locked_database_delays_nothing_that_promises_nothing(harness: Service
         # A retrieval, a report, a command's change, and what is kept for a key.
         assert not harness.acquire("a", "k").created
         assert harness.manager.check("a", deadline()).session.session_id == "a"
-        harness.service.sessions.driver_access.client_chose_window("a", "w")
+        harness.service.sessions.driver_access.client_changed_driver("a", NO_DRIVER_STATE, "w")
         assert harness.manager._repository.kept_for_key("k") is None
         assert time.monotonic() - begun < database.OPEN_BUSY_S
         assert on_disk(harness)["a"].window is None
@@ -289,7 +290,7 @@ def test_no_session_is_evicted_for_a_new_one_that_could_not_be_written(
         harness.acquire(name)
     drivers = harness.drivers()
     with full(monkeypatch):
-        harness.service.sessions.driver_access.client_chose_window("a", "w")
+        harness.service.sessions.driver_access.client_changed_driver("a", NO_DRIVER_STATE, "w")
         wait_until(lambda: has_trouble(harness), "the trouble is noticed")
         with pytest.raises(StorageUnavailable, match="the disk is full"):
             harness.acquire("c")

@@ -123,16 +123,8 @@ class DriverAccess:
         if session.crash_loop != NO_FAILURES:
             self._registry.note(session, crash_loop=NO_FAILURES)
 
-    def client_chose_window(self, session_id: str, handle: str) -> None:
-        """Record the window that a client has switched to, so that a recovery switches to it again.
-
-        Raises:
-            SessionNotFound: The session was closed in the meantime.
-        """
-        self._registry.update(session_id, lambda known: replace(known, window=handle))
-
     def client_changed_driver(self, session_id: str, state: DriverState, window: str | None) -> None:
-        """Record what a client has set in ChromeDriver, and the tab that it uses.
+        """Record what a client has set in ChromeDriver, and the tab that it uses, for a recovery.
 
         Raises:
             SessionNotFound: The session was closed in the meantime.

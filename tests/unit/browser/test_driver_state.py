@@ -136,6 +136,9 @@ def test_the_frame_is_the_chain_of_choices_since_the_top() -> None:
         assert is_noted("POST", command, state)
         assert after(state, "POST", command, body, None, "A").frame == ()
     assert not is_noted("POST", "/url", NO_DRIVER_STATE)
+    for command in ("/window", "/timeouts"):
+        assert is_noted("POST", command, NO_DRIVER_STATE)
+        assert not is_noted("GET", command, state)
     assert frame_of(element) == "F"
     assert frame_of(None) is None
 

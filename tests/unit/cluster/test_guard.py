@@ -9,8 +9,8 @@ import pytest
 from drover.cluster import clock
 from drover.cluster.fence import Fence
 from drover.cluster.guard import Guard
-from drover.core.errors import StorageUnavailable
-from drover.net.asgi import PART_BYTES, Message, Receive, Response, Scope, Send, send_answer
+from drover.core.errors import NotOwner, StorageUnavailable
+from drover.net.asgi import NOT_OWNER, PART_BYTES, Message, Receive, Response, Scope, Send, send_answer
 
 
 async def no_body() -> Message:
@@ -63,6 +63,17 @@ def test_an_answer_is_withheld_if_the_node_may_not_serve_any_more() -> None:
         await answers(scope, receive, send)
 
     with pytest.raises(StorageUnavailable):
+        asyncio.run(Guard(fence).run(application, {"type": "http"}, no_body, no_answer))
+
+
+def test_the_whole_answer_that_a_session_is_elsewhere_is_withheld() -> None:
+    fence = Fence()
+    fence.extend(clock.now())
+
+    async def application(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send_answer(send, Response(404, b"{}", ((NOT_OWNER.encode(), b"1"),)))
+
+    with pytest.raises(NotOwner):
         asyncio.run(Guard(fence).run(application, {"type": "http"}, no_body, no_answer))
 
 
