@@ -19,7 +19,7 @@ MAX_NAMES = 32
 CDP = "/goog/cdp/execute"
 NETWORK = "/chromium/network_conditions"
 CDP_PATHS = frozenset({CDP, "/chromium/send_command", "/chromium/send_command_and_get_result"})
-LOST_FRAME, LOST_AUTHENTICATORS = "frame", "virtual_authenticators"
+LOST_FRAME, LOST_AUTHENTICATORS, LOST_NETWORK = "frame", "virtual_authenticators", "network_conditions"
 _ADD_SCRIPT = "Page.addScriptToEvaluateOnNewDocument"
 _REMOVE_SCRIPT = "Page.removeScriptToEvaluateOnNewDocument"
 _RESET_PERMISSIONS = "Browser.resetPermissions"
@@ -126,7 +126,7 @@ def after(
 
 def of_new_browser(state: DriverState) -> tuple[DriverState, tuple[str, ...]]:
     """Return the state in a new browser, which has none of it, and the names of what is lost."""
-    names = [*state.not_set_again, *(one.key.split(" ")[0] for one in state.overrides)]
+    names = [*state.not_set_again, *(_name(one.key) for one in state.overrides)]
     if state.frame:
         names.append(LOST_FRAME)
     is_lost = bool(state.frame) or state.frame_lost
@@ -181,7 +181,7 @@ def _after_cdp(state: DriverState, body: Mapping[str, Any], value: object, windo
         key = f"{method} {json.dumps(parts, sort_keys=True)}" if of_browser else method
         kept = Override(None if of_browser else window, key, CDP, _cdp(body))
         return _with(state, kept.window, key, kept)
-    return _unrestored(state, f"cdp:{method}") if _STATEFUL.fullmatch(method) is not None else state
+    return _unrestored(state, _name(method)) if _STATEFUL.fullmatch(method) is not None else state
 
 
 def _is_undone(one: Override, method: str, parameters: Mapping[str, Any]) -> bool:
@@ -196,8 +196,13 @@ def _with(state: DriverState, window: str | None, key: str, kept: Override | Non
     if kept is None:
         return replace(state, overrides=left)
     if sum(len(one.body) for one in (*left, kept)) > MAX_OVERRIDES:
-        return _unrestored(replace(state, overrides=left), key.split(" ", maxsplit=1)[0])
+        return _unrestored(replace(state, overrides=left), _name(key))
     return replace(state, overrides=(*left, kept))
+
+
+def _name(key: str) -> str:
+    """Return how `lost` names what is kept under a key."""
+    return LOST_NETWORK if key == NETWORK else f"cdp:{key.split(' ', maxsplit=1)[0]}"
 
 
 def _unrestored(state: DriverState, name: str) -> DriverState:

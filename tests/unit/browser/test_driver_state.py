@@ -9,6 +9,7 @@ import pytest
 
 from drover.browser.driver_state import (
     MAX_OVERRIDES,
+    NETWORK,
     NO_DRIVER_STATE,
     DriverState,
     Override,
@@ -123,7 +124,7 @@ def test_what_is_kept_has_a_limit() -> None:
             state, "Page.addScriptToEvaluateOnNewDocument", {"identifier": str(number)}, source=source
         )
     assert sum(len(one.body) for one in state.overrides) <= MAX_OVERRIDES
-    assert state.not_set_again == ("Page.addScriptToEvaluateOnNewDocument",)
+    assert state.not_set_again == ("cdp:Page.addScriptToEvaluateOnNewDocument",)
 
 
 def test_the_frame_is_the_chain_of_choices_since_the_top() -> None:
@@ -157,8 +158,9 @@ def test_commands_that_depend_on_a_lost_frame_are_refused_until_the_client_choos
 
 def test_a_new_browser_has_nothing_of_it_and_all_is_named() -> None:
     state = cdp(DriverState(frame=("0",), not_set_again=("cdp:Fetch.enable",)), "Network.setCacheDisabled")
+    state = after(state, "POST", NETWORK, {"network_conditions": {"offline": True}}, None, "A")
     assert of_new_browser(state) == (
         DriverState(frame_lost=True),
-        ("cdp:Fetch.enable", "Network.setCacheDisabled", "frame"),
+        ("cdp:Fetch.enable", "cdp:Network.setCacheDisabled", "network_conditions", "frame"),
     )
     assert of_new_browser(NO_DRIVER_STATE) == (NO_DRIVER_STATE, ())
