@@ -114,10 +114,11 @@ class ClusterRouter:
         if names is None or access.refusal(head_of(scope), self._parts.policy) is not None:
             await self._parts.local(scope, receive, send)
             return
-        sending = _Begun(send)
+        sending = _Tracked(send)
+        is_here = not names.creates and self._parts.locations.is_here(names)
         try:
             # What was sent to ChromeDriver here is not sent on, even if the session has gone in the meantime.
-            if scope.get(BEGUN) is not None or (not names.creates and self._parts.locations.is_here(names)):
+            if is_here or _is_sent(scope):
                 # The hot path: nothing is read ahead, nothing is looked up.
                 await self._guard.run(self._parts.local, scope, receive, sending)
                 return
@@ -312,7 +313,22 @@ class _Request:
         await on_thread(self._parts.threads, call)
 
 
-class _Begun:
+def _is_sent(scope: Scope) -> bool:
+    """Return whether a command was sent to ChromeDriver; one that was not gives its turn back.
+
+    Its session is not here any more, so it may go to another node, or wait here for a turn of its own.
+    """
+    direct = scope.pop(BEGUN, None)
+    if direct is None:
+        return False
+    if direct.sent is None:
+        direct.end()
+        return False
+    scope[BEGUN] = direct
+    return True
+
+
+class _Tracked:
     """A `send` that knows whether an answer has begun."""
 
     def __init__(self, send: Send) -> None:

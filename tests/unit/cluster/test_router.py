@@ -10,6 +10,7 @@ from uuid import UUID
 
 import pytest
 
+from drover.attach.webdriver import BEGUN
 from drover.cluster import clock, router
 from drover.cluster.fence import Fence
 from drover.cluster.router import ClusterRouter
@@ -21,26 +22,43 @@ ME = UUID(int=1)
 FOUND = Located("one", "k", 3, ME, NodeState.UP, "http://me", "me", 1)
 
 
+ELSEWHERE = Located("one", "k", 3, UUID(int=2), NodeState.UP, "http://other", "other", 1)
+
+
 async def not_found(_scope: Scope, _receive: Receive, send: Send) -> None:
     await send_answer(send, Response(404, b"{}"))
 
 
-def status_of(*, is_known: bool) -> int:
+async def forward(owner: UUID, url: str, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
+    """Answer as another node."""
+    await send_answer(send, Response(200, url.encode()))
+
+
+def status_of(
+    path: str = "/sessions/one",
+    found: Located = FOUND,
+    method: str = "GET",
+    query: str = "",
+    *,
+    failover: object = None,
+    direct: object = None,
+) -> int:
     """Return the status of the answer to a request for a session that is not in this node's list."""
     fence = Fence()
     fence.extend(clock.now())
 
     async def find(_: object) -> Located:
-        return FOUND
+        return found
 
     places = SimpleNamespace(is_here=lambda _: False, find=find, forget=lambda _: None)
     parts: Any = SimpleNamespace(
         local=not_found,
         policy=AccessPolicy(frozenset({"localhost"}), 5010, None),
-        registry=SimpleNamespace(),
+        registry=SimpleNamespace(sessions=tuple),
         membership=SimpleNamespace(incarnation=ME, nodes=(), fence=fence, call_after_beats=lambda _: None),
         locations=places,
-        failover=SimpleNamespace(has_or_ends=lambda _: is_known),
+        forwarder=SimpleNamespace(request=forward),
+        failover=failover,
         threads=ThreadPoolExecutor(1),
     )
     sent: list[Message] = []
@@ -53,22 +71,40 @@ def status_of(*, is_known: bool) -> int:
 
     scope = {
         "type": "http",
-        "method": "GET",
-        "path": "/sessions/one",
-        "raw_path": b"/sessions/one",
-        "query_string": b"",
+        "method": method,
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": query.encode(),
         "headers": [(b"host", b"localhost:5010")],
         "client": ("127.0.0.1", 1),
         "scheme": "http",
+        BEGUN: direct,
     }
     asyncio.run(ClusterRouter(parts)(scope, receive, send))
     return int(sent[0]["status"])
 
 
 def test_a_session_that_ends_here_is_answered_here() -> None:
-    assert status_of(is_known=True) == 404
+    assert status_of(failover=SimpleNamespace(has_or_ends=lambda _: True)) == 404
 
 
 def test_a_session_whose_claim_got_no_answer_is_not_said_to_be_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(router, "PAUSE_S", 0.0)
-    assert status_of(is_known=False) == 503
+    assert status_of(failover=SimpleNamespace(has_or_ends=lambda _: False)) == 503
+
+
+TITLE = "/wd/hub/session/one/title"
+
+
+def test_a_direct_command_that_was_not_sent_gives_its_turn_back_and_goes_to_the_node_of_its_session() -> None:
+    ended: list[bool] = []
+    waits = SimpleNamespace(sent=None, end=lambda: ended.append(True))
+    assert status_of(TITLE, ELSEWHERE, direct=waits) == 200
+    assert ended == [True]
+
+
+def test_a_direct_command_that_was_sent_here_goes_to_no_other_node() -> None:
+    ended: list[bool] = []
+    runs = SimpleNamespace(sent="here", end=lambda: ended.append(True))
+    assert status_of(TITLE, ELSEWHERE, direct=runs) == 404
+    assert ended == []
