@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, HttpUrl, TypeAdapter, model_validato
 from drover.api.session_answers import SessionObject
 from drover.api.validation import Strict
 from drover.browser.capabilities.policy import CheckedCapabilities
-from drover.core.errors import RequestTooLarge
+from drover.core.errors import InvalidRequest, RequestTooLarge
 from drover.sessions.pool.acquire_request import AcquireRequest
 from drover.sessions.pool.session import MAX_HOLDER, SESSION_ID, KeepAlive, Session, SessionState
 
@@ -125,6 +125,15 @@ class CloseQuery(Strict):
 
     keep: bool = False
     """Keep the session's cookies, storage and address for the next session of its key."""
+
+    def check(self, session_id: str, key: str | None) -> None:
+        """Check that a session has a key to keep its state for, if that is wanted.
+
+        Raises:
+            InvalidRequest: It has none.
+        """
+        if self.keep and key is None:
+            raise InvalidRequest(f"Session {session_id} has no key to keep its state for. Omit keep=true.")
 
 
 def selected(sessions: Iterable[Listed], query: ListQuery) -> tuple[tuple[Listed, ...], str | None]:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import datetime
+
+from drover.api.session_answers import HistoryObject, SessionHistoryAnswer
 from drover.cluster.membership import Shared
 from drover.core import events
 from drover.core.deadline import Deadline
@@ -9,8 +13,9 @@ from drover.core.errors import NotOwner
 from drover.core.events import Emit
 from drover.sessions.lifecycle.session_pool import SessionPool
 from drover.sessions.persistence.state_saver import StateSaver
-from drover.sessions.pool.session import Session
+from drover.sessions.pool.session import Session, SessionState
 from drover.storage.cluster_values import Located
+from drover.storage.session_history import HistoryEntry
 
 
 class Failover:
@@ -80,9 +85,7 @@ class Failover:
             NotOwner: Another node was faster.
             StorageUnavailable: The database does not answer.
         """
-        summary = self._ownership.summary(found.session_id)
-        if summary is None:
-            raise NotOwner(f"Session {found.session_id} was never ready, or another node has it")
+        summary = self._summary(found)
         health = {"status": "dead", "reason": "its node is gone; the next use restores it on another node"}
         return {
             "success": True,
@@ -92,6 +95,32 @@ class Failover:
             "session": {**summary, "health": {**_mapping(summary.get("health")), **health}},
             "session_id": found.session_id,
         }
+
+    def history(self, found: Located) -> dict[str, object]:
+        """Return what is known of the past of a session, in the form of `GET /sessions/{id}/history`.
+
+        That is its creation only: the node that had it, and knows the rest, is gone.
+
+        Raises:
+            NotOwner: Another node was faster.
+            StorageUnavailable: The database does not answer.
+        """
+        summary = self._summary(found)
+        created_at = datetime.fromisoformat(str(summary["created_at"]).replace("Z", "+00:00"))
+        created = HistoryEntry(created_at, "created", f"Session {found.session_id} created")
+        answer = SessionHistoryAnswer(
+            success=True,
+            session_id=found.session_id,
+            state=SessionState(summary["state"]),
+            history=[HistoryObject.filled(created)],
+        )
+        return answer.json_object()
+
+    def _summary(self, found: Located) -> Mapping[str, object]:
+        summary = self._ownership.summary(found.session_id)
+        if summary is None:
+            raise NotOwner(f"Session {found.session_id} was never ready, or another node has it")
+        return summary
 
 
 def _mapping(value: object) -> dict[str, object]:

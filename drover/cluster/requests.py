@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import parse_qs
 
 from drover.net.asgi import Scope
 from drover.net.target import segment_text
@@ -22,6 +21,9 @@ _OF_SESSION: Final = re.compile(
 _OF_KEY: Final = re.compile(r"/keys/(?P<key>[^/]+)/state/?")
 _OF_STATE: Final = re.compile(r"/sessions/[^/]+(?:/screenshot)?/?")
 """The paths that know `?recover=false`."""
+_OF_HISTORY: Final = re.compile(r"/sessions/[^/]+/history/?")
+_READS: Final = frozenset({"GET", "HEAD"})
+_METHODS: Final = _READS | {"POST", "PUT", "DELETE"}
 _WITH_SECRET: Final = re.compile(r"/(?:bidi|cdp)/(?P<secret>[^/]+)")
 _CREATIONS: Final = ("/sessions", "/wd/hub/session")
 _OPTIONS: Final = "drover:options"
@@ -53,6 +55,9 @@ def names_of(scope: Scope) -> Names | None:
         found = _WITH_SECRET.fullmatch(path)
         if found is not None:
             return Names(socket_secret=found["secret"])
+    elif scope["method"] not in _METHODS:
+        # Every node answers it alike, whatever the session.
+        return None
     elif scope["method"] == "POST" and path.rstrip("/") in _CREATIONS:
         return Names(creates=True)
     found = _OF_KEY.fullmatch(path)
@@ -104,17 +109,25 @@ def with_session_id(body: bytes, session_id: str, *, is_webdriver: bool) -> byte
     return json.dumps(content).encode()
 
 
-def is_unrecovered(scope: Scope) -> bool:
-    """Return whether a request only asks for the state of a session: it must not start a browser."""
-    if scope["type"] != "http" or scope["method"] != "GET" or not _OF_STATE.fullmatch(scope["path"]):
-        return False
-    return parse_qs(scope["query_string"].decode("latin-1")).get("recover") == ["false"]
+def is_look(scope: Scope) -> bool:
+    """Return whether a request asks for the state of a session, or for its picture."""
+    return _reads(scope, _OF_STATE)
+
+
+def is_history(scope: Scope) -> bool:
+    """Return whether a request asks for what has happened to a session."""
+    return _reads(scope, _OF_HISTORY)
 
 
 def ends(scope: Scope) -> bool:
     """Return whether a request ends its session: no browser is started for it."""
     is_whole = scope["path"].rstrip("/").rpartition("/")[0] in {"/sessions", "/wd/hub/session"}
     return scope["type"] == "http" and scope["method"] == "DELETE" and is_whole
+
+
+def _reads(scope: Scope, paths: re.Pattern[str]) -> bool:
+    is_read = scope["type"] == "http" and scope["method"] in _READS
+    return is_read and paths.fullmatch(scope["path"]) is not None
 
 
 def _object(body: bytes) -> dict[str, Any] | None:

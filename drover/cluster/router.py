@@ -27,30 +27,27 @@ from drover.cluster.places import next_place
 from drover.cluster.requests import (
     FORWARDED,
     Names,
-    ends,
-    is_unrecovered,
     named_in_body,
     names_of,
     with_json,
     with_session_id,
 )
+from drover.cluster.unowned import answer_without_browser
 from drover.core.deadline import REQUEST_S, ClientDisconnected, Deadline
-from drover.core.errors import BrowserUnavailable, DroverError, NodeUnreachable, NotOwner, RequestTooLarge
+from drover.core.errors import DroverError, NodeUnreachable, NotOwner, RequestTooLarge
 from drover.net import access
 from drover.net.access import AccessPolicy
 from drover.net.asgi import (
     Application,
     Message,
     Receive,
-    Response,
     Scope,
     Send,
+    ThreadResult,
     head_of,
     header,
-    json_answer,
     last_answer,
     on_thread,
-    query,
     read_body,
     send_answer,
     with_target,
@@ -216,19 +213,10 @@ class _Request:
     async def _answer_free(self, found: Located, receive: Receive, send: Send) -> bool:
         """Answer a request for a session that no living node has; False if it was never ready."""
         failover = self._parts.failover
-        if ends(self._scope):
-            await self._on_thread(partial(failover.end, found, forgets_key=not _keeps(self._scope)))
-            await send_answer(
-                send, _ended(self._scope, found.session_id, len(self._parts.registry.sessions()))
-            )
-            return True
-        if is_unrecovered(self._scope):
-            if self._scope["path"].rstrip("/").endswith("/screenshot"):
-                raise BrowserUnavailable(
-                    f"No machine has session {found.session_id} now; its next use restores it on one"
-                )
-            description = await on_thread(self._parts.threads, partial(failover.describe, found))
-            await send_answer(send, json_answer(description))
+        active = len(self._parts.registry.sessions())
+        answer = await self._on_thread(partial(answer_without_browser, self._scope, found, failover, active))
+        if answer is not None:
+            await send_answer(send, answer)
             return True
         place = self._place()
         if place is not None:
@@ -308,9 +296,9 @@ class _Request:
             receive = _replay(self._body, receive)
         await self._guard.run(self._parts.local, self._scope, receive, send)
 
-    async def _on_thread(self, call: partial[None]) -> None:
+    async def _on_thread(self, call: partial[ThreadResult]) -> ThreadResult:
         self._guard.check()
-        await on_thread(self._parts.threads, call)
+        return await on_thread(self._parts.threads, call)
 
 
 def _is_sent(scope: Scope) -> bool:
@@ -358,17 +346,3 @@ def _replay(body: bytes, receive: Receive) -> Receive:
         return await receive()
 
     return replayed
-
-
-def _keeps(scope: Scope) -> bool:
-    """Return whether the end of a session keeps its state: as `driver.quit()` does."""
-    return w3c.is_command(scope) or query(scope).get("keep") == "true"
-
-
-def _ended(scope: Scope, session_id: str, active: int) -> Response:
-    if w3c.is_command(scope):
-        return w3c.value(None)
-    message = f"Session {session_id} closed"
-    return json_answer(
-        {"success": True, "message": message, "session_id": session_id, "active_sessions": active}
-    )

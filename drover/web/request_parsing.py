@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from drover.api.validation import Model, validated
+from drover.api.validation import Model, validated, validated_query
 from drover.core.errors import InvalidRequest
 from drover.web.calls import current_call
 
@@ -28,13 +28,7 @@ def read_body(model: type[Model]) -> Model:
 def read_query(model: type[Model]) -> Model:
     """Return the query parameters as a model.
 
-    A misspelt parameter is refused, not ignored: `?dry_rum=true` must not clean up.
-
     Raises:
         InvalidRequest: A parameter is unknown, repeated or invalid.
     """
-    given = current_call().request.query_params
-    repeated = [name for name in given if len(given.getlist(name)) > 1]
-    if repeated:
-        raise InvalidRequest(f"The parameter {repeated[0]} is repeated. Send it once.")
-    return validated(model, dict(given), "parameter", strict=False)
+    return validated_query(model, current_call().request.query_params.multi_items())

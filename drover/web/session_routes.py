@@ -34,7 +34,6 @@ from drover.core.errors import (
     BrowserUnavailable,
     CleanupIncomplete,
     ForbiddenCapability,
-    InvalidRequest,
     KeyConflict,
     NodeUnreachable,
     RecoveryFailed,
@@ -162,8 +161,8 @@ def close_session(session_id: str, query: CloseQuery) -> SessionClosedAnswer:
     kept for its key is deleted too, unless `keep=true`; the end of a WebDriver session keeps it. If the
     deletion cannot be written to disk, the session stays listed as closing until it is.
     """
-    if query.keep and services().sessions.get(session_id).key is None:
-        raise InvalidRequest(f"Session {session_id} has no key to keep its state for. Omit keep=true.")
+    if query.keep:
+        query.check(session_id, services().sessions.get(session_id).key)
     services().manager.close(session_id, request_deadline(), keep=query.keep)
     return SessionClosedAnswer(
         success=True,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from drover.cluster.requests import Names, ends, is_unrecovered, named_in_body, names_of, with_session_id
+from drover.cluster.requests import Names, ends, is_history, is_look, named_in_body, names_of, with_session_id
 
 
 def scope(method: str, path: str, query: str = "") -> dict[str, Any]:
@@ -123,10 +123,18 @@ def test_only_the_deletion_of_a_whole_session_ends_it() -> None:
     assert not ends(scope("GET", "/sessions/a"))
 
 
-def test_a_look_without_recovery_is_recognized() -> None:
-    assert is_unrecovered(scope("GET", "/sessions/a", "recover=false"))
-    assert is_unrecovered(scope("GET", "/sessions/a/screenshot", "recover=false"))
-    assert not is_unrecovered(scope("GET", "/sessions/a"))
-    assert not is_unrecovered(scope("DELETE", "/sessions/a", "recover=false"))
-    assert not is_unrecovered(scope("GET", "/sessions/a/json/list", "recover=false"))
-    assert not is_unrecovered(scope("GET", "/wd/hub/session/a/url", "recover=false"))
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_look_at_a_session_and_at_its_past_is_recognized(method: str) -> None:
+    assert is_look(scope(method, "/sessions/a"))
+    assert is_look(scope(method, "/sessions/a/screenshot/"))
+    assert is_history(scope(method, "/sessions/a/history"))
+    assert not is_look(scope("DELETE", "/sessions/a"))
+    assert not is_look(scope(method, "/sessions/a/json/list"))
+    assert not is_look(scope(method, "/wd/hub/session/a/url"))
+    assert not is_history(scope("POST", "/sessions/a/history"))
+
+
+@pytest.mark.parametrize("method", ["OPTIONS", "PATCH", "TRACE"])
+def test_what_no_route_takes_concerns_the_node_that_is_asked(method: str) -> None:
+    assert names_of(scope(method, "/sessions/a")) is None
+    assert names_of(scope(method, "/wd/hub/session/a/title")) is None
