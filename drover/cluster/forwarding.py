@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
 from contextlib import aclosing
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote, urlsplit
 from uuid import UUID
 
@@ -19,8 +19,10 @@ from drover.attach.socket_relay import SocketRelay, close_with
 from drover.cluster.node_connection import CONNECT_S, Head, Interrupted, NodeConnections, NotSent, notice_cut
 from drover.cluster.requests import FORWARDED
 from drover.core.errors import NodeUnreachable
+from drover.core.log_context import current_request
 from drover.net.addresses import CLIENT
 from drover.net.asgi import NOT_OWNER, Header, Receive, Response, Scope, Send, caller_left, header
+from drover.net.request_log import RAW_REQUEST_ID
 
 TRY_AGAIN_LATER: Final = 1013
 HANDSHAKE_S: Final = 125.0
@@ -30,6 +32,8 @@ _REPEATABLE: Final = frozenset({"GET", "HEAD"})
 _OF_CONNECTION: Final = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
 )
+_OF_ANSWER: Final = frozenset({b"date", RAW_REQUEST_ID})
+"""What this node sets itself in every answer."""
 _OF_HANDSHAKE: Final = frozenset(
     {
         b"sec-websocket-key",
@@ -87,23 +91,11 @@ class Forwarder:
             Refused: It does not have the session.
         """
         address = url.replace("http", "ws", 1) + _target(scope)
-        asked = [Subprotocol(one) for one in scope.get("subprotocols", ())]
+        handshake = asyncio.ensure_future(self._handshake(address, scope))
         try:
-            upstream = await connect(
-                address,
-                additional_headers=[
-                    (name.decode("latin-1"), value.decode("latin-1"))
-                    for name, value in self._headers(scope)
-                    if name not in _OF_HANDSHAKE
-                ],
-                subprotocols=asked or None,
-                compression=None,
-                max_size=None,
-                open_timeout=HANDSHAKE_S,
-                close_timeout=CONNECT_S,
-                ping_interval=None,
-                proxy=None,
-            )
+            if await self._is_lost(owner, {handshake}):
+                raise NotSent("it is lost")
+            upstream = handshake.result()
         except InvalidStatus as error:
             answer = error.response
             if answer.headers.get(NOT_OWNER):
@@ -118,6 +110,9 @@ class Forwarder:
             return
         except (WebSocketException, OSError, asyncio.TimeoutError) as error:
             raise NotSent(str(error)) from error
+        finally:
+            handshake.cancel()
+            await asyncio.gather(handshake, return_exceptions=True)
         notice_cut(upstream.transport.get_extra_info("socket"))
         await receive()
         await send({"type": "websocket.accept", "subprotocol": upstream.subprotocol})
@@ -152,6 +147,24 @@ class Forwarder:
         finally:
             self._connections.give_back(url, connection)
 
+    async def _handshake(self, address: str, scope: Scope) -> ClientConnection:
+        asked = [Subprotocol(one) for one in scope.get("subprotocols", ())]
+        return await connect(
+            address,
+            additional_headers=[
+                (name.decode("latin-1"), value.decode("latin-1"))
+                for name, value in self._headers(scope)
+                if name not in _OF_HANDSHAKE
+            ],
+            subprotocols=asked or None,
+            compression=None,
+            max_size=None,
+            open_timeout=HANDSHAKE_S,
+            close_timeout=CONNECT_S,
+            ping_interval=None,
+            proxy=None,
+        )
+
     async def _relay(self, owner: UUID, upstream: ClientConnection, receive: Receive, send: Send) -> None:
         relay = asyncio.create_task(
             SocketRelay(lambda _: None, _never, lambda: False).run(upstream, receive, send)
@@ -165,7 +178,7 @@ class Forwarder:
             relay.cancel()
             await asyncio.gather(relay, return_exceptions=True)
 
-    async def _is_lost(self, owner: UUID, tasks: set[asyncio.Task[None]]) -> bool:
+    async def _is_lost(self, owner: UUID, tasks: set[asyncio.Task[Any]]) -> bool:
         """Wait until one of the tasks is done, or the node is lost; return whether it is."""
         lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._running[lost] = owner
@@ -183,10 +196,15 @@ class Forwarder:
 
     def _headers(self, scope: Scope) -> list[Header]:
         # The origin was compared with the host that the client has used, which is another one there.
-        left_out = _OF_CONNECTION | {b"host", b"content-length", b"origin", FORWARDED, CLIENT}
+        # A body that was waited for with `100 Continue` has come, and is sent at once.
+        left_out = _OF_CONNECTION | {b"host", b"content-length", b"expect", b"origin", FORWARDED, CLIENT}
+        request = current_request()
+        if request is not None:
+            left_out |= {RAW_REQUEST_ID}
         headers = [(name, value) for name, value in scope["headers"] if name not in left_out]
         client = f"{scope['scheme']}://{header(scope, b'host') or ''}".encode("latin-1")
-        return [*headers, (FORWARDED, str(self._incarnation()).encode()), (CLIENT, client)]
+        own = [] if request is None else [(RAW_REQUEST_ID, request.request_id.encode())]
+        return [*headers, *own, (FORWARDED, str(self._incarnation()).encode()), (CLIENT, client)]
 
 
 def _target(scope: Scope) -> str:
@@ -211,7 +229,8 @@ async def _pass_on(answer: Head, parts: AsyncIterator[bytes], send: Send) -> Non
         async for _ in parts:
             pass
         raise Refused
-    headers = [(name, value) for name, value in answer.headers if name not in _OF_CONNECTION]
+    left_out = _OF_CONNECTION | _OF_ANSWER
+    headers = [(name, value) for name, value in answer.headers if name not in left_out]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     async for part in parts:
         await send({"type": "http.response.body", "body": part, "more_body": True})

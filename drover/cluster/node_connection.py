@@ -17,6 +17,7 @@ from drover.net.asgi import Header
 CONNECT_S: Final = 2.0
 MAX_HEAD_BYTES: Final = 64 * 1024
 READ_BYTES: Final = 64 * 1024
+PART_BYTES: Final = 256 * 1024
 IDLE_CONNECTIONS: Final = 32
 # A connection breaks after 10 s of silence: in seconds, but for the last one (ms, Linux only).
 _CUT_OPTIONS: Final = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 1, "TCP_KEEPCNT": 5, "TCP_USER_TIMEOUT": 10_000}
@@ -46,6 +47,14 @@ class Head:
     keep_alive: bool
 
 
+class _Reading(asyncio.StreamReaderProtocol):
+    """Lets what came before the connection broke be read to its end, such as why a request was refused."""
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        """End what can be read; further writing fails."""
+        super().connection_lost(None)
+
+
 class NodeConnection:
     """One connection to a node, which carries one request at a time."""
 
@@ -53,7 +62,7 @@ class NodeConnection:
         self._reader = reader
         self._writer = writer
         self._head: Head | None = None
-        self._is_read = False
+        self._is_read = self._is_cut = False
 
     @property
     def is_open(self) -> bool:
@@ -63,22 +72,39 @@ class NodeConnection:
     @property
     def is_reusable(self) -> bool:
         """Whether the answer was read to its end and another request may follow."""
-        return self._is_read and self._head is not None and self._head.keep_alive and self.is_open
+        is_complete = self._is_read and not self._is_cut
+        return is_complete and self._head is not None and self._head.keep_alive and self.is_open
 
     async def send(self, head: bytes, body: bytes) -> Head:
-        """Send a request and return the head of the answer.
+        """Send a request and return the head of the answer, which may come before the whole request is sent.
 
         Raises:
             Interrupted: The connection broke.
         """
         self._is_read = False
+        self._writer.write(head + body[:PART_BYTES])
+        rest = memoryview(body)[PART_BYTES:]
+        writing = asyncio.create_task(self._write(rest)) if rest else None
         try:
-            self._writer.write(head + body)
-            await self._writer.drain()
-            self._head = _parsed(await self._reader.readuntil(b"\r\n\r\n"))
+            self._head = await self._read_head()
         except (OSError, EOFError, asyncio.LimitOverrunError, ValueError) as error:
-            raise Interrupted(str(error) or "the connection was closed") from error
+            raise _interrupted(error) from error
+        finally:
+            if writing is not None and not await _is_done(writing):
+                # The node does not want the rest of the request, such as one that is too large.
+                self._is_cut = True
         return self._head
+
+    async def _read_head(self) -> Head:
+        while True:
+            head = _parsed(await self._reader.readuntil(b"\r\n\r\n"))
+            if head.status >= HTTPStatus.OK:
+                return head
+
+    async def _write(self, rest: memoryview) -> None:
+        for start in range(0, len(rest), PART_BYTES):
+            await self._writer.drain()
+            self._writer.write(rest[start : start + PART_BYTES])
 
     async def body(self, *, is_head: bool) -> AsyncGenerator[bytes, None]:
         """Yield the body of the answer as it comes.
@@ -100,7 +126,7 @@ class NodeConnection:
                 while part := await self._reader.read(READ_BYTES):
                     yield part
         except (OSError, EOFError, asyncio.LimitOverrunError, ValueError) as error:
-            raise Interrupted(str(error) or "the connection was closed") from error
+            raise _interrupted(error) from error
         self._is_read = True
 
     def close(self) -> None:
@@ -146,11 +172,10 @@ class NodeConnections:
         is_secure = address.scheme == "https"
         try:
             reader, writer = await asyncio.wait_for(
-                asyncio.open_connection(
-                    address.hostname,
+                _opened(
+                    address.hostname or "",
                     address.port or (443 if is_secure else 80),
-                    ssl=ssl.create_default_context() if is_secure else None,
-                    limit=MAX_HEAD_BYTES,
+                    ssl.create_default_context() if is_secure else None,
                 ),
                 CONNECT_S,
             )
@@ -172,6 +197,29 @@ class NodeConnections:
             for connection in idle:
                 connection.close()
         self._idle.clear()
+
+
+async def _opened(
+    host: str, port: int, context: ssl.SSLContext | None
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader(limit=MAX_HEAD_BYTES, loop=loop)
+    protocol = _Reading(reader, loop=loop)
+    transport, _ = await loop.create_connection(lambda: protocol, host, port, ssl=context)
+    return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
+
+
+def _interrupted(error: Exception) -> Interrupted:
+    reason = "" if isinstance(error, EOFError) else str(error)
+    return Interrupted(reason or "the connection was closed")
+
+
+async def _is_done(writing: asyncio.Task[None]) -> bool:
+    """End what is left of a task; return whether it had come to its end."""
+    is_done = writing.done()
+    writing.cancel()
+    [failure] = await asyncio.gather(writing, return_exceptions=True)
+    return is_done and failure is None
 
 
 def notice_cut(connection: socket.socket) -> None:

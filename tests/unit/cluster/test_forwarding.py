@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from contextlib import suppress
 from typing import Any
 from uuid import UUID
@@ -10,8 +11,10 @@ from uuid import UUID
 import pytest
 
 from drover.cluster.forwarding import Forwarder, Refused
+from drover.cluster.node_connection import NotSent
 from drover.core.errors import NodeUnreachable
-from drover.net.asgi import Message, Scope
+from drover.core.log_context import RequestContext, asked_by
+from drover.net.asgi import Header, Message, Scope
 
 OWNER, OTHER = UUID(int=1), UUID(int=2)
 SCOPE: Scope = {
@@ -29,28 +32,55 @@ async def connected() -> Message:
     raise AssertionError("the client stays")
 
 
-async def forward(answer: bytes | None, living: UUID) -> list[Message]:
-    """Forward a request to a node that answers so, or never; return what the client gets."""
-    sent: list[Message] = []
+class Node:
+    """Another node, which answers so, or never.
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        if answer is not None:
-            writer.write(answer)
+    Attributes:
+        heads: The heads of the requests that it has got.
+    """
+
+    def __init__(self, answer: bytes | None) -> None:
+        self._answer = answer
+        self.heads: list[str] = []
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer one connection, whether the body of the request has come or not."""
+        self.heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
+        if self._answer is not None:
+            writer.write(self._answer)
+            if CLOSES in self._answer:
+                # What was not read of a body makes this a reset.
+                writer.close()
+                return
         # A node that hangs accepts the connection and answers nothing.
         with suppress(OSError):
-            await reader.read()
+            while await reader.read(65536):
+                pass
         writer.close()
+
+
+CLOSES = b"connection: close"
+
+
+async def forward(
+    node: Node, living: UUID, body: bytes = b"", headers: tuple[Header, ...] = (), kind: str = "http"
+) -> list[Message]:
+    """Forward a request or a WebSocket to a node; return what the client gets."""
+    sent: list[Message] = []
 
     async def send(message: Message) -> None:
         sent.append(message)
 
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+    async with await asyncio.start_server(node.serve, "127.0.0.1", 0) as server:
         address: Any = server.sockets[0].getsockname()
         forwarder = Forwarder(lambda: OTHER)
+        url, scope = f"http://127.0.0.1:{address[1]}", {**SCOPE, "headers": list(headers)}
         try:
-            url = f"http://127.0.0.1:{address[1]}"
-            asked = asyncio.create_task(forwarder.request(OWNER, url, SCOPE, b"", connected, send))
+            asked = asyncio.create_task(
+                forwarder.request(OWNER, url, scope, body, connected, send)
+                if kind == "http"
+                else forwarder.socket(OWNER, url, scope, connected, send)
+            )
             while not asked.done():
                 await asyncio.sleep(0.05)
                 forwarder.end_silent(frozenset({living}))
@@ -62,16 +92,46 @@ async def forward(answer: bytes | None, living: UUID) -> list[Message]:
 
 def test_a_request_to_a_node_that_hangs_ends_when_that_node_is_lost() -> None:
     with pytest.raises(NodeUnreachable):
-        asyncio.run(asyncio.wait_for(forward(None, living=OTHER), 20))
+        asyncio.run(asyncio.wait_for(forward(Node(None), living=OTHER), 20))
 
 
 def test_the_answer_of_a_node_that_lives_is_passed_on() -> None:
     answer = b"HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\n{}"
-    sent = asyncio.run(asyncio.wait_for(forward(answer, living=OWNER), 20))
+    sent = asyncio.run(asyncio.wait_for(forward(Node(answer), living=OWNER), 20))
     assert (sent[0]["status"], sent[1]["body"]) == (404, b"{}")
 
 
 def test_a_node_without_the_session_is_not_heard_by_the_client() -> None:
     answer = b"HTTP/1.1 421 Misdirected Request\r\ndrover-not-owner: 1\r\ncontent-length: 2\r\n\r\n{}"
     with pytest.raises(Refused):
-        asyncio.run(asyncio.wait_for(forward(answer, living=OWNER), 20))
+        asyncio.run(asyncio.wait_for(forward(Node(answer), living=OWNER), 20))
+
+
+def test_a_handshake_with_a_node_that_hangs_ends_when_that_node_is_lost() -> None:
+    with pytest.raises(NotSent):
+        asyncio.run(asyncio.wait_for(forward(Node(None), living=OTHER, kind="websocket"), 20))
+
+
+def test_an_answer_that_comes_before_the_end_of_a_long_request_is_passed_on() -> None:
+    text = b"x" * 3000
+    answer = b"HTTP/1.1 413 Too Large\r\n%b\r\ncontent-length: %d\r\n\r\n%b" % (CLOSES, len(text), text)
+    body = bytes(64 * 1024 * 1024)
+    sent = asyncio.run(asyncio.wait_for(forward(Node(answer), OWNER, body), 20))
+    assert (sent[0]["status"], b"".join(one.get("body", b"") for one in sent)) == (413, text)
+
+
+def test_a_body_that_was_waited_for_with_100_continue_is_sent_at_once() -> None:
+    node = Node(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+    sent = asyncio.run(asyncio.wait_for(forward(node, OWNER, b"{}", ((b"expect", b"100-continue"),)), 20))
+    assert "expect" not in node.heads[0].lower()
+    assert (sent[0]["status"], sent[1]["body"]) == (200, b"{}")
+
+
+def test_a_request_has_one_id_at_both_nodes_and_its_answer_has_each_header_once() -> None:
+    node = Node(
+        b"HTTP/1.1 200 OK\r\ndate: now\r\nx-request-id: other\r\netag: 1\r\ncontent-length: 0\r\n\r\n"
+    )
+    with asked_by(RequestContext("mine", "client:1")):
+        sent = asyncio.run(asyncio.wait_for(forward(node, OWNER, headers=((b"x-request-id", b"odd\0"),)), 20))
+    assert re.findall("x-request-id: (.*)\r\n", node.heads[0]) == ["mine"]
+    assert [name for name, _ in sent[0]["headers"]] == [b"etag", b"content-length"]
