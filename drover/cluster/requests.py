@@ -23,7 +23,7 @@ _OF_STATE: Final = re.compile(r"/sessions/[^/]+(?:/screenshot)?/?")
 """The paths that know `?recover=false`."""
 _OF_HISTORY: Final = re.compile(r"/sessions/[^/]+/history/?")
 _READS: Final = frozenset({"GET", "HEAD"})
-_METHODS: Final = _READS | {"POST", "PUT", "DELETE"}
+_METHODS: Final = _READS | {"POST", "DELETE"}
 _WITH_SECRET: Final = re.compile(r"/(?:bidi|cdp)/(?P<secret>[^/]+)")
 _CREATIONS: Final = ("/sessions", "/wd/hub/session")
 _OPTIONS: Final = "drover:options"
@@ -55,15 +55,15 @@ def names_of(scope: Scope) -> Names | None:
         found = _WITH_SECRET.fullmatch(path)
         if found is not None:
             return Names(socket_secret=found["secret"])
-    elif scope["method"] not in _METHODS:
-        # Every node answers it alike, whatever the session.
-        return None
     elif scope["method"] == "POST" and path.rstrip("/") in _CREATIONS:
         return Names(creates=True)
     found = _OF_KEY.fullmatch(path)
     if found is not None:
         return Names(key=segment_text(found["key"]), needs_browser=False)
     found = _OF_SESSION.fullmatch(path)
+    if scope["type"] == "http" and scope["method"] not in _METHODS:
+        # Every node answers it alike, whatever the session.
+        return None
     return Names(session_id=found["session_id"]) if found is not None else None
 
 
