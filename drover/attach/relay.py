@@ -192,7 +192,8 @@ class CommandQueue:
     def _answer(self, command: DirectCommand, begun: Begun, sent: Sent) -> None:
         has_failed = sent.answer.cancelled() or sent.answer.exception() is not None
         reply = None if has_failed else sent.answer.result()
-        if reply is None or reply.status >= _ERRORS_FROM or len(reply.body) > PART_BYTES:
+        is_short = reply is not None and reply.status < _ERRORS_FROM and len(reply.body) <= PART_BYTES
+        if reply is None or not is_short or self._driver_access.has_ended(self._session_id):
             command.done(None, begun)
             return
         self._driver_access.answered(sent.session)

@@ -21,7 +21,7 @@ from drover.cluster.router import ClusterRouter, Parts
 from drover.cluster.shared_list import SharedList
 from drover.core import events
 from drover.core.deadline import Deadline
-from drover.core.errors import DroverError, NotOwner, StorageUnavailable
+from drover.core.errors import DroverError, NotOwner
 from drover.core.events import Emit
 from drover.core.settings import Settings
 from drover.core.threads import ThreadPool, start_thread
@@ -135,7 +135,7 @@ class Cluster:
             )
         )
 
-    def refusal(self) -> StorageUnavailable | None:
+    def refusal(self) -> DroverError | None:
         """Return why this node may not serve its sessions now; None if it may."""
         return refusal_of(self.membership.fence)
 

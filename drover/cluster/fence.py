@@ -22,9 +22,14 @@ GAP_S: Final = 4.0
 
 
 class Fence:
-    """Whether this node may serve its sessions now: one comparison of clocks."""
+    """Whether this node may serve its sessions now: one comparison of clocks.
+
+    Attributes:
+        has_left: Whether this node has left the cluster, and will serve nothing any more.
+    """
 
     def __init__(self) -> None:
+        self.has_left = False
         self._serve_until = float("-inf")
 
     def may_serve(self) -> bool:
@@ -38,6 +43,11 @@ class Fence:
     def close(self) -> None:
         """Serve nothing until the next answer."""
         self._serve_until = float("-inf")
+
+    def leave(self) -> None:
+        """Serve nothing any more: this node leaves the cluster."""
+        self.has_left = True
+        self.close()
 
 
 @dataclass(frozen=True, slots=True)

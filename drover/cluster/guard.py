@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from http import HTTPStatus
 
 from drover.attach.socket_relay import close_with
 from drover.cluster.fence import Fence
 from drover.cluster.forwarding import TRY_AGAIN_LATER
-from drover.core.errors import NotOwner, StorageUnavailable
+from drover.core.errors import DroverError, NotOwner, ShuttingDown, StorageUnavailable
 from drover.net.asgi import NOT_OWNER, Application, Message, Receive, Scope, Send
 
+Doubt = Callable[[], Awaitable[DroverError | None]]
 _NOT_OWNER = NOT_OWNER.lower().encode()
 
 
@@ -27,11 +29,25 @@ class Guard:
         self._sockets: set[_Socket] = set()
         self._closing: set[asyncio.Task[None]] = set()
 
-    async def run(self, application: Application, scope: Scope, receive: Receive, send: Send) -> None:
+    async def run(
+        self,
+        application: Application,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        doubt: Doubt | None = None,
+    ) -> None:
         """Have one connection answered.
 
+        Args:
+            application: Answers it.
+            scope: As in ASGI.
+            receive: As in ASGI.
+            send: As in ASGI.
+            doubt: Returns why an answer that is about to be given must not be, if it must not; see `Raises`.
+
         Raises:
-            StorageUnavailable: This node may not serve, or may not any more: the answer was withheld.
+            DroverError: This node may not serve, or may not any more: nothing was answered, for this reason.
             NotOwner: Another node has the session; nothing was answered.
         """
         self.check()
@@ -43,7 +59,7 @@ class Guard:
             finally:
                 self._sockets.discard(socket)
             return
-        answer = _Answer(self._fence, send)
+        answer = _Answer(self._fence, send, doubt)
         await application(scope, receive, answer.send)
         if answer.withheld is not None:
             raise answer.withheld
@@ -52,7 +68,7 @@ class Guard:
         """Raise if this node may not serve.
 
         Raises:
-            StorageUnavailable: It may not.
+            DroverError: It may not, for this reason.
         """
         refusal = refusal_of(self._fence)
         if refusal is not None:
@@ -71,10 +87,11 @@ class Guard:
 class _Answer:
     """The answer to one request, withheld if this node may not give it."""
 
-    def __init__(self, fence: Fence, send: Send) -> None:
-        self.withheld: StorageUnavailable | NotOwner | None = None
+    def __init__(self, fence: Fence, send: Send, doubt: Doubt | None) -> None:
+        self.withheld: DroverError | None = None
         self._fence = fence
         self._send = send
+        self._doubt = doubt
         self._is_begun = False
 
     async def send(self, message: Message) -> None:
@@ -83,6 +100,8 @@ class _Answer:
             headers = message.get("headers", ())
             if any(name.lower() == _NOT_OWNER for name, _ in headers):
                 self.withheld = NotOwner("This node does not have the session")
+            if self.withheld is None and self._doubt is not None:
+                self.withheld = await self._doubt()
             self.withheld = refusal_of(self._fence) or self.withheld
         elif not self._fence.may_serve():
             raise OSError(HTTPStatus.SERVICE_UNAVAILABLE, "this node may not serve any more")
@@ -127,10 +146,12 @@ class _Socket:
             await self._send(close_with(TRY_AGAIN_LATER, "This node has lost the database; reconnect."))
 
 
-def refusal_of(fence: Fence) -> StorageUnavailable | None:
+def refusal_of(fence: Fence) -> DroverError | None:
     """Return why this node may not serve now; None if it may."""
     if fence.may_serve():
         return None
+    if fence.has_left:
+        return ShuttingDown("This node is stopping: retry, at another node if there is one")
     return StorageUnavailable(
         "This node has had no answer from the database for some seconds, so another node may have its "
         "sessions: retry, at another node if there is one"

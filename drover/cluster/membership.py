@@ -116,7 +116,7 @@ class Membership:
         self._stopping.set()
         for thread in self._threads:
             thread.join(BEAT_S)
-        self.fence.close()
+        self.fence.leave()
         self._shared.ownership.leave()
 
     def _run(self) -> None:

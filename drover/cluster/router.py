@@ -27,6 +27,7 @@ from drover.cluster.places import next_place
 from drover.cluster.requests import (
     FORWARDED,
     Names,
+    ends,
     named_in_body,
     names_of,
     with_json,
@@ -117,7 +118,8 @@ class ClusterRouter:
             # What was sent to ChromeDriver here is not sent on, even if the session has gone in the meantime.
             if is_here or _is_sent(scope):
                 # The hot path: nothing is read ahead, nothing is looked up.
-                await self._guard.run(self._parts.local, scope, receive, sending)
+                doubt = partial(self._moved, scope, names)
+                await self._guard.run(self._parts.local, scope, receive, sending, doubt)
                 return
             body = b"" if scope["type"] == "websocket" else await read_body(receive, MAX_UPLOAD_BODY_BYTES)
             if names.creates:
@@ -131,6 +133,24 @@ class ClusterRouter:
                 await refuse(
                     scope, send, last_answer(answer) if isinstance(error, RequestTooLarge) else answer
                 )
+
+    async def _moved(self, scope: Scope, names: Names) -> DroverError | None:
+        """Return why a request must not be answered as here: its session has left this node, and goes on."""
+        locations = self._parts.locations
+        if names.session_id is None or ends(scope) or locations.is_here(names):
+            return None
+        locations.forget(names)
+        try:
+            found = await locations.find(names)
+        except DroverError as error:
+            return error
+        if found is None or found.owner == self._parts.membership.incarnation:
+            # It has ended, or does so now.
+            return None
+        return NodeUnreachable(
+            f"Session {names.session_id} has left this node while this request was answered; the request may "
+            "have been executed. Retry"
+        )
 
     def _hear(self) -> None:
         """Close what must not go on, after every answer of the database; called by another thread."""

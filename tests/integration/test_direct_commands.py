@@ -22,6 +22,7 @@ from drover.net.asgi import Receive, Scope, Send
 from drover.net.http_response import parse_head
 from drover.net.listening import bound
 from drover.server import serve
+from drover.sessions.pool.driver_access import DriverAccess
 from tests.integration.fake_chromedriver import Fault
 from tests.integration.service_harness import ServiceHarness, running_harness
 from tests.machine import kill, wait_until
@@ -271,6 +272,15 @@ def test_a_node_that_is_not_sure_of_its_sessions_neither_sends_a_command_nor_ans
     before = server.for_application
     assert status_of(server.ask(TITLE)) == 200
     assert server.for_application == before + 1
+
+
+def test_a_command_whose_session_ends_while_it_runs_is_answered_by_the_application(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Only the application of a node of several can find out whether another node has the session by now.
+    monkeypatch.setattr(DriverAccess, "has_ended", lambda *_: True)
+    assert status_of(server.ask(TITLE)) == 200
+    assert server.for_application == 1
 
 
 def test_a_command_behind_another_one_waits_for_its_turn(harness: ServiceHarness, server: Server) -> None:

@@ -9,7 +9,7 @@ import pytest
 from drover.cluster import clock
 from drover.cluster.fence import Fence
 from drover.cluster.guard import Guard
-from drover.core.errors import NotOwner, StorageUnavailable
+from drover.core.errors import DroverError, NodeUnreachable, NotOwner, ShuttingDown, StorageUnavailable
 from drover.net.asgi import NOT_OWNER, PART_BYTES, Message, Receive, Response, Scope, Send, send_answer
 
 
@@ -64,6 +64,25 @@ def test_an_answer_is_withheld_if_the_node_may_not_serve_any_more() -> None:
 
     with pytest.raises(StorageUnavailable):
         asyncio.run(Guard(fence).run(application, {"type": "http"}, no_body, no_answer))
+
+
+def test_an_answer_that_is_in_doubt_is_withheld() -> None:
+    fence = Fence()
+    fence.extend(clock.now())
+
+    async def doubt() -> DroverError:
+        return NodeUnreachable("it has moved")
+
+    with pytest.raises(NodeUnreachable):
+        asyncio.run(Guard(fence).run(answers, {"type": "http"}, no_body, no_answer, doubt))
+
+
+def test_a_node_that_has_left_says_so() -> None:
+    fence = Fence()
+    fence.extend(clock.now())
+    fence.leave()
+    with pytest.raises(ShuttingDown):
+        Guard(fence).check()
 
 
 def test_the_whole_answer_that_a_session_is_elsewhere_is_withheld() -> None:

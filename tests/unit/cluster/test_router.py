@@ -36,21 +36,25 @@ async def forward(owner: UUID, url: str, scope: Scope, body: bytes, receive: Rec
 
 def status_of(
     path: str = "/sessions/one",
-    found: Located = FOUND,
+    found: Located | None = FOUND,
     method: str = "GET",
     query: str = "",
     *,
     failover: object = None,
     direct: object = None,
+    was_here: bool = False,
 ) -> int:
-    """Return the status of the answer to a request for a session that is not in this node's list."""
+    """Return the status of the answer to a request for a session that is not in this node's list any more."""
     fence = Fence()
     fence.extend(clock.now())
 
-    async def find(_: object) -> Located:
+    async def find(_: object) -> Located | None:
         return found
 
-    places = SimpleNamespace(is_here=lambda _: False, find=find, forget=lambda _: None)
+    here = [was_here]
+    places = SimpleNamespace(
+        is_here=lambda _: here.pop() if here else False, find=find, forget=lambda _: None
+    )
     parts: Any = SimpleNamespace(
         local=not_found,
         policy=AccessPolicy(frozenset({"localhost"}), 5010, None),
@@ -106,5 +110,25 @@ def test_a_direct_command_that_was_not_sent_gives_its_turn_back_and_goes_to_the_
 def test_a_direct_command_that_was_sent_here_goes_to_no_other_node() -> None:
     ended: list[bool] = []
     runs = SimpleNamespace(sent="here", end=lambda: ended.append(True))
-    assert status_of(TITLE, ELSEWHERE, direct=runs) == 404
+    # There was no answer from here, and its session is elsewhere: it may have been executed.
+    assert status_of(TITLE, ELSEWHERE, direct=runs) == 500
+    assert status_of(TITLE, None, direct=runs) == 404
     assert ended == []
+
+
+FREE = Located("one", "k", 4, None, None, None, None, 1)
+
+
+@pytest.mark.parametrize("found", [ELSEWHERE, FREE])
+def test_a_session_that_leaves_while_a_request_is_answered_is_not_said_to_be_gone(found: Located) -> None:
+    assert status_of(found=found, was_here=True) == 503
+    assert status_of(TITLE, found, was_here=True) == 500
+
+
+@pytest.mark.parametrize("found", [FOUND, None])
+def test_a_session_that_ends_while_a_request_is_answered_is_said_to_be_gone(found: Located | None) -> None:
+    assert status_of(found=found, was_here=True) == 404
+
+
+def test_the_answer_to_the_end_of_a_session_is_given_as_it_is() -> None:
+    assert status_of(found=ELSEWHERE, method="DELETE", was_here=True) == 404
