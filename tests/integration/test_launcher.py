@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import socket
 import sys
 import threading
@@ -313,7 +314,7 @@ def test_a_program_that_prints_no_version_cannot_be_started(
 ) -> None:
     monkeypatch.setattr(installed, "versions", lambda _: ("156.0", ""))
     assert bench.launcher.check() is None
-    assert "chromedriver --version` failed" in str(bench.launcher.unavailable)
+    assert re.search(r"chromedriver(\.exe)? --version` failed", str(bench.launcher.unavailable))
 
 
 def test_a_driver_whose_port_is_taken_is_started_again(bench: Bench) -> None:
