@@ -54,6 +54,10 @@ class ApiModel(BaseModel):
         """Return the body; a field that was not set is absent."""
         return self.model_dump(mode="json", exclude_unset=True)
 
+    def without_age(self) -> Self:
+        """Return it without what changes with time alone; its `ETag` is of the rest."""
+        return self
+
     @classmethod
     def filled(cls, source: object, **values: object) -> Self:
         """Return a model with these values, and with the attributes of `source` for all other fields."""

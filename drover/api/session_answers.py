@@ -264,6 +264,13 @@ class SessionList(Success):
     incomplete: Literal[True] | SkipJsonSchema[None] = None
     """The copy of other machines' sessions is old, because the database does not answer; otherwise absent."""
 
+    def without_age(self) -> SessionList:
+        """Return it without the ages of other machines' sessions, which are copied every few seconds."""
+        if all(one.as_of is None for one in self.sessions):
+            return self
+        ageless = [one.model_copy(update={"as_of": None}) for one in self.sessions]
+        return self.model_copy(update={"sessions": ageless})
+
 
 class HistoryObject(ApiModel):
     """Something that happened to a session; a field that does not apply is null."""

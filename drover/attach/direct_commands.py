@@ -30,7 +30,8 @@ class DirectCommands:
         policy: The requests that are allowed.
         gate_is_open: Returns whether the start of the service is over.
         withheld: Returns why no answer may be given now, if none may: a node of several machines is not sure
-            of its sessions. It is asked before a command is sent and before it is answered.
+            of its sessions. It is asked before a command is sent and before it is answered; the application,
+            which asks as well, then refuses the command.
         observe: Called with the seconds that each command took, including ChromeDriver's time.
     """
 
@@ -69,8 +70,11 @@ class DirectCommands:
             return False
         begun_at = time.monotonic()
 
+        def may_answer() -> bool:
+            return self._withheld() is None
+
         def is_void() -> bool:
-            return is_gone() or self._withheld() is not None
+            return is_gone() or not may_answer()
 
         def observed(response: Response | None, begun: Begun | None) -> None:
             if response is not None:
@@ -79,5 +83,5 @@ class DirectCommands:
                 response = response if refusal is None else w3c.failure(refusal)
             done(response, begun)
 
-        queue.begin(DirectCommand(method, command, body, begun_at, is_void, observed))
+        queue.begin(DirectCommand(method, command, body, begun_at, is_void, may_answer, observed))
         return True

@@ -51,6 +51,7 @@ class DirectCommand:
         body: As the client sent it.
         begun_at: When it arrived, in seconds of the monotonic clock.
         is_void: Returns whether the command must not be sent any more, asked when its turn has come.
+        may_answer: Returns whether its response may be given.
         done: Called once with ChromeDriver's response; or with None, and with what was begun of the command,
             if anything was: then the command needs `CommandQueue.command`, or else `CommandQueue.finish`.
     """
@@ -60,6 +61,7 @@ class DirectCommand:
     body: bytes
     begun_at: float
     is_void: Callable[[], bool]
+    may_answer: Callable[[], bool]
     done: Callable[[Response | None, Begun | None], None]
 
 
@@ -193,7 +195,12 @@ class CommandQueue:
         has_failed = sent.answer.cancelled() or sent.answer.exception() is not None
         reply = None if has_failed else sent.answer.result()
         is_short = reply is not None and reply.status < _ERRORS_FROM and len(reply.body) <= PART_BYTES
-        if reply is None or not is_short or self._driver_access.has_ended(self._session_id):
+        if (
+            reply is None
+            or not is_short
+            or not command.may_answer()
+            or self._driver_access.has_ended(self._session_id)
+        ):
             command.done(None, begun)
             return
         self._driver_access.answered(sent.session)

@@ -61,8 +61,11 @@ class RestRoute:
                 named["body"] = read_body(self.body)
             taken = {name: value for name, value in named.items() if name in self.takes}
             segments = {name: segment_text(text) for name, text in call.request.path_params.items()}
-            response = _response(self.function(**segments, **taken))
-        return _tagged(response, call.request.headers.get("if-none-match")) if self.has_tag else response
+            returned = self.function(**segments, **taken)
+            response = _response(returned)
+        if not self.has_tag:
+            return response
+        return _tagged(response, _tag_of(response, returned), call.request.headers.get("if-none-match"))
 
 
 class RestRoutes:
@@ -176,9 +179,17 @@ def json_response(content: object, status: int = 200, headers: Mapping[str, str]
     return Response(body, status, dict(headers or {}), "application/json")
 
 
-def _tagged(response: Response, known: str | None) -> Response:
-    tag = f'"{hashlib.sha256(response.body).hexdigest()[:32]}"'
-    if known is not None and tag in (one.strip().removeprefix("W/") for one in known.split(",")):
+def _tag_of(response: Response, returned: object) -> str:
+    """Return the `ETag` of a response; a weak one if its body may change with time alone."""
+    body, prefix = bytes(response.body), ""
+    if isinstance(returned, ApiModel) and (ageless := returned.without_age()) is not returned:
+        body, prefix = json.dumps(ageless.json_object()).encode(), "W/"
+    return f'{prefix}"{hashlib.sha256(body).hexdigest()[:32]}"'
+
+
+def _tagged(response: Response, tag: str, known: str | None) -> Response:
+    tags = [one.strip().removeprefix("W/") for one in (known or "").split(",")]
+    if tag.removeprefix("W/") in tags:
         response = Response(status_code=HTTPStatus.NOT_MODIFIED, headers=dict(response.headers))
         del response.headers["content-length"]
     response.headers["ETag"] = tag

@@ -15,12 +15,14 @@ from typing import Any, Final, cast
 import psutil
 import pytest
 
+from drover.attach import w3c
 from drover.attach.direct_commands import DirectCommands
 from drover.browser import launcher
 from drover.core.errors import DroverError, StorageUnavailable
-from drover.net.asgi import Receive, Scope, Send
+from drover.net.asgi import Receive, Scope, Send, send_answer
 from drover.net.http_response import parse_head
 from drover.net.listening import bound
+from drover.net.request_log import RequestLog
 from drover.server import serve
 from drover.sessions.pool.driver_access import DriverAccess
 from tests.integration.fake_chromedriver import Fault
@@ -40,11 +42,16 @@ class Server:
     def __init__(self, harness: ServiceHarness) -> None:
         self.for_application = 0
         self.is_direct = True
+        self._refusal: DroverError | None = None
         application = harness.service.asgi()
+
+        async def refuse(_scope: Scope, _receive: Receive, send: Send) -> None:
+            await send_answer(send, w3c.failure(cast("DroverError", self._refusal)))
 
         async def counted(scope: Scope, receive: Receive, send: Send) -> None:
             self.for_application += 1
-            await application(scope, receive, send)
+            answers = application if self._refusal is None else RequestLog(refuse)
+            await answers(scope, receive, send)
 
         self._commands = harness.service.endpoints.direct_commands()
         listener = bound("127.0.0.1", 0)
@@ -60,6 +67,7 @@ class Server:
 
     def refuse(self, error: DroverError) -> None:
         """Be a node that may not serve its sessions now."""
+        self._refusal = error
         self._commands._withheld = lambda: error
 
     def connect(self) -> socket.socket:
@@ -265,13 +273,15 @@ def test_a_node_that_is_not_sure_of_its_sessions_neither_sends_a_command_nor_ans
         server.read_all()
         server.refuse(StorageUnavailable("another node may have it"))
         harness.set_fault(Fault.NONE)
-        answer = received(first)
-        # Here the application has no cluster, which would refuse the command as well.
-        assert status_of(received(second)) == 200
-    assert (status_of(answer), value_of(answer)["message"]) == (500, "another node may have it")
-    before = server.for_application
-    assert status_of(server.ask(TITLE)) == 200
-    assert server.for_application == before + 1
+        answers = [received(first), received(second), server.ask(TITLE)]
+    assert [status_of(answer) for answer in answers] == [500] * 3
+    for answer in answers:
+        # As every error of the service it names its request, so that the log can be searched for it.
+        [request_id] = re.findall(rb"x-request-id: ([0-9a-f]{16})\r\n", answer)
+        message = value_of(answer)["message"]
+        assert message == f"another node may have it (request {request_id.decode()})"
+    assert server.for_application == 3 + 1
+    assert "POST /refresh" not in harness.commands()
 
 
 def test_a_command_whose_session_ends_while_it_runs_is_answered_by_the_application(

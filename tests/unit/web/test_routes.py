@@ -7,16 +7,19 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from drover.api.session_answers import SessionObject
 from drover.browser.health import Cause, Health, HealthStatus
 from drover.browser.recovery import Method, Recovery
 from drover.core import errors
 from drover.core.deadline import ClientDisconnected, Deadline, DeadlineExceeded
 from drover.core.errors import DroverError
 from drover.core.settings import Settings
+from drover.net.addresses import Addresses
 from drover.processes.cleanup.chrome_names import Role
 from drover.processes.cleanup.cleanup_plan import CleanupPlan, Judgement, Verdict
 from drover.processes.table import ProcessRow
@@ -409,6 +412,30 @@ def test_a_list_that_has_not_changed_is_not_sent_again(served: Served, client: R
     same = client.get("/sessions", headers={"If-None-Match": tag})
     assert (same.status_code, same.data, same.headers["ETag"]) == (304, b"", tag)
     ready(manager.registry, "b")
+    assert client.get("/sessions", headers={"If-None-Match": tag}).status_code == 200
+
+
+def test_a_list_of_several_machines_is_not_sent_again_if_only_its_copy_is_newer(
+    served: Served, client: RestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def copied(second: int, **fields: Any) -> Any:  # noqa: ANN401 - stands for a cluster
+        addresses = Addresses.of_node("n", "http://n")
+        other = SessionObject.of(session("other", **fields), addresses)
+        as_of = NOW.replace(second=second)
+        others = (other.model_copy(update={"as_of": as_of}),)
+        return SimpleNamespace(addresses=addresses, others=others, nodes=(), is_complete=True)
+
+    def show(cluster: Any) -> None:  # noqa: ANN401 - as above
+        monkeypatch.setattr(served, "services", replace(served.services, cluster=cluster))
+
+    serve(served)
+    show(copied(1))
+    tag = client.get("/sessions").headers["ETag"]
+    assert tag.startswith("W/")
+    show(copied(2))
+    same = client.get("/sessions", headers={"If-None-Match": tag})
+    assert (same.status_code, same.headers["ETag"]) == (304, tag)
+    show(copied(2, key="new"))
     assert client.get("/sessions", headers={"If-None-Match": tag}).status_code == 200
 
 
