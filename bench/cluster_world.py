@@ -183,9 +183,9 @@ class World:
         with requests.Session() as client:
             client.trust_env = False
             for promise in self.promises:
-                found = self._settled(client, promise)
+                found, errors = self._settled(client, promise)
                 if not found and not (promise.key is None and promise.node in may_end):
-                    self.findings.fail(f"{promise} is not served everywhere")
+                    self.findings.fail(f"{promise} is not served everywhere: {errors}")
                 elif len(found) > 1:
                     self.findings.fail(f"{promise} has the browsers {found}")
                 elif found and promise.browser not in {None, *found} and promise.node not in may_move:
@@ -204,16 +204,17 @@ class World:
                 SETTLE_S,
             )
 
-    def _settled(self, client: requests.Session, promise: Promise) -> set[float]:
-        """Return the browsers that serve a session through all nodes, when all of them answer."""
+    def _settled(self, client: requests.Session, promise: Promise) -> tuple[set[float], list[str]]:
+        """Return the browsers that serve a session through all nodes, or else the last errors."""
         over = time.monotonic() + SETTLE_S
         while True:
             answers = [ask(client, node.url, promise.session_id, node.name, ANSWER_S) for node in self.all]
             found = {one.browser for one in answers if one.browser is not None}
             if all(one.browser is not None for one in answers):
-                return found
-            if all(one.error.startswith("404") for one in answers) or time.monotonic() > over:
-                return set()
+                return found, []
+            errors = [one.error for one in answers]
+            if all(error.startswith("404") for error in errors) or time.monotonic() > over:
+                return set(), errors
             time.sleep(0.5)
 
 
