@@ -336,6 +336,7 @@ def test_commands_that_wait_for_a_session_that_dies_are_answered_in_their_order(
             connection.sendall(post(b"/element/%d/click" % number))
             if number == 0:
                 wait_until(lambda: "POST /element/0/click" in harness.commands(), "ChromeDriver has it")
+            server.read_all()
         kill([psutil.Process(driver_pid(harness))])
         harness.set_fault(Fault.NONE)
         answers = [received(connection) for connection in waiting]

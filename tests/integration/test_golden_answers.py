@@ -32,7 +32,8 @@ VOLATILE: Final = (
     (re.compile(r"(?<=\(known )(fields|parameters): [\w, ]+"), r"\1: <names>"),
     (re.compile(r"(?<=/cdp/)[\w-]{20,}"), "<secret>"),
     (re.compile(r" \(request [0-9a-f]{16}\)"), ""),
-    (re.compile(r"[^ ]*/d/s/\w{8}"), "<folder>"),
+    (re.compile(r"[^ ]*[/\\]d[/\\]s[/\\]\w{8}"), "<folder>"),
+    (re.compile(r"(?<=<folder>)\\"), "/"),
     (re.compile(r"\d\d:\d\d:\d\d UTC"), "<time>"),
     (re.compile(r"http://127\.0\.0\.1:\d+/[\w-]+"), "<driver url>"),
     (re.compile(r"127\.0\.0\.1:\d+"), "<address>"),
@@ -113,6 +114,8 @@ def answer_of(call: Call) -> dict[str, object]:
 def fixed(value: Any, name: str = "") -> Any:  # noqa: ANN401 - any JSON
     """Return JSON with its volatile values replaced."""
     if name in VOLATILE_FIELDS and value is not None and not isinstance(value, str):
+        return f"<{name}>"
+    if name == "platformName":
         return f"<{name}>"
     if isinstance(value, dict):
         return {key: fixed(one, key) for key, one in value.items()}

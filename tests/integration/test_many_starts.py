@@ -32,6 +32,7 @@ def harness(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServiceHa
 def acquire_concurrently(harness: ServiceHarness, size: int) -> list[Future[Acquired]]:
     """Request `size` sessions whose starts hang; return when all slots are taken."""
     harness.set_fault(Fault.HUNG)
+    before = harness.drivers()
     names = [f"s{number}" for number in range(size)]
     asking = [harness.run_in_thread(lambda name=name: harness.acquire(name)) for name in names]  # type: ignore[misc]
     wait_until(
@@ -39,6 +40,7 @@ def acquire_concurrently(harness: ServiceHarness, size: int) -> list[Future[Acqu
         "all sessions are registered",
     )
     wait_until(lambda: len(started(harness) & set(names)) == AT_ONCE, "the first two start")
+    wait_until(lambda: len(harness.drivers() - before) == AT_ONCE, "their processes are there")
     return asking
 
 
@@ -51,7 +53,6 @@ def started(harness: ServiceHarness) -> set[str]:
 
 def test_concurrent_starts_are_limited_and_all_requests_are_served(harness: ServiceHarness) -> None:
     asking = acquire_concurrently(harness, 6)
-    assert len(harness.drivers()) == AT_ONCE
     harness.set_fault(Fault.NONE)
     assert all(one.result(TIMEOUT_S).created for one in asking)
     assert len(harness.drivers()) == 6
