@@ -148,12 +148,13 @@ def fill_database(world: World, _: Observer) -> None:
 
 def fail_over(world: World, _: Observer) -> None:
     """The database fails over to a standby that received nothing for ten seconds."""
-    with standby(world.database) as follower:
-        disconnect(follower)
-        for node in world.all:
-            world.create(node, f"lost-{node.name}")
-        world.database.fail_over_to(follower)
-        time.sleep(15)
+    # The database goes on with the standby's data, until everything ends.
+    follower = world.stack.enter_context(standby(world.database))
+    disconnect(follower)
+    for node in world.all:
+        world.create(node, f"lost-{node.name}")
+    world.database.fail_over_to(follower)
+    time.sleep(15)
 
 
 def upgrade(world: World, _: Observer) -> None:

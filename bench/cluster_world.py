@@ -113,10 +113,12 @@ class World:
         settings: Settings of all nodes.
 
     Attributes:
+        stack: Ends everything.
         disk: That of the database.
     """
 
     def __init__(self, stack: ExitStack, settings: dict[str, object] | None = None) -> None:
+        self.stack = stack
         self.site = Site(stack)
         home = short_folder()
         stack.callback(remove, home)

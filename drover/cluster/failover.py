@@ -14,6 +14,7 @@ from drover.core.events import Emit
 from drover.sessions.lifecycle.session_pool import SessionPool
 from drover.sessions.persistence.state_saver import StateSaver
 from drover.sessions.pool.session import Session, SessionState
+from drover.storage.changes import Owner
 from drover.storage.cluster_values import Located
 from drover.storage.session_history import HistoryEntry
 
@@ -40,7 +41,7 @@ class Failover:
 
         It does not if the answer to its claim was lost: the next signs of life leave the session to others.
         """
-        return self._repository.knows(found.epoch)
+        return self._repository.knows(Owner(found.session_id, found.epoch))
 
     def restore(self, found: Located, deadline: Deadline) -> None:
         """Begin to restore a session here; requests for it wait for that.

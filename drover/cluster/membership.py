@@ -208,7 +208,7 @@ class Membership:
 
     def _release(self, found: Iterable[Owner]) -> None:
         """Release rows that this node has had in two answers, without a session in memory or on its way."""
-        strays = {one for one in found if not self._shared.repository.knows(one.epoch)}
+        strays = {one for one in found if not self._shared.repository.knows(one)}
         for owner in strays & self._strays:
             self._shared.ownership.release(owner)
         self._strays = strays

@@ -17,8 +17,9 @@ class Owner:
 
     Attributes:
         session_id: Its id.
-        epoch: The number of its birth; no two sessions of a database ever have the same, and later ones have
-            higher numbers. The database adds the instance that it belongs to.
+        epoch: The number of its birth. No two sessions of a database have the same, and later ones have
+            higher numbers; but a failover that loses the last transactions has their numbers given again. The
+            database adds the instance that it belongs to.
     """
 
     session_id: str

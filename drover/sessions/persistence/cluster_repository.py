@@ -15,7 +15,7 @@ from drover.sessions.persistence.records import from_rows
 from drover.sessions.persistence.repository import SessionRepository
 from drover.sessions.persistence.writer import PROMISE_S
 from drover.sessions.pool.session import Session
-from drover.storage.changes import SaveSession, owner_of
+from drover.storage.changes import Owner, SaveSession, owner_of
 from drover.storage.cluster_values import TakenRow
 from drover.storage.postgres.database import ClusterDatabase
 from drover.storage.postgres.ownership import Ownership
@@ -123,9 +123,9 @@ class ClusterRepository(SessionRepository):
         """Go on with a session of this node under a newer epoch."""
         self._writer.change(lambda pending: pending.move(session, epoch))
 
-    def knows(self, epoch: int) -> bool:
-        """Return whether a session of this node has this epoch, or its end is to be written."""
-        return self._writer.look(lambda pending: pending.has(epoch))
+    def knows(self, owner: Owner) -> bool:
+        """Return whether this node has a session under this epoch, or its end is to be written."""
+        return self._writer.look(lambda pending: pending.has(owner))
 
     def _insert(self, session: Session) -> int | None:
         terms = shared_terms(session, time.monotonic())

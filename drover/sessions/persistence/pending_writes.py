@@ -76,7 +76,6 @@ class _Entry:
     """One session that is on disk, or will be, and what is to be written of it.
 
     Attributes:
-        owner: Whose it is.
         is_new: It may not be on disk yet.
         is_tried: A batch with it has been taken, so it may be on disk although that failed.
         revision: The newest revision that was recorded.
@@ -88,7 +87,6 @@ class _Entry:
         ended: It is to be deleted.
     """
 
-    owner: Owner
     is_new: bool
     is_tried: bool = False
     revision: int = -1
@@ -117,29 +115,29 @@ class Batch:
 
     ticket: int
     cleared: int | None
-    entries: dict[int, _Entry]
+    entries: dict[Owner, _Entry]
     kept: dict[str, _Kept]
 
     def changes(self, to_document: ToDocument) -> Iterator[Change]:
         """Yield the changes: sessions before what belongs to them, and deletions of sessions last."""
         if self.cleared is not None:
             yield Clear(self.cleared)
-        for entry in self.entries.values():
+        for owner, entry in self.entries.items():
             if entry.session is not None:
                 document = to_document(entry.session)
                 terms = shared_terms(entry.session, time.monotonic())
-                yield SaveSession(entry.owner, entry.session.revision, document, terms, is_new=entry.is_new)
-        for entry in self.entries.values():
+                yield SaveSession(owner, entry.session.revision, document, terms, is_new=entry.is_new)
+        for owner, entry in self.entries.items():
             if entry.state is not None:
-                yield SaveState(entry.owner, entry.state.state.to_json(), entry.state.taken_at)
+                yield SaveState(owner, entry.state.state.to_json(), entry.state.taken_at)
         for key, kept in self.kept.items():
             if kept.state is None:
                 yield ForgetKey(kept.owner, key)
             else:
                 yield KeepForKey(kept.owner, key, kept.state.state.to_json(), kept.state.taken_at)
-        for entry in self.entries.values():
+        for owner, entry in self.entries.items():
             if entry.ended:
-                yield EndSession(entry.owner)
+                yield EndSession(owner)
 
 
 class PendingWrites:
@@ -156,9 +154,10 @@ class PendingWrites:
         self._ticket = 0
         self._cleared = 0
         self._cleared_up_to = 0
-        self._entries: dict[int, _Entry] = {}
+        # Not by epoch alone: after a failover the database may give a number again that another session had.
+        self._entries: dict[Owner, _Entry] = {}
         self._kept: dict[str, _Kept] = {}
-        self._refused: set[int] = set()
+        self._refused: set[Owner] = set()
 
     def __bool__(self) -> bool:
         is_written = all(entry.is_written for entry in self._entries.values())
@@ -167,22 +166,21 @@ class PendingWrites:
     def adopt(self, record: SessionRecord) -> None:
         """Add a session that is on disk as it is."""
         terms = Terms.of(record)
-        self._entries[record.epoch] = _Entry(
-            owner_of(record), is_new=False, revision=record.revision, terms=terms, saved=terms
+        self._entries[owner_of(record)] = _Entry(
+            is_new=False, revision=record.revision, terms=terms, saved=terms
         )
 
     def claimed(self, session: Session) -> None:
         """Add a session whose row the database has, but nothing else of it yet."""
-        self._entries[session.epoch] = _Entry(owner_of(session), is_new=False, is_tried=True)
+        self._entries[owner_of(session)] = _Entry(is_new=False, is_tried=True)
 
     def move(self, session: Session, epoch: int) -> None:
         """Go on with a session under a newer epoch; all of it is written anew at its next record."""
-        entry = self._entries.pop(session.epoch, None)
-        self._refused.discard(session.epoch)
+        before = owner_of(session)
+        entry = self._entries.pop(before, None)
+        self._refused.discard(before)
         if entry is not None:
-            self._entries[epoch] = replace(
-                entry, owner=Owner(session.session_id, epoch), revision=-1, saved=None
-            )
+            self._entries[replace(before, epoch=epoch)] = replace(entry, revision=-1, saved=None)
 
     @property
     def ticket(self) -> int:
@@ -191,40 +189,43 @@ class PendingWrites:
 
     def drop(self, owned: Owned) -> None:
         """Write nothing more of a session, which stays on disk as it is."""
-        self._entries.pop(owned.epoch, None)
+        self._entries.pop(owner_of(owned), None)
 
-    def has(self, epoch: int) -> bool:
+    def has(self, owner: Owner) -> bool:
         """Return whether a session is on disk under this epoch, or will be, or is to be deleted."""
-        return epoch in self._entries or (self._cleared > 0 and epoch <= self._cleared_up_to)
+        return owner in self._entries or (self._cleared > 0 and owner.epoch <= self._cleared_up_to)
 
     def is_refused(self, owned: Owned) -> bool:
         """Return whether the database has refused a write of a session, because another node has it."""
-        return owned.epoch in self._refused
+        return owner_of(owned) in self._refused
 
     def record(self, session: Session) -> None:
         """Save a session; the first record of one that was not adopted inserts it."""
-        entry = self._entries.get(session.epoch) or _Entry(owner_of(session), is_new=True)
+        owner = owner_of(session)
+        entry = self._entries.get(owner) or _Entry(is_new=True)
         if entry.ended or session.revision <= entry.revision:
             return
         ticket, terms = self._next_ticket(), Terms.of(session)
         promised = ticket if terms != entry.terms else entry.promised
-        self._entries[session.epoch] = replace(
+        self._entries[owner] = replace(
             entry, revision=session.revision, terms=terms, promised=promised, session=session
         )
 
     def save_state(self, owned: Owned, state: SavedState, taken_at: datetime) -> None:
         """Save the state of a session's browser."""
-        entry = self._entries.get(owned.epoch)
+        owner = owner_of(owned)
+        entry = self._entries.get(owner)
         if entry is not None and not entry.ended:
             self._next_ticket()
-            self._entries[owned.epoch] = replace(entry, state=_State(state, taken_at))
+            self._entries[owner] = replace(entry, state=_State(state, taken_at))
 
     def keep(self, owned: Owned, key: str, state: SavedState, taken_at: datetime) -> None:
         """Keep the state of a session for the next one with its key."""
-        entry = self._entries.get(owned.epoch)
+        owner = owner_of(owned)
+        entry = self._entries.get(owner)
         if entry is not None and not entry.ended:
             self._next_ticket()
-            self._kept[key] = _Kept(entry.owner, _State(state, taken_at))
+            self._kept[key] = _Kept(owner, _State(state, taken_at))
 
     def put(self, key: str, state: SavedState, taken_at: datetime) -> int:
         """Keep a state that does not come from a session; return its ticket."""
@@ -238,20 +239,21 @@ class PendingWrites:
 
     def end(self, owned: Owned) -> int:
         """Delete a session; return the ticket of the deletion, 0 if the session is not on disk."""
-        entry = self._entries.get(owned.epoch)
+        owner = owner_of(owned)
+        entry = self._entries.get(owner)
         if entry is None:
             return 0
         if entry.is_new and not entry.is_tried:
-            del self._entries[owned.epoch]
+            del self._entries[owner]
             return 0
         if not entry.ended:
-            entry = _Entry(entry.owner, is_new=False, is_tried=True, promised=self._next_ticket(), ended=True)
-            self._entries[owned.epoch] = entry
+            entry = _Entry(is_new=False, is_tried=True, promised=self._next_ticket(), ended=True)
+            self._entries[owner] = entry
         return entry.promised
 
     def clear(self) -> int:
         """Delete all sessions and everything that is kept; return the ticket of the deletion."""
-        self._cleared_up_to = max(self._entries, default=self._cleared_up_to)
+        self._cleared_up_to = max((owner.epoch for owner in self._entries), default=self._cleared_up_to)
         self._entries.clear()
         self._kept.clear()
         self._cleared = self._next_ticket()
@@ -264,7 +266,7 @@ class PendingWrites:
             session: The session as the response describes it.
             lease_ended: Whether the response promises that the session is not leased any more.
         """
-        entry = self._entries.get(session.epoch)
+        entry = self._entries.get(owner_of(session))
         if entry is None:
             return 0
         is_saved = entry.saved is not None and entry.saved.include(Terms.of(session))
@@ -285,8 +287,8 @@ class PendingWrites:
 
     def take(self) -> Batch:
         """Return everything that is to be written; it stays pending until `written`."""
-        due = {epoch: entry for epoch, entry in self._entries.items() if not entry.is_written}
-        self._entries |= {epoch: replace(entry, is_tried=True) for epoch, entry in due.items()}
+        due = {owner: entry for owner, entry in self._entries.items() if not entry.is_written}
+        self._entries |= {owner: replace(entry, is_tried=True) for owner, entry in due.items()}
         cleared = self._cleared_up_to if self._cleared else None
         return Batch(self._ticket, cleared, due, dict(self._kept))
 
@@ -297,14 +299,14 @@ class PendingWrites:
             batch: The batch.
             refused: The owners whose sessions belong to another node by now; nothing was written of them.
         """
-        self._refused.update(owner.epoch for owner in refused)
-        for epoch, wrote in batch.entries.items():
-            entry = self._entries.get(epoch)
+        self._refused |= refused
+        for owner, wrote in batch.entries.items():
+            entry = self._entries.get(owner)
             if entry is not None and wrote.ended:
-                del self._entries[epoch]
-                self._refused.discard(epoch)
+                del self._entries[owner]
+                self._refused.discard(owner)
             elif entry is not None:
-                self._entries[epoch] = replace(
+                self._entries[owner] = replace(
                     entry,
                     is_new=entry.is_new and wrote.session is None,
                     promised=entry.promised if entry.promised > batch.ticket else 0,
