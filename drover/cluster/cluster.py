@@ -178,8 +178,10 @@ class Cluster:
         registry = self._own.registry
         if not registry.waiting:
             return
-        ids = {one.session_id for one in self.others}
-        keys = {one.key for one in self.others} - {None}
+        # Who waits to restore a session that no living node has keeps the place in the queue.
+        served = self._list.served
+        ids = {one.session_id for one in served}
+        keys = {one.key for one in served} - {None}
         registry.send_away(
             NotOwner("Another node has the session, or a place for it"),
             lambda claim: claim.session_id in ids or claim.key in keys,

@@ -51,6 +51,7 @@ class Failover:
         Raises:
             NotOwner: Another node was faster.
             AtCapacity: No place became free in time.
+            ClientDisconnected: The client disconnected while it waited for a place.
             StorageUnavailable: The database does not answer.
         """
         if found.revision == 0:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -45,6 +45,7 @@ from drover.net.asgi import (
     Scope,
     Send,
     ThreadResult,
+    caller_left,
     head_of,
     header,
     last_answer,
@@ -242,7 +243,16 @@ class _Request:
         if place is not None:
             await self._forward(place.incarnation, place.url, receive, send)
             return True
-        await self._on_thread(partial(failover.restore, found, self._deadline))
+        gone: Future[None] = Future()
+        # A WebSocket has not been accepted yet: what its client sends is for the application.
+        is_http = self._scope["type"] == "http"
+        leaving = asyncio.create_task(caller_left(receive, gone)) if is_http else None
+        try:
+            deadline = Deadline(self._deadline.remaining(), gone)
+            await self._on_thread(partial(failover.restore, found, deadline))
+        finally:
+            if leaving is not None:
+                leaving.cancel()
         if not self._parts.registry.has(found.session_id, None):
             return False
         await self._answer_here(receive, send)

@@ -107,6 +107,14 @@ class SharedList:
         return self._others
 
     @property
+    def served(self) -> tuple[SessionObject, ...]:
+        """Those sessions of other nodes whose nodes live."""
+        living = {node.name for node in self._membership.other_nodes}
+        return tuple(
+            one.session for one in self._copied.values() if one.session is not None and one.node in living
+        )
+
+    @property
     def is_complete(self) -> bool:
         """Whether the copy is recent."""
         late = FRESH_S if len(self._copied) <= MANY else FRESH_S + VOLATILE_S

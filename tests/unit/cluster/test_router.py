@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
@@ -14,6 +14,7 @@ from drover.attach.webdriver import BEGUN
 from drover.cluster import clock, router
 from drover.cluster.fence import Fence
 from drover.cluster.router import ClusterRouter
+from drover.core.deadline import Deadline
 from drover.net.access import AccessPolicy
 from drover.net.asgi import Message, Receive, Response, Scope, Send, send_answer
 from drover.storage.cluster_values import Located, NodeState
@@ -43,8 +44,12 @@ def status_of(
     failover: object = None,
     direct: object = None,
     was_here: bool = False,
-) -> int:
-    """Return the status of the answer to a request for a session that is not in this node's list any more."""
+    leaves: bool = False,
+) -> int | None:
+    """Return the status of the answer to a request for a session that is not in this node's list any more.
+
+    None if there was none, as the client has left.
+    """
     fence = Fence()
     fence.extend(clock.now())
 
@@ -58,16 +63,22 @@ def status_of(
     parts: Any = SimpleNamespace(
         local=not_found,
         policy=AccessPolicy(frozenset({"localhost"}), 5010, None),
-        registry=SimpleNamespace(sessions=tuple),
-        membership=SimpleNamespace(incarnation=ME, nodes=(), fence=fence, call_after_beats=lambda _: None),
+        registry=SimpleNamespace(sessions=tuple, free=1, evictable=0),
+        membership=SimpleNamespace(
+            incarnation=ME, nodes=(), other_nodes=(), fence=fence, call_after_beats=lambda _: None
+        ),
         locations=places,
         forwarder=SimpleNamespace(request=forward),
         failover=failover,
         threads=ThreadPoolExecutor(1),
     )
     sent: list[Message] = []
+    received = [False]
 
     async def receive() -> Message:
+        if leaves and not received:
+            return {"type": "http.disconnect"}
+        received.clear()
         return {"type": "http.request", "body": b"", "more_body": False}
 
     async def send(message: Message) -> None:
@@ -85,7 +96,7 @@ def status_of(
         BEGUN: direct,
     }
     asyncio.run(ClusterRouter(parts)(scope, receive, send))
-    return int(sent[0]["status"])
+    return int(sent[0]["status"]) if sent else None
 
 
 def test_a_session_that_ends_here_is_answered_here() -> None:
@@ -132,3 +143,10 @@ def test_a_session_that_ends_while_a_request_is_answered_is_said_to_be_gone(foun
 
 def test_the_answer_to_the_end_of_a_session_is_given_as_it_is() -> None:
     assert status_of(found=ELSEWHERE, method="DELETE", was_here=True) == 404
+
+
+def test_a_client_that_leaves_no_longer_waits_for_the_restore_of_its_session() -> None:
+    def restore(_: Located, deadline: Deadline) -> None:
+        deadline.wait(Future[None]())
+
+    assert status_of(TITLE, FREE, failover=SimpleNamespace(restore=restore), leaves=True) is None

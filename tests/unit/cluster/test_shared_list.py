@@ -21,7 +21,7 @@ from drover.sessions.pool.session import Session
 from drover.storage.changes import Owner
 from drover.storage.cluster_values import Summary
 from drover.storage.postgres.ownership import Ownership
-from tests.unit.examples import NOW, session
+from tests.unit.examples import NOW, node, session
 
 ADDRESSES = Addresses.of_node("one", "http://127.0.0.1:5010")
 
@@ -59,7 +59,8 @@ class Harness:
         self.database = FakeDatabase()
         self.own = session("own", epoch=5)
         registry = SimpleNamespace(sessions=lambda: (self.own,))
-        membership = SimpleNamespace(nodes=())
+        membership = SimpleNamespace(nodes=(), other_nodes=())
+        self.membership = membership
         self.list = SharedList(
             cast("SessionRegistry", registry),
             cast("Membership", membership),
@@ -113,3 +114,13 @@ def test_the_description_of_a_newer_version_that_cannot_be_read_is_left_out(harn
     harness.database.rows = [Summary("other", 1, None, {"session_id": 7})]
     harness.list.tick()
     assert harness.list.others == ()
+
+
+def test_a_session_is_served_elsewhere_only_if_its_node_lives(harness: Harness) -> None:
+    living = replace(node(2), name="living")
+    harness.membership.nodes = harness.membership.other_nodes = (living,)
+    owners = {"theirs": "living", "orphan": "lost", "parked": None}
+    harness.database.rows = [Summary(one, 1, owner, described(session(one))) for one, owner in owners.items()]
+    harness.list.tick()
+    assert [one.session_id for one in harness.list.served] == ["theirs"]
+    assert [one.session_id for one in harness.list.others] == list(owners)
