@@ -68,7 +68,7 @@ class Router:
         """Handle one connection."""
         scope, unclear = with_target(scope)
         route, match = self._find(scope)
-        sending = _TrackedSend(send)
+        sending = TrackedSend(send)
         head = head_of(scope)
         refusal = access.refusal(head, self._policy) or unclear or _wrong_method(route, scope)
         if refusal is not None:
@@ -114,7 +114,7 @@ def _wrong_method(route: Route, scope: Scope) -> MethodNotAllowed | None:
     return MethodNotAllowed(f"{scope['method']} is not allowed here. Use {', '.join(sorted(route.methods))}.")
 
 
-class _TrackedSend:
+class TrackedSend:
     """A `send` that records whether a message was sent, and whether the client had left."""
 
     def __init__(self, send: Send) -> None:
@@ -130,7 +130,7 @@ class _TrackedSend:
             raise
 
 
-async def _refuse(scope: Scope, sending: _TrackedSend, answer: Response) -> None:
+async def _refuse(scope: Scope, sending: TrackedSend, answer: Response) -> None:
     # A response that has begun cannot be replaced: the server closes the connection, so clients notice.
     if not sending.begun:
         await refuse(scope, sending, answer)

@@ -15,7 +15,7 @@ from typing import Final
 from uuid import UUID
 
 from drover.attach import w3c
-from drover.attach.router import refuse
+from drover.attach.router import TrackedSend, refuse
 from drover.attach.webdriver import BEGUN
 from drover.cluster.failover import Failover
 from drover.cluster.forwarding import Forwarder, Refused
@@ -35,7 +35,7 @@ from drover.cluster.requests import (
 )
 from drover.cluster.unowned import answer_without_browser
 from drover.core.deadline import REQUEST_S, ClientDisconnected, Deadline
-from drover.core.errors import DroverError, NodeUnreachable, NotOwner, RequestTooLarge
+from drover.core.errors import DroverError, NodeUnreachable, NotOwner, RequestTooLarge, ShuttingDown
 from drover.net import access
 from drover.net.access import AccessPolicy
 from drover.net.asgi import (
@@ -52,6 +52,7 @@ from drover.net.asgi import (
     on_thread,
     read_body,
     send_answer,
+    unexpected,
     with_target,
 )
 from drover.sessions.pool.acquire_request import new_session_id
@@ -65,6 +66,10 @@ PAUSE_S: Final = 0.2
 CLOSE_S: Final = 20.0
 WAITED_S: Final = 1.0
 """An attempt that took longer was in a wait queue, and was sent on from there."""
+_MOVED: Final = "The session has left this node in the meantime; the request may have been executed. Retry"
+_STOPS: Final = (
+    "This node is stopping; the request may have been executed. Retry, at another node if there is one"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +118,7 @@ class ClusterRouter:
         if names is None or access.refusal(head_of(scope), self._parts.policy) is not None:
             await self._parts.local(scope, receive, send)
             return
-        sending = _Tracked(send)
+        sending = TrackedSend(send)
         is_here = not names.creates and self._parts.locations.is_here(names)
         try:
             # What was sent to ChromeDriver here is not sent on, even if the session has gone in the meantime.
@@ -128,12 +133,24 @@ class ClusterRouter:
             await _Request(self._parts, self._guard, scope, names, body).answer(receive, sending)
         except ClientDisconnected:
             return
+        except NotOwner as error:
+            is_forwarded = header(scope, FORWARDED) is not None
+            await self._refuse(scope, sending, error if is_forwarded else NodeUnreachable(_MOVED))
         except DroverError as error:
-            if not sending.begun:
-                answer = w3c.failure_at(scope, error)
-                await refuse(
-                    scope, send, last_answer(answer) if isinstance(error, RequestTooLarge) else answer
-                )
+            await self._refuse(scope, sending, error)
+        except asyncio.CancelledError:
+            # The server cancels only what is still in progress at the end of its stop.
+            await self._refuse(scope, sending, ShuttingDown(_STOPS))
+        except Exception as error:  # noqa: BLE001 - any error gets a response and a stack trace in the log
+            if not sending.client_left:
+                await self._refuse(scope, sending, unexpected(error))
+
+    async def _refuse(self, scope: Scope, sending: TrackedSend, error: DroverError) -> None:
+        # A response that has begun cannot be replaced: the server closes the connection, so clients notice.
+        if not sending.begun:
+            answer = w3c.failure_at(scope, error)
+            unread = isinstance(error, RequestTooLarge)
+            await refuse(scope, sending, last_answer(answer) if unread else answer)
 
     async def _moved(self, scope: Scope, names: Names) -> DroverError | None:
         """Return why a request must not be answered as here: its session has left this node, and goes on."""
@@ -148,10 +165,7 @@ class ClusterRouter:
         if found is None or found.owner == self._parts.membership.incarnation:
             # It has ended, or does so now.
             return None
-        return NodeUnreachable(
-            f"Session {names.session_id} has left this node while this request was answered; the request may "
-            "have been executed. Retry"
-        )
+        return NodeUnreachable(_MOVED)
 
     def _hear(self) -> None:
         """Close what must not go on, after every answer of the database; called by another thread."""
@@ -344,18 +358,6 @@ def _is_sent(scope: Scope) -> bool:
         return False
     scope[BEGUN] = direct
     return True
-
-
-class _Tracked:
-    """A `send` that knows whether an answer has begun."""
-
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self.begun = False
-
-    async def __call__(self, message: Message) -> None:
-        self.begun = True
-        await self._send(message)
 
 
 async def _nothing() -> Message:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
@@ -15,8 +16,19 @@ from drover.cluster import clock, router
 from drover.cluster.fence import Fence
 from drover.cluster.router import ClusterRouter
 from drover.core.deadline import Deadline
+from drover.core.errors import NotOwner
 from drover.net.access import AccessPolicy
-from drover.net.asgi import Message, Receive, Response, Scope, Send, send_answer
+from drover.net.asgi import (
+    Application,
+    Header,
+    Message,
+    Receive,
+    Response,
+    Scope,
+    Send,
+    failure_answer,
+    send_answer,
+)
 from drover.storage.cluster_values import Located, NodeState
 
 ME = UUID(int=1)
@@ -45,6 +57,10 @@ def status_of(
     direct: object = None,
     was_here: bool = False,
     leaves: bool = False,
+    local: Application = not_found,
+    headers: Sequence[Header] = (),
+    fails: BaseException | None = None,
+    bodies: list[bytes] | None = None,
 ) -> int | None:
     """Return the status of the answer to a request for a session that is not in this node's list any more.
 
@@ -56,19 +72,23 @@ def status_of(
     async def find(_: object) -> Located | None:
         return found
 
+    async def fail(*_: object) -> None:
+        assert fails is not None
+        raise fails
+
     here = [was_here]
     places = SimpleNamespace(
         is_here=lambda _: here.pop() if here else False, find=find, forget=lambda _: None
     )
     parts: Any = SimpleNamespace(
-        local=not_found,
+        local=local,
         policy=AccessPolicy(frozenset({"localhost"}), 5010, None),
         registry=SimpleNamespace(sessions=tuple, free=1, evictable=0),
         membership=SimpleNamespace(
             incarnation=ME, nodes=(), other_nodes=(), fence=fence, call_after_beats=lambda _: None
         ),
         locations=places,
-        forwarder=SimpleNamespace(request=forward),
+        forwarder=SimpleNamespace(request=forward if fails is None else fail),
         failover=failover,
         threads=ThreadPoolExecutor(1),
     )
@@ -90,12 +110,14 @@ def status_of(
         "path": path,
         "raw_path": path.encode(),
         "query_string": query.encode(),
-        "headers": [(b"host", b"localhost:5010")],
+        "headers": [(b"host", b"localhost:5010"), *headers],
         "client": ("127.0.0.1", 1),
         "scheme": "http",
         BEGUN: direct,
     }
     asyncio.run(ClusterRouter(parts)(scope, receive, send))
+    if bodies is not None:
+        bodies += [message["body"] for message in sent if "body" in message]
     return int(sent[0]["status"]) if sent else None
 
 
@@ -150,3 +172,27 @@ def test_a_client_that_leaves_no_longer_waits_for_the_restore_of_its_session() -
         deadline.wait(Future[None]())
 
     assert status_of(TITLE, FREE, failover=SimpleNamespace(restore=restore), leaves=True) is None
+
+
+async def not_owner(_scope: Scope, _receive: Receive, send: Send) -> None:
+    await send_answer(send, failure_answer(NotOwner("given to another node")))
+
+
+def test_a_client_is_not_told_what_nodes_tell_each_other() -> None:
+    assert status_of(was_here=True, local=not_owner) == 503
+    forwarded = [(b"drover-forwarded", str(ME).encode())]
+    assert status_of(was_here=True, local=not_owner, headers=forwarded) == 421
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a defect"), asyncio.CancelledError()])
+@pytest.mark.parametrize(
+    ("path", "begin"), [(TITLE, b'{"value": {"error": '), ("/sessions/one", b'{"success": ')]
+)
+def test_a_defect_and_the_stop_of_this_node_are_answered_in_json(
+    path: str, begin: bytes, error: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    bodies: list[bytes] = []
+    expected = 503 if path != TITLE and isinstance(error, asyncio.CancelledError) else 500
+    assert status_of(path, ELSEWHERE, fails=error, bodies=bodies) == expected
+    assert bodies[0].startswith(begin)
+    assert ("RuntimeError" in caplog.text) == isinstance(error, RuntimeError)
