@@ -122,6 +122,7 @@ class TrackedSend:
         self.begun = self.client_left = False
 
     async def __call__(self, message: Message) -> None:
+        """Send a message."""
         self.begun = True
         try:
             await self._send(message)
