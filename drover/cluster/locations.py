@@ -50,6 +50,11 @@ class Locations:
         """
         return self._registry.has_open(names.session_id, names.key, names.socket_secret)
 
+    @property
+    def may_lack_some(self) -> bool:
+        """Whether `find` may not find sessions that a living node has: the database may have failed over."""
+        return self._ownership.may_lack_rows
+
     async def find(self, names: Names) -> Located | None:
         """Return where a session is; None if there is none.
 

@@ -230,6 +230,11 @@ class _Request:
         if found is None or (found.is_free and not names.needs_browser):
             if self._is_forwarded and not names.creates:
                 raise NotOwner("This node does not have the session")
+            if found is None and has_name and not names.creates and locations.may_lack_some:
+                raise NodeUnreachable(
+                    "The database was lost for a moment and does not know the session. A node that has it "
+                    "writes it again within some seconds: retry"
+                )
             await self._answer_or_hand_on(receive, send)
             return True
         if found.is_free:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -131,3 +132,17 @@ def test_a_connection_that_the_server_has_ended_is_replaced(server: Postgres) ->
         pid = one.run(lambda connection: connection.info.backend_pid)
         assert server.execute("SELECT pg_terminate_backend(%s, 5000)", pid) == [(True,)]
         assert one.run(read) == (1,)
+
+
+def test_it_is_known_when_a_connection_was_opened_again(server: Postgres) -> None:
+    watchdog, answered = Watchdog(), Answered()
+    with closing(Link(server.url, watchdog, answered)) as one:
+        one.run(read)
+        one.run(read)
+        assert answered.reopened_at == float("-inf")
+        server.stop()
+        server.start()
+        before = time.monotonic()
+        one.run(read)
+        assert answered.reopened_at >= before
+    watchdog.stop()

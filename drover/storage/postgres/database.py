@@ -37,6 +37,8 @@ MIGRATE_S: Final = 30.0
 WRITE_S: Final = 3.0
 NAME_S: Final = 15.0
 """How long a start waits for another node with its name to be lost."""
+WRITTEN_AGAIN_S: Final = 5.0
+"""After a lost connection: two signs of life of every node, with a failed attempt and the answers."""
 
 MINE: Final = "session_id = %(session_id)s AND incarnation = %(me)s AND epoch = %(epoch)s"
 """The row of a session that this incarnation has under this epoch."""
@@ -119,8 +121,9 @@ class ClusterDatabase:
         self._look: Callable[[], object] = lambda: None
         self._waits_no_longer = False
         self._watchdog = Watchdog()
-        answered = Answered()
-        self.writing, self.reading, self.beating = (Link(url, self._watchdog, answered) for _ in range(3))
+        self._answered = Answered()
+        links = (Link(url, self._watchdog, self._answered) for _ in range(3))
+        self.writing, self.reading, self.beating = links
 
     def open(self) -> SetAside | None:
         """Create or migrate the tables; wait for the database as long as that takes.
@@ -144,6 +147,11 @@ class ClusterDatabase:
                 time.sleep(START_PAUSE_S)
             else:
                 return None
+
+    @property
+    def may_lack_rows(self) -> bool:
+        """Whether it may have failed over a moment ago, so that nodes are about to write lost rows again."""
+        return time.monotonic() - self._answered.reopened_at < WRITTEN_AGAIN_S
 
     def stop_waiting(self) -> None:
         """Wait no longer for the database: the service is stopping."""

@@ -81,13 +81,15 @@ class Watchdog:
 
 @dataclass
 class Answered:
-    """When a call over one of the connections to a database has last succeeded.
+    """What the connections to a database share; times are seconds of `time.monotonic`.
 
     Attributes:
-        at: Seconds of `time.monotonic`.
+        at: When a call has last succeeded.
+        reopened_at: When a connection was last opened again.
     """
 
     at: float = float("-inf")
+    reopened_at: float = float("-inf")
 
 
 class Link:
@@ -105,6 +107,7 @@ class Link:
         self._answered = answered
         self._turn = threading.Lock()
         self._connection: Connection | None = None
+        self._was_open = False
         self._failed_at = float("-inf")
         self._error = ""
 
@@ -158,6 +161,9 @@ class Link:
             self._connection = psycopg.connect(
                 self._url, autocommit=True, connect_timeout=CONNECT_S, prepare_threshold=None
             )
+            if self._was_open:
+                self._answered.reopened_at = time.monotonic()
+            self._was_open = True
         return self._connection
 
     def _discard(self) -> None:

@@ -138,6 +138,11 @@ class Ownership:
         """This life of the node as a member of the cluster."""
         return self._database.incarnation
 
+    @property
+    def may_lack_rows(self) -> bool:
+        """As of the database."""
+        return self._database.may_lack_rows
+
     def beat(self, load: Load) -> Answer:
         """Send a sign of life, and return what the database knows of nodes and of this node's sessions."""
         values = {

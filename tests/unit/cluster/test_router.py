@@ -56,6 +56,7 @@ def status_of(
     failover: object = None,
     direct: object = None,
     was_here: bool = False,
+    may_lack_some: bool = False,
     leaves: bool = False,
     local: Application = not_found,
     headers: Sequence[Header] = (),
@@ -78,7 +79,10 @@ def status_of(
 
     here = [was_here]
     places = SimpleNamespace(
-        is_here=lambda _: here.pop() if here else False, find=find, forget=lambda _: None
+        is_here=lambda _: here.pop() if here else False,
+        find=find,
+        forget=lambda _: None,
+        may_lack_some=may_lack_some,
     )
     parts: Any = SimpleNamespace(
         local=local,
@@ -196,3 +200,8 @@ def test_a_defect_and_the_stop_of_this_node_are_answered_in_json(
     assert status_of(path, ELSEWHERE, fails=error, bodies=bodies) == expected
     assert bodies[0].startswith(begin)
     assert ("RuntimeError" in caplog.text) == isinstance(error, RuntimeError)
+
+
+def test_a_session_that_a_failover_may_have_lost_is_not_said_to_be_gone() -> None:
+    assert status_of(found=None, may_lack_some=True) == 503
+    assert status_of(found=None) == 404
