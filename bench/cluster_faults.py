@@ -211,7 +211,7 @@ def run(fault: Fault, world: World) -> bool:
         world.create(node, session_id=f"{fault.name}-{node.name}-unkeyed")
     promises = len(world.promises)
     begun = time.monotonic()
-    with observed(world.all, world.promises[0].session_id) as observer, Clients(world):
+    with observed(world.all, world.promises[0].session_id) as observer, Clients(world, may_end=fault.ends):
         time.sleep(CALM_S)
         fault.inject(world, observer)
         world.wait_until_ready()

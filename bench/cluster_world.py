@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -90,7 +90,7 @@ class Findings:
             self.wrong.append(what)
 
 
-def judge(response: requests.Response, expected: set[int]) -> str:
+def judge(response: requests.Response, expected: Collection[int]) -> str:
     """Return what is wrong with an answer, empty if it is one of the contract."""
     try:
         body = response.json()
@@ -227,10 +227,20 @@ class Clients:
         world: The nodes and the promises.
         count: How many clients.
         creates_every_s: How often one of them asks for a new session.
+        limit: How many new sessions are made.
+        may_end: Nodes whose sessions without a key may end.
     """
 
-    def __init__(self, world: World, count: int = 3, creates_every_s: float = 4.0, limit: int = 6) -> None:
+    def __init__(
+        self,
+        world: World,
+        count: int = 3,
+        creates_every_s: float = 4.0,
+        limit: int = 6,
+        may_end: frozenset[str] = frozenset(),
+    ) -> None:
         self._world = world
+        self._may_end = may_end
         self._end = threading.Event()
         self._creates_every_s = creates_every_s
         self._limit = limit
@@ -288,7 +298,10 @@ class Clients:
             self._world.findings.count(f"{name}: {type(error).__name__}")
             return
         self._world.findings.count(f"{name}: {response.status_code}")
-        if wrong := judge(response, {HTTPStatus.OK}):
+        expected = {HTTPStatus.OK}
+        if promise.key is None and promise.node in self._may_end:
+            expected |= {HTTPStatus.NOT_FOUND, HTTPStatus.CREATED}
+        if wrong := judge(response, expected):
             self._world.findings.fail(f"{name} of {promise} at {node.name}: {wrong}")
         elif name == "POST /sessions" and response.status_code == HTTPStatus.OK:
             found = response.json()["session_id"]

@@ -162,7 +162,8 @@ class ClusterRouter:
             found = await locations.find(names)
         except DroverError as error:
             return error
-        if found is None or found.owner == self._parts.membership.incarnation:
+        is_own = found is not None and found.owner == self._parts.membership.incarnation
+        if found is None or (is_own and not _is_parking(self._parts.registry, found)):
             # It has ended, or does so now.
             return None
         return NodeUnreachable(_MOVED)
@@ -241,8 +242,9 @@ class _Request:
             return await self._answer_free(found, receive, send)
         if found.owner == self._parts.membership.incarnation:
             # It was claimed here a moment ago, or its end is on the way.
-            if not (self._parts.failover.has_or_ends(found) or self._parts.locations.is_here(names)):
-                raise NotOwner("Nothing is known yet of this session, which has just been given to this node")
+            is_known = self._parts.failover.has_or_ends(found) or locations.is_here(names)
+            if _is_parking(self._parts.registry, found) or not is_known:
+                raise NotOwner("This session is on its way to this node, or leaves it")
             await self._answer_here(receive, send)
         elif self._is_forwarded:
             raise NotOwner("This node does not have the session")
@@ -363,6 +365,11 @@ def _is_sent(scope: Scope) -> bool:
         return False
     scope[BEGUN] = direct
     return True
+
+
+def _is_parking(registry: SessionRegistry, found: Located) -> bool:
+    """Return whether a session of this node that closes goes on at another one."""
+    return found.key is not None and (registry.draining or registry.stopping)
 
 
 async def _nothing() -> Message:

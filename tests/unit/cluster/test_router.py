@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
@@ -57,6 +58,7 @@ def status_of(
     direct: object = None,
     was_here: bool = False,
     may_lack_some: bool = False,
+    draining: bool = False,
     leaves: bool = False,
     local: Application = not_found,
     headers: Sequence[Header] = (),
@@ -87,7 +89,7 @@ def status_of(
     parts: Any = SimpleNamespace(
         local=local,
         policy=AccessPolicy(frozenset({"localhost"}), 5010, None),
-        registry=SimpleNamespace(sessions=tuple, free=1, evictable=0),
+        registry=SimpleNamespace(sessions=tuple, free=1, evictable=0, draining=draining, stopping=False),
         membership=SimpleNamespace(
             incarnation=ME, nodes=(), other_nodes=(), fence=fence, call_after_beats=lambda _: None
         ),
@@ -132,6 +134,15 @@ def test_a_session_that_ends_here_is_answered_here() -> None:
 def test_a_session_whose_claim_got_no_answer_is_not_said_to_be_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(router, "PAUSE_S", 0.0)
     assert status_of(failover=SimpleNamespace(has_or_ends=lambda _: False)) == 503
+
+
+def test_a_session_that_is_parked_by_a_stop_is_not_said_to_be_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(router, "PAUSE_S", 0.0)
+    ends = SimpleNamespace(has_or_ends=lambda _: True)
+    unkeyed = replace(FOUND, key=None)
+    for was_here in (False, True):
+        assert status_of(failover=ends, was_here=was_here, draining=True) == 503
+        assert status_of(found=unkeyed, failover=ends, was_here=was_here, draining=True) == 404
 
 
 TITLE = "/wd/hub/session/one/title"
