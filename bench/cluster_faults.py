@@ -230,8 +230,6 @@ def run(fault: Fault, world: World) -> bool:
         f"  clients: {dict(sorted(findings.done.items()))}",
         flush=True,
     )
-    for wrong in findings.wrong[:20]:
-        print(f"  VIOLATION {wrong[:400]}", flush=True)
     is_kept = not findings.wrong
     world.forget()
     return is_kept

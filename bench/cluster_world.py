@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from functools import partial
 from http import HTTPStatus
 from typing import Final
@@ -85,9 +86,10 @@ class Findings:
             self.done[what] += 1
 
     def fail(self, what: str) -> None:
-        """Record a violation."""
+        """Record a violation, and print it."""
         with self._lock:
             self.wrong.append(what)
+        print(f"{datetime.now(timezone.utc):%H:%M:%S} VIOLATION {what[:600]}", flush=True)
 
 
 def judge(response: requests.Response, expected: Collection[int]) -> str:
