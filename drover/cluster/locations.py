@@ -10,6 +10,7 @@ from typing import Final
 from uuid import UUID
 
 from drover.cluster.requests import Names
+from drover.core.errors import StorageUnavailable
 from drover.net.asgi import on_thread
 from drover.sessions.persistence.pending_writes import secret_hash
 from drover.sessions.pool.registry import SessionRegistry
@@ -18,6 +19,8 @@ from drover.storage.postgres.ownership import Ownership
 
 REMEMBERED_S: Final = 10.0
 REMEMBERED: Final = 10_000
+WITHOUT_DATABASE_S: Final = 2.0
+"""How long a place counts that was found without the database."""
 
 
 class Locations:
@@ -27,6 +30,7 @@ class Locations:
         registry: The sessions of this node.
         ownership: Who has a session, by the database.
         is_living: Returns whether an incarnation was a living node at the last answer.
+        copied: Returns where a session was when the list of all sessions was last read; None if not in it.
         threads: Where the database is asked.
     """
 
@@ -35,10 +39,12 @@ class Locations:
         registry: SessionRegistry,
         ownership: Ownership,
         is_living: Callable[[UUID | None], bool],
+        copied: Callable[[Names], Located | None],
         threads: Executor,
     ) -> None:
         self._registry = registry
         self._is_living = is_living
+        self._copied = copied
         self._ownership = ownership
         self._threads = threads
         self._found: dict[Names, tuple[Located, float]] = {}
@@ -58,22 +64,35 @@ class Locations:
     async def find(self, names: Names) -> Located | None:
         """Return where a session is; None if there is none.
 
+        While the database does not answer, that is where it was: a living node goes on to serve its sessions
+        for some seconds, and says so if it does not have one any more.
+
         Raises:
             KeyConflict: Id and key name two sessions.
-            StorageUnavailable: The database does not answer.
+            StorageUnavailable: The database does not answer, and no living node is known to have the session.
         """
-        found, at = self._found.get(names, (None, 0.0))
-        if found is not None and time.monotonic() - at < REMEMBERED_S and self._is_living(found.owner):
-            return found
+        known, until = self._found.get(names, (None, 0.0))
+        if known is not None and time.monotonic() < until and self._is_living(known.owner):
+            return known
         secret = secret_hash(names.socket_secret) if names.socket_secret is not None else None
-        found = await on_thread(
-            self._threads, partial(self._ownership.locate, names.session_id, names.key, secret)
-        )
+        try:
+            found = await on_thread(
+                self._threads, partial(self._ownership.locate, names.session_id, names.key, secret)
+            )
+        except StorageUnavailable:
+            before = known or self._copied(names)
+            if before is None or not self._is_living(before.owner):
+                raise
+            self._remember(names, before, WITHOUT_DATABASE_S)
+            return before
         if found is not None and not found.is_free:
-            if len(self._found) >= REMEMBERED:
-                self._found.clear()
-            self._found[names] = found, time.monotonic()
+            self._remember(names, found, REMEMBERED_S)
         return found
+
+    def _remember(self, names: Names, found: Located, seconds: float) -> None:
+        if len(self._found) >= REMEMBERED:
+            self._found.clear()
+        self._found[names] = found, time.monotonic() + seconds
 
     def forget(self, names: Names) -> None:
         """Ask the database at the next request: what was remembered is not true any more."""

@@ -13,12 +13,13 @@ from pydantic import ValidationError
 from drover.api.session_answers import SessionObject
 from drover.browser.health import HealthStatus
 from drover.cluster.membership import Membership
+from drover.cluster.requests import Names
 from drover.core.errors import StorageUnavailable
 from drover.sessions.persistence.cluster_repository import UNCLAIMED
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Session
 from drover.storage.changes import owner_of
-from drover.storage.cluster_values import Node
+from drover.storage.cluster_values import Located, Node
 from drover.storage.postgres.ownership import Ownership
 
 FRESH_S: Final = 5.0
@@ -113,6 +114,18 @@ class SharedList:
         return tuple(
             one.session for one in self._copied.values() if one.session is not None and one.node in living
         )
+
+    def locate(self, names: Names) -> Located | None:
+        """Return which living node had a session when the list was last read; None if it was not in it."""
+        nodes = {node.name: node for node in self._membership.other_nodes}
+        for one in self._copied.values():
+            session, node = one.session, nodes.get(one.node or "")
+            if session is None or node is None:
+                continue
+            if names.session_id == session.session_id or (names.key and names.key == session.key):
+                owner = (node.incarnation, node.state, node.url, node.name)
+                return Located(session.session_id, session.key, UNCLAIMED, *owner, revision=1)
+        return None
 
     @property
     def is_complete(self) -> bool:

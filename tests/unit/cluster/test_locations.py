@@ -11,8 +11,9 @@ from uuid import UUID
 
 import pytest
 
-from drover.cluster.locations import REMEMBERED_S, Locations
+from drover.cluster.locations import REMEMBERED_S, WITHOUT_DATABASE_S, Locations
 from drover.cluster.requests import Names
+from drover.core.errors import StorageUnavailable
 from drover.sessions.pool.registry import SessionRegistry
 from drover.storage.cluster_values import Located, NodeState
 from drover.storage.postgres.ownership import Ownership
@@ -27,11 +28,14 @@ class Asked:
     def __init__(self) -> None:
         self.times = 0
         self.living = {OWNER}
+        self.answers = True
+        self.copied: Located | None = None
         self.found = Located("one", None, 3, OWNER, NodeState.UP, "http://x", "x", 1)
         self.locations = Locations(
             cast("SessionRegistry", SimpleNamespace()),
             cast("Ownership", SimpleNamespace(locate=self._locate)),
             lambda incarnation: incarnation in self.living,
+            lambda _: self.copied,
             ThreadPoolExecutor(1),
         )
 
@@ -40,6 +44,8 @@ class Asked:
 
     def _locate(self, *_: object) -> Located:
         self.times += 1
+        if not self.answers:
+            raise StorageUnavailable("the database does not answer")
         return self.found
 
 
@@ -66,3 +72,34 @@ def test_a_place_that_was_wrong_is_looked_up_again() -> None:
     asked.locations.forget(NAMES)
     asked.find()
     assert asked.times == 2
+
+
+def test_a_living_node_has_its_sessions_while_the_database_does_not_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = Asked()
+    now = time.monotonic()
+    assert asked.find() == asked.found
+    asked.answers = False
+    later = (
+        REMEMBERED_S + 1,
+        REMEMBERED_S + 1 + WITHOUT_DATABASE_S / 2,
+        REMEMBERED_S + 1 + WITHOUT_DATABASE_S,
+    )
+    for after, times in zip(later, (2, 2, 3), strict=True):
+        monkeypatch.setattr("drover.cluster.locations.time.monotonic", lambda after=after: now + after)
+        assert asked.find() == asked.found
+        # A database that hangs takes its time to fail, and not for every request.
+        assert asked.times == times
+    asked.living.clear()
+    with pytest.raises(StorageUnavailable):
+        asked.find()
+
+
+def test_without_the_database_a_session_is_where_the_list_of_all_sessions_says() -> None:
+    asked = Asked()
+    asked.answers = False
+    with pytest.raises(StorageUnavailable):
+        asked.find()
+    asked.copied = asked.found
+    assert asked.find() == asked.found

@@ -14,6 +14,7 @@ import pytest
 from drover.api.session_answers import SessionObject
 from drover.browser.health import Health, HealthStatus
 from drover.cluster.membership import Membership
+from drover.cluster.requests import Names
 from drover.cluster.shared_list import VOLATILE_S, SharedList
 from drover.net.addresses import Addresses
 from drover.sessions.pool.registry import SessionRegistry
@@ -124,3 +125,19 @@ def test_a_session_is_served_elsewhere_only_if_its_node_lives(harness: Harness) 
     harness.list.tick()
     assert [one.session_id for one in harness.list.served] == ["theirs"]
     assert [one.session_id for one in harness.list.others] == list(owners)
+
+
+@pytest.mark.parametrize("names", [Names(session_id="theirs"), Names(key="k"), Names("other", "k")])
+def test_the_living_node_of_a_listed_session_is_known(harness: Harness, names: Names) -> None:
+    living = replace(node(2), name="living")
+    harness.membership.other_nodes = (living,)
+    harness.database.rows = [Summary("theirs", 1, "living", described(session("theirs", key="k")))]
+    harness.list.tick()
+    found = harness.list.locate(names)
+    assert found is not None
+    assert (found.session_id, found.owner, found.url) == ("theirs", living.incarnation, living.url)
+    assert not found.is_free
+    assert harness.list.locate(Names(session_id="own")) is None
+    assert harness.list.locate(Names(socket_secret="s")) is None
+    harness.membership.other_nodes = ()
+    assert harness.list.locate(names) is None
