@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -32,8 +33,7 @@ VOLATILE: Final = (
     (re.compile(r"(?<=\(known )(fields|parameters): [\w, ]+"), r"\1: <names>"),
     (re.compile(r"(?<=/cdp/)[\w-]{20,}"), "<secret>"),
     (re.compile(r" \(request [0-9a-f]{16}\)"), ""),
-    (re.compile(r"[^ ]*[/\\]d[/\\]s[/\\]\w{8}"), "<folder>"),
-    (re.compile(r"(?<=<folder>)\\"), "/"),
+    (re.compile(r"[^ ]*/d/s/\w{8}"), "<folder>"),
     (re.compile(r"\d\d:\d\d:\d\d UTC"), "<time>"),
     (re.compile(r"http://127\.0\.0\.1:\d+/[\w-]+"), "<driver url>"),
     (re.compile(r"127\.0\.0\.1:\d+"), "<address>"),
@@ -49,6 +49,7 @@ VOLATILE_FIELDS: Final = frozenset(
 )
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="each fake is two processes there, and reports name both")
 def test_every_answer_is_as_recorded(harness: ServiceHarness) -> None:
     recorded = json.loads(RECORDED.read_text(encoding="utf-8"))
     answered: list[dict[str, Any]] = []
@@ -80,8 +81,7 @@ def test_every_answer_is_as_recorded(harness: ServiceHarness) -> None:
 
 @pytest.fixture
 def harness(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServiceHarness]:
-    # On a slow machine a fake that answers late would count as busy.
-    with running_harness(folder, monkeypatch, health_timeout=10.0) as harness:
+    with running_harness(folder, monkeypatch) as harness:
         yield harness
 
 
@@ -115,8 +115,6 @@ def answer_of(call: Call) -> dict[str, object]:
 def fixed(value: Any, name: str = "") -> Any:  # noqa: ANN401 - any JSON
     """Return JSON with its volatile values replaced."""
     if name in VOLATILE_FIELDS and value is not None and not isinstance(value, str):
-        return f"<{name}>"
-    if name == "platformName":
         return f"<{name}>"
     if isinstance(value, dict):
         return {key: fixed(one, key) for key, one in value.items()}
