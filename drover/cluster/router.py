@@ -17,6 +17,7 @@ from uuid import UUID
 from drover.attach import w3c
 from drover.attach.router import TrackedSend, refuse
 from drover.attach.webdriver import BEGUN
+from drover.cluster.any_session import AnySession, is_of_any
 from drover.cluster.failover import Failover
 from drover.cluster.forwarding import Forwarder, Refused
 from drover.cluster.guard import Guard
@@ -51,6 +52,7 @@ from drover.net.asgi import (
     last_answer,
     on_thread,
     read_body,
+    replayed,
     send_answer,
     unexpected,
     with_target,
@@ -107,6 +109,7 @@ class ClusterRouter:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._guard = Guard(parts.membership.fence)
+        self._any_session = AnySession(parts.local, self._guard, parts.forwarder)
         self._loop: asyncio.AbstractEventLoop | None = None
         parts.membership.call_after_beats(self._hear)
 
@@ -115,22 +118,13 @@ class ClusterRouter:
         self._loop = asyncio.get_running_loop()
         scope, unclear = with_target(scope)
         names = names_of(scope) if unclear is None else None
-        if names is None or access.refusal(head_of(scope), self._parts.policy) is not None:
+        may_be_elsewhere = unclear is None and (names is not None or is_of_any(scope))
+        if not may_be_elsewhere or access.refusal(head_of(scope), self._parts.policy) is not None:
             await self._parts.local(scope, receive, send)
             return
         sending = TrackedSend(send)
-        is_here = not names.creates and self._parts.locations.is_here(names)
         try:
-            # What was sent to ChromeDriver here is not sent on, even if the session has gone in the meantime.
-            if is_here or _is_sent(scope):
-                # The hot path: nothing is read ahead, nothing is looked up.
-                doubt = partial(self._moved, scope, names)
-                await self._guard.run(self._parts.local, scope, receive, sending, doubt)
-                return
-            body = b"" if scope["type"] == "websocket" else await read_body(receive, MAX_UPLOAD_BODY_BYTES)
-            if names.creates:
-                names = named_in_body(body)
-            await _Request(self._parts, self._guard, scope, names, body).answer(receive, sending)
+            await self._answer(scope, names, receive, sending)
         except ClientDisconnected:
             return
         except NotOwner as error:
@@ -144,6 +138,22 @@ class ClusterRouter:
         except Exception as error:  # noqa: BLE001 - any error gets a response and a stack trace in the log
             if not sending.client_left:
                 await self._refuse(scope, sending, unexpected(error))
+
+    async def _answer(self, scope: Scope, names: Names | None, receive: Receive, send: Send) -> None:
+        if names is None:
+            await self._any_session.answer(scope, receive, send, self._parts.membership.other_nodes)
+            return
+        is_here = not names.creates and self._parts.locations.is_here(names)
+        # What was sent to ChromeDriver here is not sent on, even if the session has gone in the meantime.
+        if is_here or _is_sent(scope):
+            # The hot path: nothing is read ahead, nothing is looked up.
+            doubt = partial(self._moved, scope, names)
+            await self._guard.run(self._parts.local, scope, receive, send, doubt)
+            return
+        body = b"" if scope["type"] == "websocket" else await read_body(receive, MAX_UPLOAD_BODY_BYTES)
+        if names.creates:
+            names = named_in_body(body)
+        await _Request(self._parts, self._guard, scope, names, body).answer(receive, send)
 
     async def _refuse(self, scope: Scope, sending: TrackedSend, error: DroverError) -> None:
         # A response that has begun cannot be replaced: the server closes the connection, so clients notice.
@@ -344,7 +354,7 @@ class _Request:
 
     async def _answer_here(self, receive: Receive, send: Send) -> None:
         if self._scope["type"] != "websocket":
-            receive = _replay(self._body, receive)
+            receive = replayed(self._body, receive)
         await self._guard.run(self._parts.local, self._scope, receive, send)
 
     async def _on_thread(self, call: partial[ThreadResult]) -> ThreadResult:
@@ -379,14 +389,3 @@ async def _nothing() -> Message:
 
 async def _discard(_: Message) -> None:
     return
-
-
-def _replay(body: bytes, receive: Receive) -> Receive:
-    pending = [body]
-
-    async def replayed() -> Message:
-        if pending:
-            return {"type": "http.request", "body": pending.pop(), "more_body": False}
-        return await receive()
-
-    return replayed

@@ -132,6 +132,18 @@ async def read_body(receive: Receive, limit: int) -> bytes:
         message = await receive()
 
 
+def replayed(body: bytes, receive: Receive) -> Receive:
+    """Return a `receive` of a request whose body has been read: it begins with that."""
+    pending = [body]
+
+    async def receive_again() -> Message:
+        if pending:
+            return {"type": "http.request", "body": pending.pop(), "more_body": False}
+        return await receive()
+
+    return receive_again
+
+
 def _bounded(part: bytes, limit: int) -> bytes:
     if len(part) > limit:
         raise RequestTooLarge("The request body is too large; send a smaller one")

@@ -134,7 +134,12 @@ def test_a_look_at_a_session_and_at_its_past_is_recognized(method: str) -> None:
     assert not is_history(scope("POST", "/sessions/a/history"))
 
 
-@pytest.mark.parametrize("method", ["OPTIONS", "PATCH", "PUT", "TRACE"])
+def test_a_new_tab_is_opened_where_the_session_is() -> None:
+    for method in ("PUT", "POST"):
+        assert names_of(scope(method, "/sessions/a/json/new")) == Names(session_id="a")
+
+
+@pytest.mark.parametrize("method", ["OPTIONS", "PATCH", "TRACE"])
 def test_what_no_route_takes_concerns_the_node_that_is_asked(method: str) -> None:
     assert names_of(scope(method, "/sessions/a")) is None
     assert names_of(scope(method, "/wd/hub/session/a/title")) is None
