@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from drover.attach import file_commands, w3c
+from drover.attach import file_commands
 from drover.attach.relay import Begun, CommandQueue, DirectCommand
 from drover.attach.webdriver import COMMAND
 from drover.core.errors import DroverError
@@ -79,8 +79,6 @@ class DirectCommands:
         def observed(response: Response | None, begun: Begun | None) -> None:
             if response is not None:
                 self._observe(time.monotonic() - begun_at)
-                refusal = self._withheld()
-                response = response if refusal is None else w3c.failure(refusal)
             done(response, begun)
 
         queue.begin(DirectCommand(method, command, body, begun_at, is_void, may_answer, observed))
