@@ -218,8 +218,8 @@ def _ask(settings: Settings, method: str, path: str) -> JsonObject:
     """
     url = f"http://{reachable_host(settings.host)}:{settings.port}{path}"
     headers = {}
-    if settings.api_token is not None:
-        headers["Authorization"] = f"Bearer {settings.api_token.get_secret_value()}"
+    if settings.token is not None:
+        headers["Authorization"] = f"Bearer {settings.token}"
     request = urllib.request.Request(url, method=method, headers=headers)
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:

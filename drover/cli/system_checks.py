@@ -82,11 +82,10 @@ def read_set_up(settings: Settings) -> SystemReadings:
 
 
 def _refusal(settings: Settings) -> str | None:
-    token = settings.api_token.get_secret_value() if settings.api_token else None
     try:
         check_chrome_args(settings.chrome_args)
-        access.check_bind(settings.host, token)
-        access.access_policy(settings.host, settings.port, settings.allowed_hosts, token)
+        access.check_bind(settings.host, settings.token)
+        access.access_policy(settings.host, settings.port, settings.own_hosts, settings.token)
     except DroverError as error:
         return error.message
     return None

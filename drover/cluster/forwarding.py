@@ -215,7 +215,7 @@ def _target(scope: Scope) -> str:
 
 
 def _host(url: str) -> bytes:
-    return urlsplit(url).netloc.rpartition("@")[2].encode()
+    return urlsplit(url).netloc.encode()
 
 
 def _broken(reason: object) -> NodeUnreachable:

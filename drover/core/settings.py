@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from platformdirs import user_data_path
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
@@ -103,7 +104,9 @@ def default_data_dir(system: str) -> Path:
 
 
 def _http_url(value: str | None) -> str | None:
-    if value is not None and not re.fullmatch(r"https?://[^/\s]+/?", value):
+    if value is not None and not re.fullmatch(
+        r"https?://(?:\[[0-9A-Fa-f:.]+\]|[\w.-]+)(?::\d{1,5})?/?", value
+    ):
         raise ValueError("must be an address such as http://127.0.0.1:5555")
     return value
 
@@ -251,6 +254,17 @@ class Settings(BaseSettings):
         description="lowest level that is logged; `debug` adds every request, and the steps of starts and "
         "recoveries",
     )
+
+    @property
+    def token(self) -> str | None:
+        """The token that clients have to present, if one is configured."""
+        return self.api_token.get_secret_value() if self.api_token else None
+
+    @property
+    def own_hosts(self) -> tuple[str, ...]:
+        """The hosts, as in a `Host` header, by which clients and other nodes reach the service."""
+        own = () if self.node_url is None else (urlsplit(self.node_url).netloc,)
+        return (*self.allowed_hosts, *own)
 
     @property
     def drains_upon_sigterm(self) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from urllib.parse import urlsplit
 
 from drover.attach.attaching import Attaching
 from drover.attach.bidi_sockets import BidiSockets
@@ -52,7 +51,9 @@ class Endpoints:
         self._threads = threads
         self._metrics = metrics
         self._port_trouble = port_trouble
-        self._access_policy = access_policy_of(settings)
+        self._access_policy = access.access_policy(
+            settings.host, settings.port, settings.own_hosts, settings.token
+        )
         self._capability_policy = Policy(settings.allow_unsafe_capabilities, settings.node_label)
         overview = Overview(
             sessions.manager, sessions.registry, sessions.cleaner, settings.port, sessions.cluster
@@ -136,16 +137,3 @@ class Endpoints:
             time.monotonic(),
             document,
         )
-
-
-def access_policy_of(settings: Settings) -> access.AccessPolicy:
-    """Return what the access check compares requests with."""
-    # Other nodes use the address that this one has told them.
-    own = () if settings.node_url is None else (urlsplit(settings.node_url).netloc,)
-    hosts = (*settings.allowed_hosts, *own)
-    return access.access_policy(settings.host, settings.port, hosts, token_of(settings))
-
-
-def token_of(settings: Settings) -> str | None:
-    """Return the token that clients have to present, if one is configured."""
-    return settings.api_token.get_secret_value() if settings.api_token else None

@@ -30,7 +30,6 @@ from drover.processes.host.descriptors import descriptor_limit, raise_descriptor
 from drover.processes.host.windows_console import end_with_console
 from drover.server.accept_errors import AcceptErrors
 from drover.server.connections import ConnectionTable, connection_limit
-from drover.server.endpoints import token_of
 from drover.server.h11_patterns import match_in_linear_time
 from drover.server.http_protocol import IDLE_S, HttpProtocol
 from drover.server.port_watch import Address
@@ -159,7 +158,7 @@ def prepare(settings: Settings, *, is_whole_program: bool = False) -> Drover:
     """
     raise_descriptor_limit()
     check_chrome_args(settings.chrome_args)
-    access.check_bind(settings.host, token_of(settings))
+    access.check_bind(settings.host, settings.token)
     drover = Drover(settings, is_whole_program=is_whole_program)
     drover.hub.subscribe(
         set_up_logging(settings.log_format, settings.log_level, drover.endpoints.stream.hear_line)

@@ -68,6 +68,9 @@ def test_the_defaults_are_those_of_the_contract() -> None:
         ("LOG_LEVEL", "loud", "'debug', 'info', 'warning' or 'error'"),
         ("CHROME_ARGS", '--lang="en', "No closing quotation"),
         ("DATA_DIR", "~nobody-of-this-name/d", "use an absolute path"),
+        ("NODE_URL", "http://me:word@a.example:5010", "must be an address such as"),
+        ("NODE_URL", "http://[bad", "must be an address such as"),
+        ("NODE_URL", "a.example:5010", "must be an address such as"),
     ],
 )
 def test_a_bad_value_is_refused_with_its_name_its_value_and_what_is_allowed(
@@ -117,6 +120,8 @@ def test_a_token_is_not_shown_by_the_settings(monkeypatch: pytest.MonkeyPatch) -
         ("HEADLESS", "true", "headless", True),
         ("IDLE_TIMEOUT", "0.5", "idle_timeout", 0.5),
         ("CLEANUP_SCOPE", "owned", "cleanup_scope", "owned"),
+        ("NODE_URL", "http://[fd00::1]:5010", "own_hosts", ("[fd00::1]:5010",)),
+        ("API_TOKEN", "s3cret", "token", "s3cret"),
     ],
 )
 def test_a_good_value_is_read(

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from drover.attach.router import Router
+from drover.net import access
 from drover.net.asgi import Application, Receive, Scope, Send
-from drover.server.endpoints import access_policy_of
 from drover.server.service import Drover
 from tests.integration.asgi_client import Call, Client
 
@@ -43,7 +43,8 @@ class Served:
 
     def __init__(self, drover: Drover) -> None:
         self._endpoints = drover.endpoints
-        self._policy = access_policy_of(drover.settings)
+        settings = drover.settings
+        self._policy = access.access_policy(settings.host, settings.port, settings.own_hosts, settings.token)
         self.services = drover.endpoints.services()
 
     async def application(self, scope: Scope, receive: Receive, send: Send) -> None:
