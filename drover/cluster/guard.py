@@ -45,6 +45,7 @@ class Guard:
             receive: As in ASGI.
             send: As in ASGI.
             doubt: Returns why an answer that is about to be given must not be, if it must not; see `Raises`.
+                A WebSocket that the application closes then tells its client to connect again.
 
         Raises:
             DroverError: This node may not serve, or may not any more: nothing was answered, for this reason.
@@ -52,7 +53,7 @@ class Guard:
         """
         self.check()
         if scope["type"] == "websocket":
-            socket = _Socket(self._fence, receive, send)
+            socket = _Socket(self._fence, receive, send, doubt)
             self._sockets.add(socket)
             try:
                 await application(scope, socket.receive, socket.send)
@@ -113,10 +114,11 @@ class _Answer:
 class _Socket:
     """One WebSocket, closed when this node may not serve it any more."""
 
-    def __init__(self, fence: Fence, receive: Receive, send: Send) -> None:
+    def __init__(self, fence: Fence, receive: Receive, send: Send, doubt: Doubt | None) -> None:
         self._fence = fence
         self._receive = receive
         self._send = send
+        self._doubt = doubt
         self._is_accepted = False
         self._is_closed = False
 
@@ -134,7 +136,10 @@ class _Socket:
             await self.close()
             raise OSError(TRY_AGAIN_LATER, "this node may not serve any more")
         self._is_accepted |= message["type"] == "websocket.accept"
-        self._is_closed |= message["type"] == "websocket.close"
+        if message["type"] == "websocket.close":
+            self._is_closed = True
+            if self._is_accepted and self._doubt is not None and await self._doubt() is not None:
+                message = close_with(TRY_AGAIN_LATER, "The session leaves this node; reconnect.")
         await self._send(message)
 
     async def close(self) -> None:

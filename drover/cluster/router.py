@@ -165,7 +165,8 @@ class ClusterRouter:
     async def _moved(self, scope: Scope, names: Names) -> DroverError | None:
         """Return why a request must not be answered as here: its session has left this node, and goes on."""
         locations = self._parts.locations
-        if names.session_id is None or ends(scope) or locations.is_here(names):
+        is_named = names.session_id is not None or names.socket_secret is not None
+        if not is_named or ends(scope) or locations.is_here(names):
             return None
         locations.forget(names)
         try:

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from drover.attach.socket_relay import close_with
 from drover.cluster import clock
 from drover.cluster.fence import Fence
 from drover.cluster.guard import Guard
@@ -116,3 +117,24 @@ def test_open_sockets_are_closed_when_the_node_may_not_serve_any_more() -> None:
     asyncio.run(guard.run(application, {"type": "websocket"}, no_body, client))
     assert [message["type"] for message in sent] == ["websocket.accept", "websocket.send", "websocket.close"]
     assert sent[-1]["code"] == 1013
+
+
+@pytest.mark.parametrize(("doubt", "code"), [(NodeUnreachable("it moves"), 1013), (None, 1000)])
+def test_a_socket_of_a_session_that_leaves_the_node_tells_its_client_to_connect_again(
+    doubt: DroverError | None, code: int
+) -> None:
+    fence, sent = Fence(), list[Message]()
+    fence.extend(clock.now())
+
+    async def client(message: Message) -> None:
+        sent.append(message)
+
+    async def application(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "websocket.accept"})
+        await send(close_with(1000, "The session has ended."))
+
+    async def moved() -> DroverError | None:
+        return doubt
+
+    asyncio.run(Guard(fence).run(application, {"type": "websocket"}, no_body, client, moved))
+    assert sent[-1]["code"] == code
