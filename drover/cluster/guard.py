@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from http import HTTPStatus
 
 from drover.attach.socket_relay import close_with
@@ -45,7 +46,7 @@ class Guard:
             receive: As in ASGI.
             send: As in ASGI.
             doubt: Returns why an answer that is about to be given must not be, if it must not; see `Raises`.
-                A WebSocket that the application closes then tells its client to connect again.
+                An open WebSocket that the application closes then tells its client to connect again.
 
         Raises:
             DroverError: This node may not serve, or may not any more: nothing was answered, for this reason.
@@ -56,14 +57,11 @@ class Guard:
             socket = _Socket(self._fence, receive, send, doubt)
             self._sockets.add(socket)
             try:
-                await application(scope, socket.receive, socket.send)
+                await _run(partial(application, scope, socket.receive), socket)
             finally:
                 self._sockets.discard(socket)
-            return
-        answer = _Answer(self._fence, send, doubt)
-        await application(scope, receive, answer.send)
-        if answer.withheld is not None:
-            raise answer.withheld
+        else:
+            await _run(partial(application, scope, receive), _Answer(self._fence, send, doubt))
 
     def check(self) -> None:
         """Raise if this node may not serve.
@@ -85,42 +83,66 @@ class Guard:
             task.add_done_callback(self._closing.discard)
 
 
-class _Answer:
-    """The answer to one request, withheld if this node may not give it."""
+class _Guarded:
+    """What a client gets, withheld if this node may not give it.
+
+    Attributes:
+        withheld: Why nothing is answered; None if something was, or may still be.
+    """
 
     def __init__(self, fence: Fence, send: Send, doubt: Doubt | None) -> None:
         self.withheld: DroverError | None = None
         self._fence = fence
         self._send = send
         self._doubt = doubt
+
+    async def _begin(self, message: Message) -> None:
+        """Raise if the answer must not begin with this message: to the application its client has left."""
+        if self.withheld is None:
+            if any(name.lower() == _NOT_OWNER for name, _ in message.get("headers", ())):
+                self.withheld = NotOwner("This node does not have the session")
+            elif self._doubt is not None and message["type"] != "websocket.accept":
+                self.withheld = await self._doubt()
+            self.withheld = refusal_of(self._fence) or self.withheld
+        if self.withheld is not None:
+            raise OSError(HTTPStatus.SERVICE_UNAVAILABLE, "this answer is withheld")
+
+
+async def _run(application: Callable[[Send], Awaitable[None]], answer: _Answer | _Socket) -> None:
+    """Have one connection answered; raise if its answer is withheld."""
+    try:
+        await application(answer.send)
+    except OSError:
+        if answer.withheld is None:
+            raise
+    if answer.withheld is not None:
+        raise answer.withheld
+
+
+class _Answer(_Guarded):
+    """The answer to one request."""
+
+    def __init__(self, fence: Fence, send: Send, doubt: Doubt | None) -> None:
+        super().__init__(fence, send, doubt)
         self._is_begun = False
 
     async def send(self, message: Message) -> None:
-        """Pass on a message, unless the answer is withheld."""
+        """Pass on a message."""
         if not self._is_begun:
-            headers = message.get("headers", ())
-            if any(name.lower() == _NOT_OWNER for name, _ in headers):
-                self.withheld = NotOwner("This node does not have the session")
-            if self.withheld is None and self._doubt is not None:
-                self.withheld = await self._doubt()
-            self.withheld = refusal_of(self._fence) or self.withheld
+            await self._begin(message)
+            self._is_begun = True
         elif not self._fence.may_serve():
             raise OSError(HTTPStatus.SERVICE_UNAVAILABLE, "this node may not serve any more")
-        if self.withheld is None:
-            self._is_begun = True
-            await self._send(message)
+        await self._send(message)
 
 
-class _Socket:
+class _Socket(_Guarded):
     """One WebSocket, closed when this node may not serve it any more."""
 
     def __init__(self, fence: Fence, receive: Receive, send: Send, doubt: Doubt | None) -> None:
-        self._fence = fence
+        super().__init__(fence, send, doubt)
         self._receive = receive
-        self._send = send
-        self._doubt = doubt
-        self._is_accepted = False
-        self._is_closed = False
+        self._is_begun = self._is_accepted = self._is_closed = False
 
     async def receive(self) -> Message:
         """Return the next message of the client."""
@@ -131,14 +153,17 @@ class _Socket:
         return message
 
     async def send(self, message: Message) -> None:
-        """Send a message to the client."""
-        if self._is_closed or not self._fence.may_serve():
+        """Pass on a message."""
+        if not self._is_begun:
+            await self._begin(message)
+            self._is_begun = True
+            self._is_accepted = message["type"] == "websocket.accept"
+        elif self._is_closed or not self._fence.may_serve():
             await self.close()
             raise OSError(TRY_AGAIN_LATER, "this node may not serve any more")
-        self._is_accepted |= message["type"] == "websocket.accept"
-        if message["type"] == "websocket.close":
+        elif message["type"] == "websocket.close":
             self._is_closed = True
-            if self._is_accepted and self._doubt is not None and await self._doubt() is not None:
+            if self._doubt is not None and await self._doubt() is not None:
                 message = close_with(TRY_AGAIN_LATER, "The session leaves this node; reconnect.")
         await self._send(message)
 
@@ -148,7 +173,7 @@ class _Socket:
             return
         self._is_closed = True
         with suppress(OSError):
-            await self._send(close_with(TRY_AGAIN_LATER, "This node has lost the database; reconnect."))
+            await self._send(close_with(TRY_AGAIN_LATER, "This node may not serve now; reconnect."))
 
 
 def refusal_of(fence: Fence) -> DroverError | None:

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from drover.attach.router import refuse_socket
 from drover.attach.socket_relay import close_with
 from drover.cluster import clock
 from drover.cluster.fence import Fence
@@ -95,6 +96,45 @@ def test_the_whole_answer_that_a_session_is_elsewhere_is_withheld() -> None:
 
     with pytest.raises(NotOwner):
         asyncio.run(Guard(fence).run(application, {"type": "http"}, no_body, no_answer))
+
+
+def test_a_stream_ends_when_its_answer_is_withheld() -> None:
+    fence = Fence()
+    fence.extend(clock.now())
+
+    async def application(_scope: Scope, _receive: Receive, send: Send) -> None:
+        fence.close()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise AssertionError("nobody sees this stream")
+
+    with pytest.raises(StorageUnavailable):
+        asyncio.run(Guard(fence).run(application, {"type": "http"}, no_body, no_answer))
+
+
+def test_a_handshake_is_refused_with_the_reason_if_the_node_may_not_serve_any_more() -> None:
+    fence = Fence()
+    fence.extend(clock.now())
+
+    async def application(_scope: Scope, _receive: Receive, send: Send) -> None:
+        fence.close()
+        await send({"type": "websocket.accept"})
+
+    with pytest.raises(StorageUnavailable):
+        asyncio.run(Guard(fence).run(application, {"type": "websocket"}, no_body, no_answer))
+
+
+def test_a_handshake_with_a_session_that_leaves_the_node_is_not_refused_as_if_it_had_ended() -> None:
+    fence = Fence()
+    fence.extend(clock.now())
+
+    async def application(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await refuse_socket(send, Response(404, b"{}"))
+
+    async def moved() -> DroverError:
+        return NodeUnreachable("it moves")
+
+    with pytest.raises(NodeUnreachable):
+        asyncio.run(Guard(fence).run(application, {"type": "websocket"}, no_body, no_answer, moved))
 
 
 def test_open_sockets_are_closed_when_the_node_may_not_serve_any_more() -> None:
