@@ -16,7 +16,7 @@ from websockets.typing import Subprotocol
 
 from drover.attach.router import refuse_socket
 from drover.attach.socket_relay import SocketRelay, close_with
-from drover.cluster.node_connection import CONNECT_S, Head, Interrupted, NodeConnections, NotSent, notice_cut
+from drover.cluster.node_connection import CONNECT_S, Head, Interrupted, NodeConnections, NotSent, connected
 from drover.cluster.requests import FORWARDED
 from drover.core.errors import NodeUnreachable
 from drover.core.log_context import current_request
@@ -90,8 +90,7 @@ class Forwarder:
             NotSent: The node does not accept connections.
             Refused: It does not have the session.
         """
-        address = url.replace("http", "ws", 1) + _target(scope)
-        handshake = asyncio.ensure_future(self._handshake(address, scope))
+        handshake = asyncio.create_task(self._handshake(url, scope))
         try:
             if await self._is_lost(owner, {handshake}):
                 raise NotSent("it is lost")
@@ -109,14 +108,17 @@ class Forwarder:
             await refuse_socket(send, Response(answer.status_code, bytes(answer.body or b""), headers))
             return
         except (WebSocketException, OSError, asyncio.TimeoutError) as error:
-            raise NotSent(str(error)) from error
+            raise NotSent(str(error) or "no answer") from error
         finally:
             handshake.cancel()
             await asyncio.gather(handshake, return_exceptions=True)
-        notice_cut(upstream.transport.get_extra_info("socket"))
-        await receive()
-        await send({"type": "websocket.accept", "subprotocol": upstream.subprotocol})
-        await self._relay(owner, upstream, receive, send)
+        try:
+            await receive()
+            await send({"type": "websocket.accept", "subprotocol": upstream.subprotocol})
+            await self._relay(owner, upstream, receive, send)
+        finally:
+            # Its client may have left during the handshake.
+            await upstream.close()
 
     def end_silent(self, living: frozenset[UUID]) -> None:
         """End what is on its way to nodes that are no longer living; called on the event loop."""
@@ -147,10 +149,12 @@ class Forwarder:
         finally:
             self._connections.give_back(url, connection)
 
-    async def _handshake(self, address: str, scope: Scope) -> ClientConnection:
+    async def _handshake(self, url: str, scope: Scope) -> ClientConnection:
+        connection = await asyncio.wait_for(connected(url), CONNECT_S)
         asked = [Subprotocol(one) for one in scope.get("subprotocols", ())]
         return await connect(
-            address,
+            url.replace("http", "ws", 1) + _target(scope),
+            sock=connection,
             additional_headers=[
                 (name.decode("latin-1"), value.decode("latin-1"))
                 for name, value in self._headers(scope)

@@ -168,21 +168,10 @@ class NodeConnections:
             if found.is_open:
                 return found
             found.close()
-        address = urlsplit(url)
-        is_secure = address.scheme == "https"
         try:
-            reader, writer = await asyncio.wait_for(
-                _opened(
-                    address.hostname or "",
-                    address.port or (443 if is_secure else 80),
-                    ssl.create_default_context() if is_secure else None,
-                ),
-                CONNECT_S,
-            )
+            return NodeConnection(*await asyncio.wait_for(_opened(url), CONNECT_S))
         except (OSError, asyncio.TimeoutError) as error:
             raise NotSent(str(error) or "no answer") from error
-        notice_cut(writer.get_extra_info("socket"))
-        return NodeConnection(reader, writer)
 
     def give_back(self, url: str, connection: NodeConnection) -> None:
         """Keep a connection for the next request if it can carry one, else close it."""
@@ -199,13 +188,46 @@ class NodeConnections:
         self._idle.clear()
 
 
-async def _opened(
-    host: str, port: int, context: ssl.SSLContext | None
-) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def connected(url: str) -> socket.socket:
+    """Return a socket that is connected to a node; it does not block, and breaks when that is cut off.
+
+    Raises:
+        OSError: The node does not accept connections.
+    """
+    address, loop = urlsplit(url), asyncio.get_running_loop()
+    port = address.port or (443 if address.scheme == "https" else 80)
+    error = OSError(f"no address of {address.hostname}")
+    for family, kind, protocol, _, target in await loop.getaddrinfo(
+        address.hostname, port, type=socket.SOCK_STREAM
+    ):
+        found = socket.socket(family, kind, protocol)
+        found.setblocking(False)
+        try:
+            await loop.sock_connect(found, target)
+            _notice_cut(found)
+        except OSError as refused:
+            found.close()
+            error = refused
+        except BaseException:
+            found.close()
+            raise
+        else:
+            return found
+    raise error
+
+
+async def _opened(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(limit=MAX_HEAD_BYTES, loop=loop)
     protocol = _Reading(reader, loop=loop)
-    transport, _ = await loop.create_connection(lambda: protocol, host, port, ssl=context)
+    address = urlsplit(url)
+    is_secure = address.scheme == "https"
+    transport, _ = await loop.create_connection(
+        lambda: protocol,
+        sock=await connected(url),
+        ssl=ssl.create_default_context() if is_secure else None,
+        server_hostname=address.hostname if is_secure else None,
+    )
     return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 
 
@@ -222,7 +244,7 @@ async def _is_done(writing: asyncio.Task[None]) -> bool:
     return is_done and failure is None
 
 
-def notice_cut(connection: socket.socket) -> None:
+def _notice_cut(connection: socket.socket) -> None:
     """Have the kernel break a connection whose other end cannot be reached any more, idle or not.
 
     Without it a request that is on its way when a cable is pulled would never end.

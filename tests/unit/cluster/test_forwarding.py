@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import re
-from contextlib import suppress
+import socket
+import sys
+from contextlib import ExitStack, suppress
 from typing import Any
 from uuid import UUID
 
 import pytest
+from websockets.asyncio.server import ServerConnection, serve
 
 from drover.cluster.forwarding import Forwarder, Refused
 from drover.cluster.node_connection import NotSent
@@ -110,6 +113,49 @@ def test_a_node_without_the_session_is_not_heard_by_the_client() -> None:
 def test_a_handshake_with_a_node_that_hangs_ends_when_that_node_is_lost() -> None:
     with pytest.raises(NotSent):
         asyncio.run(asyncio.wait_for(forward(Node(None), living=OTHER, kind="websocket"), 20))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what a full queue of connections does is the system's")
+def test_a_handshake_with_a_node_that_cannot_be_reached_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("drover.cluster.forwarding.CONNECT_S", 0.3)
+
+    async def reach(url: str) -> None:
+        await Forwarder(lambda: OTHER).socket(OWNER, url, SCOPE, opened, left)
+
+    with ExitStack() as stack:
+        full = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(3):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        with pytest.raises(NotSent):
+            asyncio.run(asyncio.wait_for(reach(f"http://127.0.0.1:{full.getsockname()[1]}"), 20))
+
+
+def test_a_client_that_leaves_during_the_handshake_leaves_no_connection_to_the_other_node() -> None:
+    async def leave() -> None:
+        ended = asyncio.Event()
+
+        async def wait(upstream: ServerConnection) -> None:
+            await upstream.wait_closed()
+            ended.set()
+
+        async with serve(wait, "127.0.0.1", 0) as server:
+            address: Any = next(iter(server.sockets)).getsockname()
+            forwarder = Forwarder(lambda: OTHER)
+            with pytest.raises(OSError, match="has left"):
+                await forwarder.socket(OWNER, f"http://127.0.0.1:{address[1]}", SCOPE, opened, left)
+            await asyncio.wait_for(ended.wait(), 10)
+
+    asyncio.run(leave())
+
+
+async def opened() -> Message:
+    return {"type": "websocket.connect"}
+
+
+async def left(_: Message) -> None:
+    raise OSError("the client has left")
 
 
 def test_an_answer_that_comes_before_the_end_of_a_long_request_is_passed_on() -> None:
