@@ -34,7 +34,7 @@ class Fence:
 
     def may_serve(self) -> bool:
         """Return whether the last answered sign of life is recent enough."""
-        return clock.now() < self._serve_until
+        return clock.now() < self._serve_until and not self.has_left
 
     def extend(self, sent: float) -> None:
         """Note that the sign of life that was sent at this time has been answered."""
@@ -45,9 +45,8 @@ class Fence:
         self._serve_until = float("-inf")
 
     def leave(self) -> None:
-        """Serve nothing any more: this node leaves the cluster."""
+        """Serve nothing any more, whatever is answered to the last sign of life: this node leaves."""
         self.has_left = True
-        self.close()
 
 
 @dataclass(frozen=True, slots=True)
