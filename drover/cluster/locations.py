@@ -80,7 +80,8 @@ class Locations:
                 self._threads, partial(self._ownership.locate, names.session_id, names.key, secret)
             )
         except StorageUnavailable:
-            before = known or self._copied(names)
+            # The copy is a few seconds old; what was remembered may be older, and its node may be gone.
+            before = self._copied(names) or known
             if before is None or not self._is_living(before.owner):
                 raise
             self._remember(names, before, WITHOUT_DATABASE_S)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import cast
 from uuid import UUID
@@ -18,7 +19,7 @@ from drover.sessions.pool.registry import SessionRegistry
 from drover.storage.cluster_values import Located, NodeState
 from drover.storage.postgres.ownership import Ownership
 
-OWNER = UUID(int=1)
+OWNER, OTHER = UUID(int=1), UUID(int=2)
 NAMES = Names(session_id="one")
 
 
@@ -103,3 +104,16 @@ def test_without_the_database_a_session_is_where_the_list_of_all_sessions_says()
         asked.find()
     asked.copied = asked.found
     assert asked.find() == asked.found
+
+
+def test_without_the_database_the_list_of_all_sessions_counts_more_than_what_was_found_long_ago(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = Asked()
+    now = time.monotonic()
+    asked.find()
+    asked.answers = False
+    asked.copied = replace(asked.found, owner=OTHER, url="http://y")
+    asked.living.add(OTHER)
+    monkeypatch.setattr("drover.cluster.locations.time.monotonic", lambda: now + REMEMBERED_S + 1)
+    assert asked.find() == asked.copied
