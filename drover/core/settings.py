@@ -28,6 +28,7 @@ from drover.core.errors import StartRefused
 
 PREFIX = "DROVER_"
 _SECRET = (f"{PREFIX}API_TOKEN", f"{PREFIX}GRID_SECRET", f"{PREFIX}DATABASE_URL")
+_HTTP_URL = re.compile(r"https?://(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?/?")
 _IN_DOUBLE_QUOTES = re.compile(
     r'^[ \t]*(?:export[ \t]+)?(?P<name>\w+)[ \t]*=[ \t]*"(?P<value>[^"\n]*)"[ \t]*(?:#.*)?$', re.MULTILINE
 )
@@ -104,11 +105,17 @@ def default_data_dir(system: str) -> Path:
 
 
 def _http_url(value: str | None) -> str | None:
-    if value is not None and not re.fullmatch(
-        r"https?://(?:\[[0-9A-Fa-f:.]+\]|[\w.-]+)(?::\d{1,5})?/?", value
-    ):
-        raise ValueError("must be an address such as http://127.0.0.1:5555")
-    return value
+    if value is None or (_HTTP_URL.fullmatch(value) and _has_valid_address(value)):
+        return value
+    raise ValueError("must be an address such as http://127.0.0.1:5555")
+
+
+def _has_valid_address(url: str) -> bool:
+    try:
+        return urlsplit(url).port != 0
+    except ValueError:
+        # An IPv6 address or a port that there cannot be.
+        return False
 
 
 def _absolute(path: Path) -> Path:

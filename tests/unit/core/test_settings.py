@@ -71,6 +71,9 @@ def test_the_defaults_are_those_of_the_contract() -> None:
         ("NODE_URL", "http://me:word@a.example:5010", "must be an address such as"),
         ("NODE_URL", "http://[bad", "must be an address such as"),
         ("NODE_URL", "a.example:5010", "must be an address such as"),
+        ("NODE_URL", "http://a.example:65536", "must be an address such as"),
+        ("NODE_URL", "http://a.example:0", "must be an address such as"),
+        ("NODE_URL", "http://müller.example", "must be an address such as"),
     ],
 )
 def test_a_bad_value_is_refused_with_its_name_its_value_and_what_is_allowed(
