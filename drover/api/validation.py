@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -48,7 +48,7 @@ def validated(model: type[Model], values: Mapping[str, object], kind: str, *, st
         raise explained(error, kind, tuple(model.model_fields)) from error
 
 
-def validated_query(model: type[Model], parameters: Sequence[tuple[str, str]]) -> Model:
+def validated_query(model: type[Model], parameters: Iterable[tuple[str, str]]) -> Model:
     """Return query parameters, as names and values, as a model.
 
     A misspelt parameter is refused, not ignored: `?dry_rum=true` must not clean up.
@@ -56,11 +56,12 @@ def validated_query(model: type[Model], parameters: Sequence[tuple[str, str]]) -
     Raises:
         InvalidRequest: A parameter is unknown, repeated or invalid.
     """
-    names = [name for name, _ in parameters]
-    repeated = [name for name in names if names.count(name) > 1]
-    if repeated:
-        raise InvalidRequest(f"The parameter {repeated[0]} is repeated. Send it once.")
-    return validated(model, dict(parameters), "parameter", strict=False)
+    values: dict[str, str] = {}
+    for name, value in parameters:
+        if name in values:
+            raise InvalidRequest(f"The parameter {name} is repeated. Send it once.")
+        values[name] = value
+    return validated(model, values, "parameter", strict=False)
 
 
 def explained(error: ValidationError, kind: str, known: Iterable[str] | None = None) -> InvalidRequest:

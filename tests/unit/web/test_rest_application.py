@@ -12,7 +12,8 @@ from starlette.requests import Request
 
 from drover.api.answers import ApiModel
 from drover.api.reports import ProcessList
-from drover.api.session_requests import MAX_BODY_BYTES, MAX_BODY_WITH_EXTENSIONS_BYTES
+from drover.api.session_requests import MAX_BODY_BYTES, MAX_BODY_WITH_EXTENSIONS_BYTES, LookQuery
+from drover.api.validation import validated_query
 from drover.core.deadline import ClientDisconnected
 from drover.core.errors import InvalidRequest, RequestTooLarge
 from drover.net.asgi import Message, Scope
@@ -194,3 +195,22 @@ def _returns_text() -> ProcessList:
 
 
 _SCOPE: Scope = {"type": "http", "method": "GET", "path": "/x", "headers": [], "query_string": b""}
+
+
+class Name(str):
+    """The name of a parameter, which counts how often such names are compared."""
+
+    __slots__ = ()
+    compared = 0
+
+    def __eq__(self, other: object) -> bool:
+        Name.compared += 1
+        return super().__eq__(other)
+
+    __hash__ = str.__hash__
+
+
+def test_the_parameters_of_a_long_query_are_not_compared_each_with_each() -> None:
+    with pytest.raises(InvalidRequest):
+        validated_query(LookQuery, [(Name(f"p{number}"), "") for number in range(1000)])
+    assert Name.compared < 20_000
