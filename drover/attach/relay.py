@@ -194,10 +194,10 @@ class CommandQueue:
     def _answer(self, command: DirectCommand, begun: Begun, sent: Sent) -> None:
         has_failed = sent.answer.cancelled() or sent.answer.exception() is not None
         reply = None if has_failed else sent.answer.result()
-        is_short = reply is not None and reply.status < _ERRORS_FROM and len(reply.body) <= PART_BYTES
         if (
             reply is None
-            or not is_short
+            or reply.status >= _ERRORS_FROM
+            or len(reply.body) > PART_BYTES
             or not command.may_answer()
             or self._driver_access.has_ended(self._session_id)
         ):

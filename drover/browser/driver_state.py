@@ -34,7 +34,7 @@ _CLEAR = re.compile(r"Emulation\.clear(?P<name>\w+Override)")
 # Methods of DevTools that change what lives only in ChromeDriver's connection.
 _STATEFUL = re.compile(r"\w+\.(?:enable|set\w+|add\w+|emulate\w+)")
 _SETS_TOP = frozenset({"/url", "/back", "/forward", "/refresh", "/window"})
-_CHANGES_STATE = frozenset({"/frame", "/frame/parent", NETWORK, "/webauthn/authenticator"})
+_CHANGES_STATE = CDP_PATHS | {"/frame", "/frame/parent", NETWORK, "/webauthn/authenticator"}
 CHOOSES_WINDOW, SETS_TIMEOUTS = ("POST", "/window"), ("POST", "/timeouts")
 _ALWAYS_NOTED = frozenset({CHOOSES_WINDOW, SETS_TIMEOUTS})
 _NEEDS_FRAME = re.compile(
@@ -96,7 +96,7 @@ def is_noted(method: str, command: str, state: DriverState) -> bool:
     """Return whether a command, once it has succeeded, may change what a recovery sets again."""
     if method == "GET":
         return False
-    if (method, command) in _ALWAYS_NOTED or command in CDP_PATHS | _CHANGES_STATE:
+    if (method, command) in _ALWAYS_NOTED or command in _CHANGES_STATE:
         return True
     return command in _SETS_TOP and bool(state.frame or state.frame_lost)
 
