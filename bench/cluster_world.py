@@ -29,7 +29,7 @@ ANSWER_S: Final = 90.0
 READY_S: Final = 90.0
 SETTLE_S: Final = 90.0
 PAUSE_S: Final = (0.1, 0.6)
-PLACES: Final = 10
+PLACES: Final = 20
 DISK_MB: Final = 1000
 # What a client may get while machines, networks and the database fail; 503 says when to retry.
 REST_CODES: Final = frozenset(
