@@ -17,7 +17,8 @@ from drover.cluster.membership import Membership, Shared
 from drover.cluster.name_watch import NameWatch
 from drover.cluster.own_sessions import OwnSessions
 from drover.cluster.places import places
-from drover.cluster.router import ClusterRouter, Parts
+from drover.cluster.routed_request import Parts
+from drover.cluster.router import ClusterRouter
 from drover.cluster.shared_list import SharedList
 from drover.core import events
 from drover.core.deadline import Deadline

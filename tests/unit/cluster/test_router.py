@@ -13,7 +13,7 @@ from uuid import UUID
 import pytest
 
 from drover.attach.webdriver import BEGUN
-from drover.cluster import clock, router
+from drover.cluster import clock, routed_request
 from drover.cluster.fence import Fence
 from drover.cluster.router import ClusterRouter
 from drover.core.deadline import Deadline
@@ -132,12 +132,12 @@ def test_a_session_that_ends_here_is_answered_here() -> None:
 
 
 def test_a_session_whose_claim_got_no_answer_is_not_said_to_be_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(router, "PAUSE_S", 0.0)
+    monkeypatch.setattr(routed_request, "PAUSE_S", 0.0)
     assert status_of(failover=SimpleNamespace(has_or_ends=lambda _: False)) == 503
 
 
 def test_a_session_that_is_parked_by_a_stop_is_not_said_to_be_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(router, "PAUSE_S", 0.0)
+    monkeypatch.setattr(routed_request, "PAUSE_S", 0.0)
     ends = SimpleNamespace(has_or_ends=lambda _: True)
     unkeyed = replace(FOUND, key=None)
     for was_here in (False, True):
