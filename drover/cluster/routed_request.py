@@ -47,7 +47,9 @@ from drover.storage.cluster_values import Located, Node
 ATTEMPTS: Final = 4
 """How often the place of a session is looked up for one request: others may move it in between."""
 PAUSE_S: Final = 0.2
+"""Between two attempts."""
 CLOSE_S: Final = 20.0
+"""How long the close may take of a session whose client did not hear of it."""
 WAITED_S: Final = 1.0
 """An attempt that took longer was in a wait queue, and was sent on from there."""
 MOVED: Final = "The session has left this node in the meantime; the request may have been executed. Retry"
@@ -183,7 +185,7 @@ class RoutedRequest:
     async def _answer_or_hand_on(self, receive: Receive, send: Send) -> None:
         place = self._place() if self._names.creates else None
         if place is None:
-            await self._answer_here(receive, send)
+            await self._answer_here(receive, send, has_session=False)
             return
         self._name()
         try:
@@ -243,10 +245,11 @@ class RoutedRequest:
         else:
             await forwarder.request(owner, url, self._scope, self._body, receive, send)
 
-    async def _answer_here(self, receive: Receive, send: Send) -> None:
+    async def _answer_here(self, receive: Receive, send: Send, *, has_session: bool = True) -> None:
         if self._scope["type"] != "websocket":
             receive = replayed(self._body, receive)
-        await self._guard.run(self._parts.local, self._scope, receive, send)
+        doubt = partial(moved, self._parts, self._scope, self._names) if has_session else None
+        await self._guard.run(self._parts.local, self._scope, receive, send, doubt)
 
     async def _on_thread(self, call: partial[ThreadResult]) -> ThreadResult:
         self._guard.check()

@@ -89,7 +89,9 @@ def status_of(
     parts: Any = SimpleNamespace(
         local=local,
         policy=AccessPolicy(frozenset({"localhost"}), 5010, None),
-        registry=SimpleNamespace(sessions=tuple, free=1, evictable=0, draining=draining, stopping=False),
+        registry=SimpleNamespace(
+            sessions=tuple, free=1, evictable=0, draining=draining, stopping=False, has=lambda *_: True
+        ),
         membership=SimpleNamespace(
             incarnation=ME, nodes=(), other_nodes=(), fence=fence, call_after_beats=lambda _: None
         ),
@@ -102,7 +104,9 @@ def status_of(
     received = [False]
 
     async def receive() -> Message:
-        if leaves and not received:
+        if not received:
+            if not leaves:
+                await asyncio.Event().wait()
             return {"type": "http.disconnect"}
         received.clear()
         return {"type": "http.request", "body": b"", "more_body": False}
@@ -171,6 +175,10 @@ FREE = Located("one", "k", 4, None, None, None, None, 1)
 def test_a_session_that_leaves_while_a_request_is_answered_is_not_said_to_be_gone(found: Located) -> None:
     assert status_of(found=found, was_here=True) == 503
     assert status_of(TITLE, found, was_here=True) == 500
+
+
+def test_a_session_that_is_restored_here_and_leaves_again_is_not_said_to_be_gone() -> None:
+    assert status_of(TITLE, FREE, failover=SimpleNamespace(restore=lambda *_: None)) == 500
 
 
 @pytest.mark.parametrize("found", [FOUND, None])
