@@ -1,6 +1,6 @@
 """Random faults of machines, networks and the database, one after the other, under clients of three nodes.
 
-    python bench/cluster_chaos.py [--seconds 3600] [--seed N]
+    python bench/cluster_chaos.py [--seconds 3600] [--seed N] [--log FOLDER]
 
 The same promises as in `bench/cluster_faults.py`, but every fault has a random victim and a random length,
 and begins while the nodes are still busy with the last one. Two keys are asked for ten times a second
@@ -126,11 +126,19 @@ class Chaos:
             send_kill(self._chance.choice(victims))
 
 
+def write_logs(world: World, folder: Path) -> None:
+    """Write what each node has logged, with all its restarts, to a file of its own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for node in world.all:
+        (folder / node.name).write_text("\n".join(node.logs()) + "\n", encoding="utf-8")
+
+
 def main() -> int:
     """Run the chaos, and print what was done and what went wrong."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=3600.0)
     parser.add_argument("--seed", type=int, default=random.randrange(1_000_000))  # noqa: S311 - not a secret
+    parser.add_argument("--log", type=Path, help="folder for the log of each node")
     options = parser.parse_args()
     print(f"seed {options.seed}", flush=True)
     end_orderly()
@@ -153,6 +161,8 @@ def main() -> int:
         finally:
             for observer in observers:
                 observer.stop()
+            if options.log is not None:
+                write_logs(world, options.log)
         world.check(may_move=frozenset(world.nodes))
         for observer in observers:
             for answer in served_twice(observer.answers):
