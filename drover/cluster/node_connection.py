@@ -50,6 +50,11 @@ class Head:
 class _Reading(asyncio.StreamReaderProtocol):
     """Lets what came before the connection broke be read to its end, such as why a request was refused."""
 
+    def eof_received(self) -> bool:
+        """Close a connection that the other node has closed: it may be idle, and never used again."""
+        super().eof_received()
+        return False
+
     def connection_lost(self, _exc: Exception | None) -> None:
         """End what can be read; further writing fails."""
         super().connection_lost(None)

@@ -14,7 +14,7 @@ import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
 from drover.cluster.forwarding import Forwarder, Refused
-from drover.cluster.node_connection import NotSent
+from drover.cluster.node_connection import NodeConnections, NotSent
 from drover.core.errors import NodeUnreachable
 from drover.core.log_context import RequestContext, asked_by
 from drover.net.asgi import Header, Message, Scope
@@ -171,6 +171,28 @@ def test_a_body_that_was_waited_for_with_100_continue_is_sent_at_once() -> None:
     sent = asyncio.run(asyncio.wait_for(forward(node, OWNER, b"{}", ((b"expect", b"100-continue"),)), 20))
     assert "expect" not in node.heads[0].lower()
     assert (sent[0]["status"], sent[1]["body"]) == (200, b"{}")
+
+
+def test_an_idle_connection_that_the_other_node_closes_is_closed_here_too() -> None:
+    async def wait() -> None:
+        closed = asyncio.Event()
+
+        async def serve_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+            writer.write_eof()
+            await reader.read()
+            closed.set()
+            writer.close()
+
+        async with await asyncio.start_server(serve_once, "127.0.0.1", 0) as server:
+            url, connections = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", NodeConnections()
+            connection = await connections.get(url)
+            await connection.send(b"GET / HTTP/1.1\r\n\r\n", b"")
+            assert [part async for part in connection.body(is_head=False)] == [b"{}"]
+            await asyncio.wait_for(closed.wait(), 10)
+
+    asyncio.run(wait())
 
 
 def test_a_request_has_one_id_at_both_nodes_and_its_answer_has_each_header_once() -> None:
