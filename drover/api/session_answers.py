@@ -337,6 +337,16 @@ class SessionClosedAnswer(Success):
     active_sessions: int = Field(examples=[2])
     """Number of remaining sessions."""
 
+    @classmethod
+    def of(cls, session_id: str, active_sessions: int) -> SessionClosedAnswer:
+        """Return the answer for a session."""
+        return cls(
+            success=True,
+            message=f"Session {session_id} closed",
+            session_id=session_id,
+            active_sessions=active_sessions,
+        )
+
 
 class LeaseAnswer(Success):
     """The lease was granted or renewed."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 from urllib.parse import parse_qsl
 
+from drover.api.session_answers import SessionClosedAnswer
 from drover.api.session_requests import CloseQuery, LookQuery
 from drover.api.validation import Model, Nothing, validated_query
 from drover.attach import w3c
@@ -51,10 +52,7 @@ def _ended(scope: Scope, found: Located, failover: Failover, active: int) -> Res
     query = _query(CloseQuery, scope)
     query.check(found.session_id, found.key)
     failover.end(found, forgets_key=not query.keep)
-    message = f"Session {found.session_id} closed"
-    return json_answer(
-        {"success": True, "message": message, "session_id": found.session_id, "active_sessions": active}
-    )
+    return json_answer(SessionClosedAnswer.of(found.session_id, active).json_object())
 
 
 def _query(model: type[Model], scope: Scope) -> Model:

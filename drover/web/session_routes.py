@@ -164,12 +164,7 @@ def close_session(session_id: str, query: CloseQuery) -> SessionClosedAnswer:
     if query.keep:
         query.check(session_id, services().sessions.get(session_id).key)
     services().manager.close(session_id, request_deadline(), keep=query.keep)
-    return SessionClosedAnswer(
-        success=True,
-        message=f"Session {session_id} closed",
-        session_id=session_id,
-        active_sessions=services().active_sessions,
-    )
+    return SessionClosedAnswer.of(session_id, services().active_sessions)
 
 
 @routes.post(
