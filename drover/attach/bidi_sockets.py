@@ -77,6 +77,8 @@ class BidiSockets:
             others.remove(conversation)
             if not others:
                 self._open.pop(session_id, None)
+            # The client may have left during the check.
+            await socket.close()
 
     def _seems_well(self, session_id: str) -> bool:
         try:

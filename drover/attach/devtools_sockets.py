@@ -105,11 +105,15 @@ class DevToolsSockets:
         await receive()
         address = f"ws://{running.debugger_address}/devtools/{path(running)}"
         socket = await self._attaching.dial(session_id, address)
-        with self._driver_access.use(session):
-            await send({"type": "websocket.accept"})
-            relay = SocketRelay(
-                cdp_end,
-                partial(self._attaching.end_session, session_id),
-                partial(self._driver_access.has_ended, session_id),
-            )
-            await relay.run(socket, receive, send)
+        relay = SocketRelay(
+            cdp_end,
+            partial(self._attaching.end_session, session_id),
+            partial(self._driver_access.has_ended, session_id),
+        )
+        try:
+            with self._driver_access.use(session):
+                await send({"type": "websocket.accept"})
+                await relay.run(socket, receive, send)
+        finally:
+            # The client may have left during the check.
+            await socket.close()

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
-from typing import cast
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from websockets.asyncio.client import ClientConnection
 
 from drover.attach.attaching import Attaching
 from drover.attach.bidi_sockets import BidiSockets
+from drover.attach.devtools_sockets import DevToolsSockets
 from drover.browser.running_browser import RunningBrowser
 from drover.core.errors import BrowserUnavailable, NotFound
+from drover.net.asgi import Message
 from drover.sessions.pool.driver_access import DriverAccess
 from tests.unit.examples import RUNNING
 
@@ -37,10 +41,48 @@ class DyingBrowser:
             raise outcome
         return outcome
 
+    async def end_session(self, _: str) -> None:
+        """End the session."""
+
 
 def dialled(*outcomes: ClientConnection | NotFound) -> ClientConnection:
     attaching = cast("Attaching", DyingBrowser(outcomes))
     return asyncio.run(BidiSockets(attaching, cast("DriverAccess", None))._dial("one"))
+
+
+class OpenConnection:
+    """A connection to a browser, which notes that it is closed."""
+
+    is_closed = False
+
+    async def close(self) -> None:
+        """Close it."""
+        self.is_closed = True
+
+
+@pytest.mark.parametrize("kind", [BidiSockets, DevToolsSockets])
+def test_a_client_that_leaves_before_it_is_accepted_leaves_no_connection_to_the_browser(
+    kind: type[BidiSockets | DevToolsSockets],
+) -> None:
+    connection = OpenConnection()
+    attaching = cast("Attaching", DyingBrowser([cast("ClientConnection", connection)]))
+    known: Any = SimpleNamespace(session_id="one")
+    access: Any = SimpleNamespace(
+        of_secret=lambda _: known, session=lambda _: known, has_ended=bool, use=lambda _: nullcontext()
+    )
+
+    async def receive() -> Message:
+        return {"type": "websocket.connect"}
+
+    async def send(_: Message) -> None:
+        raise OSError("the client has left")
+
+    route = kind(attaching, access).routes()[0]
+    found = route.pattern.fullmatch("/bidi/secret") or route.pattern.fullmatch("/sessions/one/cdp")
+    assert found is not None
+    with pytest.raises(OSError, match="has left"):
+        asyncio.run(route.handler({}, receive, send, **found.groupdict()))  # type: ignore[arg-type]
+    assert connection.is_closed
 
 
 def test_a_browser_that_dies_after_its_check_is_checked_again() -> None:
