@@ -58,8 +58,12 @@ def network_process(session: Json) -> set[int]:
 
 
 def drivers(service: Service) -> set[int]:
-    """Return the living ChromeDrivers of a service."""
-    return {process.pid for process in service.processes() if _program(process) == "chromedriver"}
+    """Return the living ChromeDrivers of a service.
+
+    A process that one of them forks has its command line until it executes Chrome.
+    """
+    found = {process.pid: process for process in service.processes() if _program(process) == "chromedriver"}
+    return {pid for pid, process in found.items() if _parent(process) not in found}
 
 
 def browsers(service: Service) -> set[int]:
@@ -101,6 +105,12 @@ def is_accounted_for(service: Service) -> bool:
         known = {str(folder_of(session)) for session in listed if session["driver"]}
         return browsers(service) == living(owned) and {str(one) for one in service.session_folders()} == known
     return False
+
+
+def _parent(process: psutil.Process) -> int | None:
+    with contextlib.suppress(psutil.Error):
+        return process.ppid()
+    return None
 
 
 def _program(process: psutil.Process) -> str:
