@@ -51,14 +51,19 @@ async def note(
         handle = content.get("handle")
         window = handle if isinstance(handle, str) else window
     if path in CDP_PATHS or path == "/frame":
-        current = _value(await ask("GET", "/window", b""))
+        current = value_of(await ask("GET", "/window", b""))
         window = current if isinstance(current, str) else window
-    state = after(session.driver_state, method, path, content, _value(answer), window)
+    state = after(session.driver_state, method, path, content, value_of(answer), window)
     if state.frame:
-        root = _value(await ask("POST", "/element", json.dumps(FIND_ROOT).encode()))
+        root = value_of(await ask("POST", "/element", json.dumps(FIND_ROOT).encode()))
         state = state.in_frame(frame_of(root))
     if (state, window) != (session.driver_state, session.window):
         access.client_changed_driver(session_id, state, window)
+
+
+def value_of(answer: Response) -> object:
+    """Return the value of ChromeDriver's answer; None if the command failed, or the answer has none."""
+    return _content(answer.body).get("value") if answer.status == HTTPStatus.OK else None
 
 
 def _content(body: bytes) -> Mapping[str, object]:
@@ -67,10 +72,3 @@ def _content(body: bytes) -> Mapping[str, object]:
     except InvalidRequest:
         # ChromeDriver has accepted it, such as the empty body of some commands.
         return {}
-
-
-def _value(answer: Response) -> object:
-    """Return the value of an answer; None if the command failed."""
-    if answer.status != HTTPStatus.OK:
-        return None
-    return w3c.read_object(answer.body).get("value")

@@ -213,7 +213,7 @@ class WebDriver:
     async def _note(self, session_id: str, method: str, command: str, body: bytes, answer: Response) -> None:
         """Record what a recovery must set again, and close a session with its last window."""
         if (method, command) == ("DELETE", "/window"):
-            no_window_left = w3c.read_object(answer.body).get("value") == []
+            no_window_left = driver_notes.value_of(answer) == []
             if no_window_left and self._driver_access.session(session_id).ends_with_last_window:
                 await self._close(session_id, self._threads.commands)
         # If the session has ended, or ends now, there is nothing to keep.
