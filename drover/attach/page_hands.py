@@ -44,7 +44,6 @@ class PageHands:
         self._chooser: Values | None = None
         self._chooser_told = False
         self._watches_choosers = False
-        self.scrolled: tuple[float, float] = 0.0, 0.0
 
     def handle(self, event: str, parameters: Values) -> None:
         """Take an event of the page into account."""
@@ -129,8 +128,7 @@ class PageHands:
             await self._page.post("Input.dispatchMouseEvent", **turned)
             return
         if given.action == "down" and given.button == "left" and not blocked:
-            place = at[0] + self.scrolled[0], at[1] + self.scrolled[1]
-            self._select = await find_select(self._page, place)
+            self._select = await find_select(self._page, at)
             if self._select is not None:
                 self._swallowed = given.button
                 await self._tell("select", {"x": at[0], "y": at[1], "options": self._select.options})

@@ -82,9 +82,12 @@ class Select:
 
 
 async def find_select(page: PageConnection, at: tuple[float, float]) -> Select | None:
-    """Return the `<select>` with a list at a place of the document (CSS pixels), and focus it."""
+    """Return the `<select>` with a list at a place of the window (CSS pixels), and focus it."""
     with suppress(PageFailed):  # it is busy, or has no element there
-        hit = await page.call("DOM.getNodeForLocation", HIT_S, x=int(at[0]), y=int(at[1]))
+        # Chrome takes a place of the document. How far that is scrolled, no picture says in time.
+        seen = (await page.call("Page.getLayoutMetrics", HIT_S))["cssVisualViewport"]
+        x, y = int(at[0] + seen["pageX"]), int(at[1] + seen["pageY"])
+        hit = await page.call("DOM.getNodeForLocation", HIT_S, x=x, y=y)
         described = await page.call("DOM.describeNode", HIT_S, backendNodeId=hit["backendNodeId"])
         if described["node"]["nodeName"] != "SELECT":
             return None

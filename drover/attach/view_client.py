@@ -172,8 +172,6 @@ class ViewClient:
             picture = await pictures.newest()
             seen = picture["metadata"]
             self._size = seen["deviceWidth"], seen["deviceHeight"]
-            if self._hands is not None:
-                self._hands.scrolled = seen["scrollOffsetX"], seen["scrollOffsetY"]
             if "page" not in self._told:
                 await self._tell_changes()
             await self._put({"type": "websocket.send", "bytes": base64.b64decode(picture["data"])})

@@ -171,6 +171,17 @@ def test_the_options_of_a_list_are_offered_and_one_is_chosen(
         assert "No list" in view.wait_for("error")["error"]
 
 
+def test_a_list_is_offered_although_no_picture_shows_yet_how_far_the_page_is_scrolled(
+    service: Service, job: Driver, pages: Pages
+) -> None:
+    with viewing(service, "job") as view:
+        opened(job, view, pages.url("/hands"))
+        for y, place, texts in ((900, 110, ["near", "far"]), (0, 75, ["one", "two", "three"])):
+            job.run(f"scrollTo(0, {y})")
+            view.click(50, place)
+            assert [option["text"] for option in view.wait_for("select")["options"]] == texts
+
+
 def test_the_page_gets_files_from_the_viewer(service: Service, job: Driver, pages: Pages) -> None:
     with viewing(service, "job") as view:
         opened(job, view, pages.url("/hands"))
