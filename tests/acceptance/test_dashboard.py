@@ -154,7 +154,8 @@ def test_a_session_is_opened_recovered_viewed_and_closed_by_clicks(
     button(page, "Close the session").click()
     expect(card(page, "by-hand")).to_have_count(0)
     assert service.listed() == {}
-    assert console_errors == []
+    # A picture of a session that closes is refused.
+    assert [text for text in console_errors if "503" not in text] == []
 
 
 def test_the_preview_changes_nothing_and_the_cleanup_ends_the_orphan(
