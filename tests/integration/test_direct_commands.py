@@ -147,6 +147,13 @@ def post(path: bytes, body: bytes = b"{}", *lines: bytes) -> bytes:
     return b"\r\n".join((*head, b"Content-Length: %d" % len(body), b"", body))
 
 
+def occupy(harness: ServiceHarness, connection: socket.socket) -> None:
+    """Send a command that lasts until the fault ends, and wait until ChromeDriver has it."""
+    harness.set_fault(Fault.BUSY)
+    connection.sendall(post(b"/url"))
+    wait_until(lambda: "POST /url" in harness.commands(), "the command has reached ChromeDriver")
+
+
 def test_a_usual_command_needs_no_application(server: Server) -> None:
     for request in (TITLE, post(b"/url"), post(b"/element/f.A.d.B.e.1/click")):
         assert status_of(server.ask(request)) == 200
@@ -208,10 +215,8 @@ def test_requests_on_one_connection_are_answered_in_their_order(server: Server) 
 def test_a_command_whose_chromedriver_dies_is_answered_by_the_application(
     harness: ServiceHarness, server: Server
 ) -> None:
-    harness.set_fault(Fault.BUSY)
     with server.connect() as connection:
-        connection.sendall(post(b"/url"))
-        wait_until(lambda: "POST /url" in harness.commands(), "the command has reached ChromeDriver")
+        occupy(harness, connection)
         kill([psutil.Process(driver_pid(harness))])
         harness.set_fault(Fault.NONE)
         answer = received(connection)
@@ -252,10 +257,8 @@ def test_a_hung_chromedriver_is_found_while_a_command_waits(harness: ServiceHarn
 def test_a_client_that_leaves_ends_neither_its_session_nor_the_commands_after(
     harness: ServiceHarness, server: Server
 ) -> None:
-    harness.set_fault(Fault.BUSY)
     with server.connect() as connection:
-        connection.sendall(post(b"/url"))
-        wait_until(lambda: "POST /url" in harness.commands(), "the command has reached ChromeDriver")
+        occupy(harness, connection)
     harness.set_fault(Fault.NONE)
     assert status_of(server.ask(TITLE)) == 200
     session = harness.registry.get("job")
@@ -265,10 +268,8 @@ def test_a_client_that_leaves_ends_neither_its_session_nor_the_commands_after(
 def test_a_node_that_is_not_sure_of_its_sessions_neither_sends_a_command_nor_answers_one(
     harness: ServiceHarness, server: Server
 ) -> None:
-    harness.set_fault(Fault.BUSY)
     with server.connect() as first, server.connect() as second:
-        first.sendall(post(b"/url"))
-        wait_until(lambda: "POST /url" in harness.commands(), "the command has reached ChromeDriver")
+        occupy(harness, first)
         second.sendall(post(b"/refresh"))
         server.read_all()
         server.refuse(StorageUnavailable("another node may have it"))
@@ -294,10 +295,8 @@ def test_a_command_whose_session_ends_while_it_runs_is_answered_by_the_applicati
 
 
 def test_a_command_behind_another_one_waits_for_its_turn(harness: ServiceHarness, server: Server) -> None:
-    harness.set_fault(Fault.BUSY)
     with server.connect() as first, server.connect() as second:
-        first.sendall(post(b"/url"))
-        wait_until(lambda: "POST /url" in harness.commands(), "the command has reached ChromeDriver")
+        occupy(harness, first)
         second.sendall(post(b"/refresh"))
         server.read_all()
         assert "POST /refresh" not in harness.commands()
@@ -310,10 +309,8 @@ def test_a_command_behind_another_one_waits_for_its_turn(harness: ServiceHarness
 def test_a_command_whose_client_leaves_while_it_waits_is_never_sent(
     harness: ServiceHarness, server: Server
 ) -> None:
-    harness.set_fault(Fault.BUSY)
     with server.connect() as first, server.connect() as third:
-        first.sendall(post(b"/url"))
-        wait_until(lambda: "POST /url" in harness.commands(), "the command has reached ChromeDriver")
+        occupy(harness, first)
         with server.connect() as second:
             second.sendall(post(b"/forward"))
             third.sendall(post(b"/refresh"))
