@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import psutil
 
 from drover.processes.cleanup.chrome_names import may_be_chrome
-from drover.processes.table import Liveness, ProcessIdentity, identify, liveness, peek
+from drover.processes.table import Liveness, ProcessIdentity, identify, liveness, peek, pids_below
 
 _ENDING: Final = {Liveness.DYING, Liveness.GONE}
 _NETWORK: Final = "network.mojom.NetworkService"
@@ -33,10 +31,10 @@ class Helpers:
 
 
 def look_at_helpers(browser: ProcessIdentity) -> Helpers:
-    """Inspect the helpers of a Chrome, in about 0.7 ms. Linux only; elsewhere no problems are returned."""
+    """Inspect the helpers of a Chrome, in about 0.3 ms. Linux only; elsewhere no problems are returned."""
     if sys.platform != "linux" or liveness(browser) is not Liveness.ALIVE:
         return Helpers()
-    seen = [one for one in map(peek, _pids_below(browser.pid)) if one is not None]
+    seen = [one for one in map(peek, pids_below(browser.pid)) if one is not None]
     return Helpers(
         tuple(one.identity for one in seen if one.liveness is Liveness.STOPPED),
         any(one.liveness in _ENDING and may_be_chrome(one.name) for one in seen),
@@ -50,42 +48,8 @@ def network_process(browser: ProcessIdentity) -> ProcessIdentity | None:
     """
     if liveness(browser) is not Liveness.ALIVE:
         return None
-    helpers = map(identify, _pids_below(browser.pid))
+    helpers = map(identify, pids_below(browser.pid))
     return next((one for one in helpers if one is not None and _NETWORK in _command_line(one.pid)), None)
-
-
-def _pids_below(pid: int) -> list[int]:
-    if sys.platform == "linux":
-        return list(_linux_pids_below(pid))
-    try:
-        return [child.pid for child in psutil.Process(pid).children(recursive=True)]
-    except psutil.Error:
-        return []
-
-
-def _linux_pids_below(pid: int) -> Iterator[int]:
-    """Return the descendants from the kernel's list of children of each thread, if the kernel has that list.
-
-    Any thread of the main process forks; of the helpers, only the zygotes do, which have a single thread.
-    """
-    try:
-        threads = [int(thread.name) for thread in Path(f"/proc/{pid}/task").iterdir()]
-    except OSError:
-        return
-    for thread in threads:
-        for child in _children(pid, thread):
-            yield child
-            for grandchild in _children(child, child):
-                yield grandchild
-                yield from _children(grandchild, grandchild)
-
-
-def _children(pid: int, thread: int) -> list[int]:
-    try:
-        listed = Path(f"/proc/{pid}/task/{thread}/children").read_bytes()
-    except OSError:
-        return []
-    return [int(child) for child in listed.split()]
 
 
 def _command_line(pid: int) -> str:

@@ -107,6 +107,14 @@ def seen_by(_pid: int, path: str) -> str:
     return path
 
 
+def pids_below(pid: int) -> list[int]:
+    """Return the descendants of a process."""
+    try:
+        return [child.pid for child in psutil.Process(pid).children(recursive=True)]
+    except psutil.Error:
+        return []
+
+
 def now() -> float:
     """Return the current time on the clock of `Stat.started`."""
     return time.time()

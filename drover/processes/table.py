@@ -197,6 +197,11 @@ def peek(pid: int) -> ProcessPeek | None:
     return ProcessPeek(ProcessIdentity(pid, stat.started), stat.name, _liveness_of(stat))
 
 
+def pids_below(pid: int) -> list[int]:
+    """Return the pids of the descendants of a Chrome's main process, without a scan of the process table."""
+    return reader.pids_below(pid)
+
+
 def _liveness_of(stat: Stat) -> Liveness:
     if stat.status is ProcessStatus.ZOMBIE:
         return Liveness.GONE
