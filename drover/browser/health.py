@@ -170,11 +170,16 @@ def read(running: RunningBrowser, seen: BrowserSignals, timeout: float) -> Healt
     if driver is not Liveness.ALIVE or browser is not Liveness.ALIVE:
         return HealthReadings(taken_at, driver, browser, seen)
     version = probe(f"http://{running.debugger_address}", "/json/version", timeout)
-    status = probe(running.driver_url, "/status", timeout)
-    if version.reply is not ProbeResult.ANSWERED or status.reply is not ProbeResult.ANSWERED:
+    if version.reply is not ProbeResult.ANSWERED:
+        status = probe(running.driver_url, "/status", timeout)
         return HealthReadings(taken_at, driver, browser, seen, status, version)
     command = probe(running.driver_url, f"/session/{running.driver_session_id}/timeouts", BUSY_PROBE_S)
-    return HealthReadings(taken_at, driver, browser, seen, status, version, command, pages(running, timeout))
+    # A ChromeDriver that answers a command need not be asked whether it answers.
+    is_answered = command.reply is ProbeResult.ANSWERED
+    status = Probe() if is_answered else probe(running.driver_url, "/status", timeout)
+    is_answered |= status.reply is ProbeResult.ANSWERED
+    found = pages(running, timeout) if is_answered else ()
+    return HealthReadings(taken_at, driver, browser, seen, status, version, command, found)
 
 
 def assess(readings: HealthReadings, running: RunningBrowser, silence: Silence, timeout: float) -> Assessment:

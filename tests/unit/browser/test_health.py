@@ -234,14 +234,30 @@ class Endpoints:
         return self._readings.driver if identity == RUNNING.driver else self._readings.browser
 
 
-def test_a_living_session_gets_four_probes_each_with_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_living_session_gets_three_probes_each_with_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     endpoints = Endpoints(monkeypatch, WELL)
-    assert replace(read(RUNNING, BrowserSignals(), TIMEOUT), taken_at=WELL.taken_at) == WELL
+    found = read(RUNNING, BrowserSignals(), TIMEOUT)
+    assert replace(found, taken_at=WELL.taken_at, driver_status=WELL.driver_status) == WELL
+    assert judge(found).status is HealthStatus.HEALTHY
     assert endpoints.asked == [
         ("/json/version", TIMEOUT),
-        ("/status", TIMEOUT),
         ("/session/d1/timeouts", health.BUSY_PROBE_S),
         ("/json/list", TIMEOUT),
+    ]
+
+
+def test_a_chromedriver_that_answers_no_command_is_asked_for_its_status(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    endpoints = Endpoints(monkeypatch, readings_with(session_command=SILENT))
+    found = read(RUNNING, BrowserSignals(), TIMEOUT)
+    assert judge(found).status is HealthStatus.BUSY
+    assert found.pages == WELL.pages
+    assert [path for path, _ in endpoints.asked] == [
+        "/json/version",
+        "/session/d1/timeouts",
+        "/status",
+        "/json/list",
     ]
 
 
@@ -254,13 +270,16 @@ def test_endpoints_are_not_probed_if_a_process_is_gone_or_stopped(
     assert endpoints.asked == []
 
 
-@pytest.mark.parametrize("changes", [{"driver_status": SILENT}, {"browser_version": SILENT}])
-def test_no_command_is_sent_if_an_endpoint_is_silent(
-    monkeypatch: pytest.MonkeyPatch, changes: dict[str, object]
-) -> None:
-    endpoints = Endpoints(monkeypatch, readings_with(**changes))
+def test_no_command_is_sent_if_the_browser_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    endpoints = Endpoints(monkeypatch, readings_with(browser_version=SILENT))
     read(RUNNING, BrowserSignals(), TIMEOUT)
     assert [path for path, _ in endpoints.asked] == ["/json/version", "/status"]
+
+
+def test_no_pages_are_asked_for_if_chromedriver_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    endpoints = Endpoints(monkeypatch, readings_with(driver_status=SILENT, session_command=SILENT))
+    read(RUNNING, BrowserSignals(), TIMEOUT)
+    assert [path for path, _ in endpoints.asked] == ["/json/version", "/session/d1/timeouts", "/status"]
 
 
 @pytest.mark.parametrize(
