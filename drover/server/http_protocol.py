@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from email.utils import formatdate
+from functools import lru_cache
 from typing import Any, cast
 from urllib.parse import unquote
 
@@ -41,6 +43,15 @@ HEAD_S = 20.0
 IDLE_S = 600
 """Seconds that a connection stays open after a complete answer."""
 _TOO_MANY = Overloaded("Too many connections are open. Close some, or retry later.")
+
+
+@lru_cache(maxsize=1)
+def date_headers(second: int) -> list[tuple[bytes, bytes]]:
+    """Return the `Date` header of responses to requests in a second since 1970.
+
+    uvicorn wakes up ten times a second for it, which takes a third of the processor time of an idle service.
+    """
+    return [(b"date", formatdate(second, usegmt=True).encode())]
 
 
 class HttpProtocol(H11Protocol):
@@ -86,6 +97,7 @@ class HttpProtocol(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Begin or continue a request; a plain one is read here, every other one by h11."""
+        self.server_state.default_headers = date_headers(int(time.time()))
         if self._plain is not None:
             data = self._plain.take(data)
             if not self._plain.is_over:

@@ -50,7 +50,6 @@ with suppress(ImportError):
 LINGER_S = 2
 BACKLOG = 128
 LISTEN_S = 5.0
-DATE_S = 1.0
 PORT_LOST = 75
 """The exit code if the port is lost: EX_TEMPFAIL, upon which a supervisor starts the service again."""
 MAX_MESSAGE_BYTES = 256 * 1024 * 1024
@@ -72,7 +71,7 @@ class _Server(uvicorn.Server):
     _loop: asyncio.AbstractEventLoop | None = None
 
     def run_until_stopped(self, sockets: list[socket.socket]) -> None:
-        """Answer requests until `should_exit` is set."""
+        """Answer requests until `end`."""
         if sys.version_info >= (3, 11):
             with asyncio.Runner(loop_factory=_new_event_loop) as runner:
                 runner.run(self.serve(sockets=sockets))
@@ -81,13 +80,8 @@ class _Server(uvicorn.Server):
             asyncio.run(self.serve(sockets=sockets))
 
     async def main_loop(self) -> None:
-        """Wait until `should_exit` is set, and keep the `Date` of responses up to date.
-
-        uvicorn's own loop wakes up ten times a second, a third of the CPU time of an idle service.
-        """
-        while not await self.on_tick(0):
-            with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._ending.wait(), DATE_S)
+        """Wait until `end`; `date_headers` does what uvicorn's own loop does."""
+        await self._ending.wait()
 
     def end(self) -> None:
         """Have the server end; may be called by any thread, and before the server has started."""

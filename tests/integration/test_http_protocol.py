@@ -70,7 +70,7 @@ class Server:
         """Stop the server."""
         self.release.set()
         self._clients.close()
-        self.server.should_exit = True
+        self.server.end()
         self._thread.join(WAIT_S)
 
 
@@ -113,6 +113,18 @@ def test_a_connection_stays_open_after_an_answer(server: Server) -> None:
     connection.settimeout(3 * http_protocol.HEAD_S)
     with pytest.raises(TimeoutError):
         connection.recv(1)
+
+
+@pytest.mark.parametrize("extra", [b"", b"Expect: nothing\r\n"], ids=["plain", "read by h11"])
+def test_a_response_has_the_date_of_its_request_after_an_idle_time(
+    server: Server, monkeypatch: pytest.MonkeyPatch, extra: bytes
+) -> None:
+    connection = server.connect()
+    seen = ((1_700_000_000.5, b"22:13:20"), (1_700_000_000.9, b"22:13:20"), (1_700_000_061.0, b"22:14:21"))
+    for now, date in seen:
+        monkeypatch.setattr(http_protocol.time, "time", lambda now=now: now)  # type: ignore[attr-defined]
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n%s\r\n" % extra)
+        assert b"date: tue, 14 nov 2023 %s gmt" % date in receive(connection).lower()
 
 
 @pytest.mark.parametrize("start", [b"", b"GET / HT", GET[:-2] % b"/"])
@@ -311,7 +323,7 @@ def test_a_handshake_in_progress_is_answered_by_the_application_at_a_stop(server
     client = server.connect()
     client.sendall(HANDSHAKE)
     assert server.has_handshake.wait(WAIT_S)
-    server.server.should_exit = True
+    server.server.end()
     wait_until(lambda: not server.server.servers[0].is_serving(), "the server stops")
     server.release.set()
     assert parse_head(client.recv(4096)).status == 503

@@ -58,7 +58,7 @@ class Served:
     def close(self) -> None:
         """Stop the watch and the server."""
         self.watch.stop()
-        self.server.should_exit = True
+        self.server.end()
         self._thread.join(10)
 
 

@@ -43,7 +43,14 @@ NOT_PRODUCT = ("tests", "bench", "build")
 # Modules that may read the wall clock, which can be set back: for the sign of life that another instance left
 # in a file, for the age of a profile that was set aside, for process start times on systems that have no
 # other clock for them, and to notice that a virtual machine was frozen.
-WALL_CLOCK = ("clock.py", "instance_lock.py", "kept_profiles.py", "portable.py", "profiles.py")
+WALL_CLOCK = (
+    "clock.py",
+    "http_protocol.py",
+    "instance_lock.py",
+    "kept_profiles.py",
+    "portable.py",
+    "profiles.py",
+)
 SOURCES = [
     path.relative_to(ROOT)
     for path in sorted(ROOT.rglob("*.py"))
