@@ -38,7 +38,7 @@ from drover.processes.host.permissions import (
 )
 from drover.processes.session_mark import OwnerState
 from drover.storage.instance_lock import read_owner
-from drover.storage.room import shortage_at
+from drover.storage.room import read_room, shortage
 from drover.storage.session_folders import SessionFolders
 
 _ANSWER_S = 3.0
@@ -148,7 +148,7 @@ def _data_folder(path: Path) -> DataFolder:
     # Path.exists() raises below a folder without search permission, and for a name that is too long.
     there = next(one for one in (path, *path.parents) if os.path.exists(one))  # noqa: PTH110
     writable = there.is_dir() and os.access(there, os.W_OK | os.X_OK)
-    return DataFolder(path, refusal, writable, network_share(there), shortage_at(there))
+    return DataFolder(path, refusal, writable, network_share(there), shortage(read_room(there), there))
 
 
 def _port_holder(settings: Settings) -> PortHolder:

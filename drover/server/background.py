@@ -23,6 +23,7 @@ from drover.sessions.background.periodic_tasks import PeriodicTasks, Task
 from drover.sessions.background.recycling import RecycleLimits, Recycler
 from drover.sessions.background.start_probe import StartProbe
 from drover.sessions.background.warm_pool import WarmPool
+from drover.storage.session_history import SessionHistory
 
 IDLE_TICK_S = 0.5
 RETRY_CLOSE_S = 5.0
@@ -33,8 +34,7 @@ SAVE_TICK_S = 1.0
 DISK_TICK_S = 1.0
 RECYCLE_TICK_S = 1.0
 REAP_TICK_S = 5.0
-ROOM_TICK_S = 1.0
-MEMORY_TICK_S = 1.0
+MEMORY_TICK_S = 2.0
 SHARE_TICK_S = 2.0
 CLUSTER_TIDY_S = 60.0
 
@@ -89,7 +89,8 @@ def periodic_tasks(
         (
             *_storage_tasks(settings, storage, jobs, emit),
             *_memory_tasks(settings, sessions, jobs, emit),
-            *_browser_tasks(settings, browsing, sessions, jobs, emit),
+            *_disk_tasks(settings, storage, browsing, sessions, jobs, emit),
+            *_browser_tasks(browsing, sessions, jobs, emit),
             *_session_tasks(settings, storage, browsing, sessions, jobs),
             *_cluster_tasks(sessions, jobs),
             Task("defunct processes", REAP_TICK_S, partial(reap_orphans, is_whole_program=is_whole_program)),
@@ -101,16 +102,17 @@ def periodic_tasks(
 def _storage_tasks(settings: Settings, storage: StorageParts, jobs: Jobs, emit: Emit) -> Iterator[Task]:
     kept = KeptLimit(storage.folders.kept, jobs, emit, settings.max_kept_mb)
     yield Task("kept profiles", REAP_TICK_S, kept.tick)
-    save = partial(jobs.begin, Job(JobKind.HISTORY), storage.history.save)
-    yield Task("history of sessions", SAVE_TICK_S, save)
+    yield Task("history of sessions", SAVE_TICK_S, partial(_save_history, storage.history, jobs))
     yield Task("expired histories", EXPIRY_TICK_S, storage.history.forget_expired)
     remove = partial(jobs.begin, Job(JobKind.OLD_PROFILES), storage.profiles.remove_expired)
     yield Task("profiles that were set aside", EXPIRY_TICK_S, remove)
-    # A disk that hangs must not delay leases and idle ends.
-    read = partial(jobs.begin, Job(JobKind.ROOM), storage.folders.room.read)
-    yield Task("room on the disk", ROOM_TICK_S, read)
     check = partial(jobs.begin, Job(JobKind.DATA_FOLDER), storage.data_folder.check)
     yield Task("data folder", SIGN_OF_LIFE_S, check)
+
+
+def _save_history(history: SessionHistory, jobs: Jobs) -> None:
+    if history.is_unsaved:
+        jobs.begin(Job(JobKind.HISTORY), history.save)
 
 
 def _cluster_tasks(sessions: SessionParts, jobs: Jobs) -> Iterator[Task]:
@@ -137,14 +139,26 @@ def _memory_tasks(settings: Settings, sessions: SessionParts, jobs: Jobs, emit: 
         yield Task("recycling", RECYCLE_TICK_S, _when_serving(sessions, recycler.tick))
 
 
-def _browser_tasks(
-    settings: Settings, browsing: BrowserParts, sessions: SessionParts, jobs: Jobs, emit: Emit
+def _disk_tasks(
+    settings: Settings,
+    storage: StorageParts,
+    browsing: BrowserParts,
+    sessions: SessionParts,
+    jobs: Jobs,
+    emit: Emit,
 ) -> Iterator[Task]:
-    registry, browsers = sessions.registry, browsing.browsers
     limits = Limits(settings.max_downloads_mb, settings.max_profile_mb)
-    disk_limits = DiskLimits(registry, browsers, jobs, emit, settings.data_dir, limits)
+    disk_limits = DiskLimits(sessions.registry, browsing.browsers, jobs, emit, limits)
+    yield Task("cancelled downloads", DISK_TICK_S, disk_limits.report_downloads)
+    room = storage.folders.room
+    # A disk that hangs must not delay leases and idle ends.
+    look = partial(jobs.begin, Job(JobKind.ROOM), lambda: disk_limits.measure_if_due(room.read()))
+    yield Task("room on the disk", DISK_TICK_S, look)
+
+
+def _browser_tasks(browsing: BrowserParts, sessions: SessionParts, jobs: Jobs, emit: Emit) -> Iterator[Task]:
+    registry, browsers = sessions.registry, browsing.browsers
     keep_alive = KeepAliveVisitor(registry, browsers, jobs, emit)
-    yield Task("disk limits", DISK_TICK_S, disk_limits.tick)
     yield Task("keep-alive", SAVE_TICK_S, _when_serving(sessions, keep_alive.tick))
     save = _when_serving(sessions, lambda: sessions.state_saver.tick(registry.sessions()))
     yield Task("saved state", SAVE_TICK_S, save)

@@ -36,8 +36,13 @@ def read_room(path: Path) -> Room | None:
         return None
 
 
-def shortage(room: Room, path: Path) -> str | None:
-    """Return why no new session may start on the disk of a folder, and what to do; None if one may."""
+def shortage(room: Room | None, path: Path) -> str | None:
+    """Return why no new session may start on the disk of a folder, and what to do.
+
+    None if one may, or if the room could not be read.
+    """
+    if room is None:
+        return None
     if room.files is not None and room.files < MIN_FREE_FILES:
         return f"Disk full: only {room.files} inodes left for files on {path}. Remove some files"
     if room.free >= max(MIN_FREE_MB * 1_000_000, room.total * MIN_FREE_PERCENT // 100):
@@ -49,12 +54,6 @@ def shortage(room: Room, path: Path) -> str | None:
     )
 
 
-def shortage_at(path: Path) -> str | None:
-    """Return why no new session may start on the disk of a folder; None if one may, or it cannot be read."""
-    room = read_room(path)
-    return None if room is None else shortage(room, path)
-
-
 class RoomWatch:
     """Remembers whether there is room, so that a hung disk delays only `read`."""
 
@@ -63,10 +62,11 @@ class RoomWatch:
         self.shortage: str | None = None
         """Why no new session may start, as last read."""
 
-    def read(self) -> str | None:
-        """Read the disk, and return why no new session may start."""
-        self.shortage = shortage_at(self._path)
-        return self.shortage
+    def read(self) -> Room | None:
+        """Read the disk, and return its room; None if it cannot be read."""
+        room = read_room(self._path)
+        self.shortage = shortage(room, self._path)
+        return room
 
 
 def _files_left(path: Path) -> int | None:

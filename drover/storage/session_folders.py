@@ -166,9 +166,9 @@ class SessionFolders:
             StorageUnavailable: The disk is almost full.
             BrowserUnavailable: The folder cannot be created; the data folder may be missing.
         """
-        shortage = self.room.read()
-        if shortage is not None:
-            raise StorageUnavailable(shortage)
+        self.room.read()
+        if self.room.shortage is not None:
+            raise StorageUnavailable(self.room.shortage)
         self._make(folder)
 
     def _make(self, folder: SessionFolder) -> None:

@@ -145,6 +145,11 @@ class SessionHistory:
             # The disk is full: the file stays as long as it is.
             self._rewrite()
 
+    @property
+    def is_unsaved(self) -> bool:
+        """Whether there are new entries that `save` would write."""
+        return bool(self._unwritten)
+
     def save(self) -> None:
         """Write new entries to the file.
 

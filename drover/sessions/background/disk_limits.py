@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 from drover.browser.browsers import Browsers
@@ -16,9 +15,9 @@ from drover.core.jobs import Job, JobKind, Jobs
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Session, SessionState
 from drover.storage.disk_usage import disk_usage
-from drover.storage.room import read_room
+from drover.storage.room import Room
 
-MEASURE_S: Final = 60.0
+MEASURE_S: Final = 120.0
 """A profile is measured at least this often; sooner if the disk fills."""
 GROWTH_SHARE: Final = 16
 """Profiles are measured when the disk has lost this part of the limit: a page writes 700 MB in a second."""
@@ -39,41 +38,32 @@ class Limits:
 
 @dataclass(eq=False, repr=False)
 class DiskLimits:
-    """Measures profiles, has those over the limit made smaller, and reports downloads that were cancelled.
-
-    Args:
-        data_dir: The folder whose disk is watched.
-    """
+    """Measures profiles, has those over the limit made smaller, and reports downloads that were cancelled."""
 
     _registry: SessionRegistry
     _browsers: Browsers
     _jobs: Jobs
     _emit: events.Emit
-    _data_dir: Path
     _limits: Limits
     _free: int = field(default=0, init=False)
     _measured_at: float = field(default=float("-inf"), init=False)
     _cancelled: dict[str, int] = field(default_factory=dict, init=False)
 
-    def tick(self) -> None:
-        """Report cancelled downloads, and begin to measure the profiles if that is due."""
-        self._report_downloads([one for one in self._registry.sessions() if one.running is not None])
-        if self._limits.profile_mb:
-            # A disk that hangs must not stop the other periodic tasks.
-            self._jobs.begin(Job(JobKind.PROFILE_LIMIT), self._measure_if_due)
-
-    def _measure_if_due(self) -> None:
-        if not self._is_due():
+    def measure_if_due(self, room: Room | None) -> None:
+        """Begin to measure the profiles if that is due, given the room on their disk if it is known."""
+        if not self._limits.profile_mb or room is None or not self._is_due(room.free):
             return
         for session in self._registry.sessions():
             if session.state is SessionState.READY:
                 job = Job(JobKind.PROFILE_LIMIT, session.session_id, session.birth)
                 self._jobs.begin(job, partial(self._limit_profile, session))
 
-    def _report_downloads(self, sessions: list[Session]) -> None:
+    def report_downloads(self) -> None:
+        """Report the downloads that were cancelled since the last call."""
         before, self._cancelled = self._cancelled, {}
-        for session in sessions:
-            assert session.running is not None
+        for session in self._registry.sessions():
+            if session.running is None:
+                continue
             count = self._browsers.cancelled_downloads(session.running)
             self._cancelled[session.running.browser_guid] = count
             if count > before.get(session.running.browser_guid, 0):
@@ -81,12 +71,8 @@ class DiskLimits:
                     session, events.DownloadsCancelled(session.session_id, self._limits.downloads_mb)
                 )
 
-    def _is_due(self) -> bool:
-        room = read_room(self._data_dir)
-        if room is None:
-            # The folder was removed, which has a periodic task of its own.
-            return False
-        now, free = time.monotonic(), room.free
+    def _is_due(self, free: int) -> bool:
+        now = time.monotonic()
         lost = self._free - free
         if now - self._measured_at < MEASURE_S and lost * GROWTH_SHARE < self._limits.profile_mb * MIB:
             # What is freed in the meantime must not hide what is written.
