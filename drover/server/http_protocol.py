@@ -1,28 +1,39 @@
-"""uvicorn's HTTP protocol with the limits that it lacks: of heads that never end, and of connections.
+"""uvicorn's protocols with what they lack: limits, and an answer to every handshake.
 
 uvicorn closes an idle connection after 5 s, which cuts off one command in a hundred of a client that polls
 every 5 s; it has no timer for a head that never comes; and its `limit_concurrency` counts idle connections,
 and refuses requests on others that are open (measured).
+
+h11's patterns of a field and of the line before a chunk can divide white space between two of their parts.
+Where such a line does not match, they try each division: 60,000 spaces in the head of one request, which
+needs no token, keep the event loop busy for a minute (h11 0.16).
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 import time
 from email.utils import formatdate
 from functools import lru_cache
+from http import HTTPStatus
 from typing import Any, cast
 from urllib.parse import unquote
 
 import h11
+from h11 import _readers
 from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
+from websockets.http11 import Request
 
 from drover.attach.direct_commands import DirectCommands
 from drover.attach.relay import Begun
 from drover.attach.webdriver import BEGUN
-from drover.core.errors import InvalidRequest, Overloaded
+from drover.core.errors import DroverError, InvalidRequest, Overloaded
+from drover.core.log_context import RequestContext, asked_by
 from drover.net.asgi import (
     Application,
     Receive,
@@ -30,19 +41,34 @@ from drover.net.asgi import (
     Scope,
     Send,
     failure_answer,
+    failure_body,
     send_answer,
     with_target,
 )
-from drover.net.request_log import RequestLog, log_direct, request_id_of
+from drover.net.request_log import (
+    REQUEST_ID,
+    RequestLog,
+    log_answer,
+    log_direct,
+    new_request_id,
+    request_id_of,
+)
 from drover.server.connections import Admission, ConnectionTable, is_reserved
 from drover.server.plain_requests import PlainCycle, PlainRequest, read_plain
-from drover.server.refusals import refuse
 
 HEAD_S = 20.0
 """Seconds that a client has for the head of a request, from the connection or from its first byte."""
 IDLE_S = 600
 """Seconds that a connection stays open after a complete answer."""
 _TOO_MANY = Overloaded("Too many connections are open. Close some, or retry later.")
+_WHITE_SPACE = rb"[ \t]*"
+_WHOLE_WHITE_SPACE = rb"(?<![ \t])[ \t]*"
+
+
+def match_in_linear_time() -> None:
+    """Replace h11's two patterns by those that match the same and take white space as a whole."""
+    _readers.header_field_re = _linear(_readers.header_field_re)
+    _readers.chunk_header_re = _linear(_readers.chunk_header_re)
 
 
 @lru_cache(maxsize=1)
@@ -244,6 +270,64 @@ class HttpProtocol(H11Protocol):
     def _head_took_too_long(self) -> None:
         self._head_timer = None
         self.transport.close()
+
+
+class SocketProtocol(WebSocketsSansIOProtocol):
+    """uvicorn's protocol, which refuses some handshakes with plain text, and others not at all.
+
+    h11 reads what websockets cannot read: a body, control characters, 200 headers, a line of 20 KiB.
+    """
+
+    def data_received(self, data: bytes) -> None:
+        """Receive data; refuse a malformed handshake, and end a connection that does not await its answer."""
+        if self.handshake_initiated and not self.handshake_complete:
+            # uvicorn fails if it has to answer a frame here.
+            self.transport.close()
+            return
+        super().data_received(data)
+        error = self.conn.handshake_exc
+        if error is not None and not self.transport.is_closing():
+            reason = error.__cause__ or error
+            refuse(
+                self.transport, self.client, InvalidRequest(f"The WebSocket handshake is invalid: {reason}")
+            )
+
+    def handle_connect(self, event: Request) -> None:
+        """Begin a handshake that is valid."""
+        if self.conn.accept(event).status_code == HTTPStatus.SWITCHING_PROTOCOLS:
+            super().handle_connect(event)
+
+    def shutdown(self) -> None:
+        """Close the socket; a handshake is left to the router, which answers it before the server ends.
+
+        uvicorn answers it with 500, although the service knows better.
+        """
+        if self.handshake_complete or self.close_sent:
+            super().shutdown()
+
+
+def refuse(transport: asyncio.Transport, client: tuple[str, int] | None, error: DroverError) -> None:
+    """Answer with an error, and close the connection."""
+    host, port, *_ = client or ("unknown", 0)
+    request = RequestContext(new_request_id(), f"{host}:{port}")
+    with asked_by(request):
+        body = json.dumps(failure_body(error)).encode()
+        log_answer("-", "-", error.status, time.monotonic())
+    status = HTTPStatus(error.status)
+    retry = f"Retry-After: {error.retry_after_s}\r\n" if error.retry_after_s else ""
+    head = (
+        f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n{retry}{REQUEST_ID}: {request.request_id}\r\n"
+        "Connection: close\r\n\r\n"
+    )
+    transport.write(head.encode("ascii") + body)
+    transport.close()
+
+
+def _linear(pattern: re.Pattern[bytes]) -> re.Pattern[bytes]:
+    if _WHOLE_WHITE_SPACE in pattern.pattern:
+        return pattern
+    return re.compile(pattern.pattern.replace(_WHITE_SPACE, _WHOLE_WHITE_SPACE))
 
 
 def _reserved_routes_only(application: Application) -> Application:

@@ -28,15 +28,12 @@ from drover.net.asgi import Application
 from drover.net.listening import bound, listen
 from drover.processes.host.descriptors import descriptor_limit, raise_descriptor_limit
 from drover.processes.host.windows_console import end_with_console
-from drover.server.accept_errors import AcceptErrors
 from drover.server.connections import ConnectionTable, connection_limit
-from drover.server.h11_patterns import match_in_linear_time
-from drover.server.http_protocol import IDLE_S, HttpProtocol
+from drover.server.http_protocol import IDLE_S, HttpProtocol, SocketProtocol, match_in_linear_time
+from drover.server.log_noise import AcceptErrors, ignore_what_clients_may_do
 from drover.server.port_watch import Address
 from drover.server.service import Drover
 from drover.server.signals import StopSignals, unblock_stop_signals
-from drover.server.socket_protocol import SocketProtocol
-from drover.server.uvicorn_log import ignore_what_clients_may_do
 
 # Not the proactor loop, asyncio's default on Windows: it closes the listening socket when one client hangs up
 # before it is accepted (CPython gh-93821).

@@ -12,7 +12,7 @@ from h11 import _readers
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drover.server.h11_patterns import match_in_linear_time
+from drover.server.http_protocol import match_in_linear_time
 from drover.server.plain_requests import MAX_HEAD_BYTES, read_plain
 
 FIELD, CHUNK = _readers.header_field_re, _readers.chunk_header_re

@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from drover.server.uvicorn_log import is_worth_logging
+from drover.server.log_noise import is_worth_logging
 
 
 def record(message: str, error: BaseException | None = None) -> logging.LogRecord:
