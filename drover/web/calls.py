@@ -52,12 +52,12 @@ def current_call() -> Call:
 
 def services() -> Services:
     """Return the services behind the route."""
-    return _current.get().services
+    return current_call().services
 
 
 def request_header(name: str) -> str | None:
     """Return a header of the request, or None if it was not sent."""
-    return _current.get().request.headers.get(name)
+    return current_call().request.headers.get(name)
 
 
 def own_addresses() -> Addresses:
@@ -68,11 +68,11 @@ def own_addresses() -> Addresses:
     cluster = services().cluster
     if cluster is not None:
         return cluster.addresses
-    request = _current.get().request
+    request = current_call().request
     scheme = str(request.scope["scheme"])
     return Addresses.seen_by(request.headers.get("host"), scheme, services().settings.port)
 
 
 def request_deadline() -> Deadline:
     """Return the deadline of this request; it ends early if the client disconnects."""
-    return Deadline(REQUEST_S, _current.get().gone)
+    return Deadline(REQUEST_S, current_call().gone)

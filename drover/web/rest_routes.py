@@ -18,11 +18,10 @@ from starlette.responses import Response
 
 from drover.api.answers import ApiModel
 from drover.api.descriptions import ResponseDescription, RouteDescription
-from drover.api.validation import Nothing, Strict
-from drover.core.errors import DroverError
+from drover.api.validation import Model, Nothing, Strict, validated, validated_query
+from drover.core.errors import DroverError, InvalidRequest
 from drover.net.target import segment_text
 from drover.web.calls import Call, answering
-from drover.web.request_parsing import read_body, read_query
 
 Function = TypeVar("Function", bound=Callable[..., object])
 
@@ -56,9 +55,11 @@ class RestRoute:
             DroverError: The request is invalid, or the function fails.
         """
         with answering(call):
-            named: dict[str, object] = {"query": read_query(self.query)}
+            named: dict[str, object] = {
+                "query": validated_query(self.query, call.request.query_params.multi_items())
+            }
             if self.body is not None:
-                named["body"] = read_body(self.body)
+                named["body"] = _read_body(self.body, call.body)
             taken = {name: value for name, value in named.items() if name in self.takes}
             segments = {name: segment_text(text) for name, text in call.request.path_params.items()}
             returned = self.function(**segments, **taken)
@@ -151,6 +152,21 @@ class RestRoutes:
             return function
 
         return declare
+
+
+def _read_body(model: type[Model], text: bytes) -> Model:
+    """Return the JSON body as a model; a missing body counts as an empty object.
+
+    Raises:
+        InvalidRequest: It is not a JSON object, or a field is invalid; `details` names the fields.
+    """
+    try:
+        body = json.loads(text) if text.strip() else {}
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest(f"The body is not valid JSON ({error}). Send an object such as {{}}.") from error
+    if not isinstance(body, dict):
+        raise InvalidRequest("The body is not a JSON object. Send an object such as {}.")
+    return validated(model, body, "field", strict=True)
 
 
 def _replies(returned: Any, media_type: str | None) -> dict[int, ResponseDescription]:  # noqa: ANN401 - a type

@@ -17,7 +17,7 @@ from drover.attach import (
     webdriver,
 )
 from drover.core.version import VERSION
-from drover.web import dashboard, docs, key_routes, process_routes, service_routes, session_routes
+from drover.web import key_routes, pages, process_routes, service_routes, session_routes
 from drover.web.route_descriptions import COMPONENT, models_of, operation, without_nulls
 
 REST_ROUTES = (
@@ -25,8 +25,7 @@ REST_ROUTES = (
     key_routes.routes,
     process_routes.routes,
     service_routes.routes,
-    docs.routes,
-    dashboard.routes,
+    pages.routes,
 )
 DRIVER_ROUTES = (
     *webdriver.DESCRIPTIONS,
