@@ -20,8 +20,8 @@ from drover.attach.direct_commands import DirectCommands
 from drover.browser import launcher
 from drover.core.errors import DroverError, StorageUnavailable
 from drover.net.asgi import Receive, Scope, Send, send_answer
-from drover.net.http_response import parse_head
 from drover.net.listening import bound
+from drover.net.loopback_http import parse_head
 from drover.net.request_log import RequestLog
 from drover.server import serve
 from drover.sessions.pool.driver_access import DriverAccess

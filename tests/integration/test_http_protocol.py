@@ -14,8 +14,8 @@ import pytest
 
 from drover.attach.router import refuse_socket
 from drover.net.asgi import Receive, Response, Scope, Send, read_body, send_answer
-from drover.net.http_response import parse_head
 from drover.net.listening import bound
+from drover.net.loopback_http import parse_head
 from drover.server import connections, http_protocol, serve
 from tests.machine import wait_until
 

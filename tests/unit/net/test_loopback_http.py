@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drover.net.http_response import Head, parse_head
+from drover.net.loopback_http import Head, parse_head
 
 
 def head(*lines: str) -> bytes:
