@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import shutil
 import time
 from collections.abc import Callable
@@ -10,7 +11,6 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from drover.browser import driver_client, extensions, health, profile_limit
-from drover.browser.background_tab import visit
 from drover.browser.capabilities.policy import CheckedCapabilities
 from drover.browser.capabilities.tables import Ignored
 from drover.browser.devtools import DevTools
@@ -18,11 +18,11 @@ from drover.browser.devtools_connection import Connection, DevToolsFailed
 from drover.browser.driver_processes import StillWanted
 from drover.browser.health import Health, HealthReadings, Silence
 from drover.browser.launcher import Launcher
+from drover.browser.navigation import visit
 from drover.browser.page_targets import NO_SIGNALS, BrowserSignals
 from drover.browser.recovery import Recovered, Recoverer, RecoveryContext
 from drover.browser.running_browser import RunningBrowser
 from drover.browser.saved_state import Into, Restored, SavedState, capture, restore_cookies
-from drover.browser.screenshot import capture_front_page
 from drover.browser.start_diagnostics import disk_full
 from drover.browser.start_failures import ChromeFailed
 from drover.core.deadline import Deadline
@@ -246,12 +246,26 @@ class Browsers:
         return profile_limit.shrink(self._devtools.of(running), profile, is_small_enough)
 
     def screenshot(self, running: RunningBrowser, deadline: Deadline) -> bytes:
-        """Return the page in front as PNG.
+        """Return the page in front as PNG, over DevTools.
+
+        ChromeDriver's own command would wait for a page that is loading, and close an open alert.
 
         Raises:
             BrowserUnavailable: No page is open, or it does not render in time.
         """
-        return capture_front_page(self._devtools, running, deadline)
+        in_front = health.pages(running, deadline.remaining())
+        if not in_front:
+            raise BrowserUnavailable("The browser has no page open; open one, then retry")
+        try:
+            taken = self._devtools.of(running).call_page(
+                in_front[0].target_id, "Page.captureScreenshot", deadline.remaining(), format="png"
+            )
+        except DevToolsFailed as error:
+            raise BrowserUnavailable(
+                f"The page could not be captured ({error}): it is busy or shows a dialog. "
+                "Close the dialog, or retry later."
+            ) from error
+        return base64.b64decode(taken["data"])
 
     def stop(self, folder: SessionFolder, running: RunningBrowser | None) -> None:
         """End all processes of a session; see `Launcher.stop`."""

@@ -1,4 +1,4 @@
-"""Navigation of a page over DevTools, until the page is where it was sent."""
+"""Navigation over DevTools, until the page is where it was sent, and visits in a temporary background tab."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import time
 from drover.browser.devtools_connection import Connection, DevToolsFailed, DevToolsRefused
 
 COMMIT_S = 2.0
-POLL_S = 0.005
+COMMIT_POLL_S = 0.005
+COMMAND_S = 3.0
+LOAD_POLL_S = 0.2
+ABOUT_BLANK = "about:blank"
 
 
 def open_page(connection: Connection, target_id: str, url: str, timeout: float) -> None:
@@ -26,7 +29,24 @@ def open_page(connection: Connection, target_id: str, url: str, timeout: float) 
     while loader is not None and not _shows(connection, target_id, loader):
         if time.monotonic() > over:
             raise DevToolsFailed(f"{url} has answered, but its page did not open within {COMMIT_S:g} s")
-        time.sleep(POLL_S)
+        time.sleep(COMMIT_POLL_S)
+
+
+def visit(connection: Connection, url: str, timeout: float) -> None:
+    """Load a page in a background tab, wait until it has loaded or `timeout` seconds are over, and close it.
+
+    Raises:
+        DevToolsFailed: The browser does not answer, or could not load the page.
+    """
+    opened = connection.call("Target.createTarget", COMMAND_S, url=ABOUT_BLANK, background=True)
+    target_id = str(opened["targetId"])
+    try:
+        answer = connection.call_page(target_id, "Page.navigate", timeout, url=url)
+        if "errorText" in answer:
+            raise DevToolsFailed(f"{url} could not be loaded: {answer['errorText']}")
+        _await_load(connection, target_id, timeout)
+    finally:
+        connection.call("Target.closeTarget", COMMAND_S, targetId=target_id)
 
 
 def _shows(connection: Connection, target_id: str, loader: str) -> bool:
@@ -39,3 +59,14 @@ def _shows(connection: Connection, target_id: str, loader: str) -> bool:
         # The page's process shows the document, but the browser's has not been told of it.
         return False
     return True
+
+
+def _await_load(connection: Connection, target_id: str, timeout: float) -> None:
+    over = time.monotonic() + timeout
+    while time.monotonic() < over:
+        state = connection.call_page(
+            target_id, "Runtime.evaluate", COMMAND_S, expression="document.readyState", returnByValue=True
+        )
+        if state["result"].get("value") == "complete":
+            return
+        time.sleep(LOAD_POLL_S)

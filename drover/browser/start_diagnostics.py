@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
-from drover.browser import sandbox
+from drover.processes import children
 from drover.storage.session_folders import SessionFolder
 
 LINES = 8
 ENOUGH_DISK_MB = 16
 _ENDED_AT_ONCE = "Chrome instance exited"
 _BANNER = ("Starting ChromeDriver", "Only local connections", "Please see", "ChromeDriver was started")
+SANDBOX_PROBE = ("unshare", "--user", "--map-root-user", "true")
+SANDBOX_PROBE_S = 5.0
+_SANDBOX_ADVICE = (
+    "Chrome cannot create its sandbox because this user is not allowed to create user namespaces (usual in "
+    "containers). Enable them, or set DROVER_CHROME_ARGS=--no-sandbox if you only open trusted pages"
+)
 
 
 def explain_failure(
@@ -54,8 +62,21 @@ def disk_full(path: Path) -> str | None:
     return f"Disk full: only {free_mb:.0f} MB free on {path}. Free some space"
 
 
+def is_sandbox_forbidden() -> bool:
+    """Return whether this user may not create the user namespaces that Chrome's sandbox on Linux needs.
+
+    False on other systems, and if `unshare` is missing or does not finish.
+    """
+    if sys.platform != "linux":
+        return False
+    try:
+        return children.run(SANDBOX_PROBE, SANDBOX_PROBE_S).returncode != 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
 def _sandbox_advice(error: str, sandboxed: bool) -> str | None:
-    return sandbox.ADVICE if sandboxed and _ENDED_AT_ONCE in error and sandbox.is_forbidden() else None
+    return _SANDBOX_ADVICE if sandboxed and _ENDED_AT_ONCE in error and is_sandbox_forbidden() else None
 
 
 def _tail(log: Path) -> str:

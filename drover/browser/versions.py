@@ -1,28 +1,30 @@
 """Versions of Chrome and ChromeDriver: which they are, which are supported, and which go together.
 
-Needs only the standard library, as `binaries` does.
+Needs only the standard library, as `binaries` does. `chrome.exe --version` opens a window and prints nothing,
+so on Windows Chrome's file is asked instead (Microsoft on `GetFileVersionInfoW` and `VerQueryValueW`).
 """
 
 from __future__ import annotations
 
 import os
 import re
+import struct
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from drover.browser.file_version import file_version
 from drover.processes import children
 
 VERSION_TIMEOUT_S = 10.0
 OLDEST_MAJOR = 115
 """The first version of Chrome for Testing; the oldest pair that was tried is 131."""
+_SIGNATURE = 0xFEEF04BD
 
 
 def chrome_version(chrome: Path, system: str = sys.platform) -> str:
     """Return Chrome's version, on Windows from its file; empty if it is unknown."""
-    return file_version(chrome) if system == "win32" else _version(chrome)
+    return _file_version(chrome) if system == "win32" else _version(chrome)
 
 
 def driver_version(chromedriver: Path) -> str:
@@ -89,3 +91,37 @@ def run_program(command: Sequence[str], timeout: float) -> subprocess.CompletedP
         env={name: value for name, value in os.environ.items() if not name.startswith("DROVER_")},
         creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
     )
+
+
+def parse_version(info: bytes) -> str:
+    """Return the version in a VS_FIXEDFILEINFO structure as four numbers; empty if it is none."""
+    if len(info) < 16:  # noqa: PLR2004 - the signature, and the version after it
+        return ""
+    signature, _, high, low = struct.unpack_from("<IIII", info)
+    if signature != _SIGNATURE:
+        return ""
+    return f"{high >> 16}.{high & 0xFFFF}.{low >> 16}.{low & 0xFFFF}"
+
+
+if sys.platform == "win32":
+    import ctypes
+
+    def _file_version(program: Path) -> str:
+        """Return the version of a program's file; empty if it has none."""
+        version = ctypes.WinDLL("version")
+        size = version.GetFileVersionInfoSizeW(str(program), None)
+        if not size:
+            return ""
+        block = ctypes.create_string_buffer(size)
+        found, length = ctypes.c_void_p(), ctypes.c_uint()
+        if not version.GetFileVersionInfoW(str(program), 0, size, block):
+            return ""
+        if not version.VerQueryValueW(block, "\\", ctypes.byref(found), ctypes.byref(length)):
+            return ""
+        return parse_version(ctypes.string_at(found.value or 0, length.value))
+
+else:
+
+    def _file_version(program: Path) -> str:  # noqa: ARG001 - the same signature on every system
+        """Return an empty text: only on Windows do files of programs carry a version."""
+        return ""

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from drover.browser import devtools as devtools_module
-from drover.browser.background_tab import visit
 from drover.browser.devtools import DevTools
 from drover.browser.devtools_connection import DevToolsFailed, DevToolsRefused
+from drover.browser.navigation import visit
 from drover.browser.page_targets import NO_SIGNALS
 from drover.browser.saved_state import Into, SavedState, capture, restore
 from drover.net.loopback_websocket import CONNECT_S

@@ -17,7 +17,7 @@ from selenium.webdriver.common.selenium_manager import SeleniumManager
 
 from drover.browser import binaries, selenium_manager, versions
 from drover.browser.binaries import Binaries, Machine
-from drover.browser.file_version import parse_version
+from drover.browser.versions import parse_version
 from drover.core.errors import BrowserUnavailable, StartRefused
 from tests.systems import NEEDS_SCRIPTS
 

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from drover.browser import sandbox
-from drover.browser.start_diagnostics import explain_failure
+from drover.browser import start_diagnostics
+from drover.browser.start_diagnostics import explain_failure, is_sandbox_forbidden
 from drover.storage.session_folders import SessionFolder
 
 
@@ -72,7 +72,7 @@ def test_a_forbidden_sandbox_is_reported_only_if_it_was_used(
     forbidden: bool,
 ) -> None:
     set_free_space(monkeypatch, 10**9)
-    monkeypatch.setattr(sandbox, "is_forbidden", lambda: forbidden)
+    monkeypatch.setattr(start_diagnostics, "is_sandbox_forbidden", lambda: forbidden)
     message = explain_failure(error, session_folder, sandboxed=sandboxed)
     assert ("DROVER_CHROME_ARGS=--no-sandbox" in message) is (forbidden and sandboxed and "exited" in error)
 
@@ -87,7 +87,7 @@ def test_the_sandbox_is_forbidden_if_the_probe_fails(
     monkeypatch: pytest.MonkeyPatch, probe: tuple[str, ...], forbidden: bool
 ) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
-    monkeypatch.setattr(sandbox, "PROBE", probe)
-    assert sandbox.is_forbidden() is forbidden
+    monkeypatch.setattr(start_diagnostics, "SANDBOX_PROBE", probe)
+    assert is_sandbox_forbidden() is forbidden
     monkeypatch.setattr(sys, "platform", "win32")
-    assert sandbox.is_forbidden() is False
+    assert is_sandbox_forbidden() is False
