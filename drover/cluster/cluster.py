@@ -8,6 +8,7 @@ from functools import partial
 from typing import Final
 
 from drover.api.session_answers import SessionObject
+from drover.cluster.emergency import EMERGENCY_S, NodeEmergency
 from drover.cluster.failover import Failover
 from drover.cluster.forwarding import Forwarder
 from drover.cluster.guard import refusal_of
@@ -20,16 +21,16 @@ from drover.cluster.places import places
 from drover.cluster.routed_request import Parts
 from drover.cluster.router import ClusterRouter
 from drover.cluster.shared_list import SharedList
-from drover.core import events
 from drover.core.deadline import Deadline
 from drover.core.errors import DroverError, NotOwner
 from drover.core.events import Emit
 from drover.core.settings import Settings
-from drover.core.threads import ThreadPool, start_thread
+from drover.core.threads import ThreadPool
 from drover.net.access import AccessPolicy
 from drover.net.addresses import Addresses
 from drover.net.asgi import Application
 from drover.net.request_threads import RequestThreads
+from drover.processes.cleanup.reports import EmergencyReport
 from drover.sessions.persistence.cluster_repository import ClusterRepository
 from drover.sessions.pool.session import Session
 from drover.storage.cluster_values import Node
@@ -37,7 +38,6 @@ from drover.storage.postgres.database import ClusterDatabase
 from drover.storage.postgres.ownership import Ownership
 
 LOOK_UP_THREADS: Final = 4
-EMERGENCY_S: Final = 90.0
 EMERGENCY_POLL_S: Final = 0.5
 
 
@@ -73,8 +73,10 @@ class Cluster:
         self.addresses = Addresses.of_node(name_of(settings), url_of(settings))
         """The addresses of this node, as other machines reach it."""
         self._leave: Callable[[str], None] = _nowhere
-        self._obeying = False
-        self.membership = Membership(shared, own.registry, own.closer, self._obey, self._leave_now, emit)
+        self._emergency = NodeEmergency(shared.ownership, own.emergency, emit)
+        self.membership = Membership(
+            shared, own.registry, own.closer, self._emergency.obey, self._leave_now, emit
+        )
         self._list = SharedList(own.registry, self.membership, shared.ownership, self._describe)
         self._forwarder = Forwarder(lambda: shared.ownership.incarnation)
 
@@ -161,17 +163,19 @@ class Cluster:
         """All nodes that live or are lost."""
         return self._list.nodes
 
-    def begin_emergency(self) -> int:
-        """Order all nodes to end their sessions; this one is about to do so itself.
+    def order_emergency(self, deadline: Deadline) -> tuple[EmergencyReport, tuple[str, ...]]:
+        """End the sessions of all nodes; return what was done here, and which nodes did not do it in time.
 
         Raises:
+            Overloaded: Another emergency or cleanup of this node did not end before the deadline.
             StorageUnavailable: The database does not answer.
         """
-        number = self._shared.ownership.begin_emergency()
-        self._shared.ownership.obeyed(number)
-        return number
+        number, report = self._emergency.order(deadline)
+        # This node serves nothing in between, and is ready for new sessions when it says that it is done.
+        self.membership.beat_now()
+        return report, self._await_emergency(number, deadline)
 
-    def await_emergency(self, number: int, deadline: Deadline) -> tuple[str, ...]:
+    def _await_emergency(self, number: int, deadline: Deadline) -> tuple[str, ...]:
         """Wait until all other living nodes have ended their sessions; return the names of the rest."""
         asked = {node.name for node in self.membership.other_nodes}
         limit = deadline.within(EMERGENCY_S)
@@ -200,23 +204,6 @@ class Cluster:
 
     def _leave_now(self, why: str) -> None:
         self._leave(why)
-
-    def _obey(self, number: int) -> None:
-        """Begin this node's part of an emergency; until it is done, the node serves nothing."""
-        if not self._obeying:
-            self._obeying = True
-            start_thread(partial(self._end_everything, number), "emergency")
-
-    def _end_everything(self, number: int) -> None:
-        try:
-            # What could not be deleted yet would be served again after a restart: the next sign begins again.
-            if self._own.emergency.run(Deadline(EMERGENCY_S)).cleared:
-                self._shared.ownership.obeyed(number)
-        except DroverError as error:
-            # The next sign of life begins again.
-            self._emit(events.SessionDataNotCleared(error.message))
-        finally:
-            self._obeying = False
 
 
 def _nowhere(_: str) -> None:

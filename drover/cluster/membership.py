@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from math import isfinite
@@ -27,6 +28,7 @@ from drover.storage.postgres.ownership import Ownership
 BEAT_S: Final = 2.0
 RETRY_S: Final = 0.5
 FENCE_TICK_S: Final = 0.25
+POLL_S: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ class Membership:
         self._silence = SilenceWatch()
         self._freeze = clock.FreezeWatch()
         self._stopping = threading.Event()
+        self._due = threading.Event()
         self._threads: list[threading.Thread] = []
         self._strays: set[Owner] = set()
         self._paused_at: float | None = None
@@ -114,14 +117,26 @@ class Membership:
     def stop(self) -> None:
         """Leave the cluster: what other nodes may take is theirs from now on."""
         self._stopping.set()
+        self._due.set()
         for thread in self._threads:
             thread.join(BEAT_S)
         self.fence.leave()
         self._shared.ownership.leave()
 
+    def beat_now(self) -> None:
+        """Send a sign of life at once, and wait for some time until this node may serve again."""
+        self._due.set()
+        over = clock.now() + BEAT_S
+        while not self.fence.may_serve() and clock.now() < over:
+            time.sleep(POLL_S)
+
     def _run(self) -> None:
         pause = 0.0
-        while not self._stopping.wait(pause):
+        while not self._stopping.is_set():
+            self._due.wait(pause)
+            if self._stopping.is_set():
+                return
+            self._due.clear()
             try:
                 pause = self._beat()
             except StorageUnavailable as error:

@@ -63,9 +63,8 @@ def emergency_recovery(query: EmergencyQuery) -> EmergencyAnswer | EmergencyInco
     if cluster is None or query.nodes == "this":
         report = services().emergency.run(deadline)
         return emergency_answer(report, services().active_sessions)
-    number = cluster.begin_emergency()
-    report = services().emergency.run(deadline)
-    return emergency_answer(report, services().active_sessions, cluster.await_emergency(number, deadline))
+    report, silent = cluster.order_emergency(deadline)
+    return emergency_answer(report, services().active_sessions, silent)
 
 
 @routes.get("/processes")

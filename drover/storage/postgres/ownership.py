@@ -352,8 +352,13 @@ class Ownership:
 
         return self._database.reading.run(statements)
 
+    @property
+    def obeyed_emergency(self) -> int:
+        """The number of the last emergency of which this node has done its part."""
+        return self._database.emergency
+
     def obeyed(self, emergency: int) -> None:
-        """Note that this node has done its part of an emergency."""
+        """Note that this node has done its part of an emergency; the next sign of life tells it to others."""
         self._database.emergency = emergency
 
     def _end_node(self, statement: str, incarnation: UUID, beat: int | None = None) -> bool:
