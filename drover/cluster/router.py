@@ -77,7 +77,19 @@ class ClusterRouter:
     async def _answer(self, scope: Scope, names: Names | None, receive: Receive, send: Send) -> None:
         if names is None:
             await self._any_session.answer(scope, receive, send, self._parts.membership.other_nodes)
-            return
+        elif names.socket_secret is not None:
+            others = self._parts.membership.other_nodes
+            await self._any_session.answer_named(
+                partial(self._answer_named, names), scope, receive, send, others
+            )
+        else:
+            await self._answer_named(names, scope, receive, send)
+
+    async def _answer_named(self, names: Names, scope: Scope, receive: Receive, send: Send) -> None:
+        may_serve = self._parts.membership.fence.may_serve()
+        if not may_serve and header(scope, FORWARDED) is not None and scope.get(BEGUN) is None:
+            # Nothing was begun: the node that has forwarded it looks where the session is by now.
+            raise NotOwner("This node may not serve its sessions now")
         is_here = not names.creates and self._parts.locations.is_here(names)
         # What was sent to ChromeDriver here is not sent on, even if the session has gone in the meantime.
         if is_here or _is_sent(scope):

@@ -60,6 +60,7 @@ def status_of(
     may_lack_some: bool = False,
     draining: bool = False,
     leaves: bool = False,
+    serves: bool = True,
     local: Application = not_found,
     headers: Sequence[Header] = (),
     fails: BaseException | None = None,
@@ -70,7 +71,8 @@ def status_of(
     None if there was none, as the client has left.
     """
     fence = Fence()
-    fence.extend(clock.now())
+    if serves:
+        fence.extend(clock.now())
 
     async def find(_: object) -> Located | None:
         return found
@@ -205,6 +207,18 @@ def test_a_client_is_not_told_what_nodes_tell_each_other() -> None:
     assert status_of(was_here=True, local=not_owner) == 503
     forwarded = [(b"drover-forwarded", str(ME).encode())]
     assert status_of(was_here=True, local=not_owner, headers=forwarded) == 421
+
+
+@pytest.mark.parametrize("was_here", [True, False])
+def test_a_node_that_may_not_serve_sends_a_request_back_to_the_node_that_has_forwarded_it(
+    *, was_here: bool
+) -> None:
+    assert status_of(was_here=was_here, found=None, serves=False) == 503
+    forwarded = [(b"drover-forwarded", str(ME).encode())]
+    assert status_of(was_here=was_here, serves=False, headers=forwarded) == 421
+    # It may have been executed.
+    runs = SimpleNamespace(sent="here")
+    assert status_of(TITLE, was_here=was_here, serves=False, headers=forwarded, direct=runs) == 500
 
 
 @pytest.mark.parametrize("error", [RuntimeError("a defect"), asyncio.CancelledError()])
