@@ -15,7 +15,7 @@ from drover.browser.recovery import Recoverer
 from drover.browser.survival import examine
 from drover.core.settings import Settings
 from drover.processes.host.memory import is_shared_memory_small
-from drover.processes.host.privileges import is_root
+from drover.processes.host.permissions import is_root
 from drover.server.storage_parts import StorageParts
 from drover.sessions.background.memory_watch import wait_for_memory
 from drover.sessions.pool.registry import SessionRegistry

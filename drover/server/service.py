@@ -12,7 +12,7 @@ from drover.core.threads import fill_pools
 from drover.net.asgi import Application
 from drover.net.request_threads import WAITING, RequestThreads
 from drover.processes.host.network_shares import network_share
-from drover.processes.host.privileges import is_root
+from drover.processes.host.permissions import is_root
 from drover.server.background import grid_slots, job_pools, periodic_tasks
 from drover.server.browser_parts import browser_parts
 from drover.server.endpoints import Endpoints

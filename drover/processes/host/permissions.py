@@ -1,4 +1,4 @@
-"""What the service may see and end on this machine, and whether orphans are reaped; found by trial."""
+"""What the service may see and end on this machine, and whether orphans are reaped: found by trial."""
 
 from __future__ import annotations
 
@@ -31,6 +31,11 @@ os.close(1)
 while os.getppid() == parent:
     time.sleep(0.005)
 """
+
+
+def is_root() -> bool:
+    """Return whether the service runs as root, with which Chrome's sandbox does not start."""
+    return sys.platform == "linux" and os.geteuid() == 0
 
 
 def sees_processes_of_others() -> bool:

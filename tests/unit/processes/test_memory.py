@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from drover.processes.host import available_memory
-from drover.processes.host.available_memory import available_memory_mb, left_in_groups, swapped_out_bytes
+from drover.processes.host import memory
+from drover.processes.host.memory import available_memory_mb, left_in_groups, swapped_out_bytes
 
 MB = 1_000_000
 V1_UNLIMITED = 9223372036854771712
@@ -81,6 +81,6 @@ def test_a_windows_without_performance_counters_has_no_number_of_swapped_bytes(
     def fail() -> None:
         raise RuntimeError("PdhAddEnglishCounterW failed. Performance counters may be disabled.")
 
-    monkeypatch.setattr(available_memory.sys, "platform", "win32")  # type: ignore[attr-defined]
-    monkeypatch.setattr(available_memory.psutil, "swap_memory", fail)  # type: ignore[attr-defined]
-    assert available_memory.swapped_out_bytes() == 0
+    monkeypatch.setattr(memory.sys, "platform", "win32")  # type: ignore[attr-defined]
+    monkeypatch.setattr(memory.psutil, "swap_memory", fail)  # type: ignore[attr-defined]
+    assert memory.swapped_out_bytes() == 0
