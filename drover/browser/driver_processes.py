@@ -26,8 +26,7 @@ from drover.processes import children
 from drover.processes.command_line import switch_values
 from drover.processes.defunct import reap_orphans
 from drover.processes.table import Liveness, ProcessIdentity, ProcessTable, identify, liveness, snapshot
-from drover.processes.termination import end
-from drover.processes.trees import tree_of
+from drover.processes.termination import end, tree_of
 from drover.storage.session_folders import SessionFolder
 
 DRIVER_START_S = 10.0

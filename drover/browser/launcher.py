@@ -33,10 +33,9 @@ from drover.core.deadline import Deadline
 from drover.core.errors import BrowserUnavailable, CleanupIncomplete, SessionNotCreated
 from drover.core.log_context import log_step
 from drover.processes.cleanup.chrome_names import is_helper
-from drover.processes.cleanup.session_processes import pids_by_session
+from drover.processes.cleanup.process_tree import pids_by_session
 from drover.processes.table import Liveness, ProcessIdentity, ProcessTable, identify, liveness, snapshot
-from drover.processes.termination import end
-from drover.processes.trees import tree_of
+from drover.processes.termination import end, tree_of
 from drover.storage.session_folders import SessionFolder
 
 ATTACH_S = 10.0

@@ -16,7 +16,7 @@ from drover.processes import portable
 from drover.processes import table as module
 from drover.processes.cleanup.chrome_names import Role
 from drover.processes.cleanup.cleanup_plan import CleanupScope, Protection, Verdict
-from drover.processes.cleanup.session_processes import pids_by_session
+from drover.processes.cleanup.process_tree import pids_by_session
 from drover.processes.cleanup.verdicts import plan_cleanup
 from drover.processes.folders import folder_id
 from drover.processes.table import Liveness, identify, liveness, snapshot

@@ -22,8 +22,8 @@ from drover.processes.cleanup.chrome_names import (
     role_of,
 )
 from drover.processes.command_line import is_rewritten, switch_value
-from drover.processes.session_mark import SessionMark
-from drover.processes.table import ProcessRow, ProcessTable
+from drover.processes.session_mark import MarkedSession, SessionMark
+from drover.processes.table import ProcessIdentity, ProcessRow, ProcessTable
 
 _Mapped = TypeVar("_Mapped")
 
@@ -223,6 +223,21 @@ class ProcessTree:
                 step = self._parents.get(step)
             order.update(dict.fromkeys(reversed(path)))
         return list(order)
+
+
+def pids_by_session(table: ProcessTable) -> Mapping[MarkedSession, frozenset[int]]:
+    """Return the pids of each session that the table has; a mark whose data folder was not found has none."""
+    found: dict[MarkedSession, set[int]] = {}
+    for pid, mark in ProcessTree(table).marks.items():
+        if mark.home is not None:
+            found.setdefault(mark.session, set()).add(pid)
+    return {session: frozenset(pids) for session, pids in found.items()}
+
+
+def marks_by_process(table: ProcessTable) -> Mapping[ProcessIdentity, SessionMark]:
+    """Return the session folder that each process uses, if its data folder was found."""
+    marks = ((table.rows[pid], mark) for pid, mark in ProcessTree(table).marks.items())
+    return {row.identity: mark for row, mark in marks if row.started is not None and mark.home is not None}
 
 
 def _driver_by_name(row: ProcessRow, system: System) -> bool:

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 
 from drover.processes.cleanup.chrome_names import Kind, Role, base_name, is_webdriver_test, profile_maker
 from drover.processes.cleanup.cleanup_plan import CleanupPlan, CleanupScope, Judgement, Protection, Verdict
+from drover.processes.cleanup.orphans import doubt_about_browser, is_left_helper, possible_program, shown
 from drover.processes.cleanup.process_tree import ProcessTree, is_init, is_reparented
-from drover.processes.cleanup.starting_program import possible_program, shown
-from drover.processes.cleanup.windows_orphans import doubt_about_browser, is_left_helper
 from drover.processes.session_mark import OwnerState, SessionMark
 from drover.processes.table import ProcessRow, ProcessTable
 from drover.processes.values import readable

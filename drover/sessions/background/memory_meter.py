@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from drover.core.jobs import Job, JobKind, Jobs
-from drover.processes.cleanup.session_processes import pids_by_session
+from drover.processes.cleanup.process_tree import pids_by_session
 from drover.processes.host.memory import memory_held_mb
 from drover.processes.table import snapshot
 from drover.sessions.pool.registry import SessionRegistry

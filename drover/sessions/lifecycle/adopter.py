@@ -21,7 +21,7 @@ from drover.browser.health import Assessment, HealthReadings, HealthStatus
 from drover.core import events
 from drover.core.events import Emit
 from drover.core.threads import ThreadPool
-from drover.processes.cleanup.session_processes import marks_by_process
+from drover.processes.cleanup.process_tree import marks_by_process
 from drover.processes.folders import folder_id
 from drover.processes.table import snapshot
 from drover.sessions.lifecycle.session_worker import SessionWorker
