@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
@@ -17,8 +18,9 @@ from typing import Any
 
 from drover.core.errors import DroverError, ShuttingDown
 from drover.core.events import Emit, JobFailed, JobFailedAgain
-from drover.core.repetitions import Repetitions
 from drover.core.threads import ThreadPool
+
+LOG_EVERY_S = 60.0
 
 _logger = logging.getLogger("drover")
 
@@ -71,6 +73,44 @@ class _Next:
 
     future: Future[Any]
     call: Callable[[], Any]
+
+
+@dataclass(slots=True)
+class _Seen:
+    """When a failure was logged last, and how often it has happened since then."""
+
+    logged_at: float
+    unlogged: int = 0
+
+
+class Repetitions:
+    """Which of repeated failures are logged: the first one, then one a minute with the number of the others.
+
+    Its methods may be called from any thread.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._seen: dict[Hashable, _Seen] = {}
+
+    def note(self, what: Hashable) -> int | None:
+        """Note a failure; return how many like it were not logged before it, or None if it is not logged.
+
+        Args:
+            what: Equal for failures that need one line only.
+        """
+        now = time.monotonic()
+        with self._lock:
+            known = self._seen.get(what)
+            if known is not None and now - known.logged_at < LOG_EVERY_S:
+                known.unlogged += 1
+                return None
+            # What has not failed for a minute is forgotten.
+            self._seen = {
+                one: seen for one, seen in self._seen.items() if now - seen.logged_at < 2 * LOG_EVERY_S
+            }
+            self._seen[what] = _Seen(now)
+        return known.unlogged if known is not None else 0
 
 
 class Jobs:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from drover.core.events import Emit, UpkeepFailed, UpkeepFailedAgain
-from drover.core.repetitions import Repetitions
+from drover.core.jobs import Repetitions
 from drover.core.threads import start_thread
 
 STOP_S = 5.0

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from drover.core import events, repetitions
+from drover.core import events
 from drover.core.errors import BrowserUnavailable, Overloaded, ShuttingDown
 from drover.core.jobs import Job, JobKind, Jobs
 from drover.core.threads import ThreadPool
@@ -121,7 +121,7 @@ def test_a_job_that_fails_every_second_is_logged_once_a_minute_and_counted_each_
     jobs: Jobs, recorder: EventRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 0.0
-    monkeypatch.setattr(repetitions, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr("drover.core.jobs.time", SimpleNamespace(monotonic=lambda: now))
     for second in range(130):
         now = float(second)
         assert jobs.begin(WATCH, lambda: 1 // 0).exception(TIMEOUT_S)
