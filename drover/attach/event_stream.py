@@ -22,7 +22,6 @@ from typing import TypeVar
 from drover.api.descriptions import stream
 from drover.attach.ring_buffer import RingBuffer
 from drover.attach.router import Route
-from drover.attach.timeline import timeline_entry
 from drover.core import events
 from drover.core.errors import ShuttingDown
 from drover.core.events import Event
@@ -186,7 +185,7 @@ class EventStream:
 
     def hear(self, event: Event) -> None:
         """Record an event; callable from any thread, never blocks."""
-        entry = timeline_entry(event, _now())
+        entry = event.timeline_entry(_now())
         if entry is not None:
             self._timeline.add(entry)
         self._in_loop(self._wake.set)

@@ -7,4 +7,3 @@ from drover.core.events.cluster_events import *
 from drover.core.events.event import *
 from drover.core.events.service_events import *
 from drover.core.events.session_events import *
-from drover.core.events.storage_events import *

@@ -43,6 +43,15 @@ class Event:
         text = self.timeline_text
         return self.timeline_kind, self.message if text is None else text.format_map(vars(self))
 
+    def timeline_entry(self, time: str) -> dict[str, object] | None:
+        """Return its entry in the timeline as clients see it, or None if it appears in the log only."""
+        if self.timeline is None:
+            return None
+        kind, text = self.timeline
+        level = logging.getLevelName(self.level).lower()
+        session_id = getattr(self, "session_id", None)
+        return {"time": time, "kind": kind, "level": level, "text": text, "session_id": session_id}
+
 
 Emit = Callable[[Event], None]
 
