@@ -14,8 +14,7 @@ from drover.cluster.forwarding import Forwarder
 from drover.cluster.guard import refusal_of
 from drover.cluster.identity import identity_of, name_of, url_of
 from drover.cluster.locations import Locations
-from drover.cluster.membership import Membership, Shared
-from drover.cluster.name_watch import NameWatch
+from drover.cluster.membership import Membership, NameWatch, Shared
 from drover.cluster.own_sessions import OwnSessions
 from drover.cluster.places import places
 from drover.cluster.routed_request import Parts

@@ -1,4 +1,4 @@
-"""Membership of this node: its signs of life, what it hears of others, and what it has to give up."""
+"""Membership of this node: name, signs of life, what it hears of others, and what it has to give up."""
 
 from __future__ import annotations
 
@@ -264,6 +264,28 @@ class Membership:
     def _tell(self) -> None:
         for listener in self._listeners:
             listener()
+
+
+class NameWatch:
+    """Declares silent nodes lost for a node that cannot join, because one of them has its name.
+
+    Living nodes do so as well, but there may be none: after a power cut all names are taken.
+    """
+
+    def __init__(self, ownership: Ownership) -> None:
+        self._ownership = ownership
+        self._silence = SilenceWatch()
+
+    def look(self) -> None:
+        """Count the silence of all nodes; call this about every second.
+
+        Raises:
+            StorageUnavailable: The database does not answer.
+        """
+        # A node that has not joined has no row: this is no sign of life, it only reads.
+        nodes = self._ownership.beat(Load(0, 0, 0)).nodes
+        for silent in self._silence.hear(nodes, clock.now()):
+            self._ownership.declare_lost(silent.node.incarnation, silent.node.beat)
 
 
 def _is_claimed(session: Session) -> bool:

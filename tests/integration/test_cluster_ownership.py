@@ -22,8 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from drover.browser.saved_state import SavedState
 from drover.cluster import clock
 from drover.cluster.fence import LOST_S
-from drover.cluster.membership import Membership, Shared
-from drover.cluster.name_watch import NameWatch
+from drover.cluster.membership import Membership, NameWatch, Shared
 from drover.core.errors import InvalidRequest, NotOwner, StartRefused, StorageUnavailable
 from drover.sessions.lifecycle.closer import Closer
 from drover.sessions.persistence.cluster_repository import ClusterRepository
