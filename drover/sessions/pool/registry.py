@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from drover.core.errors import DroverError, ShuttingDown
 from drover.sessions.pool import admission
@@ -24,7 +24,6 @@ from drover.sessions.pool.eviction import (
     next_to_evict_for_memory,
     unused_keyed_sessions,
 )
-from drover.sessions.pool.journal import Journal
 from drover.sessions.pool.leases import check_lease, expired
 from drover.sessions.pool.memory_room import MemoryRoom
 from drover.sessions.pool.registry_reader import RegistryReader
@@ -35,6 +34,16 @@ Change = Callable[[Session], Session]
 
 _RECORDED = frozenset({SessionState.READY, SessionState.RECOVERING})
 """A session that is starting is not promised yet, and one that is closing may be deleted already."""
+
+
+class Journal(Protocol):
+    """Hears of changes that must outlive the process, in their order; under the lock, so it does no I/O."""
+
+    def next_epoch(self) -> int:
+        """Return the number of another birth of a session, higher than all before."""
+
+    def record(self, session: Session) -> None:
+        """Note a session as it is now, to be written to disk."""
 
 
 class SessionRegistry(RegistryReader):
