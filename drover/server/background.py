@@ -14,10 +14,9 @@ from drover.processes.defunct import reap_orphans
 from drover.server.browser_parts import BrowserParts
 from drover.server.session_parts import SessionParts
 from drover.server.storage_parts import StorageParts
-from drover.sessions.background.disk_limits import DiskLimits, Limits
+from drover.sessions.background.disk_limits import DiskLimits, KeptLimit, Limits
 from drover.sessions.background.grid_slots import GridSlots
 from drover.sessions.background.keep_alive import KeepAliveVisitor
-from drover.sessions.background.kept_limit import KeptLimit
 from drover.sessions.background.memory_meter import RECYCLING_S, USUAL_S, MemoryMeter
 from drover.sessions.background.periodic_tasks import PeriodicTasks, Task
 from drover.sessions.background.recycling import RecycleLimits, Recycler

@@ -1,4 +1,4 @@
-"""Keep what web pages write within limits: downloads and profiles of the sessions."""
+"""Keep what web pages write within limits: downloads, profiles, and profiles that are kept for keys."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ from drover.core.jobs import Job, JobKind, Jobs
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Session, SessionState
 from drover.storage.disk_usage import disk_usage
+from drover.storage.kept_profiles import KeptProfiles
 from drover.storage.room import Room
 
 MEASURE_S: Final = 120.0
 """A profile is measured at least this often; sooner if the disk fills."""
 GROWTH_SHARE: Final = 16
 """Profiles are measured when the disk has lost this part of the limit: a page writes 700 MB in a second."""
+KEPT_EVERY_S: Final = 3600.0
+"""Profiles that were set aside expire, although none is added."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,3 +104,31 @@ class DiskLimits:
     def _report(self, session: Session, event: events.DownloadsCancelled | events.ProfileShrunk) -> None:
         self._emit(event)
         self._registry.note(session, notice=event.notice)
+
+
+class KeptLimit:
+    """Removes the least recently used profiles when those that are kept have grown over the limit.
+
+    Args:
+        limit_mb: What they may take together, in units of 1,000,000 bytes; 0 = no limit.
+    """
+
+    def __init__(self, profiles: KeptProfiles, jobs: Jobs, emit: events.Emit, limit_mb: int) -> None:
+        self._profiles = profiles
+        self._jobs = jobs
+        self._emit = emit
+        self._limit_mb = limit_mb
+        self._measured = (-1, float("-inf"))
+
+    def tick(self) -> None:
+        """Begin to measure if a profile was added, or if it was long ago."""
+        version, at = self._measured
+        if self._profiles.version == version and time.monotonic() - at < KEPT_EVERY_S:
+            return
+        self._measured = (self._profiles.version, time.monotonic())
+        self._jobs.begin_anew(Job(JobKind.KEPT_PROFILES), self._limit)
+
+    def _limit(self) -> None:
+        removed = self._profiles.limit(self._limit_mb)
+        if removed:
+            self._emit(events.KeptProfilesDropped(len(removed), self._limit_mb))
