@@ -22,7 +22,7 @@ from drover.core import events
 from drover.core.events import Event
 from drover.core.jobs import JobKind
 from drover.core.version import VERSION
-from drover.sessions.lifecycle.close_reason import CloseReason
+from drover.sessions.lifecycle.close_work import CloseReason
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import SessionState
 from drover.storage.cluster_values import Node, NodeState

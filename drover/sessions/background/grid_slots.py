@@ -17,7 +17,7 @@ from drover.core.backoff import NO_FAILURES, Backoff
 from drover.core.events import Emit, Event
 from drover.core.jobs import Job, JobKind, Jobs
 from drover.net.grid_node import GridNode, GridNodeFailed
-from drover.sessions.lifecycle.close_reason import CloseReason
+from drover.sessions.lifecycle.close_work import CloseReason
 from drover.sessions.pool.session import SESSION_ID
 
 ATTEMPTS = 3

@@ -9,7 +9,7 @@ from drover.core import events
 from drover.core.deadline import Deadline
 from drover.core.errors import AtCapacity, SessionLost
 from drover.processes.host.memory import available_memory_mb, swapped_out_bytes
-from drover.sessions.lifecycle.close_reason import CloseReason
+from drover.sessions.lifecycle.close_work import CloseReason
 from drover.sessions.lifecycle.session_worker import SessionWorker
 from drover.sessions.pool.memory_room import MemoryRoom
 from drover.sessions.pool.registry import SessionRegistry

@@ -16,7 +16,7 @@ from typing import Any
 from drover.browser.browsers import Browsers
 from drover.core.backoff import NO_FAILURES, Backoff
 from drover.core.jobs import Job, JobKind, Jobs
-from drover.sessions.lifecycle.close_reason import CloseReason
+from drover.sessions.lifecycle.close_work import CloseReason
 from drover.sessions.lifecycle.session_worker import SessionWorker
 from drover.sessions.pool.acquire import Reserved
 from drover.sessions.pool.acquire_request import new_warm_session

@@ -1,16 +1,16 @@
-"""The close of a session, as a background job."""
+"""The close of a session, as a background job, and the reasons for it."""
 
 from __future__ import annotations
 
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
 from drover.browser.browsers import Browsers
 from drover.core import events
 from drover.core.errors import CleanupIncomplete
 from drover.core.events import Emit
-from drover.sessions.lifecycle.close_reason import CloseReason
 from drover.sessions.lifecycle.session_steps import SessionSteps
 from drover.sessions.persistence.kept_logins import KeptLogins
 from drover.sessions.pool.acquire import Reserved
@@ -19,6 +19,26 @@ from drover.sessions.pool.session import Session
 
 DISPLACED_ATTEMPTS = 40
 DISPLACED_PAUSE_S = 0.5
+
+
+class CloseReason(Enum):
+    """Why a session is closed; unless it was deleted, its state is kept for the next session of its key.
+
+    `QUIT` is the end by its driver's client: `driver.quit()` is in every script, and must not end a login.
+    """
+
+    DELETED = "deleted"
+    QUIT = "quit"
+    IDLE = "idle"
+    EVICTED = "evicted"
+    STOPPING = "stopping"
+    DRAINED = "drained"
+    UNWANTED = "client gone"
+    RETRIED = "retried"
+    PROBED = "start probe"
+    GIVEN_AWAY = "given away"
+
+
 _LEAVING = frozenset({CloseReason.STOPPING, CloseReason.DRAINED})
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from drover.core.deadline import Deadline, DeadlineExceeded
 from drover.core.errors import CleanupIncomplete, SessionNotFound
-from drover.sessions.lifecycle.close_reason import CloseReason
+from drover.sessions.lifecycle.close_work import CloseReason
 from drover.sessions.lifecycle.session_worker import SessionWorker
 from drover.sessions.persistence.state_saver import StateSaver
 from drover.sessions.pool.acquire import Reserved

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from drover.core import events
 from drover.core.events import Emit
-from drover.sessions.lifecycle.close_reason import CloseReason
+from drover.sessions.lifecycle.close_work import CloseReason
 from drover.sessions.lifecycle.session_worker import SessionWorker
 from drover.sessions.pool.registry import SessionRegistry
 

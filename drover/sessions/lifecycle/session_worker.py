@@ -16,8 +16,7 @@ from drover.browser.health import Assessment
 from drover.core.errors import DroverError, ShuttingDown
 from drover.core.jobs import Job, JobKind, Jobs
 from drover.core.log_context import asked_by, current_request, run_for_session
-from drover.sessions.lifecycle.close_reason import CloseReason
-from drover.sessions.lifecycle.close_work import CloseWork
+from drover.sessions.lifecycle.close_work import CloseReason, CloseWork
 from drover.sessions.lifecycle.recovery_work import RecoveryWork
 from drover.sessions.lifecycle.start_work import StartWork
 from drover.sessions.pool.acquire import Reserved, complete

@@ -9,7 +9,7 @@ import pytest
 
 from drover.core import events
 from drover.core.events import Event, EventHub
-from drover.sessions.lifecycle.close_reason import CloseReason
+from drover.sessions.lifecycle.close_work import CloseReason
 from tests.unit.examples import EventRecorder
 
 NOW = "2026-11-22T19:40:00Z"

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from drover.core.errors import StorageUnavailable
-from drover.sessions.lifecycle.close_reason import CloseReason
-from drover.sessions.lifecycle.close_work import CloseWork
+from drover.sessions.lifecycle.close_work import CloseReason, CloseWork
 from drover.sessions.pool.acquire import Reserved
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Session, SessionState

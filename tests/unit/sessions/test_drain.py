@@ -11,7 +11,7 @@ import pytest
 from drover.core import events
 from drover.core.errors import ShuttingDown
 from drover.sessions.lifecycle import drain
-from drover.sessions.lifecycle.close_reason import CloseReason
+from drover.sessions.lifecycle.close_work import CloseReason
 from drover.sessions.lifecycle.drain import NOTICE_S, UNUSED_S, Drain
 from drover.sessions.lifecycle.session_worker import SessionWorker
 from drover.sessions.pool.acquire import Available, Reserved

@@ -16,7 +16,7 @@ from drover.core.threads import ThreadPool
 from drover.net.grid_node import GridNode, GridNodeFailed
 from drover.sessions.background import grid_slots
 from drover.sessions.background.grid_slots import ATTEMPTS, GridSlots
-from drover.sessions.lifecycle.close_reason import CloseReason
+from drover.sessions.lifecycle.close_work import CloseReason
 from tests.unit.examples import EventRecorder
 
 TIMEOUT_S = 10.0

@@ -14,7 +14,7 @@ from drover.browser.health import Cause
 from drover.browser.recovery import Method
 from drover.core import events
 from drover.core.events import Event, EventHub
-from drover.sessions.lifecycle.close_reason import CloseReason
+from drover.sessions.lifecycle.close_work import CloseReason
 from drover.sessions.pool.registry import SessionRegistry
 from drover.storage.cluster_values import NodeState
 from drover.web.metrics import Metrics
