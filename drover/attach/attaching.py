@@ -13,7 +13,7 @@ from drover.browser.running_browser import RunningBrowser
 from drover.core.deadline import REQUEST_S, Deadline
 from drover.core.errors import BrowserUnavailable, NotFound, SessionNotFound
 from drover.net.asgi import on_thread
-from drover.net.loopback_websocket import open_socket
+from drover.net.loopback import open_socket
 from drover.net.request_threads import RequestThreads
 from drover.sessions.pool.session import Session
 from session_manager import SessionManager

@@ -12,7 +12,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import WebSocketException
 
 from drover.net.asgi import is_set_within
-from drover.net.loopback_websocket import open_socket
+from drover.net.loopback import open_socket
 
 MAX_UNANSWERED = 200
 """Commands that a page may leave unanswered because it computes or shows a dialog; more are refused."""

@@ -22,7 +22,7 @@ from websockets.http11 import Request, Response
 
 from drover.browser.health import probe
 from drover.browser.running_browser import RunningBrowser
-from drover.net.loopback_websocket import CLOSE_S, CONNECT_S, open_socket
+from drover.net.loopback import CLOSE_S, CONNECT_S, open_socket
 
 LOOPBACK = "127.0.0.1"
 MAX_ANSWER_BYTES = 32 * 1024 * 1024

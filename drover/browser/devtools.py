@@ -18,7 +18,7 @@ from drover.browser.devtools_connection import TIMEOUTS, Connection, DevToolsFai
 from drover.browser.page_targets import NO_SIGNALS, BrowserSignals, PageTarget
 from drover.browser.running_browser import RunningBrowser
 from drover.core.threads import ThreadPool, start_thread
-from drover.net.loopback_websocket import CONNECT_S, open_socket
+from drover.net.loopback import CONNECT_S, open_socket
 
 ASKING = 2
 

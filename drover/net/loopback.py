@@ -1,4 +1,4 @@
-"""Connections to programs on this machine.
+"""Connections to programs on this machine, and WebSockets to Chrome and ChromeDriver.
 
 Windows tries a refused connection again for two seconds before it reports the refusal (measured by others:
 pull request 2896 of libuv), which is as long as a health probe waits for its answer.
@@ -12,6 +12,12 @@ import struct
 import sys
 from collections.abc import Callable
 from typing import TypeVar
+
+from websockets.asyncio import client
+
+CONNECT_S = 5.0
+CLOSE_S = 1.0
+"""Seconds that a WebSocket has to open and to close."""
 
 SomeProtocol = TypeVar("SomeProtocol", bound=asyncio.Protocol)
 
@@ -54,6 +60,32 @@ async def open_transport(
     except BaseException:
         connection.close()
         raise
+
+
+async def open_socket(address: str) -> client.ClientConnection:
+    """Return a WebSocket to a program on this machine, for messages of any size.
+
+    Chrome and ChromeDriver accept a socket without an `Origin` header, and refuse a foreign origin.
+
+    Raises:
+        InvalidStatus: The address does not exist.
+        WebSocketException: What answers speaks no WebSocket.
+        OSError: The connection was refused.
+        TimeoutError: There was no answer within `CONNECT_S` seconds.
+    """
+    try:
+        return await client.connect(
+            address,
+            compression=None,
+            max_size=None,
+            open_timeout=CONNECT_S,
+            close_timeout=CLOSE_S,
+            ping_interval=None,
+            proxy=None,
+        )
+    except asyncio.TimeoutError as error:
+        # Up to Python 3.10 it is no `TimeoutError`.
+        raise TimeoutError(str(error)) from error
 
 
 def _socket_for(host: str) -> socket.socket:

@@ -18,7 +18,7 @@ from drover.browser.devtools_connection import DevToolsFailed, DevToolsRefused
 from drover.browser.navigation import visit
 from drover.browser.page_targets import NO_SIGNALS
 from drover.browser.saved_state import Into, SavedState, capture, restore
-from drover.net.loopback_websocket import CONNECT_S
+from drover.net.loopback import CONNECT_S
 from tests.integration.devtools_server import FakeDevTools, fake_devtools
 from tests.machine import run_concurrently, wait_until
 from tests.unit.examples import RUNNING
