@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from drover.browser.devtools_connection import Connection, DevToolsFailed
-from drover.storage.profile_origins import origins
+from drover.storage.profile_contents import origins
 
 COMMAND_S: Final = 5.0
 SETTLE_S: Final = 3.0

@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from drover.storage.disk_usage import disk_usage
+from drover.storage.profile_contents import disk_usage
 
 MAX_PROFILES: Final = 1000
 ASIDE_S: Final = 24 * 3600.0

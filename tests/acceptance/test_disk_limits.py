@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 from selenium.webdriver.remote.webdriver import WebDriver
 
-from drover.storage.disk_usage import disk_usage
+from drover.storage.profile_contents import disk_usage
 from tests.acceptance.clients import new_session
 from tests.acceptance.pages import Pages
 from tests.acceptance.service import Service, running

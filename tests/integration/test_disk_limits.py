@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from drover.storage.disk_usage import disk_usage
-from drover.storage.profile_origins import MAX_ORIGINS, origins
+from drover.storage.profile_contents import MAX_ORIGINS, disk_usage, origins
 
 KIB = 1024
 

@@ -14,8 +14,8 @@ from drover.core import events
 from drover.core.jobs import Job, JobKind, Jobs
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Session, SessionState
-from drover.storage.disk_usage import disk_usage
 from drover.storage.kept_profiles import KeptProfiles
+from drover.storage.profile_contents import disk_usage
 from drover.storage.room import Room
 
 MEASURE_S: Final = 120.0
