@@ -316,7 +316,7 @@ class SessionClosed(Event):
     """A session is closed: its processes are gone and its folder is removed.
 
     Attributes:
-        why: A `CloseReason` of `drover.sessions.lifecycle.close_reason`, as text.
+        why: A `CloseReason` of `drover.sessions.lifecycle.close_work`, as text.
     """
 
     text = "Session {session_id} closed ({why})"
