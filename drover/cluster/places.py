@@ -30,6 +30,17 @@ def next_place(free: int, evictable: int, others: Collection[Node]) -> Node | No
     return _any(with_evictable) if with_evictable else None
 
 
+def has_free_place(others: Collection[Node]) -> bool:
+    """Return whether another node has a free place."""
+    return any(node.load.free for node in others if node.state is NodeState.UP)
+
+
+def place_to_wait(others: Collection[Node]) -> Node | None:
+    """Return a node where a request may wait for a place, as this one accepts none; None if there is none."""
+    up = [node for node in others if node.state is NodeState.UP]
+    return _any(up) if up else None
+
+
 def places(others: Collection[Node]) -> int:
     """Return how many sessions other nodes could make now: in free places, else by closing others."""
     up = [node for node in others if node.state is NodeState.UP]

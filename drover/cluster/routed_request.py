@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Collection
 from concurrent.futures import Executor, Future
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -21,8 +22,8 @@ from drover.cluster.guard import Guard
 from drover.cluster.locations import Locations
 from drover.cluster.membership import Membership
 from drover.cluster.node_connection import NotSent
-from drover.cluster.places import next_place
-from drover.cluster.requests import FORWARDED, Names, ends, with_json, with_session_id
+from drover.cluster.places import has_free_place, next_place, place_to_wait
+from drover.cluster.requests import FORWARDED, MAY_WAIT, Names, ends, with_json, with_session_id
 from drover.cluster.unowned import answer_without_browser
 from drover.core.deadline import REQUEST_S, Deadline
 from drover.core.errors import DroverError, NodeUnreachable, NotOwner
@@ -40,6 +41,7 @@ from drover.net.asgi import (
     replayed,
     send_answer,
 )
+from drover.sessions.pool.acquire import Elsewhere, may_go
 from drover.sessions.pool.acquire_request import new_session_id
 from drover.sessions.pool.registry import SessionRegistry
 from drover.storage.cluster_values import Located, Node
@@ -91,7 +93,10 @@ class RoutedRequest:
         self._body = body
         self._is_forwarded = header(scope, FORWARDED) is not None
         self._deadline = Deadline(REQUEST_S)
+        self._attempts_left = ATTEMPTS
         self._full: set[UUID] = set()
+        self._unwilling: set[UUID] = set()
+        self._may_wait = False
         self._named: str | None = None
 
     async def answer(self, receive: Receive, send: Send) -> None:
@@ -100,12 +105,17 @@ class RoutedRequest:
         Raises:
             DroverError: Nothing was answered, for this reason.
         """
-        unreachable, attempts = "", 0
-        while attempts < ATTEMPTS and self._deadline.remaining():
-            if attempts:
+        with may_go(Elsewhere(self._is_place_elsewhere, self._is_accepted_elsewhere)):
+            await self._answer_somewhere(receive, send)
+
+    async def _answer_somewhere(self, receive: Receive, send: Send) -> None:
+        unreachable, is_first = "", True
+        while self._attempts_left and self._deadline.remaining():
+            if not is_first:
                 self._parts.locations.forget(self._names)
                 await asyncio.sleep(PAUSE_S)
-            begun, attempts = time.monotonic(), attempts + 1
+            begun, is_first, asked = time.monotonic(), False, self._asked
+            self._attempts_left -= 1
             try:
                 if await self._is_answered(receive, send):
                     return
@@ -116,8 +126,13 @@ class RoutedRequest:
                     raise NotOwner("This node does not have the session") from None
                 if time.monotonic() - begun > WAITED_S:
                     # It has waited for a place, and may go on to do so: only its deadline ends that.
-                    attempts = 1
+                    self._attempts_left = ATTEMPTS - 1
                     self._full.clear()
+                    self._unwilling.clear()
+                    continue
+            if self._asked > asked:
+                # A node that was asked for a place is not asked again, so all of them can be.
+                self._attempts_left += 1
         raise NodeUnreachable(
             f"The node that has the session does not answer{unreachable}; retry. If that node is lost, "
             "another one restores the session after some seconds"
@@ -217,7 +232,7 @@ class RoutedRequest:
         await self._parts.forwarder.request(place.incarnation, place.url, scope, b"", _nothing, _discard)
 
     def _place(self) -> Node | None:
-        """Return the node that has room for a session if this one has none.
+        """Return the node that has room for a session if this one has none, or accepts none.
 
         Raises:
             NotOwner: This request was handed on to this node, and it has no room either.
@@ -225,25 +240,53 @@ class RoutedRequest:
         registry = self._parts.registry
         free, evictable = registry.free, registry.evictable
         if self._is_forwarded:
-            if not free and not evictable:
+            may_wait = header(self._scope, MAY_WAIT) is not None and not registry.draining
+            if not (free or evictable or may_wait):
                 raise NotOwner("This node has no room for another session")
             return None
-        nodes = self._parts.membership.other_nodes
-        others = [node for node in nodes if node.incarnation not in self._full]
-        found = next_place(free, evictable, others)
+        self._may_wait = False
+        # What lacks is memory, often for a moment only: no session of another node is closed for that.
+        can_wait = evictable > 0 or registry.lacks_memory_only
+        found = next_place(free, int(can_wait), self._others(self._full))
         if found is not None:
             # If it is full by now, it is not asked again for this request.
             self._full.add(found.incarnation)
+        elif registry.draining:
+            # The request cannot wait here.
+            found = place_to_wait(self._others(self._unwilling))
+            if found is not None:
+                self._unwilling.add(found.incarnation)
+                self._may_wait = True
         return found
+
+    def _others(self, without: Collection[UUID]) -> list[Node]:
+        nodes = self._parts.membership.other_nodes
+        return [node for node in nodes if node.incarnation not in without]
+
+    @property
+    def _asked(self) -> int:
+        """How many nodes were asked for a place."""
+        return len(self._full) + len(self._unwilling)
+
+    def _is_place_elsewhere(self) -> bool:
+        """Return whether another node has a free place; on the last attempt the request stays here."""
+        is_last = not self._attempts_left and not self._is_forwarded
+        return not is_last and has_free_place(self._others(self._full))
+
+    def _is_accepted_elsewhere(self) -> bool:
+        return place_to_wait(self._others(self._unwilling)) is not None
 
     async def _forward(self, owner: UUID | None, url: str | None, receive: Receive, send: Send) -> None:
         assert owner is not None
         assert url is not None
         forwarder = self._parts.forwarder
-        if self._scope["type"] == "websocket":
-            await forwarder.socket(owner, url, self._scope, receive, send)
+        headers = [one for one in self._scope["headers"] if one[0] != MAY_WAIT]
+        headers += [(MAY_WAIT, b"1")] if self._may_wait else []
+        scope = {**self._scope, "headers": headers}
+        if scope["type"] == "websocket":
+            await forwarder.socket(owner, url, scope, receive, send)
         else:
-            await forwarder.request(owner, url, self._scope, self._body, receive, send)
+            await forwarder.request(owner, url, scope, self._body, receive, send)
 
     async def _answer_here(self, receive: Receive, send: Send, *, has_session: bool = True) -> None:
         if self._scope["type"] != "websocket":

@@ -8,10 +8,11 @@ import select
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
 
 import pytest
 
-from tests.acceptance.clusters import LOST_S, Nodes
+from tests.acceptance.clusters import LOST_S, Nodes, state_of
 from tests.acceptance.service import expect
 from tests.machine import wait_until
 from tests.postgres import MISSING, is_installed
@@ -32,6 +33,50 @@ def test_a_full_node_hands_new_sessions_to_one_with_room(nodes: Nodes) -> None:
     assert handed["node"]["name"] == "large"
     assert len(expect(small.get("/sessions"))["sessions"]) >= 3
     assert large.is_running()
+
+
+def test_requests_that_come_at_once_evict_nothing_while_another_node_has_places(nodes: Nodes) -> None:
+    asked, empty = nodes.start("one-left", max_sessions=2), nodes.start("has-places", max_sessions=6)
+    asked.create(session_id="idle")
+    wait_until(lambda: state_of(asked, "has-places") == "up", "it knows the other node", LOST_S)
+    with contextlib.ExitStack() as stack:
+        connections = [
+            stack.enter_context(contextlib.closing(HTTPConnection("127.0.0.1", asked.port, timeout=60)))
+            for _ in range(5)
+        ]
+        for connection in connections:
+            connection.connect()
+        for connection in connections:
+            connection.request("POST", "/sessions", headers={"Content-Length": "0"})
+        answers = [json.loads(connection.getresponse().read()) for connection in connections]
+    names = [answer["session"]["node"]["name"] for answer in answers]
+    assert sorted(names) == 4 * ["has-places"] + ["one-left"]
+    assert "idle" in asked.listed()
+    assert empty.is_running()
+
+
+@pytest.mark.parametrize("comes", ["before", "after"])
+def test_a_request_at_a_draining_node_waits_for_a_place_at_another_one(nodes: Nodes, comes: str) -> None:
+    drains, full = (
+        nodes.start(f"drains-{comes}", max_sessions=1),
+        nodes.start(f"full-{comes}", max_sessions=1),
+    )
+    drains.create(session_id=f"works-{comes}", lease={"ttl": 300})
+    full.create(session_id=f"leaves-{comes}", lease={"ttl": 300})
+    wait_until(lambda: state_of(drains, f"full-{comes}") == "up", "it knows the other node", LOST_S)
+    with ThreadPoolExecutor(1) as pool:
+        if comes == "after":
+            assert drains.post("/drain").status_code == 200
+        asked = pool.submit(drains.post, "/sessions", json={"key": f"late-{comes}"})
+        waiting = drains if comes == "before" else full
+        wait_until(lambda: "drover_waiting_requests 1.0" in waiting.get("/metrics").text, "it waits", LOST_S)
+        if comes == "before":
+            assert drains.post("/drain").status_code == 200
+            wait_until(
+                lambda: "drover_waiting_requests 1.0" in full.get("/metrics").text, "it waits there", LOST_S
+            )
+        expect(full.delete(f"/sessions/leaves-{comes}"))
+        assert expect(asked.result(), 201)["session"]["node"]["name"] == f"full-{comes}"
 
 
 def test_a_request_that_waits_goes_to_a_node_that_has_a_place_by_now(nodes: Nodes) -> None:

@@ -2,14 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
 from drover.core.errors import DroverError, KeyConflict
 from drover.core.log_context import RequestContext, current_request
 from drover.sessions.pool.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """What other nodes could do for a request that needs a new session; both only read memory.
+
+    Attributes:
+        has_place: Returns whether one of them has a free place.
+        accepts_new: Returns whether one of them accepts new sessions, so that the request may wait there.
+    """
+
+    has_place: Callable[[], bool]
+    accepts_new: Callable[[], bool]
+
+
+_elsewhere: ContextVar[Elsewhere | None] = ContextVar("elsewhere", default=None)
+
+
+@contextmanager
+def may_go(elsewhere: Elsewhere) -> Iterator[None]:
+    """Let claims of the `with` block fail with `NotOwner` where another node should make the session."""
+    token = _elsewhere.set(elsewhere)
+    try:
+        yield
+    finally:
+        _elsewhere.reset(token)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +50,7 @@ class Claim:
         make: Returns a new session in state `starting`; must not do I/O.
         token: The token of the lease, if the caller holds one.
         takes_warm: Whether any browser with default capabilities is suitable.
+        elsewhere: What other nodes could do for it; None if it cannot go to another node.
     """
 
     session_id: str | None
@@ -29,6 +58,7 @@ class Claim:
     make: Callable[[], Session]
     token: str | None = None
     takes_warm: bool = False
+    elsewhere: Elsewhere | None = field(default_factory=_elsewhere.get)
 
 
 def named(claim: Claim, by_id: Session | None, by_key: Session | None) -> Session | None:

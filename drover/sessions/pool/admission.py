@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from drover.core.errors import DroverError, ShuttingDown
+from drover.core.errors import DroverError, NotOwner, ShuttingDown
+from drover.sessions.pool.acquire import Claim
 from drover.sessions.pool.entries import Entries
 from drover.sessions.pool.memory_room import UNKNOWN, MemoryRoom
 
@@ -30,9 +31,11 @@ class Admission:
 
     @property
     def free(self) -> int:
-        """How many places are free; a warm browser gives way to a session."""
+        """How many places are free and may be taken now; a warm browser gives way to a session."""
+        if not self.gate_open or not self._accepts_new or self._shortage is not None:
+            return 0
         taken = sum(not session.warm for session in self._entries.sessions)
-        return max(self.max_sessions - taken, 0) if self.gate_open and self._accepts_new else 0
+        return max(self.max_sessions - taken, 0)
 
     @property
     def evictable(self) -> int:
@@ -49,6 +52,12 @@ class Admission:
     def allows_another(self) -> bool:
         """Whether another browser may start: there are a place and the memory for it."""
         return self.gate_open and len(self._entries) < self.max_sessions and self._shortage is None
+
+    @property
+    def lacks_memory_only(self) -> bool:
+        """Whether there is a place, but not the memory for another browser."""
+        has_place = self.gate_open and self._accepts_new and len(self._entries) < self.max_sessions
+        return has_place and self._shortage is not None
 
     @property
     def refusal(self) -> str:
@@ -78,16 +87,19 @@ class Admission:
         if self.stopping:
             raise ShuttingDown
 
-    def check_new(self) -> None:
+    def check_new(self, claim: Claim) -> None:
         """Raise if no new session is accepted.
 
         Raises:
+            NotOwner: The service is draining, and another node accepts new sessions.
             ShuttingDown: The service is draining.
         """
         if self.draining:
-            raise draining()
+            raise draining(claim)
 
 
-def draining() -> DroverError:
-    """Return the error for callers that need a new session while the service is draining."""
+def draining(claim: Claim) -> DroverError:
+    """Return the error for a claim that needs a new session while the service is draining."""
+    if claim.elsewhere is not None and claim.elsewhere.accepts_new():
+        return NotOwner("This node is draining; another one accepts new sessions")
     return ShuttingDown("The service is draining and accepts no new sessions; retry after its restart")

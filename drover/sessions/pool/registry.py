@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from drover.core.errors import DroverError, ShuttingDown
+from drover.core.errors import DroverError, NotOwner, ShuttingDown
 from drover.sessions.pool import admission
 from drover.sessions.pool.acquire import Available, Claim, InProgress, LookupOutcome, Reserved, Waiter
 from drover.sessions.pool.entries import Entry
@@ -66,11 +66,18 @@ class SessionRegistry(RegistryReader):
         Raises:
             KeyConflict: `session_id` and `key` name two sessions.
             AtCapacity: The wait queue is full as well.
+            NotOwner: There is no such session, and another node should make it: it has a free place and this
+                one has none, so no session is evicted; or this one is draining.
             ShuttingDown: The service is stopping, or it is draining and there is no such session.
         """
         with self._changing:
             self._admission.check_claim()
-            return self._answer(claim, may_reserve=not self._queue) or self._queue.join(claim)
+            answer = self._answer(claim, may_reserve=not self._queue)
+            if answer is not None:
+                return answer
+            if not self._free and claim.elsewhere is not None and claim.elsewhere.has_place():
+                raise NotOwner("This node has no free place, and another one has")
+            return self._queue.join(claim)
 
     def find(self, session_id: str) -> Available | InProgress:
         """Return an existing session; a ready one is held until `release`.
@@ -254,7 +261,7 @@ class SessionRegistry(RegistryReader):
         """Accept no new sessions, and fail the callers that wait for a place; sessions go on."""
         with self._lock:
             self._admission.draining = True
-            failed = self._queue.fail(admission.draining())
+            failed = self._queue.fail(admission.draining)
         for waiter in failed:
             waiter.tell()
 
@@ -262,7 +269,7 @@ class SessionRegistry(RegistryReader):
         """Accept no more claims, fail all waiting callers, and return all sessions, warm ones included."""
         with self._lock:
             self._admission.stopping = True
-            failed = self._queue.fail(ShuttingDown())
+            failed = self._queue.fail(lambda _: ShuttingDown())
             sessions = self._entries.sessions
         for waiter in failed:
             waiter.tell()
@@ -275,7 +282,7 @@ class SessionRegistry(RegistryReader):
             if claim.key not in {None, entry.session.key} and not entry.is_stuck:
                 self._change(entry, replace(entry.session, key=claim.key))
             return self._hold(entry)
-        self._admission.check_new()
+        self._admission.check_new(claim)
         warm = self._entries.ready_warm() if claim.takes_warm and self._admission.gate_open else None
         if warm is not None:
             return self._hand_out(warm, claim.make())

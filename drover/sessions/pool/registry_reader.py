@@ -128,13 +128,19 @@ class RegistryReader:
     def free(self) -> int:
         """How many places are free for a request that comes now."""
         with self._lock:
-            return 0 if self._queue else self._admission.free
+            return self._free
 
     @property
     def evictable(self) -> int:
         """How many sessions could be closed to make room for a request that comes now."""
         with self._lock:
             return self._admission.evictable
+
+    @property
+    def lacks_memory_only(self) -> bool:
+        """Whether there is a place for a request that comes now, as soon as there is the memory."""
+        with self._lock:
+            return self._admission.lacks_memory_only
 
     @property
     def waiting(self) -> int:
@@ -163,6 +169,10 @@ class RegistryReader:
         """Why a request for a new session waits: memory is short, or all places are taken."""
         with self._lock:
             return self._admission.refusal
+
+    @property
+    def _free(self) -> int:
+        return 0 if self._queue else self._admission.free
 
     def _everything(self) -> tuple[Session, ...]:
         with self._lock:

@@ -76,10 +76,10 @@ class WaitQueue:
             waiter.answer = error
         return away
 
-    def fail(self, error: DroverError) -> list[Waiter]:
-        """Answer all waiters with an error, and return them."""
+    def fail(self, refusal: Callable[[Claim], DroverError]) -> list[Waiter]:
+        """Answer all waiters with the error for their claim, and return them."""
         failed = list(self._waiters)
         self._waiters.clear()
         for waiter in failed:
-            waiter.answer = error
+            waiter.answer = refusal(waiter.claim)
         return failed

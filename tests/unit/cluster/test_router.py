@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from types import SimpleNamespace
@@ -15,6 +15,7 @@ import pytest
 from drover.attach.webdriver import BEGUN
 from drover.cluster import clock, routed_request
 from drover.cluster.fence import Fence
+from drover.cluster.forwarding import Refused
 from drover.cluster.router import ClusterRouter
 from drover.core.deadline import Deadline
 from drover.core.errors import NotOwner
@@ -30,7 +31,8 @@ from drover.net.asgi import (
     failure_answer,
     send_answer,
 )
-from drover.storage.cluster_values import Located, NodeState
+from drover.storage.cluster_values import Located, Node, NodeState
+from tests.unit.examples import claim, node
 
 ME = UUID(int=1)
 FOUND = Located("one", "k", 3, ME, NodeState.UP, "http://me", "me", 1)
@@ -65,6 +67,9 @@ def status_of(
     headers: Sequence[Header] = (),
     fails: BaseException | None = None,
     bodies: list[bytes] | None = None,
+    others: Sequence[Node] = (),
+    forwarder: object = None,
+    registry: Mapping[str, object] | None = None,
 ) -> int | None:
     """Return the status of the answer to a request for a session that is not in this node's list any more.
 
@@ -92,13 +97,15 @@ def status_of(
         local=local,
         policy=AccessPolicy(frozenset({"localhost"}), 5010, None),
         registry=SimpleNamespace(
-            sessions=tuple, free=1, evictable=0, draining=draining, stopping=False, has=lambda *_: True
+            **{"sessions": tuple, "free": 1, "evictable": 0, "draining": draining}
+            | {"stopping": False, "lacks_memory_only": False, "has": lambda *_: True}
+            | dict(registry or {})
         ),
         membership=SimpleNamespace(
-            incarnation=ME, nodes=(), other_nodes=(), fence=fence, call_after_beats=lambda _: None
+            incarnation=ME, nodes=(), other_nodes=others, fence=fence, call_after_beats=lambda _: None
         ),
         locations=places,
-        forwarder=SimpleNamespace(request=forward if fails is None else fail),
+        forwarder=forwarder or SimpleNamespace(request=forward if fails is None else fail),
         failover=failover,
         threads=ThreadPoolExecutor(1),
     )
@@ -238,3 +245,110 @@ def test_a_defect_and_the_stop_of_this_node_are_answered_in_json(
 def test_a_session_that_a_failover_may_have_lost_is_not_said_to_be_gone() -> None:
     assert status_of(found=None, may_lack_some=True) == 503
     assert status_of(found=None) == 404
+
+
+class Asked:
+    """Other nodes that answer 421 to a new session, or let it wait if they are asked for that."""
+
+    def __init__(self, *, waits: bool = False) -> None:
+        self.asked: list[tuple[str, bool]] = []
+        self._waits = waits
+
+    async def request(
+        self, _owner: UUID, url: str, scope: Scope, _body: bytes, _receive: Receive, send: Send
+    ) -> None:
+        """Answer as another node."""
+        may_wait = (b"drover-may-wait", b"1") in scope["headers"]
+        self.asked.append((url, may_wait))
+        if not (may_wait and self._waits):
+            raise Refused
+        await send_answer(send, Response(201, b"{}"))
+
+
+def new_session(others: Sequence[Node], asked: Asked, *headers: Header, **registry: Any) -> int | None:  # noqa: ANN401 - as many of its attributes as are needed
+    """Return the status of the answer to a request for a new session at a node without a place."""
+
+    async def local(_scope: Scope, _receive: Receive, send: Send) -> None:
+        at_claim = claim().elsewhere
+        assert at_claim is not None
+        is_bounced = at_claim.has_place() or (registry.get("draining") and at_claim.accepts_new())
+        bounced = failure_answer(NotOwner("elsewhere"))
+        await send_answer(send, bounced if is_bounced else Response(200, b"here"))
+
+    return status_of(
+        "/sessions",
+        None,
+        "POST",
+        local=local,
+        headers=headers,
+        others=others,
+        forwarder=asked,
+        registry={"free": 0} | registry,
+    )
+
+
+def urls(*numbers: int) -> list[str]:
+    return [f"http://{number}" for number in numbers]
+
+
+def nodes(free: int) -> list[Node]:
+    return [replace(node(number, free=free), url=f"http://{number}") for number in range(2, 8)]
+
+
+def test_however_many_nodes_have_no_place_any_more_a_new_session_is_made_or_waited_for_here(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(routed_request, "PAUSE_S", 0.0)
+    asked = Asked()
+    assert new_session(nodes(free=1), asked) == 200
+    assert sorted(asked.asked) == [(url, False) for url in urls(2, 3, 4, 5, 6, 7)]
+
+
+def test_a_place_that_was_lost_to_another_request_is_looked_for_elsewhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(routed_request, "PAUSE_S", 0.0)
+    # The last place of this node goes again and again just before the claim: at last the request waits here.
+    asked = Asked()
+    assert new_session(nodes(free=1), asked, free=1) == 200
+    assert asked.asked == []
+
+
+def test_a_request_at_a_draining_node_may_wait_at_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routed_request, "PAUSE_S", 0.0)
+    asked = Asked(waits=True)
+    assert new_session(nodes(free=0), asked, draining=True) == 201
+    assert [may_wait for _, may_wait in asked.asked] == [True]
+    # A client cannot ask for that.
+    asked = Asked()
+    assert new_session(nodes(free=0), asked, (b"drover-may-wait", b"1")) == 200
+    assert new_session(nodes(free=1), asked, (b"drover-may-wait", b"1")) == 200
+    assert {may_wait for _, may_wait in asked.asked} == {False}
+
+
+def test_a_request_at_a_draining_node_is_refused_when_all_others_have_refused_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(routed_request, "PAUSE_S", 0.0)
+    asked = Asked()
+    assert new_session(nodes(free=0), asked, draining=True) == 200
+    assert sorted(asked.asked) == [(url, True) for url in urls(2, 3, 4, 5, 6, 7)]
+    drains = [replace(one, state=NodeState.DRAINING) for one in nodes(free=1)]
+    assert new_session(drains, asked, draining=True) == 200
+
+
+def test_a_node_without_a_place_lets_a_forwarded_request_wait_only_if_its_node_drains() -> None:
+    forwarded, may_wait = (b"drover-forwarded", str(ME).encode()), (b"drover-may-wait", b"1")
+    assert new_session([], Asked(), forwarded) == 421
+    assert new_session([], Asked(), forwarded, may_wait) == 200
+    assert new_session([], Asked(), forwarded, may_wait, draining=True) == 421
+    # Another place has become free: the node that has forwarded it asks there.
+    assert new_session(nodes(free=1), Asked(), forwarded, may_wait) == 421
+    assert new_session(nodes(free=1), Asked(), forwarded, evictable=1) == 421
+
+
+def test_what_lacks_is_memory_closes_no_session_of_another_node() -> None:
+    full = [replace(one, load=replace(one.load, evictable=1)) for one in nodes(free=0)]
+    asked = Asked()
+    assert new_session(full, asked, lacks_memory_only=True) == 200
+    assert asked.asked == []

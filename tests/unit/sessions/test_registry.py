@@ -17,7 +17,16 @@ from drover.core.errors import (
     SessionNotFound,
     ShuttingDown,
 )
-from drover.sessions.pool.acquire import Available, Claim, InProgress, Reserved, Waiter
+from drover.sessions.pool.acquire import (
+    Available,
+    Claim,
+    Elsewhere,
+    InProgress,
+    Reserved,
+    Waiter,
+    may_go,
+)
+from drover.sessions.pool.memory_room import MemoryRoom
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Lease, Session, SessionState
 from tests.machine import run_concurrently
@@ -740,3 +749,56 @@ def test_those_who_wait_are_sent_to_other_nodes_in_their_order() -> None:
         with pytest.raises(NotOwner):
             waiting["a"].granted.result()
         assert registry.waiting == 1
+
+
+def going(
+    registry: SessionRegistry, *, has_place: bool = True, accepts_new: bool = True
+) -> Reserved | Waiter:
+    """Claim a new session for a request that may go to another node."""
+    with may_go(Elsewhere(lambda: has_place, lambda: accepts_new)):
+        answer = registry.claim(claim())
+    assert isinstance(answer, (Reserved, Waiter))
+    return answer
+
+
+def test_nothing_is_evicted_for_a_request_that_has_a_place_at_another_node(registry: SessionRegistry) -> None:
+    ready(registry, "idle")
+    # Two requests see one free place here, and both come for it.
+    assert isinstance(going(registry), Reserved)
+    with pytest.raises(NotOwner):
+        going(registry)
+    assert registry.take_evicted() == ()
+    assert registry.waiting == 0
+    assert isinstance(going(registry, has_place=False), Waiter)
+    assert [one.session.session_id for one in registry.take_evicted()] == ["idle"]
+
+
+def test_a_warm_browser_gives_way_to_one_request_before_others_go_to_another_node() -> None:
+    registry = SessionRegistry(1, 4, MemoryJournal())
+    warm = registry.reserve_warm(lambda: session("warm:1", warm=True), 1)
+    assert warm is not None
+    assert isinstance(going(registry), Waiter)
+    with pytest.raises(NotOwner):
+        going(registry)
+
+
+def test_without_the_memory_for_a_browser_no_place_is_free(registry: SessionRegistry) -> None:
+    assert (registry.free, registry.lacks_memory_only) == (2, False)
+    registry.set_memory(MemoryRoom(available_mb=100.0, min_free_mb=256.0))
+    assert (registry.free, registry.lacks_memory_only) == (0, True)
+    with pytest.raises(NotOwner):
+        going(registry)
+
+
+def test_a_drain_sends_requests_to_other_nodes_if_there_are_any(registry: SessionRegistry) -> None:
+    with in_command(registry, ready(registry, "one")), in_command(registry, ready(registry, "two")):
+        goes, stays = going(registry, has_place=False), going(registry, has_place=False, accepts_new=False)
+        registry.drain()
+        for waiter, error in ((goes, NotOwner), (stays, ShuttingDown)):
+            assert isinstance(waiter, Waiter)
+            with pytest.raises(error):
+                waiter.granted.result(0)
+    with pytest.raises(NotOwner):
+        going(registry)
+    with pytest.raises(ShuttingDown):
+        going(registry, accepts_new=False)
