@@ -31,6 +31,7 @@ from drover.net.asgi import Application
 from drover.net.request_threads import RequestThreads
 from drover.processes.cleanup.reports import EmergencyReport
 from drover.sessions.persistence.cluster_repository import ClusterRepository
+from drover.sessions.pool.registry import RECORDED
 from drover.sessions.pool.session import Session
 from drover.storage.cluster_values import Node
 from drover.storage.postgres.database import ClusterDatabase
@@ -76,6 +77,8 @@ class Cluster:
         self.membership = Membership(
             shared, own.registry, own.closer, self._emergency.obey, self._leave_now, emit
         )
+        self._losses = 0
+        self.membership.call_after_beats(self._write_again)
         self._list = SharedList(own.registry, self.membership, shared.ownership, self._describe)
         self._forwarder = Forwarder(lambda: shared.ownership.incarnation)
 
@@ -197,6 +200,16 @@ class Cluster:
             lambda claim: claim.session_id in ids or claim.key in keys,
             places(self.membership.other_nodes),
         )
+
+    def _write_again(self) -> None:
+        """Write all sessions of this node again if the database may have lost changes of them."""
+        losses = self._shared.ownership.losses
+        if losses == self._losses:
+            return
+        self._losses = losses
+        for session in self._own.registry.sessions():
+            if session.state in RECORDED:
+                self._shared.repository.write_again(session, self._own.state_saver.state_of(session))
 
     def _describe(self, session: Session) -> Mapping[str, object]:
         return SessionObject.of(session, self.addresses).json_object()

@@ -82,9 +82,15 @@ class SharedList:
         self._as_of = datetime.now(timezone.utc)
         self._lost: tuple[Node, ...] = ()
         self._read_at = float("-inf")
+        self._losses = 0
 
     def tick(self) -> None:
         """Write what has changed, and read what others have written; a silent database is tried again."""
+        losses = self._ownership.losses
+        if losses != self._losses:
+            # What was written may not be there, and versions may name other descriptions than before.
+            self._losses = losses
+            self._written, self._copied = {}, {}
         try:
             self._write()
             now = time.monotonic()

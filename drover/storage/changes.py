@@ -18,8 +18,8 @@ class Owner:
     Attributes:
         session_id: Its id.
         epoch: The number of its birth. No two sessions of a database have the same, and later ones have
-            higher numbers; but a failover that loses the last transactions has their numbers given again. The
-            database adds the instance that it belongs to.
+            higher numbers; but after a failover that loses the last transactions, one that no other node knew
+            may be given again. The database adds the instance that it belongs to.
     """
 
     session_id: str

@@ -119,6 +119,11 @@ class ClusterRepository(SessionRepository):
         )
         return self._claimed(session), self._read(row.state, session.session_id)
 
+    def write_again(self, session: Session, state: SavedState | None) -> None:
+        """Write all of a session and the state of its browser: the database may have lost changes."""
+        now = datetime.now(timezone.utc)
+        self._writer.change(lambda pending: pending.renew(session, state, now))
+
     def moved(self, session: Session, epoch: int) -> None:
         """Go on with a session of this node under a newer epoch."""
         self._writer.change(lambda pending: pending.move(session, epoch))

@@ -182,6 +182,17 @@ class PendingWrites:
         if entry is not None:
             self._entries[replace(before, epoch=epoch)] = replace(entry, revision=-1, saved=None)
 
+    def renew(self, session: Session, state: SavedState | None, taken_at: datetime) -> None:
+        """Write all of a session anew, and the state of its browser: the database may have lost it."""
+        owner = owner_of(session)
+        entry = self._entries.get(owner)
+        if entry is None or entry.ended:
+            return
+        self._entries[owner] = replace(entry, revision=-1, terms=None, saved=None)
+        self.record(session)
+        if state is not None:
+            self.save_state(session, state, taken_at)
+
     @property
     def ticket(self) -> int:
         """The ticket of the newest change."""

@@ -32,7 +32,7 @@ from drover.sessions.pool.wait_queue import WaitQueue
 
 Change = Callable[[Session], Session]
 
-_RECORDED = frozenset({SessionState.READY, SessionState.RECOVERING})
+RECORDED = frozenset({SessionState.READY, SessionState.RECOVERING})
 """A session that is starting is not promised yet, and one that is closing may be deleted already."""
 
 
@@ -331,7 +331,7 @@ class SessionRegistry(RegistryReader):
     def _change(self, entry: Entry, session: Session) -> None:
         """Replace a session, and have the change written to disk if the session belongs to a client."""
         self._entries.put(entry, session)
-        if not session.warm and session.state in _RECORDED:
+        if not session.warm and session.state in RECORDED:
             self._journal.record(entry.session)
 
     def _victims(self) -> Iterator[Reserved]:

@@ -30,6 +30,7 @@ from drover.storage.changes import (
 from drover.storage.cluster_values import NodeIdentity
 from drover.storage.postgres import schema
 from drover.storage.postgres.link import Answered, Connection, Link, Watchdog, check_url
+from drover.storage.postgres.numbers import Numbers
 from drover.storage.store import KeptState, SessionRow, SetAside, StoredState
 
 START_PAUSE_S: Final = 1.0
@@ -75,7 +76,8 @@ _CLEAR: Final = "DELETE FROM sessions WHERE incarnation = %(me)s AND epoch <= %(
 _LEAVE_OLD: Final = """
     UPDATE nodes SET state = 'left'
     WHERE name = %(name)s AND data_id = %(data_id)s AND state IN ('up', 'draining')
-        AND (%(is_start)s OR incarnation = ANY(%(tried)s))
+        AND (%(is_start)s OR incarnation = ANY(%(past)s))
+    RETURNING incarnation
 """
 _JOIN: Final = """
     INSERT INTO nodes (incarnation, name, data_id, url, version, max_sessions, free, emergency)
@@ -109,6 +111,7 @@ class ClusterDatabase:
         identity: This node.
         incarnation: This life of the node as a member of the cluster.
         emergency: The number of the last emergency of the whole cluster that this node has obeyed.
+        numbers: The epochs and versions that this node has seen.
     """
 
     def __init__(self, url: str, identify: Callable[[], NodeIdentity], emit: Emit) -> None:
@@ -117,12 +120,13 @@ class ClusterDatabase:
         self.incarnation = UUID(int=0)
         self.emergency = 0
         self._emit = emit
-        self._tried: set[UUID] = set()
+        self._past: set[UUID] = set()
         self._look: Callable[[], object] = lambda: None
         self._waits_no_longer = False
         self._watchdog = Watchdog()
         self._answered = Answered()
-        links = (Link(url, self._watchdog, self._answered) for _ in range(3))
+        self.numbers = Numbers()
+        links = (Link(url, self._watchdog, self._answered, self.numbers.look) for _ in range(3))
         self.writing, self.reading, self.beating = links
 
     def open(self) -> SetAside | None:
@@ -152,6 +156,15 @@ class ClusterDatabase:
     def may_lack_rows(self) -> bool:
         """Whether it may have failed over a moment ago, so that nodes are about to write lost rows again."""
         return time.monotonic() - self._answered.reopened_at < WRITTEN_AGAIN_S
+
+    @property
+    def losses(self) -> int:
+        """How often it may have lost its last transactions: what they wrote is to be written again."""
+        return self._answered.losses
+
+    def suspect_loss(self) -> None:
+        """Note that it has lost transactions although no connection ended, as behind a pooler."""
+        self._answered.reopen()
 
     def stop_waiting(self) -> None:
         """Wait no longer for the database: the service is stopping."""
@@ -213,16 +226,19 @@ class ClusterDatabase:
             "version": self.identity.version,
             "max_sessions": self.identity.max_sessions,
             "is_start": is_start,
-            # If the answer to an earlier attempt was lost, this node lives under its number.
-            "tried": list(self._tried),
+            # They never live again. But this node lives under one if the answer to that attempt was lost, or
+            # if the database has lost how it ended.
+            "past": list(self._past),
         }
-        self._tried.add(new)
+        self._past.add(new)
 
         def statements(connection: Connection) -> tuple[int, tuple[SessionRow, ...]]:
-            connection.execute(_LEAVE_OLD, values)
+            self._past |= {row[0] for row in connection.execute(_LEAVE_OLD, values).fetchall()}
             obeyed = connection.execute(_JOIN, values).fetchone()
             assert obeyed is not None
             rows = sorted(connection.execute(_RECLAIM, values).fetchall(), key=lambda row: row[4])
+            for row in rows:
+                self.numbers.note(row[1])
             return obeyed[0], tuple(SessionRow(Owner(row[0], row[1]), row[2], row[3]) for row in rows)
 
         try:
@@ -233,7 +249,6 @@ class ClusterDatabase:
                 "set DROVER_NODE_NAME to another name, or stop that node"
             ) from error
         self.incarnation = new
-        self._tried.clear()
         return rows
 
     def write(self, changes: Sequence[Change]) -> frozenset[Owner]:

@@ -86,10 +86,17 @@ class Answered:
     Attributes:
         at: When a call has last succeeded.
         reopened_at: When a connection was last opened again.
+        losses: How often the database may have lost its last transactions, as in a failover.
     """
 
     at: float = float("-inf")
     reopened_at: float = float("-inf")
+    losses: int = 0
+
+    def reopen(self) -> None:
+        """Note that the database may be another one than before."""
+        self.reopened_at = time.monotonic()
+        self.losses += 1
 
 
 class Link:
@@ -99,12 +106,21 @@ class Link:
         url: The address of the database.
         watchdog: Ends calls that take too long.
         answered: Shared by all connections: what one has found to be over is not told by another.
+        opened: Called with a new connection before it is used.
     """
 
-    def __init__(self, url: str, watchdog: Watchdog, answered: Answered) -> None:
+    def __init__(
+        self,
+        url: str,
+        watchdog: Watchdog,
+        answered: Answered,
+        opened: Callable[[Connection], object] = lambda _: None,
+    ) -> None:
         self._url = url
         self._watchdog = watchdog
         self._answered = answered
+        self._opened = opened
+        self._is_new = False
         self._turn = threading.Lock()
         self._connection: Connection | None = None
         self._was_open = False
@@ -138,6 +154,9 @@ class Link:
             connection = self._connected()
             with self._watchdog.limit(connection.fileno(), limit_s), connection.transaction():
                 connection.execute(_LIMIT_LOCKS)
+                if self._is_new:
+                    self._opened(connection)
+                    self._is_new = False
                 result = work(connection)
         except psycopg.errors.UniqueViolation:
             raise
@@ -162,8 +181,8 @@ class Link:
                 self._url, autocommit=True, connect_timeout=CONNECT_S, prepare_threshold=None
             )
             if self._was_open:
-                self._answered.reopened_at = time.monotonic()
-            self._was_open = True
+                self._answered.reopen()
+            self._was_open = self._is_new = True
         return self._connection
 
     def _discard(self) -> None:

@@ -13,50 +13,11 @@ import psycopg
 from drover.core.errors import KeyConflict
 from drover.storage.changes import Owner, SaveSession
 from drover.storage.cluster_values import Answer, Load, Located, Node, NodeState, Summary, TakenRow
+from drover.storage.postgres import nodes
 from drover.storage.postgres.database import MINE, ClusterDatabase, mine_of
 from drover.storage.postgres.link import Connection
 from drover.storage.store import SessionRow, StoredState
 
-_NODES: Final = """
-    SELECT coalesce(json_agg(json_build_object('incarnation', incarnation, 'name', name, 'url', url,
-        'state', state, 'beat', beat, 'free', free, 'evictable', evictable, 'sessions', sessions,
-        'max_sessions', max_sessions, 'version', version, 'emergency', emergency,
-        'memory', memory_available_mb,
-        'seen', extract(epoch FROM seen_at))), '[]')
-    FROM nodes WHERE state IN ('up', 'draining')
-"""
-_BEAT: Final = f"""
-    WITH mine AS (
-        UPDATE nodes SET beat = beat + 1, free = %(free)s, evictable = %(evictable)s, sessions = %(sessions)s,
-            memory_available_mb = %(memory)s, state = %(state)s, emergency = %(emergency)s,
-            seen_at = clock_timestamp()
-        WHERE incarnation = %(me)s AND state IN ('up', 'draining') RETURNING beat
-    )
-    SELECT (SELECT beat FROM mine), (SELECT emergency FROM cluster), ({_NODES}),
-        (SELECT coalesce(json_agg(json_build_array(session_id, epoch)), '[]')
-         FROM sessions WHERE incarnation = %(me)s)
-"""
-_DECLARE_LOST: Final = """
-    UPDATE nodes SET state = 'lost'
-    WHERE incarnation = %(incarnation)s AND beat = %(beat)s AND state IN ('up', 'draining')
-"""
-_LEAVE: Final = """
-    UPDATE nodes SET state = 'left' WHERE incarnation = %(incarnation)s AND state IN ('up', 'draining')
-"""
-# An emergency of all nodes that begins at this moment waits, and then deletes what no living node has.
-_EMERGENCY: Final = "SELECT emergency FROM cluster FOR SHARE"
-_END_OUTDATED: Final = """
-    DELETE FROM sessions s USING nodes n WHERE s.incarnation = n.incarnation
-        AND n.incarnation = %(incarnation)s AND n.emergency < %(emergency)s
-"""
-_LOST_NODES: Final = """
-    SELECT DISTINCT ON (name) incarnation, name, url, beat,
-        (SELECT count(*) FROM sessions s WHERE s.incarnation = n.incarnation), max_sessions, version, seen_at,
-        emergency
-    FROM nodes n
-    WHERE state = 'lost' AND name NOT IN (SELECT name FROM nodes WHERE state IN ('up', 'draining'))
-    ORDER BY name, seen_at DESC
-"""
 _LOCATE: Final = """
     SELECT session_id, key, epoch, incarnation, n.state, n.url, n.name, revision
     FROM sessions s LEFT JOIN nodes n USING (incarnation)
@@ -91,7 +52,7 @@ _DROP_UNANSWERED: Final = f"DELETE FROM sessions WHERE {MINE} AND revision = 0"
 _DESCRIBE: Final = f"""
     UPDATE sessions SET summary = %(summary)s, described = nextval('epochs'),
         last_used_at = clock_timestamp() - make_interval(secs => %(unused_s)s)
-    WHERE {MINE}
+    WHERE {MINE} RETURNING described
 """
 _VERSIONS: Final = """
     SELECT session_id, described, n.name FROM sessions s LEFT JOIN nodes n USING (incarnation)
@@ -117,10 +78,6 @@ _KEEP: Final = """
     ON CONFLICT (key) DO UPDATE SET epoch = excluded.epoch, state = excluded.state,
         taken_at = excluded.taken_at WHERE kept.epoch <= excluded.epoch
 """
-_FORGET_NODES: Final = """
-    DELETE FROM nodes n WHERE state IN ('lost', 'left') AND seen_at < clock_timestamp() - interval '1 hour'
-        AND NOT EXISTS (SELECT FROM sessions s WHERE s.incarnation = n.incarnation)
-"""
 
 
 class Ownership:
@@ -132,6 +89,7 @@ class Ownership:
 
     def __init__(self, database: ClusterDatabase) -> None:
         self._database = database
+        self._beat: tuple[UUID, int] | None = None
 
     @property
     def incarnation(self) -> UUID:
@@ -143,8 +101,17 @@ class Ownership:
         """As of the database."""
         return self._database.may_lack_rows
 
+    @property
+    def losses(self) -> int:
+        """As of the database."""
+        return self._database.losses
+
     def beat(self, load: Load) -> Answer:
-        """Send a sign of life, and return what the database knows of nodes and of this node's sessions."""
+        """Send a sign of life, and return what the database knows of nodes and of this node's sessions.
+
+        If the database has lost its last transactions in a failover, its numbers go on from where they were.
+        """
+        obeyed = self._database.emergency
         values = {
             "me": self.incarnation,
             "free": load.free,
@@ -152,23 +119,39 @@ class Ownership:
             "sessions": load.sessions,
             "memory": load.memory_available_mb,
             "state": (NodeState.DRAINING if load.is_draining else NodeState.UP).value,
-            "emergency": self._database.emergency,
+            "emergency": obeyed,
         }
-        row = self._database.beating.run(lambda connection: connection.execute(_BEAT, values).fetchone())
-        assert row is not None
-        return Answer(row[0], row[1], tuple(_node(one) for one in row[2]), dict(row[3]))
+
+        def statements(connection: Connection) -> tuple[Any, ...]:
+            row = connection.execute(nodes.BEAT, values).fetchone()
+            assert row is not None
+            self._database.numbers.check(row[4], connection)
+            if row[1] < obeyed:
+                connection.execute(nodes.COUNT_EMERGENCIES, [obeyed])
+            return row
+
+        row = self._database.beating.run(statements)
+        self._compare(row[0])
+        return Answer(row[0], max(row[1], obeyed), tuple(_node(one) for one in row[2]), dict(row[3]))
+
+    def _compare(self, beat: int | None) -> None:
+        """Compare the number of a sign of life with that of the last one."""
+        before, self._beat = self._beat, None if beat is None else (self.incarnation, beat)
+        is_same_life = before is not None and before[0] == self.incarnation
+        if before is not None and beat is not None and is_same_life and beat <= before[1]:
+            self._database.suspect_loss()
 
     def declare_lost(self, incarnation: UUID, beat: int) -> bool:
         """Declare a node lost unless it has given a sign of life since; return whether it is lost by this."""
-        return self._end_node(_DECLARE_LOST, incarnation, beat)
+        return self._end_node(nodes.DECLARE_LOST, incarnation, beat)
 
     def leave(self) -> None:
         """Say that this node has left the cluster."""
-        self._end_node(_LEAVE, self.incarnation)
+        self._end_node(nodes.LEAVE, self.incarnation)
 
     def lost_nodes(self) -> tuple[Node, ...]:
         """Return the nodes that are lost and not back, with the number of sessions still to be restored."""
-        rows = self._database.reading.run(lambda connection: connection.execute(_LOST_NODES).fetchall())
+        rows = self._database.reading.run(lambda connection: connection.execute(nodes.LOST_NODES).fetchall())
         return tuple(
             Node(row[0], row[1], row[2], NodeState.LOST, row[3], Load(0, 0, row[4]), *row[5:]) for row in rows
         )
@@ -205,7 +188,10 @@ class Ownership:
             "idle_s": new.terms.idle_timeout,
         }
         row = self._database.reading.run(lambda connection: connection.execute(_CLAIM, values).fetchone())
-        return row[0] if row is not None else None
+        if row is None:
+            return None
+        self._database.numbers.note(row[0])
+        return int(row[0])
 
     def take(self, session_id: str, seen: int) -> TakenRow | None:
         """Take a session whose owner is lost, or that is parked, as it was seen; None if that has changed."""
@@ -215,6 +201,7 @@ class Ownership:
             row = connection.execute(_TAKE, values).fetchone()
             if row is None:
                 return None
+            self._database.numbers.note(row[0])
             state = connection.execute(_STATE_TO_RESTORE, [session_id]).fetchone()
             stored = StoredState(state[0], state[1]) if state is not None else None
             return TakenRow(SessionRow(Owner(session_id, row[0]), row[1], row[2]), stored, row[3], row[4])
@@ -289,7 +276,9 @@ class Ownership:
         def statements(connection: Connection) -> None:
             for owner, unused_s, summary in summaries:
                 values = {"summary": json.dumps(summary), "unused_s": unused_s}
-                connection.execute(_DESCRIBE, mine_of(owner, self.incarnation) | values)
+                row = connection.execute(_DESCRIBE, mine_of(owner, self.incarnation) | values).fetchone()
+                if row is not None:
+                    self._database.numbers.note(row[0])
 
         if summaries:
             self._database.reading.run(statements)
@@ -329,7 +318,7 @@ class Ownership:
                 connection.execute(
                     "DELETE FROM sessions WHERE session_id = %s AND epoch = %s", [session_id, epoch]
                 )
-            connection.execute(_FORGET_NODES)
+            connection.execute(nodes.FORGET_NODES)
             return len(rows)
 
         return self._database.reading.run(statements)
@@ -342,9 +331,8 @@ class Ownership:
         """
 
         def statements(connection: Connection) -> int:
-            row = connection.execute(
-                "UPDATE cluster SET emergency = emergency + 1 RETURNING emergency"
-            ).fetchone()
+            # Not one that this node has obeyed already, if the database has lost that.
+            row = connection.execute(nodes.NEXT_EMERGENCY, [self._database.emergency]).fetchone()
             connection.execute("DELETE FROM kept")
             connection.execute(_END_UNOWNED)
             assert row is not None
@@ -365,12 +353,12 @@ class Ownership:
         """End an incarnation; its sessions end with it if an emergency of all nodes has not reached it."""
 
         def statements(connection: Connection) -> bool:
-            emergency = connection.execute(_EMERGENCY).fetchone()
+            emergency = connection.execute(nodes.EMERGENCY).fetchone()
             assert emergency is not None
             values = {"incarnation": incarnation, "beat": beat, "emergency": emergency[0]}
             is_ended = connection.execute(statement, values).rowcount > 0
             if is_ended:
-                connection.execute(_END_OUTDATED, values)
+                connection.execute(nodes.END_OUTDATED, values)
             return is_ended
 
         return self._database.reading.run(statements)

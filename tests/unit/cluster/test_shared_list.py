@@ -35,6 +35,7 @@ class FakeDatabase:
     """Notes what is written, and returns what a test has put in."""
 
     def __init__(self) -> None:
+        self.losses = 0
         self.written: list[str] = []
         self.rows: list[Summary] = []
         self.asked: list[dict[str, int]] = []
@@ -109,6 +110,20 @@ def test_only_a_session_that_was_described_anew_is_read_again(harness: Harness) 
     harness.database.rows = []
     harness.list.tick()
     assert harness.list.others == ()
+
+
+def test_after_a_loss_of_the_database_all_is_written_and_read_again(harness: Harness) -> None:
+    other = session("other", key="first")
+    harness.database.rows = [Summary("other", 7, None, described(other))]
+    harness.list.tick()
+    # The failover has set the versions back: the same one names another description now.
+    harness.database.rows = [Summary("other", 7, None, described(replace(other, key="second")))]
+    harness.database.losses += 1
+    harness.list.tick()
+    harness.list.tick()
+    assert harness.database.written == ["own", "own"]
+    assert harness.database.asked == [{}, {}, {"other": 7}]
+    assert [one.key for one in harness.list.others] == ["second"]
 
 
 def test_the_description_of_a_newer_version_that_cannot_be_read_is_left_out(harness: Harness) -> None:
