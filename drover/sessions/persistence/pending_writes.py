@@ -188,8 +188,10 @@ class PendingWrites:
         entry = self._entries.get(owner)
         if entry is None or entry.ended:
             return
-        self._entries[owner] = replace(entry, revision=-1, terms=None, saved=None)
-        self.record(session)
+        if session.revision >= entry.revision:
+            # A newer one has been recorded since the loss, and is written anyway.
+            self._entries[owner] = replace(entry, revision=-1, terms=None, saved=None)
+            self.record(session)
         if state is not None:
             self.save_state(session, state, taken_at)
 

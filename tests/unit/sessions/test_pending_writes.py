@@ -27,3 +27,20 @@ def test_sessions_with_the_same_number_after_a_failover_are_two_sessions() -> No
     assert pending.has(owner_of(replace(second, epoch=7)))
     pending.record(replace(moved, revision=9))
     assert [entry.session.session_id for entry in pending.take().entries.values() if entry.session] == ["a"]
+
+
+def test_an_old_revision_is_not_written_again_over_a_newer_one() -> None:
+    known = replace(session("a"), epoch=5, revision=1)
+    pending = PendingWrites()
+    pending.claimed(known)
+    pending.record(known)
+    pending.written(pending.take())
+    # The session has changed since the list was read from which it is written again.
+    newer = replace(known, revision=2)
+    pending.record(newer)
+    pending.renew(known, None, known.created_at)
+    assert [entry.session for entry in pending.take().entries.values()] == [newer]
+    pending.written(pending.take())
+    pending.renew(newer, None, known.created_at)
+    assert pending.promised(newer) > 0
+    assert [entry.session for entry in pending.take().entries.values()] == [newer]
