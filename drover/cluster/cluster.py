@@ -74,9 +74,7 @@ class Cluster:
         """The addresses of this node, as other machines reach it."""
         self._leave: Callable[[str], None] = _nowhere
         self._emergency = NodeEmergency(shared.ownership, own.emergency, emit)
-        self.membership = Membership(
-            shared, own.registry, own.closer, self._emergency.obey, self._leave_now, emit
-        )
+        self.membership = Membership(shared, own, self._emergency.obey, self._leave_now, emit)
         self._losses = 0
         self.membership.call_after_beats(self._write_again)
         self._list = SharedList(own.registry, self.membership, shared.ownership, self._describe)

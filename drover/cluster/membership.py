@@ -12,13 +12,13 @@ from uuid import UUID
 
 from drover.cluster import clock
 from drover.cluster.fence import Fence, SilenceWatch, compare
+from drover.cluster.own_sessions import OwnSessions
+from drover.cluster.places import Room
 from drover.core import events
 from drover.core.errors import DroverError, SessionNotFound, StorageUnavailable
 from drover.core.events import Emit
 from drover.core.threads import start_thread
-from drover.sessions.lifecycle.closer import Closer
 from drover.sessions.persistence.cluster_repository import UNCLAIMED, ClusterRepository
-from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Session, SessionState
 from drover.storage.changes import Owner
 from drover.storage.cluster_values import Answer, Load, Node
@@ -45,8 +45,7 @@ class Membership:
 
     Args:
         shared: The database of this node.
-        registry: The sessions of this node.
-        closer: Ends sessions that were given away.
+        own: The sessions of this node.
         obey: Begins this node's part of the emergency of the whole cluster with this number.
         leave: Stops the service: another living node has the name of this one.
         emit: Receives events.
@@ -55,16 +54,16 @@ class Membership:
     def __init__(
         self,
         shared: Shared,
-        registry: SessionRegistry,
-        closer: Closer,
+        own: OwnSessions,
         obey: Callable[[int], None],
         leave: Callable[[str], None],
         emit: Emit,
     ) -> None:
         self.fence = Fence()
         self._shared = shared
-        self._registry = registry
-        self._closer = closer
+        self._registry = own.registry
+        self._closer = own.closer
+        self._obstacle = own.obstacle
         self._obey = obey
         self._leave = leave
         self._emit = emit
@@ -187,12 +186,23 @@ class Membership:
         """Return the sessions of this node that have a row and do not close, by id."""
         return {one.session_id: one for one in self._registry.sessions() if _is_claimed(one)}
 
-    def _load(self) -> Load:
+    @property
+    def room(self) -> Room:
+        """What this node could do now for a request that needs a new session."""
         registry = self._registry
+        accepts_new = not (registry.draining or registry.stopping) and self._obstacle() is None
+        if not accepts_new:
+            return Room(0, 0, lacks_memory_only=False, accepts_new=False)
+        return Room(
+            registry.free, registry.evictable, lacks_memory_only=registry.lacks_memory_only, accepts_new=True
+        )
+
+    def _load(self) -> Load:
+        registry, room = self._registry, self.room
         available_mb = registry.memory.available_mb
         return Load(
-            registry.free,
-            registry.evictable,
+            room.free,
+            room.evictable,
             len(registry.sessions()),
             round(available_mb) if isfinite(available_mb) else None,
             is_draining=registry.draining or registry.stopping,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from drover.sessions.lifecycle.closer import Closer
@@ -23,6 +24,7 @@ class OwnSessions:
         state_saver: Receives what was saved of a session.
         kept: What is kept for keys.
         emergency: Ends every Chrome of this machine.
+        obstacle: Returns why this machine can start no browser now; None if nothing is known against it.
     """
 
     registry: SessionRegistry
@@ -31,3 +33,4 @@ class OwnSessions:
     state_saver: StateSaver
     kept: KeptLogins
     emergency: EmergencyRecovery
+    obstacle: Callable[[], str | None]

@@ -15,7 +15,7 @@ from drover.sessions.pool.session import SESSION_ID
 FORWARDED: Final = b"drover-forwarded"
 """Header of a request from another node; it grants nothing, and keeps the request from going further."""
 MAY_WAIT: Final = b"drover-may-wait"
-"""Header of a request from a node that is draining: if there is no place, it may wait for one."""
+"""Header of a request from a node where it cannot wait: if there is no place, it may wait for one."""
 
 _OF_SESSION: Final = re.compile(
     r"(?:/wd/hub)?/sessions?/(?P<session_id>[A-Za-z0-9][A-Za-z0-9_-]{0,63})(?:/.*)?", re.DOTALL

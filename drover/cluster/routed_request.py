@@ -237,21 +237,20 @@ class RoutedRequest:
         Raises:
             NotOwner: This request was handed on to this node, and it has no room either.
         """
-        registry = self._parts.registry
-        free, evictable = registry.free, registry.evictable
+        room = self._parts.membership.room
         if self._is_forwarded:
-            may_wait = header(self._scope, MAY_WAIT) is not None and not registry.draining
-            if not (free or evictable or may_wait):
+            may_wait = header(self._scope, MAY_WAIT) is not None and room.accepts_new
+            if not (room.free or room.evictable or may_wait):
                 raise NotOwner("This node has no room for another session")
             return None
         self._may_wait = False
         # What lacks is memory, often for a moment only: no session of another node is closed for that.
-        can_wait = evictable > 0 or registry.lacks_memory_only
-        found = next_place(free, int(can_wait), self._others(self._full))
+        can_wait = room.evictable > 0 or room.lacks_memory_only
+        found = next_place(room.free, int(can_wait), self._others(self._full))
         if found is not None:
             # If it is full by now, it is not asked again for this request.
             self._full.add(found.incarnation)
-        elif registry.draining:
+        elif not room.accepts_new:
             # The request cannot wait here.
             found = place_to_wait(self._others(self._unwilling))
             if found is not None:

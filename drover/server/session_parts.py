@@ -100,7 +100,11 @@ def session_parts(
     )
     pool = SessionPool(registry, worker, closer, storage.folders, repository, policy)
     emergency = EmergencyRecovery(registry, cleaner, browsing.launcher.reap, state_saver, repository, emit)
-    own = OwnSessions(registry, pool, closer, state_saver, kept, emergency)
+
+    def obstacle() -> str | None:
+        return storage.folders.room.shortage or browsers.unavailable
+
+    own = OwnSessions(registry, pool, closer, state_saver, kept, emergency, obstacle)
     return SessionParts(
         registry,
         MemoryWatch(registry, worker, emit, settings.min_free_memory_mb),

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Final, cast
 from unittest import mock
 
@@ -23,8 +24,8 @@ from drover.browser.saved_state import SavedState
 from drover.cluster import clock
 from drover.cluster.fence import LOST_S
 from drover.cluster.membership import Membership, NameWatch, Shared
+from drover.cluster.own_sessions import OwnSessions
 from drover.core.errors import InvalidRequest, NotOwner, StartRefused, StorageUnavailable
-from drover.sessions.lifecycle.closer import Closer
 from drover.sessions.persistence.cluster_repository import ClusterRepository
 from drover.sessions.persistence.pending_writes import PendingWrites
 from drover.sessions.persistence.writer import Writer
@@ -65,9 +66,10 @@ class Node:
             else:
                 self.registry.adopt(record.to_session(0.0, record.created_at))
         shared = Shared(database, self.ownership, self.repository)
-        closer = cast("Closer", self)
+        self.obstacle: str | None = None
+        own = SimpleNamespace(registry=self.registry, closer=self, obstacle=lambda: self.obstacle)
         self.membership = Membership(
-            shared, self.registry, closer, self.told.append, self.left.append, lambda _: None
+            shared, cast("OwnSessions", own), self.told.append, self.left.append, lambda _: None
         )
 
     def give_away(self, session: Session) -> None:
@@ -484,6 +486,16 @@ def test_a_node_serves_nothing_between_an_emergency_of_all_nodes_and_its_own_par
     two.beat()
     assert one.membership.fence.may_serve()
     assert number in {node.emergency for node in two.membership.nodes if node.name == "dies"}
+
+
+def test_a_node_that_can_start_no_browser_has_no_place_for_others(pair: tuple[Node, Node]) -> None:
+    one, two = pair
+    for obstacle, free in ((None, 3), ("Disk full", 0)):
+        one.obstacle = obstacle
+        one.beat()
+        two.beat()
+        assert [node.load.free for node in two.membership.other_nodes] == [free]
+        assert one.membership.room.accepts_new is (obstacle is None)
 
 
 def test_a_row_that_the_database_has_forgotten_is_written_again(pair: tuple[Node, Node]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from types import SimpleNamespace
@@ -16,6 +16,7 @@ from drover.attach.webdriver import BEGUN
 from drover.cluster import clock, routed_request
 from drover.cluster.fence import Fence
 from drover.cluster.forwarding import Refused
+from drover.cluster.places import Room
 from drover.cluster.router import ClusterRouter
 from drover.core.deadline import Deadline
 from drover.core.errors import NotOwner
@@ -69,7 +70,7 @@ def status_of(
     bodies: list[bytes] | None = None,
     others: Sequence[Node] = (),
     forwarder: object = None,
-    registry: Mapping[str, object] | None = None,
+    room: Room = Room(1, 0, lacks_memory_only=False, accepts_new=True),  # noqa: B008 - immutable
 ) -> int | None:
     """Return the status of the answer to a request for a session that is not in this node's list any more.
 
@@ -98,11 +99,15 @@ def status_of(
         policy=AccessPolicy(frozenset({"localhost"}), 5010, None),
         registry=SimpleNamespace(
             **{"sessions": tuple, "free": 1, "evictable": 0, "draining": draining}
-            | {"stopping": False, "lacks_memory_only": False, "has": lambda *_: True}
-            | dict(registry or {})
+            | {"stopping": False, "has": lambda *_: True}
         ),
         membership=SimpleNamespace(
-            incarnation=ME, nodes=(), other_nodes=others, fence=fence, call_after_beats=lambda _: None
+            incarnation=ME,
+            nodes=(),
+            other_nodes=others,
+            fence=fence,
+            call_after_beats=lambda _: None,
+            room=room,
         ),
         locations=places,
         forwarder=forwarder or SimpleNamespace(request=forward if fails is None else fail),
@@ -265,25 +270,25 @@ class Asked:
         await send_answer(send, Response(201, b"{}"))
 
 
-def new_session(others: Sequence[Node], asked: Asked, *headers: Header, **registry: Any) -> int | None:  # noqa: ANN401 - as many of its attributes as are needed
+def new_session(
+    others: Sequence[Node],
+    asked: Asked,
+    *headers: Header,
+    accepts_new: bool = True,
+    **fields: Any,  # noqa: ANN401 - fields of `Room`
+) -> int | None:
     """Return the status of the answer to a request for a new session at a node without a place."""
+    room = replace(Room(0, 0, lacks_memory_only=False, accepts_new=accepts_new), **fields)
 
     async def local(_scope: Scope, _receive: Receive, send: Send) -> None:
         at_claim = claim().elsewhere
         assert at_claim is not None
-        is_bounced = at_claim.has_place() or (registry.get("draining") and at_claim.accepts_new())
+        is_bounced = at_claim.has_place() or (not accepts_new and at_claim.accepts_new())
         bounced = failure_answer(NotOwner("elsewhere"))
         await send_answer(send, bounced if is_bounced else Response(200, b"here"))
 
     return status_of(
-        "/sessions",
-        None,
-        "POST",
-        local=local,
-        headers=headers,
-        others=others,
-        forwarder=asked,
-        registry={"free": 0} | registry,
+        "/sessions", None, "POST", local=local, headers=headers, others=others, forwarder=asked, room=room
     )
 
 
@@ -317,7 +322,7 @@ def test_a_place_that_was_lost_to_another_request_is_looked_for_elsewhere(
 def test_a_request_at_a_draining_node_may_wait_at_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(routed_request, "PAUSE_S", 0.0)
     asked = Asked(waits=True)
-    assert new_session(nodes(free=0), asked, draining=True) == 201
+    assert new_session(nodes(free=0), asked, accepts_new=False) == 201
     assert [may_wait for _, may_wait in asked.asked] == [True]
     # A client cannot ask for that.
     asked = Asked()
@@ -331,17 +336,17 @@ def test_a_request_at_a_draining_node_is_refused_when_all_others_have_refused_it
 ) -> None:
     monkeypatch.setattr(routed_request, "PAUSE_S", 0.0)
     asked = Asked()
-    assert new_session(nodes(free=0), asked, draining=True) == 200
+    assert new_session(nodes(free=0), asked, accepts_new=False) == 200
     assert sorted(asked.asked) == [(url, True) for url in urls(2, 3, 4, 5, 6, 7)]
     drains = [replace(one, state=NodeState.DRAINING) for one in nodes(free=1)]
-    assert new_session(drains, asked, draining=True) == 200
+    assert new_session(drains, asked, accepts_new=False) == 200
 
 
 def test_a_node_without_a_place_lets_a_forwarded_request_wait_only_if_its_node_drains() -> None:
     forwarded, may_wait = (b"drover-forwarded", str(ME).encode()), (b"drover-may-wait", b"1")
     assert new_session([], Asked(), forwarded) == 421
     assert new_session([], Asked(), forwarded, may_wait) == 200
-    assert new_session([], Asked(), forwarded, may_wait, draining=True) == 421
+    assert new_session([], Asked(), forwarded, may_wait, accepts_new=False) == 421
     # Another place has become free: the node that has forwarded it asks there.
     assert new_session(nodes(free=1), Asked(), forwarded, may_wait) == 421
     assert new_session(nodes(free=1), Asked(), forwarded, evictable=1) == 421
