@@ -20,7 +20,7 @@ from drover.core.events import Emit
 from drover.core.threads import start_thread
 from drover.sessions.persistence.cluster_repository import UNCLAIMED, ClusterRepository
 from drover.sessions.pool.session import Session, SessionState
-from drover.storage.changes import Owner
+from drover.storage.changes import Owner, owner_of
 from drover.storage.cluster_values import Answer, Load, Node
 from drover.storage.postgres.database import ClusterDatabase, NameTaken
 from drover.storage.postgres.ownership import Ownership
@@ -227,9 +227,16 @@ class Membership:
                 self._give_away(held[session_id])
             else:
                 self._move(held[session_id], epoch)
-        for session_id in difference.given_away:
+        # The database had forgotten the key of a session, and another one has got it.
+        without_key = [
+            one for one in held if epochs[one] == answer.owned.get(one) and self._has_lost_key(held[one])
+        ]
+        for session_id in (*difference.given_away, *without_key):
             self._give_away(held[session_id])
         self._release(Owner(one, answer.owned[one]) for one in difference.strays)
+
+    def _has_lost_key(self, session: Session) -> bool:
+        return self._shared.database.has_lost_key(owner_of(session))
 
     def _release(self, found: Iterable[Owner]) -> None:
         """Release rows that this node has had in two answers, without a session in memory or on its way."""

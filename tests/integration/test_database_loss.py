@@ -213,3 +213,26 @@ def test_what_the_database_may_have_lost_of_a_session_is_written_again(
     assert server.execute("SELECT session_id FROM sessions") == []
     one.repository.write_again(session, None)
     assert not one.repository._writer.look(bool)
+
+
+def test_a_key_that_another_session_got_when_the_database_had_forgotten_it_blocks_no_writes(
+    server: Postgres, pair: tuple[Node, Node]
+) -> None:
+    one, two = pair
+    forgotten, other = one.create("forgotten", "k"), one.create("other")
+    server.execute("UPDATE sessions SET key = NULL WHERE key = 'k'")
+    two.create("newer", "k")
+    one.registry.release(forgotten)
+    one.repository.write_again(forgotten, None)
+    one.repository.save_state(other, SavedState("https://x.example/"))
+    one.flush()
+    # All the rest is written, and the session that has lost its key to another one ends.
+    assert server.execute("SELECT session_id FROM states") == [("other",)]
+    assert not one.repository._writer.look(bool)
+    one.beat()
+    assert one.ready("forgotten") is None
+    assert one.ready("other") is not None
+    assert two.ready("newer") is not None
+    found = two.ownership.locate(None, "k")
+    assert found is not None
+    assert found.session_id == "newer"

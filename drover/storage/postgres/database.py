@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from datetime import timezone
+from functools import partial
 from typing import Final
 from uuid import UUID, uuid4
 
@@ -121,6 +122,7 @@ class ClusterDatabase:
         self.emergency = 0
         self._emit = emit
         self._past: set[UUID] = set()
+        self._without_key: set[Owner] = set()
         self._look: Callable[[], object] = lambda: None
         self._waits_no_longer = False
         self._watchdog = Watchdog()
@@ -252,18 +254,39 @@ class ClusterDatabase:
         return rows
 
     def write(self, changes: Sequence[Change]) -> frozenset[Owner]:
-        """Write changes in their order, all of them or none; they are on disk when this returns."""
+        """Write changes in their order, all of them or none; they are on disk when this returns.
+
+        Not the sessions whose key another one got while the database had forgotten whose it was.
+        """
         me, emergency = self.incarnation, self.emergency
 
-        def statements(connection: Connection) -> frozenset[Owner]:
-            refused = set()
-            for change in changes:
-                done = connection.execute(*_statement(change, me, emergency)).rowcount
-                if isinstance(change, SaveSession) and not done:
-                    refused.add(change.owner)
-            return frozenset(refused)
+        def written(change: Change, connection: Connection) -> bool:
+            return connection.execute(*_statement(change, me, emergency)).rowcount > 0
 
-        return _unique(lambda: self.writing.run(statements, WRITE_S))
+        def written_alone(change: Change, connection: Connection) -> bool:
+            try:
+                with connection.transaction():
+                    return written(change, connection)
+            except psycopg.errors.UniqueViolation:
+                assert isinstance(change, SaveSession)
+                self._without_key.add(change.owner)
+                return False
+
+        def statements(
+            write: Callable[[Change, Connection], bool], connection: Connection
+        ) -> frozenset[Owner]:
+            done = [(change, write(change, connection)) for change in changes]
+            sessions = [(change, is_done) for change, is_done in done if isinstance(change, SaveSession)]
+            return frozenset(change.owner for change, is_done in sessions if not is_done)
+
+        try:
+            return self.writing.run(partial(statements, written), WRITE_S)
+        except psycopg.errors.UniqueViolation:
+            return self.writing.run(partial(statements, written_alone), WRITE_S)
+
+    def has_lost_key(self, owner: Owner) -> bool:
+        """Return whether another session has the key of a session of this node."""
+        return owner in self._without_key
 
     def check_files(self) -> bool:
         """Return False: there are no files."""
@@ -338,10 +361,3 @@ def _statement_for_key(
 def mine_of(owner: Owner, me: UUID) -> dict[str, object]:
     """Return the parameters of `MINE`."""
     return {"me": me, "session_id": owner.session_id, "epoch": owner.epoch}
-
-
-def _unique(write: Callable[[], frozenset[Owner]]) -> frozenset[Owner]:
-    try:
-        return write()
-    except psycopg.errors.UniqueViolation as error:
-        raise StorageUnavailable(f"Two sessions have one key ({error}); report this defect") from error
