@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 
 from drover.attach import w3c
+from drover.browser.driver_settings import is_setting
 from drover.browser.driver_state import (
     CDP_PATHS,
     CHOOSES_WINDOW,
@@ -41,6 +42,9 @@ async def note(
     method, path, body = command
     session = access.session(session_id)
     if not is_noted(method, path, session.driver_state):
+        if session.window is None and session.running is not None and session.running.window is not None:
+            # The client has never switched. If its page opens a popup, that one will be in front.
+            access.client_changed_driver(session_id, session.driver_state, session.running.window)
         return
     content = _content(body)
     if (method, path) == SETS_TIMEOUTS:
@@ -50,7 +54,7 @@ async def note(
     if (method, path) == CHOOSES_WINDOW:
         handle = content.get("handle")
         window = handle if isinstance(handle, str) else window
-    if path in CDP_PATHS or path == "/frame":
+    if path in CDP_PATHS or path == "/frame" or is_setting(path):
         current = value_of(await ask("GET", "/window", b""))
         window = current if isinstance(current, str) else window
     state = after(session.driver_state, method, path, content, value_of(answer), window)

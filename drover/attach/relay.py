@@ -178,9 +178,9 @@ class CommandQueue:
         running, state = session.running, session.driver_state
         if connection is None or running is None or connection.url != running.driver_url:
             return None
-        depends = driver_state.is_noted(command.method, path, state) or driver_state.is_refused(
-            state, path, command.body
-        )
+        method, body = command.method, command.body
+        refused = driver_state.refusal(state, method, path, body)
+        depends = refused is not None or driver_state.is_noted(method, path, state)
         if depends or not self._driver_access.seems_well(session, lives=self._has_just_answered):
             return None
         target = f"/session/{running.driver_session_id}{path}"
@@ -249,8 +249,9 @@ class CommandQueue:
         for _ in range(ATTEMPTS):
             session = await self._ready_session() if sent is None else sent.session
             running = _running(session)
-            if sent is None and driver_state.is_refused(session.driver_state, path, body):
-                return w3c.no_such_frame()
+            refused = driver_state.refusal(session.driver_state, method, path, body)
+            if sent is None and refused is not None:
+                return w3c.refused(refused)
             first, sent = sent, None
             try:
                 if first is None:

@@ -9,6 +9,7 @@ from http import HTTPStatus
 
 from drover.browser.capabilities.policy import CheckedCapabilities, Policy
 from drover.browser.capabilities.values import mapping
+from drover.browser.driver_state import Refusal
 from drover.core import errors
 from drover.core.errors import DroverError, ForbiddenCapability, InvalidRequest, SessionNotCreated
 from drover.net.asgi import (
@@ -36,6 +37,29 @@ _WORDS: tuple[tuple[type[DroverError], str], ...] = (
     (errors.UnsupportedMediaType, "invalid argument"),
     (errors.ForbiddenCapability, "session not created"),
 )
+_REFUSALS = {
+    Refusal.FRAME: (
+        "no such frame",
+        (
+            "The session was recovered and its frame is no longer there. Switch to the top of the page with "
+            'POST /frame {"id": null}, then to a frame.'
+        ),
+        HTTPStatus.NOT_FOUND,
+    ),
+    Refusal.WINDOW: (
+        "no such window",
+        "The session was recovered and its window had been closed. Switch to another window.",
+        HTTPStatus.NOT_FOUND,
+    ),
+    Refusal.ACTIONS: (
+        "unknown error",
+        (
+            "The session was recovered, and the position of the pointer and what was pressed are lost. Move "
+            "the pointer to an element or a point of the view first, or release the actions."
+        ),
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+    ),
+}
 _NO_SESSION = (
     errors.AtCapacity,
     errors.BrowserUnavailable,
@@ -85,13 +109,9 @@ def unknown_error(message: str) -> Response:
     return _error("unknown error", message, HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
-def no_such_frame() -> Response:
-    """Return the W3C response to a command for a frame that a recovery could not choose again."""
-    message = (
-        "The session was recovered and its frame is no longer there. Switch to the top of the page with "
-        'POST /frame {"id": null}, then to a frame.'
-    )
-    return _error("no such frame", message, HTTPStatus.NOT_FOUND)
+def refused(refusal: Refusal) -> Response:
+    """Return the W3C response to a command that depends on what a recovery could not set again."""
+    return _error(*_REFUSALS[refusal])
 
 
 def value(content: object) -> Response:

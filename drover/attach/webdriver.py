@@ -190,7 +190,7 @@ class WebDriver:
         finally:
             if watch is not None:
                 watch.cancel()
-        if answer.status == HTTPStatus.OK and scope["method"] != "GET":
+        if answer.status == HTTPStatus.OK:
             await self._note(session_id, scope["method"], command, body, answer)
         await send_answer(send, answer)
         self._observe(time.monotonic() - begun_at)

@@ -73,6 +73,17 @@ def choose_window(running: RunningBrowser, handle: str, timeout: float) -> None:
     _execute(running.driver_url, Command.SWITCH_TO_WINDOW, parameters, timeout)
 
 
+def current_window(running: RunningBrowser, timeout: float) -> str | None:
+    """Return the handle of the current window; None if ChromeDriver does not say."""
+    path = f"/session/{running.driver_session_id}/window"
+    try:
+        answer = send_request("GET", running.driver_url, path, timeout, MAX_VALUE_BYTES)
+        value: object = json.loads(answer.body)["value"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return value if isinstance(value, str) and answer.status == HTTPStatus.OK else None
+
+
 def send(running: RunningBrowser, path: str, body: Mapping[str, object], timeout: float) -> object:
     """Send a POST command by its path after the session's id, and return its value.
 

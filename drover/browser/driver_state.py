@@ -11,7 +11,10 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from enum import Enum
 from typing import Any
+
+from drover.browser.driver_settings import PERMISSIONS, is_setting, needs_earlier_input, setting_of
 
 MAX_OVERRIDES = 64 * 1024
 """Characters of all commands that are kept of one session; later ones are named as lost."""
@@ -20,6 +23,8 @@ CDP = "/goog/cdp/execute"
 NETWORK = "/chromium/network_conditions"
 CDP_PATHS = frozenset({CDP, "/chromium/send_command", "/chromium/send_command_and_get_result"})
 LOST_FRAME, LOST_AUTHENTICATORS, LOST_NETWORK = "frame", "virtual_authenticators", "network_conditions"
+LOST_WINDOW, LOST_ACTIONS = "window", "actions"
+ACTIONS = "/actions"
 _ADD_SCRIPT = "Page.addScriptToEvaluateOnNewDocument"
 _REMOVE_SCRIPT = "Page.removeScriptToEvaluateOnNewDocument"
 _RESET_PERMISSIONS = "Browser.resetPermissions"
@@ -34,15 +39,26 @@ _CLEAR = re.compile(r"Emulation\.clear(?P<name>\w+Override)")
 # Methods of DevTools that change what lives only in ChromeDriver's connection.
 _STATEFUL = re.compile(r"\w+\.(?:enable|set\w+|add\w+|emulate\w+)")
 _SETS_TOP = frozenset({"/url", "/back", "/forward", "/refresh", "/window"})
-_CHANGES_STATE = CDP_PATHS | {"/frame", "/frame/parent", NETWORK, "/webauthn/authenticator"}
+_AUTHENTICATOR = "/webauthn/authenticator"
+_CHOOSES_FRAME = frozenset({"/frame", "/frame/parent"})
+_CHANGES_STATE = CDP_PATHS | _CHOOSES_FRAME | {NETWORK, _AUTHENTICATOR, PERMISSIONS}
 CHOOSES_WINDOW, SETS_TIMEOUTS = ("POST", "/window"), ("POST", "/timeouts")
 _ALWAYS_NOTED = frozenset({CHOOSES_WINDOW, SETS_TIMEOUTS})
 _NEEDS_FRAME = re.compile(
     r"/(?:frame|element|elements|shadow|execute|source|actions|cookie)(?:/.*)?", re.DOTALL
 )
+_NEEDS_NO_WINDOW = re.compile(r"/(?:window/handles|window/new|timeouts|log|se)(?:/.*)?", re.DOTALL)
 _FRAME_OF_ELEMENT = re.compile(r"f\.(?P<frame>[^.]+)\.")
 FIND_ROOT = {"using": "css selector", "value": ":root"}
 """The arguments of Find Element whose answer names the current frame."""
+
+
+class Refusal(Enum):
+    """Why a command is not sent: what it depends on was lost in a recovery."""
+
+    FRAME = LOST_FRAME
+    WINDOW = LOST_WINDOW
+    ACTIONS = LOST_ACTIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +92,9 @@ class DriverState:
         frame_lost: The frame could not be chosen again; the client has to choose one.
         overrides: The commands that are sent again, the oldest first.
         not_set_again: The names of what cannot be set again.
+        of_browser: The names of what only a new browser loses.
+        window_lost: The client's window was closed; the client has to choose one.
+        input_lost: Where the pointer was and what was pressed is lost; the client has to begin anew.
     """
 
     frame: tuple[str, ...] = ()
@@ -83,6 +102,9 @@ class DriverState:
     frame_lost: bool = False
     overrides: tuple[Override, ...] = ()
     not_set_again: tuple[str, ...] = ()
+    of_browser: tuple[str, ...] = ()
+    window_lost: bool = False
+    input_lost: bool = False
 
     def in_frame(self, frame_id: str | None) -> DriverState:
         """Return the state with the id of the client's frame."""
@@ -96,8 +118,11 @@ def is_noted(method: str, command: str, state: DriverState) -> bool:
     """Return whether a command, once it has succeeded, may change what a recovery sets again."""
     if method == "GET":
         return False
-    if (method, command) in _ALWAYS_NOTED or command in _CHANGES_STATE:
+    if (method, command) in _ALWAYS_NOTED or command in _CHANGES_STATE or is_setting(command):
         return True
+    if command == ACTIONS:
+        is_known = LOST_ACTIONS in state.not_set_again
+        return state.input_lost or is_known is (method == "DELETE")
     return command in _SETS_TOP and bool(state.frame or state.frame_lost)
 
 
@@ -108,29 +133,23 @@ def after(
 
     After a choice of a frame `frame_id` is None: it has to be read (`FIND_ROOT`).
     """
-    if command in _SETS_TOP:
-        return replace(state, frame=(), frame_id=None, frame_lost=False)
-    if command == "/frame":
-        chosen = body.get("id")
-        chain = () if chosen is None else (*state.frame, json.dumps(chosen))
-        return replace(state, frame=chain, frame_id=None, frame_lost=False)
-    if command == "/frame/parent":
-        return replace(state, frame=state.frame[:-1], frame_id=None)
-    if command == NETWORK:
-        kept = Override(None, NETWORK, NETWORK, json.dumps(body)) if method == "POST" else None
-        return _with(state, None, NETWORK, kept)
+    if command in _SETS_TOP or command in _CHOOSES_FRAME:
+        return _after_choice(state, method, command, body)
+    if command == ACTIONS:
+        return _after_actions(state, method)
     if command in CDP_PATHS:
         return _after_cdp(state, body, value, window)
-    return _unrestored(state, LOST_AUTHENTICATORS)
+    return _after_setting(state, method, command, body, window)
 
 
 def of_new_browser(state: DriverState) -> tuple[DriverState, tuple[str, ...]]:
     """Return the state in a new browser, which has none of it, and the names of what is lost."""
-    names = [*state.not_set_again, *(_name(one.key) for one in state.overrides)]
+    names = [*state.not_set_again, *state.of_browser, *(lost_name(one.key) for one in state.overrides)]
     if state.frame:
         names.append(LOST_FRAME)
     is_lost = bool(state.frame) or state.frame_lost
-    return DriverState(frame_lost=is_lost), tuple(dict.fromkeys(names))
+    input_lost = state.input_lost or LOST_ACTIONS in state.not_set_again
+    return DriverState(frame_lost=is_lost, input_lost=input_lost), tuple(dict.fromkeys(names))
 
 
 def frame_of(element: object) -> str | None:
@@ -140,11 +159,19 @@ def frame_of(element: object) -> str | None:
     return found["frame"] if found else None
 
 
-def is_refused(state: DriverState, command: str, body: bytes) -> bool:
-    """Return whether a command depends on the client's frame, which is lost."""
-    if not state.frame_lost or _NEEDS_FRAME.fullmatch(command) is None:
-        return False
-    return command != "/frame" or not _chooses_top(body)
+def refusal(state: DriverState, method: str, command: str, body: bytes) -> Refusal | None:
+    """Return what a command depends on and what is lost: the client's window, its frame, its input."""
+    if not (state.window_lost or state.frame_lost or state.input_lost):
+        return None
+    is_for_window = (method, command) != CHOOSES_WINDOW and _NEEDS_NO_WINDOW.fullmatch(command) is None
+    if state.window_lost and is_for_window:
+        return Refusal.WINDOW
+    is_for_frame = _NEEDS_FRAME.fullmatch(command) is not None
+    if state.frame_lost and is_for_frame and (command != "/frame" or not _chooses_top(body)):
+        return Refusal.FRAME
+    if state.input_lost and (method, command) == ("POST", ACTIONS) and needs_earlier_input(body):
+        return Refusal.ACTIONS
+    return None
 
 
 def translated(state: DriverState, command: str, body: bytes) -> bytes:
@@ -159,6 +186,42 @@ def translated(state: DriverState, command: str, body: bytes) -> bytes:
     given = parameters.get("identifier")
     identifier = known.get(str(given), given)
     return json.dumps({**sent, "params": {**parameters, "identifier": identifier}}).encode()
+
+
+def _after_choice(state: DriverState, method: str, command: str, body: Mapping[str, Any]) -> DriverState:
+    if command in _SETS_TOP:
+        is_lost = state.window_lost and (method, command) != CHOOSES_WINDOW
+        return replace(state, frame=(), frame_id=None, frame_lost=False, window_lost=is_lost)
+    if command == "/frame/parent":
+        return replace(state, frame=state.frame[:-1], frame_id=None)
+    chosen = body.get("id")
+    chain = () if chosen is None else (*state.frame, json.dumps(chosen))
+    return replace(state, frame=chain, frame_id=None, frame_lost=False)
+
+
+def _after_actions(state: DriverState, method: str) -> DriverState:
+    left = tuple(name for name in state.not_set_again if name != LOST_ACTIONS)
+    begun = replace(state, input_lost=False, not_set_again=left)
+    return begun if method == "DELETE" else _unrestored(begun, LOST_ACTIONS)
+
+
+def _after_setting(
+    state: DriverState, method: str, command: str, body: Mapping[str, Any], window: str | None
+) -> DriverState:
+    if command == NETWORK:
+        kept = Override(None, NETWORK, NETWORK, json.dumps(body)) if method == "POST" else None
+        return _with(state, None, NETWORK, kept)
+    if command == PERMISSIONS:
+        return replace(state, of_browser=_named(state.of_browser, lost_name(command)))
+    if command == _AUTHENTICATOR:
+        return _unrestored(state, LOST_AUTHENTICATORS)
+    setting = setting_of(method, command, body)
+    if setting is None:
+        return state
+    for key in setting.ends:
+        state = _with(state, window, key, None)
+    kept = Override(window, setting.key, command, json.dumps(body)) if setting.is_set else None
+    return _with(state, window, setting.key, kept)
 
 
 def _after_cdp(state: DriverState, body: Mapping[str, Any], value: object, window: str | None) -> DriverState:
@@ -181,7 +244,7 @@ def _after_cdp(state: DriverState, body: Mapping[str, Any], value: object, windo
         key = f"{method} {json.dumps(parts, sort_keys=True)}" if of_browser else method
         kept = Override(None if of_browser else window, key, CDP, _cdp(body))
         return _with(state, kept.window, key, kept)
-    return _unrestored(state, _name(method)) if _STATEFUL.fullmatch(method) is not None else state
+    return _unrestored(state, lost_name(method)) if _STATEFUL.fullmatch(method) is not None else state
 
 
 def _is_undone(one: Override, method: str, parameters: Mapping[str, Any]) -> bool:
@@ -196,18 +259,24 @@ def _with(state: DriverState, window: str | None, key: str, kept: Override | Non
     if kept is None:
         return replace(state, overrides=left)
     if sum(len(one.body) for one in (*left, kept)) > MAX_OVERRIDES:
-        return _unrestored(replace(state, overrides=left), _name(key))
+        return _unrestored(replace(state, overrides=left), lost_name(key))
     return replace(state, overrides=(*left, kept))
 
 
-def _name(key: str) -> str:
-    """Return how `lost` names what is kept under a key."""
-    return LOST_NETWORK if key == NETWORK else f"cdp:{key.split(' ', maxsplit=1)[0]}"
+def lost_name(key: str) -> str:
+    """Return how `lost` names what is kept under a key: a method of DevTools, or the path of a command."""
+    name = key.split(" ", maxsplit=1)[0]
+    if name == NETWORK:
+        return LOST_NETWORK
+    return name.removeprefix("/") if name.startswith("/") else f"cdp:{name}"
 
 
 def _unrestored(state: DriverState, name: str) -> DriverState:
-    names = dict.fromkeys((*state.not_set_again, name[:100]))
-    return replace(state, not_set_again=tuple(names)[:MAX_NAMES])
+    return replace(state, not_set_again=_named(state.not_set_again, name))
+
+
+def _named(names: tuple[str, ...], name: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*names, name[:100])))[:MAX_NAMES]
 
 
 def _cdp(body: Mapping[str, Any]) -> str:

@@ -7,7 +7,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from drover.browser import driver_client
-from drover.browser.driver_state import FIND_ROOT, LOST_FRAME, DriverState, Override, frame_of
+from drover.browser.driver_state import (
+    FIND_ROOT,
+    LOST_ACTIONS,
+    LOST_FRAME,
+    DriverState,
+    Override,
+    frame_of,
+    lost_name,
+)
 from drover.browser.running_browser import RunningBrowser
 
 COMMAND_S = 5.0
@@ -43,13 +51,14 @@ def restore_driver_state(
         try:
             value = driver_client.send(running, one.path, json.loads(one.body), COMMAND_S)
         except driver_client.CommandFailed:
-            lost.append(one.key.split(" ")[0])
+            lost.append(lost_name(one.key))
             continue
         identifier = value.get("identifier") if isinstance(value, dict) else None
         kept.append(replace(one, current=str(identifier)) if one.known is not None else one)
     if current != chosen:
         driver_client.choose_window(running, chosen, COMMAND_S)
-    now = replace(state, overrides=tuple(kept), not_set_again=())
+    input_lost = state.input_lost or LOST_ACTIONS in state.not_set_again
+    now = replace(state, overrides=tuple(kept), not_set_again=(), input_lost=input_lost)
     if state.frame and not _choose_frame(running, state):
         driver_client.send(running, "/frame", {"id": None}, COMMAND_S)
         now = replace(now, frame=(), frame_id=None, frame_lost=True)

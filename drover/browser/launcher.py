@@ -10,12 +10,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from drover.browser import driver_client, start_diagnostics
 from drover.browser.capabilities import merge
 from drover.browser.capabilities.policy import CheckedCapabilities
+from drover.browser.device_emulation import read_screen
 from drover.browser.driver_processes import DriverProcesses, StillWanted
 from drover.browser.extensions import unpacked
 from drover.browser.health import ProbeResult, browser_guid, probe
@@ -211,7 +213,9 @@ class Launcher:
             browser = _started_browser(answer, driver, folder)
             address = _debugger_address(answer)
             log_step("Chrome started (PID %d, DevTools at %s)", browser.pid, address)
-            return describe(driver, url, answer, browser, address)
+            running = describe(driver, url, answer, browser, address)
+            window = driver_client.current_window(running, ATTACH_S)
+            return replace(running, window=window, screen=read_screen(running, checked))
         except driver_client.CommandRefused as error:
             self.stop(folder, None)
             raise SessionNotCreated(f"ChromeDriver rejected the capabilities: {error}") from error

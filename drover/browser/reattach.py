@@ -14,11 +14,12 @@ from drover.browser import driver_client, health, start_diagnostics
 from drover.browser.bidi_attach import documents, load_again, spare_page
 from drover.browser.capabilities import merge
 from drover.browser.capabilities.policy import CheckedCapabilities
+from drover.browser.device_emulation import set_device
 from drover.browser.devtools import DevTools
 from drover.browser.devtools_connection import Connection, DevToolsFailed
 from drover.browser.dialogs import DialogAnswers, is_accepted
 from drover.browser.driver_processes import StillWanted
-from drover.browser.driver_state import NO_DRIVER_STATE, DriverState
+from drover.browser.driver_state import LOST_WINDOW, NO_DRIVER_STATE, DriverState
 from drover.browser.driver_state_restore import restore_driver_state
 from drover.browser.launcher import Launcher, describe
 from drover.browser.page_wait import PageWait
@@ -95,7 +96,7 @@ class Reattacher:
                 is_blank = _open_window(connection)
                 wait.reload_crashed()
                 running = self._attach_in_time(session, connection, wait, deadline, wanted)
-                state, lost = self._restore(running, session)
+                state, lost = self._restore(running, session, is_blank=is_blank)
         except DevToolsFailed as error:
             raise BrowserUnavailable(f"ChromeDriver could not attach: {error}; retry") from error
         return Reattached(running, (*wait.lost, *lost), is_blank, state)
@@ -154,20 +155,31 @@ class Reattacher:
         wait.note_reloads(load_again(connection, before))
         return running
 
-    def _restore(self, running: RunningBrowser, session: Attachment) -> tuple[DriverState, tuple[str, ...]]:
-        """Set again what the client had set; switch to its window if it exists, else to the one in front."""
+    def _restore(
+        self, running: RunningBrowser, session: Attachment, *, is_blank: bool
+    ) -> tuple[DriverState, tuple[str, ...]]:
+        """Set again what the client had set; switch to its window if it exists, else to the one in front.
+
+        In the one in front the client's commands are refused until it has chosen a window, unless that is the
+        only one because the last one was closed.
+        """
         # ChromeDriver's window handles are Chrome's target ids; the page in front comes first.
         handles = [page.target_id for page in health.pages(running, COMMAND_S)]
         if not handles:
             return session.state, ()
-        chosen = session.window if session.window in handles else handles[0]
-        is_another = session.window is not None and chosen != session.window
-        state = replace(session.state, frame_id=None) if is_another else session.state
+        chosen = str(session.window) if session.window in handles else handles[0]
+        is_gone = session.window is not None and chosen != session.window and not is_blank
+        state = session.state
+        if session.window is not None and chosen != session.window:
+            state = replace(state, frame_id=None, window_lost=is_gone)
         try:
-            return restore_driver_state(running, state, handles, str(chosen))
+            device = set_device(running, session.checked, handles)
+            state, not_set = restore_driver_state(running, state, handles, chosen)
         except driver_client.CommandFailed as error:
             self._launcher.end_driver(session.folder, running.driver, session.running)
             raise BrowserUnavailable(_not_attached(error, session.folder)) from error
+        window = (LOST_WINDOW,) if is_gone else ()
+        return state, (*window, *device, *not_set)
 
 
 def _open_window(connection: Connection) -> bool:
@@ -187,7 +199,7 @@ def _attach(
     attached = describe(driver, url, answer, running.browser, running.debugger_address)
     if attached.browser_guid != running.browser_guid:
         raise driver_client.CommandFailed("another browser answers at the address of the session's browser")
-    return replace(attached, granted=running.granted)
+    return replace(attached, granted=running.granted, window=running.window, screen=running.screen)
 
 
 def _not_attached(error: Exception, folder: SessionFolder) -> str:

@@ -101,6 +101,7 @@ class Recovered:
         set_aside: Where the profile is kept on which Chrome ran and died; None if it is still in use.
         restored: What the browser has received of the saved state; None if there was nothing to restore.
         driver_state: What its client has set in the new ChromeDriver.
+        keeps_window: The handle of its client's window is what it was.
     """
 
     running: RunningBrowser
@@ -109,6 +110,7 @@ class Recovered:
     set_aside: Path | None = None
     restored: Restored | None = None
     driver_state: DriverState = NO_DRIVER_STATE
+    keeps_window: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +210,7 @@ class Recoverer:
             reattached.lost,
             restored=restored,
             driver_state=reattached.state,
+            keeps_window=not reattached.is_blank,
         )
 
     def _replace(

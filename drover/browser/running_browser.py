@@ -9,6 +9,22 @@ from drover.processes.table import ProcessIdentity
 
 
 @dataclass(frozen=True, slots=True)
+class Screen:
+    """What the first page of a browser with an emulated device has said of the device.
+
+    Attributes:
+        width: In CSS pixels, as the height.
+        touch_points: How many fingers it takes; 0 for none.
+    """
+
+    width: int
+    height: int
+    pixel_ratio: float
+    user_agent: str
+    touch_points: int
+
+
+@dataclass(frozen=True, slots=True)
 class RunningBrowser:
     """One ChromeDriver, the browser that it drives, and the addresses of both.
 
@@ -23,6 +39,8 @@ class RunningBrowser:
         granted: The capabilities as ChromeDriver granted them when the browser was started.
         bidi_url: ChromeDriver's WebSocket for BiDi; None if the client did not request it, or if it ended
             with an earlier ChromeDriver.
+        window: The handle of the window that ChromeDriver has used first; None if it is not known.
+        screen: The device that the browser emulates; None if it emulates none, or if it is not known.
     """
 
     driver: ProcessIdentity
@@ -34,6 +52,8 @@ class RunningBrowser:
     browser_guid: str
     granted: Mapping[str, object] = field(default_factory=dict, repr=False, hash=False, compare=False)
     bidi_url: str | None = None
+    window: str | None = None
+    screen: Screen | None = None
 
     @property
     def devtools_address(self) -> str:

@@ -7,14 +7,17 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import pytest
-from selenium.common.exceptions import NoSuchFrameException
+from selenium.common.exceptions import NoSuchFrameException, NoSuchWindowException, WebDriverException
+from selenium.webdriver import ActionChains, ChromeOptions
 from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.command import Command
 from selenium.webdriver.remote.webdriver import WebDriver
 
 from tests.acceptance import faults
 from tests.acceptance.clients import new_session
 from tests.acceptance.pages import Pages
 from tests.acceptance.service import Json, Service
+from tests.machine import wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 
@@ -126,3 +129,86 @@ def test_what_cannot_be_set_again_is_named(service: Service, driver: WebDriver) 
         "cdp:Page.setInterceptFileChooserDialog",
         "virtual_authenticators",
     ]
+
+
+def test_the_client_stays_in_its_first_window_although_a_popup_is_in_front(
+    service: Service, driver: WebDriver
+) -> None:
+    driver.execute_script("open('about:blank')")
+    wait_until(lambda: len(driver.window_handles) == 2, "the popup is open")
+    kill_driver(service, driver)
+    assert driver.title == "Form"
+    assert last_recovery(service, driver)["lost"] == []
+
+
+def test_a_client_whose_window_was_closed_has_to_choose_another_one(
+    service: Service, driver: WebDriver
+) -> None:
+    first = driver.current_window_handle
+    driver.switch_to.new_window("tab")
+    driver.close()
+    for _ in range(2):
+        kill_driver(service, driver)
+        with pytest.raises(NoSuchWindowException, match="recovered"):
+            driver.find_element(By.ID, "name")
+        assert driver.window_handles == [first]
+    driver.switch_to.window(first)
+    assert driver.title == "Form"
+    kill_driver(service, driver)
+    assert driver.title == "Form"
+
+
+SCREEN: Final = "return [screen.width, devicePixelRatio, navigator.maxTouchPoints, navigator.userAgent]"
+
+
+def test_an_emulated_device_is_set_again_in_the_open_tabs(service: Service, pages: Pages) -> None:
+    options = ChromeOptions()
+    options.add_experimental_option("mobileEmulation", {"deviceName": "Pixel 7"})
+    with new_session(service, options) as driver:
+        driver.get(pages.url("/form"))
+        before = driver.execute_script(SCREEN)
+        assert before[:3] == [412, 2.625, 1]
+        first = driver.current_window_handle
+        driver.switch_to.new_window("tab")
+        for _ in range(2):
+            kill_driver(service, driver)
+            assert driver.execute_script(SCREEN) == before
+            assert last_recovery(service, driver)["lost"] == ["mobile_emulation"]
+            driver.switch_to.window(first)
+            driver.get(pages.url("/form"))
+            assert driver.execute_script(SCREEN) == before
+        driver.quit()
+
+
+def test_settings_of_other_standards_are_set_again(service: Service, driver: WebDriver) -> None:
+    base = f"/wd/hub/session/{driver.session_id}"
+    for command, body in (
+        ("/time_zone", {"time_zone": "Asia/Tokyo"}),
+        ("/sensor", {"type": "ambient-light"}),
+        ("/permissions", {"descriptor": {"name": "geolocation"}, "state": "granted"}),
+    ):
+        assert service.post(base + command, json=body).ok
+    kill_driver(service, driver)
+    zone = "return Intl.DateTimeFormat().resolvedOptions().timeZone"
+    assert driver.execute_script(zone) == "Asia/Tokyo"
+    assert service.get(f"{base}/sensor/ambient-light").ok
+    state = "return navigator.permissions.query({name: 'geolocation'}).then(found => found.state)"
+    assert driver.execute_script(state) == "granted"
+    assert last_recovery(service, driver)["lost"] == []
+    faults.kill(service.listed()[str(driver.session_id)]["browser"]["pid"])
+    assert driver.window_handles
+    assert set(last_recovery(service, driver)["lost"]) == {"permissions", "time_zone", "sensor"}
+
+
+def test_no_pointer_is_pressed_where_it_is_not(service: Service, driver: WebDriver) -> None:
+    ActionChains(driver).move_to_element(driver.find_element(By.ID, "name")).perform()
+    kill_driver(service, driver)
+    with pytest.raises(WebDriverException, match="position of the pointer"):
+        ActionChains(driver).click().perform()
+    assert last_recovery(service, driver)["lost"] == ["actions"]
+    ActionChains(driver).click(driver.find_element(By.ID, "name")).send_keys("a").perform()
+    assert driver.find_element(By.ID, "name").get_property("value") == "a"
+    driver.execute(Command.W3C_CLEAR_ACTIONS)
+    kill_driver(service, driver)
+    ActionChains(driver).click().perform()
+    assert last_recovery(service, driver)["lost"] == []

@@ -31,7 +31,7 @@ from tests.machine import marked, wait_until
 from tests.unit.examples import EventRecorder
 
 TIMEOUT_S = 60.0
-OWN_COMMANDS = ("GET /timeouts", "POST /window", "DELETE /")
+OWN_COMMANDS = ("GET /timeouts", "GET /window", "POST /window", "DELETE /")
 T = TypeVar("T")
 
 

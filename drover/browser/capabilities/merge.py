@@ -74,9 +74,9 @@ def for_reattach(checked: CheckedCapabilities, debugger_address: str) -> dict[st
     """Return the `alwaysMatch` that attaches a new ChromeDriver to a running browser at `host:port`.
 
     It must not change the page. With a `debuggerAddress` ChromeDriver 156 rejects `mobileEmulation` and
-    `excludeSwitches`, so an emulated device is not restored; `args` and `prefs` are already in effect in
-    Chrome. With `webSocketUrl` it sends a page to about:blank: the address must be that of a gate that
-    offers it a spare one (`bidi_attach.py`).
+    `excludeSwitches`; the device is set in another way (`device_emulation.py`), and `args` and `prefs` are
+    already in effect in Chrome. With `webSocketUrl` it sends a page to about:blank: the address must be that
+    of a gate that offers it a spare one (`bidi_attach.py`).
     """
     kept = {name: v for name, v in checked.capabilities.items() if name in _KEPT_BY_REATTACH}
     options = {name: v for name, v in _options(checked).items() if name in _OPTIONS_KEPT_BY_REATTACH}

@@ -140,6 +140,7 @@ class RecoveryWork:
                 session,
                 recovered.running,
                 driver_state=recovered.driver_state,
+                window=session.window if recovered.keeps_window else None,
                 recoveries=session.recoveries + 1,
                 last_recovery=recovery,
                 memory_mb=None,

@@ -13,11 +13,12 @@ from drover.browser.driver_state import (
     NO_DRIVER_STATE,
     DriverState,
     Override,
+    Refusal,
     after,
     frame_of,
     is_noted,
-    is_refused,
     of_new_browser,
+    refusal,
     translated,
 )
 
@@ -147,12 +148,12 @@ def test_the_frame_is_the_chain_of_choices_since_the_top() -> None:
 def test_commands_that_depend_on_a_lost_frame_are_refused_until_the_client_chooses() -> None:
     lost = DriverState(frame_lost=True)
     for command in ("/element", "/elements", "/element/x/click", "/execute/sync", "/source", "/frame/parent"):
-        assert is_refused(lost, command, b"{}")
-        assert not is_refused(NO_DRIVER_STATE, command, b"{}")
-    assert is_refused(lost, "/frame", b'{"id": 0}')
+        assert refusal(lost, "POST", command, b"{}") is Refusal.FRAME
+        assert refusal(NO_DRIVER_STATE, "POST", command, b"{}") is None
+    assert refusal(lost, "POST", "/frame", b'{"id": 0}') is Refusal.FRAME
     for command in ("/url", "/title", "/window", "/window/handles", "/timeouts", "/screenshot"):
-        assert not is_refused(lost, command, b"")
-    assert not is_refused(lost, "/frame", b'{"id": null}')
+        assert refusal(lost, "POST", command, b"") is None
+    assert refusal(lost, "POST", "/frame", b'{"id": null}') is None
     assert not after(lost, "POST", "/frame", {"id": None}, None, "A").frame_lost
 
 
@@ -164,3 +165,67 @@ def test_a_new_browser_has_nothing_of_it_and_all_is_named() -> None:
         ("cdp:Fetch.enable", "cdp:Network.setCacheDisabled", "network_conditions", "frame"),
     )
     assert of_new_browser(NO_DRIVER_STATE) == (NO_DRIVER_STATE, ())
+
+
+def test_commands_in_a_closed_window_are_refused_until_the_client_chooses() -> None:
+    lost = DriverState(window_lost=True)
+    for method, command in (("GET", "/title"), ("POST", "/url"), ("DELETE", "/window"), ("GET", "/window")):
+        assert refusal(lost, method, command, b"{}") is Refusal.WINDOW
+    for method, command in (
+        ("POST", "/window"),
+        ("GET", "/window/handles"),
+        ("POST", "/window/new"),
+        ("GET", "/timeouts"),
+    ):
+        assert refusal(lost, method, command, b"{}") is None
+    assert not after(lost, "POST", "/window", {"handle": "B"}, None, "B").window_lost
+
+
+def perform(*sources: tuple[str, dict[str, object]]) -> bytes:
+    actions = [{"type": kind, "actions": [{"type": "pause"}, first]} for kind, first in sources]
+    return json.dumps({"actions": actions}).encode()
+
+
+def test_actions_that_depend_on_lost_input_are_refused_until_the_client_begins_anew() -> None:
+    assert is_noted("POST", "/actions", NO_DRIVER_STATE)
+    moved = after(NO_DRIVER_STATE, "POST", "/actions", {}, None, "A")
+    assert not is_noted("POST", "/actions", moved)
+    assert after(moved, "DELETE", "/actions", {}, None, "A") == NO_DRIVER_STATE
+    lost, names = of_new_browser(moved)
+    assert names == ("actions",)
+    continued: tuple[dict[str, object], ...] = (
+        {"type": "pointerDown"},
+        {"type": "keyUp", "value": "a"},
+        {"type": "pointerMove", "origin": "pointer", "x": 1, "y": 0},
+    )
+    for first in continued:
+        assert refusal(lost, "POST", "/actions", perform(("pointer", first))) is Refusal.ACTIONS
+    typed = perform(("pointer", {"type": "pause"}), ("key", {"type": "keyDown", "value": "a"}))
+    for body in (perform(("pointer", {"type": "pointerMove", "x": 1, "y": 1})), typed, b"", b"[]"):
+        assert refusal(lost, "POST", "/actions", body) is None
+    assert refusal(lost, "DELETE", "/actions", b"") is None
+    for method in ("POST", "DELETE"):
+        assert is_noted(method, "/actions", lost)
+        assert not after(lost, method, "/actions", {}, None, "A").input_lost
+
+
+def test_settings_of_other_standards_are_kept_and_ended() -> None:
+    state = NO_DRIVER_STATE
+    for command, body in (
+        ("/time_zone", {"time_zone": "UTC"}),
+        ("/time_zone", {"time_zone": "Asia/Tokyo"}),
+        ("/sensor", {"type": "ambient-light"}),
+        ("/sensor/ambient-light", {"reading": {"illuminance": 1}}),
+        ("/sensor/ambient-light", {"reading": {"illuminance": 2}}),
+        ("/permissions", {"descriptor": {"name": "geolocation"}, "state": "granted"}),
+    ):
+        assert is_noted("POST", command, state)
+        state = after(state, "POST", command, body, None, "A")
+    assert [(one.window, one.path, json.loads(one.body)) for one in state.overrides] == [
+        ("A", "/time_zone", {"time_zone": "Asia/Tokyo"}),
+        ("A", "/sensor", {"type": "ambient-light"}),
+        ("A", "/sensor/ambient-light", {"reading": {"illuminance": 2}}),
+    ]
+    assert of_new_browser(state)[1] == ("permissions", "time_zone", "sensor")
+    ended = after(state, "DELETE", "/sensor/ambient-light", {}, None, "A")
+    assert [one.path for one in ended.overrides] == ["/time_zone"]
