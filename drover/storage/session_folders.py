@@ -137,8 +137,13 @@ class SessionFolders:
         """Check whether the path of the data folder is usable, without creating anything.
 
         Raises:
-            StartRefused: It is too long for Chrome's sockets, or cannot be recognized on a command line.
+            StartRefused: It is not UTF-8, too long for Chrome's sockets, or not recognized on a command line.
         """
+        if sys.platform != "win32" and not _is_utf_8(self.data_dir):
+            raise StartRefused(
+                f"DROVER_DATA_DIR is {str(self.data_dir)!a}: ChromeDriver takes its path for UTF-8, which it "
+                "is not in this locale; set LC_ALL=C.UTF-8, or choose a path of ASCII characters"
+            )
         sample = SessionFolder(self._root / "00000000")
         length, longest = len(os.fsencode(sample.temp)), _LONGEST_TEMP_PATH.get(sys.platform)
         if longest is not None and length > longest:
@@ -380,3 +385,12 @@ def creating(folder: SessionFolder) -> Iterator[None]:
         raise BrowserUnavailable(
             f"The session folder {folder.path} cannot be created ({error.strerror}): {advice}, then retry"
         ) from error
+
+
+def _is_utf_8(path: Path) -> bool:
+    """Return whether a path is the same file in this locale and for a program that takes it for UTF-8."""
+    try:
+        return os.fsencode(path) == str(path).encode()
+    except UnicodeEncodeError:
+        # It has bytes that are no text in this locale.
+        return False

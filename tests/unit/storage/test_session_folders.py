@@ -239,6 +239,19 @@ def test_a_path_that_cannot_appear_on_a_command_line_is_refused(path: str) -> No
         SessionFolders(Path(path)).check()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="paths are Unicode on Windows")
+@pytest.mark.parametrize("name", ["a\udce4", "\udcc3\udca4"])
+def test_a_path_that_is_not_utf_8_in_this_locale_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(StartRefused, match=r"LC_ALL=C\.UTF-8") as refused:
+        SessionFolders(tmp_path / name).check()
+    assert refused.value.message.isprintable()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_path_of_all_alphabets_is_accepted(data_dir: Path) -> None:
+    SessionFolders(data_dir / "d\u00e4 \u4e2d").check_path()
+
+
 def test_a_data_folder_that_cannot_be_written_is_refused(data_dir: Path) -> None:
     (data_dir / "file").touch()
     with pytest.raises(StartRefused, match="can write to"):
