@@ -180,6 +180,7 @@ def test_a_value_that_names_another_sessions_folder_leaves_each_session_its_own_
     ],
     ids=["platform", "user agent", "window", "device"],
 )
+@pytest.mark.exhaustive
 def test_one_clients_mistake_is_its_own_and_never_the_services(
     service: Service, capabilities: dict[str, object], words: str
 ) -> None:
@@ -253,6 +254,7 @@ def test_a_node_serves_requests_for_its_label_only(start_service: StartService) 
     assert (refused.status_code, refused.json()["value"]["error"]) == (400, "session not created")
 
 
+@pytest.mark.exhaustive
 def test_extensions_are_loaded_again_by_a_new_browser_and_others_are_named(
     service: Service, pages: Pages
 ) -> None:
@@ -276,6 +278,7 @@ def test_extensions_are_loaded_again_by_a_new_browser_and_others_are_named(
     assert ignored(service.report("marked")) == ["extension 'old'"]
 
 
+@pytest.mark.exhaustive
 def test_a_large_extension_is_taken_and_too_many_are_not(service: Service) -> None:
     noise = random.Random(1).randbytes(3 * 1024 * 1024)  # noqa: S311 - it only must not be compressible
     large = base64.b64encode(packed_extension(files={"noise": noise})).decode()

@@ -188,6 +188,7 @@ def test_without_an_instance_leftovers_of_a_dead_one_are_ended(
     assert living(left) == set()
 
 
+@pytest.mark.exhaustive
 def test_without_an_instance_sessions_of_the_data_folder_are_spared(start_service: StartService) -> None:
     service = start_service()
     session = service.create(session_id="kept")
@@ -254,6 +255,7 @@ def test_without_an_instance_no_data_folder_is_created_and_stdout_has_only_the_r
     assert not (without_instance.folder / "d").exists()
 
 
+@pytest.mark.exhaustive
 def test_processes_that_could_not_be_ended_give_exit_code_one(without_instance: Shell) -> None:
     with instance_with_fixed_response(without_instance, 500, LEFT):
         done, as_json = without_instance.run("cleanup"), without_instance.run("cleanup", "--json")

@@ -76,6 +76,7 @@ def test_a_session_that_nobody_can_find_is_closed_at_the_end(service: Service) -
     assert session.id not in service.listed()
 
 
+@pytest.mark.exhaustive
 def test_a_request_waits_for_a_place_as_the_service_asks(start_service: StartService) -> None:
     service = start_service(max_sessions=1, queue_timeout=0.1)
     client = Drover(service.url)

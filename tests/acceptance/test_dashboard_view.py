@@ -161,6 +161,7 @@ def test_nothing_reaches_the_page_before_control_is_taken(page: Page, service: S
     assert abs(y - 25) <= 1
 
 
+@pytest.mark.exhaustive
 def test_text_is_selected_with_the_mouse_and_copied_out(hands: Hands) -> None:
     page = hands.page
     page.mouse.move(*hands.place(11, 222))
@@ -246,6 +247,7 @@ def test_the_bar_opens_addresses_and_goes_back(hands: Hands, pages: Pages) -> No
     expect(page.locator("#viewer-note")).to_contain_text("http")
 
 
+@pytest.mark.exhaustive
 def test_escape_belongs_to_the_page_while_its_keyboard_is_used(hands: Hands) -> None:
     hands.click_on("text")
     hands.driver.run("onkeydown = event => document.title = event.key")
@@ -266,6 +268,7 @@ def test_text_is_entered_without_a_clipboard(hands: Hands) -> None:
     hands.wait_for_value("text", "ß日本")
 
 
+@pytest.mark.exhaustive
 def test_a_second_person_sees_who_is_in_control_and_can_take_it(
     start_service: StartService, open_page: OpenPage, console_errors: list[str]
 ) -> None:

@@ -362,6 +362,7 @@ def test_a_page_is_found_at_the_addresses_that_clients_derive(
         assert call(socket, "Runtime.evaluate", expression="1 + 1")["result"]["value"] == 2
 
 
+@pytest.mark.exhaustive
 def test_a_node_of_selenium_grid_reaches_devtools_without_the_token_and_after_a_recovery() -> None:
     token = {"Authorization": "Bearer long-token"}
     with running(api_token="long-token") as service:

@@ -70,7 +70,7 @@ def assert_form_is_kept(client: Driver) -> None:
 
 
 @pytest.mark.parametrize("kind", OPENERS)
-@pytest.mark.parametrize("reply", REPLIES)
+@pytest.mark.parametrize("reply", first_or_all(REPLIES))
 def test_an_open_dialog_is_answered_as_the_session_asks(
     service: Service, pages: Pages, kind: str, reply: str
 ) -> None:
@@ -149,6 +149,7 @@ def test_dialogs_in_several_tabs_are_all_answered(service: Service, pages: Pages
     recover(service, before, {f"dialog:{kind}" for kind in OPENERS})
 
 
+@pytest.mark.exhaustive
 def test_a_page_whose_script_runs_is_waited_for(service: Service, pages: Pages) -> None:
     before, client = create(service, pages)
     client.run(

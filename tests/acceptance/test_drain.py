@@ -46,6 +46,7 @@ def test_a_session_goes_on_in_a_drain_and_its_end_stops_the_service(start_servic
     assert_nothing_left(service)
 
 
+@pytest.mark.exhaustive
 def test_a_drain_ends_with_its_time(start_service: StartService) -> None:
     service = start_service(drain_timeout=6)
     driver = Driver(service.create())

@@ -163,6 +163,7 @@ def test_driver_and_browser_killed_together_are_replaced(service: Service, sessi
     assert_new_browser_works(session, after)
 
 
+@pytest.mark.exhaustive
 def test_a_new_browser_gets_the_requested_capabilities(service: Service) -> None:
     options = {"args": ["--user-agent=Agent Smith", "--window-size=801,602"]}
     before = service.create(session_id="smith", capabilities={"goog:chromeOptions": options})
@@ -349,6 +350,7 @@ def test_an_unresponsive_browser_is_replaced(start_service: StartService, folder
     assert not is_living(silent)
 
 
+@pytest.mark.exhaustive
 def test_a_failed_recovery_is_reported_and_a_later_request_retries(
     start_service: StartService, folder: Path
 ) -> None:

@@ -45,6 +45,7 @@ def test_the_page_is_opened_at_an_interval_while_the_session_is_idle(service: Se
     assert service.listed()["kept"]["in_use"] is False
 
 
+@pytest.mark.exhaustive
 def test_the_current_page_is_never_changed(service: Service, pages: Pages) -> None:
     client = Driver(create_with_keep_alive(service, pages, "/?behind"))
     client.open(pages.url("/form"))
@@ -60,6 +61,7 @@ def test_the_current_page_is_never_changed(service: Service, pages: Pages) -> No
     assert expect(service.get("/sessions/kept"))["session"]["current_url"] == pages.url("/form")
 
 
+@pytest.mark.exhaustive
 def test_a_leased_session_is_left_alone(service: Service, pages: Pages) -> None:
     create_with_keep_alive(service, pages, "/?leased")
     kept_alive_token = expect(service.post("/sessions/kept/lease", json={"ttl": 600}))["lease"]["token"]
@@ -78,6 +80,7 @@ def test_keep_alive_does_not_count_as_use_or_extend_the_idle_timeout(service: Se
     wait_until(lambda: "kept" not in service.listed(), "the session ends")
 
 
+@pytest.mark.exhaustive
 def test_an_unreachable_page_has_no_effect(service: Service, pages: Pages) -> None:
     session = service.create(session_id="kept", keep_alive={"url": "http://127.0.0.1:1/", "interval": 1})
     client = Driver(session)

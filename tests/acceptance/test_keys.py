@@ -83,6 +83,7 @@ def command(service: Service, *arguments: str) -> subprocess.CompletedProcess[st
     )
 
 
+@pytest.mark.exhaustive
 def test_a_whole_profile_outlives_its_session_and_a_restart(
     start_service: StartService, pages: Pages
 ) -> None:
@@ -232,6 +233,7 @@ def test_a_profile_without_a_key_is_refused(service: Service) -> None:
     assert "needs a key" in answer["error"]
 
 
+@pytest.mark.exhaustive
 def test_the_command_line_lists_and_forgets_keys(start_service: StartService, pages: Pages) -> None:
     service = start_service()
     for key in ("a", "b", "c"):

@@ -93,6 +93,7 @@ def test_a_missing_or_wrong_token_is_refused(service: Service) -> None:
     assert expect(acquire(service, token, key="k"))["session_id"] == "mine"
 
 
+@pytest.mark.exhaustive
 def test_reading_driving_recovery_and_deletion_need_no_token(start_service: StartService) -> None:
     service = start_service(watch_interval=0)
     session = expect(acquire(service, session_id="mine", lease={"ttl": LONG_S}), 201)["session"]

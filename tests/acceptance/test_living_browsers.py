@@ -207,6 +207,7 @@ def fill(path: Path) -> None:
             pass
 
 
+@pytest.mark.exhaustive
 def test_a_browser_is_left_alone_while_the_disk_is_full(
     small_disk: Path, start_service: StartService, pages: Pages
 ) -> None:

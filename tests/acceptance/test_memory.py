@@ -84,6 +84,7 @@ def test_an_old_browser_is_recycled_unless_its_session_is_in_use(
     service.wait_for_log("Session unused is recycled: its browser has run for")
 
 
+@pytest.mark.exhaustive
 def test_a_large_session_is_recycled_once(start_service: StartService) -> None:
     service = start_service(recycle_memory_mb=1)
     service.create(session_id="large")

@@ -37,6 +37,7 @@ from tests.acceptance.service import APP, Service, running
 from tests.machine import is_living, kill, living, short_folder, wait_gone, wait_until
 
 pytestmark = [
+    pytest.mark.exhaustive,
     ENDS_LEFTOVERS_ALONE,
     pytest.mark.skipif(sys.platform != "linux", reason="these shapes exist only on Linux"),
 ]

@@ -194,6 +194,7 @@ def test_deleted_sessions_stay_deleted(restart: Restart) -> None:
 
 
 @pytest.mark.parametrize("paths", first_or_all([("link", "d"), ("d", "link"), ("link", "folder/d")]))
+@pytest.mark.exhaustive
 def test_a_session_keeps_its_browser_under_each_path_of_the_data_folder(
     start_service: StartService, paths: tuple[str, str]
 ) -> None:
@@ -311,6 +312,7 @@ def write_another_programs(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", first_or_all([cut_in_half, write_garbage, write_another_programs]))
+@pytest.mark.exhaustive
 def test_an_unusable_database_is_set_aside_with_one_log_line(
     start_service: StartService, damage: Callable[[Path], None]
 ) -> None:
@@ -366,6 +368,7 @@ def started(pid: int) -> float:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="start times are compared as Linux counts them")
+@pytest.mark.exhaustive
 def test_after_a_boot_or_pid_reuse_sessions_are_restored_and_no_other_process_is_signalled(
     start_service: StartService, pages: Pages, unrelated_process: psutil.Process
 ) -> None:

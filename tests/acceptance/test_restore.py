@@ -115,9 +115,16 @@ def assert_one_recovery(answer: Json, before: Json, causes: set[str], methods: s
     ("name", "harm", "causes"),
     [
         ("killed", harm_by_killing, {"browser_gone"}),
-        ("both", harm_by_killing_both, {"browser_gone", "driver_gone"}),
+        pytest.param(
+            "both", harm_by_killing_both, {"browser_gone", "driver_gone"}, marks=pytest.mark.exhaustive
+        ),
         ("stopped", harm_by_stopping, {"browser_hung"}),
-        ("all_stopped", harm_by_stopping_both, {"browser_hung", "driver_hung"}),
+        pytest.param(
+            "all_stopped",
+            harm_by_stopping_both,
+            {"browser_hung", "driver_hung"},
+            marks=pytest.mark.exhaustive,
+        ),
         ("windowless", harm_by_closing_the_last_window, {"window_gone"}),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -159,6 +159,7 @@ def test_drover_options_are_the_same_as_in_rest(service: Service, pages: Pages) 
         assert session["in_use"] is True
 
 
+@pytest.mark.exhaustive
 def test_quit_keeps_the_login_of_a_key_and_only_a_rest_delete_forgets_it(
     service: Service, pages: Pages
 ) -> None:

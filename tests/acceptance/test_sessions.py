@@ -350,6 +350,7 @@ def test_the_least_recently_used_session_is_evicted(start_service: StartService)
     wait_gone(evicted)
 
 
+@pytest.mark.exhaustive
 def test_concurrent_clients_never_get_more_browsers_than_the_limit(start_service: StartService) -> None:
     service = start_service(max_sessions=2, queue_timeout=20)
 

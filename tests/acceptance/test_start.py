@@ -95,17 +95,22 @@ def test_a_taken_port_is_named(service: Service, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "allowed"),
     [
-        ("port", "http", "integer"),
         ("port", "70000", "65535"),
-        ("max_sessions", "0", "1"),
-        ("max_sessions", "many", "integer"),
-        ("idle_timeout", "-5", "0"),
-        ("health_timeout", "0", "0"),
-        ("queue_timeout", "soon", "number"),
-        ("cleanup_scope", "galaxy", "owned"),
-        ("headless", "perhaps", "bool"),
-        ("log_format", "xml", "json"),
-        ("log_level", "shouting", "warning"),
+        *(
+            pytest.param(*more, marks=pytest.mark.exhaustive)
+            for more in (
+                ("port", "http", "integer"),
+                ("max_sessions", "0", "1"),
+                ("max_sessions", "many", "integer"),
+                ("idle_timeout", "-5", "0"),
+                ("health_timeout", "0", "0"),
+                ("queue_timeout", "soon", "number"),
+                ("cleanup_scope", "galaxy", "owned"),
+                ("headless", "perhaps", "bool"),
+                ("log_format", "xml", "json"),
+                ("log_level", "shouting", "warning"),
+            )
+        ),
     ],
 )
 def test_an_invalid_setting_is_named_with_its_value_and_allowed_values(

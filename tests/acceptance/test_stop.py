@@ -138,6 +138,7 @@ def test_a_second_signal_ends_it_at_once(
     assert_no_trace(service)
 
 
+@pytest.mark.exhaustive
 def test_the_port_and_folder_are_free_after_a_stop(start_service: StartService) -> None:
     service = start_service()
     service.create()

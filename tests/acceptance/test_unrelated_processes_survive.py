@@ -119,6 +119,7 @@ def test_missing_kinds_of_processes_are_known(unrelated: PidsByName) -> None:
     assert unrelated.keys() == expected
 
 
+@pytest.mark.exhaustive
 def test_with_scope_owned_a_working_script_is_spared(service: Service, working_script: Automation) -> None:
     stay = {working_script.driver, working_script.browse()}
     assert_judged(service, stay | helpers_of(working_script.driver), "foreign")
@@ -161,6 +162,7 @@ def test_automatic_cleanups_spare_working_scripts_and_unrelated_processes(
 
 
 @pytest.mark.parametrize("scope", SCOPES)
+@pytest.mark.exhaustive
 def test_a_living_second_instance_and_its_sessions_are_protected(
     start_service: StartService, scope: str
 ) -> None:

@@ -134,6 +134,7 @@ def test_waiting_clients_get_an_error_when_the_service_stops(
     service.start()
 
 
+@pytest.mark.exhaustive
 def test_an_evicted_session_with_a_key_gets_its_state_restored(
     start_service: StartService, pages: Pages
 ) -> None:
@@ -148,6 +149,7 @@ def test_an_evicted_session_with_a_key_gets_its_state_restored(
     assert_saved_state(back, pages)
 
 
+@pytest.mark.exhaustive
 def test_a_deleted_session_with_a_key_leaves_no_state(start_service: StartService, pages: Pages) -> None:
     service = start_service(watch_interval=0)
     first = expect(service.post("/sessions", json={"key": "account-18"}), 201)["session"]

@@ -119,6 +119,7 @@ def test_a_stopped_warm_browser_is_not_handed_out_stopped(service: Service) -> N
     assert Driver(session).run("return 6 * 7") == 42
 
 
+@pytest.mark.exhaustive
 def test_sessions_and_warm_browsers_never_exceed_the_limit(service: Service) -> None:
     def one(number: int) -> Json:
         session = service.create(session_id=f"c{number}", lease={"ttl": 600})
@@ -137,6 +138,7 @@ def test_sessions_and_warm_browsers_never_exceed_the_limit(service: Service) -> 
     assert len(drivers(service)) <= PLACES
 
 
+@pytest.mark.exhaustive
 def test_a_killed_service_leaves_no_warm_browser_behind(service: Service) -> None:
     left = {process.pid for process in service.processes()}
     service.kill()

@@ -128,6 +128,7 @@ def run_installed(installed: Path, *arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.exhaustive
 def test_the_command_has_its_own_name_and_the_version_as_it_is_written(installed: Path) -> None:
     assert run_installed(installed, "--version") == f"Drover {VERSION}\n"
     assert run_installed(installed, "--help").startswith("usage: drover ")
