@@ -30,9 +30,11 @@ _LOCAL = ("data:", "file:")
 _EMPTY = "data:,"
 """The page with which ChromeDriver starts Chrome."""
 
-_READ_STORAGE = """JSON.stringify({origin: location.origin,
-  local: Object.fromEntries(Object.entries(localStorage)),
-  session: Object.fromEntries(Object.entries(sessionStorage))})"""
+# Items with the names of the storage's own members, such as `key`, are no properties of it.
+_READ_STORAGE = """((items) => JSON.stringify({
+  origin: location.origin, local: items(localStorage), session: items(sessionStorage)}))(
+  (storage) => Array.from({length: storage.length}, (_, number) => storage.key(number))
+    .map((name) => [name, storage.getItem(name)]))"""
 
 COOKIES = "cookies"
 """What `pending` and `lost` call the cookies."""
@@ -298,10 +300,10 @@ def _read_storage(connection: Connection, target_id: str, origin: str) -> dict[s
             target_id, "Runtime.evaluate", PAGE_S, expression=_READ_STORAGE, returnByValue=True
         )
         read = json.loads(answer["result"]["value"])
-        parts = read["local"], read["session"]
+        parts = dict(read["local"]), dict(read["session"])
         # A page may replace what the script uses: it must not speak for another origin, nor spoil the state.
         is_its_own = read["origin"] == origin and all(
-            isinstance(value, str) for part in parts for value in part.values()
+            isinstance(text, str) for part in parts for item in part.items() for text in item
         )
     except (DevToolsFailed, KeyError, TypeError, ValueError, AttributeError, RecursionError):
         # Busy, crashed, behind a dialog, or a page without storage: keep what was captured before.

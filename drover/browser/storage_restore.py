@@ -23,7 +23,7 @@ _WRITE = """((origin, area, values, how) => {
   if (location.origin !== origin) return false;
   const storage = window[area];
   if (how === "replace") storage.clear();
-  for (const [name, value] of Object.entries(values))
+  for (const [name, value] of values)
     if (how !== "add" || storage.getItem(name) === null) storage.setItem(name, value);
   return true;
 })(%s)"""
@@ -87,7 +87,8 @@ def write_session_storage(
 def _written(
     connection: Connection, target_id: str, origin: str, write: tuple[str, Mapping[str, str], How]
 ) -> bool:
-    arguments = ", ".join(json.dumps(one) for one in (origin, *write))
+    area, values, how = write
+    arguments = ", ".join(json.dumps(one) for one in (origin, area, list(values.items()), how))
     try:
         connection.call_page(target_id, "Page.navigate", COMMAND_S, url=f"{origin}/")
         answer = connection.call_page(

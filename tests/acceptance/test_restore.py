@@ -264,6 +264,26 @@ def test_a_page_without_a_site_is_opened_again(service: Service, tmp_path: Path)
         service.delete("/sessions/local")
 
 
+MEMBERS: Final = ["__proto__", "constructor", "length", "key", "getItem", "setItem", "clear", "", "\u00fc"]
+
+
+@pytest.mark.parametrize("loses_profile", [False, True])
+def test_storage_with_the_names_of_its_own_members_is_restored(
+    service: Service, pages: Pages, loses_profile: bool
+) -> None:
+    before = service.create(session_id="members")
+    client = Driver(before)
+    client.open(pages.url("/form"))
+    for area in ("localStorage", "sessionStorage"):
+        client.run(f"for (const name of arguments[0]) {area}.setItem(name, 'of ' + name)", MEMBERS)
+    wait_until_saved()
+    (harm_by_removing_the_profile if loses_profile else harm_by_killing)(before)
+    after = Driver(recover(service, before, {"browser_gone"}, {"restored"}))
+    for area in ("localStorage", "sessionStorage"):
+        found = after.run(f"return arguments[0].map(name => {area}.getItem(name))", MEMBERS)
+        assert found == [f"of {name}" for name in MEMBERS]
+
+
 @pytest.mark.parametrize("harm", [kill, stop])
 def test_a_tab_whose_renderer_is_lost_is_recovered_in_the_same_browser(
     service: Service, pages: Pages, harm: Callable[..., None]

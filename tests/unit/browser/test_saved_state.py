@@ -86,7 +86,7 @@ def storages(**names: str) -> Callable[..., object]:
     """Answer with an origin of its own for each target."""
 
     def read(target: str, **_: object) -> object:
-        held = {"origin": f"https://{names[target]}", "local": {"seen": target}, "session": {}}
+        held = {"origin": f"https://{names[target]}", "local": [["seen", target]], "session": []}
         return {"result": {"value": json.dumps(held)}}
 
     return read
@@ -156,8 +156,10 @@ def test_the_address_of_a_local_page_is_captured_as_a_whole_or_not_at_all(
         {"result": {"value": "no json"}},
         {"result": {"value": "[]"}},
         {"result": {"value": "[" * 200_000}},
-        {"result": {"value": '{"origin": "https://a.example", "local": [], "session": {}}'}},
-        {"result": {"value": '{"origin": "https://a.example", "local": {"a": {}}, "session": {}}'}},
+        {"result": {"value": '{"origin": "https://a.example", "local": 1, "session": []}'}},
+        {"result": {"value": '{"origin": "https://a.example", "local": [["a"]], "session": []}'}},
+        {"result": {"value": '{"origin": "https://a.example", "local": [["a", {}]], "session": []}'}},
+        {"result": {"value": '{"origin": "https://a.example", "local": [[1, "a"]], "session": []}'}},
     ],
 )
 def test_a_page_without_readable_storage_keeps_what_was_captured_before(answer: object) -> None:
