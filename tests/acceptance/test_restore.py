@@ -264,6 +264,21 @@ def test_a_page_without_a_site_is_opened_again(service: Service, tmp_path: Path)
         service.delete("/sessions/local")
 
 
+@pytest.mark.parametrize("switch", ["--incognito", "--guest"])
+def test_a_session_that_requests_a_profile_in_memory_is_restored(
+    service: Service, pages: Pages, switch: str
+) -> None:
+    capabilities = {"goog:chromeOptions": {"args": [switch]}}
+    before = service.create(session_id="private", capabilities=capabilities)
+    client = Driver(before)
+    client.open(pages.url("/form"))
+    client.add_cookie("login", "yes")
+    wait_until_saved()
+    kill(before["browser"]["pid"])
+    after = Driver(recover(service, before, {"browser_gone"}, {"restored"}))
+    assert after.cookies()["login"] == "yes"
+
+
 MEMBERS: Final = ["__proto__", "constructor", "length", "key", "getItem", "setItem", "clear", "", "\u00fc"]
 
 
