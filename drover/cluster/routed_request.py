@@ -50,6 +50,8 @@ ATTEMPTS: Final = 4
 """How often the place of a session is looked up for one request: others may move it in between."""
 PAUSE_S: Final = 0.2
 """Between two attempts."""
+PARKING_PAUSES: Final = 25
+"""How many pauses a request waits for its session, which this node saves and leaves to others."""
 CLOSE_S: Final = 20.0
 """How long the close may take of a session whose client did not hear of it."""
 WAITED_S: Final = 1.0
@@ -96,6 +98,7 @@ class RoutedRequest:
         self._attempts_left = ATTEMPTS
         self._full: set[UUID] = set()
         self._unwilling: set[UUID] = set()
+        self._is_at_owner = False
         self._may_wait = False
         self._named: str | None = None
 
@@ -124,7 +127,7 @@ class RoutedRequest:
             except (Refused, NotOwner):
                 if self._is_forwarded:
                     raise NotOwner("This node does not have the session") from None
-                if time.monotonic() - begun > WAITED_S:
+                if time.monotonic() - begun > WAITED_S and not self._is_at_owner:
                     # It has waited for a place, and may go on to do so: only its deadline ends that.
                     self._attempts_left = ATTEMPTS - 1
                     self._full.clear()
@@ -141,6 +144,7 @@ class RoutedRequest:
     async def _is_answered(self, receive: Receive, send: Send) -> bool:
         """Try once; return whether the request was answered, and raise if it has to be tried again."""
         names, locations = self._names, self._parts.locations
+        self._is_at_owner = False
         has_name = names.session_id or names.key or names.socket_secret
         if locations.is_here(names):
             await self._answer_here(receive, send)
@@ -158,10 +162,14 @@ class RoutedRequest:
             return True
         if found.is_free:
             return await self._answer_free(found, receive, send)
+        self._is_at_owner = True
         if found.owner == self._parts.membership.incarnation:
             # It was claimed here a moment ago, or its end is on the way.
             is_known = self._parts.failover.has_or_ends(found) or locations.is_here(names)
-            if _is_parking(self._parts.registry, found) or not is_known:
+            is_parking = _is_parking(self._parts.registry, found)
+            if is_parking:
+                await self._await_parking(found)
+            if is_parking or not is_known:
                 raise NotOwner("This session is on its way to this node, or leaves it")
             await self._answer_here(receive, send)
         elif self._is_forwarded:
@@ -169,6 +177,13 @@ class RoutedRequest:
         else:
             await self._forward(found.owner, found.url, receive, send)
         return True
+
+    async def _await_parking(self, found: Located) -> None:
+        """Wait until a session that closes here is left to other nodes, so that one of them restores it."""
+        for _ in range(PARKING_PAUSES):
+            if not self._parts.registry.has(found.session_id, None):
+                return
+            await asyncio.sleep(PAUSE_S)
 
     async def _answer_free(self, found: Located, receive: Receive, send: Send) -> bool:
         """Answer a request for a session that no living node has; False if it was never ready."""

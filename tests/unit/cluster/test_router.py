@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from types import SimpleNamespace
@@ -62,6 +62,8 @@ def status_of(
     was_here: bool = False,
     may_lack_some: bool = False,
     draining: bool = False,
+    has: Callable[..., bool] = lambda *_: True,
+    places: Sequence[Located] | None = None,
     leaves: bool = False,
     serves: bool = True,
     local: Application = not_found,
@@ -81,14 +83,14 @@ def status_of(
         fence.extend(clock.now())
 
     async def find(_: object) -> Located | None:
-        return found
+        return places[0] if places is not None else found
 
     async def fail(*_: object) -> None:
         assert fails is not None
         raise fails
 
     here = [was_here]
-    places = SimpleNamespace(
+    locations = SimpleNamespace(
         is_here=lambda _: here.pop() if here else False,
         find=find,
         forget=lambda _: None,
@@ -99,7 +101,7 @@ def status_of(
         policy=AccessPolicy(frozenset({"localhost"}), 5010, None),
         registry=SimpleNamespace(
             **{"sessions": tuple, "free": 1, "evictable": 0, "draining": draining}
-            | {"stopping": False, "has": lambda *_: True}
+            | {"stopping": False, "has": has}
         ),
         membership=SimpleNamespace(
             incarnation=ME,
@@ -109,7 +111,7 @@ def status_of(
             call_after_beats=lambda _: None,
             room=room,
         ),
-        locations=places,
+        locations=locations,
         forwarder=forwarder or SimpleNamespace(request=forward if fails is None else fail),
         failover=failover,
         threads=ThreadPoolExecutor(1),
@@ -161,6 +163,28 @@ def test_a_session_that_is_parked_by_a_stop_is_not_said_to_be_gone(monkeypatch: 
     for was_here in (False, True):
         assert status_of(failover=ends, was_here=was_here, draining=True) == 503
         assert status_of(found=unkeyed, failover=ends, was_here=was_here, draining=True) == 404
+
+
+@pytest.mark.parametrize("is_forwarded", [True, False])
+def test_a_request_waits_until_its_session_is_left_to_other_nodes(
+    monkeypatch: pytest.MonkeyPatch, *, is_forwarded: bool
+) -> None:
+    monkeypatch.setattr(routed_request, "PAUSE_S", 0.001)
+    closes, places = 20 * [True], [FOUND]
+
+    def has(*_: object) -> bool:
+        closes.pop()
+        if not closes:
+            # Another node has restored it.
+            places[:] = [ELSEWHERE]
+        return bool(closes)
+
+    ends = SimpleNamespace(has_or_ends=lambda _: True)
+    headers = [(b"drover-forwarded", str(ME).encode())] if is_forwarded else []
+    status = status_of(failover=ends, draining=True, has=has, places=places, headers=headers)
+    # Whoever has forwarded the request looks where it is.
+    assert status == (421 if is_forwarded else 200)
+    assert closes == []
 
 
 TITLE = "/wd/hub/session/one/title"
