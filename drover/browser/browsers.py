@@ -210,13 +210,20 @@ class Browsers:
         """Restore the state that was kept for a key into a new browser; return what it has received."""
         return self._recoverer.restore_state(running, kept, into)
 
-    def save(self, running: RunningBrowser, before: SavedState) -> SavedState | None:
-        """Return the state of a browser, given the one saved before; None if it is closing or gone.
+    def save(self, running: RunningBrowser, before: SavedState, window: str | None) -> SavedState | None:
+        """Return the state of a browser; None if it is closing or gone.
+
+        Args:
+            running: The browser.
+            before: Its state saved before.
+            window: The handle of its client's window, if known. Its page is the one that a new browser opens;
+                else the page in front is.
 
         Raises:
             DevToolsFailed: It does not answer.
         """
         pages = [(page.target_id, page.url) for page in health.pages(running, PAGES_S)]
+        pages.sort(key=lambda page: page[0] != window)
         return capture(self._devtools.of(running), pages, before) if pages else None
 
     def restore_cookies(self, running: RunningBrowser, state: SavedState) -> None:

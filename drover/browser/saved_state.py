@@ -67,10 +67,10 @@ class SavedState:
     """The state last captured from a session's browser.
 
     Attributes:
-        url: The address of the page in front, if the page can be opened by it again.
+        url: The address of the page in its client's window or in front, if it can be opened by it again.
         cookies: All cookies, session cookies included, in the format of DevTools.
         origins: Storage by origin, of pages that are or were open.
-        window: Bounds of the window in front, in the format of DevTools.
+        window: Bounds of the window of that page, in the format of DevTools.
         open: The origins of the pages that were open.
         pending: What the browser has not received when it was started: origins whose local storage, or
             `cookies`. Until it has, what was saved of them is kept beside what the browser has.
@@ -116,7 +116,7 @@ def capture(connection: Connection, pages: Sequence[tuple[str, str]], before: Sa
 
     Args:
         connection: The DevTools connection to it.
-        pages: Target id and address of its pages, the one in front first.
+        pages: Target id and address of its pages, the one first that a new browser opens again.
         before: The state captured last; used for what cannot be read now.
 
     Raises:

@@ -16,6 +16,7 @@ from selenium.webdriver.remote.webdriver import WebDriver
 from tests.acceptance import faults
 from tests.acceptance.clients import new_session
 from tests.acceptance.pages import Pages
+from tests.acceptance.saved_state import wait_until_saved
 from tests.acceptance.service import Json, Service
 from tests.machine import wait_until
 
@@ -139,6 +140,16 @@ def test_the_client_stays_in_its_first_window_although_a_popup_is_in_front(
     kill_driver(service, driver)
     assert driver.title == "Form"
     assert last_recovery(service, driver)["lost"] == []
+
+
+def test_a_new_browser_shows_the_page_of_the_clients_window_although_a_popup_was_in_front(
+    service: Service, driver: WebDriver, pages: Pages
+) -> None:
+    driver.execute_script("open(arguments[0])", pages.url("/red"))
+    wait_until(lambda: len(driver.window_handles) == 2, "the popup is open")
+    wait_until_saved()
+    faults.kill(service.listed()[str(driver.session_id)]["browser"]["pid"])
+    assert driver.title == "Form"
 
 
 def test_a_client_whose_window_was_closed_has_to_choose_another_one(

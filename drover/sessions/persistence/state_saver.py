@@ -143,7 +143,7 @@ class StateSaver:
         before = self.state_of(session)
         try:
             network = self._network(session, before)
-            state = self._browsers.save(session.running, before or SavedState())
+            state = self._browsers.save(session.running, before or SavedState(), session.window)
         except DevToolsFailed:
             # The health check handles a browser that does not answer; keep the state saved before.
             return

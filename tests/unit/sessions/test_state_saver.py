@@ -47,7 +47,7 @@ class FakeBrowsers:
         self.visits: list[str] = []
         monkeypatch.setattr(state_saver, "activity_of", lambda _: self.activity)
 
-    def save(self, _: RunningBrowser, __: SavedState) -> SavedState | None:
+    def save(self, _: RunningBrowser, __: SavedState, ___: str | None) -> SavedState | None:
         return None if self.is_closing else self._capture()
 
     def visit(self, _: RunningBrowser, url: str, __: float) -> None:
