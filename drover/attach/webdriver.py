@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -262,8 +263,25 @@ class WebDriver:
             )
         finally:
             watch.cancel()
+        if not acquired.created:
+            await self._enter_window(acquired.session.session_id)
         addresses = Addresses.of_request(scope, self._port)
         await send_answer(send, w3c.value(_new_session(acquired, addresses)))
+
+    async def _enter_window(self, session_id: str) -> None:
+        """Choose a window for a new client of a session whose client before has closed the current one."""
+        if self._queue(session_id).is_busy:
+            return  # The client before still uses it.
+        ask = self._asker(session_id)
+        with suppress(DroverError):
+            if driver_notes.value_of(await ask("GET", "/window", b"")) is not None:
+                return
+            handles = driver_notes.value_of(await ask("GET", "/window/handles", b""))
+            if isinstance(handles, list) and handles:
+                body = json.dumps({"handle": handles[0]}).encode()
+                answer = await ask("POST", "/window", body)
+                if answer.status == HTTPStatus.OK:
+                    await self._note(session_id, "POST", "/window", body, answer)
 
     async def _acquire(
         self,

@@ -169,6 +169,23 @@ def test_a_client_whose_window_was_closed_has_to_choose_another_one(
     assert driver.title == "Form"
 
 
+@pytest.mark.parametrize("dies", [False, True])
+def test_a_new_client_gets_a_window_although_the_one_before_has_closed_its_own(
+    service: Service, pages: Pages, dies: bool
+) -> None:
+    with new_session(service, key="shared") as before:
+        before.get(pages.url("/red"))
+        before.switch_to.new_window("tab")
+        before.close()
+        if dies:
+            kill_driver(service, before)
+    with new_session(service, key="shared") as driver:
+        assert driver.session_id == before.session_id
+        assert driver.title == "Red"
+        driver.get(pages.url("/form"))
+        driver.quit()
+
+
 SCREEN: Final = "return [screen.width, devicePixelRatio, navigator.maxTouchPoints, navigator.userAgent]"
 
 
