@@ -225,7 +225,7 @@ class Recoverer:
             log_step("the browser is gone (%s): starting another one", gone.reason)
         self._end_remains(context, gone)
         self._await_memory(deadline, wanted)
-        had_profile = self._profiles.prepare(context.folder)
+        had_profile = self._profiles.prepare(context.folder) and not context.checked.keeps_profile_in_memory
         lost: tuple[str, ...] = () if had_profile else (LOST_PROFILE,)
         set_aside = None
         try:

@@ -117,19 +117,12 @@ def test_real_scripts_start_a_session_that_says_what_was_set_aside(service: Serv
         "user-data-dir",
         "remote-debugging-port",
         "some-switch",
-        "incognito",
         "download.default_directory",
         "excludeSwitches: test-type",
     } <= set(ignored(session))
     switches = [argument.partition("=")[0] for argument in command_line(session)]
-    assert {"--log-level", "--start-fullscreen", "--js-flags"} <= set(switches)
-    assert not {
-        "--enable-automation",
-        "--enable-logging",
-        "--no-zygote",
-        "--some-switch",
-        "--incognito",
-    } & set(switches)
+    assert {"--log-level", "--start-fullscreen", "--incognito", "--js-flags"} <= set(switches)
+    assert not {"--enable-automation", "--enable-logging", "--no-zygote", "--some-switch"} & set(switches)
     assert "--test-type=webdriver" in command_line(session)
     driver = Driver(session)
     driver.open(pages.url("/form"))

@@ -250,6 +250,22 @@ def test_at_most_the_last_two_seconds_are_lost(service: Service, pages: Pages) -
     assert Driver(after).run("return localStorage.getItem('step')") in {"1", "the last"}
 
 
+@pytest.mark.parametrize("switch", first_or_all(["--incognito", "--guest"]))
+def test_the_loss_of_a_profile_in_memory_is_named(service: Service, pages: Pages, switch: str) -> None:
+    capabilities = {"goog:chromeOptions": {"args": [switch]}}
+    before = service.create(session_id="private", capabilities=capabilities)
+    client = Driver(before)
+    client.open(pages.url("/form"))
+    client.add_cookie("login", "yes")
+    wait_until_saved()
+    kill(before["browser"]["pid"])
+    answer = expect(service.get("/sessions/private"))
+    assert answer["recovery"]["method"] == "restored"
+    assert "profile" in answer["recovery"]["lost"]
+    assert not answer["recovery"]["state_restored"]
+    assert Driver(answer["session"]).run("return location.pathname") == "/form"
+
+
 def test_a_page_without_a_site_is_opened_again(service: Service, tmp_path: Path) -> None:
     file = tmp_path / "page.html"
     file.write_text("<title>a file</title>", encoding="utf-8")
@@ -262,21 +278,6 @@ def test_a_page_without_a_site_is_opened_again(service: Service, tmp_path: Path)
         assert after["current_url"] == url
         assert Driver(after).run("return document.title") == title
         service.delete("/sessions/local")
-
-
-@pytest.mark.parametrize("switch", ["--incognito", "--guest"])
-def test_a_session_that_requests_a_profile_in_memory_is_restored(
-    service: Service, pages: Pages, switch: str
-) -> None:
-    capabilities = {"goog:chromeOptions": {"args": [switch]}}
-    before = service.create(session_id="private", capabilities=capabilities)
-    client = Driver(before)
-    client.open(pages.url("/form"))
-    client.add_cookie("login", "yes")
-    wait_until_saved()
-    kill(before["browser"]["pid"])
-    after = Driver(recover(service, before, {"browser_gone"}, {"restored"}))
-    assert after.cookies()["login"] == "yes"
 
 
 MEMBERS: Final = ["__proto__", "constructor", "length", "key", "getItem", "setItem", "clear", "", "\u00fc"]

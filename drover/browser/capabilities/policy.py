@@ -41,6 +41,8 @@ _UNKNOWN_VENDOR = "Drover does not know this vendor's capability"
 # Every session has these anyway, and ChromeDriver rejects a request for setWindowRect.
 _SATISFIED = frozenset({"setWindowRect", "se:downloadsEnabled"})
 
+_IN_MEMORY = frozenset({"--incognito", "--guest", "--bwsi"})
+
 
 @dataclass(frozen=True, slots=True)
 class CheckedCapabilities:
@@ -65,6 +67,13 @@ class CheckedCapabilities:
     def wants_bidi(self) -> bool:
         """Whether a BiDi WebSocket is requested."""
         return self.capabilities.get("webSocketUrl") is True
+
+    @property
+    def keeps_profile_in_memory(self) -> bool:
+        """Whether Chrome writes nothing of the profile to disk and shows DevTools another one."""
+        options = self.capabilities.get(CHROME_OPTIONS)
+        arguments = options.get("args", ()) if isinstance(options, Mapping) else ()
+        return any(argument.partition("=")[0] in _IN_MEMORY for argument in arguments)
 
     def with_timeouts(self, timeouts: Mapping[str, object]) -> CheckedCapabilities:
         """Return a copy with some of the session's timeouts (in ms) changed; unknown fields are dropped."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from drover.browser.browsers import Browsers
 from drover.browser.health import Assessment, Cause
-from drover.browser.recovery import Method, Recovered, Recovery, RecoveryContext
+from drover.browser.recovery import LOST_PROFILE, Method, Recovered, Recovery, RecoveryContext
 from drover.core import events
 from drover.core.backoff import Failures
 from drover.core.deadline import Deadline
@@ -103,13 +103,14 @@ class RecoveryWork:
             # Before it is published: the first save must not overwrite what it has not received.
             self._steps.remember(session, recovered.restored)
         unrestored = recovered.restored.lost if recovered.restored is not None else ()
+        is_forgotten = LOST_PROFILE in recovered.lost and context.checked.keeps_profile_in_memory
         recovery = Recovery(
             context.cause,
             recovered.method,
             orphans_killed,
             milliseconds_since(begun),
             (*recovered.lost, *unrestored),
-            state_restored=not unrestored,
+            state_restored=not (unrestored or is_forgotten),
         )
         published = self._publish(session, context, recovered, recovery)
         self._browsers.accept(context)

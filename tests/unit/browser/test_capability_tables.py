@@ -133,7 +133,7 @@ CONTRACT = {
     Decision.SET_ASIDE: """
         user-data-dir profile-directory remote-debugging-port remote-debugging-address remote-debugging-pipe
         remote-debugging-anything remote-allow-origins no-sandbox disable-setuid-sandbox crash-dumps-dir
-        disk-cache-dir log-file test-type no-zygote enable-logging incognito guest bwsi
+        disk-cache-dir log-file test-type no-zygote enable-logging
         """,
     Decision.REFUSE: """
         renderer-cmd-prefix gpu-launcher utility-cmd-prefix browser-subprocess-path load-extension
@@ -142,7 +142,7 @@ CONTRACT = {
         enable-ui-devtools enable-tracing ppapi-plugin-launcher enable-blink-test-features
         """,
     Decision.ALLOW: """
-        log-level start-fullscreen use-gl headless window-size user-agent proxy-server lang
+        log-level start-fullscreen use-gl headless window-size user-agent proxy-server lang incognito
         disable-gpu disable-dev-shm-usage disable-web-security allow-pre-commit-input mute-audio
         disable-infobars ignore-certificate-errors enable-automation kiosk
         """,
