@@ -24,7 +24,7 @@ from drover.browser.running_browser import RunningBrowser
 from drover.core.deadline import ClientDisconnected, Deadline
 from drover.core.errors import RecoveryFailed, SessionNotFound
 from drover.net.asgi import JSON_TYPE, PART_BYTES, Response, on_thread
-from drover.net.loopback_http import Answer, ConnectFailed, ConnectionLost, HttpConnection
+from drover.net.loopback_http import Answer, ConnectFailed, ConnectionLost, HttpConnection, Outcome
 from drover.sessions.pool.acquire_request import Acquired
 from drover.sessions.pool.driver_access import DriverAccess
 from drover.sessions.pool.session import Session
@@ -87,12 +87,12 @@ class Sent:
     Attributes:
         session: Its session.
         running: The ChromeDriver that it was sent to.
-        answer: ChromeDriver's response, or why there is none.
+        outcome: ChromeDriver's response, or why there is none.
     """
 
     session: Session
     running: RunningBrowser
-    answer: asyncio.Future[Answer]
+    outcome: Outcome
 
 
 class CommandQueue:
@@ -154,73 +154,71 @@ class CommandQueue:
             command.done(None, None)
             return
         try:
-            sent = self._sent(command)
+            is_sent = self._is_sent(command)
         except BaseException:
             self._turns.release()
             raise
-        begun = Begun(command.begun_at, sent, _once(partial(self._end_turn, sent)))
-        if sent is None:
-            command.done(None, begun)
-        else:
-            sent.answer.add_done_callback(lambda _: self._answer(command, begun, sent))
+        if not is_sent:
+            command.done(None, Begun(command.begun_at, None, _once(self._turns.release)))
 
-    def _sent(self, command: DirectCommand) -> Sent | None:
-        """Send a command at once.
+    def _is_sent(self, command: DirectCommand) -> bool:
+        """Send a command at once, and return whether it was.
 
-        Return None if the session does not seem well, or if the command depends on what its client has set in
+        It is not if the session does not seem well, or if the command depends on what its client has set in
         ChromeDriver, or may change it.
         """
         connection, path = self._connection, command.path
         try:
             session = self._driver_access.session(self._session_id)
         except SessionNotFound:
-            return None
+            return False
         running, state = session.running, session.driver_state
         if connection is None or running is None or connection.url != running.driver_url:
-            return None
+            return False
         method, body = command.method, command.body
         refused = driver_state.refusal(state, method, path, body)
         depends = refused is not None or driver_state.is_noted(method, path, state)
         if depends or not self._driver_access.seems_well(session, lives=self._has_just_answered):
-            return None
+            return False
         target = f"/session/{running.driver_session_id}{path}"
-        answer = connection.begin(command.method, target, command.body)
-        if answer is None:
-            return None
+        if not connection.begin(method, target, body, partial(self._answer, command, session, running)):
+            return False
         self._driver_access.use_begins(session)
         self._watch.start(partial(self._watch_over, connection, running))
-        return Sent(session, running, answer)
+        return True
 
-    def _answer(self, command: DirectCommand, begun: Begun, sent: Sent) -> None:
-        has_failed = sent.answer.cancelled() or sent.answer.exception() is not None
-        reply = None if has_failed else sent.answer.result()
+    def _answer(
+        self, command: DirectCommand, session: Session, running: RunningBrowser, outcome: Outcome
+    ) -> None:
+        end = partial(self._end_turn, session)
         if (
-            reply is None
-            or reply.status >= _ERRORS_FROM
-            or len(reply.body) > PART_BYTES
+            isinstance(outcome, ConnectionLost)
+            or outcome.status >= _ERRORS_FROM
+            or len(outcome.body) > PART_BYTES
             or not command.may_answer()
             or self._driver_access.has_ended(self._session_id)
         ):
-            command.done(None, begun)
+            command.done(None, Begun(command.begun_at, Sent(session, running, outcome), _once(end)))
             return
-        self._driver_access.answered(sent.session)
-        begun.end()
-        response = _response(reply, sent.running, self._session_id)
-        if self._turns.is_taken:
+        self._driver_access.answered(session)
+        response, loop = _response(outcome, running, self._session_id), asyncio.get_running_loop()
+        if self._turns.are_awaited:
             # The next command is sent first, so that ChromeDriver works while this one is answered.
+            end()
             self._has_just_answered = True
-            asyncio.get_running_loop().call_soon(self._answer_after, command, response)
+            loop.call_soon(self._answer_after, command, response)
         else:
+            # The loop sends the response before its next turn, in which the rest is done.
+            loop.call_soon(end)
             command.done(response, None)
 
     def _answer_after(self, command: DirectCommand, response: Response) -> None:
         self._has_just_answered = False
         command.done(response, None)
 
-    def _end_turn(self, sent: Sent | None) -> None:
-        if sent is not None:
-            self._watch.stop()
-            self._driver_access.use_ends(sent.session)
+    def _end_turn(self, session: Session) -> None:
+        self._watch.stop()
+        self._driver_access.use_ends(session)
         self._turns.release()
 
     async def finish(self, begun: Begun, method: str, path: str, body: bytes) -> Response:
@@ -258,7 +256,7 @@ class CommandQueue:
                     known = driver_state.translated(session.driver_state, path, body)
                     reply = await self._exchange(running, method, path, known)
                 else:
-                    reply = await self._answered(first)
+                    reply = self._answer_to(first)
             except ConnectFailed as error:
                 reason = str(error)
                 await self._check()
@@ -306,11 +304,11 @@ class CommandQueue:
         finally:
             self._watch.stop()
 
-    async def _answered(self, sent: Sent) -> Answer:
-        try:
-            return await self._connected_to(sent.running).answered(sent.answer)
-        finally:
-            self._watch.stop()
+    def _answer_to(self, sent: Sent) -> Answer:
+        self._watch.stop()
+        if isinstance(sent.outcome, ConnectionLost):
+            raise sent.outcome
+        return sent.outcome
 
     async def _watch_over(self, connection: HttpConnection, running: RunningBrowser) -> None:
         """Check the session until its command has a response; interrupt the command if the session died."""

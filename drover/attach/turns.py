@@ -23,6 +23,11 @@ class Turns:
         self.is_taken = False
         self._waiting: deque[Callable[[], None]] = deque()
 
+    @property
+    def are_awaited(self) -> bool:
+        """Whether another command waits for its turn."""
+        return bool(self._waiting)
+
     def take(self, begin: Callable[[], None]) -> None:
         """Call `begin` when its turn has come, at once if it is free; `release` ends it."""
         if self.is_taken:

@@ -35,6 +35,7 @@ class DevTools:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._connections: dict[str, Future[Connection]] = {}
+        self._opened: dict[str, Connection] = {}
         self._gates: dict[str, AttachGate] = {}
         self._asking = ThreadPool("attach-gate", ASKING)
         self._lock = threading.Lock()
@@ -53,6 +54,7 @@ class DevTools:
             self._loop = self._thread = None
             known = tuple(self._connections.values())
             self._connections.clear()
+            self._opened.clear()
         if loop is None or thread is None:
             return
         with suppress(*TIMEOUTS):
@@ -82,22 +84,17 @@ class DevTools:
 
     def seen(self, running: RunningBrowser) -> BrowserSignals:
         """Return the signals received from a browser so far, without any I/O."""
-        connection = self._known(running)
+        connection = self._opened.get(running.browser_guid)
         return connection.seen if connection is not None else NO_SIGNALS
 
     def cancelled_downloads(self, running: RunningBrowser) -> int:
         """Return how many downloads of a browser were cancelled at the limit, without any I/O."""
-        connection = self._known(running)
+        connection = self._opened.get(running.browser_guid)
         return connection.cancelled_downloads if connection is not None else 0
-
-    def _known(self, running: RunningBrowser) -> Connection | None:
-        with self._lock:
-            known = self._connections.get(running.browser_guid)
-        return known.result() if known is not None and known.done() and not known.exception() else None
 
     def page(self, running: RunningBrowser, target_id: str) -> PageTarget | None:
         """Return a page of a browser with its open dialog, as far as it is known without any I/O."""
-        connection = self._known(running)
+        connection = self._opened.get(running.browser_guid)
         pages = connection.pages if connection is not None else ()
         return next((page for page in pages if page.target_id == target_id), None)
 
@@ -128,6 +125,7 @@ class DevTools:
         """Close the connection to a browser, if there is one."""
         with self._lock:
             known = self._connections.pop(browser_guid, None)
+            self._opened.pop(browser_guid, None)
             gate = self._gates.pop(browser_guid, None)
         if gate is not None and self._loop is not None:
             asyncio.run_coroutine_threadsafe(gate.close(), self._loop)
@@ -147,6 +145,10 @@ class DevTools:
         except BaseException:
             await connection.close()
             raise
+        with self._lock:
+            # It may have been forgotten in the meantime.
+            if running.browser_guid in self._connections:
+                self._opened[running.browser_guid] = connection
         return connection
 
 

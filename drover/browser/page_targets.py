@@ -55,6 +55,8 @@ class PageTargets:
     """The pages of one browser. Changed by one thread; every thread may read, because values are replaced."""
 
     def __init__(self) -> None:
+        self.signals = NO_SIGNALS
+        """What a health check needs to know."""
         self._pages: Mapping[str, PageTarget] = MappingProxyType({})
         self._sessions: dict[str, str] = {}
         self._had_pages = False
@@ -75,13 +77,6 @@ class PageTargets:
     def attached(self, target_id: str, session: str) -> None:
         """Record our DevTools session on a page."""
         self._sessions[target_id] = session
-
-    @property
-    def signals(self) -> BrowserSignals:
-        """What a health check needs to know."""
-        pages = self._pages
-        crashed = tuple(page.target_id for page in pages.values() if page.crashed)
-        return BrowserSignals(crashed, no_page_left=self._had_pages and not pages)
 
     def handle(self, event: str, parameters: Event, session: str | None) -> PageTarget | None:
         """Take an event into account; return the page that it concerns, if any.
@@ -111,7 +106,7 @@ class PageTargets:
         if page is None:
             return None
         changed = replace(page, **changes)  # type: ignore[arg-type]
-        self._pages = MappingProxyType({**self._pages, target_id: changed})
+        self._set({**self._pages, target_id: changed})
         return changed
 
     def _inform(self, info: Event) -> PageTarget | None:
@@ -125,7 +120,7 @@ class PageTargets:
             url=str(info.get("url", ""))[:MAX_URL],
             opened_by_script=bool(info.get("canAccessOpener")),
         )
-        self._pages = MappingProxyType({**self._pages, page.target_id: page})
+        self._set({**self._pages, page.target_id: page})
         return page
 
     def _detach(self, session: str) -> PageTarget | None:
@@ -138,9 +133,13 @@ class PageTargets:
         self._sessions.pop(target_id, None)
         page = self._pages.get(target_id)
         if page is not None:
-            left = {one: known for one, known in self._pages.items() if one != target_id}
-            self._pages = MappingProxyType(left)
+            self._set({one: known for one, known in self._pages.items() if one != target_id})
         return page
+
+    def _set(self, pages: Mapping[str, PageTarget]) -> None:
+        self._pages = MappingProxyType(pages)
+        crashed = tuple(page.target_id for page in pages.values() if page.crashed)
+        self.signals = BrowserSignals(crashed, no_page_left=self._had_pages and not pages)
 
 
 _CRASHED: Mapping[str, Any] = {"crashed": True, "dialog": None}

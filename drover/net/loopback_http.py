@@ -17,9 +17,9 @@ import asyncio
 import re
 import socket
 import time
-from collections.abc import Awaitable
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from io import BytesIO
 from typing import cast
 from urllib.parse import urlsplit
@@ -96,6 +96,10 @@ class ConnectionLost(Exception):
     """The connection broke or the response was malformed; whether the command ran is unknown."""
 
 
+Outcome = Answer | ConnectionLost
+"""How a request has ended."""
+
+
 class HttpConnection:
     """A connection that opens on demand and carries one request at a time.
 
@@ -116,26 +120,23 @@ class HttpConnection:
             ConnectionLost: The connection ended before the response was complete.
         """
         exchanges = await self._opened()
-        return await self.answered(exchanges.run(self._head(method, path, body), body))
-
-    def begin(self, method: str, path: str, body: bytes) -> asyncio.Future[Answer] | None:
-        """Send a short request at once; None if the connection is not open. `answered` tells the answer."""
-        exchanges = self._exchanges
-        if exchanges is None or exchanges.is_over or len(body) > _CHUNK_BYTES:
-            return None
-        return exchanges.begin(self._head(method, path, body) + body)
-
-    async def answered(self, answer: Awaitable[Answer]) -> Answer:
-        """Wait for the answer to a request; see `exchange`."""
         try:
-            return await answer
-        except ValueError as error:
-            self.close()
-            raise ConnectionLost(f"ChromeDriver sent a malformed response: {error}") from error
+            return await exchanges.run(self._head(method, path, body), body)
         except BaseException:
             # Otherwise the next command would read the response to this one.
             self.close()
             raise
+
+    def begin(self, method: str, path: str, body: bytes, done: Callable[[Outcome], None]) -> bool:
+        """Send a short request at once, and call `done` with its outcome; False if that is not possible.
+
+        A callback is called as soon as the answer is there, and a coroutine in the next turn of the loop.
+        """
+        exchanges = self._exchanges
+        if exchanges is None or exchanges.is_over or len(body) > _CHUNK_BYTES:
+            return False
+        exchanges.begin(self._head(method, path, body) + body, done)
+        return True
 
     def close(self) -> None:
         """Close the connection at once; a pending request fails with `ConnectionLost`."""
@@ -170,7 +171,7 @@ class _Exchanges(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._writable = asyncio.Event()
         self._writable.set()
-        self._answer: asyncio.Future[Answer] | None = None
+        self._done: Callable[[Outcome], None] | None = None
         self._head: Head | None = None
         self._received = b""
         self._body = BytesIO()
@@ -179,12 +180,13 @@ class _Exchanges(asyncio.Protocol):
         """Send a request and return the response.
 
         Raises:
-            ConnectionLost: The connection ended before the response was complete.
-            ValueError: The response is malformed.
+            ConnectionLost: The connection ended before the response was complete, or that is malformed.
         """
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         if len(body) <= _CHUNK_BYTES:
-            return await self.begin(head + body)
-        answer = self.begin(head)
+            self.begin(head + body, partial(_tell, answer))
+            return await answer
+        self.begin(head, partial(_tell, answer))
         assert self._transport is not None, "the connection is open"
         view = memoryview(body)
         for start in range(0, len(body), _CHUNK_BYTES):
@@ -196,13 +198,11 @@ class _Exchanges(asyncio.Protocol):
             self._transport.write(view[start : start + _CHUNK_BYTES])
         return await answer
 
-    def begin(self, request: bytes) -> asyncio.Future[Answer]:
-        """Send a request, or its beginning; return its response, which fails as in `run`."""
+    def begin(self, request: bytes, done: Callable[[Outcome], None]) -> None:
+        """Send a request, or its beginning; `done` is called once."""
         assert self._transport is not None, "the connection is open"
-        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._answer = answer
+        self._done = done
         self._transport.write(request)
-        return answer
 
     def close(self) -> None:
         """End the connection at once."""
@@ -227,15 +227,13 @@ class _Exchanges(asyncio.Protocol):
         """Fail the request that has no response yet."""
         self.is_over = True
         self._writable.set()
-        if self._answer is not None and not self._answer.done():
-            error = ConnectionLost("ChromeDriver closed the connection without a response")
-            error.__cause__ = exc
-            self._answer.set_exception(error)
+        error = ConnectionLost("ChromeDriver closed the connection without a response")
+        error.__cause__ = exc
+        self._end(error)
 
     def data_received(self, data: bytes) -> None:
         """Collect the response."""
-        answer = self._answer
-        if answer is None or answer.done():
+        if self._done is None:
             # What no request has asked for would be taken for the response to the next one.
             self.close()
             return
@@ -245,7 +243,8 @@ class _Exchanges(asyncio.Protocol):
             try:
                 self._head = _head_before(data, end)
             except ValueError as error:
-                answer.set_exception(error)
+                self.close()
+                self._end(ConnectionLost(f"ChromeDriver sent a malformed response: {error}"))
                 return
             if self._head is None:
                 self._received = data
@@ -254,14 +253,19 @@ class _Exchanges(asyncio.Protocol):
             self._received, self._body, data = b"", BytesIO(), data[end:]
         self._body.write(data)
         if self._body.tell() >= self._head.length:
-            self._complete(answer, self._head)
+            self._complete(self._head)
 
-    def _complete(self, answer: asyncio.Future[Answer], head: Head) -> None:
+    def _complete(self, head: Head) -> None:
         body, self._head, self._body = self._body.getvalue(), None, BytesIO()
-        answer.set_result(Answer(head.status, body[: head.length]))
         self._writable.set()
         if len(body) > head.length or not head.keep_alive:
             self.close()
+        self._end(Answer(head.status, body[: head.length]))
+
+    def _end(self, outcome: Outcome) -> None:
+        done, self._done = self._done, None
+        if done is not None:
+            done(outcome)
 
 
 # The same commands get the same heads.
@@ -283,6 +287,16 @@ def parse_head(head: bytes) -> Head:
     if not (length.isascii() and length.isdigit()) or "transfer-encoding" in fields:
         raise ValueError("no valid Content-Length")
     return Head(int(status[1]), int(length), fields.get("connection", "").lower() != "close")
+
+
+def _tell(answer: asyncio.Future[Answer], outcome: Outcome) -> None:
+    if answer.done():
+        # Nothing waits for it any more.
+        return
+    if isinstance(outcome, ConnectionLost):
+        answer.set_exception(outcome)
+    else:
+        answer.set_result(outcome)
 
 
 def _head_before(data: bytes, end: int) -> Head | None:

@@ -22,6 +22,7 @@ _DELETED = " (deleted)"
 # a process as large as Chrome takes some milliseconds more to end.
 _EXITING = 0x4
 _ZOMBIE = (b"Z", b"X", b"x")
+_NOT_RUNNING = (*_ZOMBIE, b"T")
 _KILL_PENDING = 1 << (signal.SIGKILL - 1)
 
 
@@ -46,6 +47,17 @@ def scan() -> dict[int, Stat]:
 def read_stat(pid: int) -> Stat | None:
     """Return the inexpensive attributes of a process, or None if no process has this pid."""
     return _stat(pid) or _hidden(pid)
+
+
+def lives(pid: int, started: float) -> bool:
+    """Return whether the process that started at this time runs; False if that takes more than one look."""
+    content = _read(f"/proc/{pid}/stat", 4096)
+    if not content:
+        return False
+    fields = content[content.rindex(b")") + 2 :].split(b" ", 30)
+    return (
+        fields[0] not in _NOT_RUNNING and int(fields[19]) / _TICKS_PER_S == started and not _is_ending(fields)
+    )
 
 
 def parse_stat(content: bytes, threads: Callable[[], Iterable[bytes]]) -> Stat:

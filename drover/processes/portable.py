@@ -70,6 +70,12 @@ def read_stat(pid: int) -> Stat | None:
         return None
 
 
+def lives(pid: int, started: float) -> bool:
+    """Return whether the process that started at this time runs."""
+    stat = read_stat(pid)
+    return stat is not None and stat.started == started and stat.status is ProcessStatus.RUNNING
+
+
 def read_details(pid: int) -> Details:
     """Return the expensive attributes of a process; None for each that is not readable."""
     try:

@@ -99,6 +99,7 @@ class HttpProtocol(H11Protocol):
         self._head_timer: asyncio.TimerHandle | None = None
         self._reserved_only = False
         self._plain: PlainCycle | None = None
+        self._is_h11_used = False
         self._held = b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
@@ -132,13 +133,14 @@ class HttpProtocol(H11Protocol):
             self._end_plain()
         if not data:
             return
-        is_between_requests = (
+        is_between_requests = not self._is_h11_used or (
             self.conn.their_state is h11.IDLE
             and self.conn.our_state is h11.IDLE
             and not self.conn.trailing_data[0]
         )
         request = read_plain(data) if is_between_requests else None
         if request is None:
+            self._is_h11_used = True
             super().data_received(data)
         else:
             self._begin_plain(request, data[request.head_bytes :])
@@ -173,7 +175,8 @@ class HttpProtocol(H11Protocol):
             if self._plain.is_over:
                 self._end_plain()
                 held, self._held = self._held, b""
-                self.data_received(held)
+                if held:
+                    self.data_received(held)
         elif self.conn.their_state is h11.IDLE:
             self._table.idle(self)
 

@@ -8,6 +8,7 @@ lines, characters beyond ASCII, a chunked body, `Expect`, `Upgrade`, another ver
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -144,9 +145,10 @@ class PlainCycle(RequestResponseCycle):
         if self.disconnected:
             return
         length = (b"content-length", str(len(answer.body)).encode())
-        headers = [*answer.headers, length, (RAW_REQUEST_ID, request_id.encode())]
+        request = (RAW_REQUEST_ID, request_id.encode())
+        head = _head(answer.status, (*self.default_headers, *answer.headers, length, request))
         self.response_started = True
-        self._end(self._rendered({"status": answer.status, "headers": headers}) + answer.body)
+        self._end(head + answer.body)
 
     def _end(self, last: bytes) -> None:
         self.transport.write(last)
@@ -169,9 +171,17 @@ class PlainCycle(RequestResponseCycle):
             # The end of the connection is the end of the body.
             self.keep_alive = False
             headers.append((b"connection", b"close"))
-        lines = [b"%b: %b\r\n" % header for header in headers]
-        block = b"".join(lines)
-        if not len(lines) == block.count(b"\r") == block.count(b"\n") or b"\0" in block:
-            raise ValueError("a header of the answer has a control character")
-        status = message["status"]
-        return b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, STATUS_PHRASES[status], block)
+        return _head(message["status"], headers)
+
+
+def _head(status: int, headers: Sequence[Header]) -> bytes:
+    """Return the head of a response.
+
+    Raises:
+        ValueError: A header would end its line.
+    """
+    lines = [b"%b: %b\r\n" % header for header in headers]
+    block = b"".join(lines)
+    if not len(lines) == block.count(b"\r") == block.count(b"\n") or b"\0" in block:
+        raise ValueError("a header of the answer has a control character")
+    return b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, STATUS_PHRASES[status], block)
