@@ -63,12 +63,11 @@ class DirectCommands:
             is_gone: Returns whether its client has disconnected.
             done: See `DirectCommand`.
         """
-        target = read_target(scope["raw_path"])
-        named = COMMAND.fullmatch(target.path)
-        if named is None or target.host is not None or target.refusal is not None:
+        named = _command_at(scope["raw_path"])
+        if named is None:
             return False
-        method, command = scope["method"], named["command"]
-        queue = self._queues.get(named["session_id"])
+        method, (session_id, command) = scope["method"], named
+        queue = self._queues.get(session_id)
         if queue is None or method not in _METHODS or not self._gate_is_open():
             return False
         if command in file_commands.COMMANDS or self._withheld() is not None:
@@ -91,6 +90,16 @@ class DirectCommands:
 
         queue.begin(DirectCommand(method, command, body, begun_at, is_void, may_answer, observed))
         return True
+
+
+@lru_cache(maxsize=256)
+def _command_at(raw: bytes) -> tuple[str, str] | None:
+    """Return the session's id and the command in a target; None if it is none of a command."""
+    target = read_target(raw)
+    named = COMMAND.fullmatch(target.path)
+    if named is None or target.host is not None or target.refusal is not None:
+        return None
+    return named["session_id"], named["command"]
 
 
 def _is_allowed(policy: access.AccessPolicy, method: str, headers: tuple[Header, ...]) -> bool:
