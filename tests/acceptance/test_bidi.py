@@ -98,6 +98,7 @@ def typed_page(driver: WebDriver, pages: Pages) -> str:
 KEPT: Final = "return [document.querySelector('#name').value, window.kept]"
 
 
+@pytest.mark.exhaustive
 def test_a_client_that_only_listens_is_told_to_reconnect_and_goes_on_with_its_subscriptions(
     service: Service, pages: Pages
 ) -> None:

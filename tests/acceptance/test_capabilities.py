@@ -246,6 +246,7 @@ def test_the_operator_can_have_everything_passed_on_but_what_breaks_a_promise(
     assert ignored(session) == ["user-data-dir"]
 
 
+@pytest.mark.exhaustive
 def test_a_node_serves_requests_for_its_label_only(start_service: StartService) -> None:
     service = start_service(node_label="a")
     assert new_session(service, {"drover:node": "a"}).status_code == 200

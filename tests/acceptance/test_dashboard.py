@@ -249,6 +249,7 @@ def test_it_is_accessible_and_fits_its_window(
     assert console_errors == []
 
 
+@pytest.mark.exhaustive
 def test_no_screenshot_is_taken_of_a_session_that_is_not_visible(
     service: Service, open_page: OpenPage
 ) -> None:

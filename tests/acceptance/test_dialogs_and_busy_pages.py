@@ -128,6 +128,7 @@ def test_a_dialog_of_a_frame_is_answered(service: Service, pages: Pages, host: s
 
 
 @pytest.mark.parametrize("place", ["popup", "opener"])
+@pytest.mark.exhaustive
 def test_a_dialog_in_a_popup_or_in_its_opener_is_answered(service: Service, pages: Pages, place: str) -> None:
     before, client = create(service, pages)
     script = "window.popup.alert('look here')" if place == "popup" else "alert('look here')"

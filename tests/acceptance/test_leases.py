@@ -169,6 +169,7 @@ def test_the_idle_timeout_starts_when_the_lease_is_released(service: Service) ->
     wait_until(lambda: "mine" not in service.listed(), "the session is closed")
 
 
+@pytest.mark.exhaustive
 def test_a_leased_session_is_not_evicted(start_service: StartService) -> None:
     service = start_service(max_sessions=2, queue_timeout=1)
     leased = expect(acquire(service, session_id="leased", lease={"ttl": LONG_S}), 201)["session"]

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 from tests.acceptance.driver_commands import Driver
 from tests.acceptance.pages import Pages
 from tests.acceptance.service import APP, Service
@@ -40,6 +42,7 @@ sys.exit(main())
 """
 
 
+@pytest.mark.exhaustive
 def test_a_service_that_loses_its_port_ends_with_75_and_the_next_start_adopts(
     folder: Path, pages: Pages
 ) -> None:

@@ -266,6 +266,7 @@ def test_a_copy_of_the_data_folder_leaves_the_browsers_of_the_original_alone(
     original.close_all()
 
 
+@pytest.mark.exhaustive
 def test_browsers_kept_across_a_clean_stop_are_adopted(start_service: StartService, pages: Pages) -> None:
     service = start_service(keep_browsers=1, watch_interval=0)
     before = service.create(session_id="kept")

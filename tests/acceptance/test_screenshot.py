@@ -46,6 +46,7 @@ def test_it_does_not_count_as_use(service: Service) -> None:
     assert service.report("seen")["last_used"] == before["last_used"]
 
 
+@pytest.mark.exhaustive
 def test_a_dead_session_is_not_recovered_for_one_that_only_looks(start_service: StartService) -> None:
     service = start_service(watch_interval=0)
     session = service.create(session_id="dead")

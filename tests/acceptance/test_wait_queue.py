@@ -86,6 +86,7 @@ def test_a_later_request_does_not_overtake_the_queue(service: Service, tokens: d
         expect(answers[1].result(), 201)
 
 
+@pytest.mark.exhaustive
 def test_a_queue_timeout_is_reported_in_time_with_a_retry_time(start_service: StartService) -> None:
     service = start_service(max_sessions=1, queue_timeout=SHORT_S, watch_interval=0)
     create_leased(service, "taken")

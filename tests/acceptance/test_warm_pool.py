@@ -105,6 +105,7 @@ def test_special_capabilities_get_a_new_browser(service: Service, pages: Pages) 
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kills with POSIX signals")
+@pytest.mark.exhaustive
 def test_a_killed_warm_browser_is_not_handed_out_dead(service: Service) -> None:
     kill(*browsers(service))
     for session in run_concurrently([service.create] * WARM):
