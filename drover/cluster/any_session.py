@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Final
 
-from drover.cluster.forwarding import Forwarder, Refused
+from drover.cluster.forwarding import Forwarder
 from drover.cluster.guard import Guard
 from drover.cluster.node_connection import NotSent
 from drover.cluster.requests import FORWARDED
@@ -93,7 +93,7 @@ class AnySession:
                 await self._forwarder.socket(
                     node.incarnation, node.url, scope, handshake.receive, handshake.send
                 )
-            except Refused:
+            except NotOwner:
                 continue
             except NotSent as error:
                 refusal = refusal or NodeUnreachable(

@@ -21,7 +21,7 @@ from drover.cluster.routed_request import Parts
 from drover.cluster.router import ClusterRouter
 from drover.cluster.shared_list import SharedList
 from drover.core.deadline import Deadline
-from drover.core.errors import DroverError, NotOwner
+from drover.core.errors import DroverError, SentAway
 from drover.core.events import Emit
 from drover.core.settings import Settings
 from drover.core.threads import ThreadPool
@@ -194,7 +194,7 @@ class Cluster:
         ids = {one.session_id for one in served}
         keys = {one.key for one in served} - {None}
         registry.send_away(
-            NotOwner("Another node has the session, or a place for it"),
+            SentAway("Another node has the session, or a place for it"),
             lambda claim: claim.session_id in ids or claim.key in keys,
             places(self.membership.other_nodes),
         )

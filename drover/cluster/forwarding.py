@@ -21,7 +21,17 @@ from drover.cluster.requests import FORWARDED
 from drover.core.errors import NodeUnreachable
 from drover.core.log_context import current_request
 from drover.net.addresses import CLIENT
-from drover.net.asgi import NOT_OWNER, Header, Receive, Response, Scope, Send, caller_left, header
+from drover.net.asgi import (
+    Header,
+    Receive,
+    Response,
+    Scope,
+    Send,
+    caller_left,
+    header,
+    not_owner,
+    raw_headers,
+)
 from drover.net.request_log import RAW_REQUEST_ID
 
 TRY_AGAIN_LATER: Final = 1013
@@ -34,6 +44,7 @@ _OF_CONNECTION: Final = frozenset(
 )
 _OF_ANSWER: Final = frozenset({b"date", RAW_REQUEST_ID})
 """What this node sets itself in every answer."""
+_OF_REFUSAL: Final = frozenset({b"content-type", b"retry-after", b"www-authenticate"})
 _OF_HANDSHAKE: Final = frozenset(
     {
         b"sec-websocket-key",
@@ -42,10 +53,6 @@ _OF_HANDSHAKE: Final = frozenset(
         b"sec-websocket-protocol",
     }
 )
-
-
-class Refused(Exception):
-    """The other node does not have the session, or has no room for it: nothing was done there."""
 
 
 class Forwarder:
@@ -67,7 +74,7 @@ class Forwarder:
 
         Raises:
             NotSent: The node does not accept connections.
-            Refused: It does not have the session.
+            NotOwner: It does not have the session, or no room for it: nothing was done there.
             NodeUnreachable: The connection broke before the answer; the request may have been executed.
         """
         gone: Future[None] = Future()
@@ -88,7 +95,7 @@ class Forwarder:
 
         Raises:
             NotSent: The node does not accept connections.
-            Refused: It does not have the session.
+            NotOwner: It does not have the session, or no room for it: nothing was done there.
         """
         handshake = asyncio.create_task(self._handshake(url, scope))
         try:
@@ -97,13 +104,11 @@ class Forwarder:
             upstream = handshake.result()
         except InvalidStatus as error:
             answer = error.response
-            if answer.headers.get(NOT_OWNER):
-                raise Refused from error
-            headers: tuple[Header, ...] = tuple(
-                (name.lower().encode("latin-1"), value.encode("latin-1"))
-                for name, value in answer.headers.raw_items()
-                if name.lower() in {"content-type", "retry-after", "www-authenticate"}
-            )
+            raw = raw_headers(dict(answer.headers.raw_items()))
+            refusal = not_owner(raw)
+            if refusal is not None:
+                raise refusal from error
+            headers = tuple(one for one in raw if one[0] in _OF_REFUSAL)
             await receive()
             await refuse_socket(send, Response(answer.status_code, bytes(answer.body or b""), headers))
             return
@@ -229,10 +234,11 @@ def _broken(reason: object) -> NodeUnreachable:
 
 
 async def _pass_on(answer: Head, parts: AsyncIterator[bytes], send: Send) -> None:
-    if NOT_OWNER.lower().encode() in dict(answer.headers):
+    refusal = not_owner(answer.headers)
+    if refusal is not None:
         async for _ in parts:
             pass
-        raise Refused
+        raise refusal
     left_out = _OF_CONNECTION | _OF_ANSWER
     headers = [(name, value) for name, value in answer.headers if name not in left_out]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})

@@ -11,11 +11,10 @@ from http import HTTPStatus
 from drover.attach.socket_relay import close_with
 from drover.cluster.fence import Fence
 from drover.cluster.forwarding import TRY_AGAIN_LATER
-from drover.core.errors import DroverError, NotOwner, ShuttingDown, StorageUnavailable
-from drover.net.asgi import NOT_OWNER, Application, Message, Receive, Scope, Send
+from drover.core.errors import DroverError, ShuttingDown, StorageUnavailable
+from drover.net.asgi import Application, Message, Receive, Scope, Send, not_owner
 
 Doubt = Callable[[], Awaitable[DroverError | None]]
-_NOT_OWNER = NOT_OWNER.lower().encode()
 
 
 class Guard:
@@ -99,9 +98,8 @@ class _Guarded:
     async def _begin(self, message: Message) -> None:
         """Raise if the answer must not begin with this message: to the application its client has left."""
         if self.withheld is None:
-            if any(name.lower() == _NOT_OWNER for name, _ in message.get("headers", ())):
-                self.withheld = NotOwner("This node does not have the session")
-            elif self._doubt is not None and message["type"] != "websocket.accept":
+            self.withheld = not_owner(message.get("headers", ()))
+            if self.withheld is None and self._doubt is not None and message["type"] != "websocket.accept":
                 self.withheld = await self._doubt()
             self.withheld = refusal_of(self._fence) or self.withheld
         if self.withheld is not None:

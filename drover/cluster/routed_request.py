@@ -6,7 +6,6 @@ Nothing here waits on a thread, except for the database and for a place.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Collection
 from concurrent.futures import Executor, Future
 from contextlib import suppress
@@ -17,7 +16,7 @@ from uuid import UUID
 
 from drover.attach import w3c
 from drover.cluster.failover import Failover
-from drover.cluster.forwarding import Forwarder, Refused
+from drover.cluster.forwarding import Forwarder
 from drover.cluster.guard import Guard
 from drover.cluster.locations import Locations
 from drover.cluster.membership import Membership
@@ -26,7 +25,7 @@ from drover.cluster.places import has_free_place, next_place, place_to_wait
 from drover.cluster.requests import FORWARDED, MAY_WAIT, Names, ends, with_json, with_session_id
 from drover.cluster.unowned import answer_without_browser
 from drover.core.deadline import REQUEST_S, Deadline
-from drover.core.errors import DroverError, NodeUnreachable, NotOwner
+from drover.core.errors import DroverError, NodeUnreachable, NotOwner, SentAway
 from drover.net.access import AccessPolicy
 from drover.net.asgi import (
     Application,
@@ -54,8 +53,6 @@ PARKING_PAUSES: Final = 25
 """How many pauses a request waits for its session, which this node saves and leaves to others."""
 CLOSE_S: Final = 20.0
 """How long the close may take of a session whose client did not hear of it."""
-WAITED_S: Final = 1.0
-"""An attempt that took longer was in a wait queue, and was sent on from there."""
 MOVED: Final = "The session has left this node in the meantime; the request may have been executed. Retry"
 
 
@@ -98,7 +95,6 @@ class RoutedRequest:
         self._attempts_left = ATTEMPTS
         self._full: set[UUID] = set()
         self._unwilling: set[UUID] = set()
-        self._is_at_owner = False
         self._may_wait = False
         self._named: str | None = None
 
@@ -117,19 +113,19 @@ class RoutedRequest:
             if not is_first:
                 self._parts.locations.forget(self._names)
                 await asyncio.sleep(PAUSE_S)
-            begun, is_first, asked = time.monotonic(), False, self._asked
+            is_first, asked = False, self._asked
             self._attempts_left -= 1
             try:
                 if await self._is_answered(receive, send):
                     return
             except NotSent as error:
                 unreachable = f" ({error})"
-            except (Refused, NotOwner):
+            except NotOwner as error:
                 if self._is_forwarded:
-                    raise NotOwner("This node does not have the session") from None
-                if time.monotonic() - begun > WAITED_S and not self._is_at_owner:
+                    raise
+                if isinstance(error, SentAway):
                     # It has waited for a place, and may go on to do so: only its deadline ends that.
-                    self._attempts_left = ATTEMPTS - 1
+                    self._attempts_left = ATTEMPTS
                     self._full.clear()
                     self._unwilling.clear()
                     continue
@@ -144,7 +140,6 @@ class RoutedRequest:
     async def _is_answered(self, receive: Receive, send: Send) -> bool:
         """Try once; return whether the request was answered, and raise if it has to be tried again."""
         names, locations = self._names, self._parts.locations
-        self._is_at_owner = False
         has_name = names.session_id or names.key or names.socket_secret
         if locations.is_here(names):
             await self._answer_here(receive, send)
@@ -162,7 +157,6 @@ class RoutedRequest:
             return True
         if found.is_free:
             return await self._answer_free(found, receive, send)
-        self._is_at_owner = True
         if found.owner == self._parts.membership.incarnation:
             # It was claimed here a moment ago, or its end is on the way.
             is_known = self._parts.failover.has_or_ends(found) or locations.is_here(names)
@@ -222,7 +216,7 @@ class RoutedRequest:
             await self._forward(place.incarnation, place.url, receive, send)
         except NodeUnreachable:
             if self._named is not None:
-                with suppress(NotSent, Refused, NodeUnreachable, asyncio.TimeoutError):
+                with suppress(NotSent, NotOwner, NodeUnreachable, asyncio.TimeoutError):
                     await asyncio.wait_for(self._close(place, self._named), CLOSE_S)
             raise
 
@@ -254,8 +248,8 @@ class RoutedRequest:
         """
         room = self._parts.membership.room
         if self._is_forwarded:
-            may_wait = header(self._scope, MAY_WAIT) is not None and room.accepts_new
-            if not (room.free or room.evictable or may_wait):
+            self._may_wait = header(self._scope, MAY_WAIT) is not None and room.accepts_new
+            if not (room.free or room.evictable or self._may_wait):
                 raise NotOwner("This node has no room for another session")
             return None
         self._may_wait = False
@@ -283,9 +277,13 @@ class RoutedRequest:
         return len(self._full) + len(self._unwilling)
 
     def _is_place_elsewhere(self) -> bool:
-        """Return whether another node has a free place; on the last attempt the request stays here."""
-        is_last = not self._attempts_left and not self._is_forwarded
-        return not is_last and has_free_place(self._others(self._full))
+        """Return whether the request must not wait here, as another node has a free place.
+
+        It may wait on the last attempt, and if it was forwarded for that: another node's place may be taken
+        since its last sign of life. After the next one, who waits here is sent there.
+        """
+        may_stay = self._may_wait if self._is_forwarded else not self._attempts_left
+        return not may_stay and has_free_place(self._others(self._full))
 
     def _is_accepted_elsewhere(self) -> bool:
         return place_to_wait(self._others(self._unwilling)) is not None

@@ -213,6 +213,10 @@ class NotOwner(DroverError):
     status = 421
 
 
+class SentAway(NotOwner):
+    """The request could wait here for a place until now; every node may be asked again, this one as well."""
+
+
 class ShuttingDown(DroverError):
     """The service is stopping and accepts no new work."""
 

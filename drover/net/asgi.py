@@ -14,7 +14,14 @@ from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 from drover.core.deadline import ClientDisconnected
-from drover.core.errors import DroverError, MethodNotAllowed, NotOwner, RequestTooLarge, Unauthorized
+from drover.core.errors import (
+    DroverError,
+    MethodNotAllowed,
+    NotOwner,
+    RequestTooLarge,
+    SentAway,
+    Unauthorized,
+)
 from drover.core.log_context import naming_request
 from drover.net import access
 from drover.net.target import encoded, read_target
@@ -31,6 +38,9 @@ _logger = logging.getLogger("drover")
 
 NOT_OWNER = "Drover-Not-Owner"
 """Header of a response from a node that does not have the session: the request may go to another node."""
+SENT_AWAY = "sent-away"
+"""Its value if the request could wait at that node until now."""
+_NOT_OWNER = NOT_OWNER.lower().encode()
 JSON_TYPE = b"application/json; charset=utf-8"
 PART_BYTES = 256 * 1024
 
@@ -72,8 +82,17 @@ def failure_headers(error: DroverError) -> dict[str, str]:
     if isinstance(error, MethodNotAllowed) and error.allowed is not None:
         headers["Allow"] = error.allowed
     if isinstance(error, NotOwner):
-        headers[NOT_OWNER] = "1"
+        headers[NOT_OWNER] = SENT_AWAY if isinstance(error, SentAway) else "1"
     return headers
+
+
+def not_owner(headers: Iterable[Header]) -> NotOwner | None:
+    """Return the error that the headers of a node's response say; None if it is the answer to the request."""
+    for name, value in headers:
+        if name.lower() == _NOT_OWNER:
+            was_waiting = value == SENT_AWAY.encode()
+            return (SentAway if was_waiting else NotOwner)("This node does not have the session")
+    return None
 
 
 def unexpected(error: Exception) -> DroverError:

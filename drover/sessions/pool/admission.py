@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from drover.core.errors import DroverError, NotOwner, ShuttingDown
+from drover.core.errors import DroverError, SentAway, ShuttingDown
 from drover.sessions.pool.acquire import Claim
 from drover.sessions.pool.entries import Entries
 from drover.sessions.pool.memory_room import UNKNOWN, MemoryRoom
@@ -91,7 +91,7 @@ class Admission:
         """Raise if no new session is accepted.
 
         Raises:
-            NotOwner: The service is draining, and another node accepts new sessions.
+            SentAway: The service is draining, and another node accepts new sessions.
             ShuttingDown: The service is draining.
         """
         if self.draining:
@@ -101,5 +101,5 @@ class Admission:
 def draining(claim: Claim) -> DroverError:
     """Return the error for a claim that needs a new session while the service is draining."""
     if claim.elsewhere is not None and claim.elsewhere.accepts_new():
-        return NotOwner("This node is draining; another one accepts new sessions")
+        return SentAway("This node is draining; another one accepts new sessions")
     return ShuttingDown("The service is draining and accepts no new sessions; retry after its restart")

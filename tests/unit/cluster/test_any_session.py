@@ -14,7 +14,6 @@ from drover.attach.router import refuse_socket
 from drover.cluster import clock
 from drover.cluster.any_session import AnySession, is_of_any
 from drover.cluster.fence import Fence
-from drover.cluster.forwarding import Refused
 from drover.cluster.guard import Guard
 from drover.cluster.node_connection import NotSent
 from drover.core.errors import DroverError, NodeUnreachable, NotOwner, StorageUnavailable
@@ -43,7 +42,7 @@ class Forwarded:
         if url == self._dead:
             raise NotSent("dead")
         if url not in {self._has, self._fenced}:
-            raise Refused
+            raise NotOwner("not here")
         assert await receive() == CONNECT
         if url == self._fenced:
             await refuse_socket(send, Response(503, b"fenced"))

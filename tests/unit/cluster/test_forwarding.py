@@ -13,9 +13,9 @@ from uuid import UUID
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
-from drover.cluster.forwarding import Forwarder, Refused
+from drover.cluster.forwarding import Forwarder
 from drover.cluster.node_connection import NodeConnections, NotSent
-from drover.core.errors import NodeUnreachable
+from drover.core.errors import NodeUnreachable, NotOwner, SentAway
 from drover.core.log_context import RequestContext, asked_by
 from drover.net.asgi import Header, Message, Scope
 
@@ -104,10 +104,12 @@ def test_the_answer_of_a_node_that_lives_is_passed_on() -> None:
     assert (sent[0]["status"], sent[1]["body"]) == (404, b"{}")
 
 
-def test_a_node_without_the_session_is_not_heard_by_the_client() -> None:
-    answer = b"HTTP/1.1 421 Misdirected Request\r\ndrover-not-owner: 1\r\ncontent-length: 2\r\n\r\n{}"
-    with pytest.raises(Refused):
-        asyncio.run(asyncio.wait_for(forward(Node(answer), living=OWNER), 20))
+@pytest.mark.parametrize(("value", "refusal"), [(b"1", NotOwner), (b"sent-away", SentAway)])
+def test_a_node_without_the_session_is_not_heard_by_the_client(value: bytes, refusal: type[NotOwner]) -> None:
+    answer = b"HTTP/1.1 421 Misdirected Request\r\ndrover-not-owner: %b\r\ncontent-length: 2\r\n\r\n{}"
+    with pytest.raises(NotOwner) as refused:
+        asyncio.run(asyncio.wait_for(forward(Node(answer % value), living=OWNER), 20))
+    assert type(refused.value) is refusal
 
 
 def test_a_handshake_with_a_node_that_hangs_ends_when_that_node_is_lost() -> None:

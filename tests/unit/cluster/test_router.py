@@ -15,11 +15,10 @@ import pytest
 from drover.attach.webdriver import BEGUN
 from drover.cluster import clock, routed_request
 from drover.cluster.fence import Fence
-from drover.cluster.forwarding import Refused
 from drover.cluster.places import Room
 from drover.cluster.router import ClusterRouter
 from drover.core.deadline import Deadline
-from drover.core.errors import NotOwner
+from drover.core.errors import NotOwner, SentAway
 from drover.net.access import AccessPolicy
 from drover.net.asgi import (
     Application,
@@ -277,11 +276,17 @@ def test_a_session_that_a_failover_may_have_lost_is_not_said_to_be_gone() -> Non
 
 
 class Asked:
-    """Other nodes that answer 421 to a new session, or let it wait if they are asked for that."""
+    """Other nodes that answer 421 to a new session, or let it wait if they are asked for that.
 
-    def __init__(self, *, waits: bool = False) -> None:
+    Args:
+        waits: It may wait, until it gets its place.
+        sends_away: So many requests may wait, but are sent away before they get a place.
+    """
+
+    def __init__(self, *, waits: bool = False, sends_away: int = 0) -> None:
         self.asked: list[tuple[str, bool]] = []
         self._waits = waits
+        self._sends_away = sends_away
 
     async def request(
         self, _owner: UUID, url: str, scope: Scope, _body: bytes, _receive: Receive, send: Send
@@ -289,8 +294,11 @@ class Asked:
         """Answer as another node."""
         may_wait = (b"drover-may-wait", b"1") in scope["headers"]
         self.asked.append((url, may_wait))
+        if may_wait and self._sends_away:
+            self._sends_away -= 1
+            raise SentAway("elsewhere")
         if not (may_wait and self._waits):
-            raise Refused
+            raise NotOwner("elsewhere")
         await send_answer(send, Response(201, b"{}"))
 
 
@@ -355,6 +363,15 @@ def test_a_request_at_a_draining_node_may_wait_at_another_one(monkeypatch: pytes
     assert {may_wait for _, may_wait in asked.asked} == {False}
 
 
+def test_a_request_that_was_sent_away_after_it_could_wait_may_ask_all_nodes_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(routed_request, "PAUSE_S", 0.0)
+    asked = Asked(waits=True, sends_away=20)
+    assert new_session(nodes(free=1), asked, accepts_new=False) == 201
+    assert [may_wait for _, may_wait in asked.asked].count(True) == 21
+
+
 def test_a_request_at_a_draining_node_is_refused_when_all_others_have_refused_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -371,8 +388,8 @@ def test_a_node_without_a_place_lets_a_forwarded_request_wait_only_if_its_node_d
     assert new_session([], Asked(), forwarded) == 421
     assert new_session([], Asked(), forwarded, may_wait) == 200
     assert new_session([], Asked(), forwarded, may_wait, accepts_new=False) == 421
-    # Another place has become free: the node that has forwarded it asks there.
-    assert new_session(nodes(free=1), Asked(), forwarded, may_wait) == 421
+    # Another node had a place at its last sign of life: who came to wait is sent there after the next one.
+    assert new_session(nodes(free=1), Asked(), forwarded, may_wait) == 200
     assert new_session(nodes(free=1), Asked(), forwarded, evictable=1) == 421
 
 
