@@ -211,8 +211,12 @@ class Grid:
         return node
 
     def restore(self) -> None:
-        """Start again what a test has ended, and wait until sessions are taken."""
+        """Start again what a test has ended or changed, and wait until sessions are taken."""
+        states = self.states()
         for node in self.nodes:
+            if node.options or states.get(node.url) == "DRAINING":
+                node.options.clear()
+                node.program.kill()
             if not node.service.is_running():
                 node.service.start()
         for program in (self.hub, *(node.program for node in self.nodes)):
