@@ -5,28 +5,23 @@ Values come from the environment first, then from a `.env` file in the working d
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shlex
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from platformdirs import user_data_path
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
-from pydantic_settings import (
-    BaseSettings,
-    DotEnvSettingsSource,
-    NoDecode,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from drover.core.errors import StartRefused
 
 PREFIX = "DROVER_"
+ENV_FILE = Path(".env")
 _SECRET = (f"{PREFIX}API_TOKEN", f"{PREFIX}GRID_SECRET", f"{PREFIX}DATABASE_URL")
 _HTTP_URL = re.compile(r"https?://(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?/?")
 _IN_DOUBLE_QUOTES = re.compile(
@@ -66,15 +61,17 @@ def quoted_values(text: str) -> dict[str, str]:
     return {found["name"]: found["value"] for found in _IN_DOUBLE_QUOTES.finditer(text)}
 
 
-class _DotEnvFile(DotEnvSettingsSource):
-    """The `.env` file; on Windows the values in double quotes keep their backslashes."""
+def _in_env_file() -> dict[str, str]:
+    """Return the variables of the `.env` file; on Windows values in double quotes keep their backslashes."""
+    if not ENV_FILE.is_file():
+        return {}
+    import dotenv  # noqa: PLC0415 - most users have no such file, and no start should wait for its import
 
-    def _read_env_file(self, file_path: Path) -> Mapping[str, str | None]:
-        values = super()._read_env_file(file_path)
-        if sys.platform != "win32":
-            return values
-        quoted = quoted_values(file_path.read_text(encoding=self.env_file_encoding))
-        return {**values, **{name.lower(): value for name, value in quoted.items()}}
+    text = ENV_FILE.read_text(encoding="utf-8-sig")
+    values = dotenv.dotenv_values(stream=io.StringIO(text)) | (
+        quoted_values(text) if sys.platform == "win32" else {}
+    )
+    return {name.upper(): value for name, value in values.items() if value is not None}
 
 
 def _lower(value: object) -> object:
@@ -135,24 +132,18 @@ Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Megabytes = Annotated[int, Field(ge=0)]
 
 
-class Settings(BaseSettings):
-    """The validated settings of the service; times are in seconds."""
+class Settings(BaseModel):
+    """The validated settings of the service; times are in seconds.
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_file=".env", env_file_encoding="utf-8-sig", extra="ignore", frozen=True
-    )
+    What is not given is read from the environment, then from the `.env` file.
+    """
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - replaced by ours
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read the `.env` file with our own source."""
-        return init_settings, env_settings, _DotEnvFile(settings_cls), file_secret_settings
+    model_config = ConfigDict(frozen=True, validate_default=True)
+
+    def __init__(self, **given: Any) -> None:  # noqa: ANN401 - validated
+        environment = _in_env_file() | {name.upper(): value for name, value in os.environ.items()}
+        variables = {name: environment.get(PREFIX + name.upper()) for name in type(self).model_fields}
+        super().__init__(**{name: value for name, value in variables.items() if value is not None} | given)
 
     host: str = Field(
         default="127.0.0.1", description="address to listen on; anything but loopback needs API_TOKEN"
@@ -222,13 +213,13 @@ class Settings(BaseSettings):
     chromedriver: str | None = Field(
         default=None, description="path of ChromeDriver; found automatically if unset"
     )
-    chrome_args: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_args)] = Field(
+    chrome_args: Annotated[tuple[str, ...], BeforeValidator(_split_args)] = Field(
         default=(), description="additional switches for every Chrome, separated by spaces"
     )
     api_token: SecretStr | None = Field(
         default=None, min_length=1, description="token that every request must carry"
     )
-    allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_hosts)] = Field(
+    allowed_hosts: Annotated[tuple[str, ...], BeforeValidator(_split_hosts)] = Field(
         default=(), description="additional host names allowed in the Host header, separated by commas"
     )
     allow_unsafe_capabilities: bool = Field(
@@ -304,7 +295,7 @@ def unknown_variables(names: Iterable[str]) -> tuple[str, ...]:
 
 def named_variables() -> tuple[str, ...]:
     """Return the names of all variables that are set in the environment or in `.env`."""
-    return (*os.environ, *map(str.upper, _DotEnvFile(Settings).env_vars))
+    return (*os.environ, *_in_env_file())
 
 
 def describe_settings() -> Iterable[tuple[str, str, str]]:
