@@ -39,7 +39,6 @@ class ApiModel(BaseModel):
         extra="forbid",
         frozen=True,
         from_attributes=True,
-        use_attribute_docstrings=True,
         # Built at the first use: for all models it takes a tenth of the time of a start.
         defer_build=True,
     )

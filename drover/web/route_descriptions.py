@@ -22,6 +22,7 @@ from drover.core.errors import (
     Unauthorized,
     UnsupportedMediaType,
 )
+from drover.web.field_descriptions import DescribedSchema
 
 OF_ALL_ROUTES: tuple[type[DroverError], ...] = (
     InvalidRequest,
@@ -122,8 +123,8 @@ def _parameters(route: RouteDescription) -> Iterator[dict[str, Any]]:
     for name in re.findall(r"{(\w+)}", route.path):
         yield _parameter(name, "path", _PATH_PARAMETERS[name], {"type": "string"}, required=True)
     if route.query is not None:
-        schemas = without_nulls(route.query.model_json_schema(ref_template=COMPONENT)["properties"])
-        for name, schema in schemas.items():
+        whole = route.query.model_json_schema(ref_template=COMPONENT, schema_generator=DescribedSchema)
+        for name, schema in without_nulls(whole["properties"]).items():
             yield _parameter(name, "query", schema.pop("description"), schema)
     for name, meaning in route.headers:
         yield _parameter(name, "header", meaning, {"type": "string"})

@@ -18,6 +18,7 @@ from drover.attach import (
 )
 from drover.core.version import VERSION
 from drover.web import key_routes, pages, process_routes, service_routes, session_routes
+from drover.web.field_descriptions import DescribedSchema
 from drover.web.route_descriptions import COMPONENT, models_of, operation, without_nulls
 
 REST_ROUTES = (
@@ -64,7 +65,9 @@ def document() -> dict[str, Any]:
     for route in ROUTES:
         paths.setdefault(route.path, {})[route.method] = operation(route)
     models = sorted({model for route in ROUTES for model in models_of(route)}, key=lambda one: one.__name__)
-    _, schemas = models_json_schema([(one, "validation") for one in models], ref_template=COMPONENT)
+    _, schemas = models_json_schema(
+        [(one, "validation") for one in models], ref_template=COMPONENT, schema_generator=DescribedSchema
+    )
     return {
         "openapi": "3.1.0",
         "info": {"title": "Drover", "description": _DESCRIPTION, "version": VERSION},
