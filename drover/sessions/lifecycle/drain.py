@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import Future
-from dataclasses import dataclass
 
 from drover.core import events
 from drover.core.events import Emit
@@ -20,14 +19,6 @@ from drover.sessions.pool.registry import SessionRegistry
 NOTICE_S = 5.0
 UNUSED_S = 30.0
 """Seconds without use after which a session with a key is closed: its state is kept for that key."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Times:
-    """When a drain may end and when it must, in seconds of the monotonic clock."""
-
-    earliest: float
-    latest: float
 
 
 class Drain:
@@ -48,19 +39,18 @@ class Drain:
         self._emit = emit
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
-        self._times: _Times | None = None
+        self._begun_at: float | None = None
         self.over: Future[None] = Future()
 
     def begin(self) -> float:
         """Begin to drain, unless a drain has begun; return the seconds that are left for the sessions."""
         now = time.monotonic()
         with self._lock:
-            begun_before = self._times
+            begun_before = self._begun_at
             if begun_before is None:
-                earliest = now + min(NOTICE_S, self._timeout_s)
-                self._times = _Times(earliest, now + self._timeout_s)
+                self._begun_at = now
         if begun_before is not None:
-            return max(0.0, begun_before.latest - now)
+            return max(0.0, begun_before + self._timeout_s - now)
         self._registry.drain()
         self._emit(events.DrainBegan(len(self._registry.sessions()), self._timeout_s))
         return self._timeout_s
@@ -68,13 +58,13 @@ class Drain:
     def tick(self) -> None:
         """Close what can be closed by now, and end the drain if it is over; called periodically."""
         with self._lock:
-            times = self._times
-        if times is None or self.over.done():
+            begun_at = self._begun_at
+        if begun_at is None or self.over.done():
             return
         now = time.monotonic()
         for reserved in self._registry.take_unused_keyed(now, UNUSED_S):
             self._worker.close(reserved, CloseReason.DRAINED)
         left = len(self._registry.sessions())
-        if now >= times.latest or (left == 0 and now >= times.earliest):
+        if now >= begun_at + (self._timeout_s if left else min(NOTICE_S, self._timeout_s)):
             self._emit(events.DrainEnded(left))
             self.over.set_result(None)
