@@ -19,7 +19,7 @@ from drover.core.errors import BrowserUnavailable, RecoveryFailed
 from drover.core.jobs import Job, JobKind, Jobs
 from drover.processes.helpers import look_at_helpers
 from drover.processes.termination import end
-from drover.sessions.lifecycle.crash_backoff import Pause, next_attempt
+from drover.sessions.lifecycle.crash_backoff import CRASHES, long_pause_s
 from drover.sessions.lifecycle.session_worker import SessionWorker
 from drover.sessions.lifecycle.single_flight import SingleFlight
 from drover.sessions.pool.acquire import Reserved
@@ -136,9 +136,9 @@ class HealthMonitor:
         """
         if found.status is not HealthStatus.DEAD:
             return CheckResult(None)
-        decision = next_attempt(session.crash_loop, time.monotonic())
-        if isinstance(decision, Pause):
-            retry_after_s = ceil(decision.retry_after_s)
+        now = time.monotonic()
+        retry_after_s = ceil(long_pause_s(session.crash_loop, now))
+        if retry_after_s:
             raise RecoveryFailed(
                 f"Session {session.session_id} crashed {session.crash_loop.count} times in a row "
                 f"({found.cause.value if found.cause else found.reason}). "
@@ -147,5 +147,5 @@ class HealthMonitor:
             )
         begun = self._registry.begin(session, SessionState.RECOVERING)
         if isinstance(begun, Reserved):
-            self._worker.recover(begun, found, decision.pause_s)
+            self._worker.recover(begun, found, CRASHES.pause_s(session.crash_loop, now))
         return begun.work if begun is not None else None
