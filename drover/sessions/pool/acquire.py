@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
-from drover.core.errors import DroverError, KeyConflict
+from drover.core.errors import DroverError
 from drover.core.log_context import RequestContext, current_request
 from drover.sessions.pool.session import Session
 
@@ -59,28 +59,6 @@ class Claim:
     token: str | None = None
     takes_warm: bool = False
     elsewhere: Elsewhere | None = field(default_factory=_elsewhere.get)
-
-
-def named(claim: Claim, by_id: Session | None, by_key: Session | None) -> Session | None:
-    """Return the session that a claim refers to; None if it has to be created.
-
-    Args:
-        claim: The claim.
-        by_id: The session with its id, if any.
-        by_key: The session with its key, if any.
-
-    Raises:
-        KeyConflict: Id and key name two sessions.
-    """
-    if claim.key is None:
-        return by_id
-    if by_key is not None and claim.session_id in {None, by_key.session_id}:
-        return by_key
-    if by_id is not None and by_key is None and by_id.key is None:
-        return by_id
-    if by_id is not None or by_key is not None:
-        raise KeyConflict.of(claim.session_id, claim.key)
-    return None
 
 
 @dataclass(frozen=True, slots=True)

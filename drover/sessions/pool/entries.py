@@ -7,8 +7,14 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any
 
-from drover.core.errors import CleanupIncomplete, DroverError, SessionNotFound, StorageUnavailable
-from drover.sessions.pool.acquire import Claim, named
+from drover.core.errors import (
+    CleanupIncomplete,
+    DroverError,
+    KeyConflict,
+    SessionNotFound,
+    StorageUnavailable,
+)
+from drover.sessions.pool.acquire import Claim
 from drover.sessions.pool.due_times import DueTimes
 from drover.sessions.pool.session import Session, SessionState
 
@@ -156,8 +162,11 @@ class Entries:
         """
         by_id = self._by_id.get(claim.session_id) if claim.session_id else None
         by_key = self.by_key(claim.key) if claim.key else None
-        meant = named(claim, by_id.session if by_id else None, by_key.session if by_key else None)
-        return None if meant is None else self._by_id[meant.session_id]
+        if claim.key is None or (by_key is None and (by_id is None or by_id.session.key is None)):
+            return by_id
+        if by_key is None or claim.session_id not in {None, by_key.session.session_id}:
+            raise KeyConflict.of(claim.session_id, claim.key)
+        return by_key
 
     def ready_warm(self) -> Entry | None:
         """Return the entry of a warm browser that can be handed out, if there is one."""
