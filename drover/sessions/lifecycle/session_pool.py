@@ -154,11 +154,11 @@ class SessionPool:
     @contextmanager
     def hold(self, session: Session) -> Iterator[None]:
         """Protect a session from eviction and idle closing in the `with` block; not counted as activity."""
+        self._registry.hold(session)
         try:
-            with self._registry.hold(session):
-                yield
+            yield
         finally:
-            self._worker.evict()
+            self.release(session)
 
     def update(self, session_id: str, change: Change) -> Session:
         """Replace a session by the result of a pure function, and return that.

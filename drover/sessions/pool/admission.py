@@ -78,25 +78,6 @@ class Admission:
     def _shortage(self) -> str | None:
         return self.memory.shortage(self._entries.starting)
 
-    def check_claim(self) -> None:
-        """Raise if no claim is accepted any more.
-
-        Raises:
-            ShuttingDown: The service is stopping.
-        """
-        if self.stopping:
-            raise ShuttingDown
-
-    def check_new(self, claim: Claim) -> None:
-        """Raise if no new session is accepted.
-
-        Raises:
-            SentAway: The service is draining, and another node accepts new sessions.
-            ShuttingDown: The service is draining.
-        """
-        if self.draining:
-            raise draining(claim)
-
 
 def draining(claim: Claim) -> DroverError:
     """Return the error for a claim that needs a new session while the service is draining."""

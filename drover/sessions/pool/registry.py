@@ -10,7 +10,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -71,7 +70,8 @@ class SessionRegistry(RegistryReader):
             ShuttingDown: The service is stopping, or it is draining and there is no such session.
         """
         with self._changing:
-            self._admission.check_claim()
+            if self._admission.stopping:
+                raise ShuttingDown
             answer = self._answer(claim, may_reserve=not self._queue)
             if answer is not None:
                 return answer
@@ -103,7 +103,7 @@ class SessionRegistry(RegistryReader):
         return answer
 
     def release(self, session: Session) -> None:
-        """Release a session that `claim` or `find` has returned."""
+        """Release a session that `claim` or `find` has returned, or that `hold` protects."""
         self._count(session, callers=-1)
 
     def reserve_warm(self, make: Callable[[], Session], wanted: int) -> Reserved | None:
@@ -176,14 +176,9 @@ class SessionRegistry(RegistryReader):
         """End what `command_begins` has begun."""
         self._count(session, commands=-1)
 
-    @contextmanager
-    def hold(self, session: Session) -> Iterator[None]:
-        """Protect a session from eviction and idle closing in the `with` block; not counted as activity."""
+    def hold(self, session: Session) -> None:
+        """Protect a session from eviction and idle closing until `release`; not counted as activity."""
         self._count(session, callers=1)
-        try:
-            yield
-        finally:
-            self._count(session, callers=-1)
 
     def forget(self, session: Session) -> bool:
         """Remove a session whose processes are gone from the list; False if it was lost in the meantime."""
@@ -282,7 +277,8 @@ class SessionRegistry(RegistryReader):
             if claim.key not in {None, entry.session.key} and not entry.is_stuck:
                 self._change(entry, replace(entry.session, key=claim.key))
             return self._hold(entry)
-        self._admission.check_new(claim)
+        if self._admission.draining:
+            raise admission.draining(claim)
         warm = self._entries.ready_warm() if claim.takes_warm and self._admission.gate_open else None
         if warm is not None:
             return self._hand_out(warm, claim.make())

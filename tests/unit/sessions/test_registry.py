@@ -119,9 +119,10 @@ def test_a_command_counts_as_use_even_if_it_fails(registry: SessionRegistry) -> 
 
 def test_a_hold_prevents_eviction_and_does_not_count_as_activity(registry: SessionRegistry) -> None:
     looked_at = ready(registry, "a")
-    with registry.hold(looked_at):
-        assert not registry.get("a").evictable
-        assert not registry.get("a").in_use
+    registry.hold(looked_at)
+    assert not registry.get("a").evictable
+    assert not registry.get("a").in_use
+    registry.release(looked_at)
     assert registry.get("a").evictable
     assert registry.get("a").last_used == looked_at.last_used
 
@@ -547,8 +548,9 @@ def test_a_session_that_was_in_use_when_it_was_due_is_idle_as_soon_as_it_may_be(
     registry: SessionRegistry,
 ) -> None:
     held = ready(registry, "a", last_used_mono=0.0, idle_timeout=10)
-    with registry.hold(held):
-        assert registry.take_idle(100.0) == ()
+    registry.hold(held)
+    assert registry.take_idle(100.0) == ()
+    registry.release(held)
     assert len(registry.take_idle(100.0)) == 1
 
 
