@@ -67,14 +67,6 @@ class Job:
         return f"{self.kind.value}{of}"
 
 
-@dataclass(frozen=True, slots=True)
-class _Next:
-    """The next run of a job that is in progress."""
-
-    future: Future[Any]
-    call: Callable[[], Any]
-
-
 @dataclass(slots=True)
 class _Seen:
     """When a failure was logged last, and how often it has happened since then."""
@@ -125,35 +117,24 @@ class Jobs:
         self._emit = emit
         self._lock = threading.Lock()
         self._current: dict[Job, Future[Any]] = {}
-        self._next: dict[Job, _Next] = {}
+        self._next: dict[Job, tuple[Future[Any], Callable[[], Any]]] = {}
         self._repetitions = Repetitions()
 
-    def begin(self, job: Job, call: Callable[[], Any]) -> Future[Any]:
+    def begin(self, job: Job, call: Callable[[], Any], *, anew: bool = False) -> Future[Any]:
         """Begin a job, or join it if it is already in progress; return its future.
 
         A job that cannot begin has failed: with `ShuttingDown` if the jobs have been closed, with
         `Overloaded` if there is no thread for it.
+
+        Args:
+            anew: Join only a run that has not begun; else the job runs again after the present run.
         """
         future: Future[Any] = Future()
         with self._lock:
             current = self._current.get(job)
             if current is not None and not current.done():
-                return current
-            refusal = self._begin(job, future, call)
-        return self._told(job, future, refusal)
-
-    def begin_anew(self, job: Job, call: Callable[[], Any]) -> Future[Any]:
-        """Begin a job from its beginning, after the run that is in progress; join a run that has not begun.
-
-        A job that cannot begin has failed, as in `begin`.
-        """
-        future: Future[Any] = Future()
-        with self._lock:
-            current = self._current.get(job)
-            if current is not None and not current.done():
-                return (
-                    self._next.setdefault(job, _Next(future, call)).future if current.running() else current
-                )
+                joins = not anew or not current.running()
+                return current if joins else self._next.setdefault(job, (future, call))[0]
             refusal = self._begin(job, future, call)
         return self._told(job, future, refusal)
 
@@ -217,8 +198,8 @@ class Jobs:
             if self._current.get(job) is not future:
                 return
             del self._current[job]
-            coming = self._next.pop(job, None)
-            if coming is None:
+            if job not in self._next:
                 return
-            refusal = self._begin(job, coming.future, coming.call)
-        self._told(job, coming.future, refusal)
+            coming, call = self._next.pop(job)
+            refusal = self._begin(job, coming, call)
+        self._told(job, coming, refusal)

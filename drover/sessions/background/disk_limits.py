@@ -126,7 +126,7 @@ class KeptLimit:
         if self._profiles.version == version and time.monotonic() - at < KEPT_EVERY_S:
             return
         self._measured = (self._profiles.version, time.monotonic())
-        self._jobs.begin_anew(Job(JobKind.KEPT_PROFILES), self._limit)
+        self._jobs.begin(Job(JobKind.KEPT_PROFILES), self._limit, anew=True)
 
     def _limit(self) -> None:
         removed = self._profiles.limit(self._limit_mb)

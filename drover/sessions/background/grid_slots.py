@@ -56,7 +56,8 @@ class GridSlots:
             self._jobs.begin(Job(JobKind.GRID_NOTICE), self._drain)
         for session_id in _ended(event):
             # A session of the same id may have ended while the notice of an earlier one is on its way.
-            self._jobs.begin_anew(Job(JobKind.GRID_NOTICE, session_id), partial(self._free, session_id))
+            job = Job(JobKind.GRID_NOTICE, session_id)
+            self._jobs.begin(job, partial(self._free, session_id), anew=True)
 
     def stop(self) -> None:
         """Retry no more: the service is stopping."""

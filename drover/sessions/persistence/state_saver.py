@@ -105,7 +105,7 @@ class StateSaver:
         now = time.monotonic()
         changed = [session for session in sessions if self._may_have_changed(session, now)]
         for session in sorted(changed, key=self._turn):
-            self._begin(session, self._jobs.begin)
+            self._begin(session)
 
     def _may_have_changed(self, session: Session, now: float) -> bool:
         if session.state is not SessionState.READY or session.running is None:
@@ -123,14 +123,13 @@ class StateSaver:
         """Save sessions a last time, in parallel, and wait at most `LAST_SAVE_S` seconds."""
         started = [one for one in sessions if one.running is not None]
         # A save in progress may have captured the state before the last command was done.
-        wait([self._begin(one, self._jobs.begin_anew) for one in started], timeout=LAST_SAVE_S)
+        wait([self._begin(one, anew=True) for one in started], timeout=LAST_SAVE_S)
 
-    def _begin(
-        self, session: Session, begin: Callable[[Job, Callable[[], None]], Future[None]]
-    ) -> Future[None]:
+    def _begin(self, session: Session, *, anew: bool = False) -> Future[None]:
         with self._lock:
             self._seen.setdefault(session.birth, _NEVER_SAVED)
-        return begin(Job(JobKind.SAVE, session.session_id, session.birth), partial(self._save, session))
+        job = Job(JobKind.SAVE, session.session_id, session.birth)
+        return self._jobs.begin(job, partial(self._save, session), anew=anew)
 
     def _save(self, session: Session) -> None:
         assert session.running is not None

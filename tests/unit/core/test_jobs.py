@@ -79,8 +79,8 @@ def test_jobs_of_other_sessions_births_and_kinds_are_other_jobs(jobs: Jobs, stal
 def test_a_job_that_must_begin_anew_waits_for_the_one_in_progress(jobs: Jobs, stalled: Stalled) -> None:
     first = jobs.begin(SAVE, stalled)
     stalled.await_begin()
-    last = jobs.begin_anew(SAVE, stalled)
-    assert jobs.begin_anew(SAVE, stalled) is last, "it has not begun yet, so it serves every caller"
+    last = jobs.begin(SAVE, stalled, anew=True)
+    assert jobs.begin(SAVE, stalled, anew=True) is last, "it has not begun yet, so it serves every caller"
     assert jobs.begin(SAVE, stalled) is first
     assert not last.running()
     stalled.go_on.set()
@@ -92,7 +92,7 @@ def test_a_job_that_must_begin_anew_joins_one_that_has_not_begun(jobs: Jobs, sta
         jobs.begin(Job(JobKind.SAVE, name), stalled)
     stalled.await_begin(2)
     waiting = jobs.begin(SAVE, stalled)
-    assert jobs.begin_anew(SAVE, stalled) is waiting
+    assert jobs.begin(SAVE, stalled, anew=True) is waiting
 
 
 def test_every_exception_is_logged_with_its_session_and_does_not_end_the_thread(
@@ -165,7 +165,7 @@ def test_the_close_waits_and_names_what_did_not_end(recorder: EventRecorder, sta
     assert queued.cancelled()
     late = jobs.begin(Job(JobKind.SAVE, "c"), ended.set)
     assert isinstance(late.exception(TIMEOUT_S), ShuttingDown)
-    anew = jobs.begin_anew(SAVE, ended.set)
+    anew = jobs.begin(SAVE, ended.set, anew=True)
     stalled.go_on.set()
     assert isinstance(anew.exception(TIMEOUT_S), ShuttingDown)
     assert jobs.close(TIMEOUT_S) == ()

@@ -106,7 +106,7 @@ def living(session_id: str = "one", birth: str = "first") -> Session:
 def finish(jobs: Jobs, *saved: Session) -> None:
     """Wait until the saves of sessions have ended, those that have not begun included."""
     for one in saved or (living(),):
-        jobs.begin_anew(Job(JobKind.SAVE, one.session_id, one.birth), lambda: None).exception(TIMEOUT_S)
+        jobs.begin(Job(JobKind.SAVE, one.session_id, one.birth), lambda: None, anew=True).exception(TIMEOUT_S)
 
 
 def test_a_captured_state_is_kept_and_persisted_once(
