@@ -10,7 +10,7 @@ from drover.core.events import Emit
 from drover.core.settings import Settings
 from drover.processes.host.boot import boot_id
 from drover.sessions.persistence.repository import SessionRepository
-from drover.storage.data_folder import DataFolder, Part
+from drover.storage.data_folder import DataFolder
 from drover.storage.database import SessionDatabase
 from drover.storage.instance_lock import InstanceLock
 from drover.storage.profiles import Profiles
@@ -50,11 +50,11 @@ def storage_parts(settings: Settings, emit: Emit) -> StorageParts:
         else shared.repository
     )
     data_folder = DataFolder(
-        (
-            Part(str(data_dir), folders.put_back),
-            Part(f"The lock of {data_dir}", lock.renew),
-            Part(f"The session database in {data_dir}", repository.put_back_files),
-        ),
+        {
+            str(data_dir): folders.put_back,
+            f"The lock of {data_dir}": lock.renew,
+            f"The session database in {data_dir}": repository.put_back_files,
+        },
         repository.hold,
         emit,
     )

@@ -6,38 +6,27 @@ keeps no other instance out, and nothing that is written outlives the process.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 
 from drover.core import events
 from drover.core.errors import DataDirInUse, StartRefused, StorageUnavailable
 from drover.core.events import Emit
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A part of the data folder.
-
-    Attributes:
-        name: What it is, for the log.
-        put_back: Puts it back if it was removed or replaced, and returns whether it was; raises OSError,
-            StartRefused or StorageUnavailable if that is not possible, DataDirInUse if another instance has
-            it.
-    """
-
-    name: str
-    put_back: Callable[[], bool]
-
-
 class DataFolder:
     """Checks the data folder of a running service.
 
     Args:
-        parts: Its parts, each after those that it lies in.
+        parts: Its parts, each after those that it lies in: the name for the log, and a function that puts the
+            part back if it was removed or replaced, and returns whether it was. The function raises OSError,
+            StartRefused or StorageUnavailable if that is not possible, DataDirInUse if another instance has
+            the part.
         hold: Called with the reason why nothing may be written or promised, or with None if there is none.
     """
 
-    def __init__(self, parts: tuple[Part, ...], hold: Callable[[str | None], object], emit: Emit) -> None:
+    def __init__(
+        self, parts: Mapping[str, Callable[[], bool]], hold: Callable[[str | None], object], emit: Emit
+    ) -> None:
         self._parts = parts
         self._hold = hold
         self._emit = emit
@@ -51,13 +40,13 @@ class DataFolder:
 
     def _put_back(self) -> str | None:
         """Put back all parts; return why that is not possible, or None."""
-        for part in self._parts:
+        for name, put_back in self._parts.items():
             try:
-                if part.put_back():
-                    self._emit(events.DataFolderPutBack(part.name))
+                if put_back():
+                    self._emit(events.DataFolderPutBack(name))
             except DataDirInUse as error:
                 self.is_lost = True
-                return f"{part.name} was removed while the service ran, and {error}"
+                return f"{name} was removed while the service ran, and {error}"
             except (OSError, StartRefused, StorageUnavailable) as error:
-                return f"{part.name} was removed or replaced and cannot be put back: {error}"
+                return f"{name} was removed or replaced and cannot be put back: {error}"
         return None

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
 from drover.core import events
 from drover.core.errors import DataDirInUse, StartRefused, StorageUnavailable
-from drover.storage.data_folder import DataFolder, Part
+from drover.storage.data_folder import DataFolder
 from tests.unit.examples import EventRecorder
 
 
@@ -19,7 +20,7 @@ class Folder:
         self.held: list[str | None] = []
         self.answers: dict[str, Callable[[], bool]] = {}
         self.folder = DataFolder(
-            tuple(Part(name, lambda name=name: self._answer(name)) for name in ("The lock", "The database")),  # type: ignore[misc]
+            {name: partial(self._answer, name) for name in ("The lock", "The database")},
             self.held.append,
             self.recorder,
         )
