@@ -64,6 +64,7 @@ _KINDS: Final[Mapping[type[Event], str]] = {
     events.SessionRecovered: "recovered",
     events.SessionRecoveryFailed: "recovery_failed",
     events.SessionClosed: "closed",
+    events.EmergencyFinished: "closed",
     events.SessionStartFailed: "start_failed",
     events.CapabilitiesRejected: "start_failed",
     events.SessionForgotten: "not_adopted",
@@ -79,7 +80,8 @@ def entry_of(event: Event, now: datetime) -> HistoryEntry | None:
     kind = _KINDS.get(type(event))
     if kind is None:
         return None
-    reason = getattr(event, "why", None)
+    is_emergency = isinstance(event, events.EmergencyFinished)
+    reason = "emergency recovery" if is_emergency else getattr(event, "why", None)
     request = current_request()
     return HistoryEntry(
         now,
@@ -113,17 +115,14 @@ class SessionHistory:
         self._lines = 0
 
     def hear(self, event: Event) -> None:
-        """Add an event to the history of its session; subscribe this to the event hub."""
-        if isinstance(event, events.EmergencyFinished):
-            self._end_all(event)
-            return
-        session_id = getattr(event, "session_id", None)
-        entry = entry_of(event, self._now()) if session_id else None
-        if entry is None or session_id is None:
+        """Add an event to the history of its sessions; subscribe this to the event hub."""
+        entry = entry_of(event, self._now())
+        if entry is None:
             return
         with self._lock:
-            self._add(str(session_id), entry)
-            self._unwritten.append((str(session_id), entry))
+            for session_id in self._sessions_of(event):
+                self._add(session_id, entry)
+                self._unwritten.append((session_id, entry))
 
     def of(self, session_id: str) -> tuple[HistoryEntry, ...]:
         """Return the history of a session, the oldest entry first; empty if nothing is known of it."""
@@ -167,21 +166,11 @@ class SessionHistory:
         with _opened(self._path, os.O_APPEND) as file:
             file.writelines(_line(session_id, entry) for session_id, entry in unwritten)
 
-    def _end_all(self, event: events.EmergencyFinished) -> None:
-        request = current_request()
-        entry = HistoryEntry(
-            self._now(),
-            "closed",
-            event.message,
-            reason="emergency recovery",
-            client=request.client if request is not None else None,
-            request_id=request.request_id if request is not None else None,
-        )
-        with self._lock:
-            ended = [name for name, entries in self._entries.items() if entries[-1].event not in _ENDS]
-            for session_id in ended:
-                self._add(session_id, entry)
-                self._unwritten.append((session_id, entry))
+    def _sessions_of(self, event: Event) -> list[str]:
+        """Return the ids of the sessions to which an event has happened: an emergency, to all that live."""
+        if isinstance(event, events.EmergencyFinished):
+            return [name for name, entries in self._entries.items() if entries[-1].event not in _ENDS]
+        return [getattr(event, "session_id", "")]
 
     def _add(self, session_id: str, entry: HistoryEntry) -> None:
         entries = self._entries.setdefault(session_id, [])
