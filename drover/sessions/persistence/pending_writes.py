@@ -33,7 +33,9 @@ ToDocument = Callable[[Session], str]
 
 
 @dataclass(frozen=True, slots=True)
-class _State:
+class CapturedState:
+    """The state of a browser, and the time of its capture, which names what is kept for a key."""
+
     state: SavedState
     taken_at: datetime
 
@@ -43,7 +45,7 @@ class _Kept:
     """What is to be kept for a key, and by whose session, if any; without a state it is to be deleted."""
 
     owner: Owner | None
-    state: _State | None
+    state: CapturedState | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,7 @@ class _Entry:
     promised: int = 0
     saved: Terms | None = None
     session: Session | None = None
-    state: _State | None = None
+    state: CapturedState | None = None
     ended: bool = False
 
     @property
@@ -230,7 +232,7 @@ class PendingWrites:
         entry = self._entries.get(owner)
         if entry is not None and not entry.ended:
             self._next_ticket()
-            self._entries[owner] = replace(entry, state=_State(state, taken_at))
+            self._entries[owner] = replace(entry, state=CapturedState(state, taken_at))
 
     def keep(self, owned: Owned, key: str, state: SavedState, taken_at: datetime) -> None:
         """Keep the state of a session for the next one with its key."""
@@ -238,11 +240,11 @@ class PendingWrites:
         entry = self._entries.get(owner)
         if entry is not None and not entry.ended:
             self._next_ticket()
-            self._kept[key] = _Kept(owner, _State(state, taken_at))
+            self._kept[key] = _Kept(owner, CapturedState(state, taken_at))
 
     def put(self, key: str, state: SavedState, taken_at: datetime) -> int:
         """Keep a state that does not come from a session; return its ticket."""
-        self._kept[key] = _Kept(None, _State(state, taken_at))
+        self._kept[key] = _Kept(None, CapturedState(state, taken_at))
         return self._next_ticket()
 
     def forget_key(self, owned: Owned | None, key: str) -> int:
@@ -289,14 +291,10 @@ class PendingWrites:
         """Return whether `kept` says what is kept for a key; else the database does."""
         return self._cleared > 0 or key in self._kept
 
-    def kept(self, key: str) -> tuple[SavedState, datetime] | None:
-        """Return the state that is to be kept for a key and the time of its capture, or None."""
+    def kept(self, key: str) -> CapturedState | None:
+        """Return the state that is to be kept for a key, or None."""
         found = self._kept.get(key)
-        return (
-            (found.state.state, found.state.taken_at)
-            if found is not None and found.state is not None
-            else None
-        )
+        return found.state if found is not None else None
 
     def take(self) -> Batch:
         """Return everything that is to be written; it stays pending until `written`."""

@@ -8,28 +8,20 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 
 from drover.browser.saved_state import SavedState
 from drover.core import events
 from drover.core.deadline import Deadline
 from drover.core.errors import StartObstructed, StorageUnavailable
 from drover.core.events import Emit
-from drover.sessions.persistence.pending_writes import PendingWrites
+from drover.sessions.persistence.pending_writes import CapturedState, PendingWrites
 from drover.sessions.persistence.records import SessionRecord, from_rows, to_document
 from drover.sessions.persistence.writer import PROMISE_S, Writer
 from drover.sessions.pool.session import Session
 from drover.storage.changes import Owned, owner_of
 from drover.storage.store import KeptState, SessionStore, StoredState
-
-
-@dataclass(frozen=True, slots=True)
-class KeptLogin:
-    """The state that is kept for a key, and the time of its capture, which names it."""
-
-    state: SavedState
-    taken_at: datetime
 
 
 class SessionRepository:
@@ -62,7 +54,7 @@ class SessionRepository:
         for session_id in loaded.unreadable:
             self._emit(events.StoreFailed(f"session {session_id} of an earlier run cannot be read"))
         for record in loaded.sessions:
-            self._adopt(record)
+            self._writer.change(partial(PendingWrites.adopt, record=record))
         self._writer.start()
         return loaded.sessions
 
@@ -187,7 +179,7 @@ class SessionRepository:
         kept = self.kept_login(key)
         return kept.state if kept is not None else None
 
-    def kept_login(self, key: str) -> KeptLogin | None:
+    def kept_login(self, key: str) -> CapturedState | None:
         """Return the state that is kept for a key with the time of its capture, or None.
 
         Raises:
@@ -195,10 +187,10 @@ class SessionRepository:
         """
         is_pending, found = self._writer.look(lambda pending: (pending.is_known(key), pending.kept(key)))
         if is_pending:
-            return KeptLogin(*found) if found is not None else None
+            return found
         stored = self._database.load_for_key(key)
         state = self._read(stored, key)
-        return KeptLogin(state, stored.taken_at) if stored is not None and state is not None else None
+        return CapturedState(state, stored.taken_at) if stored is not None and state is not None else None
 
     def session_elsewhere(self, key: str) -> str | None:  # noqa: ARG002 - there is no other node
         """Return the id of the session of a key that this node does not have, or None.
@@ -267,9 +259,6 @@ class SessionRepository:
 
     def _document(self, session: Session) -> str:
         return to_document(SessionRecord.of(session, self._boot_id))
-
-    def _adopt(self, record: SessionRecord) -> None:
-        self._writer.change(lambda pending: pending.adopt(record))
 
     def _read(self, stored: StoredState | None, of: str) -> SavedState | None:
         if stored is None:
