@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import Future
-from contextlib import aclosing
-from typing import Any, Final
+from contextlib import aclosing, asynccontextmanager
+from typing import Any, Final, TypeVar
 from urllib.parse import quote, urlsplit
 from uuid import UUID
 
@@ -33,6 +33,8 @@ from drover.net.asgi import (
     raw_headers,
 )
 from drover.net.request_log import RAW_REQUEST_ID
+
+Result = TypeVar("Result")
 
 TRY_AGAIN_LATER: Final = 1013
 HANDSHAKE_S: Final = 125.0
@@ -77,18 +79,14 @@ class Forwarder:
             NotOwner: It does not have the session, or no room for it: nothing was done there.
             NodeUnreachable: The connection broke before the answer; the request may have been executed.
         """
-        gone: Future[None] = Future()
-        leaving = asyncio.create_task(caller_left(receive, gone))
-        exchange = asyncio.create_task(self._exchange(url, scope, body, send))
-        try:
+        async with (
+            _running(caller_left(receive, Future())) as leaving,
+            _running(self._exchange(url, scope, body, send)) as exchange,
+        ):
             if await self._is_lost(owner, {exchange, leaving}):
                 raise _broken("it is lost")
             if exchange.done():
                 exchange.result()
-        finally:
-            for task in (leaving, exchange):
-                task.cancel()
-            await asyncio.gather(leaving, exchange, return_exceptions=True)
 
     async def socket(self, owner: UUID, url: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Forward a WebSocket until one side closes it.
@@ -97,11 +95,11 @@ class Forwarder:
             NotSent: The node does not accept connections.
             NotOwner: It does not have the session, or no room for it: nothing was done there.
         """
-        handshake = asyncio.create_task(self._handshake(url, scope))
         try:
-            if await self._is_lost(owner, {handshake}):
-                raise NotSent("it is lost")
-            upstream = handshake.result()
+            async with _running(self._handshake(url, scope)) as handshake:
+                if await self._is_lost(owner, {handshake}):
+                    raise NotSent("it is lost")
+                upstream = handshake.result()
         except InvalidStatus as error:
             answer = error.response
             raw = raw_headers(dict(answer.headers.raw_items()))
@@ -114,9 +112,6 @@ class Forwarder:
             return
         except (WebSocketException, OSError, asyncio.TimeoutError) as error:
             raise NotSent(str(error) or "no answer") from error
-        finally:
-            handshake.cancel()
-            await asyncio.gather(handshake, return_exceptions=True)
         try:
             await receive()
             await send({"type": "websocket.accept", "subprotocol": upstream.subprotocol})
@@ -175,17 +170,11 @@ class Forwarder:
         )
 
     async def _relay(self, owner: UUID, upstream: ClientConnection, receive: Receive, send: Send) -> None:
-        relay = asyncio.create_task(
-            SocketRelay(lambda _: None, _never, lambda: False).run(upstream, receive, send)
-        )
-        try:
-            if await self._is_lost(owner, {relay}):
-                relay.cancel()
-                await asyncio.gather(relay, return_exceptions=True)
-                await send(close_with(TRY_AGAIN_LATER, "The node of this session is lost; reconnect."))
-        finally:
-            relay.cancel()
-            await asyncio.gather(relay, return_exceptions=True)
+        relay = SocketRelay(lambda _: None, _never, lambda: False)
+        async with _running(relay.run(upstream, receive, send)) as running:
+            is_lost = await self._is_lost(owner, {running})
+        if is_lost:
+            await send(close_with(TRY_AGAIN_LATER, "The node of this session is lost; reconnect."))
 
     async def _is_lost(self, owner: UUID, tasks: set[asyncio.Task[Any]]) -> bool:
         """Wait until one of the tasks is done, or the node is lost; return whether it is."""
@@ -214,6 +203,17 @@ class Forwarder:
         client = f"{scope['scheme']}://{header(scope, b'host') or ''}".encode("latin-1")
         own = [] if request is None else [(RAW_REQUEST_ID, request.request_id.encode())]
         return [*headers, *own, (FORWARDED, str(self._incarnation()).encode()), (CLIENT, client)]
+
+
+@asynccontextmanager
+async def _running(work: Coroutine[Any, Any, Result]) -> AsyncIterator[asyncio.Task[Result]]:
+    """Run work in a task, which ends with the `with` block at the latest."""
+    task = asyncio.create_task(work)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 def _target(scope: Scope) -> str:
