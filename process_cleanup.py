@@ -156,7 +156,7 @@ class ProcessCleaner:
 
     def survey(self) -> CleanupPlan:
         """Judge every Chrome-like process on the machine, as a requested cleanup does."""
-        return self._plan(snapshot(), self._scope(Trigger.PERSON))
+        return self._plan(self._scope(Trigger.PERSON), Stopwatch())
 
     @contextmanager
     def alone(self, deadline: Deadline) -> Iterator[None]:
@@ -213,10 +213,7 @@ class ProcessCleaner:
         return report
 
     def _dry_run(self, scope: CleanupScope, watch: Stopwatch) -> CleanupReport:
-        table = snapshot()
-        watch.lap("scan")
-        plan = self._plan(table, scope)
-        watch.lap("plan")
+        plan = self._plan(scope, watch)
         self._emit(events.ActiveDrivers(_active_drivers(plan)))
         return CleanupReport(
             killed=tuple(Killed(judgement, Outcome.ENDED) for judgement in plan.orphans),
@@ -236,10 +233,7 @@ class ProcessCleaner:
         freed_mb = 0.0
         plan = CleanupPlan(())
         for number in range(PASSES):
-            table = snapshot()
-            watch.lap("scan")
-            plan = self._plan(table, scope)
-            watch.lap("plan")
+            plan = self._plan(scope, watch)
             if number == 0 and scope is not CleanupScope.EVERYTHING:
                 self._emit(events.ActiveDrivers(_active_drivers(plan)))
             targets = tuple(j for j in plan.orphans if j.row.identity not in failed)
@@ -268,10 +262,14 @@ class ProcessCleaner:
         for judgement in targets:
             self._emit(events.KillingProcess(judgement.row.pid, judgement.role.value, orphaned))
 
-    def _plan(self, table: ProcessTable, scope: CleanupScope) -> CleanupPlan:
+    def _plan(self, scope: CleanupScope, watch: Stopwatch) -> CleanupPlan:
+        table = snapshot()
+        watch.lap("scan")
         own = folder_id(self._folders.data_dir)
         protection = Protection(self._protected(), own, self._owners(table, own))
-        return plan_cleanup(table, protection, scope)
+        plan = plan_cleanup(table, protection, scope)
+        watch.lap("plan")
+        return plan
 
     def _owners(self, table: ProcessTable, own: FolderId | None) -> dict[FolderId, OwnerState]:
         """Return the state of the other instances that the table names."""
