@@ -285,14 +285,16 @@ class _Judge:
         return f"the leader of its process group, {shown(leader)}, is still running"
 
     def _running_parent(self, row: ProcessRow) -> str | None:
-        """Return text about the program that started the process, or None if that program has ended."""
-        if row.ppid == 0 and self._table.system != "windows":
+        """Return text about the program that started the process, or None if that program has ended.
+
+        Not for Windows.
+        """
+        if row.ppid == 0:
             return "it is outside this container"
         parent = self._table.parent(row.pid)
         if parent is None or parent.is_zombie:
             return None
-        says_nothing = self._table.system != "windows" and (parent.pid == 1 or is_init(parent))
-        return None if says_nothing else shown(parent)
+        return None if parent.pid == 1 or is_init(parent) else shown(parent)
 
     def _by_browser(self, row: ProcessRow) -> _Finding | None:
         """Return the verdict on the browser of a process; if there are several, the most protective one."""
