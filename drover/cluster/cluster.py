@@ -72,13 +72,12 @@ class Cluster:
         self._threads = ThreadPool("cluster", LOOK_UP_THREADS)
         self.addresses = Addresses.of_node(name_of(settings), url_of(settings))
         """The addresses of this node, as other machines reach it."""
-        self._leave: Callable[[str], None] = _nowhere
-        self._emergency = NodeEmergency(shared.ownership, own.emergency, emit)
-        self.membership = Membership(shared, own, self._emergency.obey, self._leave_now, emit)
+        self._emergency = NodeEmergency(shared, own.emergency, emit)
+        self.membership = Membership(shared, own, self._emergency.obey, emit)
         self._losses = 0
         self.membership.call_after_beats(self._write_again)
-        self._list = SharedList(own.registry, self.membership, shared.ownership, self._describe)
-        self._forwarder = Forwarder(lambda: shared.ownership.incarnation)
+        self._list = SharedList(own.registry, self.membership, shared, self._describe)
+        self._forwarder = Forwarder(lambda: shared.database.incarnation)
 
     @property
     def trouble(self) -> str | None:
@@ -87,7 +86,7 @@ class Cluster:
 
     def leave_with(self, leave: Callable[[str], None]) -> None:
         """Set what stops the service if another living node has the name of this one."""
-        self._leave = leave
+        self.membership.leave = leave
 
     def start(self) -> None:
         """Begin to give signs of life."""
@@ -132,11 +131,7 @@ class Cluster:
                 registry,
                 self.membership,
                 Locations(
-                    registry,
-                    self._shared.ownership,
-                    self.membership.is_living,
-                    self._list.locate,
-                    self._threads,
+                    registry, self._shared, self.membership.is_living, self._list.locate, self._threads
                 ),
                 self._forwarder,
                 Failover(self._own.pool, self._shared, self._own.state_saver, self._emit),
@@ -201,7 +196,7 @@ class Cluster:
 
     def _write_again(self) -> None:
         """Write all sessions of this node again if the database may have lost changes of them."""
-        losses = self._shared.ownership.losses
+        losses = self._shared.database.losses
         if losses == self._losses:
             return
         self._losses = losses
@@ -211,10 +206,3 @@ class Cluster:
 
     def _describe(self, session: Session) -> Mapping[str, object]:
         return SessionObject.of(session, self.addresses).json_object()
-
-    def _leave_now(self, why: str) -> None:
-        self._leave(why)
-
-
-def _nowhere(_: str) -> None:
-    raise AssertionError("leave_with() must be called before the start")

@@ -10,13 +10,13 @@ import threading
 from functools import partial
 from typing import Final
 
+from drover.cluster.membership import Shared
 from drover.core import events
 from drover.core.deadline import Deadline
 from drover.core.errors import DroverError, Overloaded
 from drover.core.events import Emit
 from drover.core.threads import start_thread
 from drover.processes.cleanup.reports import EmergencyReport
-from drover.storage.postgres.ownership import Ownership
 from process_cleanup import EmergencyRecovery
 
 EMERGENCY_S: Final = 90.0
@@ -26,13 +26,13 @@ class NodeEmergency:
     """Does this node's part of emergencies, one at a time.
 
     Args:
-        ownership: The database, which counts the emergencies and knows which of them each node has obeyed.
+        shared: The database, which counts the emergencies and knows which of them each node has obeyed.
         recovery: Ends every Chrome of this machine.
         emit: Receives events.
     """
 
-    def __init__(self, ownership: Ownership, recovery: EmergencyRecovery, emit: Emit) -> None:
-        self._ownership = ownership
+    def __init__(self, shared: Shared, recovery: EmergencyRecovery, emit: Emit) -> None:
+        self._shared = shared
         self._recovery = recovery
         self._emit = emit
         self._turn = threading.Lock()
@@ -48,7 +48,7 @@ class NodeEmergency:
             raise Overloaded("Another emergency is still in progress; retry when it has ended")
         try:
             # From now on a sign of life can ask for this node's part, and finds it in progress.
-            number = self._ownership.begin_emergency()
+            number = self._shared.ownership.begin_emergency()
             return number, self._do(number, deadline)
         finally:
             self._turn.release()
@@ -65,7 +65,7 @@ class NodeEmergency:
 
     def _obey(self, number: int) -> None:
         try:
-            if number > self._ownership.obeyed_emergency:
+            if number > self._shared.database.emergency:
                 self._do(number, Deadline(EMERGENCY_S))
         except DroverError as error:
             # The next sign of life begins again.
@@ -77,5 +77,6 @@ class NodeEmergency:
         report = self._recovery.run(deadline)
         # What could not be deleted yet would be served again after a restart: the next sign begins again.
         if report.cleared:
-            self._ownership.obeyed(number)
+            # The next sign of life tells it to others.
+            self._shared.database.emergency = number
         return report

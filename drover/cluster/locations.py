@@ -9,13 +9,13 @@ from functools import partial
 from typing import Final
 from uuid import UUID
 
+from drover.cluster.membership import Shared
 from drover.cluster.requests import Names
 from drover.core.errors import StorageUnavailable
 from drover.net.asgi import on_thread
 from drover.sessions.persistence.pending_writes import secret_hash
 from drover.sessions.pool.registry import SessionRegistry
 from drover.storage.cluster_values import Located
-from drover.storage.postgres.ownership import Ownership
 
 REMEMBERED_S: Final = 10.0
 REMEMBERED: Final = 10_000
@@ -28,7 +28,7 @@ class Locations:
 
     Args:
         registry: The sessions of this node.
-        ownership: Who has a session, by the database.
+        shared: The database, which says who has a session.
         is_living: Returns whether an incarnation was a living node at the last answer.
         copied: Returns where a session was when the list of all sessions was last read; None if not in it.
         threads: Where the database is asked.
@@ -37,7 +37,7 @@ class Locations:
     def __init__(
         self,
         registry: SessionRegistry,
-        ownership: Ownership,
+        shared: Shared,
         is_living: Callable[[UUID | None], bool],
         copied: Callable[[Names], Located | None],
         threads: Executor,
@@ -45,7 +45,7 @@ class Locations:
         self._registry = registry
         self._is_living = is_living
         self._copied = copied
-        self._ownership = ownership
+        self._shared = shared
         self._threads = threads
         self._found: dict[Names, tuple[Located, float]] = {}
 
@@ -59,7 +59,7 @@ class Locations:
     @property
     def may_lack_some(self) -> bool:
         """Whether `find` may not find sessions that a living node has: the database may have failed over."""
-        return self._ownership.may_lack_rows
+        return self._shared.database.may_lack_rows
 
     async def find(self, names: Names) -> Located | None:
         """Return where a session is; None if there is none.
@@ -77,7 +77,7 @@ class Locations:
         secret = secret_hash(names.socket_secret) if names.socket_secret is not None else None
         try:
             found = await on_thread(
-                self._threads, partial(self._ownership.locate, names.session_id, names.key, secret)
+                self._threads, partial(self._shared.ownership.locate, names.session_id, names.key, secret)
             )
         except StorageUnavailable:
             # The copy is a few seconds old; what was remembered may be older, and its node may be gone.

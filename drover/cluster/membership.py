@@ -13,12 +13,12 @@ from uuid import UUID
 from drover.cluster import clock
 from drover.cluster.fence import Fence, SilenceWatch, compare
 from drover.cluster.own_sessions import OwnSessions
-from drover.cluster.places import Room
 from drover.core import events
 from drover.core.errors import DroverError, SessionNotFound, StorageUnavailable
 from drover.core.events import Emit
 from drover.core.threads import start_thread
 from drover.sessions.persistence.cluster_repository import UNCLAIMED, ClusterRepository
+from drover.sessions.pool.admission import Room
 from drover.sessions.pool.session import Session, SessionState
 from drover.storage.changes import Owner, owner_of
 from drover.storage.cluster_values import Answer, Load, Node
@@ -47,25 +47,20 @@ class Membership:
         shared: The database of this node.
         own: The sessions of this node.
         obey: Begins this node's part of the emergency of the whole cluster with this number.
-        leave: Stops the service: another living node has the name of this one.
         emit: Receives events.
+
+    Attributes:
+        leave: Stops the service, because another living node has the name of this one.
     """
 
-    def __init__(
-        self,
-        shared: Shared,
-        own: OwnSessions,
-        obey: Callable[[int], None],
-        leave: Callable[[str], None],
-        emit: Emit,
-    ) -> None:
+    def __init__(self, shared: Shared, own: OwnSessions, obey: Callable[[int], None], emit: Emit) -> None:
         self.fence = Fence()
         self._shared = shared
         self._registry = own.registry
         self._closer = own.closer
         self._obstacle = own.obstacle
         self._obey = obey
-        self._leave = leave
+        self.leave: Callable[[str], None] = _nowhere
         self._emit = emit
         self._silence = SilenceWatch()
         self._freeze = clock.FreezeWatch()
@@ -81,7 +76,7 @@ class Membership:
     @property
     def incarnation(self) -> UUID:
         """This life of the node as a member of the cluster."""
-        return self._shared.ownership.incarnation
+        return self._shared.database.incarnation
 
     @property
     def nodes(self) -> tuple[Node, ...]:
@@ -189,13 +184,7 @@ class Membership:
     @property
     def room(self) -> Room:
         """What this node could do now for a request that needs a new session."""
-        registry = self._registry
-        accepts_new = not (registry.draining or registry.stopping) and self._obstacle() is None
-        if not accepts_new:
-            return Room(0, 0, lacks_memory_only=False, accepts_new=False)
-        return Room(
-            registry.free, registry.evictable, lacks_memory_only=registry.lacks_memory_only, accepts_new=True
-        )
+        return self._registry.room if self._obstacle() is None else Room()
 
     def _load(self) -> Load:
         registry, room = self._registry, self.room
@@ -222,7 +211,7 @@ class Membership:
         epochs = {session_id: session.epoch for session_id, session in held.items()}
         difference = compare(epochs, now_held, answer.owned)
         for session_id in difference.missing:
-            epoch = self._shared.repository.claim_again(held[session_id])
+            epoch = self._shared.repository.insert(held[session_id])
             if epoch is None:
                 self._give_away(held[session_id])
             else:
@@ -254,7 +243,7 @@ class Membership:
             rows = self._shared.database.join()
         except NameTaken as error:
             self._stopping.set()
-            self._leave(error.message)
+            self.leave(error.message)
             return
         epochs = {row.owner.session_id: row.owner.epoch for row in rows}
         for session in held.values():
@@ -303,6 +292,10 @@ class NameWatch:
         nodes = self._ownership.beat(Load(0, 0, 0)).nodes
         for silent in self._silence.hear(nodes, clock.now()):
             self._ownership.declare_lost(silent.node.incarnation, silent.node.beat)
+
+
+def _nowhere(_: str) -> None:
+    raise AssertionError("what leaves the cluster must be set before the start")
 
 
 def _is_claimed(session: Session) -> bool:

@@ -4,26 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Collection
-from dataclasses import dataclass
 
 from drover.storage.cluster_values import Node, NodeState
-
-
-@dataclass(frozen=True, slots=True)
-class Room:
-    """What a node could do now for a request that needs a new session.
-
-    Attributes:
-        free: Its free places.
-        evictable: Sessions that it could close to make room.
-        lacks_memory_only: It has a place, but not the memory for a browser, often for a moment only.
-        accepts_new: Whether a request may wait there; not while it drains, or can start no browser.
-    """
-
-    free: int
-    evictable: int
-    lacks_memory_only: bool
-    accepts_new: bool
 
 
 def next_place(free: int, evictable: int, others: Collection[Node]) -> Node | None:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from drover.api.session_answers import SessionObject
 from drover.browser.health import HealthStatus
-from drover.cluster.membership import Membership
+from drover.cluster.membership import Membership, Shared
 from drover.cluster.requests import Names
 from drover.core.errors import StorageUnavailable
 from drover.sessions.persistence.cluster_repository import UNCLAIMED
@@ -20,7 +20,6 @@ from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Session
 from drover.storage.changes import owner_of
 from drover.storage.cluster_values import Located, Node
-from drover.storage.postgres.ownership import Ownership
 
 FRESH_S: Final = 5.0
 """How old the copy may be before a list counts as incomplete."""
@@ -65,16 +64,17 @@ class SharedList:
     Args:
         registry: The sessions of this node.
         membership: The nodes.
-        ownership: The database.
+        shared: The database.
         describe: Returns a session as clients see it.
     """
 
     def __init__(
-        self, registry: SessionRegistry, membership: Membership, ownership: Ownership, describe: Describe
+        self, registry: SessionRegistry, membership: Membership, shared: Shared, describe: Describe
     ) -> None:
         self._registry = registry
         self._membership = membership
-        self._ownership = ownership
+        self._ownership = shared.ownership
+        self._database = shared.database
         self._describe = describe
         self._written: dict[str, _Written] = {}
         self._copied: dict[str, _Copied] = {}
@@ -86,7 +86,7 @@ class SharedList:
 
     def tick(self) -> None:
         """Write what has changed, and read what others have written; a silent database is tried again."""
-        losses = self._ownership.losses
+        losses = self._database.losses
         if losses != self._losses:
             # What was written may not be there, and versions may name other descriptions than before.
             self._losses = losses

@@ -53,6 +53,7 @@ class Node:
         self.told: list[int] = []
         database = ClusterDatabase(url, lambda: identity, lambda _: None)
         stack.callback(database.close)
+        self.database = database
         self.ownership = Ownership(database)
         database.call_while_name_is_taken(NameWatch(self.ownership).look)
         self.repository = ClusterRepository(database, self.ownership, "boot", lambda _: None)
@@ -68,9 +69,8 @@ class Node:
         shared = Shared(database, self.ownership, self.repository)
         self.obstacle: str | None = None
         own = SimpleNamespace(registry=self.registry, closer=self, obstacle=lambda: self.obstacle)
-        self.membership = Membership(
-            shared, cast("OwnSessions", own), self.told.append, self.left.append, lambda _: None
-        )
+        self.membership = Membership(shared, cast("OwnSessions", own), self.told.append, lambda _: None)
+        self.membership.leave = self.left.append
 
     def give_away(self, session: Session) -> None:
         """End a session that another node has, in place of the closer."""
@@ -249,7 +249,7 @@ def pair(server: Postgres) -> Iterator[tuple[Node, Node]]:
 def declare_lost(lost: Node, by: Node) -> None:
     """Declare a node lost that is silent from now on."""
     by.beat()
-    dead = lost.ownership.incarnation
+    dead = lost.database.incarnation
     beat = next(node.beat for node in by.membership.nodes if node.incarnation == dead)
     assert by.ownership.declare_lost(dead, beat)
 
@@ -360,7 +360,7 @@ def test_what_a_node_had_before_an_emergency_that_has_not_reached_it_is_not_rest
     one, two = pair
     parked = one.create("parked-late", "k")
     one.create("cut-off")
-    two.ownership.obeyed(two.ownership.begin_emergency())
+    two.database.emergency = two.ownership.begin_emergency()
     two.create("made-since")
     one.ownership.park(owner_of(parked))
     assert two.ownership.locate("parked-late") is None
@@ -481,7 +481,7 @@ def test_a_node_serves_nothing_between_an_emergency_of_all_nodes_and_its_own_par
     one.beat()
     assert one.told == [number]
     assert one.ready("before") is None
-    one.ownership.obeyed(number)
+    one.database.emergency = number
     one.beat()
     two.beat()
     assert one.membership.fence.may_serve()
@@ -506,7 +506,7 @@ def test_a_row_that_the_database_has_forgotten_is_written_again(pair: tuple[Node
     one.beat()
     found = two.ownership.locate(None, "k")
     assert found is not None
-    assert found.owner == one.ownership.incarnation
+    assert found.owner == one.database.incarnation
     assert found.epoch == one.registry.get("forgotten").epoch > epoch
 
 

@@ -151,7 +151,7 @@ def test_an_emergency_that_the_database_has_forgotten_is_counted_again(
     one, two = pair
     for _ in range(3):
         number = one.ownership.begin_emergency()
-        one.ownership.obeyed(number)
+        one.database.emergency = number
     server.execute("UPDATE cluster SET emergency = %s", number - 2)
     assert one.ownership.begin_emergency() == number + 1
     server.execute("UPDATE cluster SET emergency = %s", number - 2)
@@ -164,10 +164,10 @@ def test_a_node_whose_restart_the_database_has_forgotten_goes_on_under_its_name(
     with ExitStack() as stack:
         before = Node(server.url, "restarts", stack)
         before.beat()
-        old = before.ownership.incarnation
+        old = before.database.incarnation
         after = Node(server.url, "restarts", stack)
         after.beat()
-        server.execute("DELETE FROM nodes WHERE incarnation = %s", after.ownership.incarnation)
+        server.execute("DELETE FROM nodes WHERE incarnation = %s", after.database.incarnation)
         server.execute("UPDATE nodes SET state = 'up' WHERE incarnation = %s", old)
         after.beat()
         assert not after.left
@@ -181,16 +181,16 @@ def test_a_loss_is_suspected_after_a_reconnection_or_a_sign_of_life_that_was_for
 ) -> None:
     one, _ = pair
     one.beat()
-    before = one.ownership.losses
+    before = one.database.losses
     one.beat()
-    assert one.ownership.losses == before
+    assert one.database.losses == before
     if is_reopened:
         end_connections(server)
     else:
-        server.execute("UPDATE nodes SET beat = beat - 1 WHERE incarnation = %s", one.ownership.incarnation)
+        server.execute("UPDATE nodes SET beat = beat - 1 WHERE incarnation = %s", one.database.incarnation)
     one.beat()
-    assert one.ownership.losses > before
-    assert one.ownership.may_lack_rows
+    assert one.database.losses > before
+    assert one.database.may_lack_rows
 
 
 def test_what_the_database_may_have_lost_of_a_session_is_written_again(

@@ -57,14 +57,18 @@ class ClusterRepository(SessionRepository):
 
     def claim(self, session: Session) -> Session:
         """Insert the row of a new session; return the session under its epoch."""
-        epoch = self._insert(session)
+        epoch = self.insert(session)
         if epoch is None:
             raise NotOwner(f"Another node has session {session.session_id} or its key; ask that node")
         return self._claimed(replace(session, epoch=epoch))
 
-    def claim_again(self, session: Session) -> int | None:
-        """Insert a row that the database has lost; return its epoch, None if another node has the session."""
-        return self._insert(session)
+    def insert(self, session: Session) -> int | None:
+        """Insert a row that the database does not have, or has lost; return its epoch.
+
+        None if another node has the session or its key.
+        """
+        terms = shared_terms(session, time.monotonic())
+        return self._ownership.claim(SaveSession(owner_of(session), 0, self._document(session), terms))
 
     def give_key(self, session: Session, key: str) -> None:
         """Claim a key for a session that has none, before it is shown with it."""
@@ -131,10 +135,6 @@ class ClusterRepository(SessionRepository):
     def knows(self, owner: Owner) -> bool:
         """Return whether this node has a session under this epoch, or its end is to be written."""
         return self._writer.look(lambda pending: pending.has(owner))
-
-    def _insert(self, session: Session) -> int | None:
-        terms = shared_terms(session, time.monotonic())
-        return self._ownership.claim(SaveSession(owner_of(session), 0, self._document(session), terms))
 
     def _claimed(self, session: Session) -> Session:
         self._writer.change(lambda pending: pending.claimed(session))

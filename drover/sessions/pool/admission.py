@@ -2,10 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from drover.core.errors import DroverError, SentAway, ShuttingDown
 from drover.sessions.pool.acquire import Claim
 from drover.sessions.pool.entries import Entries
 from drover.sessions.pool.memory_room import UNKNOWN, MemoryRoom
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What could be done now for a request that needs a new session.
+
+    Attributes:
+        free: Free places.
+        evictable: Sessions that could be closed to make room.
+        lacks_memory_only: There is a place, but not the memory for a browser, often for a moment only.
+        accepts_new: Whether the request may wait here; not while the service drains, or can start no browser.
+    """
+
+    free: int = 0
+    evictable: int = 0
+    lacks_memory_only: bool = False
+    accepts_new: bool = False
 
 
 class Admission:
@@ -32,7 +51,7 @@ class Admission:
     @property
     def free(self) -> int:
         """How many places are free and may be taken now; a warm browser gives way to a session."""
-        if not self.gate_open or not self._accepts_new or self._shortage is not None:
+        if not self.gate_open or not self.accepts_new or self._shortage is not None:
             return 0
         taken = sum(not session.warm for session in self._entries.sessions)
         return max(self.max_sessions - taken, 0)
@@ -40,7 +59,7 @@ class Admission:
     @property
     def evictable(self) -> int:
         """How many sessions could be closed to make room for another one."""
-        sessions = self._entries.sessions if self._accepts_new else ()
+        sessions = self._entries.sessions if self.accepts_new else ()
         return sum(session.evictable and not session.warm for session in sessions)
 
     @property
@@ -56,7 +75,7 @@ class Admission:
     @property
     def lacks_memory_only(self) -> bool:
         """Whether there is a place, but not the memory for another browser."""
-        has_place = self.gate_open and self._accepts_new and len(self._entries) < self.max_sessions
+        has_place = self.gate_open and self.accepts_new and len(self._entries) < self.max_sessions
         return has_place and self._shortage is not None
 
     @property
@@ -71,7 +90,8 @@ class Admission:
         )
 
     @property
-    def _accepts_new(self) -> bool:
+    def accepts_new(self) -> bool:
+        """Whether new sessions are accepted at all, now or after a wait."""
         return not (self.stopping or self.draining)
 
     @property

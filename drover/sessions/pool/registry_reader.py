@@ -9,7 +9,7 @@ from typing import Any
 from drover.browser.running_browser import RunningBrowser
 from drover.core.errors import SessionNotFound
 from drover.processes.cleanup.cleanup_plan import ProtectedSession
-from drover.sessions.pool.admission import Admission
+from drover.sessions.pool.admission import Admission, Room
 from drover.sessions.pool.entries import Entries
 from drover.sessions.pool.memory_room import MemoryRoom
 from drover.sessions.pool.session import Session, SessionState
@@ -125,22 +125,11 @@ class RegistryReader:
         return sum(one.warm and one.state is SessionState.READY for one in self._everything())
 
     @property
-    def free(self) -> int:
-        """How many places are free for a request that comes now."""
+    def room(self) -> Room:
+        """What could be done for a request that comes now and needs a new session."""
         with self._lock:
-            return self._free
-
-    @property
-    def evictable(self) -> int:
-        """How many sessions could be closed to make room for a request that comes now."""
-        with self._lock:
-            return self._admission.evictable
-
-    @property
-    def lacks_memory_only(self) -> bool:
-        """Whether there is a place for a request that comes now, as soon as there is the memory."""
-        with self._lock:
-            return self._admission.lacks_memory_only
+            new = self._admission
+            return Room(self._free, new.evictable, new.lacks_memory_only, new.accepts_new)
 
     @property
     def waiting(self) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from datetime import timezone
 from functools import partial
 from typing import Final
@@ -46,7 +47,7 @@ MINE: Final = "session_id = %(session_id)s AND incarnation = %(me)s AND epoch = 
 """The row of a session that this incarnation has under this epoch."""
 _UPDATE: Final = f"""
     UPDATE sessions SET revision = %(revision)s, document = %(document)s, key = %(key)s,
-        secret_hash = %(secret_hash)s, idle_s = %(idle_s)s,
+        secret_hash = %(secret_hash)s, idle_s = %(idle_timeout)s,
         last_used_at = clock_timestamp() - make_interval(secs => %(unused_s)s),
         lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s)
     WHERE {MINE} AND revision <= %(revision)s
@@ -71,7 +72,7 @@ _PUT: Final = """
         taken_at = excluded.taken_at
 """
 _FORGET_ANY: Final = "DELETE FROM kept WHERE key = %(key)s"
-_END: Final = f"DELETE FROM sessions WHERE {MINE}"
+END: Final = f"DELETE FROM sessions WHERE {MINE}"
 _CLEAR: Final = "DELETE FROM sessions WHERE incarnation = %(me)s AND epoch <= %(up_to)s"
 
 _LEAVE_OLD: Final = """
@@ -220,13 +221,8 @@ class ClusterDatabase:
             StorageUnavailable: The database could not be used.
         """
         new = uuid4()
-        values = {
+        values = asdict(self.identity) | {
             "me": new,
-            "name": self.identity.name,
-            "data_id": self.identity.data_id,
-            "url": self.identity.url,
-            "version": self.identity.version,
-            "max_sessions": self.identity.max_sessions,
             "is_start": is_start,
             # They never live again. But this node lives under one if the answer to that attempt was lost, or
             # if the database has lost how it ended.
@@ -332,20 +328,12 @@ def _statement(change: Change, me: UUID, emergency: int) -> tuple[str, dict[str,
         return _statement_for_key(change, me, emergency)
     mine = mine_of(change.owner, me)
     if isinstance(change, SaveSession):
-        terms = change.terms
-        return _UPDATE, mine | {
-            "revision": change.revision,
-            "document": change.document,
-            "key": terms.key,
-            "secret_hash": terms.secret_hash,
-            "idle_s": terms.idle_timeout,
-            "unused_s": terms.unused_s,
-            "lease_s": terms.lease_s,
-        }
+        row = {"revision": change.revision, "document": change.document}
+        return _UPDATE, mine | asdict(change.terms) | row
     if isinstance(change, SaveState):
         return _SAVE_STATE, mine | {"state": change.state, "taken_at": change.taken_at}
     assert isinstance(change, EndSession)
-    return _END, mine
+    return END, mine
 
 
 def _statement_for_key(

@@ -15,7 +15,7 @@ LIVING_NODES: Final = """
 BEAT: Final = f"""
     WITH mine AS (
         UPDATE nodes SET beat = beat + 1, free = %(free)s, evictable = %(evictable)s, sessions = %(sessions)s,
-            memory_available_mb = %(memory)s, state = %(state)s, emergency = %(emergency)s,
+            memory_available_mb = %(memory_available_mb)s, state = %(state)s, emergency = %(emergency)s,
             seen_at = clock_timestamp()
         WHERE incarnation = %(me)s AND state IN ('up', 'draining') RETURNING beat
     )

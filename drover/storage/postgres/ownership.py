@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime, timezone
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
@@ -14,7 +16,7 @@ from drover.core.errors import KeyConflict
 from drover.storage.changes import Owner, SaveSession
 from drover.storage.cluster_values import Answer, Load, Located, Node, NodeState, Summary, TakenRow
 from drover.storage.postgres import nodes
-from drover.storage.postgres.database import MINE, ClusterDatabase, mine_of
+from drover.storage.postgres.database import END, MINE, ClusterDatabase, mine_of
 from drover.storage.postgres.link import Connection
 from drover.storage.store import SessionRow, StoredState
 
@@ -25,7 +27,7 @@ _LOCATE: Final = """
 """
 _CLAIM: Final = """
     INSERT INTO sessions (session_id, key, secret_hash, incarnation, document, idle_s)
-    SELECT %(session_id)s, %(key)s, %(secret_hash)s, incarnation, %(document)s, %(idle_s)s
+    SELECT %(session_id)s, %(key)s, %(secret_hash)s, incarnation, %(document)s, %(idle_timeout)s
     FROM nodes WHERE incarnation = %(me)s AND state IN ('up', 'draining')
     ON CONFLICT DO NOTHING RETURNING epoch
 """
@@ -47,7 +49,6 @@ _PARK: Final = f"""
     UPDATE sessions SET incarnation = NULL, epoch = nextval('epochs')
     WHERE {MINE} AND (SELECT emergency FROM cluster FOR SHARE) = %(emergency)s
 """
-_END: Final = f"DELETE FROM sessions WHERE {MINE}"
 _DROP_UNANSWERED: Final = f"DELETE FROM sessions WHERE {MINE} AND revision = 0"
 _DESCRIBE: Final = f"""
     UPDATE sessions SET summary = %(summary)s, described = nextval('epochs'),
@@ -61,7 +62,7 @@ _VERSIONS: Final = """
 """
 _SUMMARIES: Final = "SELECT session_id, summary FROM sessions WHERE session_id = ANY(%s)"
 _IDLE: Final = f"""
-    SELECT session_id, key, epoch FROM sessions s
+    SELECT session_id, epoch FROM sessions s
     WHERE {_UNOWNED} AND idle_s > 0 AND extract(epoch FROM clock_timestamp() - last_used_at) > idle_s
         AND (lease_until IS NULL OR lease_until < clock_timestamp())
     LIMIT 100 FOR UPDATE SKIP LOCKED
@@ -91,34 +92,16 @@ class Ownership:
         self._database = database
         self._beat: tuple[UUID, int] | None = None
 
-    @property
-    def incarnation(self) -> UUID:
-        """This life of the node as a member of the cluster."""
-        return self._database.incarnation
-
-    @property
-    def may_lack_rows(self) -> bool:
-        """As of the database."""
-        return self._database.may_lack_rows
-
-    @property
-    def losses(self) -> int:
-        """As of the database."""
-        return self._database.losses
-
     def beat(self, load: Load) -> Answer:
         """Send a sign of life, and return what the database knows of nodes and of this node's sessions.
 
         If the database has lost its last transactions in a failover, its numbers go on from where they were.
         """
         obeyed = self._database.emergency
-        values = {
-            "me": self.incarnation,
-            "free": load.free,
-            "evictable": load.evictable,
-            "sessions": load.sessions,
-            "memory": load.memory_available_mb,
-            "state": (NodeState.DRAINING if load.is_draining else NodeState.UP).value,
+        state = NodeState.DRAINING if load.is_draining else NodeState.UP
+        values = asdict(load) | {
+            "me": self._database.incarnation,
+            "state": state.value,
             "emergency": obeyed,
         }
 
@@ -136,8 +119,8 @@ class Ownership:
 
     def _compare(self, beat: int | None) -> None:
         """Compare the number of a sign of life with that of the last one."""
-        before, self._beat = self._beat, None if beat is None else (self.incarnation, beat)
-        is_same_life = before is not None and before[0] == self.incarnation
+        before, self._beat = self._beat, None if beat is None else (self._database.incarnation, beat)
+        is_same_life = before is not None and before[0] == self._database.incarnation
         if before is not None and beat is not None and is_same_life and beat <= before[1]:
             self._database.suspect_loss()
 
@@ -147,7 +130,7 @@ class Ownership:
 
     def leave(self) -> None:
         """Say that this node has left the cluster."""
-        self._end_node(nodes.LEAVE, self.incarnation)
+        self._end_node(nodes.LEAVE, self._database.incarnation)
 
     def lost_nodes(self) -> tuple[Node, ...]:
         """Return the nodes that are lost and not back, with the number of sessions still to be restored."""
@@ -179,13 +162,10 @@ class Ownership:
 
     def claim(self, new: SaveSession) -> int | None:
         """Insert a new session; return its epoch, None if its id or key belongs to another one."""
-        values = {
-            "me": self.incarnation,
+        values = asdict(new.terms) | {
+            "me": self._database.incarnation,
             "session_id": new.owner.session_id,
-            "key": new.terms.key,
-            "secret_hash": new.terms.secret_hash,
             "document": new.document,
-            "idle_s": new.terms.idle_timeout,
         }
         row = self._database.reading.run(lambda connection: connection.execute(_CLAIM, values).fetchone())
         if row is None:
@@ -197,7 +177,7 @@ class Ownership:
         """Take a session whose owner is lost, or that is parked, as it was seen; None if that has changed."""
 
         def statements(connection: Connection) -> TakenRow | None:
-            values = {"me": self.incarnation, "session_id": session_id, "seen": seen}
+            values = {"me": self._database.incarnation, "session_id": session_id, "seen": seen}
             row = connection.execute(_TAKE, values).fetchone()
             if row is None:
                 return None
@@ -216,20 +196,9 @@ class Ownership:
             seen: Its epoch when it was seen.
             forgets_key: Whether what was kept for its key is deleted as well.
         """
-
-        def statements(connection: Connection) -> bool:
-            state = connection.execute(_STATE, [session_id]).fetchone()
-            gone = connection.execute(_REMOVE, {"session_id": session_id, "seen": seen}).fetchone()
-            if gone is None:
-                return False
-            if gone[0] is not None and forgets_key:
-                connection.execute("DELETE FROM kept WHERE key = %s", [gone[0]])
-            elif gone[0] is not None and state is not None:
-                kept = {"key": gone[0], "epoch": seen, "state": state[0], "taken_at": state[1]}
-                connection.execute(_KEEP, kept)
-            return True
-
-        return self._database.reading.run(statements)
+        return self._database.reading.run(
+            partial(_removed, session_id=session_id, seen=seen, forgets_key=forgets_key)
+        )
 
     def summary(self, session_id: str) -> Mapping[str, object] | None:
         """Return a session as its last owner has described it, or None."""
@@ -263,7 +232,7 @@ class Ownership:
         If an emergency of all nodes has not reached this one yet, the session ends instead.
         """
         if not self._change(_PARK, owner, emergency=self._database.emergency):
-            self._change(_END, owner)
+            self._change(END, owner)
 
     def release(self, owner: Owner) -> None:
         """Release a session that this node never had in memory: the answer to its claim was lost."""
@@ -276,7 +245,9 @@ class Ownership:
         def statements(connection: Connection) -> None:
             for owner, unused_s, summary in summaries:
                 values = {"summary": json.dumps(summary), "unused_s": unused_s}
-                row = connection.execute(_DESCRIBE, mine_of(owner, self.incarnation) | values).fetchone()
+                row = connection.execute(
+                    _DESCRIBE, mine_of(owner, self._database.incarnation) | values
+                ).fetchone()
                 if row is not None:
                     self._database.numbers.note(row[0])
 
@@ -292,7 +263,7 @@ class Ownership:
         """
 
         def statements(connection: Connection) -> tuple[Summary, ...]:
-            values = {"me": self.incarnation, "limit": limit}
+            values = {"me": self._database.incarnation, "limit": limit}
             rows = connection.execute(_VERSIONS, values).fetchall()
             unknown = [row[0] for row in rows if known.get(row[0]) != row[1]]
             described = connection.execute(_SUMMARIES, [unknown]).fetchall() if unknown else []
@@ -310,14 +281,8 @@ class Ownership:
 
         def statements(connection: Connection) -> int:
             rows = connection.execute(_IDLE).fetchall()
-            for session_id, key, epoch in rows:
-                state = connection.execute(_STATE, [session_id]).fetchone()
-                if key is not None and state is not None:
-                    kept = {"key": key, "epoch": epoch, "state": state[0], "taken_at": state[1]}
-                    connection.execute(_KEEP, kept)
-                connection.execute(
-                    "DELETE FROM sessions WHERE session_id = %s AND epoch = %s", [session_id, epoch]
-                )
+            for session_id, epoch in rows:
+                _removed(connection, session_id, epoch, forgets_key=False)
             connection.execute(nodes.FORGET_NODES)
             return len(rows)
 
@@ -340,15 +305,6 @@ class Ownership:
 
         return self._database.reading.run(statements)
 
-    @property
-    def obeyed_emergency(self) -> int:
-        """The number of the last emergency of which this node has done its part."""
-        return self._database.emergency
-
-    def obeyed(self, emergency: int) -> None:
-        """Note that this node has done its part of an emergency; the next sign of life tells it to others."""
-        self._database.emergency = emergency
-
     def _end_node(self, statement: str, incarnation: UUID, beat: int | None = None) -> bool:
         """End an incarnation; its sessions end with it if an emergency of all nodes has not reached it."""
 
@@ -364,10 +320,23 @@ class Ownership:
         return self._database.reading.run(statements)
 
     def _change(self, statement: str, owner: Owner, **values: object) -> int:
-        parameters = mine_of(owner, self.incarnation) | values
+        parameters = mine_of(owner, self._database.incarnation) | values
         return self._database.reading.run(
             lambda connection: connection.execute(statement, parameters).rowcount
         )
+
+
+def _removed(connection: Connection, session_id: str, seen: int, *, forgets_key: bool) -> bool:
+    state = connection.execute(_STATE, [session_id]).fetchone()
+    gone = connection.execute(_REMOVE, {"session_id": session_id, "seen": seen}).fetchone()
+    if gone is None:
+        return False
+    if gone[0] is not None and forgets_key:
+        connection.execute("DELETE FROM kept WHERE key = %s", [gone[0]])
+    elif gone[0] is not None and state is not None:
+        kept = {"key": gone[0], "epoch": seen, "state": state[0], "taken_at": state[1]}
+        connection.execute(_KEEP, kept)
+    return True
 
 
 def _node(found: Mapping[str, Any]) -> Node:

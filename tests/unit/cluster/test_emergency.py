@@ -15,18 +15,16 @@ from drover.core.errors import DroverError, Overloaded
 from tests.machine import wait_until
 
 
-class Ownership:
+class Shared:
     """The database of one node, as far as emergencies concern it."""
 
     def __init__(self) -> None:
-        self.ordered = self.obeyed_emergency = 2
+        self.ordered = self.emergency = 2
+        self.database = self.ownership = self
 
     def begin_emergency(self) -> int:
         self.ordered += 1
         return self.ordered
-
-    def obeyed(self, number: int) -> None:
-        self.obeyed_emergency = number
 
 
 class Recovery:
@@ -47,10 +45,10 @@ class Recovery:
         return SimpleNamespace(cleared=self.cleared)
 
 
-def node_emergency(recovery: Recovery, ownership: Ownership) -> tuple[NodeEmergency, list[object]]:
+def node_emergency(recovery: Recovery, shared: Shared) -> tuple[NodeEmergency, list[object]]:
     """Return the part of a node, and the events that it emits."""
     emitted: list[object] = []
-    of_node: Any = ownership
+    of_node: Any = shared
     of_machine: Any = recovery
     return NodeEmergency(of_node, of_machine, emitted.append), emitted
 
@@ -63,13 +61,13 @@ def obey(part: NodeEmergency, number: int) -> None:
 
 @pytest.mark.parametrize("cleared", [False, True])
 def test_an_emergency_is_obeyed_when_everything_is_deleted(*, cleared: bool) -> None:
-    ownership, recovery = Ownership(), Recovery(cleared=cleared)
-    part, _ = node_emergency(recovery, ownership)
+    shared, recovery = Shared(), Recovery(cleared=cleared)
+    part, _ = node_emergency(recovery, shared)
     obey(part, 3)
-    assert ownership.obeyed_emergency == (3 if cleared else 2)
+    assert shared.emergency == (3 if cleared else 2)
     recovery.cleared = True
     obey(part, 3)
-    assert ownership.obeyed_emergency == 3
+    assert shared.emergency == 3
     assert recovery.runs == (1 if cleared else 2)
 
 
@@ -77,26 +75,26 @@ def test_an_emergency_is_obeyed_when_everything_is_deleted(*, cleared: bool) -> 
 def test_the_node_that_orders_an_emergency_has_obeyed_it_when_its_own_part_is_done(
     error: DroverError | None,
 ) -> None:
-    ownership, recovery = Ownership(), Recovery(error, cleared=False)
-    part, emitted = node_emergency(recovery, ownership)
+    shared, recovery = Shared(), Recovery(error, cleared=False)
+    part, emitted = node_emergency(recovery, shared)
     if error is None:
         assert part.order(Deadline(1))[0] == 3
     else:
         with pytest.raises(Overloaded):
             part.order(Deadline(1))
-    assert ownership.obeyed_emergency == 2
+    assert shared.emergency == 2
     # The next sign of life does it again, until it is done.
     obey(part, 3)
     assert len(emitted) == (error is not None)
     recovery.error, recovery.cleared = None, True
     obey(part, 3)
-    assert (ownership.obeyed_emergency, recovery.runs) == (3, 3)
+    assert (shared.emergency, recovery.runs) == (3, 3)
 
 
 def test_a_sign_of_life_begins_no_second_part_while_the_first_is_in_progress() -> None:
-    ownership, recovery = Ownership(), Recovery()
+    shared, recovery = Shared(), Recovery()
     recovery.may_end.clear()
-    part, _ = node_emergency(recovery, ownership)
+    part, _ = node_emergency(recovery, shared)
     ordering = threading.Thread(target=part.order, args=[Deadline(10)])
     ordering.start()
     wait_until(lambda: recovery.runs == 1, "it has begun", 10)
@@ -105,7 +103,7 @@ def test_a_sign_of_life_begins_no_second_part_while_the_first_is_in_progress() -
         part.order(Deadline(0.01))
     recovery.may_end.set()
     ordering.join()
-    assert (ownership.obeyed_emergency, recovery.runs) == (3, 1)
+    assert (shared.emergency, recovery.runs) == (3, 1)
 
 
 def test_a_part_for_which_no_thread_can_be_started_is_begun_by_a_later_sign_of_life(
@@ -114,11 +112,11 @@ def test_a_part_for_which_no_thread_can_be_started_is_begun_by_a_later_sign_of_l
     def no_thread(*_: object) -> None:
         raise Overloaded("no thread")
 
-    ownership, recovery = Ownership(), Recovery()
-    part, emitted = node_emergency(recovery, ownership)
+    shared, recovery = Shared(), Recovery()
+    part, emitted = node_emergency(recovery, shared)
     with monkeypatch.context() as patched:
         patched.setattr(emergency, "start_thread", no_thread)
         part.obey(3)
     assert (len(emitted), recovery.runs) == (1, 0)
     obey(part, 3)
-    assert ownership.obeyed_emergency == 3
+    assert shared.emergency == 3

@@ -13,11 +13,11 @@ from uuid import UUID
 import pytest
 
 from drover.cluster.locations import REMEMBERED_S, WITHOUT_DATABASE_S, Locations
+from drover.cluster.membership import Shared
 from drover.cluster.requests import Names
 from drover.core.errors import StorageUnavailable
 from drover.sessions.pool.registry import SessionRegistry
 from drover.storage.cluster_values import Located, NodeState
-from drover.storage.postgres.ownership import Ownership
 
 OWNER, OTHER = UUID(int=1), UUID(int=2)
 NAMES = Names(session_id="one")
@@ -34,7 +34,7 @@ class Asked:
         self.found = Located("one", None, 3, OWNER, NodeState.UP, "http://x", "x", 1)
         self.locations = Locations(
             cast("SessionRegistry", SimpleNamespace()),
-            cast("Ownership", SimpleNamespace(locate=self._locate)),
+            cast("Shared", SimpleNamespace(ownership=SimpleNamespace(locate=self._locate))),
             lambda incarnation: incarnation in self.living,
             lambda _: self.copied,
             ThreadPoolExecutor(1),

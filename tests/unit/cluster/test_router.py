@@ -15,7 +15,6 @@ import pytest
 from drover.attach.webdriver import BEGUN
 from drover.cluster import clock, routed_request
 from drover.cluster.fence import Fence
-from drover.cluster.places import Room
 from drover.cluster.router import ClusterRouter
 from drover.core.deadline import Deadline
 from drover.core.errors import NotOwner, SentAway
@@ -31,6 +30,7 @@ from drover.net.asgi import (
     failure_answer,
     send_answer,
 )
+from drover.sessions.pool.admission import Room
 from drover.storage.cluster_values import Located, Node, NodeState
 from tests.unit.examples import claim, node
 

@@ -13,7 +13,7 @@ import pytest
 
 from drover.api.session_answers import SessionObject
 from drover.browser.health import Health, HealthStatus
-from drover.cluster.membership import Membership
+from drover.cluster.membership import Membership, Shared
 from drover.cluster.requests import Names
 from drover.cluster.shared_list import VOLATILE_S, SharedList
 from drover.net.addresses import Addresses
@@ -21,7 +21,6 @@ from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Session
 from drover.storage.changes import Owner
 from drover.storage.cluster_values import Summary
-from drover.storage.postgres.ownership import Ownership
 from tests.unit.examples import NOW, node, session
 
 ADDRESSES = Addresses.of_node("one", "http://127.0.0.1:5010")
@@ -66,7 +65,7 @@ class Harness:
         self.list = SharedList(
             cast("SessionRegistry", registry),
             cast("Membership", membership),
-            cast("Ownership", self.database),
+            cast("Shared", SimpleNamespace(database=self.database, ownership=self.database)),
             described,
         )
 

@@ -15,7 +15,7 @@ def test_every_session_that_clients_know_is_written_once_for_each_loss() -> None
     others = {"starts": SessionState.STARTING, "closes": SessionState.CLOSING}
     sessions = [session(name, state=state) for name, state in (states | others).items()]
     written: list[tuple[str, str]] = []
-    ownership = SimpleNamespace(losses=0)
+    database = SimpleNamespace(losses=0)
     node: Any = SimpleNamespace(
         _losses=0,
         _own=SimpleNamespace(
@@ -23,7 +23,7 @@ def test_every_session_that_clients_know_is_written_once_for_each_loss() -> None
             state_saver=SimpleNamespace(state_of=lambda one: f"state of {one.session_id}"),
         ),
         _shared=SimpleNamespace(
-            ownership=ownership,
+            database=database,
             repository=SimpleNamespace(
                 write_again=lambda one, state: written.append((one.session_id, state))
             ),
@@ -31,7 +31,7 @@ def test_every_session_that_clients_know_is_written_once_for_each_loss() -> None
     )
     Cluster._write_again(node)
     assert written == []
-    ownership.losses = 2
+    database.losses = 2
     for _ in range(2):
         Cluster._write_again(node)
     assert written == [(name, f"state of {name}") for name in states]

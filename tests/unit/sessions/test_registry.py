@@ -26,6 +26,7 @@ from drover.sessions.pool.acquire import (
     Waiter,
     may_go,
 )
+from drover.sessions.pool.admission import Room
 from drover.sessions.pool.memory_room import MemoryRoom
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Lease, Session, SessionState
@@ -785,9 +786,9 @@ def test_a_warm_browser_gives_way_to_one_request_before_others_go_to_another_nod
 
 
 def test_without_the_memory_for_a_browser_no_place_is_free(registry: SessionRegistry) -> None:
-    assert (registry.free, registry.lacks_memory_only) == (2, False)
+    assert registry.room == Room(free=2, accepts_new=True)
     registry.set_memory(MemoryRoom(available_mb=100.0, min_free_mb=256.0))
-    assert (registry.free, registry.lacks_memory_only) == (0, True)
+    assert registry.room == Room(lacks_memory_only=True, accepts_new=True)
     with pytest.raises(NotOwner):
         going(registry)
 
