@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, Field, HttpUrl, TypeAdapter, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, HttpUrl, TypeAdapter, model_validator
 
 from drover.api.session_answers import SessionObject
 from drover.api.validation import Strict
@@ -20,7 +20,7 @@ MAX_BODY_BYTES = 1024 * 1024
 MAX_BODY_WITH_EXTENSIONS_BYTES = 48 * 1024 * 1024
 """Maximum body of a request for a new session that has packed extensions in base64."""
 
-_HTTP_URL: TypeAdapter[HttpUrl] = TypeAdapter(HttpUrl)
+_HTTP_URL: TypeAdapter[HttpUrl] = TypeAdapter(HttpUrl, config=ConfigDict(defer_build=True))
 
 
 def _session_id(value: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from drover.api.session_requests import Url
 from drover.api.validation import Strict, explained
@@ -153,7 +153,9 @@ ViewInput: TypeAlias = (
     | ControlInput
 )
 
-_INPUT: TypeAdapter[ViewInput] = TypeAdapter(Annotated[ViewInput, Field(discriminator="type")])
+_INPUT: TypeAdapter[ViewInput] = TypeAdapter(
+    Annotated[ViewInput, Field(discriminator="type")], config=ConfigDict(defer_build=True)
+)
 
 
 def read_view_input(text: str | None) -> ViewInput:
