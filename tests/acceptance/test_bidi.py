@@ -133,6 +133,7 @@ def test_a_client_that_only_listens_is_told_to_reconnect_and_goes_on_with_its_su
         assert (recovery["method"], recovery["lost"]) == ("reattached", [])
 
 
+@pytest.mark.exhaustive
 def test_a_client_that_sends_commands_goes_on_over_its_open_socket(service: Service, pages: Pages) -> None:
     with bidi_session(service) as (driver, address), opened(address) as client:
         page = typed_page(driver, pages)
@@ -168,6 +169,7 @@ def test_a_command_in_flight_gets_an_error_and_is_not_repeated(service: Service,
         assert driver.execute_script("return window.runs") == 1
 
 
+@pytest.mark.exhaustive
 def test_two_clients_keep_their_own_subscriptions(service: Service, pages: Pages) -> None:
     with bidi_session(service) as (driver, address), opened(address) as one, opened(address) as other:
         page = typed_page(driver, pages)

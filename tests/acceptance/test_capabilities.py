@@ -149,6 +149,7 @@ def test_a_value_is_passed_on_as_it_is_and_never_read_as_another_switch(service:
     assert (ignored(session), len([one for one in command_line(session) if one == profile])) == ([], 0)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("left", ["its browser", "nothing"])
 def test_a_value_that_names_another_sessions_folder_leaves_each_session_its_own_processes(
     service: Service, left: str

@@ -158,6 +158,7 @@ def test_with_a_running_instance_sessions_stay_and_orphans_end(
     service.wait_for_log("Orphaned process cleanup triggered")
 
 
+@pytest.mark.exhaustive
 def test_with_a_running_instance_processes_are_listed_with_their_sessions(
     service: Service, with_instance: Shell
 ) -> None:

@@ -289,6 +289,7 @@ def answer_of(node: Service, path: str) -> tuple[int, str] | None:
     return response.status_code, response.json()["status"]
 
 
+@pytest.mark.exhaustive
 def test_a_draining_node_hands_new_sessions_on_and_is_listed_as_draining(nodes: Nodes) -> None:
     leaving, staying = nodes.start("drains"), nodes.start("takes")
     session = leaving.create(session_id="works-on", lease={"ttl": 60})

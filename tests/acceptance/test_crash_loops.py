@@ -77,6 +77,7 @@ def test_another_session_is_not_affected(shared_service: Service, crash_five_tim
     expect(shared_service.delete("/sessions/other"))
 
 
+@pytest.mark.exhaustive
 def test_a_session_that_works_in_between_is_always_recovered(
     shared_service: Service, crash_five_times: Json
 ) -> None:

@@ -26,7 +26,6 @@ from tests.acceptance.dashboards import (
 from tests.acceptance.faults import kill
 from tests.acceptance.pages import Pages
 from tests.acceptance.service import Service, running
-from tests.cases import first_or_all
 from tests.machine import is_living, wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills with POSIX signals")
@@ -231,7 +230,8 @@ def test_with_a_token_the_page_works_with_basic_authentication(
     assert console_errors == []
 
 
-@pytest.mark.parametrize("appearance", first_or_all(APPEARANCES))
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("appearance", APPEARANCES)
 def test_it_is_accessible_and_fits_its_window(
     service: Service, open_page: OpenPage, console_errors: list[str], orphan: int, appearance: str
 ) -> None:

@@ -22,7 +22,6 @@ from tests.acceptance.driver_commands import Driver
 from tests.acceptance.faults import kill
 from tests.acceptance.pages import Pages
 from tests.acceptance.service import Service, running
-from tests.cases import first_or_all
 from tests.machine import wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills with POSIX signals")
@@ -322,7 +321,8 @@ def test_the_end_of_the_session_is_shown(hands: Hands, service: Service, console
     console_errors[:] = [text for text in console_errors if "404" not in text]
 
 
-@pytest.mark.parametrize("appearance", first_or_all(APPEARANCES))
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("appearance", APPEARANCES)
 def test_the_view_is_accessible_and_fits_its_window(
     service: Service, open_page: OpenPage, console_errors: list[str], pages: Pages, appearance: str
 ) -> None:

@@ -174,6 +174,7 @@ def test_a_session_that_does_not_exist_has_no_socket(service: Service) -> None:
     assert json.loads(refused.value.response.body)["code"] == "session_not_found"
 
 
+@pytest.mark.exhaustive
 def test_a_message_of_twenty_megabytes_arrives_complete_in_both_directions(
     service: Service, job: str
 ) -> None:
@@ -184,6 +185,7 @@ def test_a_message_of_twenty_megabytes_arrives_complete_in_both_directions(
         assert up["result"]["value"] == TWENTY_MB
 
 
+@pytest.mark.exhaustive
 def test_many_fast_messages_all_arrive_in_order(service: Service, job: str) -> None:
     with opened(page_target(service)["webSocketDebuggerUrl"]) as page:
         got = []

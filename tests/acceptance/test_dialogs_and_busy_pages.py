@@ -164,6 +164,7 @@ def test_a_page_whose_script_runs_is_waited_for(service: Service, pages: Pages) 
     assert_form_is_kept(client)
 
 
+@pytest.mark.exhaustive
 def test_a_background_tab_whose_script_runs_is_waited_for(service: Service, pages: Pages) -> None:
     before, client = create(service, pages)
     front = client.new_window()

@@ -59,6 +59,7 @@ def test_a_drain_ends_with_its_time(start_service: StartService) -> None:
     )
 
 
+@pytest.mark.exhaustive
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 def test_sigterm_drains_if_the_timeout_is_set_and_the_next_one_stops(start_service: StartService) -> None:
     service = start_service(drain_timeout=600)

@@ -107,6 +107,7 @@ def test_a_whole_profile_outlives_its_session_and_a_restart(
     assert login(service, service.create(key=KEY, profile="keep"), pages) == ("second", "second", "second")
 
 
+@pytest.mark.exhaustive
 def test_a_profile_outlives_a_kill_of_everything(start_service: StartService, pages: Pages) -> None:
     service = start_service(watch_interval=0)
     session = service.create(key=KEY, profile="keep")

@@ -232,6 +232,7 @@ def test_a_browser_is_left_alone_while_the_disk_is_full(
     assert_form_is_kept(before, after)
 
 
+@pytest.mark.exhaustive
 def test_a_browser_whose_last_window_was_closed_gets_a_new_one(
     start_service: StartService, pages: Pages
 ) -> None:

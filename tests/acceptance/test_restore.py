@@ -250,7 +250,8 @@ def test_at_most_the_last_two_seconds_are_lost(service: Service, pages: Pages) -
     assert Driver(after).run("return localStorage.getItem('step')") in {"1", "the last"}
 
 
-@pytest.mark.parametrize("switch", first_or_all(["--incognito", "--guest"]))
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("switch", ["--incognito", "--guest"])
 def test_the_loss_of_a_profile_in_memory_is_named(service: Service, pages: Pages, switch: str) -> None:
     capabilities = {"goog:chromeOptions": {"args": [switch]}}
     before = service.create(session_id="private", capabilities=capabilities)
@@ -266,6 +267,7 @@ def test_the_loss_of_a_profile_in_memory_is_named(service: Service, pages: Pages
     assert Driver(answer["session"]).run("return location.pathname") == "/form"
 
 
+@pytest.mark.exhaustive
 def test_a_page_without_a_site_is_opened_again(service: Service, tmp_path: Path) -> None:
     file = tmp_path / "page.html"
     file.write_text("<title>a file</title>", encoding="utf-8")
@@ -283,6 +285,7 @@ def test_a_page_without_a_site_is_opened_again(service: Service, tmp_path: Path)
 MEMBERS: Final = ["__proto__", "constructor", "length", "key", "getItem", "setItem", "clear", "", "\u00fc"]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("loses_profile", [False, True])
 def test_storage_with_the_names_of_its_own_members_is_restored(
     service: Service, pages: Pages, loses_profile: bool

@@ -166,6 +166,7 @@ def test_a_zip_bomb_is_refused_without_being_unpacked(service: Service, driver: 
     assert process.memory_info().rss - before < TOO_LARGE
 
 
+@pytest.mark.exhaustive
 def test_a_file_of_fifty_megabytes_that_cannot_be_compressed_is_stored(
     service: Service, driver: WebDriver, tmp_path: Path
 ) -> None:

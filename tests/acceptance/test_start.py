@@ -249,6 +249,7 @@ def test_a_program_without_a_version_makes_the_service_unhealthy(folder: Path) -
         service.reap()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.skipif(sys.platform != "linux", reason="snaps are Linux's")
 def test_a_chromium_that_is_a_snap_is_refused(folder: Path) -> None:
     chromium = program(folder / "chromium", 'exec /snap/bin/chromium "$@"')
@@ -268,6 +269,7 @@ def test_every_line_of_the_log_has_a_time_and_a_level(start_service: StartServic
         assert message.startswith(levels), line
 
 
+@pytest.mark.exhaustive
 def test_at_level_debug_the_log_has_every_request_and_the_steps_of_starts_and_recoveries(
     start_service: StartService,
 ) -> None:

@@ -169,6 +169,7 @@ def test_a_hangup_that_is_ignored_from_the_start_ends_nothing(folder: Path) -> N
     assert service.stop() == 0
 
 
+@pytest.mark.exhaustive
 def test_a_log_that_nobody_reads_delays_neither_sessions_nor_cleanups_nor_the_stop(folder: Path) -> None:
     service = Service(folder, log_level="debug")
     reading, writing = os.pipe()

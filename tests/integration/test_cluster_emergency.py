@@ -61,6 +61,7 @@ class EmergencyNode:
         return SimpleNamespace(cleared=True)
 
 
+@pytest.mark.exhaustive
 def test_every_node_does_its_part_once_and_is_ready_at_once(server: Postgres, tmp_path: Path) -> None:
     with ExitStack() as stack:
         one, two = (EmergencyNode(server, name, tmp_path / name, stack) for name in ("one", "two"))

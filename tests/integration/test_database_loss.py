@@ -58,6 +58,7 @@ def epochs_of(server: Postgres) -> set[str]:
     return {str(row[0]) for row in server.execute("SELECT session_id FROM sessions")}
 
 
+@pytest.mark.exhaustive
 def test_no_epoch_is_given_twice_after_the_sequence_was_set_back(
     server: Postgres, pair: tuple[Node, Node]
 ) -> None:

@@ -93,6 +93,7 @@ def test_a_reattach_does_not_wait_for_a_start_slot(harness: ServiceHarness) -> N
     assert all(one.result(TIMEOUT_S).created for one in asking)
 
 
+@pytest.mark.exhaustive
 def test_stop_does_not_wait_for_queued_starts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launcher, "GRACE_S", 0.5)
     monkeypatch.setattr(launcher, "usable_cores", lambda: AT_ONCE - 1)

@@ -18,7 +18,6 @@ from pathlib import Path
 import pytest
 
 import run
-from tests.cases import first_or_all
 from tests.machine import marked, remove, run_concurrently, short_folder, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -165,6 +164,7 @@ def test_all_commands_but_serve_run_before_any_browser_is_installed(clone: Clone
         clone.browser = SET
 
 
+@pytest.mark.exhaustive
 def test_the_test_command_becomes_pytest_in_the_clone(clone: Clone) -> None:
     code, out, err = clone.run("test", "-q", "tests/unit")
     assert (code, err) == (0, "")
@@ -182,6 +182,7 @@ def test_changed_requirements_are_installed(clone: Clone) -> None:
     assert list(clone.folder.glob(".venv/lib/python3*/site-packages/more.py"))
 
 
+@pytest.mark.exhaustive
 def test_a_failing_pip_is_shown_with_advice_and_the_next_run_repairs_it(clone: Clone) -> None:
     clone.require(str(clone.folder / "missing-1.0-py3-none-any.whl"))
     code, out, err = clone.run()
@@ -193,7 +194,8 @@ def test_a_failing_pip_is_shown_with_advice_and_the_next_run_repairs_it(clone: C
     assert clone.run()[0] == 7
 
 
-@pytest.mark.parametrize("damage", first_or_all(["packages gone", "half-made"]))
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("damage", ["packages gone", "half-made"])
 def test_a_damaged_virtual_environment_is_recreated(clone: Clone, damage: str) -> None:
     venv = clone.folder / ".venv"
     if damage == "half-made":
@@ -205,6 +207,7 @@ def test_a_damaged_virtual_environment_is_recreated(clone: Clone, damage: str) -
     assert (code, out[0].split()[0], out[-1], err) == (7, "Creating", "app again", "")
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("number", "expected", "said"),
     [(signal.SIGINT, 130, "run.py: stopped\n"), (signal.SIGTERM, 143, "")],
@@ -226,6 +229,7 @@ def test_a_signal_during_pip_ends_both_without_a_trace_and_the_next_run_repairs_
     assert clone.run()[0] == 7
 
 
+@pytest.mark.exhaustive
 def test_the_next_run_waits_for_a_pip_whose_run_py_was_killed(clone: Clone) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         clone.require(f"greeting @ http://127.0.0.1:{silent.getsockname()[1]}/greeting-1.0-py3-none-any.whl")
