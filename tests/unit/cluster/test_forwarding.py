@@ -6,7 +6,7 @@ import asyncio
 import re
 import socket
 import sys
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from typing import Any
 from uuid import UUID
 
@@ -48,18 +48,13 @@ class Node:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one connection, whether the body of the request has come or not."""
-        self.heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
-        if self._answer is not None:
-            writer.write(self._answer)
-            if CLOSES in self._answer:
-                # What was not read of a body makes this a reset.
-                writer.close()
-                return
-        # A node that hangs accepts the connection and answers nothing.
-        with suppress(OSError):
-            while await reader.read(65536):
+        # The client may leave at any time.
+        with suppress(OSError, EOFError), closing(writer):
+            self.heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
+            writer.write(self._answer or b"")
+            # What was not read of a body makes the close a reset. A node that hangs answers nothing.
+            while CLOSES not in (self._answer or b"") and await reader.read(65536):
                 pass
-        writer.close()
 
 
 CLOSES = b"connection: close"
