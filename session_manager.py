@@ -112,9 +112,7 @@ class SessionManager:
         """Return the page in front as PNG; the session is checked first, and recovered if it is dead.
 
         Args:
-            session_id: The session.
             deadline: By when the page must be rendered.
-            recover: Whether a dead session is recovered.
 
         Raises:
             SessionNotFound: No session has this id.
@@ -161,8 +159,6 @@ class SessionManager:
         """Close a session in any state: wait until its processes are gone and its folder is removed.
 
         Args:
-            session_id: The session to close.
-            deadline: Until when to wait.
             keep: Keep its state for the next session of its key, instead of deleting what was kept.
 
         Raises:

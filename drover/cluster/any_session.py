@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 
@@ -28,19 +29,13 @@ def is_of_any(scope: Scope) -> bool:
     return scope["type"] == "websocket" and _OF_ANY.fullmatch(scope["path"]) is not None
 
 
+@dataclass(eq=False, repr=False)
 class AnySession:
-    """Answers such WebSockets.
+    """Answers such WebSockets here, or has them answered by other nodes."""
 
-    Args:
-        local: Answers for this node.
-        guard: Lets it do so only while this node may serve.
-        forwarder: Passes connections on to other nodes.
-    """
-
-    def __init__(self, local: Application, guard: Guard, forwarder: Forwarder) -> None:
-        self._local = local
-        self._guard = guard
-        self._forwarder = forwarder
+    _local: Application
+    _guard: Guard
+    _forwarder: Forwarder
 
     async def answer(self, scope: Scope, receive: Receive, send: Send, others: Iterable[Node]) -> None:
         """Answer a WebSocket that names a page or a browser here, or where that is.

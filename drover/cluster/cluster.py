@@ -56,14 +56,7 @@ def shared_of(settings: Settings, boot_id: str, emit: Emit) -> Shared:
 
 
 class Cluster:
-    """This node's part of the cluster.
-
-    Args:
-        shared: The database of this node.
-        settings: The settings.
-        own: The sessions of this node.
-        emit: Receives events.
-    """
+    """This node's part of the cluster."""
 
     def __init__(self, shared: Shared, settings: Settings, own: OwnSessions, emit: Emit) -> None:
         self._shared = shared

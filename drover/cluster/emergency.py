@@ -7,6 +7,7 @@ that fails, or that the death of the service cuts off, is begun again by a later
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
@@ -22,20 +23,17 @@ from process_cleanup import EmergencyRecovery
 EMERGENCY_S: Final = 90.0
 
 
+@dataclass(eq=False, repr=False)
 class NodeEmergency:
     """Does this node's part of emergencies, one at a time.
 
-    Args:
-        shared: The database, which counts the emergencies and knows which of them each node has obeyed.
-        recovery: Ends every Chrome of this machine.
-        emit: Receives events.
+    The database counts the emergencies, and knows which of them each node has obeyed.
     """
 
-    def __init__(self, shared: Shared, recovery: EmergencyRecovery, emit: Emit) -> None:
-        self._shared = shared
-        self._recovery = recovery
-        self._emit = emit
-        self._turn = threading.Lock()
+    _shared: Shared
+    _recovery: EmergencyRecovery
+    _emit: Emit
+    _turn: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def order(self, deadline: Deadline) -> tuple[int, EmergencyReport]:
         """Order all nodes to end their sessions, and end those of this one; return the emergency's number.

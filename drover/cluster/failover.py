@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
 from drover.api.session_answers import HistoryObject, SessionHistoryAnswer
@@ -19,29 +20,21 @@ from drover.storage.cluster_values import Located
 from drover.storage.session_history import HistoryEntry
 
 
+@dataclass(eq=False, repr=False)
 class Failover:
-    """Takes sessions whose node is lost, or that were parked.
+    """Takes sessions whose node is lost, or that were parked."""
 
-    Args:
-        pool: Reserves places, and restores sessions.
-        shared: The database of this node.
-        state_saver: Receives what was saved of a session.
-        emit: Receives events.
-    """
-
-    def __init__(self, pool: SessionPool, shared: Shared, state_saver: StateSaver, emit: Emit) -> None:
-        self._pool = pool
-        self._ownership = shared.ownership
-        self._repository = shared.repository
-        self._state_saver = state_saver
-        self._emit = emit
+    _pool: SessionPool
+    _shared: Shared
+    _state_saver: StateSaver
+    _emit: Emit
 
     def has_or_ends(self, found: Located) -> bool:
         """Return whether this node knows of a session that is its own by the database.
 
         It does not if the answer to its claim was lost: the next signs of life leave the session to others.
         """
-        return self._repository.knows(Owner(found.session_id, found.epoch))
+        return self._shared.repository.knows(Owner(found.session_id, found.epoch))
 
     def restore(self, found: Located, deadline: Deadline) -> None:
         """Begin to restore a session here; requests for it wait for that.
@@ -59,10 +52,10 @@ class Failover:
             return
 
         def take(reserved: Session) -> Session:
-            row = self._ownership.take(found.session_id, found.epoch)
+            row = self._shared.ownership.take(found.session_id, found.epoch)
             if row is None:
                 raise NotOwner(f"Another node has taken session {found.session_id}; ask that node")
-            session, state = self._repository.taken(row, reserved)
+            session, state = self._shared.repository.taken(row, reserved)
             if state is not None:
                 self._state_saver.remember(session, state)
             self._emit(events.SessionTaken(found.session_id, found.node or "(parked)"))
@@ -77,7 +70,7 @@ class Failover:
             NotOwner: Another node was faster.
             StorageUnavailable: The database does not answer.
         """
-        if not self._ownership.remove(found.session_id, found.epoch, forgets_key=forgets_key):
+        if not self._shared.ownership.remove(found.session_id, found.epoch, forgets_key=forgets_key):
             raise NotOwner(f"Another node has taken session {found.session_id}; ask that node")
 
     def describe(self, found: Located) -> dict[str, object]:
@@ -119,7 +112,7 @@ class Failover:
         return answer.json_object()
 
     def _summary(self, found: Located) -> Mapping[str, object]:
-        summary = self._ownership.summary(found.session_id)
+        summary = self._shared.ownership.summary(found.session_id)
         if summary is None:
             raise NotOwner(f"Session {found.session_id} was never ready, or another node has it")
         return summary

@@ -18,11 +18,7 @@ Doubt = Callable[[], Awaitable[DroverError | None]]
 
 
 class Guard:
-    """Lets the application of this node answer only while the node may serve.
-
-    Args:
-        fence: Whether it may.
-    """
+    """Lets the application of this node answer only while the node may serve."""
 
     def __init__(self, fence: Fence) -> None:
         self._fence = fence
@@ -40,10 +36,6 @@ class Guard:
         """Have one connection answered.
 
         Args:
-            application: Answers it.
-            scope: As in ASGI.
-            receive: As in ASGI.
-            send: As in ASGI.
             doubt: Returns why an answer that is about to be given must not be, if it must not; see `Raises`.
                 An open WebSocket that the application closes then tells its client to connect again.
 

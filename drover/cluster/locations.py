@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 from uuid import UUID
@@ -23,31 +24,22 @@ WITHOUT_DATABASE_S: Final = 2.0
 """How long a place counts that was found without the database."""
 
 
+@dataclass(eq=False, repr=False)
 class Locations:
     """Finds the node of a session.
 
     Args:
-        registry: The sessions of this node.
-        shared: The database, which says who has a session.
         is_living: Returns whether an incarnation was a living node at the last answer.
         copied: Returns where a session was when the list of all sessions was last read; None if not in it.
         threads: Where the database is asked.
     """
 
-    def __init__(
-        self,
-        registry: SessionRegistry,
-        shared: Shared,
-        is_living: Callable[[UUID | None], bool],
-        copied: Callable[[Names], Located | None],
-        threads: Executor,
-    ) -> None:
-        self._registry = registry
-        self._is_living = is_living
-        self._copied = copied
-        self._shared = shared
-        self._threads = threads
-        self._found: dict[Names, tuple[Located, float]] = {}
+    _registry: SessionRegistry
+    _shared: Shared
+    _is_living: Callable[[UUID | None], bool]
+    _copied: Callable[[Names], Located | None]
+    _threads: Executor
+    _found: dict[Names, tuple[Located, float]] = field(default_factory=dict, init=False)
 
     def is_here(self, names: Names) -> bool:
         """Return whether this node has the session that a request names.

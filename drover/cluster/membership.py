@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import isfinite
 from typing import Final
 from uuid import UUID
@@ -44,10 +44,7 @@ class Membership:
     """Keeps this node a member of the cluster.
 
     Args:
-        shared: The database of this node.
-        own: The sessions of this node.
         obey: Begins this node's part of the emergency of the whole cluster with this number.
-        emit: Receives events.
 
     Attributes:
         leave: Stops the service, because another living node has the name of this one.
@@ -272,15 +269,15 @@ class Membership:
             listener()
 
 
+@dataclass(eq=False, repr=False)
 class NameWatch:
     """Declares silent nodes lost for a node that cannot join, because one of them has its name.
 
     Living nodes do so as well, but there may be none: after a power cut all names are taken.
     """
 
-    def __init__(self, ownership: Ownership) -> None:
-        self._ownership = ownership
-        self._silence = SilenceWatch()
+    _ownership: Ownership
+    _silence: SilenceWatch = field(default_factory=SilenceWatch, init=False)
 
     def look(self) -> None:
         """Count the silence of all nodes; call this about every second.

@@ -35,11 +35,7 @@ _STOPS: Final = (
 
 
 class ClusterRouter:
-    """ASGI application of a node of a cluster.
-
-    Args:
-        parts: What it answers with.
-    """
+    """ASGI application of a node of a cluster."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts

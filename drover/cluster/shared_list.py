@@ -62,9 +62,6 @@ class SharedList:
     """Writes this node's sessions for others, and reads theirs.
 
     Args:
-        registry: The sessions of this node.
-        membership: The nodes.
-        shared: The database.
         describe: Returns a session as clients see it.
     """
 

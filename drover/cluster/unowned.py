@@ -22,9 +22,6 @@ def answer_without_browser(scope: Scope, found: Located, failover: Failover, act
     """Return the answer to a request; None if it needs the session's browser. Waits for the database.
 
     Args:
-        scope: The request.
-        found: Its session.
-        failover: Reads and ends sessions that no living node has.
         active: The number of sessions of this node, which the answer to an end tells.
 
     Raises:

@@ -115,7 +115,7 @@ def session_parts(
         closer,
         SessionManager(pool, closer, monitor, browsers, repository, emit),
         SessionAdopter(registry, worker, repository, state_saver, browsers, emit),
-        Drain(registry, worker, emit, timeout_s=settings.drain_timeout),
+        Drain(registry, worker, emit, settings.drain_timeout),
         Shutdown(registry, closer, browsers, state_saver, repository, kept),
         emergency,
         DriverAccess(registry, browsers, worker.evict),

@@ -7,12 +7,14 @@ keeps no other instance out, and nothing that is written outlives the process.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from drover.core import events
 from drover.core.errors import DataDirInUse, StartRefused, StorageUnavailable
 from drover.core.events import Emit
 
 
+@dataclass(eq=False, repr=False)
 class DataFolder:
     """Checks the data folder of a running service.
 
@@ -24,14 +26,11 @@ class DataFolder:
         hold: Called with the reason why nothing may be written or promised, or with None if there is none.
     """
 
-    def __init__(
-        self, parts: Mapping[str, Callable[[], bool]], hold: Callable[[str | None], object], emit: Emit
-    ) -> None:
-        self._parts = parts
-        self._hold = hold
-        self._emit = emit
-        self.is_lost = False
-        """Whether another instance has taken it; its sessions belong to that one then."""
+    _parts: Mapping[str, Callable[[], bool]]
+    _hold: Callable[[str | None], object]
+    _emit: Emit
+    is_lost: bool = field(default=False, init=False)
+    """Whether another instance has taken it; its sessions belong to that one then."""
 
     def check(self) -> None:
         """Put back what was removed; if that is not possible, let nothing be promised until it is."""

@@ -77,11 +77,7 @@ class _Generation:
 
 
 class KeptProfiles:
-    """The kept profiles of one data folder; only the user of the service can read them. Thread-safe.
-
-    Args:
-        data_dir: The data folder.
-    """
+    """The kept profiles of one data folder; only the user of the service can read them. Thread-safe."""
 
     def __init__(self, data_dir: Path) -> None:
         self._root = data_dir / "k"
@@ -132,7 +128,6 @@ class KeptProfiles:
         """Move the profile of a key into a session's folder, and mark it; return whether one was valid.
 
         Args:
-            key: The key.
             folder: The folder of a new session of that key, whose own profile is empty.
             left_with: Names the state that is kept for the key now; a profile that was left with another one
                 is set aside.

@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -33,6 +34,7 @@ _WRITTEN_BY_CHROME: Final = ("Local State", "Default")
 _IS_NEW: Final = ".new-profile"
 
 
+@dataclass(eq=False, repr=False)
 class Replacement:
     """An empty profile that is tried in the place of another one.
 
@@ -40,10 +42,9 @@ class Replacement:
         old: Where the other one is for now.
     """
 
-    def __init__(self, folder: SessionFolder, old: Path) -> None:
-        self._folder = folder
-        self._old = old
-        self.is_kept = False
+    _folder: SessionFolder
+    _old: Path
+    is_kept: bool = field(default=False, init=False)
 
     def keep(self) -> Path:
         """Set the old profile aside for good; return where it is.
@@ -64,11 +65,11 @@ class Replacement:
         return aside
 
 
+@dataclass(eq=False, repr=False)
 class Profiles:
     """The profiles of one data folder."""
 
-    def __init__(self, folders: SessionFolders) -> None:
-        self._folders = folders
+    _folders: SessionFolders
 
     def prepare(self, folder: SessionFolder) -> bool:
         """Prepare the folder of a session in the list for a new browser; return whether its profile is there.

@@ -97,12 +97,7 @@ def entry_of(event: Event, now: datetime) -> HistoryEntry | None:
 
 
 class SessionHistory:
-    """The histories of all sessions. Thread-safe.
-
-    Args:
-        data_dir: The data folder.
-        now: Returns the time in UTC.
-    """
+    """The histories of all sessions; `now` returns the time in UTC. Thread-safe."""
 
     def __init__(
         self, data_dir: Path, now: Callable[[], datetime] = lambda: datetime.now(timezone.utc)

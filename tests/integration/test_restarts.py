@@ -264,7 +264,7 @@ def test_memory_is_measured_only_once_the_browser_runs(
         return 1.0
 
     monkeypatch.setattr("drover.sessions.background.memory_meter.memory_held_mb", note)
-    meter = MemoryMeter(harness.registry, harness.service._jobs, every_s=0.0)
+    meter = MemoryMeter(harness.registry, harness.service._jobs, 0.0)
     harness.set_fault(Fault.HUNG)
     start = harness.run_in_thread(lambda: acquire(harness, "a"))
     harness.wait_for_driver()

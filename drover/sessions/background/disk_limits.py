@@ -106,6 +106,7 @@ class DiskLimits:
         self._registry.note(session, notice=event.notice)
 
 
+@dataclass(eq=False, repr=False)
 class KeptLimit:
     """Removes the least recently used profiles when those that are kept have grown over the limit.
 
@@ -113,12 +114,11 @@ class KeptLimit:
         limit_mb: What they may take together, in units of 1,000,000 bytes; 0 = no limit.
     """
 
-    def __init__(self, profiles: KeptProfiles, jobs: Jobs, emit: events.Emit, limit_mb: int) -> None:
-        self._profiles = profiles
-        self._jobs = jobs
-        self._emit = emit
-        self._limit_mb = limit_mb
-        self._measured = (-1, float("-inf"))
+    _profiles: KeptProfiles
+    _jobs: Jobs
+    _emit: events.Emit
+    _limit_mb: int
+    _measured: tuple[int, float] = field(default=(-1, float("-inf")), init=False)
 
     def tick(self) -> None:
         """Begin to measure if a profile was added, or if it was long ago."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from functools import partial
 
 from drover.core import events
@@ -36,6 +37,7 @@ _TOLD = frozenset(
 )
 
 
+@dataclass(eq=False, repr=False)
 class GridSlots:
     """Notifies a Grid's node of sessions that have ended without it, and of a drain; in the background.
 
@@ -43,12 +45,11 @@ class GridSlots:
         is_known: Returns whether there is a session with an id.
     """
 
-    def __init__(self, node: GridNode, is_known: Callable[[str], bool], jobs: Jobs, emit: Emit) -> None:
-        self._node = node
-        self._is_known = is_known
-        self._jobs = jobs
-        self._emit = emit
-        self._stopping = threading.Event()
+    _node: GridNode
+    _is_known: Callable[[str], bool]
+    _jobs: Jobs
+    _emit: Emit
+    _stopping: threading.Event = field(default_factory=threading.Event, init=False)
 
     def hear(self, event: Event) -> None:
         """Begin to tell the node what an event says of its sessions; never waits."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import partial
 
 from drover.core.jobs import Job, JobKind, Jobs
@@ -18,6 +19,7 @@ RECYCLING_S = 20.0
 """How often sessions are measured if their size decides whether they are recycled."""
 
 
+@dataclass(eq=False, repr=False)
 class MemoryMeter:
     """Measures the sessions in the background, soon after their browser has started and then at intervals.
 
@@ -25,11 +27,10 @@ class MemoryMeter:
         every_s: Seconds between two measurements of a browser.
     """
 
-    def __init__(self, registry: SessionRegistry, jobs: Jobs, every_s: float) -> None:
-        self._registry = registry
-        self._jobs = jobs
-        self._every_s = every_s
-        self._measured_at: dict[str, float] = {}
+    _registry: SessionRegistry
+    _jobs: Jobs
+    _every_s: float
+    _measured_at: dict[str, float] = field(default_factory=dict, init=False)
 
     def tick(self) -> None:
         """Begin to measure the sessions that are due."""

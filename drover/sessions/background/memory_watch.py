@@ -70,10 +70,7 @@ def wait_for_memory(
     """Wait until there is enough memory for the browser of a session that is recovered.
 
     Args:
-        registry: Has the last measurement.
-        patience_s: How long to wait, in seconds.
-        deadline: By when the recovery must be done.
-        wanted: Returns whether the session is still wanted.
+        patience_s: How long to wait, in seconds; never longer than the recovery may take.
 
     Raises:
         AtCapacity: Memory is still short.

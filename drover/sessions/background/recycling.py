@@ -46,10 +46,8 @@ def recycle_reason(session: Session, age_s: float, now_mono: float, limits: Recy
     """Return why a session should get a new browser now, or None.
 
     Args:
-        session: The session.
         age_s: How long its browser has been running.
         now_mono: The time of the monotonic clock, in seconds.
-        limits: The limits of all sessions.
     """
     if session.warm or not session.evictable or now_mono - session.last_used_mono < QUIET_S:
         return None

@@ -57,11 +57,6 @@ class SessionAdopter:
         """Adopt the sessions; each is in the list, and so protected, before any of its processes is touched.
 
         A session that cannot be recovered now stays in the list: the next request for it retries.
-
-        Args:
-            stored: The sessions of the earlier run.
-            data_dir: The data folder.
-            boot_id: Identifies the current boot of the machine.
         """
         readings = self._probe_all([one for one in stored if one.boot_id == boot_id])
         here = Here(boot_id, data_dir, folder_id(data_dir), marks_by_process(snapshot()))

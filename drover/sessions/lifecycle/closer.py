@@ -33,8 +33,6 @@ class Closer:
         """Close a session in any state: wait until its processes are gone and its folder is removed.
 
         Args:
-            session_id: The session to close.
-            deadline: Until when to wait.
             keep: Keep its state for the next session of its key, instead of deleting what was kept.
 
         Raises:

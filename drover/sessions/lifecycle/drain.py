@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import Future
+from dataclasses import dataclass, field
 
 from drover.core import events
 from drover.core.events import Emit
@@ -21,6 +22,7 @@ UNUSED_S = 30.0
 """Seconds without use after which a session with a key is closed: its state is kept for that key."""
 
 
+@dataclass(eq=False, repr=False)
 class Drain:
     """Drains the service, once.
 
@@ -31,16 +33,13 @@ class Drain:
         over: Completed when the drain is over and the service has to stop.
     """
 
-    def __init__(
-        self, registry: SessionRegistry, worker: SessionWorker, emit: Emit, *, timeout_s: float
-    ) -> None:
-        self._registry = registry
-        self._worker = worker
-        self._emit = emit
-        self._timeout_s = timeout_s
-        self._lock = threading.Lock()
-        self._begun_at: float | None = None
-        self.over: Future[None] = Future()
+    _registry: SessionRegistry
+    _worker: SessionWorker
+    _emit: Emit
+    _timeout_s: float
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
+    _begun_at: float | None = field(default=None, init=False)
+    over: Future[None] = field(default_factory=Future, init=False)
 
     def begin(self) -> float:
         """Begin to drain, unless a drain has begun; return the seconds that are left for the sessions."""

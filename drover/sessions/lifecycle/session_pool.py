@@ -103,10 +103,8 @@ class SessionPool:
         """Begin to restore a session that no living node has; requests for it wait for that.
 
         Args:
-            session_id: The session.
             take: Takes it in the database, for the place that is reserved here; returns the session, ready
                 and without a browser.
-            deadline: Until when to wait for a place.
 
         Raises:
             NotOwner: Another node was faster.

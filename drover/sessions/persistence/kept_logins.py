@@ -82,7 +82,6 @@ class KeptLogins:
         """Record on disk that a session has ended.
 
         Args:
-            session: The session.
             parks: Whether it ends with the service, so that another machine may go on with it.
 
         Raises:

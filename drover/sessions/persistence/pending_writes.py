@@ -307,7 +307,6 @@ class PendingWrites:
         """Drop the changes of a batch that is on disk, except for what has changed again in the meantime.
 
         Args:
-            batch: The batch.
             refused: The owners whose sessions belong to another node by now; nothing was written of them.
         """
         self._refused |= refused

@@ -121,7 +121,6 @@ class SessionRepository:
 
         Args:
             session: The session as the response describes it.
-            deadline: Until when to wait, at most.
             lease_ended: Whether the response promises that the session is not leased any more.
 
         Raises:

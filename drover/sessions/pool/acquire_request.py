@@ -61,8 +61,6 @@ def new_session(
     """Return a session in state `starting`; nothing is created on disk.
 
     Args:
-        request: The client's request.
-        folders: Chooses the session's folder.
         idle_timeout: In seconds, for a request without its own.
         keeps_profile: For a request without its own choice.
     """

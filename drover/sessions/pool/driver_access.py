@@ -88,7 +88,6 @@ class DriverAccess:
         Silence and refused connections are detected only by the health check.
 
         Args:
-            session: The session.
             lives: Its processes are known to be alive at this moment, and are not looked at.
         """
         running = session.running

@@ -17,12 +17,7 @@ from drover.sessions.pool.wait_queue import WaitQueue
 
 
 class RegistryReader:
-    """All sessions and those who wait for one, to be read.
-
-    Args:
-        max_sessions: How many sessions there may be, in any state.
-        max_waiting: How many callers may wait for a place.
-    """
+    """All sessions and those who wait for one, to be read."""
 
     def __init__(self, max_sessions: int, max_waiting: int) -> None:
         self.max_sessions = max_sessions

@@ -64,7 +64,6 @@ class WaitQueue:
         """Answer some waiters with an error that sends them to other nodes, and return them.
 
         Args:
-            error: The error.
             is_elsewhere: Returns whether another node has the session that a waiter wants.
             room: How many waiters for other sessions have a place elsewhere: so many of the first.
         """

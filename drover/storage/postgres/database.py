@@ -105,9 +105,7 @@ class ClusterDatabase:
     """The database as this node's repository of sessions sees it.
 
     Args:
-        url: The address of the database.
         identify: Returns this node; called when the data folder is locked.
-        emit: Receives events.
 
     Attributes:
         identity: This node.

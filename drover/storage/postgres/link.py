@@ -103,8 +103,6 @@ class Link:
     """One connection, opened on demand and again after a failure; calls take turns.
 
     Args:
-        url: The address of the database.
-        watchdog: Ends calls that take too long.
         answered: Shared by all connections: what one has found to be over is not told by another.
         opened: Called with a new connection before it is used.
     """

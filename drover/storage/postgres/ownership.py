@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from functools import partial
 from typing import Any, Final
@@ -81,16 +81,12 @@ _KEEP: Final = """
 """
 
 
+@dataclass(eq=False, repr=False)
 class Ownership:
-    """The statements of one node; every method raises StorageUnavailable if the database does not answer.
+    """The statements of one node; every method raises StorageUnavailable if the database does not answer."""
 
-    Args:
-        database: The database of this node.
-    """
-
-    def __init__(self, database: ClusterDatabase) -> None:
-        self._database = database
-        self._beat: tuple[UUID, int] | None = None
+    _database: ClusterDatabase
+    _beat: tuple[UUID, int] | None = field(default=None, init=False)
 
     def beat(self, load: Load) -> Answer:
         """Send a sign of life, and return what the database knows of nodes and of this node's sessions.
@@ -192,7 +188,6 @@ class Ownership:
         """Delete a session that no living node has, as it was seen; return whether it was deleted.
 
         Args:
-            session_id: The session.
             seen: Its epoch when it was seen.
             forgets_key: Whether what was kept for its key is deleted as well.
         """
@@ -259,7 +254,6 @@ class Ownership:
 
         Args:
             known: The versions of the descriptions that are known, by session.
-            limit: The greatest number of sessions.
         """
 
         def statements(connection: Connection) -> tuple[Summary, ...]:

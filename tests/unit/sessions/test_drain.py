@@ -71,7 +71,7 @@ def heard() -> EventRecorder:
 @pytest.fixture
 def begin(registry: SessionRegistry, worker: ClosingWorker, heard: EventRecorder) -> Callable[[float], Drain]:
     def begin(timeout_s: float) -> Drain:
-        draining = Drain(registry, cast("SessionWorker", worker), heard, timeout_s=timeout_s)
+        draining = Drain(registry, cast("SessionWorker", worker), heard, timeout_s)
         assert draining.begin() == timeout_s
         return draining
 
@@ -209,7 +209,7 @@ def test_before_a_drain_nothing_is_closed_and_nothing_stops(
     registry: SessionRegistry, clock: Clock, worker: ClosingWorker, heard: EventRecorder
 ) -> None:
     ready(registry, "keyed", key="k")
-    draining = Drain(registry, cast("SessionWorker", worker), heard, timeout_s=TIMEOUT_S)
+    draining = Drain(registry, cast("SessionWorker", worker), heard, TIMEOUT_S)
     clock.now += TIMEOUT_S
     draining.tick()
     assert (worker.closed, heard.events, draining.over.done()) == ([], [], False)
