@@ -44,16 +44,13 @@ def storage_parts(settings: Settings, emit: Emit) -> StorageParts:
     data_dir, boot = settings.data_dir, boot_id()
     folders, lock = SessionFolders(data_dir), InstanceLock(data_dir)
     shared = shared_database(settings, boot, emit)
-    repository = (
-        SessionRepository(SessionDatabase(data_dir / "drover.db"), boot, emit)
-        if shared is None
-        else shared.repository
-    )
+    database = SessionDatabase(data_dir / "drover.db") if shared is None else shared.database
+    repository = SessionRepository(database, boot, emit) if shared is None else shared.repository
     data_folder = DataFolder(
         {
             str(data_dir): folders.put_back,
             f"The lock of {data_dir}": lock.renew,
-            f"The session database in {data_dir}": repository.put_back_files,
+            f"The session database in {data_dir}": database.check_files,
         },
         repository.hold,
         emit,

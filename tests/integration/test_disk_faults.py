@@ -25,7 +25,7 @@ from drover.core.jobs import Jobs
 from drover.processes.session_mark import OwnerState
 from drover.sessions.lifecycle import shutdown
 from drover.sessions.persistence import repository, writer
-from drover.sessions.persistence.records import SessionRecord, from_rows
+from drover.sessions.persistence.records import SessionRecord, from_row
 from drover.sessions.pool.session import Lease, Session, SessionState
 from drover.storage import database
 from drover.storage.changes import Change, Owner
@@ -84,7 +84,7 @@ def on_disk(harness: ServiceHarness) -> dict[str, SessionRecord]:
     """Return what the next start would find if the service was killed now."""
     with closing(SessionDatabase(harness.data_dir / "drover.db")) as store:
         assert store.open() is None
-        return {record.session_id: record for record in from_rows(store.load_all()).sessions}
+        return {record.session_id: record for row in store.load_all() if (record := from_row(row))}
 
 
 def flushed(harness: ServiceHarness) -> None:

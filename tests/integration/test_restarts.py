@@ -26,7 +26,7 @@ from drover.sessions.background.memory_meter import MemoryMeter
 from drover.sessions.lifecycle import crash_backoff
 from drover.sessions.lifecycle.crash_backoff import LONG_PAUSE_S, MAX_IN_A_ROW
 from drover.sessions.lifecycle.session_steps import SessionSteps
-from drover.sessions.persistence.records import from_rows
+from drover.sessions.persistence.records import from_row
 from drover.sessions.persistence.state_saver import StateSaver
 from drover.sessions.pool.acquire_request import Acquired, AcquireRequest
 from drover.sessions.pool.registry import Change
@@ -164,7 +164,8 @@ def test_a_lease_taken_during_a_recovery_is_on_disk(harness: ServiceHarness) -> 
     token = harness.manager.lease("job", 600, "me", None, Deadline(TIMEOUT_S)).token
     with pytest.raises(SessionInUse):
         recovery.result(TIMEOUT_S)
-    (stored,) = from_rows(harness.manager._repository._database.load_all()).sessions
+    (stored,) = map(from_row, harness.manager._repository._database.load_all())
+    assert stored is not None
     assert stored.lease is not None
     assert stored.lease.token == token
 

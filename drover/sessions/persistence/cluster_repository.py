@@ -11,7 +11,7 @@ from drover.core.deadline import Deadline
 from drover.core.errors import NotOwner, StorageUnavailable
 from drover.core.events import Emit
 from drover.sessions.persistence.pending_writes import shared_terms
-from drover.sessions.persistence.records import from_rows
+from drover.sessions.persistence.records import from_row
 from drover.sessions.persistence.repository import SessionRepository
 from drover.sessions.persistence.writer import PROMISE_S
 from drover.sessions.pool.session import Session
@@ -101,14 +101,14 @@ class ClusterRepository(SessionRepository):
         Raises:
             NotOwner: This version of the program cannot read it; it is left to others.
         """
-        records = from_rows([row.row]).sessions
-        if not records:
+        record = from_row(row.row)
+        if record is None:
             self._ownership.park(row.row.owner)
             raise NotOwner(
                 f"Session {reserved.session_id} belongs to a newer version of Drover; ask another node"
             )
         now, now_mono = datetime.now(timezone.utc), time.monotonic()
-        found = records[0].to_session(now_mono, now)
+        found = record.to_session(now_mono, now)
         lease = found.lease
         if lease is not None:
             left_s = row.lease_s if row.lease_s is not None else 0.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from functools import cache
@@ -117,14 +117,6 @@ def _same_fields(source: Session | SessionRecord) -> dict[str, Any]:
     return {name: getattr(source, name) for name in _SAME - _DIFFERENT}
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """The sessions in the database, the oldest first, and the ids of rows that could not be read."""
-
-    sessions: tuple[SessionRecord, ...]
-    unreadable: tuple[str, ...] = ()
-
-
 @cache
 def _stored() -> TypeAdapter[SessionRecord]:
     # Built at its first use, as it takes 16 ms of a start.
@@ -136,16 +128,8 @@ def to_document(session: SessionRecord) -> str:
     return _stored().dump_json(session, exclude={"epoch", "revision"}).decode()
 
 
-def from_rows(rows: Iterable[SessionRow]) -> Loaded:
-    """Return the sessions in rows; an unreadable row does not affect the others."""
-    found = {row.owner.session_id: _read(row) for row in rows}
-    return Loaded(
-        tuple(session for session in found.values() if session is not None),
-        tuple(session_id for session_id, session in found.items() if session is None),
-    )
-
-
-def _read(row: SessionRow) -> SessionRecord | None:
+def from_row(row: SessionRow) -> SessionRecord | None:
+    """Return the session in a row; None if this version cannot read it."""
     try:
         session = _stored().validate_json(row.document, strict=True)
     except ValidationError:

@@ -17,7 +17,7 @@ from drover.core.deadline import Deadline
 from drover.core.errors import StartObstructed, StorageUnavailable
 from drover.core.events import Emit
 from drover.sessions.persistence.pending_writes import CapturedState, PendingWrites
-from drover.sessions.persistence.records import SessionRecord, from_rows, to_document
+from drover.sessions.persistence.records import SessionRecord, from_row, to_document
 from drover.sessions.persistence.writer import PROMISE_S, Writer
 from drover.sessions.pool.session import Session
 from drover.storage.changes import Owned, owner_of
@@ -49,14 +49,18 @@ class SessionRepository:
         set_aside = self._database.open()
         if set_aside is not None:
             self._emit(events.StoreSetAside(str(set_aside.path), set_aside.reason))
-        loaded = from_rows(self._database.load_all())
+        loaded: list[SessionRecord] = []
+        for row in self._database.load_all():
+            record = from_row(row)
+            if record is None:
+                name = row.owner.session_id
+                self._emit(events.StoreFailed(f"session {name} of an earlier run cannot be read"))
+            else:
+                self._writer.change(partial(PendingWrites.adopt, record=record))
+                loaded.append(record)
         self._epochs = itertools.count(self._database.last_epoch() + 1)
-        for session_id in loaded.unreadable:
-            self._emit(events.StoreFailed(f"session {session_id} of an earlier run cannot be read"))
-        for record in loaded.sessions:
-            self._writer.change(partial(PendingWrites.adopt, record=record))
         self._writer.start()
-        return loaded.sessions
+        return tuple(loaded)
 
     def close(self) -> None:
         """Write what is pending, and close the database.
@@ -78,14 +82,6 @@ class SessionRepository:
     def fault(self) -> str | None:
         """Why the service is unhealthy, as far as its storage goes; None if nothing is known against it."""
         return self.trouble
-
-    def put_back_files(self) -> bool:
-        """Put back files of the database that were removed while the service ran; return whether they were.
-
-        Raises:
-            StorageUnavailable: That is not possible.
-        """
-        return self._database.check_files()
 
     def hold(self, reason: str | None) -> None:
         """Write and promise nothing for this reason, until it is None again."""
