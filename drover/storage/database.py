@@ -15,7 +15,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Final
@@ -140,7 +140,7 @@ class SessionDatabase:
 
     def load_state(self, owner: Owner) -> StoredState | None:
         """Return the saved state of a session's browser, or None."""
-        return _stored(self._read(schema.STATE, {"session_id": owner.session_id, "epoch": owner.epoch}))
+        return _stored(self._read(schema.STATE, asdict(owner)))
 
     def load_for_key(self, key: str) -> StoredState | None:
         """Return the state that is kept for a key, or None."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from functools import partial
 from typing import Final
 
@@ -16,7 +17,6 @@ from drover.storage.changes import (
     EndSession,
     ForgetKey,
     KeepForKey,
-    Owner,
     SaveSession,
     SaveState,
 )
@@ -102,18 +102,18 @@ Statement = tuple[str, Mapping[str, object]]
 def statements(change: Change) -> Iterator[Statement]:
     """Yield the SQL of a change, with its parameters."""
     if isinstance(change, SaveSession):
-        row = _owner(change.owner) | {"revision": change.revision, "document": change.document}
+        row = asdict(change.owner) | {"revision": change.revision, "document": change.document}
         yield (_INSERT if change.is_new else _UPDATE), row
     elif isinstance(change, SaveState):
         state = {"state": change.state, "taken_at": change.taken_at.isoformat()}
-        yield _SAVE_STATE, _owner(change.owner) | state
+        yield _SAVE_STATE, asdict(change.owner) | state
     elif isinstance(change, KeepForKey):
         kept = {"key": change.key, "state": change.state, "taken_at": change.taken_at.isoformat()}
-        yield (_PUT, kept) if change.owner is None else (_KEEP, _owner(change.owner) | kept)
+        yield (_PUT, kept) if change.owner is None else (_KEEP, asdict(change.owner) | kept)
     elif isinstance(change, ForgetKey):
         yield _FORGET_KEY, {"key": change.key}
     elif isinstance(change, EndSession):
-        yield from ((sql, _owner(change.owner)) for sql in _END)
+        yield from ((sql, asdict(change.owner)) for sql in _END)
     elif isinstance(change, Clear):
         yield from ((sql, {}) for sql in _CLEAR)
 
@@ -166,7 +166,3 @@ def _execute(connection: sqlite3.Connection, commands: tuple[str, ...]) -> None:
         connection.execute("BEGIN IMMEDIATE")
         for command in (*commands, f"PRAGMA user_version = {SCHEMA_VERSION}"):
             connection.execute(command)
-
-
-def _owner(owner: Owner) -> dict[str, object]:
-    return {"session_id": owner.session_id, "epoch": owner.epoch}

@@ -346,4 +346,4 @@ def _statement_for_key(
 
 def mine_of(owner: Owner, me: UUID) -> dict[str, object]:
     """Return the parameters of `MINE`."""
-    return {"me": me, "session_id": owner.session_id, "epoch": owner.epoch}
+    return {"me": me} | asdict(owner)
