@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import Future
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from drover.browser.browsers import Browsers
-from drover.core.backoff import NO_FAILURES, Backoff
+from drover.core.backoff import NO_FAILURES, Backoff, Failures
 from drover.core.jobs import Job, JobKind, Jobs
 from drover.sessions.lifecycle.close_work import CloseReason
 from drover.sessions.lifecycle.session_worker import SessionWorker
@@ -27,26 +28,19 @@ from drover.storage.session_folders import SessionFolders
 BACKOFF = Backoff(first_s=30.0, longest_s=600.0)
 
 
+@dataclass(eq=False, repr=False)
 class StartProbe:
     """Starts a browser as a test if the last start failed and no obstacle to another one is known.
 
     The probe is a warm browser that is never handed out.
     """
 
-    def __init__(
-        self,
-        registry: SessionRegistry,
-        browsers: Browsers,
-        worker: SessionWorker,
-        folders: SessionFolders,
-        jobs: Jobs,
-    ) -> None:
-        self._registry = registry
-        self._browsers = browsers
-        self._worker = worker
-        self._make = partial(new_warm_session, folders, 0.0)
-        self._jobs = jobs
-        self._failures = NO_FAILURES
+    _registry: SessionRegistry
+    _browsers: Browsers
+    _worker: SessionWorker
+    _folders: SessionFolders
+    _jobs: Jobs
+    _failures: Failures = field(default=NO_FAILURES, init=False)
 
     def begin(self) -> None:
         """Begin a probe in the background if one is due: after 30 s, then at growing intervals."""
@@ -63,7 +57,8 @@ class StartProbe:
     def _probe(self) -> None:
         if self._browsers.obstacle() is not None or not self._browsers.is_doubtful:
             return
-        reserved = self._registry.reserve_warm(self._make, self._registry.warm_count() + 1)
+        make = partial(new_warm_session, self._folders, 0.0)
+        reserved = self._registry.reserve_warm(make, self._registry.warm_count() + 1)
         if reserved is not None:
             reserved.work.add_done_callback(self._close)
             self._worker.start(reserved)

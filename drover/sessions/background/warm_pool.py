@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import Future
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from drover.core.backoff import NO_FAILURES, Backoff
+from drover.core.backoff import NO_FAILURES, Backoff, Failures
 from drover.sessions.lifecycle.session_worker import SessionWorker
 from drover.sessions.pool.acquire_request import new_warm_session
 from drover.sessions.pool.registry import SessionRegistry
@@ -16,6 +17,7 @@ from drover.storage.session_folders import SessionFolders
 BACKOFF = Backoff(first_s=10.0, longest_s=300.0)
 
 
+@dataclass(eq=False, repr=False)
 class WarmPool:
     """Keeps a number of warm browsers ready.
 
@@ -24,25 +26,19 @@ class WarmPool:
         idle_timeout: In seconds, for requests without their own.
     """
 
-    def __init__(
-        self,
-        registry: SessionRegistry,
-        worker: SessionWorker,
-        folders: SessionFolders,
-        wanted: int,
-        idle_timeout: float,
-    ) -> None:
-        self._registry = registry
-        self._worker = worker
-        self._make = partial(new_warm_session, folders, idle_timeout)
-        self._wanted = wanted
-        self._failures = NO_FAILURES
+    _registry: SessionRegistry
+    _worker: SessionWorker
+    _folders: SessionFolders
+    _wanted: int
+    _idle_timeout: float
+    _failures: Failures = field(default=NO_FAILURES, init=False)
 
     def refill(self) -> None:
         """Begin to start a warm browser if one is missing and no client waits for a place or a start."""
         if BACKOFF.pause_s(self._failures, time.monotonic()) > 0:
             return
-        reserved = self._registry.reserve_warm(self._make, self._wanted)
+        make = partial(new_warm_session, self._folders, self._idle_timeout)
+        reserved = self._registry.reserve_warm(make, self._wanted)
         if reserved is not None:
             reserved.work.add_done_callback(self._note_result)
             self._worker.start(reserved)
