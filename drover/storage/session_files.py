@@ -37,7 +37,7 @@ PIECE_BYTES = 1024 * 1024
 # required. bz2 raises OSError, as the disk does, but without a number.
 _NOT_AN_ARCHIVE = (
     *(ValueError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
-    *(NotImplementedError, RuntimeError, EOFError),
+    *(NotImplementedError, RuntimeError, EOFError, OSError),
 )
 _UNFINISHED = ".crdownload"
 _SEPARATORS = frozenset("/\\")
@@ -112,18 +112,14 @@ def _new_file(folder: SessionFolder, name: str, size: int) -> Iterator[Path]:
 @contextmanager
 def _only_file(content: str) -> Iterator[tuple[zipfile.ZipInfo, IO[bytes]]]:
     """Open the only file in an archive; yield its entry in the directory, and its content."""
-    try:
+    with _unpacking():
         archive = zipfile.ZipFile(io.BytesIO(base64.b64decode(content)))
-    except (*_NOT_AN_ARCHIVE, OSError) as error:
-        raise _not_an_archive(error) from error
     with archive:
         entries = [entry for entry in archive.infolist() if not entry.is_dir()]
         if len(entries) != 1:
             raise InvalidRequest(f"Send a zip archive with exactly one file; this one has {len(entries)}")
-        try:
+        with _unpacking():
             source = archive.open(entries[0])
-        except (*_NOT_AN_ARCHIVE, OSError) as error:
-            raise _not_an_archive(error) from error
         with source:
             yield entries[0], source
 
@@ -136,14 +132,17 @@ def _copy(source: IO[bytes], path: Path) -> None:
 
 
 def _read(source: IO[bytes]) -> bytes:
-    try:
+    with _unpacking():
         return source.read(PIECE_BYTES)
-    except (*_NOT_AN_ARCHIVE, OSError) as error:
-        raise _not_an_archive(error) from error
 
 
-def _not_an_archive(error: Exception) -> InvalidRequest:
-    return InvalidRequest(f"The file is not a base64-encoded zip archive: {error}")
+@contextmanager
+def _unpacking() -> Iterator[None]:
+    """Say that a file is no archive if the `with` block, which only reads it, finds that."""
+    try:
+        yield
+    except _NOT_AN_ARCHIVE as error:
+        raise InvalidRequest(f"The file is not a base64-encoded zip archive: {error}") from error
 
 
 def downloads(folder: SessionFolder) -> tuple[Download, ...]:
