@@ -94,7 +94,8 @@ class SessionManager:
                     with self._pool.released(outcome):
                         checked = self._monitor.check_and_recover(outcome.session, deadline)
                         if checked is not None:
-                            return self._handed_over(outcome, checked.recovery or recovery)
+                            session = self._pool.get(session_id)
+                            return Acquired(session, created=False, recovery=checked.recovery or recovery)
             _check_time(deadline)
 
     def report(self, session_id: str, deadline: Deadline) -> Session:
@@ -260,9 +261,6 @@ class SessionManager:
             ) from error
         recovering = in_progress.session.state is SessionState.RECOVERING
         return result.last_recovery if recovering and isinstance(result, Session) else None
-
-    def _handed_over(self, found: Available, recovery: Recovery | None) -> Acquired:
-        return Acquired(self._pool.get(found.session.session_id), created=False, recovery=recovery)
 
 
 def _check_time(deadline: Deadline) -> None:

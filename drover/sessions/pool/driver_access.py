@@ -139,8 +139,7 @@ class DriverAccess:
         Raises:
             SessionNotFound: The session was closed in the meantime.
         """
-
-        def change(known: Session) -> Session:
-            return replace(known, capabilities=known.capabilities.with_timeouts(timeouts))
-
-        self._registry.update(session_id, change)
+        self._registry.update(
+            session_id,
+            lambda known: replace(known, capabilities=known.capabilities.with_timeouts(timeouts)),
+        )
