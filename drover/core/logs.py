@@ -10,10 +10,13 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from typing import Generic, TypeVar
 
 from drover.core.events import Emit, Event, LogLinesDropped
 from drover.core.log_context import current_request, current_session_id
 from drover.core.log_writer import LogWriter, standard_error
+
+Line = TypeVar("Line")
 
 FLUSH_S = 2.0
 
@@ -82,42 +85,38 @@ class LogLine:
     message: str
 
 
-class LogTail(logging.Handler):
-    """Handler that passes on every line that the log shows.
+class _Handler(logging.Handler, Generic[Line]):
+    """Handler that formats each line in the thread that logs it, and passes it on.
 
     Args:
-        on_line: Called with each line, in any thread; it must be quick.
+        pass_on: Called with each line, in any thread; it must be quick.
     """
 
-    def __init__(self, on_line: Callable[[LogLine], None]) -> None:
+    def __init__(self, form: Callable[[logging.LogRecord], Line], pass_on: Callable[[Line], None]) -> None:
         super().__init__()
-        self._on_line = on_line
+        self._form = form
+        self._pass_on = pass_on
 
     def emit(self, record: logging.LogRecord) -> None:
         """Pass on one line."""
         try:
-            line = LogLine(_time_of(record), record.levelname, _line(record))
+            line = self._form(record)
         except Exception:  # noqa: BLE001 - logging reports a line that cannot be formatted
             self.handleError(record)
         else:
-            self._on_line(line)
+            self._pass_on(line)
 
 
-class QueuedHandler(logging.Handler):
-    """Handler that formats a line in the thread that logs it, and leaves the writing to a `LogWriter`."""
+def _log_line(record: logging.LogRecord) -> LogLine:
+    return LogLine(_time_of(record), record.levelname, _line(record))
+
+
+class _QueuedHandler(_Handler[str]):
+    """Handler that leaves the writing to a `LogWriter`."""
 
     def __init__(self, writer: LogWriter) -> None:
-        super().__init__()
+        super().__init__(self.format, writer.put)
         self._writer = writer
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Queue one line."""
-        try:
-            line = self.format(record)
-        except Exception:  # noqa: BLE001 - logging reports a line that cannot be formatted
-            self.handleError(record)
-        else:
-            self._writer.put(line)
 
     def flush(self) -> None:
         """Wait until what was logged is written, at most `FLUSH_S` seconds; called when the program ends."""
@@ -131,9 +130,11 @@ def set_up_logging(
 
     Lines are UTF-8 whatever the console's encoding is, because others cannot encode the emoji in them.
     """
-    handler = QueuedHandler(LogWriter(standard_error(), lambda count: log_event(LogLinesDropped(count))))
+    handler = _QueuedHandler(LogWriter(standard_error(), lambda count: log_event(LogLinesDropped(count))))
     handler.setFormatter(_JsonFormatter() if log_format == "json" else _TextFormatter())
-    handlers = [handler, *([LogTail(hear_line)] if hear_line else [])]
+    handlers: list[logging.Handler] = [handler]
+    if hear_line:
+        handlers.append(_Handler(_log_line, hear_line))
     logging.basicConfig(level=logging.WARNING, handlers=handlers, force=True)
     # Otherwise, messages of Python's `warnings` would be lines in another format.
     logging.captureWarnings(capture=True)
