@@ -49,14 +49,6 @@ class Fence:
         self.has_left = True
 
 
-@dataclass(frozen=True, slots=True)
-class Silent:
-    """A node that has been silent for too long: its last sign of life, and for how many seconds."""
-
-    node: Node
-    seconds: float
-
-
 class SilenceWatch:
     """Counts the silence of the other nodes by this node's clock."""
 
@@ -64,8 +56,11 @@ class SilenceWatch:
         self._heard: dict[UUID, tuple[int, float]] = {}
         self._last: float | None = None
 
-    def hear(self, nodes: Iterable[Node], received: float) -> tuple[Silent, ...]:
-        """Note the nodes of an answer, received at this time; return those that have been silent too long."""
+    def hear(self, nodes: Iterable[Node], received: float) -> tuple[tuple[Node, float], ...]:
+        """Note the nodes of an answer, received at this time; return those that have been silent too long.
+
+        With the last sign of life of each, and for how many seconds it has been silent.
+        """
         if self._last is not None and received - self._last > GAP_S:
             self._heard = {}
         self._last = received
@@ -77,7 +72,7 @@ class SilenceWatch:
             for node in nodes
         }
         silences = ((node, received - self._heard[node.incarnation][1]) for node in nodes)
-        return tuple(Silent(node, seconds) for node, seconds in silences if seconds >= LOST_S)
+        return tuple((node, seconds) for node, seconds in silences if seconds >= LOST_S)
 
 
 @dataclass(frozen=True, slots=True)

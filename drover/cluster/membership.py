@@ -195,10 +195,9 @@ class Membership:
         )
 
     def _declare_lost(self, received: float) -> None:
-        for silent in self._silence.hear(self.other_nodes, received):
-            node = silent.node
+        for node, seconds in self._silence.hear(self.other_nodes, received):
             if self._shared.ownership.declare_lost(node.incarnation, node.beat):
-                self._emit(events.NodeLost(node.name, round(silent.seconds)))
+                self._emit(events.NodeLost(node.name, round(seconds)))
 
     def _settle(self, held: dict[str, Session], answer: Answer) -> None:
         """Make memory and database agree about this node's sessions."""
@@ -287,8 +286,8 @@ class NameWatch:
         """
         # A node that has not joined has no row: this is no sign of life, it only reads.
         nodes = self._ownership.beat(Load(0, 0, 0)).nodes
-        for silent in self._silence.hear(nodes, clock.now()):
-            self._ownership.declare_lost(silent.node.incarnation, silent.node.beat)
+        for node, _ in self._silence.hear(nodes, clock.now()):
+            self._ownership.declare_lost(node.incarnation, node.beat)
 
 
 def _nowhere(_: str) -> None:

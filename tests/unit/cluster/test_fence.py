@@ -41,7 +41,7 @@ def test_a_node_without_a_new_sign_is_silent_from_the_first_answer_that_showed_i
     for step in range(1, 5):
         assert watch.hear([node(1, beat=7), node(2, beat=1 + step)], 100.0 + 2 * step) == ()
     found = watch.hear([node(1, beat=7), node(2, beat=9)], 110.0)
-    assert [(one.node.name, one.seconds) for one in found] == [("n1", 10.0)]
+    assert [(silent.name, seconds) for silent, seconds in found] == [("n1", 10.0)]
 
 
 def test_after_an_outage_of_the_database_no_node_is_silent_for_it() -> None:
