@@ -49,18 +49,20 @@ class Admission:
         self._entries = entries
 
     @property
-    def free(self) -> int:
-        """How many places are free and may be taken now; a warm browser gives way to a session."""
-        if not self.gate_open or not self.accepts_new or self._shortage is not None:
-            return 0
-        taken = sum(not session.warm for session in self._entries.sessions)
-        return max(self.max_sessions - taken, 0)
-
-    @property
-    def evictable(self) -> int:
-        """How many sessions could be closed to make room for another one."""
-        sessions = self._entries.sessions if self.accepts_new else ()
-        return sum(session.evictable and not session.warm for session in sessions)
+    def room(self) -> Room:
+        """What could be done now for a request that needs a new session; a warm browser gives way to it."""
+        if self.stopping or self.draining:
+            return Room()
+        sessions = [session for session in self._entries.sessions if not session.warm]
+        lacks_memory = self._shortage is not None
+        can_start = self.gate_open and not lacks_memory
+        has_place = self.gate_open and len(self._entries) < self.max_sessions
+        return Room(
+            free=max(self.max_sessions - len(sessions), 0) if can_start else 0,
+            evictable=sum(session.evictable for session in sessions),
+            lacks_memory_only=has_place and lacks_memory,
+            accepts_new=True,
+        )
 
     @property
     def is_full(self) -> bool:
@@ -73,12 +75,6 @@ class Admission:
         return self.gate_open and len(self._entries) < self.max_sessions and self._shortage is None
 
     @property
-    def lacks_memory_only(self) -> bool:
-        """Whether there is a place, but not the memory for another browser."""
-        has_place = self.gate_open and self.accepts_new and len(self._entries) < self.max_sessions
-        return has_place and self._shortage is not None
-
-    @property
     def refusal(self) -> str:
         """Why a request for a new session waits: memory is short, or all places are taken."""
         shortage = self._shortage if len(self._entries) < self.max_sessions else None
@@ -88,11 +84,6 @@ class Admission:
             f"All {self.max_sessions} sessions are in use and none became free in time; "
             "close one, or retry later"
         )
-
-    @property
-    def accepts_new(self) -> bool:
-        """Whether new sessions are accepted at all, now or after a wait."""
-        return not (self.stopping or self.draining)
 
     @property
     def _shortage(self) -> str | None:

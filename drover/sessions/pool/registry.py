@@ -75,7 +75,7 @@ class SessionRegistry(RegistryReader):
             answer = self._answer(claim, may_reserve=not self._queue)
             if answer is not None:
                 return answer
-            if not self._free and claim.elsewhere is not None and claim.elsewhere.has_place():
+            if claim.elsewhere is not None and not self._room.free and claim.elsewhere.has_place():
                 raise NotOwner("This node has no free place, and another one has")
             return self._queue.join(claim)
 

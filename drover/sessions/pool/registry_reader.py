@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any
 
 from drover.browser.running_browser import RunningBrowser
@@ -123,8 +124,7 @@ class RegistryReader:
     def room(self) -> Room:
         """What could be done for a request that comes now and needs a new session."""
         with self._lock:
-            new = self._admission
-            return Room(self._free, new.evictable, new.lacks_memory_only, new.accepts_new)
+            return self._room
 
     @property
     def waiting(self) -> int:
@@ -155,8 +155,9 @@ class RegistryReader:
             return self._admission.refusal
 
     @property
-    def _free(self) -> int:
-        return 0 if self._queue else self._admission.free
+    def _room(self) -> Room:
+        room = self._admission.room
+        return replace(room, free=0) if self._queue else room
 
     def _everything(self) -> tuple[Session, ...]:
         with self._lock:
