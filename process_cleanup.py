@@ -120,7 +120,7 @@ class ProcessCleaner:
         and returns 0; a slow one continues in the background.
         """
         try:
-            report = Deadline(PATIENCE_S).wait(self._begin())
+            report = Deadline(PATIENCE_S).wait(self.by_interval())
         except DeadlineExceeded:
             reason = f"it takes longer than {PATIENCE_S:.0f} s and continues in the background"
         except (DroverError, CancelledError) as error:
@@ -130,9 +130,9 @@ class ProcessCleaner:
         self._emit(events.CleanupFailed(reason))
         return 0
 
-    def by_interval(self) -> None:
-        """Start a cleanup in the background; a failure is only logged."""
-        self._begin()
+    def by_interval(self) -> Future[CleanupReport | None]:
+        """Start a cleanup in the background; a failure is only logged, and its report is None."""
+        return self._jobs.begin(Job(JobKind.CLEANUP), self._automatic)
 
     def tidy(self) -> None:
         """Start a cleanup in the background if there is a new folder without a session.
@@ -192,9 +192,6 @@ class ProcessCleaner:
             return CleanupScope.OWNED
         return CleanupScope.SYSTEM if trigger is Trigger.PERSON else CleanupScope.ABANDONED
 
-    def _begin(self) -> Future[CleanupReport | None]:
-        return self._jobs.begin(Job(JobKind.CLEANUP), self._automatic)
-
     def _automatic(self) -> CleanupReport | None:
         """Clean up in the background; a failure is logged and counted as one of a cleanup."""
         try:
@@ -231,15 +228,16 @@ class ProcessCleaner:
         failed: dict[ProcessIdentity, Failed] = {}
         reaped: list[int] = []
         freed_mb = 0.0
-        plan = CleanupPlan(())
+        plan, ends_orphans = CleanupPlan(()), scope is not CleanupScope.EVERYTHING
         for number in range(PASSES):
             plan = self._plan(scope, watch)
-            if number == 0 and scope is not CleanupScope.EVERYTHING:
+            if number == 0 and ends_orphans:
                 self._emit(events.ActiveDrivers(_active_drivers(plan)))
             targets = tuple(j for j in plan.orphans if j.row.identity not in failed)
             if not targets and not plan.reapable:
                 break
-            self._announce(targets, scope)
+            for judgement in targets:
+                self._emit(events.KillingProcess(judgement.row.pid, judgement.role.value, ends_orphans))
             freed_mb += memory_held_mb(judgement.row.pid for judgement in targets)
             identities = [judgement.row.identity for judgement in targets]
             # Processes that appear after the first pass may fork again upon SIGTERM; SIGKILL prevents that.
@@ -256,11 +254,6 @@ class ProcessCleaner:
             reaped=tuple(reaped),
             freed_mb=freed_mb,
         )
-
-    def _announce(self, targets: Collection[Judgement], scope: CleanupScope) -> None:
-        orphaned = scope is not CleanupScope.EVERYTHING
-        for judgement in targets:
-            self._emit(events.KillingProcess(judgement.row.pid, judgement.role.value, orphaned))
 
     def _plan(self, scope: CleanupScope, watch: Stopwatch) -> CleanupPlan:
         table = snapshot()
