@@ -117,7 +117,17 @@ class SessionFolders:
             StartRefused: It is not writable, or its path is not usable.
         """
         self.check_path()
-        self._check_writable()
+        try:
+            self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._root.mkdir(mode=0o700, exist_ok=True)
+            if not is_real_folder(self._root):
+                raise StartRefused(f"{self._root} is a symbolic link: set DROVER_DATA_DIR to another folder")
+            probe = self._root / f".probe-{secrets.token_hex(4)}"
+            probe.touch(exist_ok=False)
+            probe.unlink()
+        except OSError as error:
+            reason = f"{error.strerror}; free some disk space, or choose a folder that this user can write to"
+            raise start_refused(f"DROVER_DATA_DIR is {self.data_dir}: {reason}", error) from error
 
     def put_back(self) -> bool:
         """Create the data folder anew if it was removed; return whether it was.
@@ -272,19 +282,6 @@ class SessionFolders:
             and is_real_folder(self._root)
             and is_real_folder(path)
         )
-
-    def _check_writable(self) -> None:
-        try:
-            self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._root.mkdir(mode=0o700, exist_ok=True)
-            if not is_real_folder(self._root):
-                raise StartRefused(f"{self._root} is a symbolic link: set DROVER_DATA_DIR to another folder")
-            probe = self._root / f".probe-{secrets.token_hex(4)}"
-            probe.touch(exist_ok=False)
-            probe.unlink()
-        except OSError as error:
-            reason = f"{error.strerror}; free some disk space, or choose a folder that this user can write to"
-            raise start_refused(f"DROVER_DATA_DIR is {self.data_dir}: {reason}", error) from error
 
 
 def is_real_folder(path: Path) -> bool:

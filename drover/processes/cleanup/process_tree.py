@@ -8,7 +8,6 @@ from typing import TypeVar
 from drover.processes.cleanup.chrome_names import (
     Kind,
     Role,
-    System,
     base_name,
     folder_of,
     init_name,
@@ -165,7 +164,7 @@ class ProcessTree:
         Brave, Edge, Vivaldi, Debian's headless shell and Electron programs are Chrome to a ChromeDriver.
         """
         rows = self._table.rows
-        drivers = {pid: pid for pid, row in rows.items() if _driver_by_name(row, self._table.system)}
+        drivers = {pid: pid for pid, row in rows.items() if self._kind_of_executable(row) is Kind.DRIVER}
         below = self.nearest(drivers) if drivers else {}
         browsers = {
             pid: pid
@@ -180,11 +179,7 @@ class ProcessTree:
         return frozenset(browsers).union(helpers)
 
     def _is_candidate(self, row: ProcessRow) -> bool:
-        return (
-            may_be_chrome(row.name)
-            or row.pid in self._driven
-            or (row.exe is not None and kind_of_name(base_name(row.exe), self._table.system) is not None)
-        )
+        return may_be_chrome(row.name) or row.pid in self._driven or self._kind_of_executable(row) is not None
 
     def _raw_kind(self, row: ProcessRow) -> Kind | None:
         kind = self._kind_of_names(row)
@@ -192,10 +187,13 @@ class ProcessTree:
 
     def _kind_of_names(self, row: ProcessRow) -> Kind | None:
         if row.exe is not None:
-            return kind_of_name(base_name(row.exe), self._table.system)
+            return self._kind_of_executable(row)
         if row.is_zombie:
             return kind_of_cut_name(row.name, self._table.system)
         return kind_of_name(row.name, self._table.system)
+
+    def _kind_of_executable(self, row: ProcessRow) -> Kind | None:
+        return kind_of_name(base_name(row.exe), self._table.system) if row.exe is not None else None
 
     def _kind(self, row: ProcessRow) -> Kind | None:
         kind = self._raw_kind(row)
@@ -238,10 +236,6 @@ def marks_by_process(table: ProcessTable) -> Mapping[ProcessIdentity, SessionMar
     """Return the session folder that each process uses, if its data folder was found."""
     marks = ((table.rows[pid], mark) for pid, mark in ProcessTree(table).marks.items())
     return {row.identity: mark for row, mark in marks if row.started is not None and mark.home is not None}
-
-
-def _driver_by_name(row: ProcessRow, system: System) -> bool:
-    return row.exe is not None and kind_of_name(base_name(row.exe), system) is Kind.DRIVER
 
 
 def _is_helper_process(row: ProcessRow) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
 
@@ -142,7 +142,8 @@ class Writer:
             self._pending.written(batch, refused)
             self._failing_since = self._error = None
             done = [written for written, ticket in self._waiting.items() if ticket <= batch.ticket]
-            self._take_out(done)
+            for written in done:
+                del self._waiting[written]
         for written in done:
             written.set_result(None)
         return True
@@ -175,15 +176,12 @@ class Writer:
             self._failing_since = self._failing_since or time.monotonic()
             self._error = error
             failed = [] if isinstance(error, DatabaseLocked) else list(self._waiting)
-            self._take_out(failed)
+            for written in failed:
+                del self._waiting[written]
         if is_news:
             self._emit(events.StoreFailed(error.message))
         for written in failed:
             written.set_exception(StorageUnavailable(error.message))
-
-    def _take_out(self, waiting: Iterable[Future[None]]) -> None:
-        for written in waiting:
-            del self._waiting[written]
 
     def _reason(self) -> str:
         with self._condition:
