@@ -18,12 +18,6 @@ class OwnSessions:
     """The sessions of this node, and what works on them.
 
     Attributes:
-        registry: The list of sessions.
-        pool: Reserves places, and restores sessions.
-        closer: Ends sessions that were given away.
-        state_saver: Receives what was saved of a session.
-        kept: What is kept for keys.
-        emergency: Ends every Chrome of this machine.
         obstacle: Returns why this machine can start no browser now; None if nothing is known against it.
     """
 

@@ -63,11 +63,7 @@ class Parts:
     Attributes:
         local: Answers for this node.
         policy: What the access check compares requests with; nothing is forwarded that it refuses.
-        registry: The sessions of this node.
         membership: The other nodes, and the right to serve.
-        locations: Finds the node of a session.
-        forwarder: Passes requests on.
-        failover: Restores sessions that no living node has.
         threads: Where requests wait for a place.
     """
 

@@ -28,8 +28,6 @@ class NodeIdentity:
         name: Its name, which no two living nodes share.
         data_id: Identifies its data folder on its machine: whose sessions it may reclaim at once.
         url: The address at which other nodes reach it.
-        version: Its version of Drover.
-        max_sessions: How many sessions it may have.
     """
 
     name: str
@@ -103,11 +101,8 @@ class Located:
     """Where a session is.
 
     Attributes:
-        session_id: Its id.
-        key: Its key, if any.
         epoch: The number of its present ownership.
         owner: The incarnation that has it; None if it is parked.
-        owner_state: The state of that incarnation.
         url: The address of that node.
         node: The name of that node.
         revision: 0 if it was never ready.

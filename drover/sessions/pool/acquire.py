@@ -45,8 +45,6 @@ class Claim:
     """A request for a session by id or key, and how to make it if there is none.
 
     Attributes:
-        session_id: The id, if the caller names one.
-        key: The key, if the caller names one.
         make: Returns a new session in state `starting`; must not do I/O.
         token: The token of the lease, if the caller holds one.
         takes_warm: Whether any browser with default capabilities is suitable.

@@ -24,7 +24,6 @@ class Entry:
     """One session as it is now, and the work on it.
 
     Attributes:
-        session: The session.
         work: The start, recovery or close that began last; None if it has succeeded.
         failure: Why the last close failed.
     """
