@@ -240,7 +240,7 @@ class Browsers:
         Raises:
             DevToolsFailed: The page could not be loaded in time.
         """
-        visit(self._devtools.of(running), url, seconds)
+        visit(self._devtools.of(running), url, seconds, hidden=running.bidi_url is None)
 
     def shrink_profile(
         self, running: RunningBrowser, profile: Path, is_small_enough: Callable[[], bool]

@@ -20,6 +20,8 @@ PAGES: Final = {
     "/desk": "<title>Desk</title><input id=name><input id=file type=file>"
     "<button onclick=\"document.title = 'Clicked'\">go</button>",
     "/alert": "<title>Alert</title><script>setTimeout(() => alert('look here'), 50)</script>",
+    "/leading": "<title>Leading</title><script>location.replace('/red')</script>",
+    "/opening": "<title>Opening</title><script>open('/red'); open('/red', '', 'noopener')</script>",
     "/attack": (Path(__file__).parent / "attack.html").read_text(encoding="utf-8"),
     "/hands": """<title>Hands</title><meta charset=utf-8><style>body{margin:0;height:3000px}
         body>*{position:absolute;width:160px;height:30px;box-sizing:border-box;margin:0}</style>

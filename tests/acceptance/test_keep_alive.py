@@ -10,7 +10,9 @@ from typing import Final
 import pytest
 
 from tests.acceptance.driver_commands import Driver
+from tests.acceptance.faults import kill
 from tests.acceptance.pages import Pages
+from tests.acceptance.saved_state import wait_until_saved
 from tests.acceptance.service import Json, Service, expect, expect_error, running
 from tests.machine import wait_until
 
@@ -59,6 +61,36 @@ def test_the_current_page_is_never_changed(service: Service, pages: Pages) -> No
     assert found == [42, None, "visible", True]
     wait_until(lambda: client.windows() == windows, "the background tab is closed again")
     assert expect(service.get("/sessions/kept"))["session"]["current_url"] == pages.url("/form")
+
+
+def test_the_page_in_front_stays_the_sessions_page_during_a_visit(service: Service, pages: Pages) -> None:
+    gate, form = pages.slow(), pages.url("/form")
+    session = service.create(session_id="kept", url=form, keep_alive={"url": gate.url, "interval": EVERY_S})
+    with gate.while_it_loads():
+        assert expect(service.get("/sessions/kept"))["session"]["current_url"] == form
+        wait_until_saved()
+        kill(session["browser"]["pid"])
+        found = expect(service.get("/sessions/kept"))
+    assert (found["recovery"]["method"], found["session"]["current_url"]) == ("restored", form)
+
+
+def test_popups_of_the_page_leave_nothing(service: Service, pages: Pages) -> None:
+    client = Driver(create_with_keep_alive(service, pages, "/opening"))
+    windows = client.windows()
+    wait_until(lambda: visits(pages, "/opening") >= 3, "three visits", 20)
+    wait_until(lambda: client.windows() == windows, "the hidden tab is closed")
+    assert client.run("return document.visibilityState") == "visible"
+
+
+@pytest.mark.exhaustive
+def test_a_page_that_leads_elsewhere_is_visited_in_a_session_with_bidi(
+    service: Service, pages: Pages
+) -> None:
+    keep_alive = {"url": pages.url("/leading"), "interval": EVERY_S}
+    session = service.create(capabilities={"webSocketUrl": True}, keep_alive=keep_alive)
+    client = Driver(session)
+    wait_until(lambda: visits(pages, "/red") >= 2, "two visits", 20)
+    wait_until(lambda: len(client.windows()) == 1, "the background tab is closed again")
 
 
 @pytest.mark.exhaustive

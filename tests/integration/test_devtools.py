@@ -251,12 +251,12 @@ def test_stop_does_not_wait_for_a_hung_browser() -> None:
         go_on.set()
 
 
-def test_a_visit_opens_and_closes_a_background_tab(browser: FakeDevTools, devtools: DevTools) -> None:
+def test_a_visit_opens_and_closes_a_hidden_tab(browser: FakeDevTools, devtools: DevTools) -> None:
     browser.results |= {
         "Target.createTarget": {"targetId": "B1"},
         "Runtime.evaluate": {"result": {"value": "complete"}},
     }
-    visit(devtools.of(browser.running), "http://shop.example/", TIMEOUT_S)
+    visit(devtools.of(browser.running), "http://shop.example/", TIMEOUT_S, hidden=True)
     assert browser.commands[1:] == [
         "Target.createTarget",
         "Target.attachToTarget",
@@ -264,7 +264,7 @@ def test_a_visit_opens_and_closes_a_background_tab(browser: FakeDevTools, devtoo
         "Runtime.evaluate",
         "Target.closeTarget",
     ]
-    assert browser.parameters[1] == {"url": "about:blank", "background": True}
+    assert browser.parameters[1] == {"url": "about:blank", "background": True, "hidden": True}
 
 
 def test_a_failed_visit_raises_and_closes_its_tab(browser: FakeDevTools, devtools: DevTools) -> None:
@@ -273,7 +273,7 @@ def test_a_failed_visit_raises_and_closes_its_tab(browser: FakeDevTools, devtool
         "Page.navigate": {"errorText": "net::ERR_NAME_NOT_RESOLVED"},
     }
     with pytest.raises(DevToolsFailed, match="ERR_NAME_NOT_RESOLVED"):
-        visit(devtools.of(browser.running), "http://nowhere.example/", TIMEOUT_S)
+        visit(devtools.of(browser.running), "http://nowhere.example/", TIMEOUT_S, hidden=True)
     assert browser.commands[-1] == "Target.closeTarget"
 
 
@@ -284,7 +284,7 @@ def test_a_page_that_never_finishes_loading_is_closed_at_the_deadline(
         "Target.createTarget": {"targetId": "B1"},
         "Runtime.evaluate": {"result": {"value": "loading"}},
     }
-    visit(devtools.of(browser.running), "http://slow.example/", SHORT_S)
+    visit(devtools.of(browser.running), "http://slow.example/", SHORT_S, hidden=True)
     assert browser.commands[-1] == "Target.closeTarget"
 
 
