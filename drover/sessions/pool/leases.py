@@ -26,6 +26,8 @@ def check_lease(session: Session, token: str | None) -> None:
 def leased(session: Session, lease: Lease, token: str | None) -> Session:
     """Return the session with a new lease, or with its lease renewed if `token` matches it.
 
+    A renewal that names no holder keeps the holder.
+
     Raises:
         SessionInUse: Another client holds the lease.
         SessionLost: The session is being closed.
@@ -36,7 +38,9 @@ def leased(session: Session, lease: Lease, token: str | None) -> Session:
             f"Session {session.session_id} is being closed; create a new one with POST /sessions"
         )
     held = session.lease
-    return replace(session, lease=lease if held is None else replace(lease, token=held.token))
+    if held is not None:
+        lease = replace(lease, token=held.token, holder=lease.holder or held.holder)
+    return replace(session, lease=lease)
 
 
 def given_back(session: Session, token: str | None) -> Session:

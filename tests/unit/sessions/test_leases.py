@@ -49,6 +49,12 @@ def test_a_renewal_keeps_the_token_and_sets_the_new_expiry_and_holder() -> None:
     assert renewed == replace(later, token="mine")
 
 
+def test_a_renewal_that_names_no_holder_keeps_the_holder() -> None:
+    renewed = leased(session(lease=MINE), new_lease(60, None), "mine").lease
+    assert renewed is not None
+    assert (renewed.holder, renewed.token) == ("me", "mine")
+
+
 def test_another_clients_lease_is_neither_renewed_nor_ended() -> None:
     held = session(lease=MINE)
     with pytest.raises(SessionInUse):
