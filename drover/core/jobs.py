@@ -67,14 +67,6 @@ class Job:
         return f"{self.kind.value}{of}"
 
 
-@dataclass(slots=True)
-class _Seen:
-    """When a failure was logged last, and how often it has happened since then."""
-
-    logged_at: float
-    unlogged: int = 0
-
-
 class Repetitions:
     """Which of repeated failures are logged: the first one, then one a minute with the number of the others.
 
@@ -83,7 +75,8 @@ class Repetitions:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._seen: dict[Hashable, _Seen] = {}
+        self._seen: dict[Hashable, tuple[float, int]] = {}
+        """When a failure was logged last, and how often it has happened since then."""
 
     def note(self, what: Hashable) -> int | None:
         """Note a failure; return how many like it were not logged before it, or None if it is not logged.
@@ -93,16 +86,14 @@ class Repetitions:
         """
         now = time.monotonic()
         with self._lock:
-            known = self._seen.get(what)
-            if known is not None and now - known.logged_at < LOG_EVERY_S:
-                known.unlogged += 1
+            logged_at, unlogged = self._seen.get(what, (float("-inf"), 0))
+            if now - logged_at < LOG_EVERY_S:
+                self._seen[what] = logged_at, unlogged + 1
                 return None
             # What has not failed for a minute is forgotten.
-            self._seen = {
-                one: seen for one, seen in self._seen.items() if now - seen.logged_at < 2 * LOG_EVERY_S
-            }
-            self._seen[what] = _Seen(now)
-        return known.unlogged if known is not None else 0
+            self._seen = {one: seen for one, seen in self._seen.items() if now - seen[0] < 2 * LOG_EVERY_S}
+            self._seen[what] = now, 0
+        return unlogged
 
 
 class Jobs:

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future
 from contextlib import suppress
 from contextvars import copy_context
-from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, ParamSpec, TypeVar
@@ -22,6 +21,9 @@ from drover.core.errors import Overloaded, ShuttingDown
 
 Result = TypeVar("Result")
 Parameters = ParamSpec("Parameters")
+
+_Queued = tuple[Future[Any], Callable[[], Any]]
+"""A call that waits for a thread, and the future of its result."""
 
 
 async def fill_loop_threads() -> None:
@@ -65,7 +67,7 @@ class ThreadPool(Executor):
         self._refuses = refuses
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
-        self._queue: SimpleQueue[_Call | None] = SimpleQueue()
+        self._queue: SimpleQueue[_Queued | None] = SimpleQueue()
         self._unfinished = 0
         self._is_shut = False
 
@@ -110,7 +112,7 @@ class ThreadPool(Executor):
                 raise Overloaded(f"All {len(self._threads)} threads for such requests are busy; retry later")
             self._unfinished += 1
             # The lines that the call logs name the request that asked for it (log_context.py).
-            self._queue.put(_Call(future, partial(copy_context().run, call)))
+            self._queue.put((future, partial(copy_context().run, call)))
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Accept no more calls, and end the threads when they have run what is queued."""
@@ -119,8 +121,8 @@ class ThreadPool(Executor):
             cancelled = self._take_queued() if cancel_futures else []
             for _ in self._threads:
                 self._queue.put(None)
-        for call in cancelled:
-            call.future.cancel()
+        for future, _ in cancelled:
+            future.cancel()
         if wait:
             for thread in self._threads:
                 thread.join()
@@ -129,24 +131,35 @@ class ThreadPool(Executor):
         self._threads.append(start_thread(self._serve, f"{self.name}-{len(self._threads)}"))
 
     def _serve(self) -> None:
-        while True:
-            call = self._queue.get()
-            if call is None:
-                return
-            call.run(self._finish_one)
+        while (queued := self._queue.get()) is not None:
+            self._run(*queued)
             # Otherwise the result would be kept until the next call.
-            del call
+            del queued
+
+    def _run(self, future: Future[Any], call: Callable[[], Any]) -> None:
+        """Run a call, and count it as finished before its result is set: who gets that may submit another."""
+        if not future.set_running_or_notify_cancel():
+            self._finish_one()
+            return
+        try:
+            result = call()
+        except BaseException as error:  # noqa: BLE001 - whoever waits for the future must get any exception
+            self._finish_one()
+            future.set_exception(error)
+        else:
+            self._finish_one()
+            future.set_result(result)
 
     def _finish_one(self) -> None:
         with self._lock:
             self._unfinished -= 1
 
-    def _take_queued(self) -> list[_Call]:
+    def _take_queued(self) -> list[_Queued]:
         taken = []
         with suppress(Empty):
             while True:
                 taken.append(self._queue.get_nowait())
-        return [call for call in taken if call is not None]
+        return [queued for queued in taken if queued is not None]
 
 
 def fill_pools(pools: Iterable[ThreadPool]) -> int:
@@ -159,25 +172,3 @@ def fill_pools(pools: Iterable[ThreadPool]) -> int:
     for pool in distinct:
         pool.fill(1)
     return sum(pool.fill(pool.size) for pool in distinct)
-
-
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """A call that waits for a thread, and the future of its result."""
-
-    future: Future[Any]
-    call: Callable[[], Any]
-
-    def run(self, finished: Callable[[], None]) -> None:
-        """Run the call; call `finished` before the result is set: who receives it may submit another call."""
-        if not self.future.set_running_or_notify_cancel():
-            finished()
-            return
-        try:
-            result = self.call()
-        except BaseException as error:  # noqa: BLE001 - whoever waits for the future must get any exception
-            finished()
-            self.future.set_exception(error)
-        else:
-            finished()
-            self.future.set_result(result)
