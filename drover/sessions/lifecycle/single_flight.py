@@ -51,23 +51,12 @@ class SingleFlight(Generic[Shared]):
         """
         while True:
             with self._lock:
-                shared = self._next.get(key)
-                before = self._running.get(key)
+                shared, before = self._next.get(key), self._running.get(key)
                 if shared is None:
                     mine = self._next[key] = Future[Shared]()
-            if shared is None:
-                return self._call_after(before, key, mine, call, deadline)
+                    break
             with suppress(_GivenUp):
                 return deadline.wait(shared)
-
-    def _call_after(
-        self,
-        before: Future[Shared] | None,
-        key: Hashable,
-        mine: Future[Shared],
-        call: Callable[[], Shared],
-        deadline: Deadline,
-    ) -> Shared:
         if before is not None:
             try:
                 deadline.wait_until_done(before)
