@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -24,7 +24,6 @@ from drover.processes.cleanup.chrome_names import Role
 from drover.processes.cleanup.cleanup_plan import (
     CleanupPlan,
     CleanupScope,
-    Judgement,
     ProtectedSession,
     Protection,
     Verdict,
@@ -35,7 +34,7 @@ from drover.processes.folders import FolderId, folder_id
 from drover.processes.host.memory import memory_held_mb
 from drover.processes.session_mark import OwnerState
 from drover.processes.table import ProcessIdentity, ProcessTable, snapshot, way_to_data_folder
-from drover.processes.termination import Outcome, Termination, end
+from drover.processes.termination import Outcome, end
 from drover.processes.values import ProcessStatus
 from drover.sessions.persistence.repository import SessionRepository
 from drover.sessions.persistence.state_saver import StateSaver
@@ -242,7 +241,11 @@ class ProcessCleaner:
             identities = [judgement.row.identity for judgement in targets]
             # Processes that appear after the first pass may fork again upon SIGTERM; SIGKILL prevents that.
             terminations = end(identities) if number == 0 else end(identities, grace=0)
-            _record_outcomes(targets, terminations, killed, failed)
+            for judgement, ended in zip(targets, terminations, strict=True):
+                if ended.outcome in {Outcome.DENIED, Outcome.SURVIVED}:
+                    failed[ended.identity] = Failed(judgement, ended.detail or ended.outcome.value)
+                else:
+                    killed[ended.identity] = Killed(judgement, ended.outcome)
             reaped += reap(judgement.row.pid for judgement in plan.reapable)
             watch.lap("end")
         for failure in failed.values():
@@ -361,18 +364,3 @@ def _active_drivers(plan: CleanupPlan) -> tuple[int, ...]:
 def _spared(plan: CleanupPlan) -> tuple[tuple[Verdict, int], ...]:
     verdicts = [judgement.verdict for judgement in plan.judgements]
     return tuple((verdict, verdicts.count(verdict)) for verdict in Verdict if verdict is not Verdict.ORPHAN)
-
-
-def _record_outcomes(
-    targets: Collection[Judgement],
-    terminations: Collection[Termination],
-    killed: dict[ProcessIdentity, Killed],
-    failed: dict[ProcessIdentity, Failed],
-) -> None:
-    by_identity = {judgement.row.identity: judgement for judgement in targets}
-    for termination in terminations:
-        judgement = by_identity[termination.identity]
-        if termination.outcome in {Outcome.DENIED, Outcome.SURVIVED}:
-            failed[termination.identity] = Failed(judgement, termination.detail or termination.outcome.value)
-        else:
-            killed[termination.identity] = Killed(judgement, termination.outcome)
