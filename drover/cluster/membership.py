@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from math import isfinite
 from typing import Final
@@ -251,10 +252,8 @@ class Membership:
 
     def _move(self, session: Session, epoch: int) -> None:
         self._shared.repository.moved(session, epoch)
-        try:
+        with suppress(SessionNotFound):
             self._registry.update(session.session_id, lambda known: replace(known, epoch=epoch))
-        except SessionNotFound:
-            return
 
     def _give_away(self, session: Session) -> None:
         self._emit(events.SessionGivenAway(session.session_id))

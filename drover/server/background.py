@@ -14,7 +14,7 @@ from drover.processes.defunct import reap_orphans
 from drover.server.browser_parts import BrowserParts
 from drover.server.session_parts import SessionParts
 from drover.server.storage_parts import StorageParts
-from drover.sessions.background.disk_limits import DiskLimits, KeptLimit, Limits
+from drover.sessions.background.disk_limits import DiskLimits, KeptLimit
 from drover.sessions.background.grid_slots import GridSlots
 from drover.sessions.background.keep_alive import KeepAliveVisitor
 from drover.sessions.background.memory_meter import RECYCLING_S, USUAL_S, MemoryMeter
@@ -146,8 +146,9 @@ def _disk_tasks(
     jobs: Jobs,
     emit: Emit,
 ) -> Iterator[Task]:
-    limits = Limits(settings.max_downloads_mb, settings.max_profile_mb)
-    disk_limits = DiskLimits(sessions.registry, browsing.browsers, jobs, emit, limits)
+    disk_limits = DiskLimits(
+        sessions.registry, browsing.browsers, jobs, emit, settings.max_downloads_mb, settings.max_profile_mb
+    )
     yield Task("cancelled downloads", DISK_TICK_S, disk_limits.report_downloads)
     room = storage.folders.room
     # A disk that hangs must not delay leases and idle ends.

@@ -26,35 +26,28 @@ KEPT_EVERY_S: Final = 3600.0
 """Profiles that were set aside expire, although none is added."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How much the pages of one session may write.
-
-    Attributes:
-        downloads_mb: All downloads together, in MiB; the DevTools connection cancels what exceeds it.
-        profile_mb: The profile, in MiB.
-    """
-
-    downloads_mb: int
-    profile_mb: int
-
-
 @dataclass(eq=False, repr=False)
 class DiskLimits:
-    """Measures profiles, has those over the limit made smaller, and reports downloads that were cancelled."""
+    """Measures profiles, has those over the limit made smaller, and reports downloads that were cancelled.
+
+    Args:
+        downloads_mb: What all downloads of a session may take, in MiB; the DevTools connection cancels more.
+        profile_mb: What the profile of a session may take, in MiB; 0 = no limit.
+    """
 
     _registry: SessionRegistry
     _browsers: Browsers
     _jobs: Jobs
     _emit: events.Emit
-    _limits: Limits
+    _downloads_mb: int
+    _profile_mb: int
     _free: int = field(default=0, init=False)
     _measured_at: float = field(default=float("-inf"), init=False)
     _cancelled: dict[str, int] = field(default_factory=dict, init=False)
 
     def measure_if_due(self, room: Room | None) -> None:
         """Begin to measure the profiles if that is due, given the room on their disk if it is known."""
-        if not self._limits.profile_mb or room is None or not self._is_due(room.free):
+        if not self._profile_mb or room is None or not self._is_due(room.free):
             return
         for session in self._registry.sessions():
             if session.state is SessionState.READY:
@@ -70,14 +63,12 @@ class DiskLimits:
             count = self._browsers.cancelled_downloads(session.running)
             self._cancelled[session.running.browser_guid] = count
             if count > before.get(session.running.browser_guid, 0):
-                self._report(
-                    session, events.DownloadsCancelled(session.session_id, self._limits.downloads_mb)
-                )
+                self._report(session, events.DownloadsCancelled(session.session_id, self._downloads_mb))
 
     def _is_due(self, free: int) -> bool:
         now = time.monotonic()
         lost = self._free - free
-        if now - self._measured_at < MEASURE_S and lost * GROWTH_SHARE < self._limits.profile_mb * MIB:
+        if now - self._measured_at < MEASURE_S and lost * GROWTH_SHARE < self._profile_mb * MIB:
             # What is freed in the meantime must not hide what is written.
             self._free = max(self._free, free)
             return False
@@ -85,7 +76,7 @@ class DiskLimits:
         return True
 
     def _limit_profile(self, session: Session) -> None:
-        profile, limit = session.folder.profile, self._limits.profile_mb * MIB
+        profile, limit = session.folder.profile, self._profile_mb * MIB
         size = disk_usage(profile)
         if size <= limit or session.running is None:
             return
@@ -97,7 +88,7 @@ class DiskLimits:
             removed = (f"nothing ({error})",)
         after = disk_usage(profile)
         shrunk = events.ProfileShrunk(
-            session.session_id, size // MIB, self._limits.profile_mb, ", ".join(removed), after // MIB
+            session.session_id, size // MIB, self._profile_mb, ", ".join(removed), after // MIB
         )
         self._report(session, shrunk)
 
