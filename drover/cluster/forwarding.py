@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 from urllib.parse import quote, urlsplit
 from uuid import UUID
@@ -57,6 +58,7 @@ _OF_HANDSHAKE: Final = frozenset(
 )
 
 
+@dataclass(eq=False, repr=False)
 class Forwarder:
     """Passes requests on to other nodes, with the hang-up of their clients.
 
@@ -64,10 +66,9 @@ class Forwarder:
         incarnation: Returns the present incarnation of this node, which the other one is told.
     """
 
-    def __init__(self, incarnation: Callable[[], UUID]) -> None:
-        self._incarnation = incarnation
-        self._connections = NodeConnections()
-        self._running: dict[asyncio.Future[None], UUID] = {}
+    _incarnation: Callable[[], UUID]
+    _connections: NodeConnections = field(default_factory=NodeConnections, init=False)
+    _running: dict[asyncio.Future[None], UUID] = field(default_factory=dict, init=False)
 
     async def request(
         self, owner: UUID, url: str, scope: Scope, body: bytes, receive: Receive, send: Send
@@ -187,7 +188,10 @@ class Forwarder:
             del self._running[lost]
 
     def _head(self, url: str, scope: Scope, body: bytes) -> bytes:
-        lines = [f"{scope['method']} {_target(scope)} HTTP/1.1".encode("latin-1"), b"host: " + _host(url)]
+        lines = [
+            f"{scope['method']} {_target(scope)} HTTP/1.1".encode("latin-1"),
+            b"host: " + urlsplit(url).netloc.encode(),
+        ]
         lines += [name + b": " + value for name, value in self._headers(scope)]
         lines.append(b"content-length: " + str(len(body)).encode())
         return b"\r\n".join(lines) + b"\r\n\r\n"
@@ -221,10 +225,6 @@ def _target(scope: Scope) -> str:
     path = raw.partition(b"?")[0].decode("latin-1")
     query = scope["query_string"].decode("latin-1")
     return f"{path}?{query}" if query else path
-
-
-def _host(url: str) -> bytes:
-    return urlsplit(url).netloc.encode()
 
 
 def _broken(reason: object) -> NodeUnreachable:

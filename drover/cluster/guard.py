@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
 
@@ -17,13 +18,13 @@ from drover.net.asgi import Application, Message, Receive, Scope, Send, not_owne
 Doubt = Callable[[], Awaitable[DroverError | None]]
 
 
+@dataclass(eq=False, repr=False)
 class Guard:
     """Lets the application of this node answer only while the node may serve."""
 
-    def __init__(self, fence: Fence) -> None:
-        self._fence = fence
-        self._sockets: set[_Socket] = set()
-        self._closing: set[asyncio.Task[None]] = set()
+    _fence: Fence
+    _sockets: set[_Socket] = field(default_factory=set, init=False)
+    _closing: set[asyncio.Task[None]] = field(default_factory=set, init=False)
 
     async def run(
         self,
@@ -86,6 +87,7 @@ class _Guarded:
         self._fence = fence
         self._send = send
         self._doubt = doubt
+        self._is_begun = False
 
     async def _begin(self, message: Message) -> None:
         """Raise if the answer must not begin with this message: to the application its client has left."""
@@ -96,6 +98,7 @@ class _Guarded:
             self.withheld = refusal_of(self._fence) or self.withheld
         if self.withheld is not None:
             raise OSError(HTTPStatus.SERVICE_UNAVAILABLE, "this answer is withheld")
+        self._is_begun = True
 
 
 async def _run(application: Callable[[Send], Awaitable[None]], answer: _Answer | _Socket) -> None:
@@ -112,15 +115,10 @@ async def _run(application: Callable[[Send], Awaitable[None]], answer: _Answer |
 class _Answer(_Guarded):
     """The answer to one request."""
 
-    def __init__(self, fence: Fence, send: Send, doubt: Doubt | None) -> None:
-        super().__init__(fence, send, doubt)
-        self._is_begun = False
-
     async def send(self, message: Message) -> None:
         """Pass on a message."""
         if not self._is_begun:
             await self._begin(message)
-            self._is_begun = True
         elif not self._fence.may_serve():
             raise OSError(HTTPStatus.SERVICE_UNAVAILABLE, "this node may not serve any more")
         await self._send(message)
@@ -132,7 +130,7 @@ class _Socket(_Guarded):
     def __init__(self, fence: Fence, receive: Receive, send: Send, doubt: Doubt | None) -> None:
         super().__init__(fence, send, doubt)
         self._receive = receive
-        self._is_begun = self._is_accepted = self._is_closed = False
+        self._is_accepted = self._is_closed = False
 
     async def receive(self) -> Message:
         """Return the next message of the client."""
@@ -146,7 +144,6 @@ class _Socket(_Guarded):
         """Pass on a message."""
         if not self._is_begun:
             await self._begin(message)
-            self._is_begun = True
             self._is_accepted = message["type"] == "websocket.accept"
         elif self._is_closed or not self._fence.may_serve():
             await self.close()

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from drover.browser.browsers import Browsers
@@ -59,6 +59,7 @@ class _Network:
         return liveness(self.process) is Liveness.GONE
 
 
+@dataclass(eq=False, repr=False)
 class StateSaver:
     """Saves the states of sessions in parallel.
 
@@ -66,14 +67,13 @@ class StateSaver:
         persist: Called with a session and its new state whenever the state has changed.
     """
 
-    def __init__(self, browsers: Browsers, persist: Persist, jobs: Jobs) -> None:
-        self._browsers = browsers
-        self._persist = persist
-        self._jobs = jobs
-        self._lock = threading.Lock()
-        self._states: dict[str, SavedState] = {}
-        self._seen: dict[str, _SaveMark] = {}
-        self._networks: dict[str, _Network] = {}
+    _browsers: Browsers
+    _persist: Persist
+    _jobs: Jobs
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
+    _states: dict[str, SavedState] = field(default_factory=dict, init=False)
+    _seen: dict[str, _SaveMark] = field(default_factory=dict, init=False)
+    _networks: dict[str, _Network] = field(default_factory=dict, init=False)
 
     def state_of(self, session: Session) -> SavedState | None:
         """Return the state last saved from a session's browser."""
