@@ -86,7 +86,7 @@ def session_parts(
     worker = SessionWorker(
         registry,
         jobs,
-        StartWork(registry, browsers, starter, close_work, steps, emit),
+        StartWork(browsers, storage.folders, starter, close_work, steps, emit),
         RecoveryWork(registry, browsers, state_saver, cleaner.upon_connection_error, steps, emit),
         close_work,
     )

@@ -15,7 +15,7 @@ from drover.sessions.lifecycle.session_steps import SessionSteps
 from drover.sessions.persistence.kept_logins import KeptLogins
 from drover.sessions.pool.acquire import Reserved
 from drover.sessions.pool.registry import SessionRegistry
-from drover.sessions.pool.session import Session
+from drover.sessions.pool.session import Session, SessionState
 
 DISPLACED_ATTEMPTS = 40
 DISPLACED_PAUSE_S = 0.5
@@ -85,9 +85,22 @@ class CloseWork:
         if self._registry.forget(session):
             self._emit(events.SessionClosed(session.session_id, why.value))
 
-    def never_started(self, session: Session) -> None:
-        """Forget a session that was never ready, in the background."""
-        self._kept.never_started(session)
+    def end_failed_start(self, session: Session) -> None:
+        """End what a start has left that has failed; if something survives, the close is retried."""
+        try:
+            self._steps.clear(session)
+        except Exception as error:  # noqa: BLE001 - after any error the session must not stay half-started
+            begun = self._registry.begin(session, SessionState.CLOSING)
+            if isinstance(begun, Reserved):
+                self.failed(begun.session, error)
+                begun.work.set_exception(error)
+            elif begun is None:
+                # It is no longer in the list; the next cleanup removes what is left.
+                self._emit(events.SessionCloseIncomplete(session.session_id, str(error)))
+        else:
+            # Other nodes may see the row of a session that was never ready.
+            self._kept.never_started(session)
+            self._registry.forget(session)
 
     def failed(self, session: Session, error: Exception) -> None:
         """Leave a session in the list as closing, so that its close is retried."""

@@ -29,15 +29,6 @@ class SessionSteps:
     _state_saver: StateSaver
     _emit: Emit
 
-    def make_folder(self, session: Session) -> None:
-        """Create the folder of a new session.
-
-        Raises:
-            StorageUnavailable: The disk is almost full.
-            BrowserUnavailable: The folder cannot be created; the data folder may be missing.
-        """
-        self._folders.make(session.folder)
-
     def publish(self, session: Session, running: RunningBrowser, **changes: object) -> Session:
         """Make a session ready with a browser that has just been started or recovered.
 

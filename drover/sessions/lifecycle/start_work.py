@@ -17,8 +17,8 @@ from drover.sessions.lifecycle.close_work import CloseWork
 from drover.sessions.lifecycle.profile_start import ProfileStart
 from drover.sessions.lifecycle.session_steps import SessionSteps, milliseconds_since
 from drover.sessions.pool.acquire import Reserved
-from drover.sessions.pool.registry import SessionRegistry
-from drover.sessions.pool.session import Session, SessionState
+from drover.sessions.pool.session import Session
+from drover.storage.session_folders import SessionFolders
 
 START_S = 90.0
 
@@ -27,8 +27,8 @@ START_S = 90.0
 class StartWork:
     """Starts new sessions' browsers."""
 
-    _registry: SessionRegistry
     _browsers: Browsers
+    _folders: SessionFolders
     _starter: ProfileStart
     _close_work: CloseWork
     _steps: SessionSteps
@@ -42,7 +42,7 @@ class StartWork:
         """
         session, begun = reserved.session, time.monotonic()
         try:
-            self._steps.make_folder(session)
+            self._folders.make(session.folder)
             running, capabilities, restored = self._starter.start(
                 session, Deadline(START_S), self._steps.wanted(session)
             )
@@ -64,20 +64,7 @@ class StartWork:
             rejected = isinstance(error, SessionNotCreated)
             event = events.CapabilitiesRejected if rejected else events.SessionStartFailed
             self._emit(event(session.session_id, str(error)))
-        try:
-            self._steps.clear(session)
-        except Exception as clear_error:  # noqa: BLE001 - after any error the session must not stay half-started
-            begun = self._registry.begin(session, SessionState.CLOSING)
-            if isinstance(begun, Reserved):
-                self._close_work.failed(begun.session, clear_error)
-                begun.work.set_exception(clear_error)
-            elif begun is None:
-                # It is no longer in the list; the next cleanup removes what is left.
-                self._emit(events.SessionCloseIncomplete(session.session_id, str(clear_error)))
-        else:
-            # Other nodes may see the row of a session that was never ready.
-            self._close_work.never_started(session)
-            self._registry.forget(session)
+        self._close_work.end_failed_start(session)
         return overtaken or error
 
     def _open_first_page(self, session: Session, running: RunningBrowser) -> None:
