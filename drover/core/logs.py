@@ -35,14 +35,10 @@ def _time_of(record: logging.LogRecord) -> str:
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 
 
-def _on_one_line(text: str) -> str:
-    # Text of a program or a page must not be able to forge a log line.
-    return _CONTROL.sub(" ", text)
-
-
 def _line(record: logging.LogRecord) -> str:
     request, event = current_request(), getattr(record, "event", None)
-    line = _on_one_line(record.getMessage())
+    # Text of a program or a page must not be able to forge a log line.
+    line = _CONTROL.sub(" ", record.getMessage())
     is_fixed = isinstance(event, Event) and event.is_fixed
     return line if request is None or is_fixed else f"{line} ({request})"
 

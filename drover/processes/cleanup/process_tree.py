@@ -47,6 +47,7 @@ class ProcessTree:
     Attributes:
         candidates: The pids of all Chrome-like processes, including look-alikes.
         kinds: The kind of each candidate's executable; None for a look-alike.
+        roles: The role of each candidate.
         marks: The session mark of each candidate that has one. In rewritten arguments the text of a client
             cannot be told from a mark, so there the mark of the browser above counts, if there is one.
         order: All pids of the table, parents before their children.
@@ -63,15 +64,11 @@ class ProcessTree:
             folder_of(row.exe) for row in rows if row.exe and self._raw_kind(row) is Kind.CHROME
         }
         self.kinds = {row.pid: self._kind(row) for row in rows}
-        self._roles = {pid: self._role(table.rows[pid]) for pid in self.candidates}
+        self.roles = {pid: self._role(table.rows[pid]) for pid in self.candidates}
         self._driver_above = self.nearest({pid: pid for pid in self._living(Role.DRIVER)})
         self._browser_above = self.nearest({pid: pid for pid in self._living(Role.BROWSER)})
         self.marks = self._find_marks(rows)
         self._browsers_by_profile = self._by_profile()
-
-    def role(self, pid: int) -> Role:
-        """Return the role of a candidate."""
-        return self._roles[pid]
 
     def nearest(self, values: Mapping[int, _Mapped]) -> dict[int, _Mapped]:
         """Return for each process its own value, or else that of its nearest ancestor with one."""
@@ -90,7 +87,7 @@ class ProcessTree:
         if above is not None:
             return above
         leader = self._table.rows.get(row.pgid) if row.pgid is not None else None
-        led = leader is not None and self._roles.get(leader.pid) is Role.DRIVER and not leader.is_zombie
+        led = leader is not None and self.roles.get(leader.pid) is Role.DRIVER and not leader.is_zombie
         return leader.pid if leader is not None and led else None
 
     def started_by(self, driver: ProcessRow) -> tuple[int, ...]:
@@ -120,7 +117,7 @@ class ProcessTree:
             return (above,)
         if row.own_namespace is False:
             return ()
-        if row.cmdline is None or self._roles[row.pid] is Role.BROWSER:
+        if row.cmdline is None or self.roles[row.pid] is Role.BROWSER:
             return ()
         if self.kinds[row.pid] is Kind.CRASH_HANDLER:
             return self._browsers_with_database(_path(row, "database"))
@@ -155,7 +152,7 @@ class ProcessTree:
 
     def _living(self, role: Role) -> list[int]:
         return [
-            pid for pid in self.candidates if self._roles[pid] is role and not self._table.rows[pid].is_zombie
+            pid for pid in self.candidates if self.roles[pid] is role and not self._table.rows[pid].is_zombie
         ]
 
     def _driven_by_a_driver(self) -> frozenset[int]:

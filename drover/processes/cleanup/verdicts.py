@@ -69,12 +69,11 @@ class _Judge:
         return tuple(self._judgement(pid) for pid in sorted(self._findings))
 
     def _rank(self, pid: int) -> int:
-        return {Role.DRIVER: 0, Role.BROWSER: 1}.get(self._tree.role(pid), 2)
+        return {Role.DRIVER: 0, Role.BROWSER: 1}.get(self._tree.roles[pid], 2)
 
     def _judgement(self, pid: int) -> Judgement:
-        found = self._findings[pid]
-        reason = readable(found.reason)
-        return Judgement(self._table.rows[pid], self._tree.role(pid), found.verdict, reason, found.session_id)
+        row, role, found = self._table.rows[pid], self._tree.roles[pid], self._findings[pid]
+        return Judgement(row, role, found.verdict, readable(found.reason), found.session_id)
 
     def _find_protected(self) -> dict[int, _Finding]:
         """Return the processes that a pid, a process group or a mark protects, and their descendants."""
@@ -217,7 +216,7 @@ class _Judge:
         return _foreign("its browser is unknown; it ends together with its browser")
 
     def _is_helper(self, row: ProcessRow) -> bool:
-        return self._tree.role(row.pid) not in (Role.DRIVER, Role.BROWSER)
+        return self._tree.roles[row.pid] not in (Role.DRIVER, Role.BROWSER)
 
     def _driver(self, row: ProcessRow) -> _Finding:
         if self._scope is CleanupScope.OWNED:

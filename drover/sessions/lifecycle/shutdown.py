@@ -53,7 +53,8 @@ class Shutdown:
             left = self._closer.close_all(sessions, deadline)
             self.kill()
         for session in left:
-            self._end_on_disk(session)
+            self._kept.keep_as_saved(session)
+            self._repository.forget(session)
         # A start that was overtaken ends what it has started; its folder is removed only then.
         wait(self._registry.works(), timeout=deadline.remaining())
         return tuple(one.session_id for one in left)
@@ -82,7 +83,3 @@ class Shutdown:
         """End immediately every process that still runs; folders are removed at the next start."""
         alive = self._registry.running()
         end([identity for running in alive for identity in (running.browser, running.driver)], grace=0)
-
-    def _end_on_disk(self, session: Session) -> None:
-        self._kept.keep_as_saved(session)
-        self._repository.forget(session)
