@@ -12,7 +12,7 @@ from drover.core.errors import AtCapacity, SessionLost
 from drover.processes.host.memory import available_memory_mb, swapped_out_bytes
 from drover.sessions.lifecycle.close_work import CloseReason
 from drover.sessions.lifecycle.session_worker import SessionWorker
-from drover.sessions.pool.memory_room import MemoryRoom
+from drover.sessions.pool.admission import MemoryRoom
 from drover.sessions.pool.registry import SessionRegistry
 
 SWAPPING_BYTES_PER_S = 2_000_000

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from drover.core.errors import DroverError, NotOwner, ShuttingDown
 from drover.sessions.pool import admission
 from drover.sessions.pool.acquire import Available, Claim, InProgress, LookupOutcome, Reserved, Waiter
+from drover.sessions.pool.admission import MemoryRoom
 from drover.sessions.pool.entries import Entry
 from drover.sessions.pool.eviction import (
     needs_warm,
@@ -24,7 +25,6 @@ from drover.sessions.pool.eviction import (
     unused_keyed_sessions,
 )
 from drover.sessions.pool.leases import check_lease, expired
-from drover.sessions.pool.memory_room import MemoryRoom
 from drover.sessions.pool.registry_reader import RegistryReader
 from drover.sessions.pool.session import TRANSITIONS, Session, SessionState, changed, counted, taken_by
 from drover.sessions.pool.wait_queue import WaitQueue

@@ -10,9 +10,8 @@ from typing import Any
 from drover.browser.running_browser import RunningBrowser
 from drover.core.errors import SessionNotFound
 from drover.processes.cleanup.cleanup_plan import ProtectedSession
-from drover.sessions.pool.admission import Admission, Room
+from drover.sessions.pool.admission import Admission, MemoryRoom, Room
 from drover.sessions.pool.entries import Entries
-from drover.sessions.pool.memory_room import MemoryRoom
 from drover.sessions.pool.session import Session, SessionState
 from drover.sessions.pool.wait_queue import WaitQueue
 

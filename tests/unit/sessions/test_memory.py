@@ -16,7 +16,7 @@ from drover.sessions.background.memory_watch import MemoryWatch, wait_for_memory
 from drover.sessions.background.recycling import QUIET_S, SETTLE_S, RecycleLimits, recycle_reason
 from drover.sessions.lifecycle.session_worker import SessionWorker
 from drover.sessions.pool.acquire import Available, Reserved
-from drover.sessions.pool.memory_room import STARTING_MB, UNKNOWN, MemoryRoom
+from drover.sessions.pool.admission import STARTING_MB, UNKNOWN, MemoryRoom
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Session, SessionState
 from tests.unit.examples import (

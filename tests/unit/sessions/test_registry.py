@@ -26,8 +26,7 @@ from drover.sessions.pool.acquire import (
     Waiter,
     may_go,
 )
-from drover.sessions.pool.admission import Room
-from drover.sessions.pool.memory_room import MemoryRoom
+from drover.sessions.pool.admission import MemoryRoom, Room
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Lease, Session, SessionState
 from tests.machine import run_concurrently
