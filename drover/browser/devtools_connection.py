@@ -18,6 +18,7 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent import futures
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, TypeVar
 
 from websockets.asyncio.client import ClientConnection
@@ -63,12 +64,10 @@ class Connection:
         self._targets = PageTargets()
         self._attaching: dict[str, asyncio.Task[str]] = {}
         self._watching: dict[str, asyncio.Task[None]] = {}
-        self._answering: set[asyncio.Task[None]] = set()
+        self._working: set[asyncio.Task[None]] = set()
         self._answers: DialogAnswers | None = None
         self._serving: set[str] = set()
-        self._downloads = DownloadLimit(
-            max_downloads_mb, lambda method, values: self._call(method, values, None), DevToolsFailed
-        )
+        self._downloads = DownloadLimit(max_downloads_mb, self._call, self._in_background, DevToolsFailed)
         self._reader = loop.create_task(self._read())
 
     @property
@@ -97,7 +96,7 @@ class Connection:
         Raises:
             DevToolsFailed: Refused, not answered within `timeout` seconds, or the connection is lost.
         """
-        return self._run(self._call(method, parameters, None), timeout)
+        return self._run(self._call(method, parameters), timeout)
 
     def call_page(self, target_id: str, method: str, timeout: float, **parameters: object) -> CdpResult:
         """Send a command to a page and return its result; waits while the page is busy or shows a dialog.
@@ -113,7 +112,8 @@ class Connection:
         Raises:
             DevToolsFailed: The connection is lost.
         """
-        return self._run(self._call_pages(method, timeout), timeout + SPARE_S)
+        results = self._run(self._call_pages(method, {}, timeout), timeout + SPARE_S)
+        return {target: one for target, one in results.items() if not isinstance(one, Exception)}
 
     def reload_page(self, target_id: str, timeout: float) -> None:
         """Reload a page, with a new renderer if its own has crashed.
@@ -122,7 +122,7 @@ class Connection:
             DevToolsFailed: The page is gone, or the browser does not answer.
         """
         self.call_page(target_id, "Page.reload", timeout)
-        self._loop.call_soon_threadsafe(self._note_reload, target_id)
+        self._loop.call_soon_threadsafe(partial(self._targets.change, target_id, crashed=False))
 
     def silent_pages(self, timeout: float) -> tuple[PageTarget, ...]:
         """Return the pages that do not answer within `timeout` seconds: they compute, or are blocked.
@@ -132,14 +132,6 @@ class Connection:
         """
         return self._run(self._silent_pages(timeout), timeout + SPARE_S)
 
-    def stop_loading(self, timeout: float) -> None:
-        """Stop the loading of every page that answers within `timeout` seconds.
-
-        Raises:
-            DevToolsFailed: The connection is lost.
-        """
-        self._run(self._each_page("Page.stopLoading", {}, timeout), timeout + SPARE_S)
-
     @contextmanager
     def answering_dialogs(self, answers: DialogAnswers) -> Iterator[None]:
         """Answer the dialogs that are open, and in the `with` block those that open.
@@ -147,12 +139,12 @@ class Connection:
         Raises:
             DevToolsFailed: The connections are closed.
         """
-        self._on_loop(self._begin_answering, answers)
+        self._on_loop(self._answer_with, answers)
         try:
             yield
         finally:
             with suppress(DevToolsFailed):
-                self._on_loop(self._end_answering)
+                self._on_loop(self._answer_with, None)
 
     @contextmanager
     def serving_empty_pages(self, target_id: str) -> Iterator[None]:
@@ -207,54 +199,42 @@ class Connection:
         with suppress(DevToolsRefused):
             # A browser that does not know the command is watched all the same, without the limit.
             await self._downloads.watch()
-        await self._call("Target.setDiscoverTargets", {"discover": True}, None)
+        await self._call("Target.setDiscoverTargets", {"discover": True})
         if self._watching:
             await asyncio.wait(tuple(self._watching.values()), timeout=WATCH_S)
 
     async def close(self) -> None:
         """Close the connection; the browser keeps running."""
         self._reader.cancel()
-        self._downloads.close()
-        for task in (*self._watching.values(), *self._attaching.values(), *self._answering):
+        for task in (*self._watching.values(), *self._attaching.values(), *self._working):
             task.cancel()
         await self._socket.close()
 
     async def _call_page(self, target_id: str, method: str, parameters: Mapping[str, object]) -> CdpResult:
         return await self._call(method, parameters, await self._session_of(target_id))
 
-    async def _each_page(
+    async def _call_pages(
         self, method: str, parameters: Mapping[str, object], timeout: float
-    ) -> Mapping[str, bool]:
-        """Send a command to every page; return for each whether it answered in time."""
+    ) -> Mapping[str, CdpResult | Exception]:
+        """Send a command to every page; return the results or errors by target id."""
 
-        async def answers(target_id: str) -> bool:
+        async def result_of(target_id: str) -> CdpResult | Exception:
             try:
-                await asyncio.wait_for(self._call_page(target_id, method, parameters), timeout)
-            except TIMEOUTS:
-                return False
-            except DevToolsFailed:
-                # It was closed, or refused the command, which is an answer too.
-                return True
-            return True
+                return await asyncio.wait_for(self._call_page(target_id, method, parameters), timeout)
+            except (DevToolsFailed, *TIMEOUTS) as error:
+                return error
 
         targets = [page.target_id for page in self.pages]
-        answered = await asyncio.gather(*map(answers, targets))
+        results = await asyncio.gather(*map(result_of, targets))
         if not self.alive:
             raise DevToolsFailed("The connection to Chrome was lost")
-        return dict(zip(targets, answered, strict=True))
-
-    async def _call_pages(self, method: str, timeout: float) -> Mapping[str, CdpResult]:
-        targets = [page.target_id for page in self.pages]
-        calls = (asyncio.wait_for(self._call_page(target, method, {}), timeout) for target in targets)
-        results = await asyncio.gather(*calls, return_exceptions=True)
-        if not self.alive:
-            raise DevToolsFailed("The connection to Chrome was lost")
-        answered = zip(targets, results, strict=True)
-        return {target: one for target, one in answered if not isinstance(one, BaseException)}
+        return dict(zip(targets, results, strict=True))
 
     async def _silent_pages(self, timeout: float) -> tuple[PageTarget, ...]:
-        answered = await self._each_page("Runtime.evaluate", {"expression": "0"}, timeout)
-        return tuple(page for page in self.pages if not answered.get(page.target_id, True) or page.crashed)
+        # A page that was closed or that refuses the command answers too.
+        results = await self._call_pages("Runtime.evaluate", {"expression": "0"}, timeout)
+        silent = {target for target, result in results.items() if isinstance(result, TIMEOUTS)}
+        return tuple(page for page in self.pages if page.target_id in silent or page.crashed)
 
     async def _session_of(self, target_id: str) -> str:
         known = self._targets.session_of(target_id)
@@ -267,7 +247,7 @@ class Connection:
         return await asyncio.shield(attaching)
 
     async def _attach(self, target_id: str) -> str:
-        answer = await self._call("Target.attachToTarget", {"targetId": target_id, "flatten": True}, None)
+        answer = await self._call("Target.attachToTarget", {"targetId": target_id, "flatten": True})
         session = str(answer["sessionId"])
         self._targets.attached(target_id, session)
         return session
@@ -287,7 +267,9 @@ class Connection:
             return
         self._targets.change(target_id, watched=True)
 
-    async def _call(self, method: str, parameters: Mapping[str, object], session: str | None) -> CdpResult:
+    async def _call(
+        self, method: str, parameters: Mapping[str, object], session: str | None = None
+    ) -> CdpResult:
         if self._reader.done():
             raise DevToolsFailed("The connection to Chrome was lost")
         self._number += 1
@@ -329,7 +311,7 @@ class Connection:
         if page is None:
             return
         if event == "Page.javascriptDialogOpening" and self._answers is not None:
-            self._answer(page, self._answers)
+            self._in_background(self._answer_dialog(page, self._answers))
         elif event == "Fetch.requestPaused" and page.target_id in self._serving:
             self._in_background(self._serve_empty_page(parameters["requestId"], session))
         elif event in _ANNOUNCED and not self._is_attached(page.target_id):
@@ -347,24 +329,16 @@ class Connection:
                 # A call whose message could not be sent does not wait, and asyncio would report its error.
                 answered.exception()
 
-    def _note_reload(self, target_id: str) -> None:
-        self._targets.change(target_id, crashed=False)
-
-    def _begin_answering(self, answers: DialogAnswers) -> None:
+    def _answer_with(self, answers: DialogAnswers | None) -> None:
         self._answers = answers
-        for page in self.pages:
-            self._answer(page, answers)
+        if answers is not None:
+            for page in self.pages:
+                self._in_background(self._answer_dialog(page, answers))
 
-    def _end_answering(self) -> None:
-        self._answers = None
-
-    def _answer(self, page: PageTarget, answers: DialogAnswers) -> None:
-        self._in_background(self._answer_dialog(page, answers))
-
-    def _in_background(self, answer: Coroutine[Any, Any, None]) -> None:
-        task = self._loop.create_task(answer)
-        self._answering.add(task)
-        task.add_done_callback(self._answering.discard)
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._working.add(task)
+        task.add_done_callback(self._working.discard)
 
     async def _serve_empty_page(self, request_id: str, session: str | None) -> None:
         headers = [{"name": "Content-Type", "value": "text/html"}]

@@ -8,7 +8,6 @@ they refuse downloads until that client allows them, and the command would take 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -73,16 +72,23 @@ class DownloadLimit:
     Args:
         limit_mb: The limit in MiB; 0 = none.
         call: Sends commands to the browser.
+        begin: Begins a task, which ends with the connection.
         failed: The exception of a command that failed.
     """
 
-    def __init__(self, limit_mb: int, call: Call, failed: type[Exception]) -> None:
+    def __init__(
+        self,
+        limit_mb: int,
+        call: Call,
+        begin: Callable[[Coroutine[Any, Any, None]], None],
+        failed: type[Exception],
+    ) -> None:
         self._limit = limit_mb * MIB
         self._call = call
+        self._begin = begin
         self._failed = failed
         self._total = DownloadTotal()
         self._cancelling: set[str] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
         self.cancelled = 0
         """How many downloads were cancelled."""
 
@@ -102,11 +108,6 @@ class DownloadLimit:
             if self._is_exceeded():
                 self._begin(self._cancel_all())
 
-    def close(self) -> None:
-        """Stop what is in progress here."""
-        for task in self._tasks:
-            task.cancel()
-
     def _is_exceeded(self) -> bool:
         if self._total.size <= self._limit:
             return False
@@ -123,8 +124,3 @@ class DownloadLimit:
                 # It has ended in the meantime.
                 await self._call("Browser.cancelDownload", {"guid": download})
             self._cancelling.discard(download)
-
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)

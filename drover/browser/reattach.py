@@ -129,7 +129,7 @@ class Reattacher:
                 if deadline.remaining() == 0:
                     raise BrowserUnavailable(_not_attached(error, session.folder)) from error
                 wait.leave_endless_dialogs()
-                connection.stop_loading(COMMAND_S)
+                connection.call_pages("Page.stopLoading", COMMAND_S)
                 patience *= 2
             except driver_client.CommandFailed as error:
                 self._launcher.end_driver(session.folder, driver, session.running)

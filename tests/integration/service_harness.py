@@ -45,8 +45,8 @@ class StubConnection:
     def silent_pages(self, timeout: float) -> tuple[PageTarget, ...]:
         return ()
 
-    def stop_loading(self, timeout: float) -> None:
-        """Do nothing."""
+    def call_pages(self, method: str, timeout: float) -> dict[str, object]:
+        return {}
 
     @contextmanager
     def answering_dialogs(self, _: DialogAnswers) -> Iterator[None]:
