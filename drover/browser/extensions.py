@@ -14,6 +14,7 @@ from drover.browser.capabilities.packed_extensions import MANIFEST, NotAnExtensi
 from drover.browser.capabilities.tables import Ignored
 from drover.browser.capabilities.values import cut
 from drover.browser.devtools_connection import Connection, DevToolsFailed
+from drover.browser.navigation import background_page
 from drover.core.errors import BrowserUnavailable, SessionNotCreated
 
 COMMAND_S = 5.0
@@ -55,7 +56,8 @@ def unpacked(folder: Path) -> list[str]:
 def not_loaded(connection: Connection, wanted: Sequence[PackedExtension]) -> list[Ignored]:
     """Return those extensions that Chrome did not load, asking its own page about extensions."""
     try:
-        loaded = _loaded(connection)
+        with background_page(connection, PAGE) as target_id:
+            loaded = _loaded(connection, target_id)
     except DevToolsFailed as error:
         return [Ignored(_name(one), f"Chrome does not say whether it loaded it ({error})") for one in wanted]
     return [
@@ -67,16 +69,7 @@ def not_loaded(connection: Connection, wanted: Sequence[PackedExtension]) -> lis
     ]
 
 
-def _loaded(connection: Connection) -> set[str]:
-    opened = connection.call("Target.createTarget", COMMAND_S, url=PAGE, background=True)
-    target_id = str(opened["targetId"])
-    try:
-        return _ask(connection, target_id)
-    finally:
-        connection.call("Target.closeTarget", COMMAND_S, targetId=target_id)
-
-
-def _ask(connection: Connection, target_id: str) -> set[str]:
+def _loaded(connection: Connection, target_id: str) -> set[str]:
     """Return the ids of what is loaded; the page's interfaces are there once it has begun to load."""
     over = time.monotonic() + LOADED_S
     while True:

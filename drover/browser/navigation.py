@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from drover.browser.devtools_connection import Connection, DevToolsFailed, DevToolsRefused
 
@@ -32,6 +34,21 @@ def open_page(connection: Connection, target_id: str, url: str, timeout: float) 
         time.sleep(COMMIT_POLL_S)
 
 
+@contextmanager
+def background_page(connection: Connection, url: str = ABOUT_BLANK, **options: object) -> Iterator[str]:
+    """Yield the target id of a new tab in the background, which is closed after the `with` block.
+
+    Raises:
+        DevToolsFailed: The browser does not answer.
+    """
+    opened = connection.call("Target.createTarget", COMMAND_S, url=url, background=True, **options)
+    target_id = str(opened["targetId"])
+    try:
+        yield target_id
+    finally:
+        connection.call("Target.closeTarget", COMMAND_S, targetId=target_id)
+
+
 def visit(connection: Connection, url: str, timeout: float, *, hidden: bool) -> None:
     """Load a page in a background tab, wait until it has loaded or `timeout` seconds are over, and close it.
 
@@ -43,17 +60,11 @@ def visit(connection: Connection, url: str, timeout: float, *, hidden: bool) -> 
     Raises:
         DevToolsFailed: The browser does not answer, or could not load the page.
     """
-    opened = connection.call(
-        "Target.createTarget", COMMAND_S, url=ABOUT_BLANK, background=True, hidden=hidden
-    )
-    target_id = str(opened["targetId"])
-    try:
+    with background_page(connection, hidden=hidden) as target_id:
         answer = connection.call_page(target_id, "Page.navigate", timeout, url=url)
         if "errorText" in answer:
             raise DevToolsFailed(f"{url} could not be loaded: {answer['errorText']}")
         _await_load(connection, target_id, timeout)
-    finally:
-        connection.call("Target.closeTarget", COMMAND_S, targetId=target_id)
 
 
 def _shows(connection: Connection, target_id: str, loader: str) -> bool:

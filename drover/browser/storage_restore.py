@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from drover.browser.devtools_connection import Connection, DevToolsFailed
+from drover.browser.navigation import background_page
 
 COMMAND_S = 3.0
 ALL_S = 30.0
@@ -58,18 +59,13 @@ def write_local_storage(connection: Connection, writes: Sequence[Write]) -> tupl
     if not writes:
         return ()
     over = time.monotonic() + ALL_S
-    opened = connection.call("Target.createTarget", COMMAND_S, url="about:blank", background=True)
-    target_id = str(opened["targetId"])
-    try:
-        with connection.serving_empty_pages(target_id):
-            return tuple(
-                one.origin
-                for one in writes
-                if time.monotonic() > over
-                or not _written(connection, target_id, one.origin, ("localStorage", one.values, one.how))
-            )
-    finally:
-        connection.call("Target.closeTarget", COMMAND_S, targetId=target_id)
+    with background_page(connection) as target_id, connection.serving_empty_pages(target_id):
+        return tuple(
+            one.origin
+            for one in writes
+            if time.monotonic() > over
+            or not _written(connection, target_id, one.origin, ("localStorage", one.values, one.how))
+        )
 
 
 def write_session_storage(
