@@ -16,8 +16,8 @@ from drover.browser.capabilities import standard, values
 from drover.browser.capabilities.chrome_options import CHROME_OPTIONS, check_options
 from drover.browser.capabilities.packed_extensions import PackedExtension
 from drover.browser.capabilities.standard import LOGGING_PREFS, timeouts_of
-from drover.browser.capabilities.tables import CAPABILITIES, Decision, Ignored, decide
-from drover.browser.capabilities.values import cut, forbidden, invalid, mapping, shown
+from drover.browser.capabilities.tables import CAPABILITIES, Ignored, set_aside_reason
+from drover.browser.capabilities.values import cut, invalid, mapping, shown
 from drover.core.errors import SessionNotCreated
 
 NODE = "drover:node"
@@ -119,11 +119,12 @@ class Policy:
             if value is None or name in _MATCHED:  # by the standard null means absent
                 continue
             if name == CHROME_OPTIONS:
-                checked = check_options(mapping(value, where), where, allow_unsafe=self.allow_unsafe)
-                ignored += checked.ignored
-                extensions = checked.extensions
-                if checked.options:
-                    kept[name] = dict(checked.options)
+                options, extensions, aside = check_options(
+                    mapping(value, where), where, allow_unsafe=self.allow_unsafe
+                )
+                ignored += aside
+                if options:
+                    kept[name] = options
             elif name in standard.CAPABILITIES:
                 # An empty text asks for nothing; ChromeDriver would reject it.
                 if value != "":
@@ -157,14 +158,8 @@ class Policy:
             raise invalid(where, f"is not a capability here; Drover's own is {NODE}")
         if row is None and ":" not in name:
             raise invalid(where, "is not a capability; names of vendors contain a colon")
-        decision = decide(row, allow_unsafe=self.allow_unsafe)
-        if decision is Decision.ALLOW:
-            return None
-        if row is None:
-            return _UNKNOWN_VENDOR
-        if decision is Decision.REFUSE:
-            raise forbidden(where, f"The capability {shown(name)}", row.why, fixed=row.fixed)
-        return row.why
+        what = f"The capability {shown(name)}"
+        return set_aside_reason(row, what, where, _UNKNOWN_VENDOR, allow_unsafe=self.allow_unsafe)
 
 
 def _text(value: object, where: str) -> str:

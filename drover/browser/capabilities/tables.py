@@ -21,6 +21,8 @@ from enum import Enum
 from fnmatch import fnmatchcase
 from importlib import resources
 
+from drover.browser.capabilities.values import forbidden
+
 
 class Decision(str, Enum):
     """What becomes of something that a client asks for."""
@@ -60,7 +62,6 @@ class Table:
     """Rows by name.
 
     Args:
-        rows: The rows.
         ignore_case: Whether names that differ only in case are the same, as those of switches are.
     """
 
@@ -90,6 +91,28 @@ def decide(row: Row | None, *, allow_unsafe: bool) -> Decision:
     if allow_unsafe and (row is None or not row.fixed):
         return Decision.ALLOW
     return Decision.SET_ASIDE if row is None else row.decision
+
+
+def set_aside_reason(
+    row: Row | None, what: str, field: str, unknown: str, *, allow_unsafe: bool
+) -> str | None:
+    """Return why something with this row is set aside, or None if it is passed on.
+
+    Args:
+        what: It, as in "The capability x".
+        unknown: Why it is set aside if it has no row.
+
+    Raises:
+        ForbiddenCapability: It is refused.
+    """
+    decision = decide(row, allow_unsafe=allow_unsafe)
+    if decision is Decision.ALLOW:
+        return None
+    if row is None:
+        return unknown
+    if decision is Decision.REFUSE:
+        raise forbidden(field, what, row.why, fixed=row.fixed)
+    return row.why
 
 
 def _read(name: str) -> Iterator[Row]:
