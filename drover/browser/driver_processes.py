@@ -31,6 +31,7 @@ from drover.storage.session_folders import SessionFolder
 
 DRIVER_START_S = 10.0
 DRIVER_STARTS = 3
+DRIVER_GRACE_S = 1.0
 END_ATTEMPTS = 3
 SECRET_BYTES = 18
 """Random bytes of the path below which ChromeDriver answers over HTTP."""
@@ -114,17 +115,11 @@ class DriverProcesses:
         Raises:
             CleanupIncomplete: A process survived; the message names it.
         """
-        for _ in range(END_ATTEMPTS):
-            targets = _to_end(folder, driver, spared)
-            if not targets:
-                break
-            end(targets)
-        else:
-            targets = _to_end(folder, driver, spared)
+        left = end_repeatedly(lambda: _to_end(folder, driver, spared), DRIVER_GRACE_S)
         if driver is not None:
             self.reap(driver.pid)
-        if targets:
-            pids = ", ".join(str(identity.pid) for identity in targets)
+        if left:
+            pids = ", ".join(str(identity.pid) for identity in left)
             raise CleanupIncomplete(f"ChromeDriver could not be ended: PID {pids}; end it manually")
 
     def reap(self, pid: int) -> None:
@@ -170,6 +165,16 @@ class DriverProcesses:
         with self._lock:
             self._children[process.pid] = process
         return process
+
+
+def end_repeatedly(find: Callable[[], list[ProcessIdentity]], grace: float) -> list[ProcessIdentity]:
+    """End the processes that `find` returns until there are none; return what has survived three attempts."""
+    for _ in range(END_ATTEMPTS):
+        left = find()
+        if not left:
+            return []
+        end(left, grace=grace)
+    return find()
 
 
 def drivers_of(folder: SessionFolder, table: ProcessTable) -> tuple[ProcessIdentity, ...]:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from drover.browser import driver_client, start_diagnostics
 from drover.browser.capabilities import merge
 from drover.browser.capabilities.policy import CheckedCapabilities
 from drover.browser.device_emulation import read_screen
-from drover.browser.driver_processes import DriverProcesses, StillWanted
+from drover.browser.driver_processes import DriverProcesses, StillWanted, end_repeatedly
 from drover.browser.extensions import unpacked
 from drover.browser.health import ProbeResult, browser_guid, probe
 from drover.browser.installed import InstalledBrowser
@@ -48,11 +49,6 @@ AGAIN_S = 5.0
 
 class Launcher:
     """Starts and stops browsers with one pair of executables.
-
-    Args:
-        headless: Whether Chrome runs without windows.
-        no_sandbox: Whether Chrome has to run without its sandbox.
-        chrome_args: Additional switches for every Chrome.
 
     Attributes:
         unavailable: Why no browser can be started, if the last start with default capabilities failed; no
@@ -114,10 +110,6 @@ class Launcher:
         are ended.
 
         Args:
-            folder: The session's folder.
-            checked: The capabilities that the client requested.
-            deadline: By when it must have started.
-            wanted: Returns whether the session still wants it.
             low_priority: Whether starts that a client waits for go first.
 
         Raises:
@@ -133,7 +125,9 @@ class Launcher:
         log_step("waiting for a start slot")
         with self._slots.slot(deadline, wanted, low_priority=low_priority):
             try:
-                running = self._started_of_its_version(folder, checked, deadline, wanted)
+                running = self._started_of_its_version(
+                    partial(self._started, folder, checked, deadline, wanted), deadline, wanted
+                )
             except BrowserUnavailable as error:
                 if wanted():
                     # A start that failed because its session was closed says nothing about the next start.
@@ -149,51 +143,18 @@ class Launcher:
         return time.monotonic() - self._default_worked_at <= seconds
 
     def _started_of_its_version(
-        self,
-        folder: SessionFolder,
-        checked: CheckedCapabilities,
-        deadline: Deadline,
-        wanted: StillWanted,
+        self, start: Callable[[], RunningBrowser], deadline: Deadline, wanted: StillWanted
     ) -> RunningBrowser:
         """Start a browser; if ChromeDriver refuses its version, once more with one that matches."""
         try:
-            return self._started_despite_a_death(folder, checked, deadline, wanted)
+            return _started_despite_a_death(start, deadline, wanted)
         except WrongVersion:
             if not self._installed.match(deadline):
                 raise
-            return self._started_despite_a_death(folder, checked, deadline, wanted)
-
-    def _started_despite_a_death(
-        self,
-        folder: SessionFolder,
-        checked: CheckedCapabilities,
-        deadline: Deadline,
-        wanted: StillWanted,
-    ) -> RunningBrowser:
-        """Start a browser; if it dies, start it once more.
-
-        ChromeDriver says of a Chrome that was killed, or for which there was no memory, the same as of one
-        that cannot run with its switches or on its profile. Only the latter dies again.
-        """
-        try:
-            return self._started(folder, checked, deadline, wanted)
-        except (ChromeDied, StartInterrupted) as first:
-            if deadline.remaining() < AGAIN_S or not wanted():
-                raise StartInterrupted(first.message) from first
-            log_step("the start failed (%s): starting once more", first.message)
-            try:
-                return self._started(folder, checked, deadline, wanted)
-            except ChromeDied as second:
-                if isinstance(first, ChromeDied):
-                    raise
-                raise StartInterrupted(second.message) from second
+            return _started_despite_a_death(start, deadline, wanted)
 
     def _started(
-        self,
-        folder: SessionFolder,
-        checked: CheckedCapabilities,
-        deadline: Deadline,
-        wanted: StillWanted,
+        self, folder: SessionFolder, checked: CheckedCapabilities, deadline: Deadline, wanted: StillWanted
     ) -> RunningBrowser:
         programs = self._installed.get(deadline)
         capabilities = merge.for_start(
@@ -279,12 +240,7 @@ class Launcher:
         below = tree_of(running.driver) if running is not None else ()
         if running is not None:
             end([running.browser, running.driver], grace=GRACE_S)
-        left = _processes_of(folder, running, below, snapshot())
-        for _ in range(3):
-            if not left:
-                break
-            end(left, grace=GRACE_S)
-            left = _processes_of(folder, running, below, snapshot())
+        left = end_repeatedly(lambda: _processes_of(folder, running, below, snapshot()), GRACE_S)
         self.reap()
         log_step("ChromeDriver and Chrome ended")
         if left:
@@ -294,6 +250,28 @@ class Launcher:
     def reap(self) -> None:
         """Reap every ChromeDriver that has exited, and Chrome processes reparented to the service."""
         self._drivers.reap_all()
+
+
+def _started_despite_a_death(
+    start: Callable[[], RunningBrowser], deadline: Deadline, wanted: StillWanted
+) -> RunningBrowser:
+    """Start a browser; if it dies, start it once more.
+
+    ChromeDriver says of a Chrome that was killed, or for which there was no memory, the same as of one
+    that cannot run with its switches or on its profile. Only the latter dies again.
+    """
+    try:
+        return start()
+    except (ChromeDied, StartInterrupted) as first:
+        if deadline.remaining() < AGAIN_S or not wanted():
+            raise StartInterrupted(first.message) from first
+        log_step("the start failed (%s): starting once more", first.message)
+        try:
+            return start()
+        except ChromeDied as second:
+            if isinstance(first, ChromeDied):
+                raise
+            raise StartInterrupted(second.message) from second
 
 
 def _started_browser(
@@ -365,10 +343,7 @@ def _processes_of(
     """Return every living process of a session: by its folder's mark, by identity, and all descendants.
 
     Args:
-        folder: The session's folder.
-        running: Its ChromeDriver and browser, if they are known.
         below: What its ChromeDriver had started.
-        table: The process table.
     """
     known = {running.driver, running.browser} if running else set()
     marked = _marked(folder, table)
