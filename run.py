@@ -253,7 +253,6 @@ def run_step(
     """Run a child process to its end; its output is shown only if it fails, and it never outlives run.py.
 
     Args:
-        command: The program and its arguments.
         advice: The error message if it fails: what to do.
         lock: File descriptor of a lock to share with the child, so that the lock is held until the child ends
             even if this process is killed.

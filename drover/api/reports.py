@@ -198,8 +198,6 @@ def emergency_answer(
     It is a success even if processes remain that the service has no permission to end.
 
     Args:
-        report: What was done on this machine.
-        active_sessions: The number of sessions.
         silent_nodes: The names of other machines that were asked, and did not do their part in time.
     """
     cleanup = report.cleanup

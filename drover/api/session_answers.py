@@ -313,8 +313,6 @@ class SessionHistoryAnswer(Success):
         """Return the history of a session.
 
         Args:
-            session_id: Its id.
-            session: The session, if it exists.
             entries: What is known; of one that an earlier version has created, that may be nothing.
         """
         if not entries and session is not None:

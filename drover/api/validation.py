@@ -33,8 +33,6 @@ def validated(model: type[Model], values: Mapping[str, object], kind: str, *, st
     """Return values as a model.
 
     Args:
-        model: The model to validate against.
-        values: Values by name.
         kind: What messages call one value, such as `field` or `parameter`.
         strict: Whether values must have the exact type; query parameters arrive as text.
 
@@ -67,7 +65,6 @@ def explained(error: ValidationError, kind: str, known: Iterable[str] | None = N
     """Return the error for a client whose values are invalid; `details` names each one.
 
     Args:
-        error: What the model has found.
         kind: What messages call one value, such as `field` or `parameter`.
         known: The names that the message offers; None offers none.
     """

@@ -49,7 +49,6 @@ class Conversation:
 
     Args:
         receive: Receives from the client, whose handshake has been accepted.
-        send: Sends to the client.
     """
 
     def __init__(self, client: BidiClient, upstream: Upstream, receive: Receive, send: Send) -> None:

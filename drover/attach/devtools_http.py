@@ -93,8 +93,6 @@ class DevToolsHttp:
     """Chrome's DevTools endpoints over HTTP.
 
     Args:
-        executor: Runs blocking calls.
-        port: The port that the service listens on.
         probe_timeout: Seconds within which Chrome must answer.
     """
 

@@ -29,7 +29,6 @@ class DirectCommands:
 
     Args:
         queues: The queues of all sessions that have had a command, by their ids.
-        policy: The requests that are allowed.
         gate_is_open: Returns whether the start of the service is over.
         withheld: Returns why no answer may be given now, if none may: a node of several machines is not sure
             of its sessions. It is asked before a command is sent and before it is answered; the application,
@@ -58,8 +57,6 @@ class DirectCommands:
         """Begin a command without a query whose body is complete; False if it is not direct.
 
         Args:
-            scope: Its request.
-            body: Its body.
             is_gone: Returns whether its client has disconnected.
             done: See `DirectCommand`.
         """

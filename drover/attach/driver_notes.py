@@ -33,11 +33,7 @@ async def note(
     The current tab and frame are not known from the commands: ChromeDriver is asked where it matters.
 
     Args:
-        access: Keeps it.
-        session_id: The session.
         command: Its method, path after the session's id, and body.
-        answer: ChromeDriver's answer.
-        ask: Sends another command.
     """
     method, path, body = command
     session = access.session(session_id)

@@ -129,7 +129,6 @@ class LiveView:
     """Endpoint of the live view.
 
     Args:
-        executor: Runs blocking calls.
         probe_timeout: Seconds within which Chrome must answer an HTTP request.
     """
 

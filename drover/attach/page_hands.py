@@ -67,7 +67,6 @@ class PageHands:
         """Pass input on to the page.
 
         Args:
-            given: The input.
             blocked: Whether a dialog is open, so that the page answers nothing.
 
         Raises:

@@ -99,9 +99,6 @@ class CommandQueue:
     """The commands of one session: one at a time, first in first out, over one connection.
 
     Args:
-        session_id: Drover's id of the session.
-        manager: Recovers the session.
-        driver_access: Finds the session's browser and ChromeDriver.
         executor: Runs health checks; a session needs two threads of it at most.
         watch_s: Seconds between health checks of the session while a command has no response.
     """

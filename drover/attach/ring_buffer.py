@@ -8,11 +8,7 @@ from collections.abc import Mapping
 
 
 class RingBuffer:
-    """The most recent entries; thread-safe.
-
-    Args:
-        size: Maximum number of entries.
-    """
+    """The most recent entries; thread-safe."""
 
     def __init__(self, size: int) -> None:
         self._lock = threading.Lock()

@@ -36,7 +36,6 @@ class Route:
     Attributes:
         kind: `http` or `websocket`.
         pattern: Pattern of the whole path in its one form; its named groups are passed to the handler.
-        handler: Answers the connection.
         methods: Allowed HTTP methods; empty means that the handler checks the method.
         failure: Builds the response to a request that fails before anything was sent.
     """

@@ -32,7 +32,6 @@ class ViewClient:
     """The conversation with one client.
 
     Args:
-        send: Sends to the client.
         view_only: Whether input is refused.
     """
 

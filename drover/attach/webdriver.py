@@ -107,7 +107,6 @@ class WebDriver:
     """The W3C remote end.
 
     Args:
-        port: The port that the service listens on.
         watch_s: Seconds between health checks of a session while a command has no response.
         observe: Called with the seconds that each relayed command took, including ChromeDriver's time.
 

@@ -43,10 +43,6 @@ class Browsers:
     """Starts, checks, recovers and stops browsers.
 
     Args:
-        launcher: Starts and stops browsers.
-        folders: The sessions' folders.
-        recoverer: Recovers dead ones.
-        devtools: The DevTools connections.
         probe_timeout: Seconds that one health probe waits.
     """
 
@@ -93,10 +89,6 @@ class Browsers:
         """Start a new session's browser, with its extensions.
 
         Args:
-            folder: The session's folder.
-            checked: The capabilities that its client requested.
-            deadline: Until when to wait.
-            wanted: Returns whether the session is still wanted.
             low_priority: Let other starts begin first.
             on_kept_profile: The profile is not empty, so it may be what Chrome refuses: do not find out
                 whether the capabilities are.
@@ -214,8 +206,6 @@ class Browsers:
         """Return the state of a browser; None if it is closing or gone.
 
         Args:
-            running: The browser.
-            before: Its state saved before.
             window: The handle of its client's window, if known. Its page is the one that a new browser opens;
                 else the page in front is.
 

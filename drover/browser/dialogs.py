@@ -34,7 +34,6 @@ def is_accepted(behavior: object, kind: str) -> bool:
 
     Args:
         behavior: The session's capability `unhandledPromptBehavior`: a text, or one for each kind of dialog.
-        kind: The kind of the dialog.
     """
     if kind == BEFORE_UNLOAD:
         return False

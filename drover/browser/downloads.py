@@ -71,7 +71,6 @@ class DownloadLimit:
 
     Args:
         limit_mb: The limit in MiB; 0 = none.
-        call: Sends commands to the browser.
         begin: Begins a task, which ends with the connection.
         failed: The exception of a command that failed.
     """

@@ -87,7 +87,6 @@ def mouse_event(
     Args:
         action: `move`, `down` or `up`.
         at: The place in CSS pixels.
-        button: The button by its name.
         clicks: 2 for the second press of a double click.
         held: The bits of the buttons that are down afterwards.
         modifiers: Chrome's bit field.
@@ -120,7 +119,6 @@ def key_event(action: str, key: str, code: str, modifiers: int, *, repeated: boo
         key: What it means on the person's keyboard layout, as `KeyboardEvent.key`.
         code: Where it is on the keyboard, as `KeyboardEvent.code`; empty if that is not known.
         modifiers: Chrome's bit field.
-        repeated: Whether it is held down.
     """
     text = _text(key, modifiers)
     if text and not _is_plain(key):

@@ -22,11 +22,6 @@ _STORAGE: Final = "file_systems,indexeddb,cache_storage,service_workers,shader_c
 def shrink(connection: Connection, profile: Path, is_small_enough: Callable[[], bool]) -> tuple[str, ...]:
     """Remove what may be removed from a profile until it is small enough; return what was removed.
 
-    Args:
-        connection: To the browser that runs on the profile.
-        profile: Its folder.
-        is_small_enough: Measures the profile.
-
     Raises:
         DevToolsFailed: The browser has no page, or does not answer.
     """

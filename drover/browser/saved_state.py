@@ -115,7 +115,6 @@ def capture(connection: Connection, pages: Sequence[tuple[str, str]], before: Sa
     """Return the current state of a browser.
 
     Args:
-        connection: The DevTools connection to it.
         pages: Target id and address of its pages, the one first that a new browser opens again.
         before: The state captured last; used for what cannot be read now.
 

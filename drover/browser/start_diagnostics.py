@@ -33,10 +33,6 @@ def explain_failure(
     """Return why a browser did not start: ChromeDriver's error, its last log lines, and what to do.
 
     Args:
-        error: ChromeDriver's error.
-        folder: The session's folder.
-        what: What has failed.
-        sandboxed: Whether Chrome was started with its sandbox.
         version_warning: What is wrong with the versions of the programs, and what to do about it.
     """
     tails = [_tail(folder.driver_log), _tail(folder.driver_output)]

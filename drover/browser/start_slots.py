@@ -53,9 +53,6 @@ class StartSlots:
 
     A start that takes longer than `STUCK_S` no longer counts: it hangs, and does not compete for the
     processor.
-
-    Args:
-        limit: How many browsers may start at the same time.
     """
 
     def __init__(self, limit: int) -> None:
@@ -70,7 +67,6 @@ class StartSlots:
         """Wait for a slot, and hold it in the `with` block.
 
         Args:
-            deadline: Until when to wait.
             wanted: Returns whether the session still wants its browser; never called under the lock.
             low_priority: Whether all others go first.
 

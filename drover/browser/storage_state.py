@@ -35,7 +35,6 @@ def from_storage_state(
     """Return the saved state that a `storageState` amounts to.
 
     Args:
-        cookies: Its cookies.
         origins: Local storage by origin.
     """
     return SavedState(

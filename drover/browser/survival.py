@@ -78,8 +78,6 @@ def examine(running: RunningBrowser, cause: Cause, timeout: float) -> BrowserLiv
     health check has found hung gets one more probe: it may answer again.
 
     Args:
-        running: The browser, as it was started.
-        cause: What a health check has found.
         timeout: Seconds that one probe waits.
 
     Raises:

@@ -63,11 +63,9 @@ def send_request(
     """Send one request over a new connection and return the answer.
 
     Args:
-        method: The HTTP method.
         address: `http://host:port`, perhaps with a path in front of every path.
         timeout: Seconds for the whole request.
         max_bytes: How much of the body is read.
-        content: The body of the request.
 
     Raises:
         TimeoutError: No complete answer came in time.

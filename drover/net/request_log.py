@@ -40,11 +40,7 @@ def new_request_id() -> str:
 
 @dataclass(eq=False, repr=False)
 class RequestLog:
-    """ASGI application that adds `X-Request-ID` to the response of another one, and logs the request.
-
-    Args:
-        application: Answers the requests.
-    """
+    """ASGI application that adds `X-Request-ID` to the response of another one, and logs the request."""
 
     _application: Application
 

@@ -141,7 +141,6 @@ def prepare(settings: Settings, *, is_whole_program: bool = False) -> Drover:
     """Return the service with its log set up and its data folder locked, ready to start.
 
     Args:
-        settings: The settings.
         is_whole_program: Whether the program runs nothing else.
 
     Raises:

@@ -20,9 +20,6 @@ class StartGate:
     """Holds requests back until the start is over: sessions of an earlier run must not be missed by any.
 
     It is open until it is closed.
-
-    Attributes:
-        is_open: Whether the start is over.
     """
 
     def __init__(self) -> None:

@@ -20,9 +20,6 @@ class Call:
     """One request, with its whole body.
 
     Attributes:
-        services: The parts of the service that routes use.
-        request: Its head.
-        body: Its body.
         gone: Completes when the client disconnects.
     """
 

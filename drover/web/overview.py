@@ -26,7 +26,6 @@ class Overview:
     """Reader of the service's state; it changes nothing and calls no browser.
 
     Args:
-        port: The port that the service listens on.
         cluster: The other machines; None if there are none.
     """
 

@@ -70,11 +70,7 @@ async def _no_route(scope: Scope, _receive: Receive, _send: Send) -> None:
 
 
 class _Endpoint:
-    """ASGI application of one path.
-
-    Args:
-        routes: The routes by HTTP method.
-    """
+    """ASGI application of one path."""
 
     def __init__(self, routes: Mapping[str, RestRoute], services: Services, threads: RequestThreads) -> None:
         self._routes = dict(routes)

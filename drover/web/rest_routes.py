@@ -70,11 +70,7 @@ class RestRoute:
 
 
 class RestRoutes:
-    """Routes of one group.
-
-    Args:
-        tag: The name of the group.
-    """
+    """Routes of one group."""
 
     def __init__(self, tag: str) -> None:
         self._tag = tag

@@ -40,7 +40,6 @@ class Services:
         port_trouble: Returns which address of the service refuses connections, or None.
         is_starting: Returns whether the start is not over yet.
         started: When the service started, on the monotonic clock.
-        document: Returns the OpenAPI document.
     """
 
     settings: Settings
