@@ -72,7 +72,7 @@ class RouteDescription:
     description: str
     replies: Mapping[int, ResponseDescription]
     errors: tuple[type[DroverError], ...] = ()
-    body: type[BaseModel] | None = None
+    body: type[Strict] | None = None
     short: Mapping[str, object] | None = None
     query: type[Strict] | None = None
     headers: tuple[tuple[str, str], ...] = ()

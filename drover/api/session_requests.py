@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, HttpUrl, TypeAdapter, model_validator
 
@@ -97,9 +97,6 @@ class SessionRequest(Strict):
         return self
 
 
-Listed = TypeVar("Listed", bound=Session | SessionObject)
-
-
 class ListQuery(Strict):
     """The parameters of `GET /sessions`."""
 
@@ -136,7 +133,9 @@ class CloseQuery(Strict):
             raise InvalidRequest(f"Session {session_id} has no key to keep its state for. Omit keep=true.")
 
 
-def selected(sessions: Iterable[Listed], query: ListQuery) -> tuple[tuple[Listed, ...], str | None]:
+def selected(
+    sessions: Iterable[Session | SessionObject], query: ListQuery
+) -> tuple[list[Session | SessionObject], str | None]:
     """Return the sessions that a query asks for, and the last id of the page if more follow.
 
     Pages are ordered by id, so that sessions that come and go between two pages make none appear twice.
@@ -148,10 +147,10 @@ def selected(sessions: Iterable[Listed], query: ListQuery) -> tuple[tuple[Listed
         if query.after is None or one.session_id > query.after
     ]
     if query.limit is None and query.after is None:
-        return tuple(found), None
+        return found, None
     found.sort(key=lambda one: one.session_id)
     page = found[: query.limit]
-    return tuple(page), page[-1].session_id if len(page) < len(found) else None
+    return page, page[-1].session_id if len(page) < len(found) else None
 
 
 def check_size(body: bytes) -> None:

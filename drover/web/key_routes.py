@@ -11,7 +11,7 @@ from drover.web.rest_routes import RestRoutes
 routes = RestRoutes("Keys")
 
 
-@routes.get("/keys", errors=(StorageUnavailable,))
+@routes.add("get", "/keys", errors=(StorageUnavailable,))
 def list_keys() -> KeyList:
     """List what is kept for which key.
 
@@ -23,7 +23,8 @@ def list_keys() -> KeyList:
     return KeyList(success=True, keys=keys, max_kept_mb=services().settings.max_kept_mb)
 
 
-@routes.delete(
+@routes.add(
+    "delete",
     "/keys/{key}",
     errors=(NothingKept, StorageUnavailable),
     confirm="This forgets the login that is kept for the key.",
@@ -38,7 +39,7 @@ def forget_key(key: str) -> KeyAnswer:
     return KeyAnswer(success=True, message=f"Forgot what was kept for key {key}", key=key)
 
 
-@routes.get("/keys/{key}/state", errors=(NothingKept, StorageUnavailable))
+@routes.add("get", "/keys/{key}/state", errors=(NothingKept, StorageUnavailable))
 def read_login(key: str) -> LoginAnswer:
     """Get the login of a key.
 

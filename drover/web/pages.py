@@ -41,7 +41,7 @@ _DOCS_POLICY = (
 )
 
 
-@routes.get("/openapi.json", media_type="application/json")
+@routes.add("get", "/openapi.json", media_type="application/json")
 def openapi_json() -> Response:
     """Get this document.
 
@@ -50,7 +50,7 @@ def openapi_json() -> Response:
     return json_response(services().document())
 
 
-@routes.get("/docs", media_type="text/html")
+@routes.add("get", "/docs", media_type="text/html")
 def docs_page() -> Response:
     """Show this document as a page on which routes can be tried.
 
@@ -59,13 +59,13 @@ def docs_page() -> Response:
     return _page("docs.html", _DOCS_POLICY)
 
 
-@routes.get("/docs/assets/{name}", media_type="text/javascript", has_tag=True, is_listed=False)
+@routes.add("get", "/docs/assets/{name}", media_type="text/javascript", has_tag=True, is_listed=False)
 def docs_file(name: str) -> Response:
     """Return a file of the page."""
     return _file("docs", name, _DOCS_POLICY)
 
 
-@routes.get("/", media_type="text/html")
+@routes.add("get", "/", media_type="text/html")
 def dashboard() -> Response:
     """Show the dashboard.
 
@@ -74,7 +74,7 @@ def dashboard() -> Response:
     return _page("dashboard.html", _DASHBOARD_POLICY)
 
 
-@routes.get("/static/{name}", media_type="text/javascript", has_tag=True, is_listed=False)
+@routes.add("get", "/static/{name}", media_type="text/javascript", has_tag=True, is_listed=False)
 def dashboard_file(name: str) -> Response:
     """Return a file of the page."""
     return _file("", name, _DASHBOARD_POLICY)

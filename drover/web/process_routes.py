@@ -28,7 +28,8 @@ class CleanupQuery(Strict):
     """Change nothing; only report what a cleanup would do."""
 
 
-@routes.post(
+@routes.add(
+    "post",
     "/cleanup_orphaned_processes",
     confirm="This ends orphaned processes, including ChromeDrivers of other programs. Try dry_run first.",
 )
@@ -49,7 +50,8 @@ class EmergencyQuery(Strict):
     """`all`: of several machines, end every Chrome on each."""
 
 
-@routes.post(
+@routes.add(
+    "post",
     "/emergency_recovery",
     confirm="This closes EVERY Chrome on this machine, including the one that shows this page.",
 )
@@ -67,7 +69,7 @@ def emergency_recovery(query: EmergencyQuery) -> EmergencyAnswer | EmergencyInco
     return emergency_answer(report, services().active_sessions, silent)
 
 
-@routes.get("/processes")
+@routes.add("get", "/processes")
 def list_processes() -> ProcessList:
     """List every Chrome and ChromeDriver process.
 

@@ -18,7 +18,7 @@ from starlette.responses import Response
 
 from drover.api.answers import ApiModel
 from drover.api.descriptions import ResponseDescription, RouteDescription
-from drover.api.validation import Model, Nothing, Strict, validated, validated_query
+from drover.api.validation import Model, Nothing, validated, validated_query
 from drover.core.errors import DroverError, InvalidRequest
 from drover.net.target import segment_text
 from drover.web.calls import Call, answering
@@ -32,19 +32,13 @@ class RestRoute:
 
     Attributes:
         described: What OpenAPI says of it.
-        function: Returns a model, or a complete response.
-        takes: Which of `query` and `body` the function takes.
-        query: The model of its query parameters.
-        body: The model of its body; None if it has none.
+        function: Returns a model, or a complete response; takes `query` and `body` if they are described.
         has_tag: Whether the response has an `ETag`, and is 304 if the client has the same.
         is_listed: Whether it is in the OpenAPI document.
     """
 
     described: RouteDescription
     function: Callable[..., object]
-    takes: frozenset[str]
-    query: type[Strict]
-    body: type[Strict] | None
     has_tag: bool
     is_listed: bool
 
@@ -55,12 +49,11 @@ class RestRoute:
             DroverError: The request is invalid, or the function fails.
         """
         with answering(call):
-            named: dict[str, object] = {
-                "query": validated_query(self.query, call.request.query_params.multi_items())
-            }
-            if self.body is not None:
-                named["body"] = _read_body(self.body, call.body)
-            taken = {name: value for name, value in named.items() if name in self.takes}
+            query = validated_query(self.described.query or Nothing, call.request.query_params.multi_items())
+            taken: dict[str, object] = {} if self.described.query is None else {"query": query}
+            if self.described.method != "get":
+                body = _read_body(self.described.body or Nothing, call.body)
+                taken |= {} if self.described.body is None else {"body": body}
             segments = {name: segment_text(text) for name, text in call.request.path_params.items()}
             returned = self.function(**segments, **taken)
             response = _response(returned)
@@ -80,18 +73,6 @@ class RestRoutes:
     def described(self) -> list[RouteDescription]:
         """What OpenAPI says of the routes."""
         return [route.described for route in self.routes if route.is_listed]
-
-    def get(self, path: str, **options: Any) -> Callable[[Function], Function]:  # noqa: ANN401 - of `add`
-        """Declare a route for GET; `options` are those of `add`."""
-        return self.add("get", path, **options)
-
-    def post(self, path: str, **options: Any) -> Callable[[Function], Function]:  # noqa: ANN401 - of `add`
-        """Declare a route for POST; `options` are those of `add`."""
-        return self.add("post", path, **options)
-
-    def delete(self, path: str, **options: Any) -> Callable[[Function], Function]:  # noqa: ANN401 - of `add`
-        """Declare a route for DELETE; `options` are those of `add`."""
-        return self.add("delete", path, **options)
 
     def add(
         self,
@@ -125,7 +106,6 @@ class RestRoutes:
 
         def declare(function: Function) -> Function:
             hints = get_type_hints(function)
-            query, body = hints.get("query", Nothing), hints.get("body", Nothing)
             summary, _, text = (inspect.getdoc(function) or "").partition("\n")
 
             described = RouteDescription(
@@ -136,15 +116,13 @@ class RestRoutes:
                 " ".join(text.split()) or summary,
                 _replies(hints["return"], media_type),
                 errors,
-                body if "body" in hints else None,
+                hints.get("body"),
                 short,
-                query if "query" in hints else None,
+                hints.get("query"),
                 tuple((headers or {}).items()),
                 confirm,
             )
-            sent = None if method == "get" else body
-            takes = frozenset({"query", "body"}.intersection(hints))
-            self.routes.append(RestRoute(described, function, takes, query, sent, has_tag, is_listed))
+            self.routes.append(RestRoute(described, function, has_tag, is_listed))
             return function
 
         return declare

@@ -43,7 +43,7 @@ _NOT_READY: Final[Mapping[Readiness, tuple[NotReadyCode, str]]] = {
 }
 
 
-@routes.get("/health")
+@routes.add("get", "/health")
 def health() -> ServiceHealth | ServiceUnhealthy:
     """Check whether browsers can be handed out.
 
@@ -70,7 +70,7 @@ def health() -> ServiceHealth | ServiceUnhealthy:
     return ServiceHealth.model_validate(values)
 
 
-@routes.get("/ready")
+@routes.add("get", "/ready")
 def ready() -> ServiceReady | ServiceNotReady:
     """Check whether new sessions are accepted.
 
@@ -90,7 +90,7 @@ def ready() -> ServiceReady | ServiceNotReady:
     )
 
 
-@routes.get("/nodes")
+@routes.add("get", "/nodes")
 def nodes() -> NodeList:
     """List the machines of the service.
 
@@ -115,7 +115,7 @@ def _this_node() -> NodeObject:
     )
 
 
-@routes.post("/drain", confirm="This stops the service when its sessions have ended.")
+@routes.add("post", "/drain", confirm="This stops the service when its sessions have ended.")
 def drain() -> DrainAnswer:
     """Let the sessions end, then stop the service.
 
@@ -134,7 +134,7 @@ def drain() -> DrainAnswer:
     )
 
 
-@routes.get("/metrics", media_type="text/plain")
+@routes.add("get", "/metrics", media_type="text/plain")
 def metrics() -> Response:
     """Get metrics for Prometheus.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
@@ -56,7 +56,8 @@ _TOKEN = {LEASE_TOKEN: "Token of the lease that the client holds"}
 _UNAVAILABLE = (BrowserUnavailable, NodeUnreachable, RecoveryFailed, ShuttingDown, StorageUnavailable)
 
 
-@routes.post(
+@routes.add(
+    "post",
     "/sessions",
     errors=(ForbiddenCapability, SessionInUse, KeyConflict, CleanupIncomplete, AtCapacity, *_UNAVAILABLE),
     short={"session_id": "first", "url": "https://example.org/"},
@@ -73,57 +74,40 @@ def acquire_session(body: SessionRequest) -> SessionAnswer | SessionCreated:
     return SessionAnswer.of(services().manager.acquire(wanted, request_deadline()), own_addresses())
 
 
-@routes.get("/sessions", has_tag=True)
+@routes.add("get", "/sessions", has_tag=True)
 def list_sessions(query: ListQuery) -> SessionList:
     """List all sessions.
 
     Returns what is currently known, or a part of it. It calls no browser and never waits for one.
     """
-    sessions = services().sessions.sessions()
-    limit = services().sessions.max_sessions
+    own, limit = services().sessions.sessions(), services().sessions.max_sessions
     cluster, addresses = services().cluster, own_addresses()
-    if cluster is not None:
-        return _of_all_nodes(sessions, query, cluster)
-    page, following = selected(sessions, query)
-    optional: dict[str, Any] = {"next": following} if query.limit is not None else {}
-    return SessionList(
-        success=True,
-        active_sessions=len(sessions),
-        max_sessions=limit,
-        session_capacity=f"{len(sessions)}/{limit}",
-        sessions=[SessionObject.of(session, addresses) for session in page],
-        **optional,
-    )
-
-
-def _of_all_nodes(own: Sequence[Session], query: ListQuery, cluster: Cluster) -> SessionList:
-    """Return the sessions of all machines; those of others from the copy in memory."""
-    objects = [SessionObject.of(session, cluster.addresses) for session in own]
-    # What has come to this machine since the copy was read is its own.
+    # What has come to this machine since the copy of the others' sessions was read is its own.
     known = {session.session_id for session in own}
-    page, following = selected(
-        [*objects, *(one for one in cluster.others if one.session_id not in known)], query
-    )
-    living = [node for node in cluster.nodes if node.state is not NodeState.LOST]
-    sums = ClusterSums(
-        active_sessions=sum(node.load.sessions for node in living),
-        max_sessions=sum(node.max_sessions for node in living),
-    )
-    limit = services().sessions.max_sessions
+    others = [] if cluster is None else [one for one in cluster.others if one.session_id not in known]
+    page, following = selected(chain(own, others), query)
     optional: dict[str, Any] = {"next": following} if query.limit is not None else {}
-    optional |= {} if cluster.is_complete else {"incomplete": True}
+    if cluster is not None:
+        optional |= {"cluster": _sums(cluster)} | ({} if cluster.is_complete else {"incomplete": True})
     return SessionList(
         success=True,
         active_sessions=len(own),
         max_sessions=limit,
         session_capacity=f"{len(own)}/{limit}",
-        sessions=list(page),
-        cluster=sums,
+        sessions=[SessionObject.of(one, addresses) if isinstance(one, Session) else one for one in page],
         **optional,
     )
 
 
-@routes.get("/sessions/{session_id}", errors=(SessionNotFound, CleanupIncomplete, *_UNAVAILABLE))
+def _sums(cluster: Cluster) -> ClusterSums:
+    living = [node for node in cluster.nodes if node.state is not NodeState.LOST]
+    return ClusterSums(
+        active_sessions=sum(node.load.sessions for node in living),
+        max_sessions=sum(node.max_sessions for node in living),
+    )
+
+
+@routes.add("get", "/sessions/{session_id}", errors=(SessionNotFound, CleanupIncomplete, *_UNAVAILABLE))
 def look_at_session(session_id: str, query: LookQuery) -> SessionAnswer:
     """Check a session, and recover it if it is dead.
 
@@ -135,7 +119,7 @@ def look_at_session(session_id: str, query: LookQuery) -> SessionAnswer:
     return SessionAnswer.of(Acquired(session, created=False, recovery=None), own_addresses())
 
 
-@routes.get("/sessions/{session_id}/history", errors=(SessionNotFound,))
+@routes.add("get", "/sessions/{session_id}/history", errors=(SessionNotFound,))
 def read_history(session_id: str) -> SessionHistoryAnswer:
     """Get what has happened to a session.
 
@@ -149,7 +133,8 @@ def read_history(session_id: str) -> SessionHistoryAnswer:
     return SessionHistoryAnswer.of(session_id, known[0] if known else None, entries)
 
 
-@routes.delete(
+@routes.add(
+    "delete",
     "/sessions/{session_id}",
     errors=(SessionNotFound, CleanupIncomplete, ShuttingDown, StorageUnavailable),
     confirm="This closes the browser and removes its profile.",
@@ -167,7 +152,8 @@ def close_session(session_id: str, query: CloseQuery) -> SessionClosedAnswer:
     return SessionClosedAnswer.of(session_id, services().active_sessions)
 
 
-@routes.post(
+@routes.add(
+    "post",
     "/sessions/{session_id}/lease",
     errors=(SessionNotFound, SessionInUse, StorageUnavailable),
     short={"ttl": 60},
@@ -184,7 +170,8 @@ def lease_session(session_id: str, body: LeaseRequest) -> LeaseAnswer:
     return LeaseAnswer(success=True, lease=GrantedLease.filled(lease))
 
 
-@routes.delete(
+@routes.add(
+    "delete",
     "/sessions/{session_id}/lease",
     errors=(SessionNotFound, SessionInUse, StorageUnavailable),
     headers=_TOKEN,
@@ -198,7 +185,8 @@ def end_lease(session_id: str) -> LeaseEnded:
     return LeaseEnded(success=True, message=f"Lease of session {session_id} released", session_id=session_id)
 
 
-@routes.get(
+@routes.add(
+    "get",
     "/sessions/{session_id}/screenshot",
     errors=(SessionNotFound, CleanupIncomplete, *_UNAVAILABLE),
     media_type="image/png",

@@ -91,7 +91,7 @@ class Client:
             return ProcessList(success=True, processes=[])
 
         for path in ("/sessions", "/sessions/{session_id}/lease", "/drain"):
-            routes.post(path)(answer)
+            routes.add("post", path)(answer)
         return routes
 
     def send(self, path: str = "/drain") -> None:
@@ -184,7 +184,7 @@ def test_the_watch_ends_with_the_request_also_when_that_fails() -> None:
 
 def test_a_route_that_returns_neither_a_model_nor_a_response_is_a_defect() -> None:
     routes = RestRoutes("Test")
-    routes.get("/x")(_returns_text)
+    routes.add("get", "/x")(_returns_text)
     with pytest.raises(TypeError, match="returned a str"):
         routes.routes[0].answer(Call(cast("Services", None), Request(_SCOPE), b"", Future()))
 
