@@ -53,8 +53,7 @@ class Metrics:
     ) -> None:
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
-        registry.register(_Gauges(sessions, is_healthy))
-        registry.register(_Nodes(nodes))
+        registry.register(_Gauges(sessions, is_healthy, nodes))
         Info("drover", "Version of the running service", registry=registry).info({"version": VERSION})
         counter, seconds = partial(Counter, registry=registry), partial(Histogram, registry=registry)
         self._starts = counter(
@@ -187,11 +186,17 @@ class Metrics:
 
 
 class _Gauges(Collector):
-    """Gauges that are read from the session registry at each scrape."""
+    """Gauges that are read from the session registry and the list of machines at each scrape."""
 
-    def __init__(self, sessions: SessionRegistry, is_healthy: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        sessions: SessionRegistry,
+        is_healthy: Callable[[], bool],
+        nodes: Callable[[], Sequence[Node]],
+    ) -> None:
         self._sessions = sessions
         self._is_healthy = is_healthy
+        self._nodes = nodes
 
     def describe(self) -> Iterable[Metric]:
         """Return no metrics, so that the check for duplicate names does not read the state."""
@@ -228,22 +233,7 @@ class _Gauges(Collector):
             ),
         ):
             yield GaugeMetricFamily(name, meaning, value=value)
-
-
-class _Nodes(Collector):
-    """What this machine knows of all machines of the service.
-
-    Only these metrics name a node: of all others Prometheus says itself where it has read them.
-    """
-
-    def __init__(self, nodes: Callable[[], Sequence[Node]]) -> None:
-        self._nodes = nodes
-
-    def describe(self) -> Iterable[Metric]:
-        """Return no metrics, so that the check for duplicate names does not read the state."""
-        return ()
-
-    def collect(self) -> Iterator[Metric]:
+        # Only this metric names a node: of all others Prometheus says itself where it has read them.
         up = GaugeMetricFamily(
             "drover_node_up",
             "1 for a machine of the service that gives signs of life, 0 for one that is lost",
