@@ -19,8 +19,8 @@ from drover.browser.driver_processes import StillWanted
 from drover.browser.health import Health, HealthReadings, Silence
 from drover.browser.launcher import Launcher
 from drover.browser.navigation import visit
-from drover.browser.page_targets import NO_SIGNALS, BrowserSignals
-from drover.browser.recovery import Recovered, Recoverer, RecoveryContext
+from drover.browser.page_targets import NO_SIGNALS
+from drover.browser.recovery import Recoverer
 from drover.browser.running_browser import RunningBrowser
 from drover.browser.saved_state import Into, Restored, SavedState, capture, restore_cookies
 from drover.browser.start_diagnostics import disk_full
@@ -40,27 +40,27 @@ DEFAULT = CheckedCapabilities({})
 
 @dataclass(eq=False, repr=False)
 class Browsers:
-    """Starts, checks, recovers and stops browsers.
+    """Starts, checks and saves browsers; its parts stop and recover them, and hold the DevTools connections.
 
     Args:
         probe_timeout: Seconds that one health probe waits.
     """
 
-    _launcher: Launcher
+    launcher: Launcher
     _folders: SessionFolders
-    _recoverer: Recoverer
-    _devtools: DevTools
+    recoverer: Recoverer
+    devtools: DevTools
     _probe_timeout: float
 
     @property
     def unavailable(self) -> str | None:
         """Why no browser can be started; None if nothing is known against it."""
-        return self._launcher.unavailable
+        return self.launcher.unavailable
 
     @property
     def is_doubtful(self) -> bool:
         """Whether the last start has failed, so that only another one can tell if browsers start."""
-        return self._launcher.unavailable is not None or self._launcher.doubtful
+        return self.launcher.unavailable is not None or self.launcher.doubtful
 
     def obstacle(self) -> str | None:
         """Return what prevents a start, which is then `unavailable`; None if nothing is known.
@@ -68,12 +68,12 @@ class Browsers:
         Takes minutes if Chrome has to be downloaded first.
         """
         try:
-            obstacle = self._launcher.obstacle()
+            obstacle = self.launcher.obstacle()
         except DroverError as error:
             obstacle = error.message
         # A client's start may have succeeded in the meantime.
         if obstacle is not None and self.is_doubtful:
-            self._launcher.unavailable = obstacle
+            self.launcher.unavailable = obstacle
         return obstacle
 
     def start(
@@ -104,7 +104,7 @@ class Browsers:
         """
         extensions.unpack(checked.extensions, folder.extensions)
         try:
-            running = self._launcher.start(folder, checked, deadline, wanted, low_priority=low_priority)
+            running = self.launcher.start(folder, checked, deadline, wanted, low_priority=low_priority)
         except ChromeFailed as error:
             # A default start a moment ago proves nothing if the disk is full by now.
             may_be_another_reason = on_kept_profile or checked.is_default or disk_full(folder.path.parent)
@@ -118,7 +118,7 @@ class Browsers:
 
     def chrome_version(self, deadline: Deadline) -> str:
         """Return the version of Chrome that a start would use; see `Launcher.chrome_version`."""
-        return self._launcher.chrome_version(deadline)
+        return self.launcher.chrome_version(deadline)
 
     def open_page(self, running: RunningBrowser, url: str) -> None:
         """Open a page in the current tab, and wait at most `FIRST_PAGE_S` seconds for it.
@@ -144,7 +144,7 @@ class Browsers:
 
     def probe(self, running: RunningBrowser) -> HealthReadings:
         """Read the state of a browser and its ChromeDriver once."""
-        return health.read(running, self._devtools.seen(running), self._probe_timeout)
+        return health.read(running, self.devtools.seen(running), self._probe_timeout)
 
     def probe_until_settled(self, running: RunningBrowser) -> HealthReadings:
         """Probe a browser of an earlier run, without a DevTools connection, until its state is certain."""
@@ -162,45 +162,9 @@ class Browsers:
         """Assess the readings of one check, given the silence before it."""
         return health.assess(readings, running, silence, self._probe_timeout)
 
-    def seen(self, running: RunningBrowser) -> BrowserSignals:
-        """Return the signals received from a browser so far, without any I/O."""
-        return self._devtools.seen(running)
-
-    def has_page(self, running: RunningBrowser, target_id: str) -> bool:
-        """Return whether a browser has a page with this id, as far as it is known without any I/O."""
-        return self._devtools.page(running, target_id) is not None
-
-    def cancelled_downloads(self, running: RunningBrowser) -> int:
-        """Return how many downloads of a browser were cancelled at the limit, without any I/O."""
-        return self._devtools.cancelled_downloads(running)
-
-    def connect(self, running: RunningBrowser) -> None:
-        """Open the DevTools connection to a browser.
-
-        Raises:
-            DevToolsFailed: It does not accept a connection.
-        """
-        self._devtools.of(running)
-
-    def recover(self, context: RecoveryContext, deadline: Deadline, wanted: StillWanted) -> Recovered:
-        """Recover a dead browser; see `Recoverer.recover`."""
-        return self._recoverer.recover(context, deadline, wanted)
-
-    def recycle(self, context: RecoveryContext, deadline: Deadline, wanted: StillWanted) -> Recovered:
-        """Exchange the browser of an unused session; see `Recoverer.recycle`."""
-        return self._recoverer.recycle(context, deadline, wanted)
-
-    def accept(self, context: RecoveryContext) -> None:
-        """Take note that the result of a recovery was published, with what it has cost."""
-        self._recoverer.accept(context)
-
-    def undo(self, context: RecoveryContext, recovered: Recovered) -> None:
-        """End what a recovery has started; see `Recoverer.undo`."""
-        self._recoverer.undo(context, recovered)
-
     def restore(self, running: RunningBrowser, kept: SavedState, into: Into) -> Restored:
         """Restore the state that was kept for a key into a new browser; return what it has received."""
-        return self._recoverer.restore_state(running, kept, into)
+        return self.recoverer.restore_state(running, kept, into)
 
     def save(self, running: RunningBrowser, before: SavedState, window: str | None) -> SavedState | None:
         """Return the state of a browser; None if it is closing or gone.
@@ -214,7 +178,7 @@ class Browsers:
         """
         pages = [(page.target_id, page.url) for page in health.pages(running, PAGES_S)]
         pages.sort(key=lambda page: page[0] != window)
-        return capture(self._devtools.of(running), pages, before) if pages else None
+        return capture(self.devtools.of(running), pages, before) if pages else None
 
     def restore_cookies(self, running: RunningBrowser, state: SavedState) -> None:
         """Set the cookies of a saved state in a browser that has lost its own.
@@ -222,7 +186,7 @@ class Browsers:
         Raises:
             DevToolsFailed: It does not answer.
         """
-        restore_cookies(self._devtools.of(running), state)
+        restore_cookies(self.devtools.of(running), state)
 
     def visit(self, running: RunningBrowser, url: str, seconds: float) -> None:
         """Load a page in a tab in the background, which is closed again within so many seconds.
@@ -230,7 +194,7 @@ class Browsers:
         Raises:
             DevToolsFailed: The page could not be loaded in time.
         """
-        visit(self._devtools.of(running), url, seconds, hidden=running.bidi_url is None)
+        visit(self.devtools.of(running), url, seconds, hidden=running.bidi_url is None)
 
     def shrink_profile(
         self, running: RunningBrowser, profile: Path, is_small_enough: Callable[[], bool]
@@ -240,7 +204,7 @@ class Browsers:
         Raises:
             DevToolsFailed: The browser does not answer.
         """
-        return profile_limit.shrink(self._devtools.of(running), profile, is_small_enough)
+        return profile_limit.shrink(self.devtools.of(running), profile, is_small_enough)
 
     def screenshot(self, running: RunningBrowser, deadline: Deadline) -> bytes:
         """Return the page in front as PNG, over DevTools.
@@ -254,7 +218,7 @@ class Browsers:
         if not in_front:
             raise BrowserUnavailable("The browser has no page open; open one, then retry")
         try:
-            taken = self._devtools.of(running).call_page(
+            taken = self.devtools.of(running).call_page(
                 in_front[0].target_id, "Page.captureScreenshot", deadline.remaining(), format="png"
             )
         except DevToolsFailed as error:
@@ -264,35 +228,27 @@ class Browsers:
             ) from error
         return base64.b64decode(taken["data"])
 
-    def stop(self, folder: SessionFolder, running: RunningBrowser | None) -> None:
-        """End all processes of a session; see `Launcher.stop`."""
-        self._launcher.stop(folder, running)
-
     def end_drivers(self, folder: SessionFolder, running: RunningBrowser | None) -> None:
         """End all ChromeDrivers of a session, also one that is just being attached; its browser is spared.
 
         Raises:
             CleanupIncomplete: A process survived; the message names it.
         """
-        self._launcher.end_driver(folder, running.driver if running is not None else None, running)
-
-    def forget(self, running: RunningBrowser) -> None:
-        """Close the DevTools connection to a browser that has ended."""
-        self._devtools.forget(running.browser_guid)
+        self.launcher.end_driver(folder, running.driver if running is not None else None, running)
 
     def _starts_by_default(self, folder: SessionFolder, deadline: Deadline, wanted: StillWanted) -> bool:
         """Return whether a browser with default capabilities starts, at this moment and in this folder."""
-        if self._launcher.worked_within(RECENT_S):
+        if self.launcher.worked_within(RECENT_S):
             return True
         if deadline.remaining() < CONTROL_S:
             return False
         shutil.rmtree(folder.extensions, ignore_errors=True)
         try:
             self._folders.reset(folder)
-            running = self._launcher.start(folder, DEFAULT, deadline, wanted)
+            running = self.launcher.start(folder, DEFAULT, deadline, wanted)
         except BrowserUnavailable:
             return False
-        self._launcher.stop(folder, running)
+        self.launcher.stop(folder, running)
         return True
 
     def _not_loaded(self, running: RunningBrowser, checked: CheckedCapabilities) -> list[Ignored]:
@@ -307,6 +263,6 @@ class Browsers:
             BrowserUnavailable: It accepts none.
         """
         try:
-            return self._devtools.of(running)
+            return self.devtools.of(running)
         except DevToolsFailed as error:
             raise BrowserUnavailable(f"Chrome started, but does not answer ({error}); retry") from error

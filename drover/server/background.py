@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 
+from drover.browser.browsers import Browsers
 from drover.core.events import Emit
 from drover.core.jobs import Job, JobKind, Jobs
 from drover.core.settings import Settings
 from drover.core.threads import ThreadPool
 from drover.net.grid_node import GridNode
 from drover.processes.defunct import reap_orphans
-from drover.server.browser_parts import BrowserParts
 from drover.server.session_parts import SessionParts
 from drover.server.storage_parts import StorageParts
 from drover.sessions.background.disk_limits import DiskLimits, KeptLimit
@@ -76,7 +76,7 @@ def grid_slots(settings: Settings, sessions: SessionParts, jobs: Jobs, emit: Emi
 def periodic_tasks(
     settings: Settings,
     storage: StorageParts,
-    browsing: BrowserParts,
+    browsers: Browsers,
     sessions: SessionParts,
     jobs: Jobs,
     emit: Emit,
@@ -88,9 +88,9 @@ def periodic_tasks(
         (
             *_storage_tasks(settings, storage, jobs, emit),
             *_memory_tasks(settings, sessions, jobs, emit),
-            *_disk_tasks(settings, storage, browsing, sessions, jobs, emit),
-            *_browser_tasks(browsing, sessions, jobs, emit),
-            *_session_tasks(settings, storage, browsing, sessions, jobs),
+            *_disk_tasks(settings, storage, browsers, sessions, jobs, emit),
+            *_browser_tasks(browsers, sessions, jobs, emit),
+            *_session_tasks(settings, storage, browsers, sessions, jobs),
             *_cluster_tasks(sessions, jobs),
             Task("defunct processes", REAP_TICK_S, partial(reap_orphans, is_whole_program=is_whole_program)),
         ),
@@ -141,13 +141,13 @@ def _memory_tasks(settings: Settings, sessions: SessionParts, jobs: Jobs, emit: 
 def _disk_tasks(
     settings: Settings,
     storage: StorageParts,
-    browsing: BrowserParts,
+    browsers: Browsers,
     sessions: SessionParts,
     jobs: Jobs,
     emit: Emit,
 ) -> Iterator[Task]:
     disk_limits = DiskLimits(
-        sessions.registry, browsing.browsers, jobs, emit, settings.max_downloads_mb, settings.max_profile_mb
+        sessions.registry, browsers, jobs, emit, settings.max_downloads_mb, settings.max_profile_mb
     )
     yield Task("cancelled downloads", DISK_TICK_S, disk_limits.report_downloads)
     room = storage.folders.room
@@ -156,20 +156,20 @@ def _disk_tasks(
     yield Task("room on the disk", DISK_TICK_S, look)
 
 
-def _browser_tasks(browsing: BrowserParts, sessions: SessionParts, jobs: Jobs, emit: Emit) -> Iterator[Task]:
-    registry, browsers = sessions.registry, browsing.browsers
+def _browser_tasks(browsers: Browsers, sessions: SessionParts, jobs: Jobs, emit: Emit) -> Iterator[Task]:
+    registry = sessions.registry
     keep_alive = KeepAliveVisitor(registry, browsers, jobs, emit)
     yield Task("keep-alive", SAVE_TICK_S, _when_serving(sessions, keep_alive.tick))
     save = _when_serving(sessions, lambda: sessions.state_saver.tick(registry.sessions()))
     yield Task("saved state", SAVE_TICK_S, save)
-    yield Task("ended ChromeDrivers", REAP_TICK_S, browsing.launcher.reap)
+    yield Task("ended ChromeDrivers", REAP_TICK_S, browsers.launcher.reap)
 
 
 def _session_tasks(
-    settings: Settings, storage: StorageParts, browsing: BrowserParts, sessions: SessionParts, jobs: Jobs
+    settings: Settings, storage: StorageParts, browsers: Browsers, sessions: SessionParts, jobs: Jobs
 ) -> Iterator[Task]:
     registry, worker, folders = sessions.registry, sessions.worker, storage.folders
-    start_probe = StartProbe(registry, browsing.browsers, worker, folders, jobs)
+    start_probe = StartProbe(registry, browsers, worker, folders, jobs)
     yield Task("idle sessions", IDLE_TICK_S, _when_serving(sessions, sessions.closer.close_idle))
     yield Task("drain", IDLE_TICK_S, sessions.drain.tick)
     yield Task("leases", IDLE_TICK_S, sessions.manager.expire_leases)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 
 from drover.browser.binaries import matching, resolve
@@ -23,17 +22,8 @@ from drover.sessions.pool.registry import SessionRegistry
 _SPARING_SHARED_MEMORY = ("--disable-dev-shm-usage",)
 
 
-@dataclass(frozen=True, slots=True)
-class BrowserParts:
-    """The browsers, and two parts behind them that periodic tasks use."""
-
-    browsers: Browsers
-    launcher: Launcher
-    devtools: DevTools
-
-
-def browser_parts(settings: Settings, storage: StorageParts, registry: SessionRegistry) -> BrowserParts:
-    """Return the parts; nothing runs yet."""
+def browsers_of(settings: Settings, storage: StorageParts, registry: SessionRegistry) -> Browsers:
+    """Return the browsers and their parts; nothing runs yet."""
     sparing = _SPARING_SHARED_MEMORY if is_shared_memory_small() else ()
     launcher = Launcher(
         InstalledBrowser(
@@ -53,5 +43,4 @@ def browser_parts(settings: Settings, storage: StorageParts, registry: SessionRe
         partial(examine, timeout=settings.health_timeout),
         partial(wait_for_memory, registry, settings.queue_timeout),
     )
-    browsers = Browsers(launcher, storage.folders, recoverer, devtools, settings.health_timeout)
-    return BrowserParts(browsers, launcher, devtools)
+    return Browsers(launcher, storage.folders, recoverer, devtools, settings.health_timeout)

@@ -9,12 +9,11 @@ from drover.core import events
 from drover.core.jobs import Jobs
 from drover.core.settings import Settings
 from drover.core.threads import fill_pools
-from drover.net.asgi import Application
 from drover.net.request_threads import WAITING, RequestThreads
 from drover.processes.host.network_shares import network_share
 from drover.processes.host.permissions import is_root
 from drover.server.background import grid_slots, job_pools, periodic_tasks
-from drover.server.browser_parts import browser_parts
+from drover.server.browser_parts import browsers_of
 from drover.server.endpoints import Endpoints
 from drover.server.port_watch import PortWatch
 from drover.server.session_parts import session_parts
@@ -44,9 +43,9 @@ class Drover:
         emit = self.hub.emit
         self.storage = storage_parts(settings, emit)
         registry = SessionRegistry(settings.max_sessions, MAX_WAITING, self.storage.repository)
-        self.browsing = browser_parts(settings, self.storage, registry)
+        self.browsers = browsers_of(settings, self.storage, registry)
         self._jobs = Jobs(job_pools(settings.max_sessions), emit)
-        self.sessions = session_parts(settings, self.storage, registry, self.browsing, self._jobs, emit)
+        self.sessions = session_parts(settings, self.storage, registry, self.browsers, self._jobs, emit)
         self.port_watch = PortWatch(emit)
         self.metrics = Metrics(registry, self._is_healthy, self._nodes)
         self.hub.subscribe(self.metrics.hear)
@@ -54,7 +53,7 @@ class Drover:
         self._periodic_tasks = periodic_tasks(
             settings,
             self.storage,
-            self.browsing,
+            self.browsers,
             self.sessions,
             self._jobs,
             emit,
@@ -80,7 +79,7 @@ class Drover:
         Raises:
             StartRefused: The folder cannot be used or is in use, or a browser setting is invalid.
         """
-        storage, launcher = self.storage, self.browsing.launcher
+        storage, launcher = self.storage, self.browsers.launcher
         storage.folders.check()
         storage.folders.room.read()
         self.sessions.memory_watch.tick()
@@ -111,8 +110,8 @@ class Drover:
         if self.sessions.cluster is not None:
             self.sessions.cluster.start()
             self._at_stop("the membership in the cluster", self.sessions.cluster.stop)
-        self.browsing.devtools.start()
-        self._at_stop("the DevTools connections", self.browsing.devtools.stop)
+        self.browsers.devtools.start()
+        self._at_stop("the DevTools connections", self.browsers.devtools.stop)
         self._at_stop("the background jobs", self._stop_jobs)
         if self._grid_slots is not None:
             self._at_stop("the notices to Selenium Grid", self._grid_slots.stop)
@@ -137,10 +136,6 @@ class Drover:
         missing = fill_pools((*self._jobs.pools, *self._threads.pools))
         if missing:
             self.hub.emit(events.ThreadsMissing(missing))
-
-    def asgi(self) -> Application:
-        """Return the ASGI application that answers the clients."""
-        return self.endpoints.asgi()
 
     def stop(self, *, keep_browsers: bool = False) -> None:
         """Stop in the reverse order of the start, whatever fails on the way; say what is left.

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from drover.browser.browsers import Browsers
 from drover.browser.devtools import DevTools
 from drover.cluster.own_sessions import OwnSessions
 from drover.core.events import Emit
 from drover.core.jobs import Jobs
 from drover.core.settings import Settings
-from drover.server.browser_parts import BrowserParts
 from drover.server.storage_parts import StorageParts
 from drover.sessions.background.memory_watch import MemoryWatch
 from drover.sessions.lifecycle.adopter import SessionAdopter
@@ -64,12 +64,12 @@ def session_parts(
     settings: Settings,
     storage: StorageParts,
     registry: SessionRegistry,
-    browsing: BrowserParts,
+    browsers: Browsers,
     jobs: Jobs,
     emit: Emit,
 ) -> SessionParts:
     """Return the parts; nothing runs yet."""
-    browsers, repository = browsing.browsers, storage.repository
+    repository = storage.repository
     cleaner = ProcessCleaner(
         storage.folders,
         registry.protected,
@@ -99,7 +99,7 @@ def session_parts(
         keeps_profiles=settings.profile == "keep",
     )
     pool = SessionPool(registry, worker, closer, storage.folders, repository, policy)
-    emergency = EmergencyRecovery(registry, cleaner, browsing.launcher.reap, state_saver, repository, emit)
+    emergency = EmergencyRecovery(registry, cleaner, browsers.launcher.reap, state_saver, repository, emit)
 
     def obstacle() -> str | None:
         return storage.folders.room.shortage or browsers.unavailable
@@ -118,8 +118,8 @@ def session_parts(
         Drain(registry, worker, emit, settings.drain_timeout),
         Shutdown(registry, closer, browsers, state_saver, repository, kept),
         emergency,
-        DriverAccess(registry, browsers, worker.evict),
-        browsing.devtools,
+        DriverAccess(registry, browsers.devtools, worker.evict),
+        browsers.devtools,
         kept,
         storage.history,
         _cluster(settings, storage, own, emit),

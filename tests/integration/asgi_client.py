@@ -110,7 +110,7 @@ Scenario = Callable[[Client], Awaitable[None]]
 
 def run(service: Drover, scenario: Scenario) -> None:
     """Run a scenario with a client of the service, in its own event loop."""
-    application = service.asgi()
+    application = service.endpoints.asgi()
     assert isinstance(application, RequestLog)
     # Behind the gate that holds requests back during the start.
     router = inspect.getclosurevars(application._application).nonlocals["application"]

@@ -49,11 +49,11 @@ def test_every_failure_in_the_background_is_logged_with_its_session_and_counted(
         patch.setattr(memory_meter, "snapshot", fail)
         patch.setattr(state_saver, "network_process", fail)
         patch.setattr(browsers, "visit", fail)
-        patch.setattr(harness.service.browsing.launcher, "obstacle", fail)
-        patch.setattr(harness.service.browsing.launcher, "unavailable", None)
+        patch.setattr(harness.service.browsers.launcher, "obstacle", fail)
+        patch.setattr(harness.service.browsers.launcher, "unavailable", None)
         page = KeepAlive("https://login.example/", 0.1)
         harness.manager.acquire(AcquireRequest("a", None, None, DEFAULT, 0.0, page), Deadline(TIMEOUT_S))
-        harness.service.browsing.launcher.unavailable = "a start has failed"
+        harness.service.browsers.launcher.unavailable = "a start has failed"
         for pattern in EXPECTED:
             wait_until(lambda pattern=pattern: harness.has_logged(pattern), pattern)  # type: ignore[misc]
     counted = harness.service.metrics.exposition().decode()

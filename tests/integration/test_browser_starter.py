@@ -125,7 +125,7 @@ def test_without_time_to_find_out_a_start_probe_does_it_later(
     with pytest.raises(BrowserUnavailable):
         harness.acquire(capabilities=SPECIAL)
     assert harness.manager.unavailable is None
-    wait_until(lambda: not harness.service.browsing.launcher.doubtful, "a start probe has succeeded")
+    wait_until(lambda: not harness.service.browsers.launcher.doubtful, "a start probe has succeeded")
     assert harness.manager.unavailable is None
 
 

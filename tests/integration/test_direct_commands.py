@@ -44,7 +44,7 @@ class Server:
         self.for_application = 0
         self.is_direct = True
         self._refusal: DroverError | None = None
-        application = harness.service.asgi()
+        application = harness.service.endpoints.asgi()
 
         async def refuse(_scope: Scope, _receive: Receive, send: Send) -> None:
             await send_answer(send, w3c.failure(cast("DroverError", self._refusal)))

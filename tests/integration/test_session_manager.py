@@ -122,7 +122,7 @@ def test_a_delete_during_a_start_ends_it_and_waiting_clients_get_a_new_session(
     assert not is_living(driver)
     with pytest.raises((SessionLost, BrowserUnavailable)):
         starting.result(TIMEOUT_S)
-    assert harness.service.browsing.launcher.unavailable is None
+    assert harness.service.browsers.launcher.unavailable is None
     harness.set_fault(Fault.NONE)
     assert waiting.result(TIMEOUT_S).created, "the waiting client retries"
 

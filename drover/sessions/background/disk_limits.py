@@ -60,7 +60,7 @@ class DiskLimits:
         for session in self._registry.sessions():
             if session.running is None:
                 continue
-            count = self._browsers.cancelled_downloads(session.running)
+            count = self._browsers.devtools.cancelled_downloads(session.running)
             self._cancelled[session.running.browser_guid] = count
             if count > before.get(session.running.browser_guid, 0):
                 self._report(session, events.DownloadsCancelled(session.session_id, self._downloads_mb))

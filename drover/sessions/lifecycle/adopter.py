@@ -108,7 +108,7 @@ class SessionAdopter:
         assert session.running is not None
         # A browser that dies at this moment is detected by its next health check.
         with suppress(DevToolsFailed):
-            self._browsers.connect(session.running)
+            self._browsers.devtools.of(session.running)
         # What has changed since the last save of the service before would be lost with the browser.
         self._state_saver.tick([session])
         pids = session.running.driver.pid, session.running.browser.pid

@@ -71,12 +71,12 @@ class CloseWork:
                 self._kept.forget_with(session)
             elif why not in {CloseReason.RETRIED, CloseReason.GIVEN_AWAY}:
                 self._kept.keep(session)
-            self._browsers.stop(session.folder, session.running)
+            self._browsers.launcher.stop(session.folder, session.running)
             self._await_displaced(session, reserved.displaced)
             self._steps.clear(session)
             self._kept.ended(session, parks=session.birth in self._parking)
             if session.running is not None:
-                self._browsers.forget(session.running)
+                self._browsers.devtools.forget(session.running.browser_guid)
         except Exception as error:
             self.failed(session, error)
             raise
@@ -118,7 +118,7 @@ class CloseWork:
         for _ in range(DISPLACED_ATTEMPTS):
             if wait([displaced], timeout=DISPLACED_PAUSE_S).done:
                 return
-            self._browsers.stop(session.folder, session.running)
+            self._browsers.launcher.stop(session.folder, session.running)
         raise CleanupIncomplete(
             f"The start of session {session.session_id} has not ended; delete the session again later"
         )

@@ -109,7 +109,7 @@ class HealthMonitor:
         end(stopped)
         over = time.monotonic() + HELPERS_SETTLE_S
         while time.monotonic() < over and (
-            helpers.ending or (stopped and not self._browsers.seen(running).crashed_pages)
+            helpers.ending or (stopped and not self._browsers.devtools.seen(running).crashed_pages)
         ):
             time.sleep(PROBE_PAUSE_S)
             helpers = look_at_helpers(running.browser)

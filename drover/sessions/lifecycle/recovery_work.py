@@ -57,7 +57,9 @@ class RecoveryWork:
             context = self._context(session, found.cause)
             orphans_killed = self._end_orphans()
             log_step("cleanup before the recovery done (%d orphans ended)", orphans_killed)
-            recovered = self._browsers.recover(context, Deadline(RECOVER_S), self._steps.wanted(session))
+            recovered = self._browsers.recoverer.recover(
+                context, Deadline(RECOVER_S), self._steps.wanted(session)
+            )
             return self._finish(session, context, recovered, begun, orphans_killed)
         except Exception as error:
             raise self._failed(session, found.cause, error) from error
@@ -72,7 +74,9 @@ class RecoveryWork:
         try:
             self._state_saver.save_now([session])
             context = self._context(session, Cause.RECYCLED)
-            recovered = self._browsers.recycle(context, Deadline(RECOVER_S), self._steps.wanted(session))
+            recovered = self._browsers.recoverer.recycle(
+                context, Deadline(RECOVER_S), self._steps.wanted(session)
+            )
             return self._finish(session, context, recovered, begun, orphans_killed=0)
         except Exception as error:
             raise self._failed(session, Cause.RECYCLED, error) from error
@@ -113,7 +117,7 @@ class RecoveryWork:
             state_restored=not (unrestored or is_forgotten),
         )
         published = self._publish(session, context, recovered, recovery)
-        self._browsers.accept(context)
+        self._browsers.recoverer.accept(context)
         self._emit(
             events.SessionRecovered(
                 session.session_id,
@@ -148,12 +152,12 @@ class RecoveryWork:
                 crash_loop=_crashed_again(session) if has_crashed else session.crash_loop,
             )
         except BrowserUnavailable as error:
-            self._browsers.undo(context, recovered)
+            self._browsers.recoverer.undo(context, recovered)
             if recovered.method is Method.REATTACHED:
                 raise BrowserLeftAlone(error.message) from error
             raise
         except Exception:
-            self._browsers.undo(context, recovered)
+            self._browsers.recoverer.undo(context, recovered)
             raise
 
     def _failed(self, session: Session, cause: Cause, error: Exception) -> Exception:

@@ -55,7 +55,7 @@ class SessionSteps:
         Raises:
             CleanupIncomplete: A process or the folder is left.
         """
-        self._browsers.stop(session.folder, session.running)
+        self._browsers.launcher.stop(session.folder, session.running)
         self._folders.reclaim(session.folder)
         if not self._folders.remove(session.folder):
             raise CleanupIncomplete(

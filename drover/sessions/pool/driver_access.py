@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from drover.browser.browsers import Browsers
+from drover.browser.devtools import DevTools
 from drover.browser.driver_state import DriverState
 from drover.core.backoff import NO_FAILURES
 from drover.core.errors import SessionNotFound
@@ -26,7 +26,7 @@ class DriverAccess:
     """
 
     _registry: SessionRegistry
-    _browsers: Browsers
+    _devtools: DevTools
     _evict: Callable[[], object]
 
     def session(self, session_id: str) -> Session:
@@ -67,7 +67,7 @@ class DriverAccess:
             SessionNotFound: There is none.
         """
         for session in self._registry.sessions():
-            if session.running is not None and self._browsers.has_page(session.running, target_id):
+            if session.running is not None and self._devtools.page(session.running, target_id):
                 return session
         raise SessionNotFound("No session has a page with this id; GET /sessions/{id}/json/list returns them")
 
@@ -93,7 +93,7 @@ class DriverAccess:
         running = session.running
         if running is None or session.state is not SessionState.READY:
             return False
-        seen = self._browsers.seen(running)
+        seen = self._devtools.seen(running)
         if seen.crashed_pages or seen.no_page_left:
             return False
         processes = () if lives else (running.driver, running.browser)

@@ -38,7 +38,8 @@ def test_a_session_that_could_not_be_left_to_other_nodes_is_left_by_the_retry(
         return
 
     kept = SimpleNamespace(keep=nothing, forget_with=nothing, ended=end)
-    browsers = SimpleNamespace(stop=nothing, forget=nothing)
+    launcher, devtools = SimpleNamespace(stop=nothing), SimpleNamespace(forget=nothing)
+    browsers = SimpleNamespace(launcher=launcher, devtools=devtools)
     recorder = EventRecorder()
     parts: list[Any] = [registry, browsers, kept, SimpleNamespace(clear=nothing), recorder]
     work = CloseWork(*parts)
