@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from typing import Any
@@ -89,6 +90,7 @@ DESCRIPTIONS = (
 )
 
 
+@dataclass(eq=False, repr=False)
 class DevToolsHttp:
     """Chrome's DevTools endpoints over HTTP.
 
@@ -96,20 +98,11 @@ class DevToolsHttp:
         probe_timeout: Seconds within which Chrome must answer.
     """
 
-    def __init__(
-        self,
-        attaching: Attaching,
-        driver_access: DriverAccess,
-        executor: Executor,
-        *,
-        port: int,
-        probe_timeout: float,
-    ) -> None:
-        self._attaching = attaching
-        self._driver_access = driver_access
-        self._executor = executor
-        self._port = port
-        self._probe_timeout = probe_timeout
+    _attaching: Attaching
+    _driver_access: DriverAccess
+    _executor: Executor
+    _port: int
+    _probe_timeout: float
 
     def routes(self) -> list[Route]:
         """Return the routes of these endpoints."""

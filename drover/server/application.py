@@ -58,7 +58,7 @@ class DroverApplication:
             drover.sessions.cluster.leave_with(self._stop_later)
         drover.start(lambda: False)
         drover.fill_threads()
-        self._drover, self._application = drover, drover.asgi()
+        self._drover, self._application = drover, drover.endpoints.asgi()
         # The server runs until its supervisor ends it; a drain closes what the service has opened.
         drover.sessions.drain.over.add_done_callback(self._stop_later)
 

@@ -94,15 +94,12 @@ class Endpoints:
         """Return the routes of the driver and streaming endpoints."""
         manager, driver_access = self._sessions.manager, self._sessions.driver_access
         attaching = Attaching(manager, self._threads)
+        settings = self._settings
         devtools_http = DevToolsHttp(
-            attaching,
-            driver_access,
-            self._threads.waiting,
-            port=self._settings.port,
-            probe_timeout=self._settings.health_timeout,
+            attaching, driver_access, self._threads.waiting, settings.port, settings.health_timeout
         )
         hands_on = SessionAccess(
-            attaching, driver_access, self._sessions.devtools, self._threads, self._settings.health_timeout
+            attaching, driver_access, self._sessions.devtools, self._threads, settings.health_timeout
         )
         return [
             *self._webdriver.routes(),

@@ -186,7 +186,7 @@ class _Service:
             drover.sessions.drain.over.add_done_callback(lambda _: signals.stop_for("drained"))
             signals.install()
             server = self._server = _server(
-                drover.asgi(), self._settings.max_sessions, drover.endpoints.direct_commands()
+                drover.endpoints.asgi(), self._settings.max_sessions, drover.endpoints.direct_commands()
             )
             end_with_console(drover.end_at_once)
             drover.endpoints.gate.close()
