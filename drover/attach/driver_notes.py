@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from http import HTTPStatus
 
 from drover.attach import w3c
@@ -56,7 +57,7 @@ async def note(
     state = after(session.driver_state, method, path, content, value_of(answer), window)
     if state.frame:
         root = value_of(await ask("POST", "/element", json.dumps(FIND_ROOT).encode()))
-        state = state.in_frame(frame_of(root))
+        state = replace(state, frame_id=frame_of(root))
     if (state, window) != (session.driver_state, session.window):
         access.client_changed_driver(session_id, state, window)
 

@@ -117,8 +117,8 @@ class Browsers:
         return running, checked.also_ignoring(self._not_loaded(running, checked))
 
     def chrome_version(self, deadline: Deadline) -> str:
-        """Return the version of Chrome that a start would use; see `Launcher.chrome_version`."""
-        return self.launcher.chrome_version(deadline)
+        """Return the version of Chrome that a start would use; see `InstalledBrowser.chrome_version`."""
+        return self.launcher.installed.chrome_version(deadline)
 
     def open_page(self, running: RunningBrowser, url: str) -> None:
         """Open a page in the current tab, and wait at most `FIRST_PAGE_S` seconds for it.

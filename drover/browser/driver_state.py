@@ -106,10 +106,6 @@ class DriverState:
     window_lost: bool = False
     input_lost: bool = False
 
-    def in_frame(self, frame_id: str | None) -> DriverState:
-        """Return the state with the id of the client's frame."""
-        return replace(self, frame_id=frame_id)
-
 
 NO_DRIVER_STATE = DriverState()
 

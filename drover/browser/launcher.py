@@ -60,7 +60,7 @@ class Launcher:
     def __init__(
         self, installed: InstalledBrowser, *, headless: bool, no_sandbox: bool, chrome_args: Sequence[str]
     ) -> None:
-        self._installed = installed
+        self.installed = installed
         self._failed_in: Path | None = None
         self.unavailable: str | None = None
         self.doubtful = False
@@ -77,15 +77,7 @@ class Launcher:
         Sets `unavailable` to the reason if they cannot be started.
         """
         self.unavailable = self.obstacle()
-        return self._installed.version_warning
-
-    def chrome_version(self, deadline: Deadline) -> str:
-        """Return the version of Chrome that a start would use; empty if it cannot be read.
-
-        Raises:
-            BrowserUnavailable: It is not found.
-        """
-        return self._installed.chrome_version(deadline)
+        return self.installed.version_warning
 
     def obstacle(self) -> str | None:
         """Return what is known to prevent a start, and what to do; None if nothing is known.
@@ -93,7 +85,7 @@ class Launcher:
         Takes minutes if Chrome has to be downloaded first.
         """
         full = start_diagnostics.disk_full(self._failed_in) if self._failed_in else None
-        return self._installed.obstacle() or full
+        return self.installed.obstacle() or full
 
     def start(
         self,
@@ -121,7 +113,7 @@ class Launcher:
             SessionLost: The session is no longer wanted.
         """
         # Takes minutes if Chrome has to be downloaded, and needs no slot.
-        self._installed.get(deadline)
+        self.installed.get(deadline)
         log_step("waiting for a start slot")
         with self._slots.slot(deadline, wanted, low_priority=low_priority):
             try:
@@ -149,14 +141,14 @@ class Launcher:
         try:
             return _started_despite_a_death(start, deadline, wanted)
         except WrongVersion:
-            if not self._installed.match(deadline):
+            if not self.installed.match(deadline):
                 raise
             return _started_despite_a_death(start, deadline, wanted)
 
     def _started(
         self, folder: SessionFolder, checked: CheckedCapabilities, deadline: Deadline, wanted: StillWanted
     ) -> RunningBrowser:
-        programs = self._installed.get(deadline)
+        programs = self.installed.get(deadline)
         capabilities = merge.for_start(
             checked,
             binary=str(programs.chrome),
@@ -200,7 +192,7 @@ class Launcher:
     def _explain(self, error: Exception, folder: SessionFolder) -> str:
         sandboxed = not self._no_sandbox and "--no-sandbox" not in self._chrome_args
         return start_diagnostics.explain_failure(
-            error, folder, sandboxed=sandboxed, version_warning=self._installed.version_warning
+            error, folder, sandboxed=sandboxed, version_warning=self.installed.version_warning
         )
 
     def start_driver(
@@ -212,7 +204,7 @@ class Launcher:
             BrowserUnavailable: It did not start; the browser is not affected.
             SessionLost: The session is no longer wanted.
         """
-        executable = self._installed.driver_for(running.browser_version, deadline)
+        executable = self.installed.driver_for(running.browser_version, deadline)
         started = self._drivers.start(executable, folder, deadline, wanted, spared=running.browser)
         log_step("ChromeDriver started beside the browser (PID %d)", started[0].pid)
         return started

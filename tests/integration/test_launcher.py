@@ -286,7 +286,7 @@ def test_a_start_that_fails_by_chromes_version_is_tried_once_more_with_a_matchin
     asked: list[str] = []
     new_session = driver_client.new_session
     monkeypatch.setattr(driver_client, "new_session", refuse_once)
-    monkeypatch.setattr(bench.launcher._installed, "match", matching)
+    monkeypatch.setattr(bench.launcher.installed, "match", matching)
     running = bench.start()
     assert asked == ["session", "match", "session"]
     assert bench.launcher.unavailable is None
