@@ -10,7 +10,6 @@ import asyncio
 import re
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
-from enum import Enum
 from functools import partial
 
 from starlette.requests import Request
@@ -21,6 +20,7 @@ from drover.api.key_requests import MAX_STATE_BYTES
 from drover.api.session_requests import MAX_BODY_BYTES, MAX_BODY_WITH_EXTENSIONS_BYTES, check_size
 from drover.core.deadline import DeadlineExceeded
 from drover.core.errors import BrowserUnavailable, MethodNotAllowed, NotFound
+from drover.core.threads import ThreadPool
 from drover.net.asgi import Application, Receive, Scope, Send, caller_left, on_thread, read_body
 from drover.net.request_threads import RequestThreads
 from drover.web.calls import Call
@@ -32,20 +32,12 @@ _CHECKED = re.compile(r"/sessions/[^/]+(/screenshot)?|/keys(/.+/state)?")
 _ENDS = frozenset({"/cleanup_orphaned_processes", "/emergency_recovery", "/drain"})
 
 
-class Waits(Enum):
-    """What a request may wait for."""
-
-    FOR_A_SESSION = "a session"
-    FOR_AN_END = "an end"
-    FOR_NOTHING = "nothing"
-
-
-def waits(method: str, path: str) -> Waits:
-    """Return what a request may wait for."""
+def pool_for(threads: RequestThreads, method: str, path: str) -> ThreadPool:
+    """Return the threads for what a request may wait for: a session, an end, or nothing."""
     path = path.rstrip("/")
     if method in _READS:
-        return Waits.FOR_A_SESSION if _CHECKED.fullmatch(path) else Waits.FOR_NOTHING
-    return Waits.FOR_AN_END if method == "DELETE" or path in _ENDS else Waits.FOR_A_SESSION
+        return threads.waiting if _CHECKED.fullmatch(path) else threads.reading
+    return threads.ending if method == "DELETE" or path in _ENDS else threads.waiting
 
 
 def rest_application(
@@ -78,11 +70,7 @@ class _Endpoint:
             self._routes["HEAD"] = routes["GET"]
         self._allowed = ", ".join(sorted([*self._routes, "OPTIONS"]))
         self._services = services
-        self._threads = {
-            Waits.FOR_A_SESSION: threads.waiting,
-            Waits.FOR_AN_END: threads.ending,
-            Waits.FOR_NOTHING: threads.reading,
-        }
+        self._threads = threads
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -108,7 +96,7 @@ class _Endpoint:
         gone: Future[None] = Future()
         watch = asyncio.create_task(caller_left(receive, gone))
         call = Call(self._services, request, body, gone)
-        pool = self._threads[waits(request.method, request.scope["path"])]
+        pool = pool_for(self._threads, request.method, request.scope["path"])
         try:
             return await on_thread(pool, partial(route.answer, call))
         except DeadlineExceeded as error:

@@ -90,18 +90,9 @@ class RestRoutes:
         """Declare a route.
 
         The function's parameters are those of the path, `query` and `body`, whose models it annotates. The
-        first line of its docstring is the summary, the rest the description.
-
-        Args:
-            method: The HTTP method in lower case.
-            path: The path, with `{names}`.
-            errors: Errors that it may return in addition to those of every route.
-            media_type: The media type of the response, if the function returns no model.
-            short: A minimal useful body, for the page that shows the document.
-            headers: The meaning of each header of the request that it reads.
-            confirm: What the user must confirm before trying it on the page.
-            has_tag: Whether the response has an `ETag`, and is 304 if the client has the same.
-            is_listed: Whether it is in the OpenAPI document.
+        first line of its docstring is the summary, the rest the description. `media_type` is that of the
+        response if the function returns no model; all else is described at `RestRoute` and
+        `RouteDescription`.
         """
 
         def declare(function: Function) -> Function:

@@ -19,7 +19,7 @@ from drover.core.errors import InvalidRequest, RequestTooLarge
 from drover.net.asgi import Message, Scope
 from drover.net.request_threads import RequestThreads
 from drover.web.calls import Call, current_call
-from drover.web.rest_application import Waits, rest_application, waits
+from drover.web.rest_application import pool_for, rest_application
 from drover.web.rest_routes import RestRoutes
 from drover.web.route_table import DRIVER_ROUTES, ROUTES
 from drover.web.services import Services
@@ -51,13 +51,14 @@ REST = [f"{route.method} {route.path}" for route in ROUTES if route not in DRIVE
 @pytest.mark.parametrize("slash", ["", "/"])
 def test_every_route_waits_for_what_it_needs_and_for_nothing_else(route: str, slash: str) -> None:
     method, path = route.split()
-    found = waits(method.upper(), path.format(session_id="a", key="k") + slash)
+    threads = RequestThreads.for_sessions(1)
+    found = pool_for(threads, method.upper(), path.format(session_id="a", key="k") + slash)
     if route in ENDS:
-        assert found is Waits.FOR_AN_END
+        assert found is threads.ending
     elif route in FROM_MEMORY:
-        assert found is Waits.FOR_NOTHING
+        assert found is threads.reading
     else:
-        assert found is Waits.FOR_A_SESSION
+        assert found is threads.waiting
 
 
 GONE: Message = {"type": "http.disconnect"}
