@@ -154,7 +154,7 @@ def _purge(settings: Settings, keys: Sequence[str], *, all_keys: bool) -> int:
 
 
 @contextmanager
-def _kept(settings: Settings) -> Iterator[kept_keys.Kept]:
+def _kept(settings: Settings) -> Iterator[kept_keys.KeptByService | kept_keys.KeptOnDisk]:
     if _is_running(settings):
         yield kept_keys.KeptByService(partial(_ask, settings))
         return

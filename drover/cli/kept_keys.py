@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import quote
 
 from drover.api.key_requests import KeyList, KeyObject
@@ -16,16 +16,6 @@ from drover.storage.changes import ForgetKey
 from drover.storage.database import SessionDatabase
 from drover.storage.instance_lock import InstanceLock
 from drover.storage.kept_profiles import KeptProfiles
-
-
-class Kept(Protocol):
-    """What is kept for keys."""
-
-    def list(self) -> Mapping[str, Any]:
-        """Return the answer of `GET /keys`."""
-
-    def forget(self, key: str) -> None:
-        """Forget what is kept for a key."""
 
 
 @dataclass(eq=False, repr=False)
@@ -47,24 +37,28 @@ class KeptByService:
         self._ask("DELETE", f"/keys/{quote(key, safe='')}")
 
 
-class _KeptOnDisk:
+class KeptOnDisk:
+    """What the data folder keeps, in which no service runs."""
+
     def __init__(self, database: SessionDatabase, settings: Settings) -> None:
         self._database = database
         self._profiles = KeptProfiles(settings.data_dir)
         self._limit_mb = settings.max_kept_mb
 
     def list(self) -> Mapping[str, Any]:
+        """Return what `GET /keys` would answer."""
         found = kept_keys(self._database.load_kept(), self._profiles.all())
         keys = [KeyObject.of(one) for one in found]
         return KeyList(success=True, keys=keys, max_kept_mb=self._limit_mb).json_object()
 
     def forget(self, key: str) -> None:
+        """Forget what is kept for a key."""
         self._profiles.forget(key)
         self._database.write((ForgetKey(None, key),))
 
 
 @contextmanager
-def on_disk(settings: Settings) -> Iterator[Kept]:
+def on_disk(settings: Settings) -> Iterator[KeptOnDisk]:
     """Yield what is kept in the data folder, in which no service runs; none can start in the `with` block.
 
     Raises:
@@ -75,7 +69,7 @@ def on_disk(settings: Settings) -> Iterator[Kept]:
     lock.acquire()
     try:
         database.open()
-        yield _KeptOnDisk(database, settings)
+        yield KeptOnDisk(database, settings)
     except StorageUnavailable as error:
         raise StartObstructed(error.message) from error
     finally:
