@@ -102,12 +102,13 @@ class RowDiff:
         """
         before, self._rows = self._rows, {row[self._key]: row for row in rows}
         return {
-            "changed": [row for key, row in self._rows.items() if self._differs(before.get(key), row)],
+            "changed": [
+                row
+                for key, row in self._rows.items()
+                if key not in before or self._lasting(before[key]) != self._lasting(row)
+            ],
             "removed": [key for key in before if key not in self._rows],
         }
-
-    def _differs(self, before: Json | None, now: Json) -> bool:
-        return before is None or self._lasting(before) != self._lasting(now)
 
     def _lasting(self, value: object) -> object:
         if not isinstance(value, Mapping):
