@@ -3,7 +3,7 @@
 
 import { call } from "./api.js";
 import { busyWhile, byId, notice, setText, show, stamp } from "./dom.js";
-import { ago, clock, counted, megabytes, milliseconds, user } from "./words.js";
+import { ago, clock, counted, megabytes, user } from "./words.js";
 
 const pathOf = (key) => `/keys/${encodeURIComponent(key)}`;
 const dateOf = (moment) => `${new Date(moment).toLocaleDateString()} ${clock(moment)}`;
@@ -18,13 +18,9 @@ export function questionButtons(state) {
 /** Shows what has happened to a session. */
 export function history(session, button) {
   return busyWhile(button, async () => {
-    try {
-      const { history: entries } = await call("GET", `/sessions/${encodeURIComponent(session.session_id)}/history`);
-      answer(`What happened to ${session.session_id}`, counted(entries.length, "entry", "entries"), ["When", "What", "By"],
-        entries.map((one) => [dateOf(one.time), one.text, one.client ?? "Drover"]));
-    } catch (error) {
-      notice(error.message, "bad");
-    }
+    const { history: entries } = await call("GET", `/sessions/${encodeURIComponent(session.session_id)}/history`);
+    answer(`What happened to ${session.session_id}`, counted(entries.length, "entry", "entries"), ["When", "What", "By"],
+      entries.map((one) => [dateOf(one.time), one.text, one.client ?? "Drover"]));
   });
 }
 
@@ -65,24 +61,14 @@ function forgetButton(key) {
       button.textContent = "Press again to forget";
       return;
     }
-    try {
-      notice((await call("DELETE", pathOf(key))).message, "good");
-      await keys();
-    } catch (error) {
-      notice(error.message, "bad");
-    }
+    notice((await call("DELETE", pathOf(key))).message, "good");
+    await keys();
   }));
   return button;
 }
 
 function ask(id, show) {
-  byId(id).addEventListener("click", () => busyWhile(byId(id), async () => {
-    try {
-      await show();
-    } catch (error) {
-      notice(error.message, "bad");
-    }
-  }));
+  byId(id).addEventListener("click", () => busyWhile(byId(id), show));
 }
 
 function answer(title, lead, columns, rows) {

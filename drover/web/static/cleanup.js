@@ -1,7 +1,7 @@
 // Cleanup of orphans, its dry run, and the report of either.
 
 import { call } from "./api.js";
-import { busyWhile, byId, notice, setLabel, setText, show, stamp } from "./dom.js";
+import { busyWhile, byId, fact, notice, setLabel, setText, show, stamp } from "./dom.js";
 import { VERDICT, counted, megabytes, milliseconds, role } from "./words.js";
 
 const PATH = "/cleanup_orphaned_processes";
@@ -33,7 +33,7 @@ function report(answer, processes) {
     ["Memory", `${megabytes(answer.freed_mb)} ${would ? "would be freed" : "freed"}`],
     ["Duration", milliseconds(answer.duration_ms)],
   ];
-  byId("report-figures").replaceChildren(...figures.map(figure));
+  byId("report-figures").replaceChildren(...figures.map(fact));
   byId("report-tables").replaceChildren(
     ...table("Could not be ended – end these manually", answer.failed, true),
     ...table(would ? "Would be ended" : "Ended", answer.killed, true),
@@ -48,13 +48,6 @@ function summary({ dry_run: would, killed, failed, removed_profiles: profiles })
   if (failed.length) return `${counted(failed.length, "process", "processes")} could not be ended. See the reasons below.`;
   if (!killed.length && !profiles) return would ? "There is nothing to clean up." : "There was nothing to clean up.";
   return would ? "Nothing has been done yet." : "All orphans are gone. Nothing else was touched.";
-}
-
-function figure([name, value]) {
-  const { element, parts } = stamp("fact");
-  setText(parts.name, name);
-  setText(parts.value, value);
-  return element;
 }
 
 function table(title, rows, open) {

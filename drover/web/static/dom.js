@@ -52,6 +52,14 @@ export function notice(text, tone = "quiet") {
   setTimeout(() => element.remove(), 8000);
 }
 
+/** Returns a fact with its name, for a list of facts. */
+export function fact([name, value]) {
+  const { element, parts } = stamp("fact");
+  setText(parts.name, name);
+  setText(parts.value, value);
+  return element;
+}
+
 /** Makes the buttons with `data-close` close their dialog; Escape works without this. */
 export function closable(dialog) {
   for (const button of dialog.querySelectorAll("[data-close]")) {
@@ -60,13 +68,15 @@ export function closable(dialog) {
   return dialog;
 }
 
-/** Runs an action; in the meantime its button is marked as busy and ignores clicks. */
+/** Runs an action, and shows its error; in the meantime its button is marked as busy and ignores clicks. */
 export async function busyWhile(button, action) {
   if (button.getAttribute("aria-disabled") === "true") return;
   button.setAttribute("aria-disabled", "true");
   button.classList.add("busy");
   try {
     await action();
+  } catch (error) {
+    notice(error.message, "bad");
   } finally {
     button.removeAttribute("aria-disabled");
     button.classList.remove("busy");

@@ -33,13 +33,9 @@ export function openButton() {
 /** Checks a session, recovers it if it is dead, and shows the result. */
 export function recover(session, button) {
   return busyWhile(button, async () => {
-    try {
-      const answer = await call("GET", pathOf(session));
-      if (answer.recovery) notice(`Session ${session.session_id} was recovered: ${recovery(answer.recovery)}`, "good");
-      else notice(`Session ${session.session_id} is ${answer.session.health.status}; no recovery was needed`, "quiet");
-    } catch (error) {
-      notice(error.message, "bad");
-    }
+    const answer = await call("GET", pathOf(session));
+    if (answer.recovery) notice(`Session ${session.session_id} was recovered: ${recovery(answer.recovery)}`, "good");
+    else notice(`Session ${session.session_id} is ${answer.session.health.status}; no recovery was needed`, "quiet");
   });
 }
 
@@ -52,15 +48,8 @@ export function close(session, button) {
   setText(byId("close-lead"), used + kept);
   dialog.returnValue = "keep";
   dialog.addEventListener("close", () => {
-    if (dialog.returnValue === "close") busyWhile(button, () => end(session));
+    if (dialog.returnValue !== "close") return;
+    busyWhile(button, async () => notice((await call("DELETE", pathOf(session))).message, "good"));
   }, { once: true });
   dialog.showModal();
-}
-
-async function end(session) {
-  try {
-    notice(`${(await call("DELETE", pathOf(session))).message}`, "good");
-  } catch (error) {
-    notice(error.message, "bad");
-  }
 }

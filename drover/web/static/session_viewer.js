@@ -1,6 +1,6 @@
 // The large view of one session: its page live, and in control also mouse, keyboard and address.
 
-import { byId, setData, setText, show, stamp } from "./dom.js";
+import { byId, fact, setData, setText, show } from "./dom.js";
 import { PageDialogs } from "./page_dialogs.js";
 import { PageKeyboard } from "./page_keyboard.js";
 import { PagePointer } from "./page_pointer.js";
@@ -248,11 +248,4 @@ export class SessionViewer {
 
 function isTouched() {
   return matchMedia("(pointer: coarse)").matches;
-}
-
-function fact([name, value]) {
-  const { element, parts } = stamp("fact");
-  setText(parts.name, name);
-  setText(parts.value, value);
-  return element;
 }
