@@ -23,8 +23,7 @@ from drover.browser.page_targets import NO_SIGNALS
 from drover.browser.recovery import Recoverer
 from drover.browser.running_browser import RunningBrowser
 from drover.browser.saved_state import Into, Restored, SavedState, capture, restore_cookies
-from drover.browser.start_diagnostics import disk_full
-from drover.browser.start_failures import ChromeFailed
+from drover.browser.start_diagnostics import ChromeFailed, disk_full
 from drover.core.deadline import Deadline
 from drover.core.errors import BrowserUnavailable, DroverError, SessionNotCreated
 from drover.storage.session_folders import SessionFolder, SessionFolders

@@ -24,7 +24,7 @@ from drover.browser.extensions import unpacked
 from drover.browser.health import ProbeResult, browser_guid, probe
 from drover.browser.installed import InstalledBrowser
 from drover.browser.running_browser import RunningBrowser
-from drover.browser.start_failures import (
+from drover.browser.start_diagnostics import (
     ChromeDied,
     ChromeFailed,
     StartInterrupted,

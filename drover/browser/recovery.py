@@ -23,7 +23,7 @@ from drover.browser.launcher import Launcher
 from drover.browser.reattach import Attachment, Reattacher
 from drover.browser.running_browser import RunningBrowser
 from drover.browser.saved_state import Into, Restored, SavedState, not_restored, restore
-from drover.browser.start_failures import ChromeDied
+from drover.browser.start_diagnostics import ChromeDied
 from drover.browser.survival import BrowserGone, BrowserLives
 from drover.core.deadline import Deadline
 from drover.core.errors import BrowserLeftAlone, BrowserUnavailable

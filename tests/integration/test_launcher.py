@@ -29,7 +29,7 @@ from drover.browser.installed import InstalledBrowser
 from drover.browser.launcher import Launcher, describe
 from drover.browser.reattach import Attachment, Reattacher
 from drover.browser.running_browser import RunningBrowser
-from drover.browser.start_failures import ChromeDied, StartInterrupted, start_failure
+from drover.browser.start_diagnostics import ChromeDied, StartInterrupted, start_failure
 from drover.core.deadline import Deadline
 from drover.core.errors import BrowserUnavailable, SessionLost
 from drover.processes.table import ProcessIdentity, identify, snapshot

@@ -9,7 +9,7 @@ from drover.browser.capabilities.policy import CheckedCapabilities
 from drover.browser.driver_processes import StillWanted
 from drover.browser.running_browser import RunningBrowser
 from drover.browser.saved_state import Into, Restored
-from drover.browser.start_failures import ChromeDied
+from drover.browser.start_diagnostics import ChromeDied
 from drover.browser.versions import major
 from drover.core import events
 from drover.core.deadline import Deadline

@@ -21,7 +21,7 @@ from drover.browser.reattach import Attachment, Reattached, Reattacher
 from drover.browser.recovery import Method, Recovered, Recoverer, RecoveryContext
 from drover.browser.running_browser import RunningBrowser
 from drover.browser.saved_state import OriginStorage, Restored, SavedState
-from drover.browser.start_failures import ChromeDied
+from drover.browser.start_diagnostics import ChromeDied
 from drover.browser.survival import BrowserGone, BrowserLives
 from drover.core.deadline import Deadline
 from drover.core.errors import (

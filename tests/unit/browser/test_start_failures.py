@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from drover.browser.driver_client import CommandFailed, NoResponse
-from drover.browser.start_failures import (
+from drover.browser.start_diagnostics import (
     ChromeDied,
     ChromeFailed,
     StartInterrupted,

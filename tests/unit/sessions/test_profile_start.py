@@ -12,7 +12,7 @@ from drover.browser.browsers import Browsers
 from drover.browser.capabilities.policy import CheckedCapabilities
 from drover.browser.running_browser import RunningBrowser
 from drover.browser.saved_state import Into, Restored, SavedState
-from drover.browser.start_failures import ChromeDied
+from drover.browser.start_diagnostics import ChromeDied
 from drover.core.deadline import Deadline
 from drover.core.errors import BrowserUnavailable
 from drover.core.events import KeptProfileRefused
