@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from drover.web.route_table import document
+from drover.web.openapi import document
 
 
 def test_the_document_is_valid() -> None:

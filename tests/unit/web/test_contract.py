@@ -15,7 +15,7 @@ from drover.core.errors import DroverError
 from drover.core.settings import Settings
 from drover.server.service import Drover
 from drover.sessions.pool.acquire_request import new_lease
-from drover.web.route_table import ROUTES
+from drover.web.openapi import ROUTES
 from process_cleanup import CleanupReport, EmergencyReport, Failed
 from tests.unit.core.test_errors import ALL
 from tests.unit.examples import ready

@@ -1,17 +1,28 @@
-"""The form of a route's description in OpenAPI."""
+"""All routes as one OpenAPI document, built from what is said of each beside its function."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
 
 from drover.api.answers import ApiModel, Failure, W3cFailure
 from drover.api.descriptions import JSON, ResponseDescription, RouteDescription
 from drover.api.service_answers import RETRY_AFTER
+from drover.attach import (
+    bidi_sockets,
+    devtools_http,
+    devtools_sockets,
+    event_stream,
+    live,
+    view_sockets,
+    webdriver,
+)
 from drover.core.errors import (
     DroverError,
     ForbiddenHost,
@@ -22,8 +33,45 @@ from drover.core.errors import (
     Unauthorized,
     UnsupportedMediaType,
 )
+from drover.core.version import VERSION
+from drover.web import key_routes, pages, process_routes, service_routes, session_routes
 from drover.web.field_descriptions import DescribedSchema
 
+REST_ROUTES = (
+    session_routes.routes,
+    key_routes.routes,
+    process_routes.routes,
+    service_routes.routes,
+    pages.routes,
+)
+DRIVER_ROUTES = (
+    *webdriver.DESCRIPTIONS,
+    *devtools_http.DESCRIPTIONS,
+    *devtools_sockets.DESCRIPTIONS,
+    *bidi_sockets.DESCRIPTIONS,
+    *live.DESCRIPTIONS,
+    *view_sockets.DESCRIPTIONS,
+    *event_stream.DESCRIPTIONS,
+)
+ROUTES = (*(route for group in REST_ROUTES for route in group.described), *DRIVER_ROUTES)
+
+_TAGS = {
+    "Sessions": "Chrome sessions: get, check, lease, close.",
+    "Keys": "What is kept for keys when their sessions end.",
+    "Processes": "The ChromeDriver and Chrome processes on this machine.",
+    "Service": "The service itself.",
+    "Attach": "Endpoints for WebDriver, CDP and BiDi clients.",
+    "Streams": "Connections that stay open.",
+}
+_DESCRIPTION = """Chrome sessions over HTTP, kept alive, with nothing left behind.
+
+Times are in UTC in RFC 3339 format. Durations are in seconds, except fields whose name ends in `_ms`. A
+failed request gets `success` false, a message in `error`, and a `code`. Every response has an `X-Request-ID`,
+which its lines in the log name. Unknown fields and parameters are refused by name."""
+_SECURITY_SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "DROVER_API_TOKEN, if it is set"},
+    "basic": {"type": "http", "scheme": "basic", "description": "The token as password, with any user name"},
+}
 OF_ALL_ROUTES: tuple[type[DroverError], ...] = (
     InvalidRequest,
     Unauthorized,
@@ -33,6 +81,8 @@ OF_ALL_ROUTES: tuple[type[DroverError], ...] = (
     Overloaded,
 )
 OF_ALL_BODIES: tuple[type[DroverError], ...] = (RequestTooLarge, UnsupportedMediaType)
+COMPONENT = "#/components/schemas/{model}"
+"""Where the document has the schema of a model."""
 _PATH_PARAMETERS = {
     "session_id": "Id of the session",
     "key": "Key of the sessions; percent-encoded",
@@ -44,7 +94,28 @@ _PATH_PARAMETERS = {
 _W3C_FAILURE = "An error, with the form and status of the W3C WebDriver specification."
 
 
-def operation(route: RouteDescription) -> dict[str, Any]:
+@cache
+def document() -> dict[str, Any]:
+    """Return the OpenAPI 3.1 document; it contains no values of the settings."""
+    paths: dict[str, dict[str, Any]] = {}
+    for route in ROUTES:
+        paths.setdefault(route.path, {})[route.method] = _operation(route)
+    models = sorted({model for route in ROUTES for model in _models_of(route)}, key=lambda one: one.__name__)
+    _, schemas = models_json_schema(
+        [(one, "validation") for one in models], ref_template=COMPONENT, schema_generator=DescribedSchema
+    )
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Drover", "description": _DESCRIPTION, "version": VERSION},
+        "servers": [{"url": "/"}],
+        "paths": paths,
+        "components": {"schemas": _without_nulls(schemas["$defs"]), "securitySchemes": _SECURITY_SCHEMES},
+        "security": [{}, {"bearer": []}, {"basic": []}],
+        "tags": [{"name": name, "description": meaning} for name, meaning in _TAGS.items()],
+    }
+
+
+def _operation(route: RouteDescription) -> dict[str, Any]:
     """Return the OpenAPI operation of a route."""
     content: dict[str, Any] = {
         "tags": [route.tag],
@@ -62,7 +133,7 @@ def operation(route: RouteDescription) -> dict[str, Any]:
     return content | _extensions(route)
 
 
-def models_of(route: RouteDescription) -> Iterator[type[BaseModel]]:
+def _models_of(route: RouteDescription) -> Iterator[type[BaseModel]]:
     """Yield the models that the operation of a route refers to."""
     yield from (Failure, W3cFailure)
     for reply in route.replies.values():
@@ -101,22 +172,18 @@ def _example(examples: Sequence[Any] | None, annotation: Any) -> Any:  # noqa: A
     raise AssertionError(f"{annotation} needs an example")
 
 
-COMPONENT = "#/components/schemas/{model}"
-"""Where the document has the schema of a model."""
-
-
 def _operation_id(route: RouteDescription) -> str:
     words = [re.sub(r"\W+", "_", part).strip("_") for part in route.path.split("/")]
     return "_".join([route.method, *filter(None, words)])
 
 
-def without_nulls(schema: Any) -> Any:  # noqa: ANN401 - JSON
+def _without_nulls(schema: Any) -> Any:  # noqa: ANN401 - JSON
     """Return a schema without `default: null`: a field without a value is absent."""
     if isinstance(schema, list):
-        return [without_nulls(part) for part in schema]
+        return [_without_nulls(part) for part in schema]
     if not isinstance(schema, dict):
         return schema
-    return {name: without_nulls(part) for name, part in schema.items() if (name, part) != ("default", None)}
+    return {name: _without_nulls(part) for name, part in schema.items() if (name, part) != ("default", None)}
 
 
 def _parameters(route: RouteDescription) -> Iterator[dict[str, Any]]:
@@ -124,7 +191,7 @@ def _parameters(route: RouteDescription) -> Iterator[dict[str, Any]]:
         yield _parameter(name, "path", _PATH_PARAMETERS[name], {"type": "string"}, required=True)
     if route.query is not None:
         whole = route.query.model_json_schema(ref_template=COMPONENT, schema_generator=DescribedSchema)
-        for name, schema in without_nulls(whole["properties"]).items():
+        for name, schema in _without_nulls(whole["properties"]).items():
             yield _parameter(name, "query", schema.pop("description"), schema)
     for name, meaning in route.headers:
         yield _parameter(name, "header", meaning, {"type": "string"})
