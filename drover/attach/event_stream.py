@@ -288,7 +288,9 @@ class EventStream:
                 change = self._sessions.replace(sessions)
                 if change["changed"] or change["removed"]:
                     self._publish("sessions", change)
-                self._publish_capacity(capacity)
+                if capacity != self._capacity:
+                    self._capacity = capacity
+                    self._publish("capacity", capacity)
             self._publish_rings()
             await is_set_within(self._wake, SESSIONS_EVERY_S)
             await asyncio.sleep(DEBOUNCE_S)
@@ -319,11 +321,6 @@ class EventStream:
             return None
         self._failing.pop(what, None)
         return found
-
-    def _publish_capacity(self, capacity: Json) -> None:
-        if capacity != self._capacity:
-            self._capacity = capacity
-            self._publish("capacity", capacity)
 
     def _publish_rings(self) -> None:
         self._log_sent, lines = self._log.since(self._log_sent)

@@ -26,7 +26,11 @@ def read_grid(settings: Settings) -> GridReadings | None:
         return None
     programs = [(folder, arguments) for folder, arguments in java_programs() if _is_grid(arguments)]
     port = str(urlsplit(url).port or _DEFAULT_PORT)
-    nodes = [_read(*one) for one in programs if "node" in one[1] and _port_of(*one) == port]
+    nodes = [
+        _read(*one)
+        for one in programs
+        if "node" in one[1] and (_value("port", *one) or _DEFAULT_PORT) == port
+    ]
     hubs = [_read(*one) for one in programs if _HUBS & {*one[1]}]
     return GridReadings(
         url,
@@ -63,10 +67,6 @@ def _node(node: GridNode) -> NodeReading | str:
 
 def _is_grid(arguments: Sequence[str]) -> bool:
     return any("selenium" in argument for argument in arguments)
-
-
-def _port_of(folder: Path, arguments: Sequence[str]) -> str:
-    return _value("port", folder, arguments) or _DEFAULT_PORT
 
 
 def _read(folder: Path, arguments: Sequence[str]) -> ProgramReading:
