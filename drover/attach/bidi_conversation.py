@@ -16,7 +16,7 @@ from drover.attach.bidi_client import BidiClient
 from drover.attach.end_commands import bidi_end
 from drover.attach.socket_relay import INTERNAL_ERROR, NORMAL, close_with, end_by_command
 from drover.core.errors import DroverError
-from drover.net.asgi import Message, Receive, Send
+from drover.net.asgi import Message, Receive, Send, end_tasks
 
 SERVICE_RESTART = 1012
 """The registered close code of a service that comes back: the client may connect again."""
@@ -83,8 +83,7 @@ class Conversation:
             return False
         finally:
             if self._incoming is not None:
-                self._incoming.cancel()
-                await asyncio.gather(self._incoming, return_exceptions=True)
+                await end_tasks(self._incoming)
 
     async def _relay(self, socket: ClientConnection) -> bool:
         """Relay until ChromeDriver closes (True), or the client has ended the session or left (False)."""
@@ -111,8 +110,7 @@ class Conversation:
         except ConnectionClosed:
             return True
         finally:
-            down.cancel()
-            await asyncio.gather(down, return_exceptions=True)
+            await end_tasks(down)
             await socket.close()
 
     async def _to_client(self, socket: ClientConnection) -> bool:
@@ -148,8 +146,7 @@ class Conversation:
             return True
         finally:
             self._gives_way = None
-            recovery.cancel()
-            await asyncio.gather(recovery, return_exceptions=True)
+            await end_tasks(recovery)
         await self._close(SERVICE_RESTART, _RECONNECT)
         return not is_taken
 

@@ -22,7 +22,7 @@ from drover.attach.page_pictures import Pictures
 from drover.attach.router import Route
 from drover.attach.viewed_session import read_front_page
 from drover.core.errors import SessionNotFound
-from drover.net.asgi import Receive, Scope, Send, caller_left
+from drover.net.asgi import Receive, Scope, Send, caller_left, end_tasks
 from drover.sessions.pool.driver_access import DriverAccess
 
 FRAMES_PER_S = 8
@@ -95,8 +95,7 @@ class Screencast:
                 while not page.reader.done() and not frames.done() and await self._find() == address:
                     await asyncio.wait({page.reader, frames}, timeout=PAGE_CHECK_S)
             finally:
-                frames.cancel()
-                await asyncio.gather(frames, return_exceptions=True)
+                await end_tasks(frames)
 
     def _handle(self, event: str, parameters: Values) -> None:
         if self._pictures is not None and event == "Page.screencastFrame":

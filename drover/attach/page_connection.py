@@ -11,7 +11,7 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import WebSocketException
 
-from drover.net.asgi import is_set_within
+from drover.net.asgi import end_tasks, is_set_within
 from drover.net.loopback import open_socket
 
 MAX_UNANSWERED = 200
@@ -131,6 +131,5 @@ async def connected(address: str, handle: HandleEvent) -> AsyncIterator[PageConn
     try:
         yield page
     finally:
-        page.reader.cancel()
-        await asyncio.gather(page.reader, return_exceptions=True)
+        await end_tasks(page.reader)
         await socket.close()

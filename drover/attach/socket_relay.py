@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed
 
 from drover.attach.end_commands import EndCommand, FindEnd
 from drover.core.errors import DroverError
-from drover.net.asgi import Message, Receive, Send
+from drover.net.asgi import Message, Receive, Send, end_tasks
 
 NORMAL, GOING_AWAY, INTERNAL_ERROR = 1000, 1001, 1011
 MAX_REASON_BYTES = 123
@@ -54,9 +54,7 @@ class SocketRelay:
                 with suppress(OSError):  # the client has left at the same moment
                     await send(close_message(closed, has_ended=self._has_ended()))
         finally:
-            for task in (down, up):
-                task.cancel()
-            await asyncio.gather(down, up, return_exceptions=True)
+            await end_tasks(down, up)
             await socket.close()
 
     async def _to_browser(self, socket: ClientConnection, receive: Receive) -> EndCommand | None:
@@ -85,8 +83,7 @@ async def end_by_command(
         answer, code = command.failure(error.message), INTERNAL_ERROR
     else:
         answer, code = command.success, NORMAL
-    down.cancel()
-    await asyncio.gather(down, return_exceptions=True)
+    await end_tasks(down)
     with suppress(OSError):  # the client did not wait for the answer
         await send({"type": "websocket.send", "text": answer})
         await send(close_with(code, ""))

@@ -16,7 +16,7 @@ from drover.attach.socket_relay import NORMAL, close_with
 from drover.attach.view_control import Control, Viewer
 from drover.attach.viewed_session import FrontPage, ViewedSession
 from drover.core.errors import BrowserUnavailable, DroverError, InvalidRequest
-from drover.net.asgi import Message, Receive, Send, is_set_within
+from drover.net.asgi import Message, Receive, Send, end_tasks, is_set_within
 
 FRAME_S = 1 / 20
 """The shortest time between two pictures."""
@@ -63,9 +63,7 @@ class ViewClient:
                 with suppress(OSError):  # the client has left
                     task.result()
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end_tasks(*tasks)
             self._control.leave(self._viewer)
 
     @property
@@ -151,8 +149,7 @@ class ViewClient:
                     self._front = await self._session.front_page()
             finally:
                 self._hands = self._pictures = None
-                frames.cancel()
-                await asyncio.gather(frames, return_exceptions=True)
+                await end_tasks(frames)
                 with suppress(PageFailed):
                     await hands.release()
 

@@ -11,17 +11,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from concurrent.futures import Executor
 from functools import partial
 from http import HTTPStatus
 
-from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.connection import Connection
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.http11 import Request, Response
 
 from drover.browser.health import probe
 from drover.browser.running_browser import RunningBrowser
+from drover.net.asgi import end_tasks
 from drover.net.loopback import CLOSE_S, CONNECT_S, open_socket
 
 LOOPBACK = "127.0.0.1"
@@ -98,30 +100,26 @@ class AttachGate:
         self._driver = driver
         try:
             async with await open_socket(self._running.devtools_address) as browser:
-                down = asyncio.create_task(self._to_driver(browser, driver))
-                up = asyncio.create_task(_to_browser(driver, browser))
+                down = asyncio.create_task(_forward(browser, driver, self._listed))
+                up = asyncio.create_task(_forward(driver, browser, lambda message: message))
                 try:
                     await asyncio.wait({down, up}, return_when=asyncio.FIRST_COMPLETED)
                 finally:
-                    for task in (down, up):
-                        task.cancel()
-                    await asyncio.gather(down, up, return_exceptions=True)
+                    await end_tasks(down, up)
         except (WebSocketException, OSError):
             # ChromeDriver notices that it has lost the browser, and the health check what has happened.
             return
 
-    async def _to_driver(self, browser: ClientConnection, driver: ServerConnection) -> None:
-        try:
-            async for message in browser:
-                await driver.send(message if self._attached else spare_last(message, self._spare))
-        except ConnectionClosed:
-            return
+    def _listed(self, message: str | bytes) -> str | bytes:
+        return message if self._attached else spare_last(message, self._spare)
 
 
-async def _to_browser(driver: ServerConnection, browser: ClientConnection) -> None:
+async def _forward(
+    source: Connection, target: Connection, changed: Callable[[str | bytes], str | bytes]
+) -> None:
     try:
-        async for message in driver:
-            await browser.send(message)
+        async for message in source:
+            await target.send(changed(message))
     except ConnectionClosed:
         return
 

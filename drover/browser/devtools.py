@@ -18,6 +18,7 @@ from drover.browser.devtools_connection import TIMEOUTS, Connection, DevToolsFai
 from drover.browser.page_targets import NO_SIGNALS, BrowserSignals, PageTarget
 from drover.browser.running_browser import RunningBrowser
 from drover.core.threads import ThreadPool, start_thread
+from drover.net.asgi import end_tasks
 from drover.net.loopback import CONNECT_S, open_socket
 
 ASKING = 2
@@ -160,7 +161,4 @@ async def _close_all(known: Sequence[Future[Connection]]) -> None:
 async def _cancel_remaining_tasks() -> None:
     """Cancel connections that are still being opened, and commands that came at the last moment."""
     await asyncio.sleep(0)
-    left = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in left:
-        task.cancel()
-    await asyncio.gather(*left, return_exceptions=True)
+    await end_tasks(*(task for task in asyncio.all_tasks() if task is not asyncio.current_task()))

@@ -194,6 +194,13 @@ async def is_set_within(event: asyncio.Event, limit: float | None) -> bool:
         waiting.cancel()
 
 
+async def end_tasks(*tasks: asyncio.Future[Any]) -> None:
+    """Cancel tasks, and wait until they have ended, whatever their results are."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
 def with_target(scope: Scope) -> tuple[Scope, DroverError | None]:
     """Return the scope with the one form of its path, and why the request is refused for it, if it is.
 
