@@ -227,14 +227,6 @@ class Browsers:
             ) from error
         return base64.b64decode(taken["data"])
 
-    def end_drivers(self, folder: SessionFolder, running: RunningBrowser | None) -> None:
-        """End all ChromeDrivers of a session, also one that is just being attached; its browser is spared.
-
-        Raises:
-            CleanupIncomplete: A process survived; the message names it.
-        """
-        self.launcher.end_driver(folder, running.driver if running is not None else None, running)
-
     def _starts_by_default(self, folder: SessionFolder, deadline: Deadline, wanted: StillWanted) -> bool:
         """Return whether a browser with default capabilities starts, at this moment and in this folder."""
         if self.launcher.worked_within(RECENT_S):

@@ -209,15 +209,16 @@ class Launcher:
         log_step("ChromeDriver started beside the browser (PID %d)", started[0].pid)
         return started
 
-    def end_driver(
-        self, folder: SessionFolder, driver: ProcessIdentity | None, running: RunningBrowser | None
+    def end_drivers(
+        self, folder: SessionFolder, running: RunningBrowser | None, driver: ProcessIdentity | None = None
     ) -> None:
-        """End the ChromeDrivers of a session; the browser keeps running.
+        """End the ChromeDrivers of a session, also `driver`, which is just being attached; spare its browser.
 
         Raises:
             CleanupIncomplete: A process survived; the message names it.
         """
-        self._drivers.end(folder, driver, running.browser if running is not None else None)
+        last, spared = (running.driver, running.browser) if running is not None else (None, None)
+        self._drivers.end(folder, driver or last, spared)
 
     def stop(self, folder: SessionFolder, running: RunningBrowser | None) -> None:
         """End ChromeDriver, Chrome and all their helpers, and wait until they are gone.

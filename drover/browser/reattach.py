@@ -87,7 +87,7 @@ class Reattacher:
             CleanupIncomplete: A ChromeDriver could not be ended.
             SessionLost: The session is no longer wanted.
         """
-        self._launcher.end_driver(session.folder, session.running.driver, session.running)
+        self._launcher.end_drivers(session.folder, session.running)
         answers = DialogAnswers(partial(is_accepted, session.checked.capabilities.get(PROMPTS)))
         try:
             connection = self._devtools.of(session.running)
@@ -125,17 +125,17 @@ class Reattacher:
                     running = _attach(session.running.debugger_address, session, driver, url, timeout)
                 wait.until_all_answer(deadline, wanted)
             except driver_client.CommandTimeout as error:
-                self._launcher.end_driver(session.folder, driver, session.running)
+                self._launcher.end_drivers(session.folder, session.running, driver)
                 if deadline.remaining() == 0:
                     raise BrowserUnavailable(_not_attached(error, session.folder)) from error
                 wait.leave_endless_dialogs()
                 connection.call_pages("Page.stopLoading", COMMAND_S)
                 patience *= 2
             except driver_client.CommandFailed as error:
-                self._launcher.end_driver(session.folder, driver, session.running)
+                self._launcher.end_drivers(session.folder, session.running, driver)
                 raise BrowserUnavailable(_not_attached(error, session.folder)) from error
             except BaseException:
-                self._launcher.end_driver(session.folder, driver, session.running)
+                self._launcher.end_drivers(session.folder, session.running, driver)
                 raise
             else:
                 return running
@@ -176,7 +176,7 @@ class Reattacher:
             device = set_device(running, session.checked, handles)
             state, not_set = restore_driver_state(running, state, handles, chosen)
         except driver_client.CommandFailed as error:
-            self._launcher.end_driver(session.folder, running.driver, session.running)
+            self._launcher.end_drivers(session.folder, running)
             raise BrowserUnavailable(_not_attached(error, session.folder)) from error
         window = (LOST_WINDOW,) if is_gone else ()
         return state, (*window, *device, *not_set)

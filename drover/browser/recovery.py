@@ -181,8 +181,7 @@ class Recoverer:
             CleanupIncomplete: A process could not be ended.
         """
         if recovered.method is Method.REATTACHED:
-            running = recovered.running
-            self._launcher.end_driver(context.folder, running.driver, running)
+            self._launcher.end_drivers(context.folder, recovered.running)
         else:
             self._launcher.stop(context.folder, recovered.running)
             self._devtools.forget(recovered.running.browser_guid)

@@ -77,7 +77,7 @@ class Shutdown:
             if session.state is SessionState.RECOVERING:
                 # If something is left, the recovery goes on, and the stop says so.
                 with suppress(CleanupIncomplete):
-                    self._browsers.end_drivers(session.folder, session.running)
+                    self._browsers.launcher.end_drivers(session.folder, session.running)
 
     def kill(self) -> None:
         """End immediately every process that still runs; folders are removed at the next start."""

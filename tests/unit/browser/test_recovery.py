@@ -115,9 +115,9 @@ class World:
         self.drivers.clear()
         self.browsers.clear()
 
-    def end_driver(self, _: object, driver: ProcessIdentity, __: object) -> None:
-        self.step("end_driver")
-        self.drivers.discard(driver)
+    def end_drivers(self, _: object, running: RunningBrowser) -> None:
+        self.step("end_drivers")
+        self.drivers.discard(running.driver)
 
     def prepare(self, _: object) -> bool:
         self.step("prepare")
@@ -334,7 +334,7 @@ def test_a_published_recovery_has_its_profile_accepted() -> None:
 errors = st.none() | st.sampled_from(
     [UNAVAILABLE, DIED, LOST, SURVIVED, OSError(28, "disk full"), RuntimeError("can't start new thread")]
 )
-STEPS = ("examine", "reattach", "stop", "prepare", "start", "replaced", "keep", "restore", "end_driver")
+STEPS = ("examine", "reattach", "stop", "prepare", "start", "replaced", "keep", "restore", "end_drivers")
 worlds = st.builds(
     World,
     answers=st.sampled_from([True, False, None]),
