@@ -46,7 +46,6 @@ class DirectCommand:
     """A command that needs no coroutine, as long as all goes well.
 
     Attributes:
-        method: The HTTP method.
         path: What follows the session's id, beginning with a slash.
         body: As the client sent it.
         begun_at: When it arrived, in seconds of the monotonic clock.
@@ -125,7 +124,6 @@ class CommandQueue:
         """Wait for earlier commands to finish, send this one and return ChromeDriver's response.
 
         Args:
-            method: The HTTP method.
             path: What follows the session's id, beginning with a slash.
             body: As the client sent it.
             gone: Completes when the client disconnects; a command that still waits is dropped then.

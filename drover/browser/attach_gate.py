@@ -36,7 +36,6 @@ class AttachGate:
     """The DevTools address of one browser for one ChromeDriver; it runs on the loop that opened it.
 
     Args:
-        spare: The id of the page that is listed last.
         threads: Ask the browser over HTTP.
     """
 

@@ -40,7 +40,6 @@ class Machine:
 
     Args:
         system: As in `sys.platform`.
-        environ: The environment variables.
         is_program: Returns whether there is an executable file at a path.
         real_path: Resolves every symbolic link in a path.
         read_head: Returns the first bytes of a file; empty if it cannot be read.

@@ -56,7 +56,6 @@ def device_commands(wanted: Mapping[str, Any], screen: Screen) -> tuple[Command,
 
     Args:
         wanted: The value of `mobileEmulation`.
-        screen: What the browser has said of it.
     """
     return (*_metrics(wanted, screen), *_user_agent(wanted, screen))
 

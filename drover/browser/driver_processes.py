@@ -72,9 +72,6 @@ class DriverProcesses:
 
         Args:
             executable: ChromeDriver, or a wrapper script that starts it and stays.
-            folder: The session's folder.
-            deadline: By when it must be ready.
-            wanted: Returns whether the session still wants it.
             spared: The session's browser, if one is running.
 
         Raises:

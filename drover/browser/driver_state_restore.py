@@ -28,8 +28,6 @@ def restore_driver_state(
 
     Args:
         running: The browser with its new ChromeDriver.
-        state: What the client had set.
-        handles: The handles of the open windows.
         chosen: The handle of the client's window.
 
     Returns:

@@ -161,7 +161,6 @@ def read(running: RunningBrowser, seen: BrowserSignals, timeout: float) -> Healt
     The endpoints are probed only if both processes are alive and not stopped.
 
     Args:
-        running: The session's ChromeDriver and browser.
         seen: The signals that its DevTools connection has received.
         timeout: Seconds per probe.
     """

@@ -83,7 +83,6 @@ class PageTargets:
 
         Args:
             event: Its method, such as `Target.targetCreated`.
-            parameters: Its parameters.
             session: The DevTools session that it came from; None for the browser itself.
         """
         if event in {"Target.targetCreated", "Target.targetInfoChanged"}:

@@ -72,7 +72,6 @@ def last_resort(
     Args:
         silent: The pages that do not answer, the oldest first.
         idle_s: Seconds for which no script has run in any page.
-        answers: The dialogs that were answered.
         tried: What was done last to pages that were given up already, by target id.
     """
     left = [page for page in silent if tried.get(page.target_id) in {None, Action.STOP, Action.RELOAD}]

@@ -64,7 +64,6 @@ def start_failure(reason: str, error: CommandFailed) -> BrowserUnavailable:
 
     Args:
         reason: Why it failed and what to do, for people.
-        error: ChromeDriver's error.
     """
     cause = str(error)
     if isinstance(error, NoResponse) or _PORT_UNTOLD in cause:
