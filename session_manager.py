@@ -189,7 +189,7 @@ class SessionManager:
     @property
     def unavailable(self) -> str | None:
         """Why no session can be started now; None if nothing is known against it."""
-        return self._pool.obstacle or self._browsers.unavailable
+        return self._pool.obstacle or self._browsers.launcher.unavailable
 
     def _started(self, reserved: Reserved, request: AcquireRequest, deadline: Deadline) -> Acquired:
         session_id = reserved.session.session_id

@@ -52,11 +52,6 @@ class Browsers:
     _probe_timeout: float
 
     @property
-    def unavailable(self) -> str | None:
-        """Why no browser can be started; None if nothing is known against it."""
-        return self.launcher.unavailable
-
-    @property
     def is_doubtful(self) -> bool:
         """Whether the last start has failed, so that only another one can tell if browsers start."""
         return self.launcher.unavailable is not None or self.launcher.doubtful

@@ -102,7 +102,7 @@ def session_parts(
     emergency = EmergencyRecovery(registry, cleaner, browsers.launcher.reap, state_saver, repository, emit)
 
     def obstacle() -> str | None:
-        return storage.folders.room.shortage or browsers.unavailable
+        return storage.folders.room.shortage or browsers.launcher.unavailable
 
     own = OwnSessions(registry, pool, closer, state_saver, kept, emergency, obstacle)
     return SessionParts(
