@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from drover.attach.ring_buffer import RingBuffer
+from drover.attach.event_stream import RingBuffer
 
 
 def numbers(ring: RingBuffer, since: int) -> list[object]:
