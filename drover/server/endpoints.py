@@ -24,11 +24,11 @@ from drover.net.request_log import RequestLog
 from drover.net.request_threads import RequestThreads
 from drover.server.session_parts import SessionParts
 from drover.server.start_gate import StartGate
+from drover.web.calls import Services
 from drover.web.metrics import Metrics
 from drover.web.openapi import REST_ROUTES, document
 from drover.web.overview import Overview
 from drover.web.rest_application import rest_application
-from drover.web.services import Services
 
 
 class Endpoints:

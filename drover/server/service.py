@@ -13,10 +13,9 @@ from drover.net.request_threads import WAITING, RequestThreads
 from drover.processes.host.network_shares import network_share
 from drover.processes.host.permissions import is_root
 from drover.server.background import grid_slots, job_pools, periodic_tasks
-from drover.server.browser_parts import browsers_of
 from drover.server.endpoints import Endpoints
 from drover.server.port_watch import PortWatch
-from drover.server.session_parts import session_parts
+from drover.server.session_parts import browsers_of, session_parts
 from drover.server.storage_parts import storage_parts
 from drover.sessions.persistence.records import SessionRecord
 from drover.sessions.pool.registry import SessionRegistry
