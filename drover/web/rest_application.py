@@ -23,9 +23,8 @@ from drover.core.errors import BrowserUnavailable, MethodNotAllowed, NotFound
 from drover.core.threads import ThreadPool
 from drover.net.asgi import Application, Receive, Scope, Send, caller_left, on_thread, read_body
 from drover.net.request_threads import RequestThreads
-from drover.web.calls import Call
+from drover.web.calls import Call, Services
 from drover.web.rest_routes import RestRoute, RestRoutes
-from drover.web.services import Services
 
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 _CHECKED = re.compile(r"/sessions/[^/]+(/screenshot)?|/keys(/.+/state)?")

@@ -22,10 +22,9 @@ from drover.api.service_answers import (
 )
 from drover.core.log_context import naming_request
 from drover.core.version import VERSION
-from drover.web.calls import own_addresses, services
+from drover.web.calls import Readiness, own_addresses, services
 from drover.web.metrics import CONTENT_TYPE
 from drover.web.rest_routes import RestRoutes
-from drover.web.services import Readiness
 
 routes = RestRoutes("Service")
 _ENDS: Final = "The service is {} and accepts no new sessions; use another one"

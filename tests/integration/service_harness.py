@@ -115,7 +115,7 @@ class ServiceHarness:
         self.data_dir = folder / "d"
         self.recorder = EventRecorder()
         monkeypatch.setattr("process_cleanup.snapshot", self.own_snapshot)
-        monkeypatch.setattr("drover.server.browser_parts.DevTools", StubDevTools)
+        monkeypatch.setattr("drover.server.session_parts.DevTools", StubDevTools)
         values = {
             "data_dir": self.data_dir,
             "chromedriver": str(self.chromedriver),

@@ -18,11 +18,10 @@ from drover.core.deadline import ClientDisconnected
 from drover.core.errors import InvalidRequest, RequestTooLarge
 from drover.net.asgi import Message, Scope
 from drover.net.request_threads import RequestThreads
-from drover.web.calls import Call, current_call
+from drover.web.calls import Call, Services, current_call
 from drover.web.openapi import DRIVER_ROUTES, ROUTES
 from drover.web.rest_application import pool_for, rest_application
 from drover.web.rest_routes import RestRoutes
-from drover.web.services import Services
 
 ENDS = {
     "delete /keys/{key}",

@@ -155,7 +155,7 @@ def killed(pid: int) -> Killed:
 def _no_event_loop() -> Iterator[None]:
     """Replace DevTools, which opens an event loop when it is created."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("drover.server.browser_parts.DevTools", lambda _: object())
+        patch.setattr("drover.server.session_parts.DevTools", lambda _: object())
         yield
 
 
