@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import json
+import shutil
 import time
 import zipfile
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from drover.core.errors import BrowserUnavailable, SessionNotCreated
 COMMAND_S = 5.0
 LOADED_S = 5.0
 POLL_S = 0.05
+_CHUNK_BYTES = 1024 * 1024
 PAGE = "chrome://extensions"
 _NO_ROOM = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _LOADED = "chrome.management.getAll().then(all => JSON.stringify(all.map(one => one.id)))"
@@ -98,12 +100,8 @@ def _unpack(extension: PackedExtension, folder: Path) -> None:
             target = folder / path
             target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with opened.open(info) as source, target.open("wb") as written:
-                while part := source.read(_CHUNK_BYTES):
-                    written.write(part)
+                shutil.copyfileobj(source, written, _CHUNK_BYTES)
     (folder / MANIFEST).write_text(json.dumps(extension.manifest), encoding="utf-8")
-
-
-_CHUNK_BYTES = 1024 * 1024
 
 
 def _damaged(number: int, error: Exception) -> SessionNotCreated:
