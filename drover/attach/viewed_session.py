@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 
@@ -57,10 +57,6 @@ class SessionAccess:
     """How views reach sessions and their browsers.
 
     Attributes:
-        attaching: Recovers dead sessions.
-        driver_access: Finds sessions, and counts their use.
-        devtools: Knows and answers the dialogs of pages.
-        threads: For blocking calls.
         probe_timeout: Seconds within which Chrome must answer an HTTP request.
     """
 
@@ -92,16 +88,14 @@ class ViewedSession:
             return False
         return self._access.driver_access.seems_well(session)
 
-    @contextmanager
-    def use(self) -> Iterator[None]:
-        """Count as use of the session until the `with` block ends.
+    def use(self) -> AbstractContextManager[None]:
+        """Return a context in which the session counts as in use.
 
         Raises:
             SessionNotFound: It was closed.
         """
         driver_access = self._access.driver_access
-        with driver_access.use(driver_access.session(self._session_id)):
-            yield
+        return driver_access.use(driver_access.session(self._session_id))
 
     async def recover(self) -> None:
         """Check the session, and recover it if it is dead.
