@@ -51,14 +51,9 @@ class RouteDescription:
     Attributes:
         method: HTTP method in lower case.
         path: Path as OpenAPI writes it, with `{names}`.
-        tag: Group in which it is shown.
-        summary: What it does, in a few words.
-        description: What it does, in sentences.
         replies: Responses by status; errors are in `errors`.
         errors: Errors that it may return in addition to those of every route.
-        body: Model of the JSON body.
         short: A minimal useful body, which the page shows first.
-        query: Model of the query parameters.
         headers: Pairs of a request header's name and its meaning.
         confirm: What the user must confirm before trying it on the page; None if nothing can be lost.
         stays_open: Whether it is a stream or a WebSocket.

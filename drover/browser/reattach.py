@@ -41,9 +41,7 @@ class Attachment:
     """A session whose browser gets a new ChromeDriver.
 
     Attributes:
-        folder: Its folder.
         running: Its last ChromeDriver, and its browser, which lives.
-        checked: The capabilities that its client requested.
         window: The handle of its client's current window, if known.
         state: What its client had set in the last ChromeDriver.
     """

@@ -52,7 +52,6 @@ class Recovery:
 
     Attributes:
         cause: What was found dead or hung.
-        method: The method that succeeded.
         orphans_killed: Number of processes ended by the cleanup before the recovery.
         duration_ms: From the begin of the recovery until the session was ready.
         lost: What could not be kept although the method keeps it, such as `dialog:alert` or `profile`.
@@ -73,7 +72,6 @@ class RecoveryContext:
 
     Attributes:
         folder: Its folder, with the profile.
-        checked: The capabilities that its client requested.
         running: Its last ChromeDriver and browser; None if they cannot be running any more.
         cause: What was found dead or hung.
         state: The state last saved from its browser, if any.
@@ -95,8 +93,6 @@ class Recovered:
     """What a recovery has brought back.
 
     Attributes:
-        running: The session's ChromeDriver and browser.
-        method: The method that succeeded.
         lost: What it has cost, as in `Recovery`.
         set_aside: Where the profile is kept on which Chrome ran and died; None if it is still in use.
         restored: What the browser has received of the saved state; None if there was nothing to restore.

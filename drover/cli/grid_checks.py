@@ -48,7 +48,6 @@ class GridReadings:
     """Everything that was read of the Grid.
 
     Attributes:
-        url: The node's address.
         node: Its status, or why it could not be read.
         node_program: Its program; None if it does not run on this machine, or in another container.
         hub_program: That of the hub or distributor; None likewise.

@@ -46,7 +46,6 @@ class PackedExtension:
     Attributes:
         archive: The ZIP archive, without the header of a CRX file.
         manifest: Its manifest, with a `key`, from which Chrome makes the id.
-        extension_id: The id that Chrome gives it.
     """
 
     archive: bytes
