@@ -52,9 +52,20 @@ class Machine:
     read_head: Callable[[str], bytes]
 
 
-def this_machine() -> Machine:
-    """Return the machine that this process runs on."""
-    return Machine(sys.platform, os.environ, _is_program, os.path.realpath, _read_head)
+def _is_program(path: str) -> bool:
+    # Path.is_file() raises if a parent folder may not be searched, as root's on an inherited PATH.
+    return os.path.isfile(path) and os.access(path, os.X_OK)  # noqa: PTH113
+
+
+def _read_head(path: str) -> bytes:
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(SCRIPT_HEAD_BYTES)
+    except OSError:
+        return b""
+
+
+THIS_MACHINE = Machine(sys.platform, os.environ, _is_program, os.path.realpath, _read_head)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +131,7 @@ _DEBIANS_WRAPPER, _BEHIND_IT = "/usr/bin/chromium", "/usr/lib/chromium/chromium"
 _RUNS_ITS_NEIGHBOUR = re.compile(rb'^exec -a "\$0" "\$HERE/([\w.-]+)"\s+"\$@"\s*$', re.MULTILINE)
 
 
-def find_chrome(setting: str | None, machine: Machine | None = None) -> Path | None:
+def find_chrome(setting: str | None, machine: Machine = THIS_MACHINE) -> Path | None:
     """Return the path of Chrome: from the setting, else from PATH, else from the system's usual places.
 
     None if there is none. A Chromium from snap is skipped: its `/tmp` is private and it cannot read
@@ -129,21 +140,20 @@ def find_chrome(setting: str | None, machine: Machine | None = None) -> Path | N
     Raises:
         StartRefused: The setting does not name an executable file, or names a snap's.
     """
-    return _find(_CHROME, setting, machine or this_machine())
+    return _find(_CHROME, setting, machine)
 
 
-def find_chromedriver(setting: str | None, machine: Machine | None = None) -> Path | None:
+def find_chromedriver(setting: str | None, machine: Machine = THIS_MACHINE) -> Path | None:
     """Return the path of ChromeDriver, found in the same way as in `find_chrome`.
 
     Raises:
         StartRefused: The setting does not name an executable file, or names a snap's.
     """
-    return _find(_CHROMEDRIVER, setting, machine or this_machine())
+    return _find(_CHROMEDRIVER, setting, machine)
 
 
-def snap_notice(machine: Machine | None = None) -> str | None:
+def snap_notice(machine: Machine = THIS_MACHINE) -> str | None:
     """Return the line to show if the search has skipped a snap's Chromium, else None."""
-    machine = machine or this_machine()
     for candidate in _candidates(_CHROME, machine):
         if machine.is_program(candidate) and _is_snap(candidate, machine):
             advice = "install Google Chrome, or let Selenium Manager download one"
@@ -152,7 +162,7 @@ def snap_notice(machine: Machine | None = None) -> str | None:
 
 
 def resolve(
-    chrome_setting: str | None, chromedriver_setting: str | None, machine: Machine | None = None
+    chrome_setting: str | None, chromedriver_setting: str | None, machine: Machine = THIS_MACHINE
 ) -> Binaries:
     """Return both paths; Selenium Manager downloads what is missing, within five minutes.
 
@@ -160,7 +170,6 @@ def resolve(
         StartRefused: A setting does not name an executable file, or names a snap's.
         BrowserUnavailable: A program was not found, and Selenium Manager could not download it.
     """
-    machine = machine or this_machine()
     chrome = find_chrome(chrome_setting, machine)
     chromedriver = find_chromedriver(chromedriver_setting, machine)
     if chrome and chromedriver:
@@ -174,7 +183,7 @@ def resolve(
 
 
 def matching(
-    binaries: Binaries, chromedriver_setting: str | None, machine: Machine | None = None
+    binaries: Binaries, chromedriver_setting: str | None, machine: Machine = THIS_MACHINE
 ) -> Binaries:
     """Return Chrome with the ChromeDriver that Selenium Manager has for it, whatever is installed.
 
@@ -184,7 +193,7 @@ def matching(
     if chromedriver_setting:
         raise BrowserUnavailable(f"{CHROMEDRIVER_VARIABLE} names a ChromeDriver, so no other is looked for")
     try:
-        fetched = _fetch(binaries.chrome, None, machine or this_machine())
+        fetched = _fetch(binaries.chrome, None, machine)
     except NotFetched as error:
         raise BrowserUnavailable(_not_found(binaries.chrome, None, error, None)) from error
     return Binaries(binaries.chrome, fetched.chromedriver)
@@ -300,16 +309,3 @@ def _not_found(chrome: Path | None, chromedriver: Path | None, error: NotFetched
             f"{debian}, on other systems set {CHROMEDRIVER_VARIABLE} to the path of one with Chrome's version"
         )
     return f"no {missing} was found, and Selenium Manager could not download it ({cause}): {advice}"
-
-
-def _is_program(path: str) -> bool:
-    # Path.is_file() raises if a parent folder may not be searched, as root's on an inherited PATH.
-    return os.path.isfile(path) and os.access(path, os.X_OK)  # noqa: PTH113
-
-
-def _read_head(path: str) -> bytes:
-    try:
-        with Path(path).open("rb") as file:
-            return file.read(SCRIPT_HEAD_BYTES)
-    except OSError:
-        return b""

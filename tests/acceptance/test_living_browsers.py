@@ -14,7 +14,7 @@ from typing import Final
 import pytest
 import requests
 
-from drover.browser.binaries import find_chromedriver, this_machine
+from drover.browser.binaries import THIS_MACHINE, find_chromedriver
 from tests.acceptance.conftest import StartService
 from tests.acceptance.driver_commands import Driver
 from tests.acceptance.faults import drivers, kill
@@ -53,7 +53,7 @@ opening.onsuccess = () => {
 @pytest.fixture
 def chromedriver(folder: Path) -> Path:
     """Return a ChromeDriver of the test's own, which it may remove and replace."""
-    found = find_chromedriver(None, this_machine())
+    found = find_chromedriver(None, THIS_MACHINE)
     assert found is not None
     return Path(shutil.copy(found, folder / "chromedriver"))
 

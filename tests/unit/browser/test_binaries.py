@@ -395,7 +395,7 @@ def test_an_unreadable_folder_of_path_is_skipped(monkeypatch: pytest.MonkeyPatch
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
     monkeypatch.setattr(os, "stat", forbidden)
-    assert not binaries.this_machine().is_program("/root/bin/chromium")
+    assert not binaries.THIS_MACHINE.is_program("/root/bin/chromium")
 
 
 def program(path: Path, script: str) -> Path:
