@@ -15,12 +15,9 @@ export function nodesView() {
     show(byId("nodes"), nodes.length > 0);
     const living = nodes.filter(({ state }) => state !== "lost").length;
     setText(byId("nodes-note"), `${living} of ${counted(nodes.length, "machine")} can be reached`);
-    list.show(nodes.map((node) => [node.name, { node, sessions: held(node, sessions) }]));
+    const held = (node) => [...sessions.values()].filter((session) => session.node?.name === node.name);
+    list.show(nodes.map((node) => [node.name, { node, sessions: held(node) }]));
   };
-}
-
-function held(node, sessions) {
-  return [...sessions.values()].filter((session) => session.node?.name === node.name);
 }
 
 function nodeRow({ node: { name } }) {

@@ -27,34 +27,26 @@ export class State {
 
   /** Applies one event. */
   take(kind, data) {
-    if (kind === "state") this.#takeAll(data);
-    else this.#takers[kind](data);
+    if (kind === "state") {
+      this.#takeAll(data);
+      return;
+    }
+    this.#takers[kind](data);
+    if (this.#changed.size === 0) requestAnimationFrame(() => this.#show());
+    this.#changed.add(kind);
   }
 
   #takers = {
-    sessions: (data) => {
-      replaceRows(this.sessions, "session_id", data);
-      this.#markChanged("sessions");
-    },
+    sessions: (data) => replaceRows(this.sessions, "session_id", data),
     processes: (data) => {
       const born = Date.parse(data.read_at);
       for (const row of data.changed) row.bornMs = born - row.age_s * 1000;
       replaceRows(this.processes, "pid", data);
       this.processesReadAt = data.read_at;
-      this.#markChanged("processes");
     },
-    capacity: (data) => {
-      this.capacity = data;
-      this.#markChanged("capacity");
-    },
-    timeline: (data) => {
-      this.moments = joined(this.moments, data.moments, MOMENTS);
-      this.#markChanged("timeline");
-    },
-    log: (data) => {
-      this.lines = joined(this.lines, data.lines, LOG_LINES);
-      this.#markChanged("log");
-    },
+    capacity: (data) => (this.capacity = data),
+    timeline: (data) => (this.moments = joined(this.moments, data.moments, MOMENTS)),
+    log: (data) => (this.lines = joined(this.lines, data.lines, LOG_LINES)),
   };
 
   #takeAll(data) {
@@ -62,18 +54,13 @@ export class State {
     this.processes.clear();
     this.moments = [];
     this.lines = [];
-    this.#takers.sessions({ changed: data.sessions, removed: [] });
-    this.#takers.capacity(data.capacity);
-    this.#takers.timeline({ moments: data.timeline });
-    this.#takers.log({ lines: data.log });
+    this.take("sessions", { changed: data.sessions, removed: [] });
+    this.take("capacity", data.capacity);
+    this.take("timeline", { moments: data.timeline });
+    this.take("log", { lines: data.log });
     if (data.processes) {
-      this.#takers.processes({ read_at: data.processes.read_at, changed: data.processes.rows, removed: [] });
+      this.take("processes", { read_at: data.processes.read_at, changed: data.processes.rows, removed: [] });
     }
-  }
-
-  #markChanged(kind) {
-    if (this.#changed.size === 0) requestAnimationFrame(() => this.#show());
-    this.#changed.add(kind);
   }
 
   #show() {
