@@ -93,10 +93,10 @@ def run(arguments: Sequence[str], serve: Callable[[Settings], int]) -> int:
         }
         return commands.get(options.command, lambda: serve(settings))()
     except StartRefused as refusal:
-        _print_error(refusal.message)
+        _print(refusal.message, is_error=True)
         return OBSTRUCTED if isinstance(refusal, StartObstructed) else REFUSED
     except ServiceUnreachable as error:
-        _print_error(str(error))
+        _print(str(error), is_error=True)
         return NO_ANSWER
 
 
@@ -149,7 +149,7 @@ def _purge(settings: Settings, keys: Sequence[str], *, all_keys: bool) -> int:
     missing = sorted(set(keys) - set(known))
     _print(f"Forgot what was kept for {len(chosen)} {'key' if len(chosen) == 1 else 'keys'}.")
     if missing:
-        _print_error(f"Nothing is kept for {', '.join(missing)}; the command `keys` lists all keys.")
+        _print(f"Nothing is kept for {', '.join(missing)}; the command `keys` lists all keys.", is_error=True)
     return INCOMPLETE if missing else DONE
 
 
@@ -172,7 +172,7 @@ def _drain(settings: Settings) -> int:
     latest = time.monotonic() + answer["remaining_s"] + STOP_S
     while _is_running(settings):
         if time.monotonic() >= latest:
-            _print_error("The service still runs: its log says what it waits for.")
+            _print("The service still runs: its log says what it waits for.", is_error=True)
             return INCOMPLETE
         time.sleep(POLL_S)
     _print("The service has stopped.")
@@ -332,15 +332,8 @@ def _escape_unprintable_characters() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _print(text: str) -> None:
-    _write(sys.stdout, text)
-
-
-def _print_error(text: str) -> None:
-    _write(sys.stderr, text)
-
-
-def _write(stream: TextIO | None, text: str) -> None:
+def _print(text: str, *, is_error: bool = False) -> None:
+    stream: TextIO | None = sys.stderr if is_error else sys.stdout
     # pythonw.exe, which has no console, has no streams either; the exit code says the rest.
     if stream is not None:
         stream.write(text + "\n")
