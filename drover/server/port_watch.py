@@ -10,7 +10,6 @@ import errno
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from functools import partial
 
 from drover.core.events import Emit, PortListensAgain, PortLost, PortRefuses
@@ -24,14 +23,6 @@ _REFUSED = {errno.ECONNREFUSED, getattr(errno, "WSAECONNREFUSED", errno.ECONNREF
 _SAME_MACHINE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where to connect, not where to listen
 
 Address = tuple[str, int]
-
-
-class Step(Enum):
-    """What to do about an address."""
-
-    NOTHING = "nothing"
-    LISTEN = "listen"
-    GIVE_UP = "give up"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +41,14 @@ class PortState:
         return PortState(self.refusals, self.failures + 1)
 
     @property
-    def step(self) -> Step:
-        """What follows; a single refusal proves nothing on Windows, where a full backlog refuses as well."""
-        if self.failures >= MAX_FAILURES:
-            return Step.GIVE_UP
-        return Step.LISTEN if self.refusals > 1 else Step.NOTHING
+    def is_lost(self) -> bool:
+        """Whether listening again has failed too often."""
+        return self.failures >= MAX_FAILURES
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether to listen on it again; on Windows a full backlog causes a single refusal as well."""
+        return self.refusals > 1
 
 
 class PortWatch:
@@ -96,37 +90,33 @@ class PortWatch:
     ) -> None:
         while not self._stop.wait(TICK_S):
             for index, address in enumerate(addresses):
-                step = self._look(address)
+                refused = refuses(address)
                 if self._stop.is_set():
                     return
-                if step is Step.LISTEN:
-                    step = self._listen(address, partial(listen_again, index))
-                if step is Step.GIVE_UP:
+                if self._seen(address, refused=refused).is_refused:
+                    self._listen(address, partial(listen_again, index))
+                if self._states[address].is_lost:
                     give_up()
                     return
 
-    def _look(self, address: Address) -> Step:
-        refused = refuses(address)
-        if self._stop.is_set():
-            return Step.NOTHING
+    def _seen(self, address: Address, *, refused: bool) -> PortState:
         state = self._states[address] = self._states.get(address, PortState()).seen(refused=refused)
         if state.refusals == 1:
             self._emit(PortRefuses(*address))
         refusing = [_text(one) for one, seen in self._states.items() if seen.refusals]
         self.trouble = f"{' and '.join(refusing)} refuses connections" if refusing else None
-        return state.step
+        return state
 
-    def _listen(self, address: Address, listen_again: Callable[[], None]) -> Step:
+    def _listen(self, address: Address, listen_again: Callable[[], None]) -> None:
         try:
             listen_again()
         except OSError as error:
             state = self._states[address] = self._states[address].failed()
-            if state.step is Step.GIVE_UP:
+            if state.is_lost:
                 self._emit(PortLost(*address, str(error)))
-            return state.step
+            return
         self._states[address] = PortState()
         self._emit(PortListensAgain(*address))
-        return Step.NOTHING
 
 
 def refuses(address: Address) -> bool:

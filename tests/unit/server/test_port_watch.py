@@ -5,15 +5,15 @@ from __future__ import annotations
 import socket
 from contextlib import closing
 
-from drover.server.port_watch import MAX_FAILURES, PortState, Step, refuses
+from drover.server.port_watch import MAX_FAILURES, PortState, refuses
 
 
 def test_a_single_refusal_has_no_consequence() -> None:
-    assert PortState().seen(refused=True).step is Step.NOTHING
+    assert not PortState().seen(refused=True).is_refused
 
 
 def test_a_second_refusal_in_a_row_means_listening_again() -> None:
-    assert PortState().seen(refused=True).seen(refused=True).step is Step.LISTEN
+    assert PortState().seen(refused=True).seen(refused=True).is_refused
 
 
 def test_an_accepted_connection_makes_earlier_refusals_and_failures_void() -> None:
@@ -25,8 +25,9 @@ def test_listening_again_is_given_up_after_the_last_failure_only() -> None:
     state = PortState(refusals=2)
     for _ in range(MAX_FAILURES - 1):
         state = state.failed()
-        assert state.step is Step.LISTEN
-    assert state.failed().step is Step.GIVE_UP
+        assert state.is_refused
+        assert not state.is_lost
+    assert state.failed().is_lost
 
 
 def test_a_port_on_which_nothing_listens_refuses() -> None:
