@@ -17,7 +17,7 @@ from pathlib import Path
 
 from drover.browser import selenium_manager
 from drover.browser.selenium_manager import NotFetched
-from drover.browser.versions import chrome_version, driver_version, version_advice
+from drover.browser.versions import chrome_version, printed_version, version_advice
 from drover.core.errors import BrowserUnavailable, StartRefused
 
 CHROME_VARIABLE = "DROVER_CHROME_BINARY"
@@ -201,7 +201,7 @@ def matching(
 
 def versions(binaries: Binaries) -> tuple[str, str]:
     """Return the version numbers of Chrome and ChromeDriver, each empty if it is unknown."""
-    return chrome_version(binaries.chrome), driver_version(binaries.chromedriver)
+    return chrome_version(binaries.chrome), printed_version(binaries.chromedriver)
 
 
 def unreadable(binaries: Binaries, chrome: str, driver: str, system: str = sys.platform) -> str | None:

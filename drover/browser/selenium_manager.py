@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from drover.browser.versions import driver_version, major, run_program
+from drover.browser.versions import major, printed_version, run_program
 
 FETCH_TIMEOUT_S = 300.0
 
@@ -31,7 +31,7 @@ def _manager_arguments(chrome: Path | None, chromedriver: Path | None) -> list[s
     arguments = ["--browser", "chrome", "--skip-driver-in-path", "--skip-browser-in-path", "--avoid-stats"]
     if chrome:
         return [*arguments, "--browser-path", str(chrome)]
-    version = driver_version(chromedriver) if chromedriver else ""
+    version = printed_version(chromedriver) if chromedriver else ""
     return [*arguments, "--browser-version", major(version)] if version else arguments
 
 

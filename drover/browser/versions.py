@@ -24,12 +24,7 @@ _SIGNATURE = 0xFEEF04BD
 
 def chrome_version(chrome: Path, system: str = sys.platform) -> str:
     """Return Chrome's version, on Windows from its file; empty if it is unknown."""
-    return _file_version(chrome) if system == "win32" else _version(chrome)
-
-
-def driver_version(chromedriver: Path) -> str:
-    """Return ChromeDriver's version; empty if it is unknown."""
-    return _version(chromedriver)
+    return _file_version(chrome) if system == "win32" else printed_version(chrome)
 
 
 def version_advice(program: Path, system: str) -> str:
@@ -68,7 +63,7 @@ def major(version: str) -> str:
     return version.partition(".")[0]
 
 
-def _version(program: Path) -> str:
+def printed_version(program: Path) -> str:
     """Return the version that `--version` prints; empty if the program fails or takes over ten seconds."""
     try:
         output = run_program([str(program), "--version"], VERSION_TIMEOUT_S).stdout

@@ -23,7 +23,7 @@ from drover.browser.binaries import (
     snap_notice,
 )
 from drover.browser.capabilities.switches import check_chrome_args
-from drover.browser.versions import chrome_version, driver_version
+from drover.browser.versions import chrome_version, printed_version
 from drover.cli.doctor import DataFolder, PortHolder, ProgramReading, Sandbox, SystemReadings
 from drover.core.errors import DroverError, StartRefused
 from drover.core.settings import Settings
@@ -60,7 +60,7 @@ def read_set_up(settings: Settings) -> SystemReadings:
     if chrome.path is not None:
         chrome = replace(chrome, version=chrome_version(chrome.path))
     if driver.path is not None:
-        driver = replace(driver, version=driver_version(driver.path))
+        driver = replace(driver, version=printed_version(driver.path))
     return SystemReadings(
         system=sys.platform,
         refusal=_refusal(settings),
