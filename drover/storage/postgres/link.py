@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 import psycopg
@@ -99,6 +99,7 @@ class Answered:
         self.losses += 1
 
 
+@dataclass(eq=False, repr=False)
 class Link:
     """One connection, opened on demand and again after a failure; calls take turns.
 
@@ -107,23 +108,16 @@ class Link:
         opened: Called with a new connection before it is used.
     """
 
-    def __init__(
-        self,
-        url: str,
-        watchdog: Watchdog,
-        answered: Answered,
-        opened: Callable[[Connection], object] = lambda _: None,
-    ) -> None:
-        self._url = url
-        self._watchdog = watchdog
-        self._answered = answered
-        self._opened = opened
-        self._is_new = False
-        self._turn = threading.Lock()
-        self._connection: Connection | None = None
-        self._was_open = False
-        self._failed_at = float("-inf")
-        self._error = ""
+    _url: str
+    _watchdog: Watchdog
+    _answered: Answered
+    _opened: Callable[[Connection], object] = lambda _: None
+    _is_new: bool = field(default=False, init=False)
+    _turn: threading.Lock = field(default_factory=threading.Lock, init=False)
+    _connection: Connection | None = field(default=None, init=False)
+    _was_open: bool = field(default=False, init=False)
+    _failed_at: float = field(default=float("-inf"), init=False)
+    _error: str = field(default="", init=False)
 
     def run(self, work: Callable[[Connection], Result], limit_s: float = LIMIT_S) -> Result:
         """Run statements in one transaction and return their result.
