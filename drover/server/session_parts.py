@@ -27,7 +27,6 @@ from drover.sessions.lifecycle.close_work import CloseWork
 from drover.sessions.lifecycle.closer import Closer
 from drover.sessions.lifecycle.drain import Drain
 from drover.sessions.lifecycle.health_monitor import HealthMonitor
-from drover.sessions.lifecycle.profile_start import ProfileStart
 from drover.sessions.lifecycle.recovery_work import RecoveryWork
 from drover.sessions.lifecycle.session_pool import PoolPolicy, SessionPool
 from drover.sessions.lifecycle.session_steps import SessionSteps
@@ -117,11 +116,10 @@ def session_parts(
     steps = SessionSteps(registry, browsers, storage.folders, state_saver, emit)
     kept = KeptLogins(registry, repository, state_saver, storage.folders.kept)
     close_work = CloseWork(registry, browsers, kept, steps, emit)
-    starter = ProfileStart(browsers, kept, emit)
     worker = SessionWorker(
         registry,
         jobs,
-        StartWork(browsers, storage.folders, starter, close_work, steps, emit),
+        StartWork(browsers, storage.folders, kept, close_work, steps, emit),
         RecoveryWork(registry, browsers, state_saver, cleaner.upon_connection_error, steps, emit),
         close_work,
     )

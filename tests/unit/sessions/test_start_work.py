@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from drover.browser.browsers import Browsers
 from drover.browser.capabilities.policy import CheckedCapabilities
 from drover.browser.running_browser import RunningBrowser
 from drover.browser.saved_state import Into, Restored, SavedState
 from drover.browser.start_diagnostics import ChromeDied
-from drover.core.deadline import Deadline
 from drover.core.errors import BrowserUnavailable
 from drover.core.events import KeptProfileRefused
-from drover.sessions.lifecycle.profile_start import ProfileStart
-from drover.sessions.persistence.kept_logins import KeptLogins
+from drover.sessions.lifecycle.start_work import StartWork
 from tests.unit.examples import RUNNING, EventRecorder, session
 
 DIED = ChromeDied("Chrome exited")
@@ -66,8 +64,9 @@ class World:
 
     def run(self) -> bool:
         """Start, and return whether the browser runs on the kept profile."""
-        starter = ProfileStart(cast("Browsers", self), cast("KeptLogins", self), self.heard)
-        assert starter.start(SESSION, Deadline(60), lambda: True)[2] == Restored(SavedState())
+        steps = SimpleNamespace(wanted=lambda _: lambda: True)
+        parts: list[Any] = [self, None, self, None, steps, self.heard]
+        assert StartWork(*parts)._start(SESSION)[2] == Restored(SavedState())
         return self.into is Into.SAME_PROFILE
 
     def chrome_version(self, _: object) -> str:
