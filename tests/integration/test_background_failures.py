@@ -28,7 +28,7 @@ def harness(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServiceHa
         yield harness
 
 
-def fail(*_: object) -> None:
+def fail(*_: object, **__: object) -> None:
     raise KeyError("what nobody expected")
 
 
