@@ -30,6 +30,7 @@ TIDY_TICK_S = 30.0
 EXPIRY_TICK_S = 600.0
 SIGN_OF_LIFE_S = 10.0
 SAVE_TICK_S = 1.0
+USE_TICK_S = 5.0
 DISK_TICK_S = 1.0
 RECYCLE_TICK_S = 1.0
 REAP_TICK_S = 5.0
@@ -171,6 +172,7 @@ def _session_tasks(
     registry, worker, folders = sessions.registry, sessions.worker, storage.folders
     start_probe = StartProbe(registry, browsers, worker, folders, jobs)
     yield Task("idle sessions", IDLE_TICK_S, _when_serving(sessions, sessions.closer.close_idle))
+    yield Task("last use of sessions", USE_TICK_S, registry.record_uses)
     yield Task("drain", IDLE_TICK_S, sessions.drain.tick)
     yield Task("leases", IDLE_TICK_S, sessions.manager.expire_leases)
     yield Task("retry of closes", RETRY_CLOSE_S, sessions.closer.close_again)

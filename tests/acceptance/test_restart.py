@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -34,7 +35,7 @@ from tests.acceptance.service import (
     running,
 )
 from tests.cases import first_or_all
-from tests.machine import is_living, living, run_concurrently
+from tests.machine import is_living, living, run_concurrently, wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills and stops with POSIX signals")
 
@@ -279,6 +280,34 @@ def test_browsers_kept_across_a_clean_stop_are_adopted(start_service: StartServi
     assert (after["driver"], after["browser"]) == (before["driver"], before["browser"])
     assert expect(service.get("/sessions/kept"))["recovered"] is False
     assert Driver(before).run("return window.left") == 42
+    service.close_all()
+
+
+def drive(service: Service) -> str:
+    """Send a command to the session `driven`; return its last use."""
+    assert service.get("/wd/hub/session/driven/title").json() == {"value": ""}
+    return str(service.listed()["driven"]["last_used"])
+
+
+def recorded_use(service: Service) -> str:
+    """Return the last use of the session `driven` on disk, in milliseconds as in answers."""
+    with closing(sqlite3.connect(service.data_dir / DATABASE)) as connection:
+        (text,) = connection.execute("SELECT document FROM sessions WHERE session_id = 'driven'").fetchone()
+    return str(json.loads(text)["last_used"])[:23]
+
+
+def test_the_last_command_of_a_session_counts_as_use_after_a_restart(start_service: StartService) -> None:
+    service = start_service(keep_browsers=1, watch_interval=0)
+    service.create(session_id="driven")
+    used = drive(service)
+    assert service.stop() == 0
+    service.start()
+    assert service.listed()["driven"]["last_used"] == used
+    used = drive(service)
+    wait_until(lambda: recorded_use(service) == used[:23], "the last use is on disk", 20)
+    service.kill()
+    service.start()
+    assert service.listed()["driven"]["last_used"] == used
     service.close_all()
 
 

@@ -184,6 +184,11 @@ def test_a_record_of_a_session_recreates_the_same_session() -> None:
     assert again == replace(SESSION, last_used_mono=410.0)
 
 
+def test_the_record_of_a_session_that_is_driven_says_that_it_is_used_now() -> None:
+    assert SessionRecord.of(replace(SESSION, commands=1), "boot-1").last_used > SESSION.last_used
+    assert SessionRecord.of(replace(SESSION, callers=1), "boot-1").last_used == SESSION.last_used
+
+
 def test_a_clock_set_back_moves_no_last_use_into_the_future() -> None:
     assert STORED.to_session(now_mono=500.0, now=NOW - timedelta(days=1)).last_used_mono == 500.0
 

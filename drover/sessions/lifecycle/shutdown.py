@@ -69,6 +69,7 @@ class Shutdown:
         while wait(self._registry.works(), timeout=INTERRUPT_EVERY_S).not_done and deadline.remaining() > 0:
             self._interrupt_recoveries()
         self._state_saver.save_now(self._registry.sessions())
+        self._registry.record_uses()
         return left
 
     def _interrupt_recoveries(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from datetime import datetime
+from datetime import datetime, timezone
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -81,10 +81,11 @@ class SessionRecord:
 
     @classmethod
     def of(cls, session: Session, boot_id: str) -> SessionRecord:
-        """Return the record of a session."""
+        """Return the record of a session; one that is driven is used at this moment."""
         return cls(
             **_same_fields(session),
             folder=str(session.folder.path),
+            last_used=datetime.now(timezone.utc) if session.commands > 0 else session.last_used,
             capabilities=session.capabilities.capabilities,
             ignored=session.capabilities.ignored,
             lease=LeaseRecord.of(session.lease) if session.lease else None,
@@ -103,13 +104,14 @@ class SessionRecord:
             folder=SessionFolder(Path(self.folder)),
             capabilities=CheckedCapabilities(self.capabilities, self.ignored),
             lease=self.lease.to_lease(now_mono, now) if self.lease else None,
+            last_used=self.last_used,
             last_used_mono=now_mono - unused_for,
             state=SessionState.READY,
         )
 
 
 _SAME = {one.name for one in fields(SessionRecord)} & {one.name for one in fields(Session)}
-_DIFFERENT = {"folder", "capabilities", "lease"}
+_DIFFERENT = {"folder", "capabilities", "last_used", "lease"}
 
 
 def _same_fields(source: Session | SessionRecord) -> dict[str, Any]:

@@ -26,11 +26,13 @@ class Entry:
     Attributes:
         work: The start, recovery or close that began last; None if it has succeeded.
         failure: Why the last close failed.
+        recorded_use: The last use that was recorded, in seconds of the monotonic clock.
     """
 
     session: Session
     work: Future[Any] | None
     failure: Exception | None = None
+    recorded_use: float = 0.0
 
     @property
     def in_progress(self) -> Future[Any] | None:

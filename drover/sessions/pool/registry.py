@@ -149,7 +149,7 @@ class SessionRegistry(RegistryReader):
     def adopt(self, session: Session) -> None:
         """Add a session of an earlier run to the list, unchanged."""
         with self._lock:
-            self._entries.add(Entry(session, None))
+            self._entries.add(Entry(session, None, recorded_use=session.last_used_mono))
 
     def publish(self, session: Session, **changes: object) -> Session | None:
         """Make a session ready with the results of its work; None if it has been closed or lost."""
@@ -175,6 +175,13 @@ class SessionRegistry(RegistryReader):
     def command_ends(self, session: Session) -> None:
         """End what `command_begins` has begun."""
         self._count(session, commands=-1)
+
+    def record_uses(self) -> None:
+        """Record the sessions that are driven, or were used since they were last recorded."""
+        with self._lock:
+            for entry in self._entries:
+                if entry.session.commands > 0 or entry.session.last_used_mono > entry.recorded_use:
+                    self._change(entry, entry.session)
 
     def hold(self, session: Session) -> None:
         """Protect a session from eviction and idle closing until `release`; not counted as activity."""
@@ -329,6 +336,7 @@ class SessionRegistry(RegistryReader):
         self._entries.put(entry, session)
         if not session.warm and session.state in RECORDED:
             self._journal.record(entry.session)
+            entry.recorded_use = session.last_used_mono
 
     def _victims(self) -> Iterator[Reserved]:
         while self._queue and self._admission.is_full:

@@ -117,6 +117,30 @@ def test_a_command_counts_as_use_even_if_it_fails(registry: SessionRegistry) -> 
     assert not registry.get("a").in_use
 
 
+def test_a_use_that_is_not_recorded_yet_is_recorded_once() -> None:
+    journal = MemoryJournal()
+    registry = SessionRegistry(max_sessions=2, max_waiting=3, journal=journal)
+    driven = ready(registry, "a")
+    ready(registry, "unused")
+    registry.record_uses()
+    journal.recorded.clear()
+    with in_command(registry, driven):
+        pass
+    registry.record_uses()
+    registry.record_uses()
+    assert journal.recorded == [registry.get("a")]
+
+
+def test_a_session_is_recorded_again_as_long_as_it_is_driven() -> None:
+    journal = MemoryJournal()
+    registry = SessionRegistry(max_sessions=2, max_waiting=3, journal=journal)
+    with in_command(registry, ready(registry, "a")):
+        registry.record_uses()
+        before = journal.recorded[-1]
+        registry.record_uses()
+        assert journal.recorded[-1].revision > before.revision
+
+
 def test_a_hold_prevents_eviction_and_does_not_count_as_activity(registry: SessionRegistry) -> None:
     looked_at = ready(registry, "a")
     registry.hold(looked_at)
