@@ -10,6 +10,7 @@ from typing import Final
 
 import pytest
 
+from tests.acceptance.clients import new_session
 from tests.acceptance.driver_commands import Driver
 from tests.acceptance.faults import browsers, drivers, kill, stop
 from tests.acceptance.pages import Pages
@@ -81,6 +82,13 @@ def test_a_warm_browser_is_handed_out_fast_and_replaced(service: Service, pages:
     assert special["browser"]["pid"] not in stood_ready
     assert quick < slow / 3
     assert service.listed().keys() == {"quick", special["session_id"]}
+
+
+def test_selenium_gets_a_warm_browser_for_its_default_options(service: Service) -> None:
+    stood_ready = browsers(service)
+    with new_session(service) as driver:
+        assert service.report(str(driver.session_id))["browser"]["pid"] in stood_ready
+        assert driver.capabilities["pageLoadStrategy"] == "normal"
 
 
 def test_a_handed_out_warm_browser_is_a_regular_session(service: Service) -> None:

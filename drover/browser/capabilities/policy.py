@@ -60,8 +60,8 @@ class CheckedCapabilities:
 
     @property
     def is_default(self) -> bool:
-        """Whether nothing is asked for, so that any browser serves."""
-        return not self.capabilities and not self.extensions
+        """Whether nothing is asked for that not every browser has, so that any serves."""
+        return self.capabilities.items() <= standard.DEFAULTS.items() and not self.extensions
 
     @property
     def wants_bidi(self) -> bool:

@@ -99,6 +99,15 @@ CAPABILITIES: Mapping[str, Validator] = {
 }
 """Capabilities by name, with the validator of each."""
 
+DEFAULTS: Mapping[str, object] = {
+    "acceptInsecureCerts": False,
+    "pageLoadStrategy": "normal",
+    "strictFileInteractability": False,
+    "unhandledPromptBehavior": "dismiss and notify",
+    "webSocketUrl": False,
+}
+"""What a session has without a request. Selenium's client for Python asks for a `pageLoadStrategy` always."""
+
 CHROME_OPTIONS: Mapping[str, Validator] = {
     "enableExtensionTargets": values.boolean,
     "mobileEmulation": fields(_MOBILE),

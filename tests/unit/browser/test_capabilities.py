@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from selenium.webdriver import ChromeOptions
 
 from drover.browser.capabilities import merge
 from drover.browser.capabilities.policy import MAX_IGNORED, NODE, CheckedCapabilities, Policy
@@ -56,6 +57,22 @@ def asked_for(
         no_sandbox=no_sandbox,
         extra_args=extra_args,
     )
+
+
+@pytest.mark.parametrize(
+    ("wanted", "is_default"),
+    [
+        ({}, True),
+        (ChromeOptions().to_capabilities(), True),
+        ({"unhandledPromptBehavior": "dismiss and notify", "strictFileInteractability": False}, True),
+        ({"pageLoadStrategy": "eager"}, False),
+        ({"unhandledPromptBehavior": {"alert": "accept"}}, False),
+        ({"pageLoadStrategy": "normal", "acceptInsecureCerts": True}, False),
+        ({OPTIONS: {"args": ["--lang=de"]}}, False),
+    ],
+)
+def test_any_browser_serves_who_asks_for_nothing_special(wanted: dict[str, object], is_default: bool) -> None:
+    assert check(wanted).is_default == is_default
 
 
 @pytest.mark.parametrize(
