@@ -261,7 +261,8 @@ def test_signals_ignored_by_nohup_stay_ignored_in_app(clone: Clone) -> None:
     (clone.folder / "app.py").write_text(app)
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        assert clone.run() == (0, ["True"], "")
+        code, out, err = clone.run()
+        assert (code, out[-1], err) == (0, "True", "")
     finally:
         signal.signal(signal.SIGHUP, before)
         (clone.folder / "app.py").write_text(APP)
