@@ -21,7 +21,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from drover.core.errors import StartRefused
 
 PREFIX = "DROVER_"
-ENV_FILE = Path(".env")
+_ENV_FILE = Path(".env")
 _SECRET = (f"{PREFIX}API_TOKEN", f"{PREFIX}GRID_SECRET", f"{PREFIX}DATABASE_URL")
 _HTTP_URL = re.compile(r"https?://(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?/?")
 _IN_DOUBLE_QUOTES = re.compile(
@@ -61,17 +61,20 @@ def quoted_values(text: str) -> dict[str, str]:
     return {found["name"]: found["value"] for found in _IN_DOUBLE_QUOTES.finditer(text)}
 
 
-def _in_env_file() -> dict[str, str]:
-    """Return the variables of the `.env` file; on Windows values in double quotes keep their backslashes."""
-    if not ENV_FILE.is_file():
+def _in_env_file() -> dict[str, str | None]:
+    """Return the variables of the `.env` file; None for one without a `=`.
+
+    On Windows values in double quotes keep their backslashes.
+    """
+    if not _ENV_FILE.is_file():
         return {}
     import dotenv  # noqa: PLC0415 - most users have no such file, and no start should wait for its import
 
-    text = ENV_FILE.read_text(encoding="utf-8-sig")
+    text = _ENV_FILE.read_text(encoding="utf-8-sig")
     values = dotenv.dotenv_values(stream=io.StringIO(text)) | (
         quoted_values(text) if sys.platform == "win32" else {}
     )
-    return {name.upper(): value for name, value in values.items() if value is not None}
+    return {name.upper(): value for name, value in values.items()}
 
 
 def _lower(value: object) -> object:

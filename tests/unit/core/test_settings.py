@@ -172,6 +172,12 @@ def test_variables_are_named_in_the_environment_and_in_the_env_file(
     assert unknown_variables(named_variables()) == ("DROVER_MAX_SESIONS", "DROVER_PROT")
 
 
+def test_a_line_of_the_env_file_without_a_value_sets_nothing_and_is_named() -> None:
+    Path(".env").write_text("DROVER_PORT\nDROVER_PROT\n", encoding="utf-8")
+    assert load_settings().port == 5010
+    assert unknown_variables(named_variables()) == ("DROVER_PROT",)
+
+
 def test_every_setting_is_described_with_its_default() -> None:
     described = {name: (default, meaning) for name, default, meaning in describe_settings()}
     assert set(described) == {f"DROVER_{name.upper()}" for name in Settings.model_fields}
