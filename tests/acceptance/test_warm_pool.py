@@ -10,6 +10,7 @@ from typing import Final
 
 import pytest
 
+from drover.browser.capabilities.standard import DEFAULTS
 from tests.acceptance.clients import new_session
 from tests.acceptance.driver_commands import Driver
 from tests.acceptance.faults import browsers, drivers, kill, stop
@@ -88,7 +89,8 @@ def test_selenium_gets_a_warm_browser_for_its_default_options(service: Service) 
     stood_ready = browsers(service)
     with new_session(service) as driver:
         assert service.report(str(driver.session_id))["browser"]["pid"] in stood_ready
-        assert driver.capabilities["pageLoadStrategy"] == "normal"
+        granted = {name: driver.capabilities.get(name, False) for name in DEFAULTS}
+    assert granted == DEFAULTS
 
 
 def test_a_handed_out_warm_browser_is_a_regular_session(service: Service) -> None:
