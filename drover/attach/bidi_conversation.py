@@ -16,7 +16,8 @@ from drover.attach.bidi_client import BidiClient
 from drover.attach.end_commands import bidi_end
 from drover.attach.socket_relay import INTERNAL_ERROR, NORMAL, close_with, end_by_command
 from drover.core.errors import DroverError
-from drover.net.asgi import Message, Receive, Send, end_tasks
+from drover.core.tasks import end_tasks
+from drover.net.asgi import Message, Receive, Send
 
 SERVICE_RESTART = 1012
 """The registered close code of a service that comes back: the client may connect again."""

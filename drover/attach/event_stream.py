@@ -26,7 +26,8 @@ from drover.core import events
 from drover.core.errors import ShuttingDown
 from drover.core.events import Event
 from drover.core.logs import LogLine, rfc3339
-from drover.net.asgi import Header, Receive, Scope, Send, is_set_within
+from drover.core.tasks import is_set_within
+from drover.net.asgi import Header, Receive, Scope, Send
 
 T = TypeVar("T")
 Json = Mapping[str, object]

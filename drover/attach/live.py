@@ -22,7 +22,8 @@ from drover.attach.page_pictures import Pictures
 from drover.attach.router import Route
 from drover.attach.viewed_session import read_front_page
 from drover.core.errors import SessionNotFound
-from drover.net.asgi import Receive, Scope, Send, caller_left, end_tasks
+from drover.core.tasks import end_tasks
+from drover.net.asgi import Receive, Scope, Send, caller_left
 from drover.sessions.pool.driver_access import DriverAccess
 
 FRAMES_PER_S = 8

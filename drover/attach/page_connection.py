@@ -11,7 +11,7 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import WebSocketException
 
-from drover.net.asgi import end_tasks, is_set_within
+from drover.core.tasks import end_tasks, is_set_within
 from drover.net.loopback import open_socket
 
 MAX_UNANSWERED = 200

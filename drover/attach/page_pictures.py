@@ -11,7 +11,7 @@ import asyncio
 import time
 
 from drover.attach.page_connection import PageConnection, Values
-from drover.net.asgi import is_set_within
+from drover.core.tasks import is_set_within
 
 FORMAT = {"format": "jpeg", "quality": 75, "maxWidth": 1920, "maxHeight": 1440}
 MOST_IN_FLIGHT = 3

@@ -16,7 +16,8 @@ from websockets.exceptions import ConnectionClosed
 
 from drover.attach.end_commands import EndCommand, FindEnd
 from drover.core.errors import DroverError
-from drover.net.asgi import Message, Receive, Send, end_tasks
+from drover.core.tasks import end_tasks
+from drover.net.asgi import Message, Receive, Send
 
 NORMAL, GOING_AWAY, INTERNAL_ERROR = 1000, 1001, 1011
 MAX_REASON_BYTES = 123

@@ -16,7 +16,8 @@ from drover.attach.socket_relay import NORMAL, close_with
 from drover.attach.view_control import Control, Viewer
 from drover.attach.viewed_session import FrontPage, ViewedSession
 from drover.core.errors import BrowserUnavailable, DroverError, InvalidRequest
-from drover.net.asgi import Message, Receive, Send, end_tasks, is_set_within
+from drover.core.tasks import end_tasks, is_set_within
+from drover.net.asgi import Message, Receive, Send
 
 FRAME_S = 1 / 20
 """The shortest time between two pictures."""

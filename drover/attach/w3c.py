@@ -200,7 +200,7 @@ def _error(word: str, message: str, status: int) -> Response:
 def _failure(word: str, error: DroverError) -> Response:
     data = {"code": error.code} | (error.details or {})
     content = {"value": {"error": word, "message": message_of(error), "stacktrace": "", "data": data}}
-    return json_answer(content, _status(error), raw_headers(failure_headers(error)))
+    return json_answer(content, _status(error), raw_headers(failure_headers(error).items()))
 
 
 def _status(error: DroverError) -> int:

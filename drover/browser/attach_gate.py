@@ -23,7 +23,7 @@ from websockets.http11 import Request, Response
 
 from drover.browser.health import probe
 from drover.browser.running_browser import RunningBrowser
-from drover.net.asgi import end_tasks
+from drover.core.tasks import end_tasks
 from drover.net.loopback import CLOSE_S, CONNECT_S, open_socket
 
 LOOPBACK = "127.0.0.1"

@@ -17,8 +17,8 @@ from drover.browser.attach_gate import AttachGate
 from drover.browser.devtools_connection import TIMEOUTS, Connection, DevToolsFailed
 from drover.browser.page_targets import NO_SIGNALS, BrowserSignals, PageTarget
 from drover.browser.running_browser import RunningBrowser
+from drover.core.tasks import end_tasks
 from drover.core.threads import ThreadPool, start_thread
-from drover.net.asgi import end_tasks
 from drover.net.loopback import CONNECT_S, open_socket
 
 ASKING = 2

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 from urllib.parse import quote, urlsplit
 from uuid import UUID
 
@@ -21,6 +21,7 @@ from drover.cluster.node_connection import CONNECT_S, Head, Interrupted, NodeCon
 from drover.cluster.requests import FORWARDED
 from drover.core.errors import NodeUnreachable
 from drover.core.log_context import current_request
+from drover.core.tasks import running_task
 from drover.net.addresses import CLIENT
 from drover.net.asgi import (
     Header,
@@ -34,8 +35,6 @@ from drover.net.asgi import (
     raw_headers,
 )
 from drover.net.request_log import RAW_REQUEST_ID
-
-Result = TypeVar("Result")
 
 TRY_AGAIN_LATER: Final = 1013
 HANDSHAKE_S: Final = 125.0
@@ -81,8 +80,8 @@ class Forwarder:
             NodeUnreachable: The connection broke before the answer; the request may have been executed.
         """
         async with (
-            _running(caller_left(receive, Future())) as leaving,
-            _running(self._exchange(url, scope, body, send)) as exchange,
+            running_task(caller_left(receive, Future())) as leaving,
+            running_task(self._exchange(url, scope, body, send)) as exchange,
         ):
             if await self._is_lost(owner, {exchange, leaving}):
                 raise _broken("it is lost")
@@ -97,13 +96,13 @@ class Forwarder:
             NotOwner: It does not have the session, or no room for it: nothing was done there.
         """
         try:
-            async with _running(self._handshake(url, scope)) as handshake:
+            async with running_task(self._handshake(url, scope)) as handshake:
                 if await self._is_lost(owner, {handshake}):
                     raise NotSent("it is lost")
                 upstream = handshake.result()
         except InvalidStatus as error:
             answer = error.response
-            raw = raw_headers(dict(answer.headers.raw_items()))
+            raw = raw_headers(answer.headers.raw_items())
             refusal = not_owner(raw)
             if refusal is not None:
                 raise refusal from error
@@ -172,7 +171,7 @@ class Forwarder:
 
     async def _relay(self, owner: UUID, upstream: ClientConnection, receive: Receive, send: Send) -> None:
         relay = SocketRelay(lambda _: None, _never, lambda: False)
-        async with _running(relay.run(upstream, receive, send)) as running:
+        async with running_task(relay.run(upstream, receive, send)) as running:
             is_lost = await self._is_lost(owner, {running})
         if is_lost:
             await send(close_with(TRY_AGAIN_LATER, "The node of this session is lost; reconnect."))
@@ -207,17 +206,6 @@ class Forwarder:
         client = f"{scope['scheme']}://{header(scope, b'host') or ''}".encode("latin-1")
         own = [] if request is None else [(RAW_REQUEST_ID, request.request_id.encode())]
         return [*headers, *own, (FORWARDED, str(self._incarnation()).encode()), (CLIENT, client)]
-
-
-@asynccontextmanager
-async def _running(work: Coroutine[Any, Any, Result]) -> AsyncIterator[asyncio.Task[Result]]:
-    """Run work in a task, which ends with the `with` block at the latest."""
-    task = asyncio.create_task(work)
-    try:
-        yield task
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 def _target(scope: Scope) -> str:

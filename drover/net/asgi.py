@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
@@ -101,14 +101,14 @@ def unexpected(error: Exception) -> DroverError:
     return DroverError("Internal error; see the log of the service")
 
 
-def raw_headers(headers: Mapping[str, str]) -> tuple[Header, ...]:
+def raw_headers(headers: Iterable[tuple[str, str]]) -> tuple[Header, ...]:
     """Return headers in the form that ASGI sends."""
-    return tuple((name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items())
+    return tuple((name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers)
 
 
 def failure_answer(error: DroverError) -> Response:
     """Return the response to a failed request, in the form of all REST routes."""
-    return json_answer(failure_body(error), error.status, raw_headers(failure_headers(error)))
+    return json_answer(failure_body(error), error.status, raw_headers(failure_headers(error).items()))
 
 
 def last_answer(answer: Response) -> Response:
@@ -179,26 +179,6 @@ async def caller_left(receive: Receive, gone: Future[None]) -> None:
 async def on_thread(executor: Executor, call: Callable[[], ThreadResult]) -> ThreadResult:
     """Run a blocking call on a thread of an executor, and return its result."""
     return await asyncio.get_running_loop().run_in_executor(executor, call)
-
-
-async def is_set_within(event: asyncio.Event, limit: float | None) -> bool:
-    """Wait for an event, at most `limit` seconds; return whether it is set.
-
-    Up to Python 3.11 `asyncio.wait_for` ignores a cancellation in the moment in which the event was set.
-    """
-    waiting = asyncio.ensure_future(event.wait())
-    try:
-        await asyncio.wait({waiting}, timeout=limit)
-        return waiting.done()
-    finally:
-        waiting.cancel()
-
-
-async def end_tasks(*tasks: asyncio.Future[Any]) -> None:
-    """Cancel tasks, and wait until they have ended, whatever their results are."""
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def with_target(scope: Scope) -> tuple[Scope, DroverError | None]:
