@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from drover.browser.devtools_connection import Connection, DevToolsFailed, DevToolsRefused
 
@@ -12,6 +12,10 @@ COMMIT_S = 2.0
 COMMIT_POLL_S = 0.005
 COMMAND_S = 3.0
 LOAD_POLL_S = 0.2
+CLOSE_S = 5.0
+CLOSE_AGAIN_S = 0.6
+"""Longer than Chrome waits for what a page does when it is closed, which is half a second."""
+CLOSE_POLL_S = 0.02
 ABOUT_BLANK = "about:blank"
 
 
@@ -35,14 +39,15 @@ def open_page(connection: Connection, target_id: str, url: str, timeout: float) 
 
 
 @contextmanager
-def background_page(connection: Connection, url: str = ABOUT_BLANK, **options: object) -> Iterator[str]:
+def background_page(connection: Connection, url: str = ABOUT_BLANK) -> Iterator[str]:
     """Yield the target id of a new tab in the background, which is closed after the `with` block.
+
+    It may show only pages that do not navigate by themselves: see `visit`.
 
     Raises:
         DevToolsFailed: The browser does not answer.
     """
-    opened = connection.call("Target.createTarget", COMMAND_S, url=url, background=True, **options)
-    target_id = str(opened["targetId"])
+    target_id = _open_in_background(connection, url)
     try:
         yield target_id
     finally:
@@ -58,13 +63,39 @@ def visit(connection: Connection, url: str, timeout: float, *, hidden: bool) -> 
     its first change of the renderer, because ChromeDriver releases only pages.
 
     Raises:
-        DevToolsFailed: The browser does not answer, or could not load the page.
+        DevToolsFailed: The browser does not answer, could not load the page, or did not close it.
     """
-    with background_page(connection, hidden=hidden) as target_id:
+    target_id = _open_in_background(connection, ABOUT_BLANK, hidden=hidden)
+    try:
         answer = connection.call_page(target_id, "Page.navigate", timeout, url=url)
         if "errorText" in answer:
             raise DevToolsFailed(f"{url} could not be loaded: {answer['errorText']}")
         _await_load(connection, target_id, timeout)
+    finally:
+        _close(connection, target_id)
+
+
+def _open_in_background(connection: Connection, url: str, **options: object) -> str:
+    opened = connection.call("Target.createTarget", COMMAND_S, url=url, background=True, **options)
+    return str(opened["targetId"])
+
+
+def _close(connection: Connection, target_id: str) -> None:
+    """Close a page, and wait until it is gone.
+
+    Chrome loses a close that is asked for while the page's next document replaces the present one: it answers
+    `success`, and the page stays (measured with Chrome 156).
+    """
+    over = time.monotonic() + CLOSE_S
+    again = 0.0
+    with suppress(DevToolsRefused):  # Chrome knows no such target: it is closed.
+        while (now := time.monotonic()) < over:
+            if now >= again:
+                connection.call("Target.closeTarget", COMMAND_S, targetId=target_id)
+                again = now + CLOSE_AGAIN_S
+            connection.call("Target.getTargetInfo", COMMAND_S, targetId=target_id)
+            time.sleep(CLOSE_POLL_S)
+        raise DevToolsFailed(f"A page that was opened in the background did not close within {CLOSE_S:g} s")
 
 
 def _shows(connection: Connection, target_id: str, loader: str) -> bool:

@@ -83,14 +83,13 @@ def test_popups_of_the_page_leave_nothing(service: Service, pages: Pages) -> Non
 
 
 @pytest.mark.exhaustive
-def test_a_page_that_leads_elsewhere_is_visited_in_a_session_with_bidi(
-    service: Service, pages: Pages
-) -> None:
-    keep_alive = {"url": pages.url("/leading"), "interval": EVERY_S}
-    session = service.create(capabilities={"webSocketUrl": True}, keep_alive=keep_alive)
+@pytest.mark.parametrize("bidi", [False, True], ids=["hidden", "bidi"])
+def test_a_page_that_leads_elsewhere_leaves_nothing(service: Service, pages: Pages, *, bidi: bool) -> None:
+    capabilities = {"webSocketUrl": True} if bidi else {}
+    session = create_with_keep_alive(service, pages, "/leading", capabilities=capabilities)
     client = Driver(session)
-    wait_until(lambda: visits(pages, "/red") >= 2, "two visits", 20)
-    wait_until(lambda: len(client.windows()) == 1, "the background tab is closed again")
+    wait_until(lambda: visits(pages, "/red") >= 5, "five visits", 30)
+    wait_until(lambda: len(client.windows()) == 1, "the background tabs are closed again")
 
 
 @pytest.mark.exhaustive

@@ -83,7 +83,7 @@ class BrowserHandler(Handler):
         while (text := self._receive()) is not None:
             self.wait_while(Fault.BROWSER_HUNG)
             command = json.loads(text)
-            self._send({"id": command["id"], "result": _devtools_result(command["method"])})
+            self._send({"id": command["id"]} | _devtools_answer(command["method"]))
             if command["method"] == "Target.setDiscoverTargets":
                 self._send({"method": "Target.targetCreated", "params": {"targetInfo": TARGET}})
 
@@ -106,8 +106,10 @@ class BrowserHandler(Handler):
         self.wfile.flush()
 
 
-def _devtools_result(method: str) -> object:
-    return DEVTOOLS_RESULTS.get(method, {})
+def _devtools_answer(method: str) -> dict[str, object]:
+    if method == "Target.getTargetInfo":  # This is how a client learns that a page has closed.
+        return {"error": {"code": -32602, "message": "No target with given id found"}}
+    return {"result": DEVTOOLS_RESULTS.get(method, {})}
 
 
 def _run_browser(profile: Path) -> None:

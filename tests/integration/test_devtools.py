@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from drover.browser import devtools as devtools_module
+from drover.browser import navigation
 from drover.browser.devtools import DevTools
 from drover.browser.devtools_connection import DevToolsFailed, DevToolsRefused
 from drover.browser.navigation import visit
@@ -251,41 +252,65 @@ def test_stop_does_not_wait_for_a_hung_browser() -> None:
         go_on.set()
 
 
-def test_a_visit_opens_and_closes_a_hidden_tab(browser: FakeDevTools, devtools: DevTools) -> None:
+@pytest.fixture
+def visited(browser: FakeDevTools) -> FakeDevTools:
+    """Return a browser whose new page has loaded at once, and is gone at the first look after its close."""
     browser.results |= {
         "Target.createTarget": {"targetId": "B1"},
         "Runtime.evaluate": {"result": {"value": "complete"}},
     }
-    visit(devtools.of(browser.running), "http://shop.example/", TIMEOUT_S, hidden=True)
-    assert browser.commands[1:] == [
+    browser.refused.add("Target.getTargetInfo")
+    return browser
+
+
+def test_a_visit_opens_and_closes_a_hidden_tab(visited: FakeDevTools, devtools: DevTools) -> None:
+    visit(devtools.of(visited.running), "http://shop.example/", TIMEOUT_S, hidden=True)
+    assert visited.commands[1:] == [
         "Target.createTarget",
         "Target.attachToTarget",
         "Page.navigate",
         "Runtime.evaluate",
         "Target.closeTarget",
+        "Target.getTargetInfo",
     ]
-    assert browser.parameters[1] == {"url": "about:blank", "background": True, "hidden": True}
+    assert visited.parameters[1] == {"url": "about:blank", "background": True, "hidden": True}
 
 
-def test_a_failed_visit_raises_and_closes_its_tab(browser: FakeDevTools, devtools: DevTools) -> None:
-    browser.results |= {
-        "Target.createTarget": {"targetId": "B1"},
-        "Page.navigate": {"errorText": "net::ERR_NAME_NOT_RESOLVED"},
-    }
+def test_a_failed_visit_raises_and_closes_its_tab(visited: FakeDevTools, devtools: DevTools) -> None:
+    visited.results["Page.navigate"] = {"errorText": "net::ERR_NAME_NOT_RESOLVED"}
     with pytest.raises(DevToolsFailed, match="ERR_NAME_NOT_RESOLVED"):
-        visit(devtools.of(browser.running), "http://nowhere.example/", TIMEOUT_S, hidden=True)
-    assert browser.commands[-1] == "Target.closeTarget"
+        visit(devtools.of(visited.running), "http://nowhere.example/", TIMEOUT_S, hidden=True)
+    assert visited.commands[-2:] == ["Target.closeTarget", "Target.getTargetInfo"]
 
 
 def test_a_page_that_never_finishes_loading_is_closed_at_the_deadline(
-    browser: FakeDevTools, devtools: DevTools
+    visited: FakeDevTools, devtools: DevTools
 ) -> None:
-    browser.results |= {
-        "Target.createTarget": {"targetId": "B1"},
-        "Runtime.evaluate": {"result": {"value": "loading"}},
-    }
-    visit(devtools.of(browser.running), "http://slow.example/", SHORT_S, hidden=True)
-    assert browser.commands[-1] == "Target.closeTarget"
+    visited.results["Runtime.evaluate"] = {"result": {"value": "loading"}}
+    visit(devtools.of(visited.running), "http://slow.example/", SHORT_S, hidden=True)
+    assert visited.commands[-2:] == ["Target.closeTarget", "Target.getTargetInfo"]
+
+
+def test_a_close_that_chrome_has_lost_is_asked_for_again(visited: FakeDevTools, devtools: DevTools) -> None:
+    visited.refused.clear()
+
+    def close(_: object) -> dict[str, object]:
+        if visited.commands.count("Target.closeTarget") == 2:
+            visited.refused.add("Target.getTargetInfo")
+        return {"success": True}
+
+    visited.results["Target.closeTarget"] = close
+    visit(devtools.of(visited.running), "http://shop.example/", TIMEOUT_S, hidden=True)
+    assert visited.commands.count("Target.closeTarget") == 2
+
+
+def test_a_page_that_does_not_close_is_reported(
+    visited: FakeDevTools, devtools: DevTools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    visited.refused.clear()
+    monkeypatch.setattr(navigation, "CLOSE_S", SHORT_S)
+    with pytest.raises(DevToolsFailed, match="did not close"):
+        visit(devtools.of(visited.running), "http://shop.example/", TIMEOUT_S, hidden=True)
 
 
 def test_a_hung_page_keeps_its_previously_saved_state(browser: FakeDevTools, devtools: DevTools) -> None:
