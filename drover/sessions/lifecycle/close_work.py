@@ -53,6 +53,7 @@ class CloseWork:
     _emit: Emit
     _errors: dict[str, str] = field(default_factory=dict, init=False)
     _parking: set[str] = field(default_factory=set, init=False)
+    _unsettled: dict[str, CloseReason] = field(default_factory=dict, init=False)
 
     def run(self, reserved: Reserved, why: CloseReason) -> None:
         """Close a session: end its processes, remove its folder, and record its end on disk.
@@ -67,10 +68,7 @@ class CloseWork:
         elif why is not CloseReason.RETRIED:
             self._parking.discard(session.birth)
         try:
-            if why is CloseReason.DELETED:
-                self._kept.forget_with(session)
-            elif why not in {CloseReason.RETRIED, CloseReason.GIVEN_AWAY}:
-                self._kept.keep(session)
+            self._settle_key(session, why)
             self._browsers.launcher.stop(session.folder, session.running)
             self._await_displaced(session, reserved.displaced)
             self._steps.clear(session)
@@ -110,6 +108,17 @@ class CloseWork:
         if self._errors.get(session.session_id) != reason:
             self._errors[session.session_id] = reason
             self._emit(events.SessionCloseIncomplete(session.session_id, reason))
+
+    def _settle_key(self, session: Session, why: CloseReason) -> None:
+        """Keep or forget what a session leaves for its key; a retry does it only if it has failed before."""
+        if why is CloseReason.RETRIED:
+            why = self._unsettled.get(session.birth, why)
+        self._unsettled[session.birth] = why
+        if why is CloseReason.DELETED:
+            self._kept.forget_with(session)
+        elif why not in {CloseReason.RETRIED, CloseReason.GIVEN_AWAY}:
+            self._kept.keep(session)
+        del self._unsettled[session.birth]
 
     def _await_displaced(self, session: Session, displaced: Future[Any] | None) -> None:
         """Wait until the work that this close has overtaken is done, and end what it still starts."""

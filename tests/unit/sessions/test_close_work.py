@@ -1,4 +1,4 @@
-"""The close of a session whose end cannot be written at once."""
+"""The close of a session that cannot be completed at once."""
 
 from __future__ import annotations
 
@@ -34,21 +34,73 @@ def test_a_session_that_could_not_be_left_to_other_nodes_is_left_by_the_retry(
         if len(ended) == 1:
             raise StorageUnavailable("the database does not answer")
 
-    def nothing(*_: object) -> None:
-        return
-
-    kept = SimpleNamespace(keep=nothing, forget_with=nothing, ended=end)
-    launcher, devtools = SimpleNamespace(stop=nothing), SimpleNamespace(forget=nothing)
-    browsers = SimpleNamespace(launcher=launcher, devtools=devtools)
-    recorder = EventRecorder()
-    parts: list[Any] = [registry, browsers, kept, SimpleNamespace(clear=nothing), recorder]
-    work = CloseWork(*parts)
+    work = close_work(registry, SimpleNamespace(keep=nothing, forget_with=nothing, ended=end))
     ready(registry, "leaves", key="k")
     with pytest.raises(StorageUnavailable):
         close(work, registry, reasons[0])
     close(work, registry, reasons[1])
     assert ended[-1] == parks
     assert registry.sessions() == ()
+
+
+@pytest.mark.parametrize(
+    ("reasons", "done"),
+    [
+        ((CloseReason.IDLE, CloseReason.RETRIED), ["keep", "keep"]),
+        ((CloseReason.DELETED, CloseReason.RETRIED), ["forget", "forget"]),
+        ((CloseReason.IDLE, CloseReason.DELETED), ["keep", "forget"]),
+    ],
+)
+def test_what_could_not_be_kept_or_forgotten_for_the_key_is_so_by_the_retry(
+    reasons: tuple[CloseReason, CloseReason], done: list[str]
+) -> None:
+    registry = SessionRegistry(3, 0, MemoryJournal())
+    tried: list[str] = []
+
+    def note(what: str) -> None:
+        tried.append(what)
+        if len(tried) == 1:
+            raise StorageUnavailable("the disk is full")
+
+    kept = SimpleNamespace(
+        keep=lambda _: note("keep"), forget_with=lambda _: note("forget"), ended=lambda *_, **__: None
+    )
+    work = close_work(registry, kept)
+    ready(registry, "leaves", key="k")
+    with pytest.raises(StorageUnavailable):
+        close(work, registry, reasons[0])
+    close(work, registry, reasons[1])
+    assert tried == done
+    assert registry.sessions() == ()
+
+
+def test_a_retry_after_the_browser_was_ended_keeps_nothing_once_more() -> None:
+    registry = SessionRegistry(3, 0, MemoryJournal())
+    tried: list[str] = []
+
+    def end(*_: object, **__: object) -> None:
+        if len(tried) == 1:
+            tried.append("end")
+            raise StorageUnavailable("the database does not answer")
+
+    work = close_work(registry, SimpleNamespace(keep=lambda _: tried.append("keep"), ended=end))
+    ready(registry, "leaves", key="k")
+    with pytest.raises(StorageUnavailable):
+        close(work, registry, CloseReason.IDLE)
+    close(work, registry, CloseReason.RETRIED)
+    assert tried == ["keep", "end"]
+
+
+def close_work(registry: SessionRegistry, kept: object) -> CloseWork:
+    """Return what closes sessions that have no process."""
+    launcher, devtools = SimpleNamespace(stop=nothing), SimpleNamespace(forget=nothing)
+    browsers = SimpleNamespace(launcher=launcher, devtools=devtools)
+    parts: list[Any] = [registry, browsers, kept, SimpleNamespace(clear=nothing), EventRecorder()]
+    return CloseWork(*parts)
+
+
+def nothing(*_: object) -> None:
+    """Do nothing."""
 
 
 def close(work: CloseWork, registry: SessionRegistry, why: CloseReason) -> None:
