@@ -145,6 +145,7 @@ def test_a_client_that_sends_commands_goes_on_over_its_open_socket(service: Serv
         assert driver.execute_script(KEPT) == ["typed", 5]
 
 
+@pytest.mark.exhaustive
 def test_a_command_in_flight_gets_an_error_and_is_not_repeated(service: Service, pages: Pages) -> None:
     with bidi_session(service) as (driver, address), opened(address) as client:
         page = typed_page(driver, pages)

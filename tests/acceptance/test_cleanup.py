@@ -220,6 +220,7 @@ def test_sessions_of_an_instance_that_just_died_are_spared(
     assert living(left) == left
 
 
+@pytest.mark.exhaustive
 def test_sessions_of_an_instance_that_died_long_ago_are_orphans(
     service: Service, start_service: StartService
 ) -> None:

@@ -28,6 +28,7 @@ from tests.acceptance.cleanups import (
 from tests.acceptance.conftest import StartService
 from tests.acceptance.foreign_programs import start_automation, start_chrome
 from tests.acceptance.service import APP, Json, Service, running, variables
+from tests.cases import first_or_all
 from tests.machine import free_port, is_living, kill, living, marked
 
 pytestmark = [
@@ -284,7 +285,7 @@ def test_a_wrong_argument_or_setting_is_named_with_exit_code_two(
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("command", ["cleanup", "processes"])
+@pytest.mark.parametrize("command", first_or_all(["cleanup", "processes"]))
 def test_an_instance_that_does_not_answer_gives_exit_code_three(
     service: Service, with_instance: Shell, command: str
 ) -> None:
@@ -297,6 +298,7 @@ def test_an_instance_that_does_not_answer_gives_exit_code_three(
     assert is_living(session["browser"]["pid"])
 
 
+@pytest.mark.exhaustive
 def test_an_instance_that_refuses_gives_exit_code_three(without_instance: Shell) -> None:
     with instance_with_fixed_response(
         without_instance, 401, {"success": False, "error": "a token is needed"}

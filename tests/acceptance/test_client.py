@@ -52,6 +52,7 @@ def test_a_lease_is_renewed_in_the_background(service: Service) -> None:
     assert not service.listed()["leased"]["in_use"]
 
 
+@pytest.mark.exhaustive
 def test_a_lease_that_was_lost_is_an_error(service: Service) -> None:
     with Drover(service.url).session(session_id="lost", lease=2) as session:
         expect(service.delete("/sessions/lost"))

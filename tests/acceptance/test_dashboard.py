@@ -26,6 +26,7 @@ from tests.acceptance.dashboards import (
 from tests.acceptance.faults import kill
 from tests.acceptance.pages import Pages
 from tests.acceptance.service import Service, running
+from tests.cases import first_or_all
 from tests.machine import is_living, wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills with POSIX signals")
@@ -201,6 +202,7 @@ def test_the_emergency_lists_its_targets_and_requires_the_typed_word(service: Se
     assert list(service.listed()) == ["target"]
 
 
+@pytest.mark.exhaustive
 def test_a_lost_and_a_restored_connection_are_shown(start_service: StartService, open_page: OpenPage) -> None:
     service = start_service()
     page = open_page(service)
@@ -212,7 +214,7 @@ def test_a_lost_and_a_restored_connection_are_shown(start_service: StartService,
     assert_live(page)
 
 
-@pytest.mark.parametrize("way", ["browser dialog", "URL"])
+@pytest.mark.parametrize("way", first_or_all(["browser dialog", "URL"]))
 def test_with_a_token_the_page_works_with_basic_authentication(
     start_service: StartService, open_page: OpenPage, console_errors: list[str], way: str
 ) -> None:

@@ -340,6 +340,7 @@ def test_the_view_is_accessible_and_fits_its_window(
     assert console_errors == []
 
 
+@pytest.mark.exhaustive
 def test_a_phone_taps_scrolls_and_types(service: Service, open_page: OpenPage, pages: Pages) -> None:
     service.create(session_id="job", url=pages.url("/hands"))
     page = open_page(service, **APPEARANCES["phone"], has_touch=True, is_mobile=True)

@@ -118,6 +118,7 @@ def test_a_download_below_the_limit_is_left_alone(service: Service, driver: WebD
     assert reason_of(service, driver) == ""
 
 
+@pytest.mark.exhaustive
 def test_a_profile_over_the_limit_loses_its_caches_and_storage_but_no_login(
     service: Service, driver: WebDriver, pages: Pages
 ) -> None:

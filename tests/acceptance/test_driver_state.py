@@ -18,6 +18,7 @@ from tests.acceptance.clients import new_session
 from tests.acceptance.pages import Pages
 from tests.acceptance.saved_state import wait_until_saved
 from tests.acceptance.service import Json, Service
+from tests.cases import first_or_all
 from tests.machine import wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
@@ -169,7 +170,7 @@ def test_a_client_whose_window_was_closed_has_to_choose_another_one(
     assert driver.title == "Form"
 
 
-@pytest.mark.parametrize("dies", [False, True])
+@pytest.mark.parametrize("dies", first_or_all([False, True]))
 def test_a_new_client_gets_a_window_although_the_one_before_has_closed_its_own(
     service: Service, pages: Pages, dies: bool
 ) -> None:
@@ -208,6 +209,7 @@ def test_an_emulated_device_is_set_again_in_the_open_tabs(service: Service, page
         driver.quit()
 
 
+@pytest.mark.exhaustive
 def test_settings_of_other_standards_are_set_again(service: Service, driver: WebDriver) -> None:
     base = f"/wd/hub/session/{driver.session_id}"
     for command, body in (

@@ -24,6 +24,7 @@ from tests.acceptance.service import (
     pids_of,
     running,
 )
+from tests.cases import first_or_all
 from tests.integration.fake_chromedriver import Fault, install
 from tests.machine import is_living, living, run_both, run_concurrently, wait_gone, wait_until
 
@@ -328,7 +329,7 @@ def test_no_fault_leaves_a_stack_trace(service: Service, session: Json) -> None:
     assert_no_trace(service)
 
 
-@pytest.mark.parametrize("fault", [Fault.HUNG, Fault.NOT_ACCEPTING])
+@pytest.mark.parametrize("fault", first_or_all([Fault.HUNG, Fault.NOT_ACCEPTING]))
 def test_an_unresponsive_driver_is_replaced(start_service: StartService, folder: Path, fault: Fault) -> None:
     service = start_service(chromedriver=install(folder), health_timeout=0.5)
     before = service.create(session_id="session")

@@ -18,6 +18,7 @@ def history(service: Service, session_id: str) -> list[Json]:
     return entries
 
 
+@pytest.mark.exhaustive
 @pytest.mark.skipif(sys.platform == "win32", reason="kills with POSIX signals")
 def test_a_history_tells_what_happened_and_outlives_the_session_and_a_restart(
     start_service: StartService,

@@ -74,6 +74,7 @@ def test_the_page_in_front_stays_the_sessions_page_during_a_visit(service: Servi
     assert (found["recovery"]["method"], found["session"]["current_url"]) == ("restored", form)
 
 
+@pytest.mark.exhaustive
 def test_popups_of_the_page_leave_nothing(service: Service, pages: Pages) -> None:
     client = Driver(create_with_keep_alive(service, pages, "/opening"))
     windows = client.windows()

@@ -199,6 +199,7 @@ def test_the_least_recently_used_profile_is_removed_beyond_the_limit_but_not_its
     assert login(service, service.create(key="large"), pages)[:2] == (None, "first")
 
 
+@pytest.mark.exhaustive
 def test_a_login_travels_as_playwright_storage_state(service: Service, pages: Pages) -> None:
     source = service.create(session_id="desktop", key="desktop")
     log_in(service, source, pages, "first")

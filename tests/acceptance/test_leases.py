@@ -157,6 +157,7 @@ def test_leases_of_unknown_sessions_and_invalid_leases_are_refused(service: Serv
     assert service.report("mine")["in_use"] is False
 
 
+@pytest.mark.exhaustive
 def test_the_idle_timeout_starts_when_the_lease_is_released(service: Service) -> None:
     before = expect(acquire(service, session_id="mine", idle_timeout=1, lease={"ttl": LONG_S}), 201)
     service.create(session_id="idle", idle_timeout=1)

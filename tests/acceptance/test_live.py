@@ -178,6 +178,7 @@ def test_an_image_element_shows_the_live_view(
     decoder.open("about:blank")
 
 
+@pytest.mark.exhaustive
 def test_the_stream_ends_with_its_session(service: Service, decoder: Driver) -> None:
     service.create(session_id="brief")
     with viewing(service, "brief") as view:

@@ -296,6 +296,7 @@ def recorded_use(service: Service) -> str:
     return str(json.loads(text)["last_used"])[:23]
 
 
+@pytest.mark.exhaustive
 def test_the_last_command_of_a_session_counts_as_use_after_a_restart(start_service: StartService) -> None:
     service = start_service(keep_browsers=1, watch_interval=0)
     service.create(session_id="driven")
@@ -366,6 +367,7 @@ def test_an_unusable_database_is_set_aside_with_one_log_line(
     assert service.listed().keys() == {"new"}
 
 
+@pytest.mark.exhaustive
 def test_after_damage_to_the_database_no_browser_is_left_without_an_owner(
     start_service: StartService,
 ) -> None:

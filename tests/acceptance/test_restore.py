@@ -14,7 +14,6 @@ from tests.acceptance.faults import kill, network_process, renderers, stop
 from tests.acceptance.pages import Pages
 from tests.acceptance.saved_state import assert_saved_state, create_saved_state, wait_until_saved
 from tests.acceptance.service import Json, Service, assert_no_trace, expect, folder_of, running
-from tests.cases import first_or_all
 from tests.machine import is_living, run_concurrently, wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills and stops with POSIX signals")
@@ -204,7 +203,8 @@ def test_twenty_clients_get_one_restored_browser(
     assert_saved_state(answers[0]["session"], pages)
 
 
-@pytest.mark.parametrize("has_profile", first_or_all([True, False]))
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("has_profile", [True, False])
 def test_local_storage_of_every_origin_is_put_back_while_the_sites_are_down(
     service: Service, has_profile: bool
 ) -> None:

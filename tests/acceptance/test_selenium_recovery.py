@@ -23,6 +23,7 @@ from tests.acceptance.clients import attached, new_session
 from tests.acceptance.pages import Gate, Pages
 from tests.acceptance.saved_state import wait_until_saved
 from tests.acceptance.service import Json, Service, pids_of, running
+from tests.cases import first_or_all
 from tests.machine import living, wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
@@ -45,7 +46,13 @@ const busy = () => {
 };
 setTimeout(busy, 100);
 """
-each_fault = pytest.mark.parametrize("name", FAULTS)
+each_fault = pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.exhaustive] if name.endswith("stopped") else [])
+        for name in FAULTS
+    ],
+)
 _numbers = itertools.count(1)
 
 
@@ -161,7 +168,7 @@ def test_a_command_in_flight_is_not_repeated_and_its_error_names_the_recovery(
     assert pages.visits.count(path) == 1
 
 
-@pytest.mark.parametrize("name", ["ChromeDriver killed", "Chrome killed"])
+@pytest.mark.parametrize("name", first_or_all(["ChromeDriver killed", "Chrome killed"]))
 def test_a_page_that_was_loading_is_requested_once(
     service: Service, driver: WebDriver, pages: Pages, slow_page: Gate, name: str
 ) -> None:
@@ -173,7 +180,7 @@ def test_a_page_that_was_loading_is_requested_once(
     assert pages.visits.count(slow_page.url.removeprefix(pages.url(""))) == 1
 
 
-@pytest.mark.parametrize("name", ["ChromeDriver killed", "Chrome killed"])
+@pytest.mark.parametrize("name", first_or_all(["ChromeDriver killed", "Chrome killed"]))
 def test_a_read_in_flight_is_repeated_only_for_the_same_page(
     service: Service, driver: WebDriver, pages: Pages, name: str
 ) -> None:
@@ -223,6 +230,7 @@ def test_elements_stay_valid_after_a_reattach(service: Service, driver: WebDrive
     assert field.get_property("value") == "Ada L"
 
 
+@pytest.mark.exhaustive
 def test_elements_of_a_lost_page_are_stale(service: Service, driver: WebDriver, pages: Pages) -> None:
     open_form(driver, pages, "Chrome killed")
     field = driver.find_element(By.ID, "name")
@@ -241,7 +249,7 @@ def test_two_programs_on_one_session_both_continue(service: Service, driver: Web
     assert session_of(service, driver)["recoveries"] == before + 1
 
 
-@pytest.mark.parametrize("name", ["ChromeDriver stopped", "Chrome killed"])
+@pytest.mark.parametrize("name", first_or_all(["ChromeDriver stopped", "Chrome killed"]))
 def test_quitting_a_dead_session_leaves_nothing(service: Service, name: str) -> None:
     known = set(service.listed())
     with new_session(service) as driver:

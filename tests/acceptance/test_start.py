@@ -298,6 +298,7 @@ def test_at_level_debug_the_log_has_every_request_and_the_steps_of_starts_and_re
     assert "(request end-1 from" in service.wait_for_log("Session second closed (deleted)")
 
 
+@pytest.mark.exhaustive
 def test_the_log_can_be_json(start_service: StartService) -> None:
     service = start_service(log_format="json")
     session = service.create()

@@ -17,6 +17,7 @@ import requests
 from tests.acceptance.conftest import StartService
 from tests.acceptance.pages import Gate
 from tests.acceptance.service import Service, assert_no_trace, assert_nothing_left, expect, expect_error
+from tests.cases import first_or_all
 from tests.machine import is_listening, living, run_both, run_concurrently, wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
@@ -32,7 +33,7 @@ def interrupt(service: Service) -> None:
     service.interrupt()
 
 
-@pytest.mark.parametrize("end", [terminate, interrupt])
+@pytest.mark.parametrize("end", first_or_all([terminate, interrupt]))
 def test_a_stop_is_clean_and_leaves_nothing(
     start_service: StartService, end: Callable[[Service], None]
 ) -> None:
@@ -116,7 +117,7 @@ def test_requests_during_the_stop_get_503_or_are_refused(start_service: StartSer
     assert_nothing_left(service)
 
 
-@pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("first", first_or_all([signal.SIGTERM, signal.SIGINT]))
 def test_a_second_signal_ends_it_at_once(
     start_service: StartService, slow_page: Gate, first: signal.Signals
 ) -> None:
@@ -148,6 +149,7 @@ def test_the_port_and_folder_are_free_after_a_stop(start_service: StartService) 
     service.create()
 
 
+@pytest.mark.exhaustive
 def test_a_stop_signal_that_was_inherited_as_blocked_stops_the_service(folder: Path) -> None:
     service = Service(folder)
     blocking = (
@@ -160,6 +162,7 @@ def test_a_stop_signal_that_was_inherited_as_blocked_stops_the_service(folder: P
     assert_nothing_left(service)
 
 
+@pytest.mark.exhaustive
 def test_a_hangup_that_is_ignored_from_the_start_ends_nothing(folder: Path) -> None:
     service = Service(folder)
     service.command = ["nohup", *service.command]
@@ -195,6 +198,7 @@ def test_a_log_that_nobody_reads_delays_neither_sessions_nor_cleanups_nor_the_st
     assert_nothing_left(service)
 
 
+@pytest.mark.exhaustive
 def test_a_lock_file_that_cannot_be_touched_any_more_does_not_keep_the_service_running(
     start_service: StartService,
 ) -> None:

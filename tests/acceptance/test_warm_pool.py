@@ -160,6 +160,7 @@ def test_a_killed_service_leaves_no_warm_browser_behind(service: Service) -> Non
     assert not left & {process.pid for process in service.processes()}
 
 
+@pytest.mark.exhaustive
 def test_no_warm_browser_survives_a_clean_stop(service: Service) -> None:
     assert service.stop() == 0
     assert service.processes() == []

@@ -109,6 +109,7 @@ def test_a_slowly_loading_page_is_not_treated_as_dead(service: Service, slow_pag
     assert Driver(before).address() == slow_page.url
 
 
+@pytest.mark.exhaustive
 def test_a_monitored_session_ends_when_it_is_idle(service: Service) -> None:
     service.create(session_id="idle", idle_timeout=2)
     wait_until(lambda: "idle" not in service.listed(), "it ends despite the health monitoring")

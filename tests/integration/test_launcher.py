@@ -119,7 +119,7 @@ def test_chromedriver_has_its_own_process_session_and_temp_folder_and_no_drover_
         (Fault.REFUSES_TO_START, START_ERROR),
         (Fault.PORT_TAKEN, BIND_FAILED),
         (Fault.NEVER_READY, "ChromeDriver did not listen within"),
-        (Fault.NOT_ACCEPTING, "did not answer within"),
+        pytest.param(Fault.NOT_ACCEPTING, "did not answer within", marks=pytest.mark.exhaustive),
         (Fault.HUNG, "did not answer within"),
         (Fault.DIES_AT_NEW_SESSION, "ChromeDriver does not answer"),
         (Fault.REFUSES_SESSION, "Chrome failed to start: exited"),

@@ -82,6 +82,7 @@ def test_an_emergency_ends_waiting_starts_and_new_ones_begin_at_once(harness: Se
     assert harness.acquire("s0").created
 
 
+@pytest.mark.exhaustive
 def test_a_reattach_does_not_wait_for_a_start_slot(harness: ServiceHarness) -> None:
     session = harness.acquire("old").session
     assert session.running is not None

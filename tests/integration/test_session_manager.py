@@ -33,6 +33,7 @@ from drover.sessions.pool.acquire import InProgress
 from drover.sessions.pool.acquire_request import AcquireRequest
 from drover.sessions.pool.session import Session, SessionState
 from process_cleanup import Trigger
+from tests.cases import first_or_all
 from tests.integration.fake_chromedriver import START_ERROR, Fault
 from tests.integration.service_harness import TIMEOUT_S, ServiceHarness, running_harness, stop_program
 from tests.machine import is_living, kill_pids, living, run_concurrently, wait_gone, wait_until
@@ -317,7 +318,7 @@ def test_a_driver_that_answers_garbage_is_replaced(harness: ServiceHarness, faul
     assert not is_living(driver)
 
 
-@pytest.mark.parametrize("fault", [Fault.HUNG, Fault.NOT_ACCEPTING])
+@pytest.mark.parametrize("fault", first_or_all([Fault.HUNG, Fault.NOT_ACCEPTING]))
 def test_a_silent_driver_is_hung_only_after_three_timeouts(harness: ServiceHarness, fault: Fault) -> None:
     session = harness.acquire("job").session
     harness.set_fault(fault, pids(session)[0])

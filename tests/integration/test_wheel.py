@@ -77,10 +77,12 @@ def installed(home: Path, wheel: Path) -> Path:
     return target
 
 
+@pytest.mark.exhaustive
 def test_the_wheel_is_for_every_system_and_has_the_version(wheel: Path) -> None:
     assert wheel.name == f"drover-{Version(VERSION)}-py3-none-any.whl"
 
 
+@pytest.mark.exhaustive
 def test_the_wheel_holds_the_package_and_two_modules_and_nothing_else(wheel: Path) -> None:
     expected = {
         path.relative_to(ROOT).as_posix()
