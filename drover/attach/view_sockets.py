@@ -50,10 +50,11 @@ class ViewSockets:
         session = ViewedSession(session_id, self._access)
         control, viewers = self._controls.setdefault(birth, (Control(session.use), set()))
         viewer = Viewer(wanted.name or user_name(header(scope, b"authorization"))[:MAX_NAME])
-        await receive()
-        await send({"type": "websocket.accept"})
+        # While there is a viewer, also one that is still connecting, all of them share one control.
         viewers.add(viewer)
         try:
+            await receive()
+            await send({"type": "websocket.accept"})
             await ViewClient(session, control, viewer, send, view_only=wanted.view_only).run(receive)
         finally:
             viewers.discard(viewer)
