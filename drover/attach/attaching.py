@@ -28,15 +28,20 @@ class Attaching:
     _manager: SessionManager
     _threads: RequestThreads
 
-    async def attachable(self, session_id: str) -> tuple[Session, RunningBrowser]:
+    async def attachable(self, session_id: str, secret: str | None = None) -> tuple[Session, RunningBrowser]:
         """Return a session and its browser after a health check, recovered if it was dead.
 
+        Args:
+            secret: The secret part of the address that its client has used, if that has one.
+
         Raises:
-            SessionNotFound: No session has this id.
+            SessionNotFound: No session has this id, or it has another secret: it is a later session.
             BrowserUnavailable: It has no browser now, or could not be recovered.
         """
         call = partial(self._manager.check, session_id, Deadline(RECOVERY_TIMEOUT_S))
         session = (await on_thread(self._threads.waiting, call)).session
+        if secret is not None and session.socket_secret != secret:
+            raise SessionNotFound("No session has this address any more; it was closed")
         if session.running is None:
             raise BrowserUnavailable(
                 f"Session {session_id} has no browser now ({session.state.value}); retry"

@@ -137,6 +137,8 @@ class Conversation:
             await asyncio.wait(anything, timeout=GRACE_S, return_when=asyncio.FIRST_COMPLETED)
             is_taken = self._gives_way.done()
             if not is_taken and self._message().done():
+                # It goes on over this socket, or has left: another one does not continue for it.
+                self._gives_way = None
                 has_left = _content(self._message().result()) is None
                 return False if has_left else await self._upstream.dial()
         except DroverError as error:

@@ -23,6 +23,7 @@ from drover.attach.router import Route
 from drover.core.errors import BrowserUnavailable, NotFound, SessionNotFound
 from drover.net.asgi import Receive, Scope, Send
 from drover.sessions.pool.driver_access import DriverAccess
+from drover.sessions.pool.session import SessionState
 
 KEPT_S = 600.0
 MAX_KEPT = 16
@@ -41,7 +42,10 @@ DESCRIPTIONS = (
 
 
 class BidiSockets:
-    """The endpoint for BiDi clients; all of it runs on one event loop."""
+    """The endpoint for BiDi clients; all of it runs on one event loop.
+
+    Clients are known by the secret of their session's address: a later session may have the same id.
+    """
 
     def __init__(self, attaching: Attaching, driver_access: DriverAccess) -> None:
         self._attaching = attaching
@@ -57,46 +61,52 @@ class BidiSockets:
     async def _socket(self, scope: Scope, receive: Receive, send: Send, secret: str) -> None:
         session_id = self._driver_access.of_secret(secret).session_id
         await receive()
-        socket = await self._dial(session_id)
+        socket = await self._dial(session_id, secret)
         upstream = Upstream(
-            check=partial(self._attaching.attachable, session_id),
-            dial=partial(self._dial, session_id),
+            check=partial(self._attaching.attachable, session_id, secret),
+            dial=partial(self._dial, session_id, secret),
             end=partial(self._attaching.end_session, session_id),
-            has_ended=partial(self._driver_access.has_ended, session_id),
-            seems_well=partial(self._seems_well, session_id),
+            has_ended=partial(self._has_ended, secret),
+            seems_well=partial(self._seems_well, secret),
         )
-        conversation = Conversation(self._client(session_id), upstream, receive, send)
-        others = self._open.setdefault(session_id, [])
+        conversation = Conversation(self._client(secret), upstream, receive, send)
+        others = self._open.setdefault(secret, [])
         others.append(conversation)
         try:
-            with self._driver_access.use(self._driver_access.session(session_id)):
+            with self._driver_access.use(self._driver_access.of_secret(secret)):
                 await send({"type": "websocket.accept"})
                 if await conversation.run(socket):
-                    self._keep(session_id, conversation.client)
+                    self._keep(secret, conversation.client)
         finally:
             others.remove(conversation)
             if not others:
-                self._open.pop(session_id, None)
+                self._open.pop(secret, None)
             # The client may have left during the check.
             await socket.close()
 
-    def _seems_well(self, session_id: str) -> bool:
+    def _has_ended(self, secret: str) -> bool:
         try:
-            return self._driver_access.seems_well(self._driver_access.session(session_id))
+            return self._driver_access.of_secret(secret).state is SessionState.CLOSING
+        except SessionNotFound:
+            return True
+
+    def _seems_well(self, secret: str) -> bool:
+        try:
+            return self._driver_access.seems_well(self._driver_access.of_secret(secret))
         except SessionNotFound:
             return False
 
-    async def _dial(self, session_id: str) -> ClientConnection:
+    async def _dial(self, session_id: str, secret: str) -> ClientConnection:
         # If Chrome has died since the check, ChromeDriver has ended its session: the next check finds it.
         with suppress(NotFound):
-            return await self._dial_checked(session_id)
+            return await self._dial_checked(session_id, secret)
         try:
-            return await self._dial_checked(session_id)
+            return await self._dial_checked(session_id, secret)
         except NotFound as error:
             raise BrowserUnavailable(f"The browser of session {session_id} has just ended; retry") from error
 
-    async def _dial_checked(self, session_id: str) -> ClientConnection:
-        _, running = await self._attaching.attachable(session_id)
+    async def _dial_checked(self, session_id: str, secret: str) -> ClientConnection:
+        _, running = await self._attaching.attachable(session_id, secret)
         if running.bidi_url is None:
             raise BrowserUnavailable(
                 f"Session {session_id} has no BiDi now: its ChromeDriver was replaced without it. "
@@ -104,24 +114,24 @@ class BidiSockets:
             )
         return await self._attaching.dial(session_id, running.bidi_url)
 
-    def _client(self, session_id: str) -> BidiClient:
+    def _client(self, secret: str) -> BidiClient:
         """Return the client that connects: one that has lost its socket or waits for it, else a new one."""
-        for conversation in self._open.get(session_id, ()):
+        for conversation in self._open.get(secret, ()):
             if conversation.is_waiting:
                 conversation.give_way()
                 return conversation.client
         self._drop_old()
-        kept = self._left.get(session_id)
+        kept = self._left.get(secret)
         return kept.popleft()[1] if kept else BidiClient()
 
-    def _keep(self, session_id: str, client: BidiClient) -> None:
-        self._left.setdefault(session_id, deque(maxlen=MAX_KEPT)).append((time.monotonic(), client))
+    def _keep(self, secret: str, client: BidiClient) -> None:
+        self._left.setdefault(secret, deque(maxlen=MAX_KEPT)).append((time.monotonic(), client))
 
     def _drop_old(self) -> None:
         """Forget the clients that have not connected again in time."""
         expired = time.monotonic() - KEPT_S
-        for session_id, kept in tuple(self._left.items()):
+        for secret, kept in tuple(self._left.items()):
             while kept and kept[0][0] < expired:
                 kept.popleft()
             if not kept:
-                del self._left[session_id]
+                del self._left[secret]

@@ -79,7 +79,7 @@ class DevToolsSockets:
         ]
 
     async def _browser(self, scope: Scope, receive: Receive, send: Send, session_id: str) -> None:
-        await self._join(session_id, lambda running: f"browser/{running.browser_guid}", receive, send)
+        await self._join(session_id, _browser_path, receive, send)
 
     async def _page(
         self, scope: Scope, receive: Receive, send: Send, session_id: str, target_id: str
@@ -95,13 +95,19 @@ class DevToolsSockets:
         await self._browser(scope, receive, send, session.session_id)
 
     async def _forwarded(self, scope: Scope, receive: Receive, send: Send, secret: str) -> None:
-        await self._browser(scope, receive, send, self._driver_access.of_secret(secret).session_id)
+        session_id = self._driver_access.of_secret(secret).session_id
+        await self._join(session_id, _browser_path, receive, send, secret)
 
     async def _join(
-        self, session_id: str, path: Callable[[RunningBrowser], str], receive: Receive, send: Send
+        self,
+        session_id: str,
+        path: Callable[[RunningBrowser], str],
+        receive: Receive,
+        send: Send,
+        secret: str | None = None,
     ) -> None:
         """Connect a client's socket, whose handshake is still pending, to the browser."""
-        session, running = await self._attaching.attachable(session_id)
+        session, running = await self._attaching.attachable(session_id, secret)
         await receive()
         address = f"ws://{running.debugger_address}/devtools/{path(running)}"
         socket = await self._attaching.dial(session_id, address)
@@ -117,3 +123,7 @@ class DevToolsSockets:
         finally:
             # The client may have left during the check.
             await socket.close()
+
+
+def _browser_path(running: RunningBrowser) -> str:
+    return f"browser/{running.browser_guid}"
