@@ -18,6 +18,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
@@ -194,6 +195,7 @@ class Session:
         self._driver: WebDriver | None = None
         self._lost: LeaseLost | None = None
         self._left = threading.Event()
+        self._renewing = threading.Lock()
         self._token: str | None = answer["lease"]["token"] if lease is not None else None
         if lease is not None:
             threading.Thread(
@@ -239,32 +241,46 @@ class Session:
     def release(self) -> None:
         """Return the lease, and leave the session open."""
         token, self._token = self._token, None
-        self._left.set()
+        self._stop_renewing()
         if token is not None and self._lost is None:
             self._drover.fetch("DELETE", f"{self._path}/lease", token=token)
 
     def close(self, *, keep: bool = False) -> None:
         """Close the session; `keep` keeps its login for the next session of its key."""
-        self._left.set()
+        self._stop_renewing()
         self._drover.request("DELETE", f"{self._path}{'?keep=true' if keep else ''}")
+
+    def _stop_renewing(self) -> None:
+        """Renew the lease no more, and wait for a renewal on its way: it would begin another lease."""
+        self._left.set()
+        with self._renewing:
+            return
 
     def _renew(self, lease: float) -> None:
         """Renew the lease until the session is left; runs on a thread of its own."""
         token, expires = self._token, time.monotonic() + lease
         while not self._left.wait(lease / 3):
             begun = time.monotonic()
-            try:
-                answer = json.loads(self._drover.send("POST", f"{self._path}/lease", {"ttl": lease}, token))
-            except DroverError as error:
-                is_brief = isinstance(error, (Unavailable, Unreachable)) and time.monotonic() < expires
-                if is_brief or self._left.is_set():
-                    continue
-                self._lost = LeaseLost(f"The lease of session {self.id} could not be renewed: {error}")
-                return
-            if answer["lease"]["token"] != token:
-                self._lost = LeaseLost(f"The lease of session {self.id} had ended before it was renewed")
-                return
+            with self._renewing:
+                if self._left.is_set():
+                    return
+                try:
+                    found = self._send_lease("POST", {"ttl": lease}, token)["lease"]["token"]
+                except DroverError as error:
+                    if isinstance(error, (Unavailable, Unreachable)) and time.monotonic() < expires:
+                        continue
+                    self._lost = LeaseLost(f"The lease of session {self.id} could not be renewed: {error}")
+                    return
+                if found != token:
+                    self._lost = LeaseLost(f"The lease of session {self.id} had ended before it was renewed")
+                    # Nothing would renew or return the one that has begun by that.
+                    with suppress(DroverError):
+                        self._send_lease("DELETE", None, found)
+                    return
             expires = begun + lease
+
+    def _send_lease(self, method: str, body: JsonObject | None, token: str | None) -> JsonObject:
+        return dict(json.loads(self._drover.send(method, f"{self._path}/lease", body, token)))
 
 
 def _refusal(error: urllib.error.HTTPError) -> DroverError:
