@@ -216,8 +216,13 @@ class SessionPool:
         return replace(outcome, session=session)
 
     def _with_epoch(self, claimed: Session) -> Session:
+        def change(known: Session) -> Session:
+            if known.state is SessionState.CLOSING:
+                raise SessionNotFound(f"Session {known.session_id} is being closed")
+            return replace(known, epoch=claimed.epoch)
+
         try:
-            return self.update(claimed.session_id, lambda known: replace(known, epoch=claimed.epoch))
+            return self.update(claimed.session_id, change)
         except SessionNotFound as error:
             # Nothing else would remove its row, and its id and key would never be free again.
             self._repository.forget(claimed)

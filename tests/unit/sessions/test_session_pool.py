@@ -12,9 +12,10 @@ from drover.browser.capabilities.policy import CheckedCapabilities
 from drover.core.deadline import Deadline
 from drover.core.errors import SessionInUse, SessionLost
 from drover.sessions.lifecycle.session_pool import PoolPolicy, SessionPool
+from drover.sessions.pool.acquire import Reserved
 from drover.sessions.pool.acquire_request import AcquireRequest
 from drover.sessions.pool.registry import SessionRegistry
-from drover.sessions.pool.session import Lease, Session
+from drover.sessions.pool.session import Lease, Session, SessionState
 from tests.unit.examples import NOW, MemoryJournal, ready, session
 
 LEASE = Lease("another client", "token", NOW, 1e12)
@@ -33,7 +34,8 @@ class Rows:
         folders = SimpleNamespace(
             room=SimpleNamespace(shortage=None), choose=lambda: session("folder").folder
         )
-        worker = SimpleNamespace(evict=lambda: None)
+        self.started: list[Reserved] = []
+        worker = SimpleNamespace(evict=lambda: None, start=self.started.append)
         parts: list[Any] = [self.registry, worker, None, folders, self, POLICY]
         self.pool = SessionPool(*parts)
 
@@ -73,6 +75,20 @@ def test_the_row_of_a_session_that_was_closed_while_it_was_claimed_is_removed() 
     with pytest.raises(SessionLost):
         rows.ask("closed")
     assert rows.forgotten == [7]
+
+
+def test_a_session_whose_close_began_while_it_was_claimed_is_not_started() -> None:
+    rows = Rows()
+
+    def begin_to_close(known: Session) -> Session:
+        assert isinstance(rows.registry.begin(known, SessionState.CLOSING), Reserved)
+        return replace(known, epoch=7)
+
+    rows.lose = begin_to_close  # type: ignore[method-assign]
+    with pytest.raises(SessionLost):
+        rows.ask("closes")
+    assert (rows.started, rows.forgotten) == ([], [7])
+    assert rows.registry.get("closes").state is SessionState.CLOSING
 
 
 @pytest.mark.parametrize("stops", [False, True])
