@@ -217,8 +217,13 @@ class KeptProfiles:
         """
         self._remove_expired()
         profiles = self.all()
-        excess = over_limit(profiles, max_mb, MAX_PROFILES)
         with self._lock:
+            # What was left since then may have the path of one that a session has taken.
+            excess = tuple(
+                one
+                for one in over_limit(profiles, max_mb, MAX_PROFILES)
+                if _read(one.path / _ABOUT) == one.owner
+            )
             for one in excess:
                 shutil.rmtree(one.path, ignore_errors=True)
         return excess

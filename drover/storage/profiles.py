@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -120,10 +120,12 @@ class Profiles:
     def remove_expired(self) -> None:
         """Remove the profiles that were set aside more than a day ago."""
         for folder in self._folders.present():
-            for path in folder.path.iterdir():
-                found = _SET_ASIDE.fullmatch(path.name)
-                if found is not None and time.time() - int(found[1]) > KEPT_S:
-                    remove_tree(path)
+            # A session that ends meanwhile removes its folder.
+            with suppress(FileNotFoundError):
+                for path in folder.path.iterdir():
+                    found = _SET_ASIDE.fullmatch(path.name)
+                    if found is not None and time.time() - int(found[1]) > KEPT_S:
+                        remove_tree(path)
 
     def _put_back(self, folder: SessionFolder) -> None:
         old = _trial(folder)

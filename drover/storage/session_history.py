@@ -127,8 +127,8 @@ class SessionHistory:
     def load(self) -> None:
         """Read what an earlier run has left, and leave out of the file what is no longer needed."""
         try:
-            lines = self._path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError):
+            lines = self._path.read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
             lines = []
         with self._lock:
             for line in lines:

@@ -225,6 +225,26 @@ def test_the_least_recently_used_profiles_are_removed_beyond_the_limit(folders: 
     assert [one.owner.key for one in folders.kept.all()] == ["middle", "new"]
 
 
+def test_a_profile_that_was_left_anew_while_the_others_were_measured_stays(
+    folders: SessionFolders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave(folders, "old")
+
+    def measure(_: Path) -> int:
+        """Let the next session of the key begin and end in the meantime."""
+        folder = made(folders)
+        assert folders.kept.take("k", folder.path, LEFT)
+        folders.kept.mark(folder.path, owner(last_used="2027"))
+        assert folders.remove(folder)
+        return 2 * BYTES_PER_MB
+
+    monkeypatch.setattr(kept_profiles, "disk_usage", measure)
+    assert folders.kept.limit(1.0) == ()
+    monkeypatch.undo()
+    (kept,) = folders.kept.all()
+    assert kept.owner == owner(last_used="2027")
+
+
 def test_the_number_of_profiles_is_limited_too() -> None:
     profiles = tuple(KeptProfile(owner(str(number)), Path("/k"), 1) for number in range(5))
     assert over_limit(profiles, 0, 3) == profiles[:2]

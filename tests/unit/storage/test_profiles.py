@@ -120,6 +120,16 @@ def test_a_profile_is_set_aside_for_a_day(
     assert (folder.profile / "Default").is_dir()
 
 
+def test_a_folder_that_is_removed_meanwhile_keeps_no_other_from_being_tidied(
+    profiles: Profiles, folder: SessionFolder, folders: SessionFolders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder.path / "p.1").mkdir()
+    present = (folders.choose(), folder)
+    monkeypatch.setattr(folders, "present", lambda: present)
+    profiles.remove_expired()
+    assert names(folder) == ["p"]
+
+
 def test_a_new_profile_counts_as_the_sessions_only_once_a_recovery_has_said_so(
     profiles: Profiles, folder: SessionFolder, folders: SessionFolders
 ) -> None:

@@ -88,6 +88,17 @@ def test_a_history_outlives_a_restart_and_a_torn_line(tmp_path: Path, clock: Clo
     assert again.of("a") == history.of("a")
 
 
+def test_bytes_that_are_no_text_cost_their_line_only(tmp_path: Path, clock: Clock) -> None:
+    history = SessionHistory(tmp_path, clock)
+    history.hear(CREATED)
+    history.save()
+    with (tmp_path / "history.jsonl").open("ab") as file:
+        file.write(b"\0\xff\xfe\n")
+    again = SessionHistory(tmp_path, clock)
+    again.load()
+    assert again.of("a") == history.of("a")
+
+
 def test_an_ended_session_is_forgotten_after_a_day_and_a_living_one_is_not(
     tmp_path: Path, clock: Clock
 ) -> None:
