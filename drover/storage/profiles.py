@@ -120,7 +120,7 @@ class Profiles:
     def remove_expired(self) -> None:
         """Remove the profiles that were set aside more than a day ago."""
         for folder in self._folders.present():
-            # A session that ends meanwhile removes its folder.
+            # A session that ends in the meantime removes its folder.
             with suppress(FileNotFoundError):
                 for path in folder.path.iterdir():
                     found = _SET_ASIDE.fullmatch(path.name)

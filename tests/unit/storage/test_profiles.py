@@ -120,7 +120,7 @@ def test_a_profile_is_set_aside_for_a_day(
     assert (folder.profile / "Default").is_dir()
 
 
-def test_a_folder_that_is_removed_meanwhile_keeps_no_other_from_being_tidied(
+def test_a_folder_that_is_removed_in_the_meantime_keeps_no_other_from_being_tidied(
     profiles: Profiles, folder: SessionFolder, folders: SessionFolders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (folder.path / "p.1").mkdir()
