@@ -88,6 +88,11 @@ class SavedState:
         return json.dumps(asdict(self), sort_keys=True)
 
     @classmethod
+    def of_page(cls, url: str | None) -> SavedState | None:
+        """Return the state of a browser of which only the address is known; None if it cannot be opened."""
+        return cls(url) if url is not None and url.startswith(_WEB) else None
+
+    @classmethod
     def from_json(cls, text: str) -> SavedState:
         """Return the state in a text made by `to_json`.
 

@@ -110,6 +110,15 @@ def assert_one_recovery(answer: Json, before: Json, causes: set[str], methods: s
     return session
 
 
+def test_the_first_page_of_a_browser_that_dies_at_once_is_opened_again(
+    shared_service: Service, pages: Pages
+) -> None:
+    session = shared_service.create(session_id="young", url=pages.url("/form"))
+    kill(session["browser"]["pid"])
+    found = recover(shared_service, session, {"browser_gone"}, {"restored"})
+    assert found["current_url"] == pages.url("/form")
+
+
 @pytest.mark.parametrize(
     ("name", "harm", "causes"),
     [

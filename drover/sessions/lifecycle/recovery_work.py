@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from drover.browser.browsers import Browsers
 from drover.browser.health import Assessment, Cause
 from drover.browser.recovery import LOST_PROFILE, Method, Recovered, Recovery, RecoveryContext
+from drover.browser.saved_state import SavedState
 from drover.core import events
 from drover.core.backoff import Failures
 from drover.core.deadline import Deadline
@@ -82,12 +83,14 @@ class RecoveryWork:
             raise self._failed(session, Cause.RECYCLED, error) from error
 
     def _context(self, session: Session, cause: Cause) -> RecoveryContext:
+        # A browser that dies at once was not saved, but its first page is known.
+        state = self._state_saver.state_of(session) or SavedState.of_page(session.current_url)
         return RecoveryContext(
             session.folder,
             session.capabilities,
             session.running,
             cause,
-            self._state_saver.state_of(session),
+            state,
             session.window,
             session.driver_state,
         )
