@@ -35,6 +35,7 @@ CONTROL_S = 20.0
 RECENT_S = 10.0
 """Seconds for which a start with default capabilities proves that another one would work."""
 DEFAULT = CheckedCapabilities({})
+EXTENSION = "chrome-extension:"
 
 
 @dataclass(eq=False, repr=False)
@@ -165,13 +166,13 @@ class Browsers:
 
         Args:
             window: The handle of its client's window, if known. Its page is the one that a new browser opens;
-                else the page in front is.
+                else the page in front is, unless an extension has opened it.
 
         Raises:
             DevToolsFailed: It does not answer.
         """
         pages = [(page.target_id, page.url) for page in health.pages(running, PAGES_S)]
-        pages.sort(key=lambda page: page[0] != window)
+        pages.sort(key=lambda page: (page[0] != window, page[1].startswith(EXTENSION)))
         return capture(self.devtools.of(running), pages, before) if pages else None
 
     def restore_cookies(self, running: RunningBrowser, state: SavedState) -> None:

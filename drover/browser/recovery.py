@@ -259,10 +259,12 @@ class Recoverer:
     def restore_state(self, running: RunningBrowser, state: SavedState, into: Into) -> Restored:
         """Restore a saved state into a browser; return what it has received."""
         log_step("putting back cookies, local storage and address")
-        pages = health.pages(running, PAGES_S)
+        pages = [page.target_id for page in health.pages(running, PAGES_S)]
         if not pages:
             return not_restored(state)
+        # An extension may have opened a page in front of ChromeDriver's.
+        page = str(running.window) if running.window in pages else pages[0]
         try:
-            return restore(self._devtools.of(running), pages[0].target_id, state, into)
+            return restore(self._devtools.of(running), page, state, into)
         except DevToolsFailed:
             return not_restored(state)

@@ -16,8 +16,9 @@ from tests.acceptance.conftest import StartService
 from tests.acceptance.driver_commands import Driver
 from tests.acceptance.faults import kill
 from tests.acceptance.pages import Pages
+from tests.acceptance.saved_state import wait_until_saved
 from tests.acceptance.service import Json, Service, expect, expect_error, folder_of, pids_of
-from tests.machine import living
+from tests.machine import living, wait_until
 from tests.unit.examples import packed_extension
 
 OPTIONS: Final = "goog:chromeOptions"
@@ -278,6 +279,26 @@ def test_extensions_are_loaded_again_by_a_new_browser_and_others_are_named(
     assert mark() == "loaded"
     assert service.report("marked")["last_recovery"]["method"] == "restored"
     assert ignored(service.report("marked")) == ["extension 'old'"]
+
+
+@pytest.mark.exhaustive
+def test_a_page_that_an_extension_opens_does_not_take_the_place_of_the_clients(
+    service: Service, pages: Pages
+) -> None:
+    opening = b"chrome.runtime.onInstalled.addListener(() => chrome.tabs.create({url: 'welcome.html'}))"
+    background = {"background": {"service_worker": "s.js"}}
+    manifest = {"manifest_version": 3, "name": "greet", "version": "1"} | background
+    packed = packed_extension(manifest, {"s.js": opening, "welcome.html": b"<title>Welcome</title>"})
+    extensions = [base64.b64encode(packed).decode()]
+    session = service.create(session_id="greeted", url=pages.url("/form"), **chrome(extensions=extensions))
+    for _ in range(2):
+        wait_until(
+            lambda: "welcome.html" in service.get("/sessions/greeted/json/list").text, "its page is open"
+        )
+        wait_until_saved()
+        kill(session["browser"]["pid"])
+        session = expect(service.get("/sessions/greeted"))["session"]
+        assert Driver(session).address() == pages.url("/form")
 
 
 @pytest.mark.exhaustive
