@@ -79,7 +79,7 @@ class Fakes:
             {JobKind.SAVE: ThreadPool("save", 4), JobKind.WATCH: ThreadPool("watch", 4)}, lambda _: None
         )
         browsers = SimpleNamespace(
-            probe=lambda running: health.read(running, NO_SIGNALS, 2.0),
+            probe=lambda running: health.read(running, NO_SIGNALS, 2.0, health.pages),
             assess=lambda readings, running, silence: health.assess(readings, running, silence, 2.0),
             seen=lambda _: NO_SIGNALS,
             save=lambda *_: None,

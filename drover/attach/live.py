@@ -21,6 +21,7 @@ from drover.attach.page_connection import PageFailed, Values, connected
 from drover.attach.page_pictures import Pictures
 from drover.attach.router import Route
 from drover.attach.viewed_session import read_front_page
+from drover.browser.devtools import DevTools
 from drover.core.errors import SessionNotFound
 from drover.core.tasks import end_tasks
 from drover.net.asgi import Receive, Scope, Send, caller_left
@@ -132,8 +133,11 @@ class LiveView:
         probe_timeout: Seconds within which Chrome must answer an HTTP request.
     """
 
-    def __init__(self, driver_access: DriverAccess, executor: Executor, *, probe_timeout: float) -> None:
+    def __init__(
+        self, driver_access: DriverAccess, devtools: DevTools, executor: Executor, *, probe_timeout: float
+    ) -> None:
         self._driver_access = driver_access
+        self._devtools = devtools
         self._executor = executor
         self._probe_timeout = probe_timeout
         self._casts: dict[str, Screencast] = {}
@@ -197,7 +201,7 @@ class LiveView:
         return asyncio.get_running_loop().run_in_executor(self._executor, self._foreground_socket, session_id)
 
     def _foreground_socket(self, session_id: str) -> str | None:
-        front = read_front_page(self._driver_access, session_id, self._probe_timeout)
+        front = read_front_page(self._driver_access, self._devtools, session_id, self._probe_timeout)
         return front.address if front is not None else None
 
 

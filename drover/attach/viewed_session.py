@@ -11,7 +11,6 @@ from functools import partial
 
 from drover.api.view_messages import File
 from drover.attach.attaching import Attaching
-from drover.browser import health
 from drover.browser.devtools import DevTools
 from drover.browser.devtools_connection import DevToolsFailed
 from drover.browser.dialogs import Dialog
@@ -40,13 +39,15 @@ class FrontPage:
         return f"ws://{self.running.debugger_address}/devtools/page/{self.target_id}"
 
 
-def read_front_page(driver_access: DriverAccess, session_id: str, probe_timeout: float) -> FrontPage | None:
+def read_front_page(
+    driver_access: DriverAccess, devtools: DevTools, session_id: str, probe_timeout: float
+) -> FrontPage | None:
     """Return the page in front of a session; None if there is none or Chrome does not answer."""
     try:
         running = driver_access.session(session_id).running
     except SessionNotFound:
         return None
-    pages = health.pages(running, probe_timeout) if running is not None else ()
+    pages = devtools.pages(running, probe_timeout) if running is not None else ()
     if running is None or not pages:
         return None
     return FrontPage(running, pages[0].target_id, pages[0].url, pages[0].title)
@@ -108,7 +109,9 @@ class ViewedSession:
     async def front_page(self) -> FrontPage | None:
         """Return the page in front; None if there is none or Chrome does not answer."""
         access = self._access
-        read = partial(read_front_page, access.driver_access, self._session_id, access.probe_timeout)
+        read = partial(
+            read_front_page, access.driver_access, access.devtools, self._session_id, access.probe_timeout
+        )
         return await on_thread(access.threads.commands, read)
 
     def dialog(self, front: FrontPage) -> Dialog | None:

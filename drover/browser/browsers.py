@@ -139,13 +139,13 @@ class Browsers:
 
     def probe(self, running: RunningBrowser) -> HealthReadings:
         """Read the state of a browser and its ChromeDriver once."""
-        return health.read(running, self.devtools.seen(running), self._probe_timeout)
+        return health.read(running, self.devtools.seen(running), self._probe_timeout, self.devtools.pages)
 
     def probe_until_settled(self, running: RunningBrowser) -> HealthReadings:
         """Probe a browser of an earlier run, without a DevTools connection, until its state is certain."""
         silence = Silence()
         while True:
-            readings = health.read(running, NO_SIGNALS, self._probe_timeout)
+            readings = health.read(running, NO_SIGNALS, self._probe_timeout, health.pages)
             found = health.assess(readings, running, silence, self._probe_timeout)
             if found.settled:
                 return readings
@@ -171,7 +171,7 @@ class Browsers:
         Raises:
             DevToolsFailed: It does not answer.
         """
-        pages = [(page.target_id, page.url) for page in health.pages(running, PAGES_S)]
+        pages = [(page.target_id, page.url) for page in self.devtools.pages(running, PAGES_S)]
         pages.sort(key=lambda page: (page[0] != window, page[1].startswith(EXTENSION)))
         return capture(self.devtools.of(running), pages, before) if pages else None
 
@@ -209,7 +209,7 @@ class Browsers:
         Raises:
             BrowserUnavailable: No page is open, or it does not render in time.
         """
-        in_front = health.pages(running, deadline.remaining())
+        in_front = self.devtools.pages(running, deadline.remaining())
         if not in_front:
             raise BrowserUnavailable("The browser has no page open; open one, then retry")
         try:

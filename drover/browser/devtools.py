@@ -15,6 +15,7 @@ from websockets.exceptions import WebSocketException
 
 from drover.browser.attach_gate import AttachGate
 from drover.browser.devtools_connection import TIMEOUTS, Connection, DevToolsFailed
+from drover.browser.health import Page, pages
 from drover.browser.page_targets import NO_SIGNALS, BrowserSignals, PageTarget
 from drover.browser.running_browser import RunningBrowser
 from drover.core.tasks import end_tasks
@@ -87,6 +88,16 @@ class DevTools:
         """Return the signals received from a browser so far, without any I/O."""
         connection = self._opened.get(running.browser_guid)
         return connection.seen if connection is not None else NO_SIGNALS
+
+    def pages(self, running: RunningBrowser, timeout: float) -> tuple[Page, ...]:
+        """Return the open pages of a session, the one in front first; empty if Chrome does not answer.
+
+        Those that Drover has opened for itself are none of them.
+        """
+        listed = pages(running, timeout)
+        connection = self._opened.get(running.browser_guid)
+        own = connection.own_pages if connection is not None else frozenset[str]()
+        return tuple(page for page in listed if page.target_id not in own)
 
     def cancelled_downloads(self, running: RunningBrowser) -> int:
         """Return how many downloads of a browser were cancelled at the limit, without any I/O."""

@@ -90,6 +90,19 @@ class Connection:
         """The pages that are open, the oldest first."""
         return self._targets.pages
 
+    @property
+    def own_pages(self) -> frozenset[str]:
+        """The target ids of open pages that Drover has opened for itself, and of their popups."""
+        return self._targets.own
+
+    def leave_out(self, target_id: str) -> None:
+        """Take a page for one that Drover has opened for itself, so that it is none of the session's.
+
+        Raises:
+            DevToolsFailed: The connections are closed.
+        """
+        self._on_loop(self._targets.leave_out, target_id)
+
     def call(self, method: str, timeout: float, **parameters: object) -> CdpResult:
         """Send a command to the browser and return its result.
 

@@ -12,6 +12,7 @@ import http
 import json
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -106,6 +107,9 @@ class Page:
     title: str = field(default="", compare=False)
 
 
+ListPages = Callable[[RunningBrowser, float], tuple[Page, ...]]
+
+
 @dataclass(frozen=True, slots=True)
 class HealthReadings:
     """All facts read in one check of a session; `taken_at` is in seconds of the monotonic clock."""
@@ -155,7 +159,9 @@ class Assessment:
         return self.status is not HealthStatus.UNKNOWN
 
 
-def read(running: RunningBrowser, seen: BrowserSignals, timeout: float) -> HealthReadings:
+def read(
+    running: RunningBrowser, seen: BrowserSignals, timeout: float, list_pages: ListPages
+) -> HealthReadings:
     """Read the state of a session's processes and endpoints; takes at most about twice `timeout` seconds.
 
     The endpoints are probed only if both processes are alive and not stopped.
@@ -163,6 +169,7 @@ def read(running: RunningBrowser, seen: BrowserSignals, timeout: float) -> Healt
     Args:
         seen: The signals that its DevTools connection has received.
         timeout: Seconds per probe.
+        list_pages: Returns the open pages within so many seconds, the one in front first.
     """
     taken_at = time.monotonic()
     driver, browser = liveness(running.driver), liveness(running.browser)
@@ -177,7 +184,7 @@ def read(running: RunningBrowser, seen: BrowserSignals, timeout: float) -> Healt
     is_answered = command.reply is ProbeResult.ANSWERED
     status = Probe() if is_answered else probe(running.driver_url, "/status", timeout)
     is_answered |= status.reply is ProbeResult.ANSWERED
-    found = pages(running, timeout) if is_answered else ()
+    found = list_pages(running, timeout) if is_answered else ()
     return HealthReadings(taken_at, driver, browser, seen, status, version, command, found)
 
 

@@ -57,22 +57,25 @@ def background_page(connection: Connection, url: str = ABOUT_BLANK) -> Iterator[
 def visit(connection: Connection, url: str, timeout: float, *, hidden: bool) -> None:
     """Load a page in a background tab, wait until it has loaded or `timeout` seconds are over, and close it.
 
-    `/json/list` shows a hidden tab as no page, and one that is only in the background first, so it would be
-    taken for the page in front. A hidden tab opens no popups, and ends with this connection (measured with
-    Chrome 156; Chrome before 136 ignores `hidden`). With a ChromeDriver that has BiDi a hidden tab hangs at
-    its first change of the renderer, because ChromeDriver releases only pages.
+    A hidden tab is no page, opens no popups, and ends with this connection (measured with Chrome 156; Chrome
+    before 136 ignores `hidden`). With a ChromeDriver that has BiDi it hangs at its first change of the
+    renderer, because ChromeDriver releases only pages. One that is not hidden is first in `/json/list`, and
+    the popups that it opens get in front: they are none of the session's pages, and are closed with it.
 
     Raises:
         DevToolsFailed: The browser does not answer, could not load the page, or did not close it.
     """
     target_id = _open_in_background(connection, ABOUT_BLANK, hidden=hidden)
     try:
+        connection.leave_out(target_id)
         answer = connection.call_page(target_id, "Page.navigate", timeout, url=url)
         if "errorText" in answer:
             raise DevToolsFailed(f"{url} could not be loaded: {answer['errorText']}")
         _await_load(connection, target_id, timeout)
     finally:
         _close(connection, target_id)
+        for popup in connection.own_pages - {target_id}:
+            _close(connection, popup)
 
 
 def _open_in_background(connection: Connection, url: str, **options: object) -> str:

@@ -57,6 +57,8 @@ class PageTargets:
     def __init__(self) -> None:
         self.signals = NO_SIGNALS
         """What a health check needs to know."""
+        self.own: frozenset[str] = frozenset()
+        """The target ids of pages that Drover has opened for itself, and of their popups."""
         self._pages: Mapping[str, PageTarget] = MappingProxyType({})
         self._sessions: dict[str, str] = {}
         self._had_pages = False
@@ -77,6 +79,11 @@ class PageTargets:
     def attached(self, target_id: str, session: str) -> None:
         """Record our DevTools session on a page."""
         self._sessions[target_id] = session
+
+    def leave_out(self, target_id: str) -> None:
+        """Take a page for one that Drover has opened for itself, so that it is none of the session's."""
+        self.own |= {target_id}
+        self._set({one: known for one, known in self._pages.items() if one != target_id})
 
     def handle(self, event: str, parameters: Event, session: str | None) -> PageTarget | None:
         """Take an event into account; return the page that it concerns, if any.
@@ -112,6 +119,10 @@ class PageTargets:
         # A page that Chrome loads in advance becomes a page without a subtype when it is shown.
         if info.get("type") != "page" or info.get("subtype"):
             return None
+        if info.get("openerId") in self.own:
+            self.leave_out(info["targetId"])
+        if info["targetId"] in self.own:
+            return None
         known = self._pages.get(info["targetId"]) or PageTarget(info["targetId"])
         self._had_pages = True
         page = replace(
@@ -130,6 +141,7 @@ class PageTargets:
 
     def _remove(self, target_id: str) -> PageTarget | None:
         self._sessions.pop(target_id, None)
+        self.own -= {target_id}
         page = self._pages.get(target_id)
         if page is not None:
             self._set({one: known for one, known in self._pages.items() if one != target_id})

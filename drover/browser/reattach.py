@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import partial
 
-from drover.browser import driver_client, health, start_diagnostics
+from drover.browser import driver_client, start_diagnostics
 from drover.browser.bidi_attach import documents, load_again, spare_page
 from drover.browser.capabilities import merge
 from drover.browser.capabilities.policy import CheckedCapabilities
@@ -162,7 +162,7 @@ class Reattacher:
         only one because the last one was closed.
         """
         # ChromeDriver's window handles are Chrome's target ids; the page in front comes first.
-        handles = [page.target_id for page in health.pages(running, COMMAND_S)]
+        handles = [page.target_id for page in self._devtools.pages(running, COMMAND_S)]
         if not handles:
             return session.state, ()
         chosen = str(session.window) if session.window in handles else handles[0]

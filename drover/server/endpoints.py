@@ -70,7 +70,12 @@ class Endpoints:
             watch_s=settings.health_timeout,
             observe=metrics.observe_relay,
         )
-        self.live = LiveView(sessions.driver_access, threads.commands, probe_timeout=settings.health_timeout)
+        self.live = LiveView(
+            sessions.driver_access,
+            sessions.devtools,
+            threads.commands,
+            probe_timeout=settings.health_timeout,
+        )
 
     def asgi(self) -> Application:
         """Return the ASGI application: driver and streaming endpoints; the REST API on threads."""

@@ -17,6 +17,10 @@ from tests.acceptance.service import Json, Service, expect, expect_error, runnin
 from tests.machine import wait_until
 
 EVERY_S: Final = 1
+WITH_AND_WITHOUT_BIDI: Final = pytest.mark.parametrize(
+    "capabilities", [{}, {"webSocketUrl": True}], ids=["hidden", "bidi"]
+)
+"""With BiDi the tab of a visit is not hidden."""
 
 
 @pytest.fixture(scope="module")
@@ -63,9 +67,13 @@ def test_the_current_page_is_never_changed(service: Service, pages: Pages) -> No
     assert expect(service.get("/sessions/kept"))["session"]["current_url"] == pages.url("/form")
 
 
-def test_the_page_in_front_stays_the_sessions_page_during_a_visit(service: Service, pages: Pages) -> None:
+@WITH_AND_WITHOUT_BIDI
+def test_the_page_in_front_stays_the_sessions_page_during_a_visit(
+    service: Service, pages: Pages, capabilities: Json
+) -> None:
     gate, form = pages.slow(), pages.url("/form")
-    session = service.create(session_id="kept", url=form, keep_alive={"url": gate.url, "interval": EVERY_S})
+    keep_alive = {"url": gate.url, "interval": EVERY_S}
+    session = service.create(session_id="kept", url=form, keep_alive=keep_alive, capabilities=capabilities)
     with gate.while_it_loads():
         assert expect(service.get("/sessions/kept"))["session"]["current_url"] == form
         wait_until_saved()
@@ -75,18 +83,20 @@ def test_the_page_in_front_stays_the_sessions_page_during_a_visit(service: Servi
 
 
 @pytest.mark.exhaustive
-def test_popups_of_the_page_leave_nothing(service: Service, pages: Pages) -> None:
-    client = Driver(create_with_keep_alive(service, pages, "/opening"))
+@WITH_AND_WITHOUT_BIDI
+def test_popups_of_the_page_leave_nothing(service: Service, pages: Pages, capabilities: Json) -> None:
+    client = Driver(create_with_keep_alive(service, pages, "/opening", capabilities=capabilities))
     windows = client.windows()
     wait_until(lambda: visits(pages, "/opening") >= 3, "three visits", 20)
-    wait_until(lambda: client.windows() == windows, "the hidden tab is closed")
+    wait_until(lambda: client.windows() == windows, "the tab is closed")
     assert client.run("return document.visibilityState") == "visible"
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("bidi", [False, True], ids=["hidden", "bidi"])
-def test_a_page_that_leads_elsewhere_leaves_nothing(service: Service, pages: Pages, *, bidi: bool) -> None:
-    capabilities = {"webSocketUrl": True} if bidi else {}
+@WITH_AND_WITHOUT_BIDI
+def test_a_page_that_leads_elsewhere_leaves_nothing(
+    service: Service, pages: Pages, capabilities: Json
+) -> None:
     session = create_with_keep_alive(service, pages, "/leading", capabilities=capabilities)
     client = Driver(session)
     wait_until(lambda: visits(pages, "/red") >= 5, "five visits", 30)

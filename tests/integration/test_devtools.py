@@ -304,6 +304,23 @@ def test_a_close_that_chrome_has_lost_is_asked_for_again(visited: FakeDevTools, 
     assert visited.commands.count("Target.closeTarget") == 2
 
 
+def test_popups_of_a_visited_page_are_closed_after_it(visited: FakeDevTools, devtools: DevTools) -> None:
+    closed: list[object] = []
+
+    def navigate(_: object) -> dict[str, object]:
+        popup = {"targetId": "B2", "type": "page", "openerId": "B1"}
+        visited.tell("Target.targetCreated", targetInfo=popup)
+        return {}
+
+    def close(parameters: dict[str, object]) -> dict[str, object]:
+        closed.append(parameters["targetId"])
+        return {"success": True}
+
+    visited.results |= {"Page.navigate": navigate, "Target.closeTarget": close}
+    visit(devtools.of(visited.running), "http://shop.example/", TIMEOUT_S, hidden=False)
+    assert closed == ["B1", "B2"]
+
+
 def test_a_page_that_does_not_close_is_reported(
     visited: FakeDevTools, devtools: DevTools, monkeypatch: pytest.MonkeyPatch
 ) -> None:

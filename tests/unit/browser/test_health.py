@@ -236,7 +236,7 @@ class Endpoints:
 
 def test_a_living_session_gets_three_probes_each_with_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     endpoints = Endpoints(monkeypatch, WELL)
-    found = read(RUNNING, BrowserSignals(), TIMEOUT)
+    found = read(RUNNING, BrowserSignals(), TIMEOUT, health.pages)
     assert replace(found, taken_at=WELL.taken_at, driver_status=WELL.driver_status) == WELL
     assert judge(found).status is HealthStatus.HEALTHY
     assert endpoints.asked == [
@@ -250,7 +250,7 @@ def test_a_chromedriver_that_answers_no_command_is_asked_for_its_status(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     endpoints = Endpoints(monkeypatch, readings_with(session_command=SILENT))
-    found = read(RUNNING, BrowserSignals(), TIMEOUT)
+    found = read(RUNNING, BrowserSignals(), TIMEOUT, health.pages)
     assert judge(found).status is HealthStatus.BUSY
     assert found.pages == WELL.pages
     assert [path for path, _ in endpoints.asked] == [
@@ -266,19 +266,19 @@ def test_endpoints_are_not_probed_if_a_process_is_gone_or_stopped(
     monkeypatch: pytest.MonkeyPatch, changes: dict[str, object]
 ) -> None:
     endpoints = Endpoints(monkeypatch, readings_with(**changes))
-    assert judge(read(RUNNING, BrowserSignals(), TIMEOUT)).cause is not None
+    assert judge(read(RUNNING, BrowserSignals(), TIMEOUT, health.pages)).cause is not None
     assert endpoints.asked == []
 
 
 def test_no_command_is_sent_if_the_browser_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
     endpoints = Endpoints(monkeypatch, readings_with(browser_version=SILENT))
-    read(RUNNING, BrowserSignals(), TIMEOUT)
+    read(RUNNING, BrowserSignals(), TIMEOUT, health.pages)
     assert [path for path, _ in endpoints.asked] == ["/json/version", "/status"]
 
 
 def test_no_pages_are_asked_for_if_chromedriver_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
     endpoints = Endpoints(monkeypatch, readings_with(driver_status=SILENT, session_command=SILENT))
-    read(RUNNING, BrowserSignals(), TIMEOUT)
+    read(RUNNING, BrowserSignals(), TIMEOUT, health.pages)
     assert [path for path, _ in endpoints.asked] == ["/json/version", "/session/d1/timeouts", "/status"]
 
 

@@ -49,6 +49,21 @@ def test_a_page_loaded_in_advance_counts_once_it_is_shown() -> None:
     assert ids(targets) == ["P1"]
 
 
+def test_pages_that_drover_opens_are_none_of_the_sessions_and_nor_are_their_popups() -> None:
+    targets = opened("P1", "V1")
+    targets.leave_out("V1")
+    announce(targets, "V2", openerId="V1")
+    announce(targets, "V3", openerId="V2")
+    announce(targets, "P2", openerId="P1")
+    announce(targets, "V1", url="http://b/")
+    assert ids(targets) == ["P1", "P2"]
+    assert targets.own == {"V1", "V2", "V3"}
+    for target_id in targets.own:
+        targets.handle("Target.targetDestroyed", {"targetId": target_id}, None)
+    assert targets.own == set()
+    assert ids(targets) == ["P1", "P2"]
+
+
 def test_only_the_beginning_of_a_long_address_is_kept() -> None:
     targets = PageTargets()
     page = announce(targets, "P1", url="http://a/" + "x" * 1_000_000)
