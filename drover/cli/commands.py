@@ -143,7 +143,7 @@ def _purge(settings: Settings, keys: Sequence[str], *, all_keys: bool) -> int:
     """Forget what is kept for the keys; those without anything are named, with an error status."""
     with _kept(settings) as kept:
         known = [str(one["key"]) for one in kept.list()["keys"]]
-        chosen = known if all_keys else [key for key in keys if key in known]
+        chosen = known if all_keys else [key for key in dict.fromkeys(keys) if key in known]
         for key in chosen:
             kept.forget(key)
     missing = sorted(set(keys) - set(known))

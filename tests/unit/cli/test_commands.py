@@ -359,3 +359,25 @@ def test_a_drain_that_does_not_stop_the_instance_in_time_says_so(
     told = capsys.readouterr()
     assert told.out == "Draining: 1 sessions go on\n"
     assert "still runs" in told.err
+
+
+def test_a_key_that_is_named_twice_is_forgotten_once(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    forgotten: list[str] = []
+
+    class Kept:
+        def list(self) -> dict[str, Any]:
+            return {"keys": [{"key": "a"}, {"key": "b"}]}
+
+        def forget(self, key: str) -> None:
+            forgotten.append(key)
+
+    @contextmanager
+    def kept(_: Settings) -> Iterator[Kept]:
+        yield Kept()
+
+    monkeypatch.setattr(commands, "_kept", kept)
+    assert commands.run(["purge", "a", "a"], never) == commands.DONE
+    assert forgotten == ["a"]
+    assert capsys.readouterr().out == "Forgot what was kept for 1 key.\n"
