@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from drover.browser.browsers import Browsers
 from drover.core.deadline import Deadline
-from drover.core.errors import CleanupIncomplete
+from drover.core.errors import CleanupIncomplete, StorageUnavailable
 from drover.processes.termination import end
 from drover.sessions.lifecycle.closer import Closer
 from drover.sessions.persistence.kept_logins import KeptLogins
@@ -43,7 +43,8 @@ class Shutdown:
 
         Returns:
             The ids of sessions that could not be closed in time. Their processes are ended, and on disk they
-            have ended too, so that none of them comes back; what is left of them is a folder.
+            have ended too, so that none of them comes back; what is left of them is a folder. Only one whose
+            profile cannot be kept for its key, as on a full disk, is restored by the next start.
         """
         deadline = Deadline(STOP_S)
         sessions = self._registry.stop()
@@ -53,8 +54,9 @@ class Shutdown:
             left = self._closer.close_all(sessions, deadline)
             self.kill()
         for session in left:
-            self._kept.keep_as_saved(session)
-            self._repository.forget(session)
+            with suppress(StorageUnavailable):
+                self._kept.keep_as_saved(session)
+                self._repository.forget(session)
         # A start that was overtaken ends what it has started; its folder is removed only then.
         wait(self._registry.works(), timeout=deadline.remaining())
         return tuple(one.session_id for one in left)
