@@ -73,9 +73,17 @@ def visit(connection: Connection, url: str, timeout: float, *, hidden: bool) -> 
             raise DevToolsFailed(f"{url} could not be loaded: {answer['errorText']}")
         _await_load(connection, target_id, timeout)
     finally:
+        end_visits(connection)
+
+
+def end_visits(connection: Connection) -> None:
+    """Close the pages of visits and their popups; a visit in progress fails.
+
+    Raises:
+        DevToolsFailed: The browser does not answer, or did not close one.
+    """
+    for target_id in connection.own_pages:
         _close(connection, target_id)
-        for popup in connection.own_pages - {target_id}:
-            _close(connection, popup)
 
 
 def _open_in_background(connection: Connection, url: str, **options: object) -> str:

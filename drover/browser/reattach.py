@@ -1,12 +1,13 @@
 """The re-attach: a new ChromeDriver for a browser that lives, with every tab as it is.
 
-The steps are: end the old ChromeDriver, answer open dialogs, wait for the pages, start a ChromeDriver,
-attach it, verify the pages again, choose the window. If a step fails, the new ChromeDriver is ended and the
-browser is left alone.
+The steps are: end the old ChromeDriver and a keep-alive visit, answer open dialogs, wait for the pages, start
+a ChromeDriver, attach it, verify the pages again, choose the window. If a step fails, the new ChromeDriver is
+ended and the browser is left alone.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -22,6 +23,7 @@ from drover.browser.driver_processes import StillWanted
 from drover.browser.driver_state import LOST_WINDOW, NO_DRIVER_STATE, DriverState
 from drover.browser.driver_state_restore import restore_driver_state
 from drover.browser.launcher import Launcher, describe
+from drover.browser.navigation import end_visits
 from drover.browser.page_wait import PageWait
 from drover.browser.running_browser import RunningBrowser
 from drover.core.deadline import Deadline
@@ -90,6 +92,8 @@ class Reattacher:
         try:
             connection = self._devtools.of(session.running)
             with connection.answering_dialogs(answers):
+                with suppress(DevToolsFailed):  # else they are waited for
+                    end_visits(connection)
                 wait = PageWait(connection, answers)
                 is_blank = _open_window(connection)
                 wait.reload_crashed()

@@ -17,6 +17,8 @@ from tests.acceptance.service import Json, Service, expect, expect_error, runnin
 from tests.machine import wait_until
 
 EVERY_S: Final = 1
+VISIT_MS: Final = 15_000
+"""Less than a visit of a page that does not load takes, which is 20 s."""
 WITH_AND_WITHOUT_BIDI: Final = pytest.mark.parametrize(
     "capabilities", [{}, {"webSocketUrl": True}], ids=["hidden", "bidi"]
 )
@@ -80,6 +82,19 @@ def test_the_page_in_front_stays_the_sessions_page_during_a_visit(
         kill(session["browser"]["pid"])
         found = expect(service.get("/sessions/kept"))
     assert (found["recovery"]["method"], found["session"]["current_url"]) == ("restored", form)
+
+
+@pytest.mark.exhaustive
+@WITH_AND_WITHOUT_BIDI
+def test_a_re_attach_does_not_wait_for_a_visit(service: Service, pages: Pages, capabilities: Json) -> None:
+    gate = pages.slow()
+    keep_alive = {"url": gate.url, "interval": EVERY_S}
+    session = service.create(session_id="kept", keep_alive=keep_alive, capabilities=capabilities)
+    with gate.while_it_loads():
+        kill(session["driver"]["pid"])
+        found = expect(service.get("/sessions/kept"))["recovery"]
+    assert (found["method"], found["lost"]) == ("reattached", [])
+    assert found["duration_ms"] < VISIT_MS
 
 
 @pytest.mark.exhaustive
