@@ -1,7 +1,7 @@
 """Every error that Drover raises on purpose: one class tree, each class with its `code` and HTTP status.
 
-The packages that call a library (`browser`, `processes`, `web`) translate its exceptions into these;
-`web` turns them into responses in one place. A message says what happened and what the user can do.
+The packages that call a library (`browser`, `processes`, `storage`) translate its exceptions into these; the
+router in `attach` turns them into responses. A message says what happened and what the user can do.
 """
 
 from __future__ import annotations

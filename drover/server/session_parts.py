@@ -104,17 +104,10 @@ def session_parts(
 ) -> SessionParts:
     """Return the parts; nothing runs yet."""
     repository = storage.repository
-    cleaner = ProcessCleaner(
-        storage.folders,
-        registry.protected,
-        jobs,
-        emit,
-        adopt_grace=settings.adopt_grace,
-        owned_only=settings.cleanup_scope == "owned",
-    )
+    cleaner = _cleaner(settings, storage, registry, jobs, emit)
     state_saver = StateSaver(browsers, repository.save_state, jobs)
-    steps = SessionSteps(registry, browsers, storage.folders, state_saver, emit)
     kept = KeptLogins(registry, repository, state_saver, storage.folders.kept)
+    steps = SessionSteps(registry, browsers, storage.folders, state_saver, emit)
     close_work = CloseWork(registry, browsers, kept, steps, emit)
     worker = SessionWorker(
         registry,
@@ -125,19 +118,11 @@ def session_parts(
     )
     monitor = HealthMonitor(registry, worker, browsers, jobs)
     closer = Closer(registry, worker, state_saver)
-    policy = PoolPolicy(
-        settings.queue_timeout,
-        settings.idle_timeout,
-        hands_out_warm=settings.warm_sessions > 0,
-        keeps_profiles=settings.profile == "keep",
-    )
-    pool = SessionPool(registry, worker, closer, storage.folders, repository, policy)
+    pool = SessionPool(registry, worker, closer, storage.folders, repository, _policy(settings))
     emergency = EmergencyRecovery(registry, cleaner, browsers.launcher.reap, state_saver, repository, emit)
-
-    def obstacle() -> str | None:
-        return storage.folders.room.shortage or browsers.launcher.unavailable
-
-    own = OwnSessions(registry, pool, closer, state_saver, kept, emergency, obstacle)
+    own = OwnSessions(
+        registry, pool, closer, state_saver, kept, emergency, partial(_obstacle, storage, browsers)
+    )
     return SessionParts(
         registry,
         MemoryWatch(registry, worker, emit, settings.min_free_memory_mb),
@@ -157,6 +142,33 @@ def session_parts(
         storage.history,
         _cluster(settings, storage, own, emit),
     )
+
+
+def _cleaner(
+    settings: Settings, storage: StorageParts, registry: SessionRegistry, jobs: Jobs, emit: Emit
+) -> ProcessCleaner:
+    return ProcessCleaner(
+        storage.folders,
+        registry.protected,
+        jobs,
+        emit,
+        adopt_grace=settings.adopt_grace,
+        owned_only=settings.cleanup_scope == "owned",
+    )
+
+
+def _policy(settings: Settings) -> PoolPolicy:
+    return PoolPolicy(
+        settings.queue_timeout,
+        settings.idle_timeout,
+        hands_out_warm=settings.warm_sessions > 0,
+        keeps_profiles=settings.profile == "keep",
+    )
+
+
+def _obstacle(storage: StorageParts, browsers: Browsers) -> str | None:
+    """Return why this machine can start no browser now, as other machines hear it; None if it can."""
+    return storage.folders.room.shortage or browsers.launcher.unavailable
 
 
 def _cluster(settings: Settings, storage: StorageParts, own: OwnSessions, emit: Emit) -> Cluster | None:

@@ -55,6 +55,29 @@ class Metrics:
         ProcessCollector(registry=registry)
         registry.register(_Gauges(sessions, is_healthy, nodes))
         Info("drover", "Version of the running service", registry=registry).info({"version": VERSION})
+        self._groups = (_OfSessions(registry), _OfCleanups(registry), _OfTheService(registry))
+        self.observe_relay: Callable[[float], None] = Histogram(
+            "drover_relay_duration_seconds",
+            "Time from a WebDriver command to its response, including ChromeDriver's own time",
+            buckets=_RELAY_BUCKETS_S,
+            registry=registry,
+        ).observe
+        """Record how many seconds one relayed command took; costs about two microseconds."""
+
+    def hear(self, event: Event) -> None:
+        """Count an event; subscribe this to the event hub."""
+        for group in self._groups:
+            group.hear(event)
+
+    def exposition(self) -> bytes:
+        """Return all metrics in Prometheus' text format, of the type `CONTENT_TYPE`."""
+        return generate_latest(self._registry)
+
+
+class _OfSessions:
+    """The metrics of starts, recoveries and closes."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
         counter, seconds = partial(Counter, registry=registry), partial(Histogram, registry=registry)
         self._starts = counter(
             "drover_starts", "Browser starts for new sessions, warm browsers included, by result", ["result"]
@@ -82,41 +105,14 @@ class Metrics:
         self._close_failures = counter(
             "drover_close_failures", "Attempts to close a session that left processes or folders"
         )
-        self._cleanups = counter(
-            "drover_cleanups",
-            "Cleanups of orphans, by result: complete, incomplete (a process could not be ended), "
-            "or failed (aborted, or too slow for the recovery that requested it)",
-            ["result"],
-        )
-        self._emergencies = counter("drover_emergency_recoveries", "Emergency recoveries")
-        self._kills = counter(
-            "drover_kills",
-            "Processes that were ended and are gone: orphans by a cleanup, everything by an emergency",
-            ["verdict"],
-        )
-        self._survivors = counter("drover_kill_failures", "Processes that could not be ended")
-        self._removed_profiles = counter(
-            "drover_removed_profiles", "Orphaned session folders that cleanups removed"
-        )
-        self._trouble = counter(
-            "drover_trouble",
-            "Failures of the service itself: the database (store), or a background task (upkeep)",
-            ["part"],
-        )
-        self._job_failures = counter(
-            "drover_job_failures", "Background jobs that failed, by kind of job", ["kind"]
-        )
-        self._relay_seconds = seconds(
-            "drover_relay_duration_seconds",
-            "Time from a WebDriver command to its response, including ChromeDriver's own time",
-            buckets=_RELAY_BUCKETS_S,
-        )
-        self.observe_relay: Callable[[float], None] = self._relay_seconds.observe
-        """Record how many seconds one relayed command took; costs about two microseconds."""
-        self._create_every_label()
+        _create(self._starts, ("ok", "rejected", "failed"))
+        for cause, method in product(Cause, Method):
+            self._recoveries.labels(cause.value, method.value)
+        _create(self._recovery_seconds, [method.value for method in Method])
+        _create(self._recovery_failures, [cause.value for cause in Cause])
+        _create(self._closes, [why.value for why in CloseReason])
 
     def hear(self, event: Event) -> None:
-        """Count an event; subscribe this to the event hub."""
         match event:
             case events.SessionCreated():
                 self._starts.labels("ok").inc()
@@ -135,13 +131,34 @@ class Metrics:
             case events.SessionCloseIncomplete():
                 self._close_failures.inc()
             case _:
-                self._count_cleanup_or_failure(event)
+                return
 
-    def exposition(self) -> bytes:
-        """Return all metrics in Prometheus' text format, of the type `CONTENT_TYPE`."""
-        return generate_latest(self._registry)
 
-    def _count_cleanup_or_failure(self, event: Event) -> None:
+class _OfCleanups:
+    """The metrics of cleanups and emergency recoveries."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        counter = partial(Counter, registry=registry)
+        self._cleanups = counter(
+            "drover_cleanups",
+            "Cleanups of orphans, by result: complete, incomplete (a process could not be ended), "
+            "or failed (aborted, or too slow for the recovery that requested it)",
+            ["result"],
+        )
+        self._emergencies = counter("drover_emergency_recoveries", "Emergency recoveries")
+        self._kills = counter(
+            "drover_kills",
+            "Processes that were ended and are gone: orphans by a cleanup, everything by an emergency",
+            ["verdict"],
+        )
+        self._survivors = counter("drover_kill_failures", "Processes that could not be ended")
+        self._removed_profiles = counter(
+            "drover_removed_profiles", "Orphaned session folders that cleanups removed"
+        )
+        _create(self._cleanups, ("complete", "incomplete", "failed"))
+        _create(self._kills, ("orphan", "everything"))
+
+    def hear(self, event: Event) -> None:
         match event:
             case events.CleanupFinished():
                 self._cleanups.labels("incomplete" if event.failed_count else "complete").inc()
@@ -154,6 +171,28 @@ class Metrics:
                 self._kills.labels("everything").inc(event.killed_count)
             case events.ProcessSurvived():
                 self._survivors.inc()
+            case _:
+                return
+
+
+class _OfTheService:
+    """The metrics of failures of the service itself."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._trouble = Counter(
+            "drover_trouble",
+            "Failures of the service itself: the database (store), or a background task (upkeep)",
+            ["part"],
+            registry=registry,
+        )
+        self._job_failures = Counter(
+            "drover_job_failures", "Background jobs that failed, by kind of job", ["kind"], registry=registry
+        )
+        _create(self._trouble, ("store", "upkeep", "grid"))
+        _create(self._job_failures, [kind.value for kind in JobKind])
+
+    def hear(self, event: Event) -> None:
+        match event:
             case events.StoreFailed() | events.StoreSetAside():
                 self._trouble.labels("store").inc()
             case events.UpkeepFailed():
@@ -165,24 +204,11 @@ class Metrics:
             case _:
                 return
 
-    def _create_every_label(self) -> None:
-        for cause, method in product(Cause, Method):
-            self._recoveries.labels(cause.value, method.value)
-        for cause in Cause:
-            self._recovery_failures.labels(cause.value)
-        for method in Method:
-            self._recovery_seconds.labels(method.value)
-        for why in CloseReason:
-            self._closes.labels(why.value)
-        for counter, values in (
-            (self._starts, ("ok", "rejected", "failed")),
-            (self._cleanups, ("complete", "incomplete", "failed")),
-            (self._kills, ("orphan", "everything")),
-            (self._trouble, ("store", "upkeep", "grid")),
-            (self._job_failures, [kind.value for kind in JobKind]),
-        ):
-            for value in values:
-                counter.labels(value)
+
+def _create(metric: Counter | Histogram, values: Iterable[str]) -> None:
+    """Create a metric with each value of its label."""
+    for value in values:
+        metric.labels(value)
 
 
 class _Gauges(Collector):
