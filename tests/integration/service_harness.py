@@ -19,6 +19,7 @@ from drover.browser.browsers import DEFAULT
 from drover.browser.capabilities.policy import CheckedCapabilities
 from drover.browser.devtools_connection import DevToolsFailed
 from drover.browser.dialogs import DialogAnswers
+from drover.browser.health import Page, pages
 from drover.browser.page_targets import BrowserSignals, PageTarget
 from drover.browser.running_browser import RunningBrowser
 from drover.core.deadline import Deadline
@@ -75,6 +76,9 @@ class StubDevTools:
 
     def seen(self, _: RunningBrowser) -> BrowserSignals:
         return BrowserSignals()
+
+    def pages(self, running: RunningBrowser, timeout: float) -> tuple[Page, ...]:
+        return pages(running, timeout)
 
     def forget(self, browser_guid: str) -> None:
         """Do nothing."""
