@@ -42,6 +42,7 @@ class StubConnection:
     alive = True
     seen = BrowserSignals()
     pages = (PageTarget("P1", watched=True),)
+    own_pages: frozenset[str] = frozenset()
 
     def silent_pages(self, timeout: float) -> tuple[PageTarget, ...]:
         return ()
