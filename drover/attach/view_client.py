@@ -105,9 +105,8 @@ class ViewClient:
             await self._tell(kind, content)
 
     async def _tell(self, kind: str, content: Mapping[str, object]) -> None:
-        await self._put(
-            {"type": "websocket.send", "text": json.dumps({"type": kind, **content}, ensure_ascii=False)}
-        )
+        # ASCII: a text of a page may have half of a surrogate pair, which UTF-8 cannot hold.
+        await self._put({"type": "websocket.send", "text": json.dumps({"type": kind, **content})})
 
     async def _tell_failure(self, error: DroverError) -> None:
         await self._tell("error", {"code": error.code, "error": error.message})

@@ -56,8 +56,18 @@ class Response:
 
 def json_answer(content: object, status: int = 200, headers: Iterable[Header] = ()) -> Response:
     """Return a response with a JSON body."""
-    body = json.dumps(content, ensure_ascii=False).encode()
-    return Response(status, body, ((b"content-type", JSON_TYPE), *headers))
+    return Response(status, json_bytes(content), ((b"content-type", JSON_TYPE), *headers))
+
+
+def json_bytes(content: object, separators: tuple[str, str] | None = None) -> bytes:
+    """Return JSON in UTF-8; in ASCII if a text has half of a surrogate pair, which UTF-8 cannot hold.
+
+    Web sites keep such texts in local storage, as compressed data.
+    """
+    try:
+        return json.dumps(content, ensure_ascii=False, separators=separators).encode()
+    except UnicodeEncodeError:
+        return json.dumps(content, separators=separators).encode()
 
 
 def failure_body(error: DroverError) -> dict[str, object]:

@@ -20,6 +20,7 @@ from drover.api.answers import ApiModel
 from drover.api.descriptions import ResponseDescription, RouteDescription
 from drover.api.validation import Model, Nothing, validated, validated_query
 from drover.core.errors import DroverError, InvalidRequest
+from drover.net.asgi import json_bytes
 from drover.net.target import segment_text
 from drover.web.calls import Call, answering
 
@@ -156,7 +157,7 @@ def _response(returned: object) -> Response:
 
 def json_response(content: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """Return a JSON response that ends with a line feed, for people who read it in a terminal."""
-    body = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+    body = json_bytes(content, separators=(",", ":")) + b"\n"
     return Response(body, status, dict(headers or {}), "application/json")
 
 

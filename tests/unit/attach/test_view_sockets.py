@@ -1,14 +1,17 @@
-"""Viewers of one session share one control, from the moment in which they connect."""
+"""Viewers of one session share one control, and get whatever text its page has."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from drover.attach import view_sockets
+from drover.attach.view_client import ViewClient
+from drover.attach.view_control import Control, Viewer
 from drover.attach.view_sockets import ViewSockets
 from drover.net.asgi import Message
 from tests.unit.examples import session
@@ -89,3 +92,15 @@ def test_a_viewer_that_leaves_while_it_connects_leaves_no_control() -> None:
     with pytest.raises(OSError, match="has left"):
         asyncio.run(sockets._view({"query_string": b"", "headers": []}, receive, send, "one"))
     assert sockets._controls == {}
+
+
+def test_a_page_with_half_of_a_surrogate_pair_ends_no_view() -> None:
+    told: list[str] = []
+
+    async def send(message: Message) -> None:
+        told.append(message["text"].encode())
+
+    nothing: Any = None
+    client = ViewClient(nothing, Control(nothing), Viewer(""), send, view_only=False)
+    asyncio.run(client._tell("copied", {"text": "half of a pair: \ud83d"}))
+    assert json.loads(told[0]) == {"type": "copied", "text": "half of a pair: \ud83d"}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 
-from drover.net.asgi import PART_BYTES, Message, Response, header, send_answer, with_target
+from drover.net.asgi import PART_BYTES, Message, Response, header, json_bytes, send_answer, with_target
 
 
 def test_the_host_of_an_absolute_target_replaces_the_header() -> None:
@@ -34,3 +35,12 @@ def test_a_long_answer_is_sent_in_parts(length: int) -> None:
     assert b"".join(parts) == body
     assert len(parts) == max(1, -(-length // PART_BYTES))
     assert [message.get("more_body", False) for message in sent[1:]] == [True] * (len(parts) - 1) + [False]
+
+
+@pytest.mark.parametrize("text", ["plain", "schön 🙂", "half of a pair: \ud83d"])
+def test_whatever_text_a_page_has_stored_can_be_answered(text: str) -> None:
+    assert json.loads(json_bytes({"text": text}).decode()) == {"text": text}
+
+
+def test_text_is_sent_as_utf_8() -> None:
+    assert json_bytes(["schön 🙂"]) == '["schön 🙂"]'.encode()
