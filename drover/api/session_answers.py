@@ -30,8 +30,11 @@ class RecoveryObject(ApiModel):
     """Milliseconds from finding the session dead until it was ready again."""
     lost: list[str] = Field(examples=[["dialog:alert"]])
     """What was lost although `method` keeps it: `dialog:<type>` is an open dialog that was answered,
-    `page:<url>` a page that was reloaded, `popup:<url>` one that was closed, `profile` the profile, and
-    `cookies` or `storage:<origin>` saved state that could not be put back."""
+    `page:<url>` a page that was reloaded, `load:<url>` one whose next page was given up, `popup:<url>` one
+    that was closed, `profile` the profile, and `cookies` or `storage:<origin>` saved state that could not be
+    put back. `window`, `frame`, `actions`, `mobile_emulation`, `network_conditions`,
+    `virtual_authenticators`, `cdp:<method>` and the path of a command are what a client had set in
+    ChromeDriver and could not be set again."""
     state_restored: bool = Field(examples=[True])
     """Whether all saved cookies and local storage were put back; if not, what was saved is kept."""
 
@@ -289,7 +292,9 @@ class HistoryObject(ApiModel):
     duration_ms: int | None = Field(examples=[131])
     """How long the start or the recovery took, in milliseconds."""
     reason: str | None = Field(examples=[None])
-    """Why the session was closed: `deleted`, `quit`, `idle`, `evicted` or `stopping`."""
+    """Why the session was closed: `deleted`, `quit` (over WebDriver, CDP or BiDi), `idle`, `evicted`,
+    `stopping`, `drained`, `client gone`, `given away` (to another machine), `retried` (after a failed
+    attempt) or `emergency recovery`."""
     client: str | None = Field(examples=["127.0.0.1:40112"])
     """Address of the client whose request led to it; null if the service did it by itself."""
     request_id: str | None = Field(examples=["b2c4d"])

@@ -14,6 +14,7 @@ from jsonschema import Draft202012Validator
 from drover.core.errors import DroverError
 from drover.core.settings import Settings
 from drover.server.service import Drover
+from drover.sessions.lifecycle.close_work import CloseReason
 from drover.sessions.pool.acquire_request import new_lease
 from drover.web.openapi import ROUTES
 from process_cleanup import CleanupReport, EmergencyReport, Failed
@@ -129,6 +130,13 @@ def test_every_json_body_has_an_example(document: Json) -> None:
 @pytest.mark.parametrize("error", ALL)
 def test_every_error_code_is_known_to_the_document(document: Json, error: type[DroverError]) -> None:
     assert error.code in document["components"]["schemas"]["Failure"]["properties"]["code"]["enum"]
+
+
+def test_every_reason_for_the_end_of_a_clients_session_is_described(document: Json) -> None:
+    meaning = document["components"]["schemas"]["HistoryObject"]["properties"]["reason"]["description"]
+    # No client has had the session of a start probe.
+    reasons = {why.value for why in CloseReason if why is not CloseReason.PROBED} | {"emergency recovery"}
+    assert set(re.findall("`([^`]+)`", meaning)) == reasons
 
 
 def test_the_models_that_validate_requests_are_those_that_are_described(document: Json) -> None:
