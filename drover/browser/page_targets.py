@@ -166,4 +166,6 @@ def _changes_of_page(event: str, parameters: Event) -> Mapping[str, Any]:
         return {"dialog": None}
     if event == "Inspector.targetCrashed":
         return _CRASHED
+    if event == "Inspector.targetReloadedAfterCrash":
+        return {"crashed": False}
     return {}

@@ -78,8 +78,9 @@ def last_resort(
     for page in left:
         if answers.count(page.target_id) > MAX_DIALOGS:
             return LastResort(Action.LEAVE, page)
-        if page.crashed and page.target_id not in tried:
-            return LastResort(Action.RELOAD, page)
+        if page.crashed:
+            crashed_again = tried.get(page.target_id) is Action.RELOAD
+            return LastResort(Action.LEAVE if crashed_again else Action.RELOAD, page)
         if idle_s >= STOP_S and page.target_id not in tried:
             return LastResort(Action.STOP, page)
     unwatched = [page for page in left if not page.watched]

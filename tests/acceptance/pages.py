@@ -21,6 +21,7 @@ PAGES: Final = {
     "<button onclick=\"document.title = 'Clicked'\">go</button>",
     "/alert": "<title>Alert</title><script>setTimeout(() => alert('look here'), 50)</script>",
     "/leading": "<title>Leading</title><script>location.replace('/red')</script>",
+    "/greedy": "<title>Greedy</title><script>for (const all = [];;) all.push({x: 'x' + all.length})</script>",
     "/opening": "<title>Opening</title><script>open('/red'); open('/red', '', 'noopener')</script>",
     "/attack": (Path(__file__).parent / "attack.html").read_text(encoding="utf-8"),
     "/hands": """<title>Hands</title><meta charset=utf-8><style>body{margin:0;height:3000px}

@@ -119,6 +119,17 @@ def test_the_first_page_of_a_browser_that_dies_at_once_is_opened_again(
     assert found["current_url"] == pages.url("/form")
 
 
+@pytest.mark.exhaustive
+def test_a_page_that_crashes_again_when_it_is_reloaded_is_left(shared_service: Service, pages: Pages) -> None:
+    options = {"goog:chromeOptions": {"args": ["--js-flags=--max-old-space-size=32"]}}
+    session = shared_service.create(session_id="greedy", url=pages.url("/form"), capabilities=options)
+    with pytest.raises(AssertionError, match="tab crashed"):
+        Driver(session).open(pages.url("/greedy"))
+    found = recover_when_detected(shared_service, session, {"tab_crashed"}, {"reattached"})
+    assert found["last_recovery"]["lost"] == [f"page:{pages.url('/greedy')}"]
+    assert (found["browser"]["pid"], found["current_url"]) == (session["browser"]["pid"], "about:blank")
+
+
 @pytest.mark.parametrize(
     ("name", "harm", "causes"),
     [

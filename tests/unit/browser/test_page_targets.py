@@ -104,6 +104,13 @@ def test_a_crash_ends_a_dialog(event: str, parameters: dict[str, str], session: 
     assert targets.pages[0].dialog is None
 
 
+def test_a_crashed_page_lives_again_after_any_navigation() -> None:
+    targets = opened("P1")
+    targets.handle("Inspector.targetCrashed", {}, "SP1")
+    targets.handle("Inspector.targetReloadedAfterCrash", {}, "SP1")
+    assert targets.signals.crashed_pages == ()
+
+
 def test_a_detached_page_is_not_watched_any_more() -> None:
     targets = opened("P1")
     targets.change("P1", watched=True)

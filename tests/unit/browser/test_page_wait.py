@@ -77,9 +77,12 @@ def test_one_page_is_given_up_only_if_no_script_runs(
     assert last_resort(pages, idle_s, answers(), tried) == expected
 
 
-def test_a_crashed_page_is_reloaded_at_once() -> None:
+def test_a_crashed_page_is_reloaded_at_once_and_left_if_it_crashes_again() -> None:
     crashed = replace(WATCHED, crashed=True)
     assert last_resort([crashed], 0.0, answers(), {}) == LastResort(Action.RELOAD, crashed)
+    again = {"P1": Action.RELOAD}
+    assert last_resort([crashed], 0.0, answers(), again) == LastResort(Action.LEAVE, crashed)
+    assert last_resort([crashed], 0.0, answers(), {"P1": Action.LEAVE}) is None
 
 
 def test_a_page_that_opens_dialogs_without_end_is_left_although_its_script_runs() -> None:
