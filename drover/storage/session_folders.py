@@ -253,10 +253,11 @@ class SessionFolders:
 
     def forget_kept(self) -> None:
         """Remove all profiles that are kept for keys, also those that are in the folders of sessions."""
+        self.kept.forget_all()
+        # Last, as starts may have taken some until all were forgotten.
         for folder in self.present():
             with suppress(OSError):
                 self.kept.unmark(folder.path)
-        self.kept.forget_all()
 
     def present(self) -> tuple[SessionFolder, ...]:
         """Return all existing folders that `remove` would remove, with or without a session."""

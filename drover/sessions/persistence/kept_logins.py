@@ -73,10 +73,11 @@ class KeptLogins:
 
     def forget_with(self, session: Session) -> None:
         """Forget what is kept for the key of a session that is deleted, and what it would leave."""
-        self._profiles.unmark(session.folder.path)
         if session.key is not None:
             self._repository.forget_key(session, session.key)
             self._profiles.forget(session.key)
+        # Last, as its start may have taken the profile until it was forgotten.
+        self._profiles.unmark(session.folder.path)
 
     def ended(self, session: Session, *, parks: bool) -> None:
         """Record on disk that a session has ended.
