@@ -18,6 +18,7 @@ from drover.browser.running_browser import RunningBrowser
 from drover.core.errors import BrowserUnavailable, InvalidRequest, SessionNotFound
 from drover.net.asgi import on_thread
 from drover.net.request_threads import RequestThreads
+from drover.processes.table import Liveness, liveness
 from drover.sessions.pool.driver_access import DriverAccess
 from drover.storage.session_files import store_file
 
@@ -49,6 +50,9 @@ def read_front_page(
         return None
     pages = devtools.pages(running, probe_timeout) if running is not None else ()
     if running is None or not pages:
+        return None
+    if liveness(running.browser) is not Liveness.ALIVE:
+        # Its port may be that of another session's browser by now.
         return None
     return FrontPage(running, pages[0].target_id, pages[0].url, pages[0].title)
 
