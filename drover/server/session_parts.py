@@ -117,7 +117,7 @@ def session_parts(
         close_work,
     )
     monitor = HealthMonitor(registry, worker, browsers, jobs)
-    closer = Closer(registry, worker, state_saver)
+    closer = Closer(registry, worker, state_saver, kept)
     pool = SessionPool(registry, worker, closer, storage.folders, repository, _policy(settings))
     emergency = EmergencyRecovery(registry, cleaner, browsers.launcher.reap, state_saver, repository, emit)
     own = OwnSessions(

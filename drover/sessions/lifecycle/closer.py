@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from drover.core.deadline import Deadline, DeadlineExceeded
-from drover.core.errors import CleanupIncomplete, SessionNotFound
+from drover.core.errors import CleanupIncomplete, NothingKept, SessionNotFound
 from drover.sessions.lifecycle.close_work import CloseReason
 from drover.sessions.lifecycle.session_worker import SessionWorker
+from drover.sessions.persistence.kept_logins import KeptLogins
 from drover.sessions.persistence.state_saver import StateSaver
-from drover.sessions.pool.acquire import Reserved
+from drover.sessions.pool.acquire import InProgress, Reserved
 from drover.sessions.pool.registry import SessionRegistry
 from drover.sessions.pool.session import Session, SessionState
 
@@ -28,6 +29,7 @@ class Closer:
     _registry: SessionRegistry
     _worker: SessionWorker
     _state_saver: StateSaver
+    _kept: KeptLogins
 
     def close(self, session_id: str, deadline: Deadline, *, keep: bool = False) -> None:
         """Close a session in any state: wait until its processes are gone and its folder is removed.
@@ -38,13 +40,19 @@ class Closer:
         Raises:
             SessionNotFound: No session has this id.
             CleanupIncomplete: Something survived; the session stays in the list.
+            StorageUnavailable: It is closed, but what is to be deleted is not deleted on disk yet.
         """
-        self._registry.get(session_id)
+        key = self._registry.get(session_id).key
         why = CloseReason.QUIT if keep else CloseReason.DELETED
         try:
-            deadline.wait(self._begin_until_closing(session_id, why, deadline))
+            begun = self._begin_until_closing(session_id, why, deadline)
+            deadline.wait(begun.work)
         except DeadlineExceeded as error:
             raise CleanupIncomplete(f"Session {session_id} is still closing; delete it again") from error
+        if key is not None and not keep and isinstance(begun, InProgress):
+            # The close that was in progress may have been one that keeps the state.
+            with suppress(NothingKept):
+                self._kept.forget(key, deadline)
 
     def save(self, session_id: str) -> None:
         """Save the state of a session's browser now: its client is about to close windows of it.
@@ -80,33 +88,35 @@ class Closer:
         left: list[Session] = []
         for session in sessions:
             try:
-                work = self._begin_until_closing(session.session_id, CloseReason.STOPPING, deadline)
+                begun = self._begin_until_closing(session.session_id, CloseReason.STOPPING, deadline)
             except SessionNotFound:
                 continue
             except DeadlineExceeded:
                 left.append(session)
             else:
-                works[work] = session
+                works[begun.work] = session
         done = wait(works, timeout=deadline.remaining()).done
         left += [one for work, one in works.items() if work not in done or work.exception() is not None]
         return tuple(left)
 
-    def _begin_until_closing(self, session_id: str, why: CloseReason, deadline: Deadline) -> Future[Any]:
-        """Begin to close a session, even if its state changes in the meantime; return the close to wait for.
+    def _begin_until_closing(
+        self, session_id: str, why: CloseReason, deadline: Deadline
+    ) -> Reserved | InProgress:
+        """Begin to close a session, even if its state changes in the meantime, or join a close in progress.
 
         Raises:
             SessionNotFound: No session has this id.
             DeadlineExceeded: It has changed at every attempt until the deadline.
         """
         while True:
-            work = self._begin(self._registry.get(session_id, or_warm=True), why)
-            if work is not None:
-                return work
+            begun = self._begin(self._registry.get(session_id, or_warm=True), why)
+            if begun is not None:
+                return begun
             deadline.check()
 
-    def _begin(self, session: Session, why: CloseReason) -> Future[Any] | None:
-        """Begin to close a session; return the close to wait for, None if the session has changed: retry."""
+    def _begin(self, session: Session, why: CloseReason) -> Reserved | InProgress | None:
+        """Begin to close a session, or join a close in progress; None if the session has changed: retry."""
         begun = self._registry.begin(session, SessionState.CLOSING)
         if isinstance(begun, Reserved):
             self._worker.close(begun, why)
-        return begun.work if begun and begun.session.state is SessionState.CLOSING else None
+        return begun if begun and begun.session.state is SessionState.CLOSING else None
