@@ -164,6 +164,8 @@ class Browsers:
     def save(self, running: RunningBrowser, before: SavedState, window: str | None) -> SavedState | None:
         """Return the state of a browser; None if it is closing or gone.
 
+        Pages in other browser contexts than the profile's have logins of their own, and end with the browser.
+
         Args:
             window: The handle of its client's window, if known. Its page is the one that a new browser opens;
                 else the page in front is, unless an extension has opened it.
@@ -171,9 +173,14 @@ class Browsers:
         Raises:
             DevToolsFailed: It does not answer.
         """
-        pages = [(page.target_id, page.url) for page in self.devtools.pages(running, PAGES_S)]
+        listed = self.devtools.pages(running, PAGES_S)
+        if not listed:
+            return None
+        connection = self.devtools.of(running)
+        others = connection.pages_beside_the_profile(PAGES_S)
+        pages = [(page.target_id, page.url) for page in listed if page.target_id not in others]
         pages.sort(key=lambda page: (page[0] != window, page[1].startswith(EXTENSION)))
-        return capture(self.devtools.of(running), pages, before) if pages else None
+        return capture(connection, pages, before)
 
     def restore_cookies(self, running: RunningBrowser, state: SavedState) -> None:
         """Set the cookies of a saved state in a browser that has lost its own.

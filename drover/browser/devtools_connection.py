@@ -95,6 +95,15 @@ class Connection:
         """The target ids of open pages that Drover has opened for itself, and of their popups."""
         return self._targets.own
 
+    def pages_beside_the_profile(self, timeout: float) -> frozenset[str]:
+        """Return the target ids of pages in browser contexts that clients have created.
+
+        Raises:
+            DevToolsFailed: Refused, not answered within `timeout` seconds, or the connection is lost.
+        """
+        created = self.call("Target.getBrowserContexts", timeout).get("browserContextIds", ())
+        return frozenset(page.target_id for page in self.pages if page.context in created)
+
     def leave_out(self, target_id: str) -> None:
         """Take a page for one that Drover has opened for itself, so that it is none of the session's.
 

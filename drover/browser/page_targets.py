@@ -41,6 +41,7 @@ class PageTarget:
         watched: Chrome has confirmed `Page.enable`, so no dialog opens in it without an event.
         crashed: Its renderer has crashed, and it was not reloaded.
         dialog: The dialog that is open in it, or in a frame of it.
+        context: DevTools' id of its browser context.
     """
 
     target_id: str
@@ -49,6 +50,7 @@ class PageTarget:
     watched: bool = False
     crashed: bool = False
     dialog: Dialog | None = None
+    context: str | None = None
 
 
 class PageTargets:
@@ -129,6 +131,7 @@ class PageTargets:
             known,
             url=str(info.get("url", ""))[:MAX_URL],
             opened_by_script=bool(info.get("canAccessOpener")),
+            context=info.get("browserContextId"),
         )
         self._set({**self._pages, page.target_id: page})
         return page

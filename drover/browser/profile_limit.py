@@ -42,9 +42,11 @@ def shrink(connection: Connection, profile: Path, is_small_enough: Callable[[], 
 
 def _any_page(connection: Connection) -> str:
     # The browser's process answers these commands, so a page that computes will do, but none that crashed.
-    found = next((page.target_id for page in connection.pages if not page.crashed), None)
+    others = connection.pages_beside_the_profile(COMMAND_S)
+    usable = (page for page in connection.pages if not page.crashed and page.target_id not in others)
+    found = next((page.target_id for page in usable), None)
     if found is None:
-        raise DevToolsFailed("The browser has no page")
+        raise DevToolsFailed("The browser has no page of the profile")
     return found
 
 

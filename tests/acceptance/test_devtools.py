@@ -20,6 +20,7 @@ from websockets.sync.client import ClientConnection, connect
 from tests.acceptance import faults
 from tests.acceptance.clients import attached, chrome_options, new_session
 from tests.acceptance.pages import Pages
+from tests.acceptance.saved_state import wait_until_saved
 from tests.acceptance.service import Json, Service, expect, running
 from tests.machine import wait_until
 
@@ -113,6 +114,25 @@ def test_playwright_connects_by_both_addresses(
             assert page.input_value("#name") == "Grace"
             assert page.title() == "Form"
         wait_until_free(service)
+
+
+def test_pages_beside_the_profile_are_not_saved_as_the_sessions(
+    service: Service, playwright: Playwright, pages: Pages
+) -> None:
+    session_id = service.create(key="beside", url=pages.url("/form"))["session_id"]
+    with over_cdp(playwright, socket_address(service, session_id=session_id)) as browser:
+        browser.contexts[0].pages[0].evaluate("localStorage.setItem('who', 'own')")
+        page = browser.new_context().new_page()
+        page.goto(pages.url("/red"))
+        page.evaluate("localStorage.setItem('who', 'another')")
+        with attached(service, session_id) as driver:
+            assert driver.title
+        wait_until_saved()
+        (saved,) = service.get("/keys/beside/state").json()["origins"]
+        assert saved["localStorage"] == [{"name": "who", "value": "own"}]
+        faults.kill(service.report(session_id)["browser"]["pid"])
+        assert expect(service.get(f"/sessions/{session_id}"))["session"]["current_url"] == pages.url("/form")
+    expect(service.delete(f"/sessions/{session_id}"))
 
 
 def test_several_clients_can_use_one_session_at_the_same_time(
