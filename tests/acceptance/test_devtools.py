@@ -123,7 +123,7 @@ def test_pages_beside_the_profile_are_not_saved_as_the_sessions(
     with over_cdp(playwright, socket_address(service, session_id=session_id)) as browser:
         browser.contexts[0].pages[0].evaluate("localStorage.setItem('who', 'own')")
         page = browser.new_context().new_page()
-        page.goto(pages.url("/red"))
+        page.goto(pages.url("/red").replace("127.0.0.1", "localhost"))
         page.evaluate("localStorage.setItem('who', 'another')")
         with attached(service, session_id) as driver:
             assert driver.title
