@@ -243,10 +243,10 @@ class EventStream:
         """
         if self._closed:
             raise ShuttingDown
-        await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
         listener = self._enter()
         leaving = asyncio.create_task(_end_when_left(receive, listener))
         try:
+            await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
             await _send_part(send, f"retry: {RETRY_MS}\n\n".encode())
             await self._feed(listener, send)
             await send({"type": "http.response.body", "body": listener.take(), "more_body": False})

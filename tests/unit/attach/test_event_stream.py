@@ -335,6 +335,25 @@ def test_a_stop_ends_every_response_and_refuses_new_ones(providers: FakeProvider
     asyncio.run(whole())
 
 
+def test_a_stop_ends_a_response_that_is_about_to_begin(providers: FakeProviders) -> None:
+    async def test() -> None:
+        stream, sent = providers.stream(), list[Message]()
+
+        async def receive() -> Message:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        async def send(message: Message) -> None:
+            if not sent:
+                stream.close()
+            sent.append(message)
+
+        await asyncio.wait_for(stream.serve({}, receive, send), 5)
+        assert sent[-1]["more_body"] is False
+
+    asyncio.run(test())
+
+
 @pytest.mark.parametrize("steps", range(4))
 def test_nothing_is_read_after_a_stop_that_comes_with_an_event(
     providers: FakeProviders, monkeypatch: pytest.MonkeyPatch, steps: int
