@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from websockets.exceptions import WebSocketException
 
@@ -23,6 +24,7 @@ from drover.core.threads import ThreadPool, start_thread
 from drover.net.loopback import CONNECT_S, open_socket
 
 ASKING = 2
+TOLD_POLL_S = 0.005
 
 
 class DevTools:
@@ -76,13 +78,32 @@ class DevTools:
         with self._lock:
             known = self._connections.get(running.browser_guid)
             if known is None or (known.done() and (known.exception() or not known.result().alive)):
-                loop = self._running_loop()
-                known = asyncio.run_coroutine_threadsafe(self._connect(running), loop)
-                self._connections[running.browser_guid] = known
+                known = self._begin_connecting(running.devtools_address)
         try:
             return known.result(CONNECT_S)
         except (WebSocketException, OSError, CancelledError, *TIMEOUTS) as error:
             raise DevToolsFailed(f"Cannot connect to Chrome DevTools: {error}") from error
+
+    @contextmanager
+    def connecting(self, profile: Path) -> Iterator[None]:
+        """Connect to the browser that is being started on a profile, as soon as it says where it listens.
+
+        Chrome writes that into its profile long before ChromeDriver has attached to it (measured: 100 ms and
+        more). A browser whose start fails in the `with` block is forgotten.
+        """
+        port_file = profile / "DevToolsActivePort"
+        with suppress(OSError):  # If Chrome cannot write there either, its start says so.
+            port_file.unlink()
+        loop = self._running_loop()
+        connecting = asyncio.run_coroutine_threadsafe(self._connect_once_told(port_file), loop)
+        try:
+            yield
+        except BaseException:
+            if (address := told_address(port_file)) is not None:
+                self.forget(_guid(address))
+            raise
+        finally:
+            connecting.cancel()
 
     def seen(self, running: RunningBrowser) -> BrowserSignals:
         """Return the signals received from a browser so far, without any I/O."""
@@ -149,8 +170,20 @@ class DevTools:
             raise DevToolsFailed("The DevTools connections are closed")
         return self._loop
 
-    async def _connect(self, running: RunningBrowser) -> Connection:
-        socket = await open_socket(running.devtools_address)
+    async def _connect_once_told(self, port_file: Path) -> None:
+        while (address := told_address(port_file)) is None:  # noqa: ASYNC110 - another process writes it
+            await asyncio.sleep(TOLD_POLL_S)
+        with self._lock:
+            self._begin_connecting(address)
+
+    def _begin_connecting(self, address: str) -> Future[Connection]:
+        loop = self._running_loop()
+        begun = asyncio.run_coroutine_threadsafe(self._connect(address), loop)
+        self._connections[_guid(address)] = begun
+        return begun
+
+    async def _connect(self, address: str) -> Connection:
+        socket = await open_socket(address)
         connection = Connection(asyncio.get_running_loop(), socket, self._max_downloads_mb)
         try:
             await connection.open()
@@ -159,9 +192,25 @@ class DevTools:
             raise
         with self._lock:
             # It may have been forgotten in the meantime.
-            if running.browser_guid in self._connections:
-                self._opened[running.browser_guid] = connection
+            if _guid(address) in self._connections:
+                self._opened[_guid(address)] = connection
         return connection
+
+
+def told_address(port_file: Path) -> str | None:
+    """Return the DevTools address that Chrome has written into its profile; None if it has not yet.
+
+    The file has two lines: the port, and the path with the GUID of this start.
+    """
+    try:
+        port, path = port_file.read_text(encoding="ascii").split("\n")
+    except (OSError, ValueError):
+        return None
+    return f"ws://127.0.0.1:{port}{path}"
+
+
+def _guid(address: str) -> str:
+    return address.rpartition("/")[2]
 
 
 async def _close_all(known: Sequence[Future[Connection]]) -> None:

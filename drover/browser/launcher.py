@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -50,6 +51,9 @@ AGAIN_S = 5.0
 class Launcher:
     """Starts and stops browsers with one pair of executables.
 
+    Args:
+        connecting: Connects to a browser's DevTools while it is being started on a profile.
+
     Attributes:
         unavailable: Why no browser can be started, if the last start with default capabilities failed; no
             client's capabilities set it.
@@ -58,9 +62,16 @@ class Launcher:
     """
 
     def __init__(
-        self, installed: InstalledBrowser, *, headless: bool, no_sandbox: bool, chrome_args: Sequence[str]
+        self,
+        installed: InstalledBrowser,
+        connecting: Callable[[Path], AbstractContextManager[None]],
+        *,
+        headless: bool,
+        no_sandbox: bool,
+        chrome_args: Sequence[str],
     ) -> None:
         self.installed = installed
+        self._connecting = connecting
         self._failed_in: Path | None = None
         self.unavailable: str | None = None
         self.doubtful = False
@@ -162,11 +173,12 @@ class Launcher:
         try:
             driver, url = self._drivers.start(programs.chromedriver, folder, deadline, wanted)
             log_step("ChromeDriver started (PID %d)", driver.pid)
-            answer = driver_client.new_session(url, capabilities, max(1.0, deadline.remaining()))
-            browser = _started_browser(answer, driver, folder)
-            address = _debugger_address(answer)
-            log_step("Chrome started (PID %d, DevTools at %s)", browser.pid, address)
-            running = describe(driver, url, answer, browser, address)
+            with self._connecting(folder.profile):
+                answer = driver_client.new_session(url, capabilities, max(1.0, deadline.remaining()))
+                browser = _started_browser(answer, driver, folder)
+                address = _debugger_address(answer)
+                log_step("Chrome started (PID %d, DevTools at %s)", browser.pid, address)
+                running = describe(driver, url, answer, browser, address)
             window = driver_client.current_window(running, ATTACH_S)
             return replace(running, window=window, screen=read_screen(running, checked))
         except driver_client.CommandRefused as error:

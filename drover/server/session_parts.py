@@ -50,16 +50,17 @@ _SPARING_SHARED_MEMORY = ("--disable-dev-shm-usage",)
 def browsers_of(settings: Settings, storage: StorageParts, registry: SessionRegistry) -> Browsers:
     """Return the browsers and their parts; nothing runs yet."""
     sparing = _SPARING_SHARED_MEMORY if is_shared_memory_small() else ()
+    devtools = DevTools(settings.max_downloads_mb)
     launcher = Launcher(
         InstalledBrowser(
             partial(resolve, settings.chrome_binary, settings.chromedriver),
             partial(matching, chromedriver_setting=settings.chromedriver),
         ),
+        devtools.connecting,
         headless=settings.headless,
         no_sandbox=is_root(),
         chrome_args=(*sparing, *settings.chrome_args),
     )
-    devtools = DevTools(settings.max_downloads_mb)
     recoverer = Recoverer(
         launcher,
         Reattacher(launcher, devtools),

@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -71,6 +71,9 @@ class StubDevTools:
 
     def stop(self) -> None:
         """Do nothing."""
+
+    def connecting(self, _: Path) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def of(self, _: RunningBrowser) -> StubConnection:
         return StubConnection()

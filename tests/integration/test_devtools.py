@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from drover.browser.devtools_connection import DevToolsFailed, DevToolsRefused
 from drover.browser.navigation import visit
 from drover.browser.page_targets import NO_SIGNALS
 from drover.browser.saved_state import Into, SavedState, capture, restore
+from drover.core.errors import BrowserUnavailable
 from drover.net.loopback import CONNECT_S
 from tests.integration.devtools_server import FakeDevTools, fake_devtools
 from tests.machine import run_concurrently, wait_until
@@ -226,6 +228,37 @@ def test_stop_fails_pending_and_later_commands(browser: FakeDevTools) -> None:
         with pytest.raises(DevToolsFailed):
             begin(late).result(TIMEOUT_S)
     devtools.stop()
+
+
+def test_a_browser_that_starts_is_connected_to_as_soon_as_it_says_where_it_listens(
+    browser: FakeDevTools, devtools: DevTools, tmp_path: Path
+) -> None:
+    told = tmp_path / "DevToolsActivePort"
+    told.write_text("1\n/devtools/browser/of-an-earlier-start", encoding="ascii")
+    port = browser.running.debugger_address.rpartition(":")[2]
+    with devtools.connecting(tmp_path):
+        assert not told.exists()
+        told.write_text(f"{port}\n/devtools/browser/{browser.running.browser_guid}", encoding="ascii")
+        wait_until(lambda: browser.connections, "it is connected to")
+    assert devtools.of(browser.running).alive
+    assert browser.connections == 1
+
+
+def test_a_browser_whose_start_fails_is_forgotten(
+    browser: FakeDevTools, devtools: DevTools, tmp_path: Path
+) -> None:
+    port = browser.running.debugger_address.rpartition(":")[2]
+    told = f"{port}\n/devtools/browser/{browser.running.browser_guid}"
+
+    def start() -> None:
+        (tmp_path / "DevToolsActivePort").write_text(told, encoding="ascii")
+        wait_until(lambda: browser.connections, "it is connected to")
+        raise BrowserUnavailable("it has died")
+
+    with pytest.raises(BrowserUnavailable), devtools.connecting(tmp_path):
+        start()
+    assert devtools.of(browser.running).alive
+    assert browser.connections == 2
 
 
 def test_stop_does_not_wait_for_a_hung_browser() -> None:

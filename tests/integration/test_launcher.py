@@ -49,6 +49,7 @@ class Bench:
         self.binaries = Binaries(chrome=home / "bin" / CHROME, chromedriver=install(home))
         self.launcher = Launcher(
             InstalledBrowser(lambda: self.binaries, lambda found: found),
+            StubDevTools().connecting,
             headless=True,
             no_sandbox=True,
             chrome_args=(),
@@ -206,7 +207,11 @@ class FakeBinaryFinder:
         self.open = threading.Event()
         self.open.set()
         self.launcher = Launcher(
-            InstalledBrowser(self.find, lambda found: found), headless=True, no_sandbox=True, chrome_args=()
+            InstalledBrowser(self.find, lambda found: found),
+            StubDevTools().connecting,
+            headless=True,
+            no_sandbox=True,
+            chrome_args=(),
         )
 
     def find(self) -> Binaries:
