@@ -126,7 +126,7 @@ class HealthReadings:
     @property
     def current_url(self) -> str | None:
         """The address of the page in front; None if it could not be read."""
-        return self.pages[0].url if self.pages else None
+        return (self.pages[0].url or None) if self.pages else None
 
 
 @dataclass(frozen=True, slots=True)

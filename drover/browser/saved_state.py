@@ -134,17 +134,20 @@ def capture(connection: Connection, pages: Sequence[tuple[str, str]], before: Sa
         origins.pop(origin, None)
         origins[origin] = storage
     recent = dict(list(origins.items())[-MAX_ORIGINS:])
-    front_url = _address(connection, *pages[0]) if pages else None
+    front_url = _address(connection, *pages[0], before) if pages else None
     window = _read_window(connection, pages[0][0]) if pages else before.window
     opened = tuple(sorted({origin_of(url) for _, url in web_pages}))
     state = SavedState(front_url, tuple(cookies), recent, window, opened)
     return _with_pending(state, before) if before.pending else state
 
 
-def _address(connection: Connection, target_id: str, listed: str) -> str | None:
+def _address(connection: Connection, target_id: str, listed: str, before: SavedState) -> str | None:
     """Return the address by which a page can be opened again, if it has one; a listed one may be cut."""
     if listed.startswith(_WEB):
         return listed
+    if not listed:
+        # Chrome lists none while a document replaces another one.
+        return before.url
     if not listed.startswith(_LOCAL) or listed == _EMPTY:
         return None
     whole = str(connection.call("Target.getTargetInfo", BROWSER_S, targetId=target_id)["targetInfo"]["url"])

@@ -37,7 +37,7 @@ class SessionSteps:
             SessionLost: The session was closed in the meantime.
         """
         health, current_url = self._browsers.first_look(running)
-        changes |= {"running": running, "health": health, "current_url": current_url}
+        changes |= {"running": running, "health": health, "current_url": current_url or session.current_url}
         published = self._registry.publish(session, **changes)
         if published is None:
             raise SessionLost(f"Session {session.session_id} was closed in the meantime")

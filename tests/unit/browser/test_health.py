@@ -359,3 +359,4 @@ def test_a_title_or_address_never_passes_for_another_field(title: str, url: str)
 def test_the_current_address_is_that_of_the_page_in_front() -> None:
     assert WELL.current_url == "http://example.com/"
     assert readings_with(pages=()).current_url is None
+    assert readings_with(pages=(Page("P1", ""),)).current_url is None

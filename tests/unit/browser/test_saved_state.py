@@ -127,6 +127,12 @@ def test_a_page_that_is_not_a_web_page_is_not_captured() -> None:
     assert "Runtime.evaluate" not in page.methods
 
 
+def test_the_address_is_kept_while_a_document_replaces_another_one() -> None:
+    before = SavedState("https://a.example/x")
+    assert capture(connection(Page()), [("P1", "")], before).url == "https://a.example/x"
+    assert capture(connection(Page()), [("P1", "about:blank")], before).url is None
+
+
 @pytest.mark.parametrize(
     ("listed", "whole", "kept"),
     [
