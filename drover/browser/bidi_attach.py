@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from drover.browser.devtools import DevTools
 from drover.browser.devtools_connection import Connection, DevToolsFailed
+from drover.browser.navigation import close_page
 from drover.browser.running_browser import RunningBrowser
 
 COMMAND_S = 5.0
@@ -40,7 +41,7 @@ def spare_page(devtools: DevTools, running: RunningBrowser, connection: Connecti
     finally:
         # If the browser is gone, so is the page.
         with suppress(DevToolsFailed):
-            connection.call("Target.closeTarget", COMMAND_S, targetId=spare)
+            close_page(connection, spare)
 
 
 def documents(connection: Connection) -> Mapping[str, Document]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from drover.browser.devtools_connection import Connection, DevToolsFailed, DevToolsRefused
+from drover.browser.page_targets import OWN_PAGE
 
 COMMIT_S = 2.0
 COMMIT_POLL_S = 0.005
@@ -65,7 +66,7 @@ def visit(connection: Connection, url: str, timeout: float, *, hidden: bool) -> 
     Raises:
         DevToolsFailed: The browser does not answer, could not load the page, or did not close it.
     """
-    target_id = _open_in_background(connection, ABOUT_BLANK, hidden=hidden)
+    target_id = _open_in_background(connection, OWN_PAGE, hidden=hidden)
     try:
         connection.leave_out(target_id)
         answer = connection.call_page(target_id, "Page.navigate", timeout, url=url)
@@ -83,7 +84,7 @@ def end_visits(connection: Connection) -> None:
         DevToolsFailed: The browser does not answer, or did not close one.
     """
     for target_id in connection.own_pages:
-        _close(connection, target_id)
+        close_page(connection, target_id)
 
 
 def _open_in_background(connection: Connection, url: str, **options: object) -> str:
@@ -91,11 +92,14 @@ def _open_in_background(connection: Connection, url: str, **options: object) -> 
     return str(opened["targetId"])
 
 
-def _close(connection: Connection, target_id: str) -> None:
+def close_page(connection: Connection, target_id: str) -> None:
     """Close a page, and wait until it is gone.
 
     Chrome loses a close that is asked for while the page's next document replaces the present one: it answers
     `success`, and the page stays (measured with Chrome 156).
+
+    Raises:
+        DevToolsFailed: The browser does not answer, or did not close it.
     """
     over = time.monotonic() + CLOSE_S
     again = 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -12,6 +13,9 @@ from drover.browser.dialogs import MAX_PROMPT, Dialog
 Event = Mapping[str, Any]
 MAX_URL = 200
 """Characters that are kept of a page's address; a page can make it megabytes long."""
+OWN_PAGE = f"about:blank#{secrets.token_hex(8)}"
+"""The first address of a page that Drover opens for itself, by which it is known if it opens too late to be
+waited for. No page can guess it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +122,10 @@ class PageTargets:
         return changed
 
     def _inform(self, info: Event) -> PageTarget | None:
-        # A page that Chrome loads in advance becomes a page without a subtype when it is shown.
-        if info.get("type") != "page" or info.get("subtype"):
-            return None
-        if info.get("openerId") in self.own:
+        if info.get("url") == OWN_PAGE or info.get("openerId") in self.own:
             self.leave_out(info["targetId"])
-        if info["targetId"] in self.own:
+        # A page that Chrome loads in advance becomes a page without a subtype when it is shown.
+        if info["targetId"] in self.own or info.get("type") != "page" or info.get("subtype"):
             return None
         known = self._pages.get(info["targetId"]) or PageTarget(info["targetId"])
         self._had_pages = True

@@ -18,7 +18,7 @@ from drover.browser import navigation
 from drover.browser.devtools import DevTools
 from drover.browser.devtools_connection import DevToolsFailed, DevToolsRefused
 from drover.browser.navigation import visit
-from drover.browser.page_targets import NO_SIGNALS
+from drover.browser.page_targets import NO_SIGNALS, OWN_PAGE
 from drover.browser.saved_state import Into, SavedState, capture, restore
 from drover.core.errors import BrowserUnavailable
 from drover.net.loopback import CONNECT_S
@@ -306,7 +306,7 @@ def test_a_visit_opens_and_closes_a_hidden_tab(visited: FakeDevTools, devtools: 
         "Target.closeTarget",
         "Target.getTargetInfo",
     ]
-    assert visited.parameters[1] == {"url": "about:blank", "background": True, "hidden": True}
+    assert visited.parameters[1] == {"url": OWN_PAGE, "background": True, "hidden": True}
 
 
 def test_a_failed_visit_raises_and_closes_its_tab(visited: FakeDevTools, devtools: DevTools) -> None:
@@ -352,6 +352,27 @@ def test_popups_of_a_visited_page_are_closed_after_it(visited: FakeDevTools, dev
     visited.results |= {"Page.navigate": navigate, "Target.closeTarget": close}
     visit(devtools.of(visited.running), "http://shop.example/", TIMEOUT_S, hidden=False)
     assert {*closed} == {"B1", "B2"}
+
+
+def test_a_page_that_opens_too_late_is_closed_after_the_next_visit(
+    visited: FakeDevTools, devtools: DevTools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[object] = []
+
+    def close(parameters: dict[str, object]) -> dict[str, object]:
+        closed.append(parameters["targetId"])
+        return {"success": True}
+
+    visited.results["Target.closeTarget"] = close
+    visited.ignored.add("Target.createTarget")
+    with monkeypatch.context() as change:
+        change.setattr(navigation, "COMMAND_S", SHORT_S)
+        with pytest.raises(DevToolsFailed, match="did not answer"):
+            visit(devtools.of(visited.running), "http://shop.example/", TIMEOUT_S, hidden=True)
+    visited.ignored.clear()
+    visited.tell("Target.targetCreated", targetInfo={"targetId": "B0", "type": "other", "url": OWN_PAGE})
+    visit(devtools.of(visited.running), "http://shop.example/", TIMEOUT_S, hidden=True)
+    assert {*closed} == {"B0", "B1"}
 
 
 def test_a_page_that_does_not_close_is_reported(
