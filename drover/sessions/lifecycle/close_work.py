@@ -68,8 +68,11 @@ class CloseWork:
         elif why is not CloseReason.RETRIED:
             self._parking.discard(session.birth)
         try:
-            self._settle_key(session, why)
-            self._browsers.launcher.stop(session.folder, session.running)
+            try:
+                self._settle_key(session, why)
+            finally:
+                # No client can use the browser any more, however long the disk is full.
+                self._browsers.launcher.stop(session.folder, session.running)
             self._await_displaced(session, reserved.displaced)
             self._steps.clear(session)
             self._kept.ended(session, parks=session.birth in self._parking)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -91,9 +92,26 @@ def test_a_retry_after_the_browser_was_ended_keeps_nothing_once_more() -> None:
     assert tried == ["keep", "end"]
 
 
-def close_work(registry: SessionRegistry, kept: object) -> CloseWork:
-    """Return what closes sessions that have no process."""
-    launcher, devtools = SimpleNamespace(stop=nothing), SimpleNamespace(forget=nothing)
+def test_the_browser_ends_although_its_profile_cannot_be_kept_yet() -> None:
+    registry = SessionRegistry(3, 0, MemoryJournal())
+    stopped: list[object] = []
+
+    def keep(_: object) -> None:
+        raise StorageUnavailable("the disk is full")
+
+    work = close_work(registry, SimpleNamespace(keep=keep), stop=lambda *_: stopped.append("browser"))
+    ready(registry, "leaves", key="k")
+    with pytest.raises(StorageUnavailable):
+        close(work, registry, CloseReason.IDLE)
+    assert stopped == ["browser"]
+    assert registry.get("leaves").state is SessionState.CLOSING
+
+
+def close_work(
+    registry: SessionRegistry, kept: object, stop: Callable[..., None] = lambda *_: None
+) -> CloseWork:
+    """Return what closes sessions; `stop` ends their browsers."""
+    launcher, devtools = SimpleNamespace(stop=stop), SimpleNamespace(forget=nothing)
     browsers = SimpleNamespace(launcher=launcher, devtools=devtools)
     parts: list[Any] = [registry, browsers, kept, SimpleNamespace(clear=nothing), EventRecorder()]
     return CloseWork(*parts)
