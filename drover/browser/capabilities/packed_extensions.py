@@ -8,7 +8,6 @@ folder, are loaded again by a new browser, and can be compared with what Chrome 
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import io
 import json
@@ -32,7 +31,8 @@ MAX_MANIFEST_BYTES = 1024 * 1024
 _LONGEST_NAME = 255
 _ENCRYPTED = 0x1
 _CRX_MAGIC = b"Cr24"
-_STRING_OR_COMMENT = re.compile(r'("(?:\\.|[^"\\])*")|//[^\n]*|/\*.*?\*/', re.DOTALL)
+# What has no end is taken to the end of the text: else it would be searched for again from each character.
+_STRING_OR_COMMENT = re.compile(r'("(?:\\.|[^"\\])*(?:"|\\?\Z))|//[^\n]*|/\*.*?\*/|(/\*.*)', re.DOTALL)
 
 
 class NotAnExtension(ValueError):
@@ -68,10 +68,10 @@ def read_extensions(value: object, field: str) -> tuple[PackedExtension, ...]:
     for number, text in enumerate(encoded):
         try:
             found.append(read_extension(base64.b64decode(text, validate=True)))
-        except binascii.Error as error:
-            raise invalid(f"{field}.{number}", "is not valid base64") from error
         except NotAnExtension as error:
             raise invalid(f"{field}.{number}", f"is not a packed extension: {error}") from error
+        except ValueError as error:
+            raise invalid(f"{field}.{number}", "is not valid base64") from error
     return tuple(found)
 
 
@@ -161,7 +161,7 @@ def _read_manifest(opened: zipfile.ZipFile) -> dict[str, Any]:
     text = opened.read(MANIFEST).decode("utf-8-sig")
     try:
         # Chrome allows comments in a manifest.
-        manifest = json.loads(_STRING_OR_COMMENT.sub(lambda found: found[1] or "", text))
+        manifest = json.loads(_STRING_OR_COMMENT.sub(lambda found: found[1] or found[2] or "", text))
     except (ValueError, RecursionError) as error:
         raise NotAnExtension(f"its {MANIFEST} is not valid JSON ({error})") from error
     if not isinstance(manifest, dict):
@@ -175,7 +175,7 @@ def _declared_key(manifest: Mapping[str, Any]) -> bytes | None:
         return None
     try:
         return base64.b64decode("".join(declared.split()), validate=True) or None
-    except binascii.Error as error:
+    except ValueError as error:
         raise NotAnExtension("the key in its manifest is not valid base64") from error
 
 

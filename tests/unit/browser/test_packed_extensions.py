@@ -114,6 +114,7 @@ def with_files(*names: str) -> bytes:
         (with_files("C:\\x"), "x"),
         (with_files("a" * 300), "name is too long"),
         (packed_extension({"name": "x", "key": "!!!"}), "key in its manifest"),
+        (packed_extension({"name": "x", "key": "é"}), "key in its manifest"),
     ],
 )
 def test_what_is_not_a_packed_extension_is_told_with_the_reason(packed: bytes, words: str) -> None:
@@ -127,6 +128,17 @@ def test_a_manifest_that_is_not_an_object_is_refused(text: bytes) -> None:
     with zipfile.ZipFile(archive, "w") as opened:
         opened.writestr("manifest.json", text)
     with pytest.raises(NotAnExtension):
+        read_extension(archive.getvalue())
+
+
+@pytest.mark.parametrize("unended", [b'\\"', b"/* ", b'"\\'])
+def test_a_manifest_full_of_what_has_no_end_is_refused_at_once(unended: bytes) -> None:
+    # With a search from each of them this would take days.
+    text = b"{" + unended * 300_000
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as opened:
+        opened.writestr("manifest.json", text)
+    with pytest.raises(NotAnExtension, match="not valid JSON"):
         read_extension(archive.getvalue())
 
 
@@ -152,8 +164,9 @@ def test_number_and_size_of_all_extensions_together_are_limited(monkeypatch: pyt
     monkeypatch.setattr(packed_extensions, "MAX_PACKED_BYTES", len(encoded))
     with pytest.raises(InvalidRequest, match="together"):
         read_extensions([encoded] * 2, "f")
-    with pytest.raises(InvalidRequest, match="is not valid base64"):
-        read_extensions(["*"], "f")
+    for text in ("*", "é"):
+        with pytest.raises(InvalidRequest, match="is not valid base64"):
+            read_extensions([text], "f")
 
 
 @given(st.binary(max_size=300) | st.binary(max_size=40).map(lambda head: b"Cr24" + head + packed_extension()))
