@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -20,7 +21,7 @@ LONGEST_MODULE = 400
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> RestClient:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("drover.server.session_parts.DevTools", lambda _: object())
+        patch.setattr("drover.server.session_parts.DevTools", lambda _: Mock())
         served = Served(Drover(Settings(data_dir=tmp_path_factory.mktemp("d"))))
     return RestClient(served.application)
 

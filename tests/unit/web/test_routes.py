@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest.mock import Mock
 
 import pytest
 
@@ -155,7 +156,7 @@ def killed(pid: int) -> Killed:
 def _no_event_loop() -> Iterator[None]:
     """Replace DevTools, which opens an event loop when it is created."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("drover.server.session_parts.DevTools", lambda _: object())
+        patch.setattr("drover.server.session_parts.DevTools", lambda _: Mock())
         yield
 
 
