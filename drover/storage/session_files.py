@@ -15,6 +15,7 @@ import secrets
 import shutil
 import stat
 import sys
+import threading
 import unicodedata
 import zipfile
 import zlib
@@ -40,12 +41,19 @@ _NOT_AN_ARCHIVE = (
     *(NotImplementedError, RuntimeError, EOFError, OSError),
 )
 _UNFINISHED = ".crdownload"
+# A download whose name Chrome does not know yet: `.org.chromium.Chromium.aB3dE6` or a GUID on Windows.
+_NAMELESS = re.compile(r"\.(?:com|org)\.[A-Za-z.]+\.[A-Za-z0-9]{6}")
+_NAMELESS_ON_WINDOWS = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\.tmp", re.IGNORECASE)
 _SEPARATORS = frozenset("/\\")
 _MAX_NAME_BYTES = 255
 _REFUSED_BY_WINDOWS = frozenset(':*?"<>|')
 _WINDOWS_DEVICE = re.compile(
     r"(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9¹²³])(?:\..*)?", re.IGNORECASE
 )
+
+
+# Held while the room for a file is reserved, not while it is written.
+_reserving = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,24 +89,30 @@ def store_file(folder: SessionFolder, name: str, data: bytes) -> Path:
         RequestTooLarge: The file or all uploads of the session together exceed the limit.
         StorageUnavailable: The file cannot be written, for example because the disk is full.
     """
-    with _new_file(folder, name, len(data)) as path:
-        path.write_bytes(data)
+    with _new_file(folder, name, len(data)) as path, path.open("r+b") as stored:
+        stored.write(data)
     return path
 
 
 @contextmanager
 def _new_file(folder: SessionFolder, name: str, size: int) -> Iterator[Path]:
-    """Yield the path of a file to be written in the `with` block, in a new folder among the uploads."""
-    plain = _plain(name)
-    if size > min(MAX_FILE_BYTES, MAX_UPLOADS_BYTES - _total_size(folder.uploads)):
-        raise RequestTooLarge(
-            f"The limit is {MAX_FILE_BYTES} bytes for a file, and {MAX_UPLOADS_BYTES} bytes for all uploads "
-            "of a session; send less"
-        )
+    """Yield the path of a file to be written in the `with` block, in a new folder among the uploads.
+
+    It has its size from the beginning, so that files that are written at the same time count for the limit.
+    """
     target = folder.uploads / secrets.token_hex(4)
+    path = target / _plain(name)
     try:
-        target.mkdir(mode=0o700, parents=True)
-        yield target / plain
+        with _reserving:
+            if size > min(MAX_FILE_BYTES, MAX_UPLOADS_BYTES - _total_size(folder.uploads)):
+                raise RequestTooLarge(
+                    f"The limit is {MAX_FILE_BYTES} bytes for a file, and {MAX_UPLOADS_BYTES} bytes for all "
+                    "uploads of a session; send less"
+                )
+            target.mkdir(mode=0o700, parents=True)
+            with path.open("xb") as reserved:
+                reserved.truncate(size)
+        yield path
     except OSError as error:
         shutil.rmtree(target, ignore_errors=True)
         raise StorageUnavailable(
@@ -126,9 +140,10 @@ def _only_file(content: str) -> Iterator[tuple[zipfile.ZipInfo, IO[bytes]]]:
 
 def _copy(source: IO[bytes], path: Path) -> None:
     """Unpack a file to disk piece by piece; zipfile returns at most as many bytes as the directory says."""
-    with path.open("xb") as stored:
+    with path.open("r+b") as stored:
         while piece := _read(source):
             stored.write(piece)
+        stored.truncate()
 
 
 def _read(source: IO[bytes]) -> bytes:
@@ -151,8 +166,14 @@ def downloads(folder: SessionFolder) -> tuple[Download, ...]:
     return tuple(
         Download(path.name, state.st_size, state.st_mtime_ns // 1_000_000)
         for path, state in sorted(found)
-        if state is not None and not path.name.endswith(_UNFINISHED)
+        if state is not None and is_complete(path.name, windows=sys.platform == "win32")
     )
+
+
+def is_complete(name: str, *, windows: bool) -> bool:
+    """Return whether a file among the downloads is complete, by its name."""
+    nameless = _NAMELESS_ON_WINDOWS if windows else _NAMELESS
+    return not name.endswith(_UNFINISHED) and nameless.fullmatch(name) is None
 
 
 def read_download(folder: SessionFolder, name: str) -> bytes:
@@ -161,26 +182,45 @@ def read_download(folder: SessionFolder, name: str) -> bytes:
     Raises:
         InvalidRequest: There is no download with this name.
         RequestTooLarge: The download is larger than the limit of a response.
+        StorageUnavailable: The file cannot be read, for example because another program has it open.
     """
     path = folder.downloads / _plain(name)
     state = _state(path)
     if state is None:
-        raise InvalidRequest(f"There is no download {name!r}; list the downloads to see the names")
+        raise _no_download(name)
     if state.st_size > MAX_FILE_BYTES:
         raise RequestTooLarge(
             f"{name} has {state.st_size} bytes, more than the limit of {MAX_FILE_BYTES}; "
             f"copy it from {path} on the machine of the service"
         )
     packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.write(path, path.name)
+    try:
+        # An archive has no time before 1980 and after 2107: it gets the nearest.
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as archive:
+            archive.write(path, path.name)
+    except FileNotFoundError as error:
+        raise _no_download(name) from error
+    except OSError as error:
+        raise StorageUnavailable(f"{path} cannot be read ({error.strerror}); retry") from error
     return packed.getvalue()
 
 
+def _no_download(name: str) -> InvalidRequest:
+    return InvalidRequest(f"There is no download {name!r}; list the downloads to see the names")
+
+
 def delete_downloads(folder: SessionFolder) -> None:
-    """Remove the complete downloads; those in progress stay."""
+    """Remove the complete downloads; those in progress stay.
+
+    Raises:
+        StorageUnavailable: A file cannot be removed, for example because another program has it open.
+    """
     for download in downloads(folder):
-        (folder.downloads / download.name).unlink(missing_ok=True)
+        path = folder.downloads / download.name
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageUnavailable(f"{path} cannot be removed ({error.strerror}); retry") from error
 
 
 def _plain(name: str) -> str:
@@ -228,5 +268,6 @@ def _state(path: Path) -> os.stat_result | None:
 
 
 def _total_size(folder: Path) -> int:
-    states = (_state(path) for path in folder.rglob("*"))
-    return sum(state.st_size for state in states if state is not None)
+    # A folder in it may go at this moment, as its upload fails.
+    paths = (Path(inner, name) for inner, _, names in os.walk(folder) for name in names)
+    return sum(state.st_size for path in paths if (state := _state(path)) is not None)

@@ -6,20 +6,24 @@ import base64
 import contextlib
 import errno
 import io
+import os
 import sys
 import zipfile
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO
 
 import pytest
 
-from drover.core.errors import InvalidRequest, RequestTooLarge, StorageUnavailable
+from drover.core.errors import DroverError, InvalidRequest, RequestTooLarge, StorageUnavailable
 from drover.storage import session_files
 from drover.storage.session_files import (
     delete_downloads,
     downloads,
+    is_complete,
     name_problem,
     read_download,
+    store_file,
     store_upload,
 )
 from drover.storage.session_folders import SessionFolder
@@ -163,6 +167,69 @@ def test_all_uploads_together_are_bounded(session: SessionFolder, monkeypatch: p
         store_upload(session, packed(("two.txt", bytes(600))))
 
 
+def test_an_upload_counts_for_the_limit_while_it_is_written(
+    session: SessionFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_files, "MAX_UPLOADS_BYTES", 1000)
+    beside: list[str] = []
+    read = session_files._read
+
+    def read_beside_others(source: IO[bytes]) -> bytes:
+        with pytest.raises(RequestTooLarge):
+            store_file(session, "b", bytes(600))
+        with pytest.raises(RequestTooLarge):
+            store_upload(session, second)
+        beside.append("refused")
+        return read(source)
+
+    second = packed(("two.txt", bytes(600)))
+    monkeypatch.setattr(session_files, "_read", read_beside_others)
+    first = store_upload(session, packed(("one.txt", bytes(600))))
+    assert first.read_bytes() == bytes(600)
+    assert beside
+    assert [path.name for path in session.uploads.rglob("*.txt")] == ["one.txt"]
+
+
+def test_an_upload_whose_size_is_overstated_ends_where_its_content_ends(session: SessionFolder) -> None:
+    whole = bytearray(base64.b64decode(packed(("letter.txt", b"hello"))))
+    directory = whole.index(b"PK\x01\x02")
+    whole[directory + 24 : directory + 28] = (1000).to_bytes(4, "little")
+    assert store_upload(session, base64.b64encode(whole).decode()).read_bytes() == b"hello"
+
+
+def test_uploads_that_go_while_all_are_measured_count_nothing(
+    session: SessionFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = store_upload(session, packed(("one.txt", b"1")))
+    scan = os.scandir
+
+    def scan_after_the_end(path: str) -> object:
+        if path == str(one.parent):
+            raise FileNotFoundError(path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scan_after_the_end)
+    assert store_file(session, "two.txt", b"2").read_bytes() == b"2"
+
+
+@pytest.mark.parametrize(
+    ("name", "on_posix", "on_windows"),
+    [
+        ("letter.txt", True, True),
+        ("...", True, True),
+        (".profile", True, True),
+        ("letter.txt.crdownload", False, False),
+        (".org.chromium.Chromium.aB3dE6", False, True),
+        (".com.google.chrome.for.testing.x0Y9z8", False, True),
+        ("3F2504E0-4f89-41d3-9a0c-0305e82c3301.tmp", True, False),
+        ("3f2504e0-4f89-41d3-9a0c-0305e82c3301.tmp.txt", True, True),
+        ("letter.tmp", True, True),
+    ],
+)
+def test_a_download_that_has_no_name_yet_is_not_complete(name: str, on_posix: bool, on_windows: bool) -> None:
+    assert (is_complete(name, windows=False), is_complete(name, windows=True)) == (on_posix, on_windows)
+
+
 def test_only_completed_regular_files_are_listed_as_downloads(session: SessionFolder, folder: Path) -> None:
     (session.downloads / "b.txt").write_bytes(b"12345")
     (session.downloads / "a.txt").write_bytes(b"1")
@@ -180,6 +247,37 @@ def test_a_download_is_returned_as_an_archive_with_one_file(session: SessionFold
     (session.downloads / "b.txt").write_bytes(b"12345")
     with zipfile.ZipFile(io.BytesIO(read_download(session, "b.txt"))) as archive:
         assert {name: archive.read(name) for name in archive.namelist()} == {"b.txt": b"12345"}
+
+
+@pytest.mark.parametrize("year", [1970, 2200])
+def test_a_download_of_any_time_is_returned(session: SessionFolder, year: int) -> None:
+    (session.downloads / "b.txt").write_bytes(b"12345")
+    moment = datetime(year, 1, 2, tzinfo=timezone.utc).timestamp()
+    os.utime(session.downloads / "b.txt", (moment, moment))
+    with zipfile.ZipFile(io.BytesIO(read_download(session, "b.txt"))) as archive:
+        assert archive.read("b.txt") == b"12345"
+
+
+@pytest.mark.parametrize(
+    ("error", "refusal"),
+    [
+        (FileNotFoundError(errno.ENOENT, "gone"), InvalidRequest),
+        (PermissionError(errno.EACCES, "open"), StorageUnavailable),
+    ],
+)
+def test_a_download_that_cannot_be_read_or_removed_is_reported_with_the_reason(
+    session: SessionFolder, monkeypatch: pytest.MonkeyPatch, error: OSError, refusal: type[DroverError]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    (session.downloads / "b.txt").write_bytes(b"12345")
+    monkeypatch.setattr(zipfile.ZipFile, "write", fail)
+    with pytest.raises(refusal, match=r"b\.txt"):
+        read_download(session, "b.txt")
+    monkeypatch.setattr(Path, "unlink", fail)
+    with pytest.raises(StorageUnavailable, match=r"b\.txt"):
+        delete_downloads(session)
 
 
 def test_a_download_larger_than_an_answer_is_refused_with_its_place(
