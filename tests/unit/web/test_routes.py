@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
-from unittest.mock import Mock
 
 import pytest
 
@@ -150,14 +148,6 @@ def judgement(pid: int, *, own_user: bool = True) -> Judgement:
 
 def killed(pid: int) -> Killed:
     return Killed(judgement(pid), Outcome.ENDED)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _no_event_loop() -> Iterator[None]:
-    """Replace DevTools, which opens an event loop when it is created."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("drover.server.session_parts.DevTools", lambda _: Mock())
-        yield
 
 
 @pytest.fixture(scope="module")
