@@ -23,6 +23,13 @@ APPEARANCES: Final = {
 }
 AXE: Final = files("axe_playwright_python").joinpath("axe.min.js").read_text("utf-8")
 
+HIDE: Final = """
+hidden => {
+  Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+  document.dispatchEvent(new Event("visibilitychange"));
+}
+"""
+
 OpenPage = Callable[..., Page]
 
 

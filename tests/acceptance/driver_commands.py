@@ -76,6 +76,10 @@ class Driver:
         answer = self._send("GET", "/alert/text")
         return str(answer.json()["value"]) if answer.ok else None
 
+    def dismiss_alert(self) -> None:
+        """Dismiss the open alert."""
+        self._call("POST", "/alert/dismiss", {})
+
     def _find(self, selector: str) -> Json:
         found: Json = self._call("POST", "/element", {"using": "css selector", "value": selector})
         return found

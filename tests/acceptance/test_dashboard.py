@@ -16,6 +16,7 @@ from drover.browser.binaries import resolve
 from tests.acceptance.conftest import StartService
 from tests.acceptance.dashboards import (
     APPEARANCES,
+    HIDE,
     OpenPage,
     assert_accessible,
     assert_fits,
@@ -33,12 +34,6 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills with POSI
 
 MARKUP: Final = "<img src=x onerror=alert(1)><script>alert(2)</script>"
 LARGE_PICTURE: Final = "document.getElementById('viewer-live').width > 0"
-HIDE: Final = """
-hidden => {
-  Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
-  document.dispatchEvent(new Event("visibilitychange"));
-}
-"""
 GROUPED: Final = """
 async rows => {
   const { grouped } = await import("/static/process_grouping.js");
@@ -46,6 +41,64 @@ async rows => {
   const brief = ({ process, depth }) => [process.pid, depth];
   return grouped(new Map(rows.map(row => [row.pid, row])))
     .map(tree => [titleOf(tree), tree.verdict, tree.rows.map(brief), tree.memoryMb]);
+}
+"""
+
+LINKS_OF_A_PAGE_THAT_WAS_HIDDEN_FOR_LONG: Final = """
+async () => {
+  const [links, sources] = [[], []];
+  let [check, now, hidden] = [null, 1000, false];
+  window.EventSource = class {
+    constructor() { sources.push(this); }
+    addEventListener(kind, take) { this[kind] = take; }
+    close() {}
+  };
+  window.setInterval = (work) => { check = work; };
+  Date.now = () => now;
+  Object.defineProperty(document, "hidden", { get: () => hidden });
+  const { Stream } = await import("/static/stream.js");
+  new Stream(() => {}, (link) => links.push(link));
+  sources[0].state({ data: "{}" });
+  for (hidden of [true, false]) {
+    document.dispatchEvent(new Event("visibilitychange"));
+    now += 60_000;
+  }
+  now -= 60_000;
+  check();
+  const before = links.length;
+  now += 60_000;
+  check();
+  return [links.slice(0, before), links.slice(before)];
+}
+"""
+WITHOUT_PROCESSES: Final = """
+async () => {
+  const { State } = await import("/static/state.js");
+  const state = new State();
+  const process = { pid: 1, verdict: "orphan", age_s: 1 };
+  const processes = { read_at: "x", rows: [process] };
+  const whole = { sessions: [], capacity: {}, timeline: [], log: [], processes };
+  state.take("state", whole);
+  const before = state.processesReadAt;
+  state.take("state", { ...whole, processes: null });
+  return [before, state.processesReadAt];
+}
+"""
+PICTURES: Final = """
+async () => {
+  const { Screen } = await import("/static/view_socket.js");
+  const canvas = document.createElement("canvas");
+  document.createElement("div").append(canvas);
+  const screen = new Screen(canvas);
+  const source = Object.assign(document.createElement("canvas"), { width: 7, height: 1 });
+  const picture = await new Promise((resolve) => source.toBlob(resolve));
+  await screen.draw(new Blob(["no picture"])).catch(() => {});
+  await screen.draw(picture);
+  const afterBroken = canvas.width;
+  const drawing = screen.draw(picture);
+  screen.clear();
+  await drawing;
+  return [afterBroken, canvas.width];
 }
 """
 
@@ -229,7 +282,14 @@ def test_with_a_token_the_page_works_with_basic_authentication(
         page = open_page(service, http_credentials={"username": "operator", "password": "open sesame"})
     button(page, "Preview").click()
     expect(page.get_by_role("dialog", name="What a cleanup would do")).to_be_visible()
-    assert console_errors == []
+    page.goto(page.evaluate("new URL('/docs', document.baseURI).href"))
+    page.locator("#get_keys_key_state summary").first.click()
+    tried = page.locator("#get_keys_key_state form")
+    tried.get_by_role("textbox").fill("a/b")
+    button(tried, "Send").click()
+    expect(page.locator("#get_keys_key_state [role=status]")).to_contain_text("key a/b")
+    # A browser writes every refused request to its console.
+    assert [text for text in console_errors if "404" not in text] == []
 
 
 @pytest.mark.exhaustive
@@ -279,6 +339,18 @@ def test_a_hidden_page_receives_no_events_until_it_is_visible_again(service: Ser
     expect(card(page, "opened-while-hidden")).to_be_visible()
     expect(page.locator("#link")).to_have_text("Live")
     expect(page.locator("#connection")).to_be_empty()
+
+
+def test_a_page_that_was_hidden_for_long_waits_for_the_connection_that_it_has_just_opened(page: Page) -> None:
+    assert page.evaluate(LINKS_OF_A_PAGE_THAT_WAS_HIDDEN_FOR_LONG) == [["live", "paused"], ["lost"]]
+
+
+def test_processes_that_are_not_read_yet_are_not_taken_for_none(page: Page) -> None:
+    assert page.evaluate(WITHOUT_PROCESSES) == ["x", None]
+
+
+def test_a_broken_picture_and_that_of_another_session_are_not_shown(page: Page) -> None:
+    assert page.evaluate(PICTURES) == [7, 0]
 
 
 def test_processes_are_shown_in_trees_with_orphans_first(page: Page) -> None:

@@ -12,6 +12,7 @@ from playwright.sync_api import CDPSession, Page, expect
 from tests.acceptance.conftest import StartService
 from tests.acceptance.dashboards import (
     APPEARANCES,
+    HIDE,
     OpenPage,
     assert_accessible,
     assert_fits,
@@ -225,6 +226,21 @@ def test_a_list_a_prompt_and_a_file_chooser_are_shown_as_dialogs(hands: Hands) -
     button(chooser, "Send to the page").click()
     read = "return document.getElementById('file').files[0]?.text()"
     wait_until(lambda: hands.driver.run(read) == "content", "the page has the file")
+
+
+def test_a_dialog_that_was_closed_while_nobody_watched_is_not_asked_about(
+    page: Page, service: Service, pages: Pages
+) -> None:
+    service.create(session_id="job", url=pages.url("/hands"))
+    hands = Hands(page, service)
+    hands.driver.run("setTimeout(() => confirm('Really?'))")
+    expect(page.locator("#viewer-note")).to_contain_text("Really?")
+    page.evaluate(HIDE, True)
+    hands.driver.dismiss_alert()
+    page.evaluate(HIDE, False)
+    expect(page.locator("#viewer-note")).to_have_text("")
+    hands.take_control()
+    expect(page.get_by_role("dialog", name="The page asks")).to_be_hidden()
 
 
 def test_the_bar_opens_addresses_and_goes_back(hands: Hands, pages: Pages) -> None:

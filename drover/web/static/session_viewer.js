@@ -225,6 +225,8 @@ export class SessionViewer {
 
   #lose() {
     if (this.#sessionId === null) return;
+    // It is announced again if it is still open.
+    this.#question = null;
     this.#setControl({ you: false, by: null });
     setText(this.#note, "No live picture now. Retrying automatically.");
   }
@@ -232,8 +234,12 @@ export class SessionViewer {
   /** Connects while the view is shown. In control it stays connected in the background: a code may be in a mail. */
   #follow() {
     if (this.#sessionId !== null && document.hidden && this.#control.you) return;
-    if (this.#sessionId === null || document.hidden) this.#socket.close();
-    else if (!this.#control.you) this.#socket.open(this.#sessionId);
+    if (this.#sessionId === null || document.hidden) {
+      this.#socket.close();
+    } else if (!this.#control.you) {
+      this.#question = null;
+      this.#socket.open(this.#sessionId);
+    }
   }
 
   #end() {

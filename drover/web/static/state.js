@@ -52,6 +52,7 @@ export class State {
   #takeAll(data) {
     this.sessions.clear();
     this.processes.clear();
+    this.processesReadAt = null;
     this.moments = [];
     this.lines = [];
     this.take("sessions", { changed: data.sessions, removed: [] });

@@ -13,6 +13,7 @@ export class Stream {
   #source = null;
   #reconnectTimer = 0;
   #heard = 0;
+  #openedAt = 0;
 
   /**
    * @param onEvent called with the kind of an event and its data
@@ -42,6 +43,7 @@ export class Stream {
 
   #open() {
     const source = (this.#source = new EventSource(address("/events")));
+    this.#openedAt = Date.now();
     for (const kind of KINDS) {
       source.addEventListener(kind, (event) => {
         this.#heard = Date.now();
@@ -59,7 +61,8 @@ export class Stream {
   }
 
   #checkSilence() {
-    if (this.#source && this.#heard && Date.now() - this.#heard > SILENCE_MS) this.#lose();
+    const silentSince = Math.max(this.#heard, this.#openedAt);
+    if (this.#source && this.#heard && Date.now() - silentSince > SILENCE_MS) this.#lose();
   }
 
   #close() {

@@ -57,6 +57,7 @@ export class Screen {
   #canvas;
   #next = null;
   #drawing = false;
+  #cleared = 0;
 
   constructor(canvas) {
     this.#canvas = canvas;
@@ -64,6 +65,7 @@ export class Screen {
 
   clear() {
     this.#next = null;
+    this.#cleared += 1;
     this.#canvas.width = this.#canvas.height = 0;
   }
 
@@ -72,11 +74,12 @@ export class Screen {
     if (this.#drawing) return;
     this.#drawing = true;
     while (this.#next) {
-      const coming = this.#next;
+      const [coming, cleared] = [this.#next, this.#cleared];
       this.#next = null;
-      const picture = await createImageBitmap(coming);
-      this.#show(picture);
-      picture.close();
+      // A picture that cannot be decoded is left out; the next one comes soon.
+      const picture = await createImageBitmap(coming).catch(() => null);
+      if (picture && cleared === this.#cleared) this.#show(picture);
+      picture?.close();
     }
     this.#drawing = false;
   }

@@ -2,6 +2,10 @@
 
 const JSON_TYPE = "application/json";
 
+// A page opened as http://user:token@host/ has credentials in its own URL, and browsers refuse to fetch anything
+// relative to such a URL.
+const address = (path) => new URL(path, location.origin);
+
 function element(name, attributes = {}, ...children) {
   const made = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
@@ -107,20 +111,23 @@ function input(parameter) {
     soft(parameter.description)), field);
 }
 
+// A command's path has slashes of its own.
+function segments({ name, value }) {
+  return name === "command" ? value.split("/").map(encodeURIComponent).join("/") : encodeURIComponent(value);
+}
+
 function requestOf(method, path, form) {
   const query = new URLSearchParams();
   const headers = {};
   for (const field of form.querySelectorAll("input[type=text]")) {
     if (field.value === "") continue;
-    // A command's path has slashes of its own.
-    const parts = field.value.split("/").map(encodeURIComponent).join("/");
-    if (field.dataset.place === "path") path = path.replace(`{${field.name}}`, () => parts);
+    if (field.dataset.place === "path") path = path.replace(`{${field.name}}`, () => segments(field));
     else if (field.dataset.place === "query") query.set(field.name, field.value);
     else headers[field.name] = field.value;
   }
   const body = form.querySelector("textarea")?.value.trim() || undefined;
   if (body) headers["Content-Type"] = JSON_TYPE;
-  return [query.size ? `${path}?${query}` : path, { method: method.toUpperCase(), headers, body }];
+  return [address(query.size ? `${path}?${query}` : path), { method: method.toUpperCase(), headers, body }];
 }
 
 async function show(response, place) {
@@ -193,7 +200,7 @@ function group(contract, tag) {
 async function start() {
   const state = document.getElementById("state");
   try {
-    const response = await fetch(document.body.dataset.document);
+    const response = await fetch(address(document.body.dataset.document));
     if (!response.ok) throw new Error(`the service returned status ${response.status}`);
     const contract = new Contract(await response.json());
     document.getElementById("version").textContent = contract.document.info.version;
