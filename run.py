@@ -15,6 +15,7 @@ import hashlib
 import importlib.util
 import io
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -53,6 +54,10 @@ APT_GRACE_S = 60.0
 COMMANDS = (["cleanup"], ["processes"], ["doctor"], ["drain"], ["keys"], ["purge"])
 REFUSED = 2
 LATER = "not found, so Selenium Manager will download it"
+# A line of `.env`: its value is in quotes of one kind or the other or in none, and a comment may follow.
+VARIABLE = re.compile(
+    r"""\s*(?:export\s+)?(\w+)\s*=\s*(?:'([^']*)'\s*(?:#.*)?|"([^"]*)"\s*(?:#.*)?|(.*?)(?:\s+#.*)?\s*)"""
+)
 SOUND = "import sys, pip._internal.cli.main; sys.exit(sys.version_info < (3, 10))"
 
 
@@ -233,14 +238,13 @@ def tell_browser() -> None:
 
 def find_setting(name: str) -> "str | None":
     """Return a setting as the service will read it: from the environment, else from `.env` in this folder."""
-    if name in os.environ:
-        return os.environ[name]
     try:
         lines = Path(".env").read_text(encoding="utf-8-sig", errors="replace").splitlines()
     except OSError:
-        return None
-    pairs = (line.strip().removeprefix("export ").partition("=") for line in lines)
-    return next((value.strip().strip("'\"") for key, _, value in pairs if key.strip() == name), None)
+        lines = []
+    found = [one for one in map(VARIABLE.fullmatch, lines) if one]
+    values = {one[1].upper(): next(part for part in one.groups()[1:] if part is not None) for one in found}
+    return (values | {key.upper(): value for key, value in os.environ.items()}).get(name)
 
 
 def run_step(

@@ -12,6 +12,7 @@ import pytest
 
 import run
 from drover.browser import binaries
+from drover.core.settings import Settings
 from tests.systems import NEEDS_LINKS
 
 ROOT = Path(run.__file__).parent
@@ -153,7 +154,12 @@ def test_apt_is_updated_and_then_installs_both_without_questions(monkeypatch: py
     [
         ("DROVER_CHROME_BINARY=/srv/chrome\n", "/srv/chrome"),
         ('# mine\nexport DROVER_CHROME_BINARY = "/srv/my chrome"\n', "/srv/my chrome"),
-        ("DROVER_CHROME_BINARY_OLD=/srv/old\n", None),
+        ("DROVER_CHROME_BINARY=/srv/chrome # Debian's\n", "/srv/chrome"),
+        ("DROVER_CHROME_BINARY='/srv/#1 chrome' # Debian's\n", "/srv/#1 chrome"),
+        ("DROVER_CHROME_BINARY=/srv/a\nDROVER_CHROME_BINARY=/srv/b#c\n", "/srv/b#c"),
+        ("drover_chrome_binary=/srv/chrome\n", "/srv/chrome"),
+        ("DROVER_CHROME_BINARY=\n", ""),
+        ("DROVER_CHROME_BINARY_OLD=/srv/old\nno variable\n", None),
         ("", None),
     ],
 )
@@ -164,7 +170,7 @@ def test_a_setting_is_read_from_a_dotenv_file_as_the_service_does(
     monkeypatch.chdir(folder)
     assert run.find_setting("DROVER_CHROME_BINARY") is None
     (folder / ".env").write_text(text)
-    assert run.find_setting("DROVER_CHROME_BINARY") == expected
+    assert run.find_setting("DROVER_CHROME_BINARY") == Settings().chrome_binary == expected
     monkeypatch.setenv("DROVER_CHROME_BINARY", "/srv/from environment")
     assert run.find_setting("DROVER_CHROME_BINARY") == "/srv/from environment"
 
