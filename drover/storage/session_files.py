@@ -109,14 +109,17 @@ def _new_file(folder: SessionFolder, name: str, size: int) -> Iterator[Path]:
                     f"The limit is {MAX_FILE_BYTES} bytes for a file, and {MAX_UPLOADS_BYTES} bytes for all "
                     "uploads of a session; send less"
                 )
-            target.mkdir(mode=0o700, parents=True)
+            # The folder of a session that has ended is not made again: nothing would remove it.
+            folder.uploads.mkdir(mode=0o700, exist_ok=True)
+            target.mkdir(mode=0o700)
             with path.open("xb") as reserved:
                 reserved.truncate(size)
         yield path
     except OSError as error:
         shutil.rmtree(target, ignore_errors=True)
         raise StorageUnavailable(
-            f"The file cannot be stored in {target} ({error.strerror}): free some disk space, then retry"
+            f"The file cannot be stored in {target} ({error.strerror}): free some disk space if the disk is "
+            "full, then retry"
         ) from error
     except DroverError:
         shutil.rmtree(target, ignore_errors=True)

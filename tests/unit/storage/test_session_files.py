@@ -167,6 +167,14 @@ def test_all_uploads_together_are_bounded(session: SessionFolder, monkeypatch: p
         store_upload(session, packed(("two.txt", bytes(600))))
 
 
+def test_an_upload_for_a_session_that_has_ended_leaves_no_folder(session: SessionFolder) -> None:
+    session.downloads.rmdir()
+    session.path.rmdir()
+    with pytest.raises(StorageUnavailable):
+        store_upload(session, packed(("letter.txt", b"hello")))
+    assert not session.path.exists()
+
+
 def test_an_upload_counts_for_the_limit_while_it_is_written(
     session: SessionFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
