@@ -156,6 +156,7 @@ def fields(checks: Mapping[str, Validator]) -> Validator:
 
 
 def _sound_text(value: object, field: str) -> str:
-    if not isinstance(value, str) or _SURROGATE.search(value):
+    # A search of the millions of characters of an extension would hold up the event loop for half a second.
+    if not isinstance(value, str) or (not value.isascii() and _SURROGATE.search(value)):
         raise invalid(field, "must be valid Unicode text")
     return value

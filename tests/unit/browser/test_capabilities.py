@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Sequence
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from selenium.webdriver import ChromeOptions
 
-from drover.browser.capabilities import merge
+from drover.browser.capabilities import merge, values
 from drover.browser.capabilities.policy import MAX_IGNORED, NODE, CheckedCapabilities, Policy
 from drover.browser.capabilities.standard import timeouts_of
 from drover.browser.capabilities.tables import Ignored
@@ -236,6 +237,13 @@ def test_a_wrong_value_is_reported_by_its_field(wanted: object, field: str) -> N
         check(wanted)
     assert not isinstance(refused.value, SessionNotCreated)
     assert list(refused.value.details or ()) == [field]
+
+
+def test_a_long_text_in_ascii_is_not_searched_for_surrogates(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(values, "_SURROGATE", re.compile(""))  # finds one everywhere
+    assert values.plain_json({"a": ["b"]}, "f") == {"a": ["b"]}
+    with pytest.raises(InvalidRequest):
+        values.plain_json("ü", "f")
 
 
 def test_nesting_without_end_is_refused_instead_of_ending_the_service() -> None:
