@@ -235,18 +235,21 @@ class Membership:
         """Begin anew after this node was declared lost: go on with what no other node has taken."""
         self.fence.close()
         # What is claimed from now on is claimed by the new incarnation, or not at all.
-        held = self._held()
+        known = [one for one in self._registry.sessions() if one.epoch != UNCLAIMED]
         try:
-            rows = self._shared.database.join()
+            with self._shared.repository.paused():
+                rows = self._shared.database.join()
+                epochs = {row.owner.session_id: row.owner.epoch for row in rows}
+                # The end of a session that closes has to name its new epoch too.
+                for session in known:
+                    if session.session_id in epochs:
+                        self._move(session, epochs[session.session_id])
         except NameTaken as error:
             self._stopping.set()
             self.leave(error.message)
             return
-        epochs = {row.owner.session_id: row.owner.epoch for row in rows}
-        for session in held.values():
-            if session.session_id in epochs:
-                self._move(session, epochs[session.session_id])
-            else:
+        for session in known:
+            if _is_claimed(session) and session.session_id not in epochs:
                 self._give_away(session)
         self._emit(events.ClusterJoined(self._shared.database.identity.name, len(rows)))
 

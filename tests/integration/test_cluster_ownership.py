@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -468,9 +469,49 @@ def test_a_session_that_is_made_while_its_node_joins_again_is_not_ended(pair: tu
         one.create("made-in-between")
         return rows
 
-    with mock.patch.object(own, "join", join_slowly):
+    # Nothing is written until the sessions have their new epochs.
+    with mock.patch.object(own, "join", join_slowly), mock.patch.object(one, "flush"):
         one.beat()
     assert one.ready("made-in-between") is not None
+
+
+@pytest.mark.parametrize("when", ["before", "during", "after"])
+def test_a_session_that_closes_while_its_node_joins_again_does_not_come_back(
+    pair: tuple[Node, Node], when: str
+) -> None:
+    one, two = pair
+    one.create("deleted", "k")
+    begun = one.registry.begin(one.registry.get("deleted"), SessionState.CLOSING)
+    assert isinstance(begun, Reserved)
+    closing = begun.session
+    declare_lost(one, by=two)
+
+    def end() -> None:
+        one.repository.keep_for_key(closing, "k", SavedState("https://last.example/"))
+        one.repository.forget(closing)
+
+    own, writing = one.database, threading.Thread(target=one.flush)
+    join = own.join
+
+    def join_while_it_is_written() -> object:
+        rows = join()
+        writing.start()
+        writing.join(0.5)
+        return rows
+
+    if when != "after":
+        end()
+    with mock.patch.object(own, "join", join_while_it_is_written if when == "during" else join):
+        one.beat()
+    if when == "after":
+        end()
+    if when == "during":
+        writing.join()
+    one.flush()
+    assert two.ownership.locate("deleted") is None
+    kept = two.repository.kept_for_key("k")
+    assert kept is not None
+    assert kept.url == "https://last.example/"
 
 
 def test_a_node_serves_nothing_between_an_emergency_of_all_nodes_and_its_own_part_of_it(

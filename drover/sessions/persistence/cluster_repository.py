@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
@@ -90,7 +92,7 @@ class ClusterRepository(SessionRepository):
             super().leave(session)
             return
         self._writer.wait(self._writer.look(lambda pending: pending.ticket), Deadline(PROMISE_S))
-        self._ownership.park(owner_of(session))
+        self._ownership.park(self._writer.look(lambda pending: pending.owner(session)))
         self._writer.change(lambda pending: pending.drop(session))
 
     def taken(self, row: TakenRow, reserved: Session) -> tuple[Session, SavedState | None]:
@@ -127,6 +129,12 @@ class ClusterRepository(SessionRepository):
         """Write all of a session and the state of its browser: the database may have lost changes."""
         now = datetime.now(timezone.utc)
         self._writer.change(lambda pending: pending.renew(session, state, now))
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Write nothing in the `with` block, in which sessions get newer epochs and `moved` is called."""
+        with self._writer.paused():
+            yield
 
     def moved(self, session: Session, epoch: int) -> None:
         """Go on with a session of this node under a newer epoch."""

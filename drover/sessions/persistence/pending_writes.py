@@ -158,6 +158,7 @@ class PendingWrites:
         self._cleared_up_to = 0
         # Not by epoch alone: after a failover the database may give a number again that another session had.
         self._entries: dict[Owner, _Entry] = {}
+        self._moved: dict[Owner, Owner] = {}
         self._kept: dict[str, _Kept] = {}
         self._refused: set[Owner] = set()
 
@@ -177,16 +178,32 @@ class PendingWrites:
         self._entries[owner_of(session)] = _Entry(is_new=False, is_tried=True)
 
     def move(self, session: Session, epoch: int) -> None:
-        """Go on with a session under a newer epoch; all of it is written anew at its next record."""
-        before = owner_of(session)
+        """Go on with a session under a newer epoch; all of it is written anew at its next record.
+
+        Work that is in progress still names it by the epoch that it began with.
+        """
+        before = self.owner(session)
+        after = replace(before, epoch=epoch)
         entry = self._entries.pop(before, None)
         self._refused.discard(before)
-        if entry is not None:
-            self._entries[replace(before, epoch=epoch)] = replace(entry, revision=-1, saved=None)
+        if entry is None:
+            return
+        self._entries[after] = replace(entry, revision=-1, saved=None)
+        self._moved = {one: after if now == before else now for one, now in self._moved.items()}
+        self._moved[before] = after
+        self._kept = {
+            key: replace(kept, owner=after) if kept.owner == before else kept
+            for key, kept in self._kept.items()
+        }
+
+    def owner(self, owned: Owned) -> Owner:
+        """Return a session under its present epoch, by whichever epoch of it is known."""
+        named = owner_of(owned)
+        return self._moved.get(named, named)
 
     def renew(self, session: Session, state: SavedState | None, taken_at: datetime) -> None:
         """Write all of a session anew, and the state of its browser: the database may have lost it."""
-        owner = owner_of(session)
+        owner = self.owner(session)
         entry = self._entries.get(owner)
         if entry is None or entry.ended:
             return
@@ -204,7 +221,7 @@ class PendingWrites:
 
     def drop(self, owned: Owned) -> None:
         """Write nothing more of a session, which stays on disk as it is."""
-        self._entries.pop(owner_of(owned), None)
+        self._remove(self.owner(owned))
 
     def has(self, owner: Owner) -> bool:
         """Return whether a session is on disk under this epoch, or will be, or is to be deleted."""
@@ -212,11 +229,11 @@ class PendingWrites:
 
     def is_refused(self, owned: Owned) -> bool:
         """Return whether the database has refused a write of a session, because another node has it."""
-        return owner_of(owned) in self._refused
+        return self.owner(owned) in self._refused
 
     def record(self, session: Session) -> None:
         """Save a session; the first record of one that was not adopted inserts it."""
-        owner = owner_of(session)
+        owner = self.owner(session)
         entry = self._entries.get(owner) or _Entry(is_new=True)
         if entry.ended or session.revision <= entry.revision:
             return
@@ -228,7 +245,7 @@ class PendingWrites:
 
     def save_state(self, owned: Owned, state: SavedState, taken_at: datetime) -> None:
         """Save the state of a session's browser."""
-        owner = owner_of(owned)
+        owner = self.owner(owned)
         entry = self._entries.get(owner)
         if entry is not None and not entry.ended:
             self._next_ticket()
@@ -236,7 +253,7 @@ class PendingWrites:
 
     def keep(self, owned: Owned, key: str, state: SavedState, taken_at: datetime) -> None:
         """Keep the state of a session for the next one with its key."""
-        owner = owner_of(owned)
+        owner = self.owner(owned)
         entry = self._entries.get(owner)
         if entry is not None and not entry.ended:
             self._next_ticket()
@@ -249,17 +266,17 @@ class PendingWrites:
 
     def forget_key(self, owned: Owned | None, key: str) -> int:
         """Delete what is kept for a key, in the name of its session if any; return the deletion's ticket."""
-        self._kept[key] = _Kept(owner_of(owned) if owned is not None else None, None)
+        self._kept[key] = _Kept(self.owner(owned) if owned is not None else None, None)
         return self._next_ticket()
 
     def end(self, owned: Owned) -> int:
         """Delete a session; return the ticket of the deletion, 0 if the session is not on disk."""
-        owner = owner_of(owned)
+        owner = self.owner(owned)
         entry = self._entries.get(owner)
         if entry is None:
             return 0
         if entry.is_new and not entry.is_tried:
-            del self._entries[owner]
+            self._remove(owner)
             return 0
         if not entry.ended:
             entry = _Entry(is_new=False, is_tried=True, promised=self._next_ticket(), ended=True)
@@ -270,6 +287,7 @@ class PendingWrites:
         """Delete all sessions and everything that is kept; return the ticket of the deletion."""
         self._cleared_up_to = max((owner.epoch for owner in self._entries), default=self._cleared_up_to)
         self._entries.clear()
+        self._moved.clear()
         self._kept.clear()
         self._cleared = self._next_ticket()
         return self._cleared
@@ -281,7 +299,7 @@ class PendingWrites:
             session: The session as the response describes it.
             lease_ended: Whether the response promises that the session is not leased any more.
         """
-        entry = self._entries.get(owner_of(session))
+        entry = self._entries.get(self.owner(session))
         if entry is None:
             return 0
         is_saved = entry.saved is not None and entry.saved.include(Terms.of(session))
@@ -313,7 +331,7 @@ class PendingWrites:
         for owner, wrote in batch.entries.items():
             entry = self._entries.get(owner)
             if entry is not None and wrote.ended:
-                del self._entries[owner]
+                self._remove(owner)
                 self._refused.discard(owner)
             elif entry is not None:
                 self._entries[owner] = replace(
@@ -328,6 +346,10 @@ class PendingWrites:
         if self._cleared <= batch.ticket:
             self._cleared = 0
         self.written_ticket = batch.ticket
+
+    def _remove(self, owner: Owner) -> None:
+        self._entries.pop(owner, None)
+        self._moved = {one: now for one, now in self._moved.items() if now != owner}
 
     def _next_ticket(self) -> int:
         self._ticket += 1

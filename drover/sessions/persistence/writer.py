@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import TypeVar
 
 from drover.core import events
@@ -41,6 +42,7 @@ class Writer:
         self._to_document = to_document
         self._emit = emit
         self._condition = threading.Condition()
+        self._flushing = threading.Lock()
         self._pending = PendingWrites()
         self._waiting: dict[Future[None], int] = {}
         self._failing_since: float | None = None
@@ -125,6 +127,16 @@ class Writer:
 
     def flush(self) -> bool:
         """Try once to write everything that is pending; return whether that succeeded."""
+        with self._flushing:
+            return self._flush()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Write nothing in the `with` block, which waits until a write in progress is over."""
+        with self._flushing:
+            yield
+
+    def _flush(self) -> bool:
         with self._condition:
             batch, held = self._pending.take(), self._held
         if held is not None:
