@@ -85,6 +85,10 @@ class Cluster:
         """Begin to give signs of life."""
         self.membership.start()
 
+    def begin_to_obey(self) -> None:
+        """Do this node's part of emergencies from now on: its sessions of the last run are in the list."""
+        self._emergency.begin_to_obey()
+
     def stop(self) -> None:
         """Leave the cluster."""
         self.membership.stop()

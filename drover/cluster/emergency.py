@@ -34,6 +34,14 @@ class NodeEmergency:
     _recovery: EmergencyRecovery
     _emit: Emit
     _turn: threading.Lock = field(default_factory=threading.Lock, init=False)
+    _may_obey: bool = field(default=False, init=False)
+
+    def begin_to_obey(self) -> None:
+        """Let signs of life begin this node's part: the sessions of its last run are in the list by now.
+
+        Before that they would be adopted after the emergency has ended all that were in the list.
+        """
+        self._may_obey = True
 
     def order(self, deadline: Deadline) -> tuple[int, EmergencyReport]:
         """Order all nodes to end their sessions, and end those of this one; return the emergency's number.
@@ -52,8 +60,11 @@ class NodeEmergency:
             self._turn.release()
 
     def obey(self, number: int) -> None:
-        """Begin this node's part of an emergency that another node has ordered, unless it is in progress."""
-        if not self._turn.acquire(blocking=False):
+        """Begin this node's part of an emergency that another node has ordered.
+
+        Unless it is in progress, or the start is; then a later sign of life begins it.
+        """
+        if not self._may_obey or not self._turn.acquire(blocking=False):
             return
         try:
             start_thread(partial(self._obey, number), "emergency")

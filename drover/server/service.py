@@ -160,6 +160,8 @@ class Drover:
 
     def _adopt_sessions(self) -> None:
         self.sessions.adopter.adopt_all(self._stored, self.settings.data_dir, self.storage.boot_id)
+        if self.sessions.cluster is not None:
+            self.sessions.cluster.begin_to_obey()
 
     def _start_periodic_tasks(self) -> None:
         self._periodic_tasks.start()

@@ -14,7 +14,10 @@ from drover.cluster.cluster import Cluster, shared_of
 from drover.core.deadline import Deadline
 from drover.core.errors import Overloaded
 from drover.core.settings import Settings
+from drover.server.service import Drover
 from drover.sessions.pool.registry import SessionRegistry
+from drover.storage.postgres.ownership import Ownership
+from tests.integration.service_harness import running_harness
 from tests.machine import wait_until
 from tests.postgres import MISSING, Postgres, is_installed, postgres
 
@@ -48,6 +51,7 @@ class EmergencyNode:
         )
         self.cluster = Cluster(self.shared, settings, own, lambda _: None)
         self.cluster.start()
+        self.cluster.begin_to_obey()
         stack.callback(self.cluster.stop)
         wait_until(self.may_serve, "it may serve", 20)
 
@@ -79,3 +83,32 @@ def test_every_node_does_its_part_once_and_is_ready_at_once(server: Postgres, tm
         wait_until(one.may_serve, "it has done its part", 20)
         wait_until(lambda: two.runs == 2, "so has the other one", 20)
         wait_until(two.may_serve, "the other one serves", 20)
+
+
+@pytest.mark.exhaustive
+def test_a_node_that_was_away_during_an_emergency_has_nothing_of_before_when_it_is_back(
+    server: Postgres, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = {"database_url": server.url, "node_name": "away"}
+    with running_harness(folder, monkeypatch, watch_interval=0, **address) as harness:
+        wait_until(lambda: may_serve(harness.service), "it may serve", 20)
+        harness.acquire("ended", "k")
+        with monkeypatch.context() as patched:
+            # As after a crash, the others do not know yet that it is gone.
+            patched.setattr(Ownership, "leave", lambda _: None)
+            harness.service.stop(keep_browsers=True)
+        server.execute("UPDATE cluster SET emergency = emergency + 1")
+        second = Drover(harness.service.settings)
+        second.take_possession()
+        second.start(lambda: False)
+        try:
+            wait_until(lambda: may_serve(second), "it has done its part", 30)
+            assert second.sessions.registry.sessions() == ()
+            assert server.execute("SELECT session_id FROM sessions") == []
+        finally:
+            second.stop()
+
+
+def may_serve(service: Drover) -> bool:
+    assert service.sessions.cluster is not None
+    return service.sessions.cluster.membership.fence.may_serve()

@@ -50,7 +50,9 @@ def node_emergency(recovery: Recovery, shared: Shared) -> tuple[NodeEmergency, l
     emitted: list[object] = []
     of_node: Any = shared
     of_machine: Any = recovery
-    return NodeEmergency(of_node, of_machine, emitted.append), emitted
+    part = NodeEmergency(of_node, of_machine, emitted.append)
+    part.begin_to_obey()
+    return part, emitted
 
 
 def obey(part: NodeEmergency, number: int) -> None:
