@@ -9,13 +9,14 @@ import itertools
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final, cast
 from unittest import mock
 
+import psycopg
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -36,7 +37,9 @@ from drover.sessions.pool.session import Session, SessionState
 from drover.storage.changes import owner_of
 from drover.storage.cluster_values import Load, NodeIdentity, TakenRow
 from drover.storage.postgres.database import ClusterDatabase
+from drover.storage.postgres.nodes import NEXT_EMERGENCY
 from drover.storage.postgres.ownership import Ownership
+from tests.machine import wait_until
 from tests.postgres import MISSING, Postgres, is_installed, postgres
 from tests.unit.examples import NOW, RUNNING, claim
 
@@ -370,6 +373,48 @@ def test_what_a_node_had_before_an_emergency_that_has_not_reached_it_is_not_rest
     two.beat()
     two.ownership.leave()
     assert two.ownership.locate("made-since") is not None
+
+
+@pytest.mark.parametrize("end", ["closes", "is removed", "is idle"])
+def test_what_a_session_leaves_while_an_emergency_of_all_nodes_begins_is_not_kept(
+    pair: tuple[Node, Node], end: str
+) -> None:
+    one, two = pair
+    session = one.create("ends", "k", idle_timeout=1e-6)
+    one.repository.save_state(session, SavedState("https://left.example/"))
+    one.flush()
+    if end != "closes":
+        declare_lost(one, by=two)
+
+    def keep() -> None:
+        if end == "closes":
+            one.repository.keep_for_key(session, "k", SavedState("https://left.example/"))
+            one.flush()
+        elif end == "is removed":
+            two.ownership.remove("ends", session.epoch, forgets_key=False)
+        else:
+            two.ownership.tidy()
+
+    with psycopg.connect(OwnershipMachine.server.url) as connection:
+        connection.execute(NEXT_EMERGENCY, [0])
+        connection.execute("DELETE FROM kept")
+        with suppress(StorageUnavailable):
+            keep()
+    wait_until(one.repository._writer.flush, "the rest is written")
+    assert one.repository.kept_for_key("k") is None
+
+
+def test_a_node_has_obeyed_what_any_life_of_it_has_obeyed_whatever_the_clock_of_the_database_says(
+    pair: tuple[Node, Node],
+) -> None:
+    one, two = pair
+    # It gave its last sign of life before the clock was set back.
+    OwnershipMachine.server.execute("UPDATE nodes SET seen_at = seen_at + interval '1 hour'")
+    one.database.join(is_start=True)
+    one.database.emergency = number = two.ownership.begin_emergency()
+    one.beat()
+    one.database.join(is_start=True)
+    assert one.database.emergency == number
 
 
 @pytest.fixture

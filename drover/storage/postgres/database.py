@@ -59,7 +59,7 @@ _SAVE_STATE: Final = f"""
 """
 _KEEP: Final = f"""
     INSERT INTO kept SELECT %(key)s, epoch, %(state)s, %(taken_at)s FROM sessions WHERE {MINE}
-        AND (SELECT emergency FROM cluster) = %(emergency)s FOR SHARE
+        AND (SELECT emergency FROM cluster FOR SHARE) = %(emergency)s FOR SHARE
     ON CONFLICT (key) DO UPDATE SET epoch = excluded.epoch, state = excluded.state,
         taken_at = excluded.taken_at WHERE kept.epoch <= excluded.epoch
 """
@@ -84,8 +84,8 @@ _LEAVE_OLD: Final = """
 _JOIN: Final = """
     INSERT INTO nodes (incarnation, name, data_id, url, version, max_sessions, free, emergency)
     SELECT %(me)s, %(name)s, %(data_id)s, %(url)s, %(version)s, %(max_sessions)s, 0,
-        coalesce((SELECT emergency FROM nodes WHERE name = %(name)s AND data_id = %(data_id)s
-            ORDER BY seen_at DESC LIMIT 1), emergency)
+        coalesce(
+            (SELECT max(emergency) FROM nodes WHERE name = %(name)s AND data_id = %(data_id)s), emergency)
     FROM cluster
     RETURNING emergency
 """

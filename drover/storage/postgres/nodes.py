@@ -32,7 +32,8 @@ DECLARE_LOST: Final = """
 LEAVE: Final = """
     UPDATE nodes SET state = 'left' WHERE incarnation = %(incarnation)s AND state IN ('up', 'draining')
 """
-# An emergency of all nodes that begins at this moment waits, and then deletes what no living node has.
+# An emergency of all nodes that begins at this moment waits, and then deletes what no living node has, and
+# what is kept.
 EMERGENCY: Final = "SELECT emergency FROM cluster FOR SHARE"
 END_OUTDATED: Final = """
     DELETE FROM sessions s USING nodes n WHERE s.incarnation = n.incarnation

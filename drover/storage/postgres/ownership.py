@@ -274,6 +274,7 @@ class Ownership:
         """End the sessions of lost nodes whose idle time is over; return how many."""
 
         def statements(connection: Connection) -> int:
+            connection.execute(nodes.EMERGENCY)
             rows = connection.execute(_IDLE).fetchall()
             for session_id, epoch in rows:
                 _removed(connection, session_id, epoch, forgets_key=False)
@@ -321,6 +322,7 @@ class Ownership:
 
 
 def _removed(connection: Connection, session_id: str, seen: int, *, forgets_key: bool) -> bool:
+    connection.execute(nodes.EMERGENCY)
     state = connection.execute(_STATE, [session_id]).fetchone()
     gone = connection.execute(_REMOVE, {"session_id": session_id, "seen": seen}).fetchone()
     if gone is None:
