@@ -101,6 +101,28 @@ async () => {
   return [afterBroken, canvas.width];
 }
 """
+UNREADABLE_FILE: Final = """
+async () => {
+  window.FileReader = class extends EventTarget {
+    readAsDataURL() {
+      this.error = new Error("it is gone");
+      this.dispatchEvent(new Event("error"));
+    }
+  };
+  const { PageDialogs } = await import("/static/page_dialogs.js");
+  const dialog = document.getElementById("files-dialog");
+  const notes = [];
+  return new Promise((resolve) => {
+    const dialogs = new PageDialogs((sent) => resolve([sent, notes]), () => {}, (note) => notes.push(note));
+    dialogs.askFiles({ multiple: false });
+    const chosen = new DataTransfer();
+    chosen.items.add(new File(["content"], "letter.txt"));
+    document.getElementById("files-input").files = chosen.files;
+    dialog.close("send");
+    setTimeout(() => resolve(null), 5000);
+  });
+}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -351,6 +373,12 @@ def test_processes_that_are_not_read_yet_are_not_taken_for_none(page: Page) -> N
 
 def test_a_broken_picture_and_that_of_another_session_are_not_shown(page: Page) -> None:
     assert page.evaluate(PICTURES) == [7, 0]
+
+
+def test_a_file_that_cannot_be_read_does_not_keep_the_page_waiting(page: Page) -> None:
+    sent, notes = page.evaluate(UNREADABLE_FILE)
+    assert sent == {"type": "files", "files": []}
+    assert notes == ["Nothing was sent: a file cannot be read (it is gone)."]
 
 
 def test_processes_are_shown_in_trees_with_orphans_first(page: Page) -> None:

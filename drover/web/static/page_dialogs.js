@@ -111,8 +111,14 @@ export class PageDialogs {
     this.#files.show(async (pressed) => {
       const chosen = pressed === "send" ? [...input.files] : [];
       const fits = chosen.reduce((sum, file) => sum + file.size, 0) <= MAX_FILE_MB * 1024 * 1024;
-      if (!fits) this.#note(`Nothing was sent: the limit is ${MAX_FILE_MB} MB.`);
-      this.#send({ type: "files", files: fits ? await Promise.all(chosen.map(packed)) : [] });
+      let files = [];
+      try {
+        if (fits) files = await Promise.all(chosen.map(packed));
+        else this.#note(`Nothing was sent: the limit is ${MAX_FILE_MB} MB.`);
+      } catch (error) {
+        this.#note(`Nothing was sent: a file cannot be read (${error.message}).`);
+      }
+      this.#send({ type: "files", files });
       this.#finished();
     });
   }
