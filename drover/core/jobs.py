@@ -43,6 +43,7 @@ class JobKind(str, Enum):
     DATA_FOLDER = "check of the data folder"
     ROOM = "reading of the room on the disk"
     OLD_PROFILES = "removal of profiles that were set aside"
+    ORPHANED_FOLDERS = "search for orphaned folders"
     GRID_NOTICE = "notice to Selenium Grid"
     CLUSTER = "exchange with other nodes"
     CLUSTER_TIDY = "removal of what no node has"

@@ -58,6 +58,7 @@ def job_pools(max_sessions: int) -> dict[JobKind, ThreadPool]:
         JobKind.DATA_FOLDER: disk,
         JobKind.ROOM: disk,
         JobKind.OLD_PROFILES: disk,
+        JobKind.ORPHANED_FOLDERS: disk,
         JobKind.GRID_NOTICE: ThreadPool("grid", 4),
         JobKind.KEPT_PROFILES: ThreadPool("kept-profiles", 1),
         JobKind.HISTORY: ThreadPool("history", 1),
@@ -176,7 +177,8 @@ def _session_tasks(
     yield Task("drain", IDLE_TICK_S, sessions.drain.tick)
     yield Task("leases", IDLE_TICK_S, sessions.manager.expire_leases)
     yield Task("retry of closes", RETRY_CLOSE_S, sessions.closer.close_again)
-    yield Task("orphaned folders", TIDY_TICK_S, sessions.cleaner.tidy)
+    tidy = partial(jobs.begin, Job(JobKind.ORPHANED_FOLDERS), sessions.cleaner.tidy)
+    yield Task("orphaned folders", TIDY_TICK_S, tidy)
     yield Task("start probe", IDLE_TICK_S, start_probe.begin)
     if settings.watch_interval > 0:
         yield Task("watch", settings.watch_interval, _when_serving(sessions, sessions.monitor.watch))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,11 +12,13 @@ from drover.browser import browsers, launcher
 from drover.browser.browsers import DEFAULT
 from drover.core.backoff import Backoff
 from drover.core.deadline import Deadline
+from drover.server import background
 from drover.sessions.background import memory_meter, start_probe
 from drover.sessions.lifecycle import health_monitor
 from drover.sessions.persistence import state_saver
 from drover.sessions.pool.acquire_request import AcquireRequest
 from drover.sessions.pool.session import KeepAlive
+from drover.storage.session_folders import SessionFolder, SessionFolders
 from tests.integration.service_harness import TIMEOUT_S, ServiceHarness, running_harness
 from tests.machine import wait_until
 
@@ -60,3 +63,24 @@ def test_every_failure_in_the_background_is_logged_with_its_session_and_counted(
     for kind in ("watch", "memory measurement", "state save", "keep-alive visit", "start probe"):
         assert f'drover_job_failures_total{{kind="{kind}"}} 0.0' not in counted
     assert harness.acquire("a").recovery is None
+
+
+def test_a_disk_that_hangs_while_orphaned_folders_are_searched_delays_no_idle_end(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hangs, goes_on = threading.Event(), threading.Event()
+
+    def present(_: SessionFolders) -> tuple[SessionFolder, ...]:
+        hangs.set()
+        goes_on.wait()
+        return ()
+
+    monkeypatch.setattr(background, "TIDY_TICK_S", 0.1)
+    with monkeypatch.context() as patched, running_harness(folder, monkeypatch) as harness:
+        try:
+            patched.setattr(SessionFolders, "present", present)
+            assert hangs.wait(60)
+            harness.acquire("idle", idle=0.1)
+            wait_until(lambda: not harness.registry.sessions(), "it is closed")
+        finally:
+            goes_on.set()
