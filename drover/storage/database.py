@@ -148,10 +148,12 @@ class SessionDatabase:
 
     def load_kept(self) -> tuple[KeptState, ...]:
         """Return what is kept for all keys, without the states; the oldest first."""
-        return tuple(
-            KeptState(str(key), datetime.fromisoformat(str(taken_at)), _number(size))
-            for key, taken_at, size in self._read(schema.ALL_KEPT, {})
-        )
+        found = []
+        for key, taken_at, size in self._read(schema.ALL_KEPT, {}):
+            # A row that is not valid counts as missing.
+            with suppress(ValueError):
+                found.append(KeptState(str(key), datetime.fromisoformat(str(taken_at)), _number(size)))
+        return tuple(found)
 
     def _read(self, query: str, parameters: dict[str, object]) -> list[tuple[object, ...]]:
         with _held(self._reading), self._translated():

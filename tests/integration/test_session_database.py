@@ -15,6 +15,7 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,11 +24,14 @@ from drover.browser.capabilities.tables import Ignored
 from drover.browser.health import Cause
 from drover.browser.recovery import Method, Recovery
 from drover.browser.running_browser import RunningBrowser
-from drover.core.errors import StartObstructed, StartRefused, StorageUnavailable
+from drover.core.deadline import Deadline
+from drover.core.errors import NothingKept, StartObstructed, StartRefused, StorageUnavailable
 from drover.processes.host import boot
 from drover.processes.host.boot import boot_id
 from drover.processes.table import ProcessIdentity
+from drover.sessions.persistence.kept_logins import KeptLogins
 from drover.sessions.persistence.records import LeaseRecord, SessionRecord, from_row, to_document
+from drover.sessions.persistence.repository import SessionRepository
 from drover.sessions.pool.session import KeepAlive, Session, SessionState
 from drover.storage import database as store_module
 from drover.storage import schema
@@ -43,6 +47,7 @@ from drover.storage.changes import (
     owner_of,
 )
 from drover.storage.database import SessionDatabase
+from drover.storage.kept_profiles import KeptProfiles
 from drover.storage.schema import SCHEMA_VERSION
 from drover.storage.session_folders import SessionFolder
 from drover.storage.store import DatabaseLocked
@@ -266,6 +271,27 @@ def test_state_kept_for_a_key_outlives_its_session_until_it_is_forgotten(store: 
     assert kept == store.load_for_key("k")
     store.write([ForgetKey(Owner("one", 1), "k")])
     assert store.load_for_key("k") is None
+
+
+def test_a_damaged_row_of_what_is_kept_does_not_hide_the_others(path: Path, store: SessionDatabase) -> None:
+    store.write([KeepForKey(None, key, "{}", NOW) for key in ("damaged", "good")])
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("UPDATE kept SET taken_at = '?' WHERE key = 'damaged'")
+    assert [one.key for one in store.load_kept()] == ["good"]
+
+
+def test_a_login_that_cannot_be_read_can_be_forgotten(store: SessionDatabase, tmp_path: Path) -> None:
+    store.write([KeepForKey(None, "k", "damaged", NOW)])
+    registry: Any = None
+    repository = SessionRepository(store, "boot", lambda _: None)
+    kept = KeptLogins(registry, repository, registry, KeptProfiles(tmp_path))
+    assert repository.kept_for_key("k") is None
+    repository._writer.start()
+    kept.forget("k", Deadline(60))
+    assert store.load_kept() == ()
+    with pytest.raises(NothingKept):
+        kept.forget("k", Deadline(60))
+    repository._writer.stop()
 
 
 def test_all_changes_of_a_write_are_made_or_none(store: SessionDatabase) -> None:

@@ -156,7 +156,7 @@ class KeptLogins:
             NothingKept: Nothing is kept for the key.
             StorageUnavailable: The deletion could not be written to disk.
         """
-        is_known = self._repository.kept_login(key) is not None
+        is_known = self._repository.keeps(key)
         had_profile = self._profiles.forget(key)
         if not is_known and not had_profile:
             raise NothingKept(f"Nothing is kept for key {key}; GET /keys lists all keys")

@@ -187,6 +187,15 @@ class SessionRepository:
         state = self._read(stored, key)
         return CapturedState(state, stored.taken_at) if stored is not None and state is not None else None
 
+    def keeps(self, key: str) -> bool:
+        """Return whether a state is kept for a key, also one that this version cannot read.
+
+        Raises:
+            StorageUnavailable: The database could not be read.
+        """
+        is_pending, found = self._writer.look(lambda pending: (pending.is_known(key), pending.kept(key)))
+        return found is not None if is_pending else self._database.load_for_key(key) is not None
+
     def session_elsewhere(self, key: str) -> str | None:  # noqa: ARG002 - there is no other node
         """Return the id of the session of a key that this node does not have, or None.
 
