@@ -2,7 +2,7 @@
 
 const JSON_TYPE = "application/json";
 
-// A page opened as http://user:token@host/ has credentials in its own URL, and browsers refuse to fetch anything
+// A page opened as user:token@host has credentials in its own URL, and browsers refuse to fetch anything
 // relative to such a URL.
 const address = (path) => new URL(path, location.origin);
 
