@@ -23,7 +23,6 @@ from drover.attach.router import Route
 from drover.core.errors import BrowserUnavailable, NotFound, SessionNotFound
 from drover.net.asgi import Receive, Scope, Send
 from drover.sessions.pool.driver_access import DriverAccess
-from drover.sessions.pool.session import SessionState
 
 KEPT_S = 600.0
 MAX_KEPT = 16
@@ -66,7 +65,7 @@ class BidiSockets:
             check=partial(self._attaching.attachable, session_id, secret),
             dial=partial(self._dial, session_id, secret),
             end=partial(self._attaching.end_session, session_id),
-            has_ended=partial(self._has_ended, secret),
+            has_ended=partial(self._driver_access.address_has_ended, secret),
             seems_well=partial(self._seems_well, secret),
         )
         conversation = Conversation(self._client(secret), upstream, receive, send)
@@ -83,12 +82,6 @@ class BidiSockets:
                 self._open.pop(secret, None)
             # The client may have left during the check.
             await socket.close()
-
-    def _has_ended(self, secret: str) -> bool:
-        try:
-            return self._driver_access.of_secret(secret).state is SessionState.CLOSING
-        except SessionNotFound:
-            return True
 
     def _seems_well(self, secret: str) -> bool:
         try:

@@ -41,6 +41,7 @@ class DevTools:
         self._connections: dict[str, Future[Connection]] = {}
         self._opened: dict[str, Connection] = {}
         self._gates: dict[str, AttachGate] = {}
+        self._starting: set[Path] = set()
         self._asking = ThreadPool("attach-gate", ASKING)
         self._lock = threading.Lock()
 
@@ -94,16 +95,19 @@ class DevTools:
         port_file = profile / "DevToolsActivePort"
         with suppress(OSError):  # If Chrome cannot write there either, its start says so.
             port_file.unlink()
-        loop = self._running_loop()
-        connecting = asyncio.run_coroutine_threadsafe(self._connect_once_told(port_file), loop)
+        loop, is_started = self._running_loop(), False
+        with self._lock:
+            self._starting.add(port_file)
+        asyncio.run_coroutine_threadsafe(self._connect_once_told(port_file), loop)
         try:
             yield
-        except BaseException:
-            if (address := told_address(port_file)) is not None:
-                self.forget(_guid(address))
-            raise
+            is_started = True
         finally:
-            connecting.cancel()
+            # From now on only `of` connects: two connections to one browser would stay open.
+            with self._lock:
+                self._starting.discard(port_file)
+            if not is_started and (address := told_address(port_file)) is not None:
+                self.forget(_guid(address))
 
     def seen(self, running: RunningBrowser) -> BrowserSignals:
         """Return the signals received from a browser so far, without any I/O."""
@@ -171,10 +175,13 @@ class DevTools:
         return self._loop
 
     async def _connect_once_told(self, port_file: Path) -> None:
-        while (address := told_address(port_file)) is None:  # noqa: ASYNC110 - another process writes it
+        while port_file in self._starting:
+            if (address := told_address(port_file)) is not None:
+                with self._lock:
+                    if port_file in self._starting:
+                        self._begin_connecting(address)
+                return
             await asyncio.sleep(TOLD_POLL_S)
-        with self._lock:
-            self._begin_connecting(address)
 
     def _begin_connecting(self, address: str) -> Future[Connection]:
         loop = self._running_loop()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 from drover.browser.devtools import DevTools
 from drover.browser.driver_state import DriverState
@@ -43,10 +44,11 @@ class DriverAccess:
 
     def has_ended(self, session_id: str) -> bool:
         """Return whether a session is being closed, or no longer exists."""
-        try:
-            return self._registry.get(session_id).state is SessionState.CLOSING
-        except SessionNotFound:
-            return True
+        return _has_ended(partial(self._registry.get, session_id))
+
+    def address_has_ended(self, secret: str) -> bool:
+        """Return whether the session whose addresses contain this secret is being closed, or is gone."""
+        return _has_ended(partial(self._registry.of_secret, secret))
 
     def of_secret(self, secret: str) -> Session:
         """Return the session whose BiDi and DevTools addresses contain this secret.
@@ -143,3 +145,10 @@ class DriverAccess:
             session_id,
             lambda known: replace(known, capabilities=known.capabilities.with_timeouts(timeouts)),
         )
+
+
+def _has_ended(find: Callable[[], Session]) -> bool:
+    try:
+        return find().state is SessionState.CLOSING
+    except SessionNotFound:
+        return True

@@ -76,7 +76,11 @@ def test_a_client_that_leaves_before_it_is_accepted_leaves_no_connection_to_the_
     attaching = cast("Attaching", DyingBrowser([cast("ClientConnection", connection)]))
     known: Any = SimpleNamespace(session_id="one")
     access: Any = SimpleNamespace(
-        of_secret=lambda _: known, session=lambda _: known, has_ended=bool, use=lambda _: nullcontext()
+        of_secret=lambda _: known,
+        session=lambda _: known,
+        has_ended=bool,
+        address_has_ended=bool,
+        use=lambda _: nullcontext(),
     )
 
     async def receive() -> Message:
@@ -180,9 +184,9 @@ class OneSession:
     async def end_session(self, _: str) -> None:
         """End it."""
 
-    def has_ended(self, _: str) -> bool:
-        """Return whether it has ended."""
-        return False
+    def address_has_ended(self, secret: str) -> bool:
+        """Return whether the session with this secret has ended."""
+        return secret != self.now.socket_secret
 
     def session(self, _: str) -> Session:
         """Return it."""

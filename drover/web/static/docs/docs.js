@@ -1,10 +1,8 @@
 // Shows the OpenAPI document, whose routes can be tried. Content from the server becomes text, never markup.
 
-const JSON_TYPE = "application/json";
+import { address } from "/static/api.js";
 
-// A page opened as user:token@host has credentials in its own URL, and browsers refuse to fetch anything
-// relative to such a URL.
-const address = (path) => new URL(path, location.origin);
+const JSON_TYPE = "application/json";
 
 function element(name, attributes = {}, ...children) {
   const made = document.createElement(name);
